@@ -1,0 +1,1 @@
+"""Turns a trained MobileNet-class network into an FPGA accelerator."""

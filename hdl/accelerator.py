@@ -1,0 +1,195 @@
+"""The accelerator: a whole network, frame after frame, on one engine."""
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from . import images
+from .depthwise import DepthwiseEngine
+from .descriptors import (address_bits, drain_descriptors, feeder_descriptors, parameter_descriptors,
+                          sequencer_descriptors, target_bits, value_bits)
+from .drain import Drain, LaneParameters
+from .feeder import Feeder, TileBuffer
+from .ports import InputLoader, OutputStreamer
+from .primitives import Ram, ReplayRom, Rom, VerilogExport, bits_for, delay
+from .requantiser import Requantiser
+from .schedule import Schedule
+from .sequencer import Sequencer
+from .systolic import SystolicArray
+from .window import WindowGenerator
+
+__all__ = ["Accelerator"]
+
+
+class Accelerator(wiring.Component):
+    """Runs a network on its own: an image in over a stream, all results and their argmax out over another.
+
+    ::
+
+        s_axis ─► loader ─► input memory ─┐
+                                          ▼
+        activation memory ─► window generator ─► depthwise engine ─► requantisers ─┐
+               ▲                       └────────── copied windows ───────────► tile buffer
+               │                                                                   │
+               └── drain: requantisers ◄───────── systolic array ◄─────────────────┘
+                      └─► output memory ─► m_axis
+
+    The image is int8, rows of pixels of channels, ``config.input_bytes`` to a beat, the first byte lowest.
+    Results are int8 in the same order, a byte a beat, then the index of the largest (two bytes, low
+    first); ``m_axis_tlast`` marks the last.  The next image is taken while this one is computed.
+
+    Parameters
+    ----------
+    schedule
+        The network on an engine.
+
+    Members
+    -------
+    s_axis_tdata, s_axis_tvalid, s_axis_tready, s_axis_tlast
+        AXI4-Stream sink.
+    m_axis_tdata, m_axis_tvalid, m_axis_tready, m_axis_tlast
+        AXI4-Stream source.
+    """
+
+    def __init__(self, schedule: Schedule):
+        self.schedule = schedule
+        super().__init__({
+            "s_axis_tdata": In(8 * schedule.config.input_bytes), "s_axis_tvalid": In(1), "s_axis_tready": Out(1),
+            "s_axis_tlast": In(1),
+            "m_axis_tdata": Out(8), "m_axis_tvalid": Out(1), "m_axis_tready": In(1), "m_axis_tlast": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        schedule, config = self.schedule, self.schedule.config
+        lanes, word = config.lanes, 8 * config.lanes
+        rows, columns = config.window
+        wide = address_bits(schedule)
+
+        # Memories.
+        loader = m.submodules.loader = InputLoader(schedule.layout, lanes, config.input_bytes)
+        input_memory = m.submodules.input_memory = Ram(word, loader.depth)
+        banks = [Ram(word, schedule.bank_depth, 8 * config.requantisers) for _ in range(config.taps)]
+        for i, bank in enumerate(banks):
+            m.submodules[f"activations_{i // columns}_{i % columns}"] = bank
+        streamer = m.submodules.streamer = OutputStreamer(schedule.output_map.shape, lanes)
+        output_memory = m.submodules.output_memory = Ram(word, streamer.depth, 8 * config.requantisers)
+        m.d.comb += [
+            loader.data.eq(self.s_axis_tdata), loader.last.eq(self.s_axis_tlast),
+            loader.valid.eq(self.s_axis_tvalid), self.s_axis_tready.eq(loader.ready),
+            input_memory.write_enable.eq(loader.enable), input_memory.write_address.eq(loader.address),
+            input_memory.write_data.eq(loader.word),
+            self.m_axis_tdata.eq(streamer.data), self.m_axis_tlast.eq(streamer.last),
+            self.m_axis_tvalid.eq(streamer.valid), streamer.ready.eq(self.m_axis_tready),
+            output_memory.read_address.eq(streamer.address), streamer.word.eq(output_memory.read_data),
+        ]
+
+        # Stage 1: windows, reduced or copied.
+        weight_words = images.depthwise_weights(schedule)
+        sequencer = m.submodules.sequencer = Sequencer(
+            sequencer_descriptors(schedule), config.window, value_bits(schedule), wide, config.rows,
+            schedule.tile_words, len(weight_words))
+        window = m.submodules.window = WindowGenerator(config.window, lanes, value_bits(schedule),
+                                                       bits_for(schedule.bank_depth), bits_for(loader.depth))
+        m.d.comb += [
+            sequencer.input_full.eq(loader.full), sequencer.output_free.eq(streamer.free),
+            streamer.claim.eq(sequencer.output_claim),
+            # The last words are still being read when the last step is made.
+            loader.release.eq(delay(m, sequencer.input_release, WindowGenerator.LATENCY, name="release")),
+            *(getattr(window, name).eq(getattr(sequencer, name))
+              for name in ("y", "x", "group", "from_input", "pitch", "step", "height", "width", "zero_point")),
+            input_memory.read_address.eq(window.input_address), window.input_data.eq(input_memory.read_data),
+        ]
+        for i, bank in enumerate(banks):
+            m.d.comb += [bank.read_address.eq(window.bank_address[i]), window.bank_data[i].eq(bank.read_data)]
+
+        at_window = WindowGenerator.LATENCY
+        engine = m.submodules.depthwise = DepthwiseEngine(lanes, config.taps, schedule.depthwise_accumulator)
+        weights = m.submodules.depthwise_weights = Rom("depthwise_weights", word * config.taps, weight_words)
+        m.d.comb += weights.address.eq(delay(m, sequencer.weight, at_window - 2, name="weight"))
+        weights_now = delay(m, weights.data, 1, name="weights")
+        m.d.comb += engine.first.eq(delay(m, sequencer.first, at_window, name="chunk_first"))
+        for tap in range(config.taps):
+            m.d.comb += [engine.windows[tap].eq(window.taps[tap]),
+                         engine.weights[tap].eq(weights_now.word_select(tap, word))]
+        at_sum = at_window + DepthwiseEngine.latency(config.taps)
+        parameters = m.submodules.depthwise_parameters = LaneParameters(
+            schedule.depthwise_format, lanes, schedule.parameter_words, images.depthwise_parameters(schedule))
+        group = delay(m, Cat(sequencer.group_start, sequencer.rewind, sequencer.commit, sequencer.restart),
+                      at_sum - 1, name="group_start")
+        m.d.comb += Cat(parameters.take, parameters.rewind, parameters.commit, parameters.restart).eq(group)
+        reduced = []
+        for lane in range(lanes):
+            m.submodules[f"depthwise_requantiser_{lane}"] = unit = Requantiser(schedule.depthwise_format)
+            m.d.comb += [unit.acc.eq(engine.acc[lane]), unit.parameters.eq(parameters.active[lane])]
+            reduced.append(unit.result)
+
+        # Both ways into the tile buffer; the schedule keeps them from meeting.
+        tile = m.submodules.tile_buffer = TileBuffer(config.rows, lanes, schedule.tile_words)
+        feeder = m.submodules.feeder = Feeder(feeder_descriptors(schedule), lanes, schedule.tile_words)
+        place = Cat(sequencer.tile_end, sequencer.half, sequencer.word, sequencer.pixel, sequencer.number)
+        copy = Cat(sequencer.valid & ~sequencer.reduce, place)
+        reduce = Cat(sequencer.valid & sequencer.reduce & sequencer.last, place)
+        copy = delay(m, copy, schedule.copy_latency, name="copied")
+        reduce = delay(m, reduce, schedule.reduce_latency, name="reduced")
+        write = Mux(reduce[0], reduce, copy)
+        at = 1
+        fields = {}
+        for name, width in (("end", 1), ("half", 1), ("word", len(sequencer.word)),
+                            ("pixel", len(sequencer.pixel)), ("number", len(sequencer.number))):
+            fields[name] = write[at:at + width]
+            at += width
+        m.d.comb += [
+            tile.write.eq(write[0]), tile.write_half.eq(fields["half"]), tile.write_word.eq(fields["word"]),
+            tile.pixel.eq(fields["pixel"]), tile.data.eq(Mux(reduce[0], Cat(reduced), window.taps[0])),
+            feeder.tile_end.eq(write[0] & fields["end"]),
+            *(getattr(tile, name).eq(getattr(feeder, name)) for name in ("half", "word", "lane", "first", "last")),
+        ]
+
+        # Stage 2: the array.
+        array = m.submodules.array = SystolicArray(config.rows, config.columns, config.drain_step,
+                                                   schedule.matrix_accumulator)
+        matrix = m.submodules.matrix_weights = ReplayRom("matrix_weights", 8 * config.columns,
+                                                         images.matrix_weights(schedule))
+        m.d.comb += [getattr(matrix, name).eq(getattr(feeder, name))
+                     for name in ("advance", "rewind", "commit", "restart")]
+        column_weights = delay(m, matrix.data, TileBuffer.LATENCY, name="column_weights")
+        for row in range(config.rows):
+            m.d.comb += [array.x[row].eq(tile.x[row]), array.first[row].eq(tile.first_out[row]),
+                         array.last[row].eq(tile.last_out[row])]
+        for column in range(config.columns):
+            m.d.comb += array.w[column].eq(column_weights.word_select(column, 8))
+
+        # Stage 3: the drain.
+        drain = m.submodules.drain = Drain(
+            parameter_descriptors(schedule), drain_descriptors(schedule), schedule.matrix_format,
+            images.matrix_parameters(schedule), config.columns, config.requantisers, lanes, config.window,
+            target_bits(schedule))
+        m.d.comb += [drain.captured.eq(array.captured), streamer.done.eq(drain.done)]
+        for column in range(config.columns):
+            m.d.comb += drain.bottom[column].eq(array.bottom[column])
+        for i, bank in enumerate(banks):
+            here = ~drain.to_output & (drain.row == i // columns) & (drain.column == i % columns)
+            m.d.comb += [bank.write_address.eq(drain.address), bank.write_data.eq(drain.data),
+                         bank.write_enable.eq(Mux(here, drain.enable, 0))]
+        m.d.comb += [output_memory.write_address.eq(drain.address), output_memory.write_data.eq(drain.data),
+                     output_memory.write_enable.eq(Mux(drain.to_output, drain.enable, 0))]
+
+        if isinstance(platform, VerilogExport):
+            def wide_number(number):
+                return Cat(number, C(0, 16))[:16]
+
+            # The tap is empty in synthesis; in simulation it writes down what happens at which cycle.
+            m.submodules.tap = Instance(
+                "tepal_tap", p_LANES=lanes, p_PARTS=len(drain.enable),
+                i_clk=ClockSignal(), i_rst=ResetSignal(),
+                i_accepted=self.s_axis_tvalid & self.s_axis_tready, i_accepted_last=self.s_axis_tlast,
+                i_offered=self.m_axis_tvalid, i_sent=self.m_axis_tvalid & self.m_axis_tready,
+                i_sent_last=self.m_axis_tlast, i_sent_data=self.m_axis_tdata,
+                i_step_begins=sequencer.block_start, i_step_block=wide_number(sequencer.number),
+                i_feed_begins=feeder.begins, i_feed_block=wide_number(feeder.number),
+                i_tile_write=tile.write & reduce[0], i_tile_end=feeder.tile_end,
+                i_tile_block=wide_number(fields["number"]), i_tile_data=tile.data,
+                i_drain_write=drain.enable, i_drain_end=drain.end, i_drain_block=wide_number(drain.number),
+                i_drain_data=drain.data)
+        return m

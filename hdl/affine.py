@@ -1,0 +1,145 @@
+"""Narrow requantisers, each proved equal to the exact rule at every reachable accumulator.
+
+TensorFlow Lite's rule (31-bit multiplier, two roundings, zero point, clamp) is, for one channel, a monotone
+step function of the accumulator with at most 255 steps.  So is what the hardware computes::
+
+    high   = (acc * multiplier + offset) >> fraction
+    result = clamp(((high + half - negative) >> right) + zero_point)
+
+with ``half = 2 ** right >> 1``, and ``negative`` one where ``high`` is below zero and the rule rounds half away
+from zero.  Two step functions are equal on a range if and only if they step at the same places, so the
+smallest fraction for which a multiplier and an offset exist is found, and proved right, by looking at the
+steps alone.  Bias and input zero point disappear into the offset.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tepal.quant import Average, Requantise, Rounding
+
+__all__ = ["Affine", "fit"]
+
+_WIDEST = 31
+"""Fraction bits of the exact rule; more are never needed."""
+
+_FAR = np.iinfo(np.int64).max
+"""Stands for no bound."""
+
+
+@dataclass(frozen=True, eq=False)
+class Affine:
+    """Parameters of the requantisers of one layer.
+
+    ``multiplier``, ``offset`` and ``right`` are int64 (channels,); the others hold for the layer."""
+
+    multiplier: np.ndarray
+    offset: np.ndarray
+    right: np.ndarray
+    fraction: int
+    away_from_zero: bool
+    zero_point: int
+    minimum: int
+    maximum: int
+
+    def __call__(self, acc: np.ndarray) -> np.ndarray:
+        """int8 of an integer array of raw accumulators, last axis the channel: what the hardware does."""
+        high = (np.asarray(acc, np.int64) * self.multiplier + self.offset) >> self.fraction
+        half = (1 << self.right) >> 1
+        negative = (high < 0) & (self.right > 0) & self.away_from_zero
+        return np.clip(((high + half - negative) >> self.right) + self.zero_point,
+                       self.minimum, self.maximum).astype(np.int8)
+
+    def widen(self, fraction: int) -> "Affine":
+        """The same function with more fraction bits, so that a whole network can share their number."""
+        more = fraction - self.fraction
+        return replace(self, fraction=fraction, multiplier=self.multiplier << more, offset=self.offset << more)
+
+
+def _steps(rule, low, high, levels, guess):
+    """Smallest accumulator in ``low … high + 1`` at which ``rule`` reaches each level, (levels, channels).
+
+    ``guess`` (levels, channels) float64 is where the steps should be; a bad one costs time alone."""
+    guess = np.clip(guess, low, high).astype(np.int64)
+    under, over = np.maximum(guess - 3, low), np.minimum(guess + 3, high)
+    below = np.where(rule(under) < levels[:, None], under, low - 1)
+    reached = np.where(rule(over) >= levels[:, None], over, high + 1)
+    while np.any(reached - below > 1):
+        middle = (below + reached) >> 1
+        hit = rule(middle) >= levels[:, None]
+        inside = reached - below > 1
+        reached = np.where(inside & hit, middle, reached)
+        below = np.where(inside & ~hit, middle, below)
+    return reached
+
+
+def fit(requantise: Requantise | Average, constant: np.ndarray, low: np.ndarray, high: np.ndarray) -> Affine:
+    """The narrowest hardware requantiser equal to ``requantise(acc + constant)`` on ``low … high``.
+
+    Parameters
+    ----------
+    requantise
+        The exact rule.
+    constant
+        int64 (channels,), bias and zero points.
+    low, high
+        int64 (channels,), the reachable raw accumulators, both ends included.
+
+    Raises
+    ------
+    ArithmeticError
+        No fraction of 31 bits or fewer is exact; names the channel.
+    """
+    low, high = np.asarray(low, np.int64), np.asarray(high, np.int64)
+    channels = len(low)
+    zero_point = getattr(requantise, "zero_point", 0)
+    factor = np.broadcast_to(requantise.factor, channels)
+    away_from_zero = getattr(requantise, "rounding", None) is Rounding.DOUBLE
+    if away_from_zero:
+        # The place of the second rounding is part of the rule; elsewhere it is ours to choose.
+        right = np.maximum(-requantise.shift.astype(np.int64), 0)
+    else:
+        right = np.maximum(-np.frexp(factor)[1].astype(np.int64), 0)
+
+    def rule(acc):
+        return requantise(acc + constant).astype(np.int64)
+
+    first, last = rule(low[None])[0], rule(high[None])[0]
+    multiplier, offset = np.zeros(channels, np.int64), np.zeros(channels, np.int64)
+    fraction = np.zeros(channels, np.int64)
+    pending = np.flatnonzero(first != last)
+    fixed = first == last
+    right[fixed] = right[pending].max(initial=0)
+    offset[fixed] = (first[fixed] - zero_point) << right[fixed]
+
+    levels = np.arange(-129, 130, dtype=np.int64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        guess = np.nan_to_num((levels[:, None] - zero_point - 0.5) / factor - constant)
+    at = _steps(rule, low, high, levels, guess)
+    # At a step the value must have reached its level (the clamp does it for the lowest); just below it,
+    # it must not have (and may, above the highest: the clamp takes it back).
+    must = (levels[:, None] <= last) & (levels[:, None] > requantise.minimum)
+    must_not = (levels[:, None] > first) & (levels[:, None] <= requantise.maximum)
+    relative = levels[:, None] - zero_point
+    start = (relative << right) - ((1 << right) >> 1) + ((relative <= 0) & (right > 0) & away_from_zero)
+    for bits in range(_WIDEST + 1):
+        if not len(pending):
+            break
+        found = np.zeros(len(pending), bool)
+        for near in (0, 1, -1):
+            candidate = np.rint(np.ldexp(factor[pending], bits + right[pending])).astype(np.int64) + near
+            goal = start[:, pending] << bits
+            least = np.where(must[:, pending], goal - at[:, pending] * candidate, -_FAR).max(axis=0)
+            most = np.where(must_not[:, pending], goal - (at[:, pending] - 1) * candidate - 1, _FAR).min(axis=0)
+            usable = ~found & (candidate > 0) & (least <= most)
+            chosen = pending[usable]
+            multiplier[chosen], fraction[chosen] = candidate[usable], bits
+            offset[chosen] = np.where(least == -_FAR, most, least)[usable]
+            found |= usable
+        pending = pending[~found]
+    if len(pending):
+        raise ArithmeticError(f"channel {pending[0]} has no exact requantiser of {_WIDEST} bits or fewer")
+    most_bits = int(fraction.max(initial=0))
+    more = most_bits - fraction
+    return Affine(multiplier << more, offset << more, right, most_bits, away_from_zero, zero_point,
+                  requantise.minimum, requantise.maximum)

@@ -1,0 +1,65 @@
+"""How big the engine is: one frozen object that schedule, ROM images and hardware all read."""
+
+from dataclasses import dataclass
+
+__all__ = ["ConfigError", "EngineConfig"]
+
+
+class ConfigError(ValueError):
+    """The engine's shape is impossible; the message names the parameter."""
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """The shape of one depthwise → pointwise engine pair.
+
+    Parameters
+    ----------
+    rows
+        P, rows of the systolic array: output pixels in a tile.
+    columns
+        C, columns of the systolic array: output channels in a block.
+    lanes
+        L, channels that the depthwise engine works on at once; also the bytes of a memory word.
+    window
+        Taps of a depthwise window that are read and multiplied at once, (rows, columns). The activation
+        memory has one bank per tap. Larger kernels take several passes.
+    requantisers
+        R, results that leave the array in a cycle; divides both ``columns`` and ``lanes``.
+    input_bytes
+        Width of the input stream. Each image row must be a whole number of beats.
+    """
+
+    rows: int
+    columns: int
+    lanes: int
+    window: tuple[int, int] = (3, 3)
+    requantisers: int = 1
+    input_bytes: int = 1
+
+    def __post_init__(self):
+        for name in ("rows", "columns", "lanes", "requantisers", "input_bytes"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ConfigError(f"{name} must be a positive integer, not {value!r}")
+        if len(self.window) != 2 or any(not isinstance(n, int) or n < 1 for n in self.window):
+            raise ConfigError(f"window must be two positive integers, not {self.window!r}")
+        for name in ("columns", "lanes"):
+            if getattr(self, name) % self.requantisers:
+                raise ConfigError(f"requantisers ({self.requantisers}) must divide {name} "
+                                  f"({getattr(self, name)})")
+
+    @property
+    def taps(self) -> int:
+        """Depthwise products per lane and cycle; also the number of activation banks."""
+        return self.window[0] * self.window[1]
+
+    @property
+    def drain_step(self) -> int:
+        """Cycles that one pixel of a block takes to leave the array."""
+        return self.columns // self.requantisers
+
+    @property
+    def multipliers(self) -> int:
+        """Multipliers of the systolic array, one vendor primitive each where there are any."""
+        return self.rows * self.columns

@@ -1,0 +1,152 @@
+"""Descriptors: for each block, the numbers that the sequencer, the feeder and the drain count by.
+
+A descriptor is a dictionary of integers; each field is as wide as its largest value, decided before
+synthesis.  Counters are described by their last value."""
+
+from math import prod
+
+from amaranth import *
+from amaranth.lib import data
+
+from .config import EngineConfig
+from .primitives import bits_for
+from .schedule import BlockSchedule, FeatureMap, Schedule
+
+__all__ = ["DescriptorTable", "address_bits", "drain_descriptors", "feeder_descriptors",
+           "parameter_descriptors", "sequencer_descriptors", "target_bits", "value_bits"]
+
+
+class DescriptorTable:
+    """The descriptors of one unit: a layout just wide enough, and their values.
+
+    Fields whose name ends in ``_address`` are taken modulo ``2 ** address_bits``."""
+
+    def __init__(self, rows: list[dict[str, int]], address_bits: int = 0):
+        self.rows = [{name: value % (1 << address_bits) if name.endswith("_address") else value
+                      for name, value in row.items()} for row in rows]
+        fields = {}
+        for name in rows[0]:
+            values = [row[name] for row in self.rows]
+            low, high = min(values), max(values)
+            width = max(high.bit_length(), (~low).bit_length() if low < 0 else 0, 1)
+            fields[name] = signed(width + 1) if low < 0 else unsigned(width)
+        self.layout = data.StructLayout(fields)
+
+    def __len__(self):
+        return len(self.rows)
+
+    def follow(self, m: Module, advance, *, name: str):
+        """(current descriptor, whether it is the last): the next one follows ``advance``, round and round.
+
+        The table is read a cycle ahead, so ``advance`` may come every second cycle at most."""
+        count = len(self.rows)
+        number = Signal(range(max(2, count)), name=f"{name}_number")
+        ahead = Signal.like(number, name=f"{name}_ahead", init=1 % count)
+        current = Signal(self.layout, name=name, init=self.rows[0])
+        upcoming = Signal(self.layout, name=f"{name}_upcoming", init=self.rows[1 % count])
+        table = Array([self.layout.const(row) for row in self.rows])
+        m.d.sync += upcoming.eq(table[ahead])
+        with m.If(advance):
+            m.d.sync += [current.eq(upcoming), number.eq(ahead),
+                         ahead.eq(Mux(ahead == count - 1, 0, ahead + 1))]
+        return current, upcoming, number
+
+
+def _coordinate(name: str, value: tuple[int, int, int]) -> dict[str, int]:
+    return {f"{name}_value": value[0], f"{name}_remainder": value[1], f"{name}_address": value[2]}
+
+
+def sequencer_descriptors(schedule: Schedule) -> DescriptorTable:
+    """For :class:`~tepal.hdl.sequencer.Sequencer`."""
+    rows, weight_base = [], 0
+    reducing = [n for n, b in enumerate(schedule.blocks) if b.reduces]
+    for number, scheduled in enumerate(schedule.blocks):
+        window, source = scheduled.block.window, scheduled.source
+        step = schedule.config.window if scheduled.reduces else (1, 1)
+        rows.append({
+            "last_tile": scheduled.tiles - 1,
+            "last_group": source.groups - 1,
+            "last_pixel": scheduled.tile_pixels - 1,
+            "last_row": scheduled.chunks[0] - 1,
+            "last_column": scheduled.chunks[1] - 1,
+            "last_out_column": window.output_size[1] - 1,
+            "last_group_cycle": scheduled.group_period - 1,
+            "last_slot_cycle": scheduled.slot - 1,
+            "last_slot_cycle_of_block": scheduled.last_slot - 1,
+            **_coordinate("origin_y", source.row(window.origin[0])),
+            **_coordinate("origin_x", source.column(window.origin[1])),
+            **_coordinate("stride_y", source.row(window.stride[0])),
+            **_coordinate("stride_x", source.column(window.stride[1])),
+            **_coordinate("chunk_y", source.row(step[0])),
+            **_coordinate("chunk_x", source.column(step[1])),
+            "pitch_address": source.pitch,
+            "step_address": source.groups,
+            "base_address": source.base,
+            "height": source.shape[0],
+            "width": source.shape[1],
+            "zero_point": window.zero_point,
+            "word_step": 0 if scheduled.reduces else source.groups,
+            "weight_base": weight_base,
+            "from_input": int(number == 0),
+            "reduce": int(scheduled.reduces),
+            "last_reduce": int(bool(reducing) and number == reducing[-1]),
+            "to_output": int(number == len(schedule.blocks) - 1),
+        })
+        if scheduled.reduces:
+            weight_base += source.groups * prod(scheduled.chunks)
+    return DescriptorTable(rows, address_bits(schedule))
+
+
+def address_bits(schedule: Schedule) -> int:
+    """Width in which the sequencer computes addresses of banks and of the input memory."""
+    return max(bits_for(schedule.bank_depth), bits_for(schedule.input_map.depth))
+
+
+def value_bits(schedule: Schedule) -> int:
+    """Width of a coordinate: every tap of a window that begins on the map or its padding, and a sign."""
+    reach = max(max(b.source.shape[:2]) + 2 * max(b.block.window.kernel) + 2 * max(schedule.config.window)
+                + max(b.block.window.stride) for b in schedule.blocks)
+    return reach.bit_length() + 1
+
+
+def feeder_descriptors(schedule: Schedule) -> DescriptorTable:
+    """For :class:`~tepal.hdl.feeder.Feeder`."""
+    return DescriptorTable([{
+        "last_tile": scheduled.tiles - 1,
+        "last_block": scheduled.blocks - 1,
+        "idle": scheduled.period - scheduled.inner,
+        "last_cycle": scheduled.period - 1,
+        "last_group": scheduled.source.groups - 1,
+        "last_lane": (scheduled.source.shape[2] - 1) % schedule.config.lanes,
+    } for scheduled in schedule.blocks])
+
+
+def parameter_descriptors(schedule: Schedule) -> DescriptorTable:
+    """For the column parameters in :class:`~tepal.hdl.drain.Drain`."""
+    return DescriptorTable([{"last_tile": b.tiles - 1, "last_block": b.blocks - 1} for b in schedule.blocks])
+
+
+def drain_descriptors(schedule: Schedule) -> DescriptorTable:
+    """For the write side of :class:`~tepal.hdl.drain.Drain`."""
+    config: EngineConfig = schedule.config
+    rows = []
+    for number, scheduled in enumerate(schedule.blocks):
+        target: FeatureMap = scheduled.target
+        rows.append({
+            "last_tile": scheduled.tiles - 1,
+            "last_block": scheduled.blocks - 1,
+            "last_pixel": scheduled.tile_pixels - 1,
+            "last_pixel_of_block": (scheduled.block.pixels - 1) % scheduled.tile_pixels,
+            "chunks": -(-target.shape[2] // config.requantisers),
+            "last_out_column": target.shape[1] - 1,
+            "row_remainder": target.row(1)[1], "row_address": target.row(1)[2], "pitch_address": target.pitch,
+            "column_remainder": target.column(1)[1], "column_address": target.column(1)[2],
+            "step_address": target.groups, "base_address": target.base,
+            "to_output": int(number == len(schedule.blocks) - 1),
+        })
+    return DescriptorTable(rows, target_bits(schedule))
+
+
+def target_bits(schedule: Schedule) -> int:
+    """Width in which the drain computes addresses of banks and of the output memory."""
+    return max(bits_for(schedule.bank_depth), bits_for(schedule.output_map.depth))

@@ -1,0 +1,234 @@
+"""From finished sums to the activation memory: column parameters, requantisers, write addresses."""
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from .descriptors import DescriptorTable
+from .primitives import ReplayRom, bits_for, delay
+from .requantiser import Requantiser, RequantiserFormat
+
+__all__ = ["Drain", "LaneParameters"]
+
+
+class LaneParameters(wiring.Component):
+    """Requantiser parameters of the depthwise lanes, changed for each channel group.
+
+    The next group's parameters are fetched from a narrow ROM, ``per_beat`` words a cycle, while this group's
+    are in use.
+
+    Members
+    -------
+    take : In(1)
+        The next cycle wants the next group's parameters; ``rewind``, ``commit``, ``restart`` beside it say
+        where those of the group after it are (see :class:`~tepal.hdl.primitives.ReplayRom`).
+    active : Out(fmt.layout) per lane
+    """
+
+    def __init__(self, fmt: RequantiserFormat, lanes: int, per_beat: int, words: list[int]):
+        self.format, self.lanes, self.per_beat, self.words = fmt, lanes, per_beat, words
+        super().__init__({"take": In(1), "rewind": In(1), "commit": In(1), "restart": In(1),
+                          "active": Out(fmt.layout).array(lanes)})
+
+    def elaborate(self, platform):
+        m = Module()
+        width = self.format.width
+        beats = -(-self.lanes // self.per_beat)
+        m.submodules.rom = rom = ReplayRom("depthwise_parameters", width * self.per_beat, self.words)
+        shadow = [Signal(width, name=f"shadow_{lane}", reset_less=True) for lane in range(self.lanes)]
+        # Word 0 shows one cycle after reset; from then on, one cycle after each jump.
+        beat = Signal(range(beats + 1), init=beats)
+        settling = Signal(init=1)
+        with m.If(settling):
+            m.d.sync += [settling.eq(0), beat.eq(0)]
+        with m.Elif(beat != beats):
+            m.d.comb += rom.advance.eq(beat != beats - 1)
+            m.d.sync += beat.eq(beat + 1)
+            for lane in range(self.lanes):
+                with m.If(beat == lane // self.per_beat):
+                    m.d.sync += shadow[lane].eq(rom.data.word_select(lane % self.per_beat, width))
+        with m.If(self.take):
+            # The ROM still shows the group's last word: only now is it known what comes after it.
+            m.d.comb += [rom.advance.eq(1), rom.rewind.eq(self.rewind), rom.commit.eq(self.commit),
+                         rom.restart.eq(self.restart)]
+            m.d.sync += beat.eq(0)
+            m.d.sync += [self.active[lane].eq(shadow[lane]) for lane in range(self.lanes)]
+        return m
+
+
+class Drain(wiring.Component):
+    """Requantises the sums that leave the array and writes them to memory.
+
+    Each of ``requantisers`` serves ``step`` neighbouring columns in turn.  Column r * step + i of a block holds
+    channel i * requantisers + r, so that the requantisers' results of one cycle, aligned, are neighbouring
+    channels of one pixel: a chunk, the unit of writing.
+
+    Parameters
+    ----------
+    parameter_table, table
+        From :mod:`tepal.hdl.descriptors`.
+    fmt, words
+        Requantiser format, and one parameter word per column of every block.
+    columns, requantisers, lanes, window, address_bits
+        Shape of the engine, and width in which addresses are computed.
+
+    Members
+    -------
+    captured, bottom : In
+        From the array.
+    enable : Out(1) per part of a word, address, data : Out
+        Write port, common to all banks.
+    row, column : Out
+        The bank, unless ``to_output``.
+    done : Out(1)
+        This write is the frame's last.
+    number, end : Out
+        Block being written, and that this is its last write (for tracing).
+    """
+
+    def __init__(self, parameter_table: DescriptorTable, table: DescriptorTable, fmt: RequantiserFormat,
+                 words: list[int], columns: int, requantisers: int, lanes: int, window, address_bits: int):
+        self.parameter_table, self.table, self.format, self.words = parameter_table, table, fmt, words
+        self.columns, self.requantisers, self.lanes, self.window = columns, requantisers, lanes, window
+        super().__init__({
+            "captured": In(1), "bottom": In(signed(fmt.accumulator)).array(columns),
+            "enable": Out(lanes // requantisers), "address": Out(address_bits), "data": Out(8 * lanes),
+            "row": Out(range(max(2, window[0]))), "column": Out(range(max(2, window[1]))),
+            "to_output": Out(1), "done": Out(1), "number": Out(bits_for(len(table))), "end": Out(1),
+        })
+
+    def _parameters(self, m: Module):
+        """Each column's parameters, in time for its first sum."""
+        following = Signal()
+        d, _, number = self.parameter_table.follow(m, following, name="parameter_descriptor")
+        m.submodules.rom = rom = ReplayRom("matrix_parameters", self.format.width, self.words)
+        tile, block = Signal.like(d.last_tile), Signal.like(d.last_block)
+        column = Signal(range(self.columns + 1), init=self.columns)
+        running, ending = Signal(), Signal()
+        m.d.comb += running.eq(self.captured | (column != self.columns))
+        with m.If(self.captured):
+            m.d.sync += column.eq(1)
+            m.d.comb += ending.eq(self.columns == 1)
+        with m.Elif(running):
+            m.d.sync += column.eq(column + 1)
+            m.d.comb += ending.eq(column == self.columns - 1)
+        last_block, last_tile = block == d.last_block, tile == d.last_tile
+        m.d.comb += [
+            rom.advance.eq(running), rom.rewind.eq(ending & last_block),
+            rom.commit.eq(ending & last_block & last_tile),
+            rom.restart.eq(rom.commit & (number == len(self.parameter_table) - 1)),
+        ]
+        with m.If(ending):
+            m.d.sync += block.eq(Mux(last_block, 0, block + 1))
+            with m.If(last_block):
+                m.d.sync += tile.eq(Mux(last_tile, 0, tile + 1))
+                m.d.comb += following.eq(last_tile)
+        parameters = []
+        arrives = self.captured
+        for index in range(self.columns):
+            arrives = delay(m, arrives, 1, name=f"arrives_{index}") if index else arrives
+            word = Signal(self.format.layout, name=f"parameters_{index}", reset_less=True)
+            with m.If(arrives):
+                m.d.sync += word.eq(rom.data)
+            parameters.append(word)
+        return parameters
+
+    def elaborate(self, platform):
+        m = Module()
+        step = self.columns // self.requantisers
+        parameters = self._parameters(m)
+        latency = Requantiser.latency(self.format)
+
+        # Requantiser 0 meets its columns in turn from the cycle after the capture; the others later.
+        first = delay(m, self.captured, 1, name="first")
+        count, phase = Signal(range(max(2, step))), Signal(range(max(2, step)))
+        m.d.comb += phase.eq(Mux(first, 0, count))
+        m.d.sync += count.eq(Mux(phase == step - 1, 0, phase + 1))
+        results = []
+        for index in range(self.requantisers):
+            phase = delay(m, phase, step, name=f"phase_{index}") if index else phase
+            m.submodules[f"requantiser_{index}"] = unit = Requantiser(self.format)
+            own = range(index * step, index * step + step)
+            m.d.comb += [unit.acc.eq(Array([self.bottom[c] for c in own])[phase]),
+                         unit.parameters.eq(Array([Value.cast(parameters[c]) for c in own])[phase])]
+            results.append(delay(m, unit.result, (self.requantisers - 1 - index) * step, name=f"result_{index}"))
+
+        # The same event, when its results are there.
+        start = delay(m, first, latency + (self.requantisers - 1) * step, name="start")
+        following = Signal()
+        d, _, number = self.table.follow(m, following, name="descriptor")
+        parts = self.lanes // self.requantisers
+        tile, block = Signal.like(d.last_tile), Signal.like(d.last_block)
+        pixel = Signal.like(d.last_pixel)
+        phase = Signal(range(max(2, step)))
+        chunk_base, chunk = Signal(range(2 * self.columns + 1 << len(d.chunks))), Signal(len(d.chunks) + 4)
+        active, busy = Signal(), Signal()
+        m.d.comb += active.eq(start | busy)
+
+        # Where pixel, group and part of the word are.  A tile's pixels are walked once per block.
+        bits = len(self.address)
+        walker = {name: Signal(bits, name=f"pixel_{name}") for name in ("row_address", "column_address")}
+        walker |= {"row": Signal.like(self.row, name="pixel_row"),
+                   "column": Signal.like(self.column, name="pixel_column"),
+                   "out_column": Signal.like(d.last_out_column, name="pixel_out_column")}
+        tile_start = {name: Signal.like(signal, name=f"tile_{name}") for name, signal in walker.items()}
+        after = {name: Signal.like(signal, name=f"next_{name}") for name, signal in walker.items()}
+        group_base, group = Signal(bits), Signal(bits)
+        part_base, part = Signal(range(max(2, parts))), Signal(range(max(2, parts)))
+
+        def stepped(name, banks, wrap):
+            total = Signal(range(2 * banks), name=f"{name}_total")
+            m.d.comb += total.eq(walker[name] + getattr(d, f"{name}_remainder"))
+            carry = total >= banks
+            return (Mux(carry, total - banks, total),
+                    walker[f"{name}_address"] + getattr(d, f"{name}_address") + Mux(carry, wrap, 0))
+
+        row, row_address = stepped("row", self.window[0], d.pitch_address)
+        column, column_address = stepped("column", self.window[1], d.step_address)
+        with m.If(walker["out_column"] == d.last_out_column):
+            m.d.comb += [after["out_column"].eq(0), after["column"].eq(0), after["column_address"].eq(0),
+                         after["row"].eq(row), after["row_address"].eq(row_address)]
+        with m.Else():
+            m.d.comb += [after["out_column"].eq(walker["out_column"] + 1), after["column"].eq(column),
+                         after["column_address"].eq(column_address),
+                         after["row"].eq(walker["row"]), after["row_address"].eq(walker["row_address"])]
+
+        def goto(places):
+            return [walker[name].eq(places[name]) for name in walker]
+
+        last_tile, last_block = tile == d.last_tile, block == d.last_block
+        last_pixel, last_phase = pixel == d.last_pixel, phase == step - 1
+        inside = ~last_tile | (pixel <= d.last_pixel_of_block)
+        last_write = active & last_tile & last_block & (pixel == d.last_pixel_of_block) & (chunk == d.chunks - 1)
+        next_part = Mux(part == parts - 1, 0, part + 1)
+        next_group = Mux(part == parts - 1, group + 1, group)
+        with m.If(active):
+            m.d.sync += [busy.eq(1), phase.eq(phase + 1), chunk.eq(chunk + 1), part.eq(next_part),
+                         group.eq(next_group)]
+            with m.If(last_phase):
+                m.d.sync += [phase.eq(0), pixel.eq(pixel + 1), chunk.eq(chunk_base), group.eq(group_base),
+                             part.eq(part_base), *goto(after)]
+                with m.If(last_pixel):
+                    m.d.sync += [busy.eq(0), pixel.eq(0), block.eq(block + 1), *goto(tile_start),
+                                 chunk_base.eq(chunk + 1), chunk.eq(chunk + 1),
+                                 group_base.eq(next_group), group.eq(next_group),
+                                 part_base.eq(next_part), part.eq(next_part)]
+                    with m.If(last_block):
+                        m.d.sync += [block.eq(0), tile.eq(tile + 1), chunk_base.eq(0), chunk.eq(0),
+                                     group_base.eq(0), group.eq(0), part_base.eq(0), part.eq(0), *goto(after)]
+                        m.d.sync += [tile_start[name].eq(after[name]) for name in after]
+                        with m.If(last_tile):
+                            m.d.comb += following.eq(1)
+                            m.d.sync += tile.eq(0)
+                            m.d.sync += [signal.eq(0) for signal in (*walker.values(), *tile_start.values())]
+
+        data = Cat(results)
+        m.d.comb += [
+            self.address.eq(d.base_address + walker["row_address"] + walker["column_address"] + group),
+            self.row.eq(walker["row"]), self.column.eq(walker["column"]), self.data.eq(data.replicate(parts)),
+            self.to_output.eq(d.to_output), self.number.eq(number), self.end.eq(last_write),
+            self.done.eq(last_write & d.to_output),
+        ]
+        with m.If(active & inside & (chunk < d.chunks)):
+            m.d.comb += self.enable.eq(1 << part)
+        return m

@@ -1,0 +1,64 @@
+"""Verilog of an accelerator: one file, and one ``.hex`` file per ROM."""
+
+import re
+from importlib import resources
+
+from amaranth.back import rtlil
+
+from .accelerator import Accelerator
+from .primitives import VerilogExport
+from .schedule import Schedule
+
+__all__ = ["Export", "export"]
+
+TOP = "tepal"
+
+
+class Export:
+    """What :func:`export` makes: ``verilog``, the text without the memories' and the tap's modules; ``roms``,
+    file name to (width in bits, words)."""
+
+    def __init__(self, verilog: str, roms: dict[str, tuple[int, list[int]]]):
+        self.verilog, self.roms = verilog, roms
+
+    def files(self) -> dict[str, str]:
+        """File name to text, everything that a simulator or synthesis tool needs."""
+        sources = [resources.files(__package__).joinpath(name).read_text() for name in ("memories.v", "tap.v")]
+        files = {f"{TOP}.v": "\n".join([self.verilog.strip() + "\n", *sources])}
+        for name, (width, words) in sorted(self.roms.items()):
+            digits = -(-width // 4)
+            files[name] = "".join(f"{word:0{digits}x}\n" for word in words)
+        return files
+
+
+def merge_equal_modules(text: str) -> str:
+    """RTLIL with each set of equal modules made one.
+
+    Amaranth writes a module per instance; an array of a hundred elements is better read as a hundred
+    instances of one.  Instances are renamed bottom-up until nothing changes."""
+    pattern = re.compile(r"^(?:attribute [^\n]*\n)*module (\S+)\n.*?^end\n", re.M | re.S)
+    while True:
+        seen: dict[str, str] = {}
+        same: dict[str, str] = {}
+        kept = []
+        for match in pattern.finditer(text):
+            name = match[1]
+            body = match[0].replace(f"module {name}\n", "module\n", 1)
+            if body in seen and name != f"\\\\{TOP}":
+                same[name] = seen[body]
+            else:
+                seen[body] = name
+                kept.append(match[0])
+        if not same:
+            return text
+        text = "".join(kept)
+        text = re.sub(r"^(  cell )(\S+)( )", lambda m: m[1] + same.get(m[2], m[2]) + m[3], text, flags=re.M)
+
+
+def export(schedule: Schedule, to_verilog) -> Export:
+    """Make the Verilog of ``schedule``'s accelerator.
+
+    ``to_verilog`` turns RTLIL text into Verilog text (:func:`tepal.boards.yosys.to_verilog`)."""
+    platform = VerilogExport()
+    text = rtlil.convert(Accelerator(schedule), name=TOP, platform=platform, emit_src=False)
+    return Export(to_verilog(merge_equal_modules(text)), platform.roms)

@@ -1,0 +1,165 @@
+"""From a Network's layers to the blocks that the engine runs.
+
+A block is what one pass through the engine computes: windows of the input feature map, either reduced by
+the depthwise engine or copied as they are (im2col), and then multiplied by a matrix in the systolic array.
+Everything a Network may hold is brought to this one form:
+
+- depthwise + 1x1 convolution: the native case, one block;
+- any other convolution, and a fully connected layer: copied windows, then the matrix;
+- an average pool: a depthwise layer whose weights are all one;
+- a depthwise layer or pool with no 1x1 convolution behind it: an identity matrix behind it;
+- a network that begins with a depthwise layer: an identity block in front, which copies the image.
+
+The input memory of the first block holds, for every output column, the row of ``kernel width * channels``
+bytes that its window covers ("row im2col", done on the fly by the loader), so that few input channels
+still fill a memory word.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tepal.quant import (Average, AveragePool, Convolution, Depthwise, Network, NetworkError,
+                         Requantise)
+
+__all__ = ["Block", "InputLayout", "Matrix", "Window", "lower"]
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """How the windows of a block lie on its input map, and what the depthwise engine does with them.
+
+    ``weights`` is int8 (kernel height, kernel width, channels), or None where windows are copied.
+    ``constant`` (channels,) is added to the sum of raw products before ``requantise``."""
+
+    layer: int | None
+    input_shape: tuple[int, int, int]
+    output_size: tuple[int, int]
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    origin: tuple[int, int]
+    zero_point: int
+    weights: np.ndarray | None = None
+    constant: np.ndarray | None = None
+    requantise: Requantise | Average | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Matrix:
+    """The systolic array's part of a block: int8 ``weights`` (out channels, inner dimension)."""
+
+    layer: int | None
+    weights: np.ndarray
+    constant: np.ndarray
+    requantise: Requantise | Average
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """One pass through the engine."""
+
+    window: Window
+    matrix: Matrix
+
+    @property
+    def output_shape(self) -> tuple[int, int, int]:
+        return (*self.window.output_size, self.matrix.weights.shape[0])
+
+    @property
+    def pixels(self) -> int:
+        return self.window.output_size[0] * self.window.output_size[1]
+
+
+@dataclass(frozen=True)
+class InputLayout:
+    """How the loader lays an image out in the input memory.
+
+    For each row of the image and each of ``columns`` output columns it stores the ``kernel * channels``
+    bytes that begin ``left`` columns left of ``column * stride``."""
+
+    shape: tuple[int, int, int]
+    columns: int
+    kernel: int
+    stride: int
+    left: int
+    zero_point: int
+
+
+def _raw_constant(weights: np.ndarray, bias: np.ndarray, zero_point: int, axes) -> np.ndarray:
+    """What to add to a sum of weight * raw activation for the sum of weight * (activation - zero point)."""
+    return bias.astype(np.int64) - zero_point * weights.astype(np.int64).sum(axis=axes)
+
+
+def _identity_matrix(channels: int) -> Matrix:
+    unity = Requantise(np.full(channels, 1 << 30), np.ones(channels), zero_point=0)
+    return Matrix(None, np.eye(channels, dtype=np.int8), np.zeros(channels, np.int64), unity)
+
+
+def _reduce(number: int, layer: Depthwise | AveragePool) -> Window:
+    if isinstance(layer, Depthwise):
+        weights = layer.weights
+    else:
+        weights = np.ones((*layer.window, layer.input_shape[2]), np.int8)
+    # An average pool sums raw values; its requantiser knows of no zero point.
+    zero_point = layer.input_zero_point if isinstance(layer, Depthwise) else 0
+    return Window(number, layer.input_shape, layer.output_shape[:2], layer.kernel, layer.stride,
+                  (-layer.padding.top, -layer.padding.left), layer.input_zero_point, weights,
+                  _raw_constant(weights, layer.bias, zero_point, (0, 1)), layer.requantise)
+
+
+def _copy(layer: Convolution) -> Window:
+    return Window(None, layer.input_shape, layer.output_shape[:2], layer.kernel, layer.stride,
+                  (-layer.padding.top, -layer.padding.left), layer.input_zero_point)
+
+
+def _matrix(number: int, layer: Convolution) -> Matrix:
+    return Matrix(number, layer.weights.reshape(layer.weights.shape[0], -1),
+                  _raw_constant(layer.weights, layer.bias, layer.input_zero_point, (1, 2, 3)),
+                  layer.requantise)
+
+
+def _is_pointwise(layer) -> bool:
+    return (isinstance(layer, Convolution) and layer.kernel == (1, 1) and layer.stride == (1, 1)
+            and layer.output_shape[:2] == layer.input_shape[:2])
+
+
+def lower(network: Network) -> tuple[InputLayout, tuple[Block, ...]]:
+    """Blocks of ``network`` in order, and the layout of the image for the first of them.
+
+    Raises
+    ------
+    NetworkError
+        A layer that the engine can't run.
+    """
+    layers = list(network.layers)
+    blocks: list[Block] = []
+    number = 0
+    if isinstance(layers[0], Convolution):
+        layer = layers[0]
+        (height, width, channels), (kernel_height, kernel_width) = layer.input_shape, layer.kernel
+        layout = InputLayout(layer.input_shape, layer.output_shape[1], kernel_width, layer.stride[1],
+                             layer.padding.left, layer.input_zero_point)
+        window = Window(None, (height, layer.output_shape[1], kernel_width * channels), layer.output_shape[:2],
+                        (kernel_height, 1), (layer.stride[0], 1), (-layer.padding.top, 0),
+                        layer.input_zero_point)
+        blocks.append(Block(window, _matrix(0, layer)))
+        number = 1
+    else:
+        height, width, channels = network.input_shape
+        layout = InputLayout(network.input_shape, width, 1, 1, 0, network.input_zero_point)
+        window = Window(None, network.input_shape, (height, width), (1, 1), (1, 1), (0, 0), 0)
+        blocks.append(Block(window, _identity_matrix(channels)))
+    while number < len(layers):
+        layer = layers[number]
+        if isinstance(layer, Convolution):
+            blocks.append(Block(_copy(layer), _matrix(number, layer)))
+        elif isinstance(layer, Depthwise | AveragePool):
+            window = _reduce(number, layer)
+            if number + 1 < len(layers) and _is_pointwise(layers[number + 1]):
+                number += 1
+                blocks.append(Block(window, _matrix(number, layers[number])))
+            else:
+                blocks.append(Block(window, _identity_matrix(layer.output_shape[2])))
+        else:
+            raise NetworkError(f"layer {layer.index} ({layer.name}): the engine has no {type(layer).__name__}")
+        number += 1
+    return layout, tuple(blocks)

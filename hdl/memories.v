@@ -1,0 +1,41 @@
+// Memories of the accelerator: the places to put a vendor's own if inference does not serve.
+
+// One port, one cycle from address to data, contents from a file.
+module tepal_rom #(
+    parameter WIDTH = 8,
+    parameter DEPTH = 1,
+    parameter ADDRESS_BITS = 1,
+    parameter FILE = ""
+) (
+    input  wire                    clk,
+    input  wire [ADDRESS_BITS-1:0] address,
+    output reg  [WIDTH-1:0]        data
+);
+    reg [WIDTH-1:0] memory [0:DEPTH-1];
+    initial $readmemh(FILE, memory);
+    always @(posedge clk) data <= memory[address];
+endmodule
+
+// One write port with enables for parts of a word, one read port, one cycle from address to data.
+module tepal_ram #(
+    parameter WIDTH = 8,
+    parameter DEPTH = 1,
+    parameter GRANULARITY = 8,
+    parameter ADDRESS_BITS = 1
+) (
+    input  wire                         clk,
+    input  wire [ADDRESS_BITS-1:0]      write_address,
+    input  wire [WIDTH-1:0]             write_data,
+    input  wire [WIDTH/GRANULARITY-1:0] write_enable,
+    input  wire [ADDRESS_BITS-1:0]      read_address,
+    output reg  [WIDTH-1:0]             read_data
+);
+    reg [WIDTH-1:0] memory [0:DEPTH-1];
+    integer part;
+    always @(posedge clk) begin
+        for (part = 0; part < WIDTH / GRANULARITY; part = part + 1)
+            if (write_enable[part])
+                memory[write_address][part*GRANULARITY +: GRANULARITY] <= write_data[part*GRANULARITY +: GRANULARITY];
+        read_data <= memory[read_address];
+    end
+endmodule

@@ -1,0 +1,221 @@
+"""Both ends of the accelerator: images in, results out."""
+
+from math import prod
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from .lower import InputLayout
+from .primitives import bits_for
+
+__all__ = ["InputLoader", "OutputStreamer"]
+
+
+class InputLoader(wiring.Component):
+    """Writes an image that arrives row by row, pixel by pixel, channel by channel into the input memory.
+
+    For every row of the image and every output column it stores the bytes that the first convolution's
+    window covers there, with the zero point beyond the edges.  While a window is being stored the stream
+    waits.
+
+    ``last`` on a beat before a frame's final one abandons that frame: the next beat begins a new one, so that
+    a sender that lost bytes is back in step with its next frame.
+
+    Parameters
+    ----------
+    layout
+        What to store.
+    lanes, beat
+        Bytes of a memory word, of a beat.
+
+    Members
+    -------
+    data, last, valid : In, ready : Out
+        The stream; byte 0 lowest.
+    enable, address, word : Out
+        To the input memory's write port.
+    full : Out(1)
+        The memory holds a frame; the stream waits until ``release``.
+    """
+
+    def __init__(self, layout: InputLayout, lanes: int, beat: int):
+        self.layout, self.lanes, self.beat = layout, lanes, beat
+        height, width, channels = layout.shape
+        self.window_bytes = layout.kernel * channels
+        self.groups = -(-self.window_bytes // lanes)
+        self.row_beats = width * channels // beat
+        self.depth = height * layout.columns * self.groups
+        super().__init__({
+            "data": In(8 * beat), "last": In(1), "valid": In(1), "ready": Out(1),
+            "enable": Out(1), "address": Out(bits_for(self.depth)), "word": Out(8 * lanes),
+            "full": Out(1), "release": In(1),
+        })
+
+    @staticmethod
+    def timing(layout: InputLayout, lanes: int, beat: int) -> tuple[int, int]:
+        """(cycles from the first beat to the last one, both counted; cycles from the last one to ``full``),
+        with a stream that never waits."""
+        height, width, channels = layout.shape
+        cycle = accepted = 0
+        for _ in range(height):
+            excess, left = (layout.left - layout.kernel) * channels, width * channels // beat
+            windows = layout.columns
+            while windows or left:
+                if windows and excess >= 0:
+                    cycle += -(-layout.kernel * channels // lanes)
+                    windows -= 1
+                    excess -= layout.stride * channels
+                    continue
+                cycle += 1
+                excess += beat
+                if left:
+                    left -= 1
+                    accepted = cycle
+        return accepted, cycle - accepted + 1
+
+    @property
+    def _start(self) -> int:
+        """Bytes of zero point on the left, less those of a window."""
+        return self.layout.left * self.layout.shape[2] - self.window_bytes
+
+    @property
+    def _stride(self) -> int:
+        return self.layout.stride * self.layout.shape[2]
+
+    def elaborate(self, platform):
+        m = Module()
+        size = max(self.window_bytes, 0) + self.beat - 1
+        zero = Const(self.layout.zero_point & 0xFF, 8)
+        history = Signal(8 * size, init=int.from_bytes(bytes([self.layout.zero_point & 0xFF] * size), "little"))
+        reach = self.window_bytes + self._stride + self.beat + abs(self._start)
+        # Bytes behind the end of the next window; negative while bytes of it are missing.
+        excess = Signal(signed(reach.bit_length() + 1), init=self._start)
+        beats = Signal(range(self.row_beats + 1), init=self.row_beats)
+        column = Signal(range(self.layout.columns + 1))
+        row = Signal(range(self.layout.shape[0] + 1))
+        group = Signal(range(max(2, self.groups)))
+        storing, shift, accept = Signal(), Signal(), Signal()
+        m.d.comb += [
+            storing.eq(~self.full & (column != self.layout.columns) & (excess >= 0)),
+            self.ready.eq(~self.full & ~storing & (beats != 0)),
+            accept.eq(self.valid & self.ready),
+            shift.eq(accept | (~self.full & ~storing & (beats == 0) & (column != self.layout.columns))),
+        ]
+
+        # The newest byte is the highest; a window lies ``excess`` bytes below it.
+        places = [history.bit_select(8 * (self.beat - 1 - i), 8 * self.window_bytes) for i in range(self.beat)]
+        window = Signal(8 * self.window_bytes)
+        m.d.comb += [window.eq(Array(places)[excess[:bits_for(self.beat)]]),
+                     self.word.eq(window.word_select(group, 8 * self.lanes)), self.enable.eq(storing)]
+        end_of_row, restart = Signal(), Signal()
+        with m.If(shift):
+            incoming = Mux(beats != 0, self.data, zero.replicate(self.beat))
+            m.d.sync += [history.eq(Cat(history, incoming)[8 * self.beat:]), excess.eq(excess + self.beat)]
+        with m.If(accept):
+            m.d.sync += beats.eq(beats - 1)
+            m.d.comb += [end_of_row.eq((beats == 1) & (column == self.layout.columns)),
+                         restart.eq(self.last & ~((row == self.layout.shape[0] - 1) & (beats == 1)))]
+        with m.If(storing):
+            m.d.sync += [self.address.eq(self.address + 1), group.eq(group + 1)]
+            with m.If(group == self.groups - 1):
+                m.d.sync += [group.eq(0), column.eq(column + 1), excess.eq(excess - self._stride)]
+                m.d.comb += end_of_row.eq((column == self.layout.columns - 1) & (beats == 0))
+        with m.If(end_of_row | restart):
+            m.d.sync += [history.eq(history.init), excess.eq(self._start), beats.eq(self.row_beats),
+                         column.eq(0), row.eq(row + 1)]
+            with m.If(restart | (row == self.layout.shape[0] - 1)):
+                m.d.sync += [row.eq(0), self.address.eq(0), self.full.eq(~restart)]
+        with m.If(self.release):
+            m.d.sync += self.full.eq(0)
+        return m
+
+
+class OutputStreamer(wiring.Component):
+    """Sends a frame's results: every int8 in order, then the index of the largest as two bytes, low first.
+
+    Ties go to the first.  ``last`` marks the frame's last byte.
+
+    Parameters
+    ----------
+    shape, lanes
+        Of the results; bytes of a memory word.
+
+    Members
+    -------
+    claim : In(1)
+        The block that writes the results begins.
+    done : In(1)
+        The frame's last result is being written.
+    address : Out, word : In
+        To the output memory's read port.
+    data, last, valid : Out, ready : In
+        The stream.
+    free : Out(1)
+        The output memory may be claimed.
+    """
+
+    TRAILER = 2
+    """Bytes behind the results: the index of the largest."""
+
+    FETCH = 2
+    """Cycles to fetch a word."""
+
+    def __init__(self, shape: tuple[int, int, int], lanes: int):
+        self.shape, self.lanes = shape, lanes
+        self.groups = -(-shape[2] // lanes)
+        self.depth = shape[0] * shape[1] * self.groups
+        super().__init__({
+            "claim": In(1), "done": In(1), "address": Out(bits_for(self.depth)), "word": In(8 * lanes),
+            "data": Out(8), "last": Out(1), "valid": Out(1), "ready": In(1), "free": Out(1, init=1),
+        })
+
+    @classmethod
+    def timing(cls, shape: tuple[int, int, int], lanes: int) -> tuple[int, int]:
+        """(cycles from ``done`` to the first byte, from the first byte to the last one), never made to wait."""
+        words = shape[0] * shape[1] * -(-shape[2] // lanes)
+        return 1 + cls.FETCH, (words - 1) * cls.FETCH + prod(shape) + cls.TRAILER - 1
+
+    def elaborate(self, platform):
+        m = Module()
+        last_lane = (self.shape[2] - 1) % self.lanes
+        group = Signal(range(max(2, self.groups)))
+        lane = Signal(range(max(2, self.lanes)))
+        word = Signal.like(self.word, reset_less=True)
+        index, best_index = Signal(16), Signal(16)
+        best = Signal(signed(8))
+        value = word.word_select(lane, 8).as_signed()
+        last_group = group == self.groups - 1
+        with m.If(self.claim):
+            m.d.sync += self.free.eq(0)
+        with m.FSM(name="state"):
+            with m.State("IDLE"):
+                with m.If(self.done):
+                    m.d.sync += [index.eq(0), self.address.eq(0), group.eq(0)]
+                    m.next = "ADDRESS"
+            with m.State("ADDRESS"):
+                m.next = "FETCH"
+            with m.State("FETCH"):
+                m.d.sync += [word.eq(self.word), lane.eq(0)]
+                m.next = "RESULTS"
+            with m.State("RESULTS"):
+                m.d.comb += [self.valid.eq(1), self.data.eq(value)]
+                with m.If(self.ready):
+                    m.d.sync += [lane.eq(lane + 1), index.eq(index + 1)]
+                    with m.If((index == 0) | (value > best)):
+                        m.d.sync += [best.eq(value), best_index.eq(index)]
+                    with m.If(lane == Mux(last_group, last_lane, self.lanes - 1)):
+                        m.d.sync += [self.address.eq(self.address + 1), group.eq(Mux(last_group, 0, group + 1))]
+                        m.next = "ADDRESS"
+                        with m.If(self.address == self.depth - 1):
+                            m.next = "LOW"
+            with m.State("LOW"):
+                m.d.comb += [self.valid.eq(1), self.data.eq(best_index[:8])]
+                with m.If(self.ready):
+                    m.next = "HIGH"
+            with m.State("HIGH"):
+                m.d.comb += [self.valid.eq(1), self.data.eq(best_index[8:]), self.last.eq(1)]
+                with m.If(self.ready):
+                    m.d.sync += self.free.eq(1)
+                    m.next = "IDLE"
+        return m

@@ -1,0 +1,343 @@
+"""How a network runs on an engine: tiles, memory map, descriptors, and the cycle at which everything happens.
+
+Nothing in the engine depends on data, so the schedule fixes every cycle in advance.  The sequencer starts a
+tile every ``slot`` cycles, and the first tile of the next block when the schedule says that it is safe; all
+else follows at fixed distances.  The numbers in the descriptors and those that the cycle model reports are
+the same numbers.
+
+Stages of a tile, each at a fixed distance from the one before it:
+
+1. the sequencer steps through windows, which are reduced (depthwise) or copied into the tile buffer;
+2. the feeder sends the tile through the array once for every block of output channels;
+3. finished sums drain out of the array, are requantised and written to the activation memory.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import prod
+
+import numpy as np
+
+from tepal.quant import Network, NetworkError
+
+from .affine import Affine, fit
+from .config import EngineConfig
+from .depthwise import DepthwiseEngine
+from .lower import Block, InputLayout, lower
+from .requantiser import Requantiser, RequantiserFormat
+from .systolic import SystolicArray
+from .window import WindowGenerator
+
+__all__ = ["BlockSchedule", "Schedule"]
+
+FEED_LATENCY = 2
+"""Cycles from the feeder's address to an operand at the array: tile buffer, byte selection."""
+
+
+def _ceil(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+def _range(weights: np.ndarray, axis) -> tuple[np.ndarray, np.ndarray]:
+    """Smallest and largest sum of int8 weight * activation; every partial sum lies between them too."""
+    weights = weights.astype(np.int64)
+    return (np.minimum(weights * -128, weights * 127).sum(axis=axis),
+            np.maximum(weights * -128, weights * 127).sum(axis=axis))
+
+
+def _signed_bits(low: int, high: int) -> int:
+    return max(int(high).bit_length(), int(~low).bit_length() if low < 0 else 0) + 1
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureMap:
+    """Where a feature map lies: ``banks`` (rows, columns), word ``base`` in each, ``groups`` words a pixel."""
+
+    shape: tuple[int, int, int]
+    banks: tuple[int, int]
+    lanes: int
+    base: int = 0
+
+    @property
+    def groups(self) -> int:
+        return _ceil(self.shape[2], self.lanes)
+
+    @property
+    def pitch(self) -> int:
+        """Words from one row of a bank to the next."""
+        return _ceil(self.shape[1], self.banks[1]) * self.groups
+
+    @property
+    def depth(self) -> int:
+        """Words in each bank."""
+        return _ceil(self.shape[0], self.banks[0]) * self.pitch
+
+    def row(self, value: int) -> tuple[int, int, int]:
+        """(value, remainder, address) of a row number or a difference of rows."""
+        return value, value % self.banks[0], value // self.banks[0] * self.pitch
+
+    def column(self, value: int) -> tuple[int, int, int]:
+        """(value, remainder, address) of a column number or a difference of columns."""
+        return value, value % self.banks[1], value // self.banks[1] * self.groups
+
+
+@dataclass(frozen=True, eq=False)
+class BlockSchedule:
+    """One block on the engine.
+
+    ``start`` is the cycle of its first step, counted from the frame's first; ``slot`` the cycles from one
+    tile's first step to the next one's; ``last_slot`` those from the last tile's to the next block's."""
+
+    block: Block
+    source: FeatureMap
+    target: FeatureMap
+    tile_pixels: int
+    chunks: tuple[int, int]
+    group_period: int
+    inner: int
+    period: int
+    blocks: int
+    slot: int
+    last_slot: int
+    start: int
+    tile_latency: int
+
+    @property
+    def reduces(self) -> bool:
+        """Whether the depthwise engine takes part."""
+        return self.block.window.weights is not None
+
+    @property
+    def tiles(self) -> int:
+        return _ceil(self.block.pixels, self.tile_pixels)
+
+    @property
+    def steps(self) -> int:
+        """Cycles from a tile's first step to its last, both counted."""
+        return ((self.source.groups - 1) * self.group_period
+                + self.tile_pixels * self.chunks[0] * self.chunks[1])
+
+    @property
+    def words(self) -> int:
+        """Words that a pixel takes in the tile buffer."""
+        return self.source.groups * (1 if self.reduces else prod(self.block.window.kernel))
+
+    @property
+    def filled(self) -> int:
+        """Cycles from a tile's first step to the write of its last word into the tile buffer."""
+        return self.steps - 1 + self.tile_latency
+
+    @property
+    def fed(self) -> int:
+        """Cycles from a tile's first step to the end of its way into the array."""
+        return self.filled + 1 + self.blocks * self.period
+
+
+class Schedule:
+    """A network on an engine.
+
+    Parameters
+    ----------
+    network
+        What to compute.
+    config
+        How big the engine is.
+
+    Raises
+    ------
+    NetworkError
+        The engine can't run the network.
+    """
+
+    def __init__(self, network: Network, config: EngineConfig):
+        self.network, self.config = network, config
+        self.layout: InputLayout
+        self.layout, lowered = lower(network)
+        self._check_input()
+        self.input_map, maps = self._place(lowered)
+        self.blocks = self._time(lowered, maps)
+
+    # -- numbers ---------------------------------------------------------------------------------------
+
+    @cached_property
+    def depthwise_accumulator(self) -> int:
+        """Bits of a depthwise sum."""
+        ranges = [_range(b.block.window.weights, (0, 1)) for b in self.blocks if b.reduces]
+        return max([16] + [_signed_bits(low.min(), high.max()) for low, high in ranges])
+
+    @cached_property
+    def matrix_accumulator(self) -> int:
+        """Bits of a sum in the array."""
+        ranges = [_range(b.block.matrix.weights, 1) for b in self.blocks]
+        return max([16] + [_signed_bits(low.min(), high.max()) for low, high in ranges])
+
+    @cached_property
+    def affines(self) -> tuple[tuple[Affine | None, Affine], ...]:
+        """Proved requantisers of each block: (depthwise, matrix)."""
+        result = []
+        for number, scheduled in enumerate(self.blocks):
+            window, matrix = scheduled.block.window, scheduled.block.matrix
+            try:
+                reduced = None
+                if scheduled.reduces:
+                    reduced = fit(window.requantise, window.constant, *_range(window.weights, (0, 1)))
+                result.append((reduced, fit(matrix.requantise, matrix.constant, *_range(matrix.weights, 1))))
+            except ArithmeticError as error:
+                raise ArithmeticError(f"block {number}: {error}") from error
+        return tuple(result)
+
+    @cached_property
+    def depthwise_format(self) -> RequantiserFormat:
+        return RequantiserFormat.of([a for a, _ in self.affines if a], self.depthwise_accumulator)
+
+    @cached_property
+    def matrix_format(self) -> RequantiserFormat:
+        return RequantiserFormat.of([a for _, a in self.affines], self.matrix_accumulator)
+
+    # -- shape -----------------------------------------------------------------------------------------
+
+    @property
+    def parameter_words(self) -> int:
+        """Parameter words that the depthwise requantisers are given in a cycle."""
+        return _ceil(self.config.lanes, self.config.rows)
+
+    @property
+    def parameter_beats(self) -> int:
+        """Cycles in which a channel group's parameters are loaded."""
+        return _ceil(self.config.lanes, self.parameter_words)
+
+    @property
+    def bank_depth(self) -> int:
+        """Words in each bank of the activation memory."""
+        return max([1] + [m.base + m.depth for b in self.blocks[1:] for m in (b.source,)])
+
+    @property
+    def output_map(self) -> FeatureMap:
+        return self.blocks[-1].target
+
+    @property
+    def tile_words(self) -> int:
+        """Words of one half of a tile buffer bank."""
+        return max(b.words for b in self.blocks)
+
+    def _check_input(self):
+        _, width, channels = self.layout.shape
+        if width * channels % self.config.input_bytes:
+            raise NetworkError(f"an image row of {width} x {channels} bytes is no whole number of "
+                               f"{self.config.input_bytes}-byte beats: choose input_bytes 1 or a divisor of "
+                               f"{width * channels}")
+
+    def _place(self, lowered):
+        """Input map, and for each block (source, target): two regions in turn, so that none is read and
+        written at once but by neighbours."""
+        lanes, banks = self.config.lanes, self.config.window
+        inner = [FeatureMap(b.output_shape, banks, lanes) for b in lowered[:-1]]
+        first = max((m.depth for m in inner[0::2]), default=0)
+        inner = [FeatureMap(m.shape, banks, lanes, first * (i % 2)) for i, m in enumerate(inner)]
+        chain = [FeatureMap(lowered[0].window.input_shape, (1, 1), lanes), *inner,
+                 FeatureMap(lowered[-1].output_shape, (1, 1), lanes)]
+        return chain[0], list(zip(chain, chain[1:], strict=False))
+
+    # -- time ------------------------------------------------------------------------------------------
+
+    @property
+    def copy_latency(self) -> int:
+        """Cycles from a step to the write of a copied word into the tile buffer."""
+        return WindowGenerator.LATENCY
+
+    @property
+    def reduce_latency(self) -> int:
+        """Cycles from a step to the write of a depthwise result into the tile buffer."""
+        return (WindowGenerator.LATENCY + DepthwiseEngine.latency(self.config.taps)
+                + Requantiser.latency(self.depthwise_format))
+
+    @property
+    def drain_latency(self) -> int:
+        """Cycles from a sum's last feed to the write of its first result."""
+        return (FEED_LATENCY + SystolicArray.latency(self.config.rows) + 1
+                + (self.config.requantisers - 1) * self.config.drain_step
+                + Requantiser.latency(self.matrix_format))
+
+    def _shape(self, block: Block, source: FeatureMap, target: FeatureMap) -> BlockSchedule:
+        """A block with its own periods, not yet placed in time."""
+        config = self.config
+        pixels = block.pixels
+        tile_pixels = _ceil(pixels, _ceil(pixels, config.rows))
+        kernel = block.window.kernel
+        reduces = block.window.weights is not None
+        chunks = tuple(_ceil(k, w) for k, w in zip(kernel, config.window, strict=True)) if reduces else kernel
+        group_period = tile_pixels * prod(chunks)
+        if reduces:
+            # The next group's parameters are fetched while this one is computed.
+            group_period = max(group_period, self.parameter_beats + 1)
+        out_channels, inner = block.matrix.weights.shape
+        # A block's parameters enter column by column; its sums leave row by row.
+        period = max(inner, config.rows * config.drain_step, config.columns)
+        return BlockSchedule(block, source, target, tile_pixels, chunks, group_period, inner, period,
+                             _ceil(out_channels, config.columns), 0, 0, 0,
+                             0)
+
+    def _time(self, lowered, maps) -> tuple[BlockSchedule, ...]:
+        rows = self.config.rows
+        # Latencies need the accumulators, which need the blocks: a first pass gives those.
+        self.blocks = tuple(self._shape(b, *m) for b, m in zip(lowered, maps, strict=True))
+        placed = []
+        for shaped in self.blocks:
+            shaped = replace(shaped, tile_latency=self.reduce_latency if shaped.reduces else self.copy_latency)
+            # A tile buffer half is written again two tiles later, when its last row has been read.
+            steps, fed = shaped.steps, shaped.fed
+            slot = max(steps, self.parameter_beats + 1, shaped.blocks * shaped.period,
+                       _ceil(fed + rows - shaped.tile_latency + 1, 2), shaped.source.groups * shaped.group_period, 4)
+            placed.append(replace(shaped, slot=slot))
+        blocks = []
+        start = 0
+        for number, shaped in enumerate(placed):
+            following = placed[(number + 1) % len(placed)]
+            last_tile = start + (shaped.tiles - 1) * shaped.slot
+            after = self._earliest(shaped, last_tile, following, raw=number + 1 < len(placed), start=start)
+            blocks.append(replace(shaped, start=start, last_slot=after - last_tile))
+            start = after
+        return tuple(blocks)
+
+    def _earliest(self, block: BlockSchedule, last_tile: int, following: BlockSchedule, raw: bool,
+                  start: int) -> int:
+        """First cycle at which ``following`` may take its first step."""
+        rows = self.config.rows
+        bounds = [
+            # One step at a time, constants of a layer held while its last windows are read.
+            last_tile + max(block.source.groups * block.group_period, block.steps + WindowGenerator.LATENCY, 4),
+            # The array is busy with the tile before.
+            last_tile + block.fed - following.filled - 1,
+            # Words enter the tile buffer in order, whichever way they come.
+            last_tile + block.filled + 1 - following.tile_latency,
+            # The following block's second tile goes where the last one was, its first where the one before was.
+            last_tile + block.fed + rows - following.tile_latency - following.slot,
+        ]
+        if block.tiles > 1:
+            bounds.append(last_tile - block.slot + block.fed + rows - following.tile_latency)
+        else:
+            bounds.append(last_tile + block.filled + 1 + rows - following.tile_latency)
+        if raw:
+            needs = self._needs(block, following)
+            # Tile u of the following block reads what tile needs[u] of this one wrote.
+            written = start + needs * block.slot + self._written(block)
+            begins = np.arange(len(needs)) * following.slot
+            bounds.append(int((written - begins).max()) + 1)
+        return max(bounds)
+
+    def _written(self, block: BlockSchedule) -> int:
+        """Cycles from a tile's first step to the write of its last result."""
+        return (block.fed - 1 + self.drain_latency
+                + block.tile_pixels * self.config.drain_step - 1)
+
+    def _needs(self, block: BlockSchedule, following: BlockSchedule) -> np.ndarray:
+        """For each tile of ``following``, the last tile of ``block`` that it reads from."""
+        window = following.block.window
+        height, width, _ = window.input_shape
+        out_height, out_width = window.output_size
+        bottom = np.minimum(np.arange(out_height) * window.stride[0] + window.origin[0] + window.kernel[0], height) - 1
+        right = np.minimum(np.arange(out_width) * window.stride[1] + window.origin[1] + window.kernel[1], width) - 1
+        last = np.maximum(bottom[:, None], 0) * width + np.maximum(right[None, :], 0)
+        last = np.maximum.accumulate(last.ravel())
+        ends = np.minimum(np.arange(1, following.tiles + 1) * following.tile_pixels, last.size) - 1
+        return last[ends] // block.tile_pixels

@@ -1,0 +1,134 @@
+"""The window generator: from positions to windows of activations."""
+
+from amaranth import *
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from .primitives import delay
+
+__all__ = ["WindowGenerator", "coordinate_layout"]
+
+
+def coordinate_layout(value_bits: int, banks: int, address_bits: int) -> data.StructLayout:
+    """One coordinate of a position in a banked feature map.
+
+    ``value`` (signed; padding is outside 0 … size - 1), ``remainder`` = value mod banks, and ``address``, what the
+    whole part of value / banks adds to an address, modulo the memory's size."""
+    return data.StructLayout({"value": signed(value_bits), "remainder": range(max(2, banks)),
+                              "address": unsigned(address_bits)})
+
+
+class WindowGenerator(wiring.Component):
+    """Reads ``rows x columns`` neighbouring activations of ``lanes`` channels every cycle.
+
+    The feature map lies in one memory bank per tap: pixel (y, x) in bank (y mod rows, x mod columns), so that
+    the taps of any window, at any stride, lie in different banks and are read at once.  What comes out
+    of the banks is rotated into place, and taps outside the map are replaced by the zero point.
+
+    Latency :attr:`LATENCY`, one window a cycle; no multipliers; ``rows * columns`` memory ports.
+
+    Parameters
+    ----------
+    window
+        (rows, columns) of taps.
+    lanes
+        Bytes of a memory word.
+    value_bits, address_bits
+        Widths of coordinates and bank addresses.
+    input_address_bits
+        Width of addresses of the (unbanked) input memory.
+
+    Members
+    -------
+    y, x : In(coordinate_layout(...))
+        Position of the window's first tap.
+    group : In(address_bits)
+        Address of the channel group in pixel (0, 0).
+    from_input : In(1)
+        Read tap (0, 0) from the input memory instead of the banks.
+    pitch, step : In(address_bits)
+        Words from one row of a bank to the next, and from one column to the next.
+    height, width, zero_point
+        Of the feature map.
+    bank_address, bank_data, input_address, input_data
+        To the memories' read ports; data comes one cycle after the address.
+    taps : Out(8 * lanes) per tap
+        Row-major.
+    """
+
+    LATENCY = 5
+
+    def __init__(self, window, lanes: int, value_bits: int, address_bits: int, input_address_bits: int):
+        self.window, self.lanes = window, lanes
+        rows, columns = window
+        taps = rows * columns
+        common = max(address_bits, input_address_bits)
+        super().__init__({
+            "y": In(coordinate_layout(value_bits, rows, common)),
+            "x": In(coordinate_layout(value_bits, columns, common)),
+            "group": In(common), "from_input": In(1),
+            "pitch": In(common), "step": In(common),
+            "height": In(value_bits), "width": In(value_bits), "zero_point": In(signed(8)),
+            "bank_address": Out(address_bits).array(taps), "bank_data": In(8 * lanes).array(taps),
+            "input_address": Out(input_address_bits), "input_data": In(8 * lanes),
+            "taps": Out(8 * lanes).array(taps),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        rows, columns = self.window
+
+        # Cycle 1: both parts of the address, as they are and one bank row or column on; which taps are
+        # inside the map.
+        def register(name, value):
+            signal = Signal(value.shape(), name=name, reset_less=True)
+            m.d.sync += signal.eq(value)
+            return signal
+
+        width = len(self.group)
+        row_address = [register(f"row_address_{i}", value[:width]) for i, value in enumerate(
+            (self.y.address + self.group, self.y.address + self.group + self.pitch))]
+        column_address = [register(f"column_address_{i}", value[:width]) for i, value in enumerate(
+            (self.x.address, self.x.address + self.step))]
+
+        def inside(coordinate, size, tap):
+            place = coordinate.value + tap
+            return (place >= 0) & (place < size.as_signed())
+
+        row_inside = [register(f"row_inside_{i}", inside(self.y, self.height, i)) for i in range(rows)]
+        column_inside = [register(f"column_inside_{i}", inside(self.x, self.width, i)) for i in range(columns)]
+        y_remainder = register("y_remainder", self.y.remainder)
+        x_remainder = register("x_remainder", self.x.remainder)
+        from_input = register("from_input_1", self.from_input)
+
+        # Cycle 2: the address of each bank.  Banks before the window's first hold its later taps, which
+        # lie one bank row (or column) further on.
+        for i in range(rows):
+            for j in range(columns):
+                m.d.sync += self.bank_address[i * columns + j].eq(
+                    Mux(i < y_remainder, row_address[1], row_address[0])
+                    + Mux(j < x_remainder, column_address[1], column_address[0]))
+        m.d.sync += self.input_address.eq(row_address[0] + column_address[0])
+
+        # Cycle 3: the memories.  Cycle 4: rows into place.
+        y_remainder = delay(m, y_remainder, 2, name="y_remainder")
+        x_remainder = delay(m, x_remainder, 3, name="x_remainder")
+        input_data = delay(m, self.input_data, 1, name="input_data")
+        turned = []
+        for i in range(rows):
+            for j in range(columns):
+                choices = Array([self.bank_data[(i + turn) % rows * columns + j] for turn in range(rows)])
+                turned.append(register(f"turned_{i}_{j}", choices[y_remainder]))
+        # Cycle 5: columns into place, zero point outside.
+        from_input = delay(m, from_input, 3, name="from_input")
+        row_inside = [delay(m, s, 3, name=f"row_inside_{i}") for i, s in enumerate(row_inside)]
+        column_inside = [delay(m, s, 3, name=f"column_inside_{i}") for i, s in enumerate(column_inside)]
+        for i in range(rows):
+            for j in range(columns):
+                choices = Array([turned[i * columns + (j + turn) % columns] for turn in range(columns)])
+                word = choices[x_remainder]
+                if i == j == 0:
+                    word = Mux(from_input, input_data, word)
+                m.d.sync += self.taps[i * columns + j].eq(
+                    Mux(row_inside[i] & column_inside[j], word, self.zero_point.as_unsigned().replicate(self.lanes)))
+        return m

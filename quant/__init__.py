@@ -1,0 +1,33 @@
+"""What the network computes: importers, fixed-point arithmetic and the immutable integer network."""
+
+from .network import (
+    Average,
+    AveragePool,
+    Convolution,
+    Depthwise,
+    Layer,
+    Network,
+    NetworkError,
+    Padding,
+    Requantise,
+    Rounding,
+    Shape,
+    Softmax,
+)
+from .tflite import read_tflite
+
+__all__ = [
+    "Average",
+    "AveragePool",
+    "Convolution",
+    "Depthwise",
+    "Layer",
+    "Network",
+    "NetworkError",
+    "Padding",
+    "Requantise",
+    "Rounding",
+    "Shape",
+    "Softmax",
+    "read_tflite",
+]

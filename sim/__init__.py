@@ -1,0 +1,1 @@
+"""What the network computes, run on a computer: golden model, cycle model and simulation."""

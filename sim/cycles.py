@@ -1,0 +1,107 @@
+"""The cycle model: when everything happens, from the schedule, without simulating.
+
+The schedule fixes all distances within a frame.  What is left is how frames meet at the two streams, when
+neither of them ever waits."""
+
+from dataclasses import dataclass
+
+from tepal.hdl.ports import InputLoader, OutputStreamer
+from tepal.hdl.schedule import Schedule
+from tepal.hdl.window import WindowGenerator
+
+__all__ = ["CycleModel", "FrameCycles", "LayerCycles"]
+
+
+@dataclass(frozen=True)
+class LayerCycles:
+    """First cycle in which a layer computes and the one in which its last result is written, counted from
+    the frame's first step; ``utilisation`` is multiply-accumulates / cycles / multipliers of the array.
+
+    A fused pair overlaps: the pointwise layer begins when the first tile of its depthwise layer is there."""
+
+    layer: int
+    block: int
+    start: int
+    end: int
+    macs: int
+    utilisation: float
+
+    @property
+    def cycles(self) -> int:
+        return self.end - self.start + 1
+
+
+@dataclass(frozen=True)
+class FrameCycles:
+    """Cycles of one frame: first and last input beat, first step, first and last output byte."""
+
+    first_beat: int
+    last_beat: int
+    start: int
+    steps: tuple[int, ...]
+    first_byte: int
+    last_byte: int
+
+
+class CycleModel:
+    """Cycle counts of ``schedule``; what the simulator must agree with, to the cycle.
+
+    ``compute_cycles``: from the last input beat to the first output byte; ``cycles``: from the first input beat
+    to the last output byte, both counted; ``interval_cycles``: from one frame to the next in the steady state."""
+
+    def __init__(self, schedule: Schedule):
+        self.schedule = schedule
+        self._load = InputLoader.timing(schedule.layout, schedule.config.lanes, schedule.config.input_bytes)
+        self._send = OutputStreamer.timing(schedule.output_map.shape, schedule.config.lanes)
+        frames = self.frames(4)
+        self.compute_cycles = frames[0].first_byte - frames[0].last_beat
+        self.cycles = frames[0].last_byte - frames[0].first_beat + 1
+        self.interval_cycles = frames[3].first_byte - frames[2].first_byte
+
+    def _last_write(self, number: int) -> int:
+        """Cycles from a block's first step to the write of its last result."""
+        block, config = self.schedule.blocks[number], self.schedule.config
+        chunks = -(-block.target.shape[2] // config.requantisers)
+        pixel = (block.block.pixels - 1) % block.tile_pixels
+        element = pixel * config.drain_step + (chunks - 1) % config.drain_step
+        return (block.tiles - 1) * block.slot + block.fed - 1 + self.schedule.drain_latency + element
+
+    def frames(self, count: int) -> list[FrameCycles]:
+        """``count`` frames back to back, the first beat of the first in cycle 0."""
+        blocks = self.schedule.blocks
+        result: list[FrameCycles] = []
+        beat, idle, output_free = 0, 0, 0
+        for _ in range(count):
+            last_beat = beat + self._load[0] - 1
+            # The sequencer sees a full memory, or its turn, and steps in the next cycle.
+            moment = max(last_beat + self._load[1] + 1, idle)
+            steps = []
+            for number, block in enumerate(blocks):
+                if number == len(blocks) - 1:
+                    moment = max(moment, output_free)
+                steps.append(moment)
+                moment += (block.tiles - 1) * block.slot + block.last_slot
+            idle = moment
+            first_byte = steps[-1] + self._last_write(len(blocks) - 1) + self._send[0]
+            last_byte = first_byte + self._send[1]
+            output_free = last_byte + 2
+            result.append(FrameCycles(beat, last_beat, steps[0], tuple(steps), first_byte, last_byte))
+            released = steps[0] + (blocks[0].tiles - 1) * blocks[0].slot + blocks[0].steps - 1
+            beat = max(last_beat + self._load[1], released + WindowGenerator.LATENCY + 1)
+        return result
+
+    def layers(self) -> list[LayerCycles]:
+        """Every layer of the network, in order, from the frame's first step."""
+        schedule = self.schedule
+        result = []
+        for number, block in enumerate(schedule.blocks):
+            window, matrix = block.block.window, block.block.matrix
+            tail = (block.tiles - 1) * block.slot
+            spans = [(window.layer, block.start, block.start + tail + block.filled),
+                     (matrix.layer, block.start + block.filled + 1, block.start + self._last_write(number))]
+            for layer, start, end in spans:
+                if layer is not None:
+                    macs = schedule.network.layers[layer].macs
+                    result.append(LayerCycles(layer, number, start, end, macs,
+                                              macs / (end - start + 1) / schedule.config.multipliers))
+        return result

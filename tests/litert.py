@@ -1,0 +1,27 @@
+"""The oracle: LiteRT's reference kernels, every tensor of the graph."""
+
+import warnings
+
+import numpy as np
+
+with warnings.catch_warnings():
+    # Its own start-up may warn of what it was built with.
+    warnings.simplefilter("ignore")
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+__all__ = ["reference"]
+
+
+def reference(model: bytes, images: np.ndarray) -> dict[int, np.ndarray]:
+    """Tensor number to its values, (frames, …), for int8 ``images`` (frames, height, width, channels)."""
+    interpreter = Interpreter(model_content=model, experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
+                              experimental_preserve_all_tensors=True)
+    interpreter.allocate_tensors()
+    (given,) = interpreter.get_input_details()
+    wanted = sorted({number for operator in interpreter._get_ops_details() for number in operator["outputs"]})
+    frames = []
+    for image in images:
+        interpreter.set_tensor(given["index"], image.reshape(given["shape"]))
+        interpreter.invoke()
+        frames.append([interpreter.get_tensor(number)[0] for number in wanted])
+    return dict(zip(wanted, map(np.stack, zip(*frames, strict=True)), strict=True))

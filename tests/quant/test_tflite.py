@@ -1,0 +1,328 @@
+"""What the importer takes, what it refuses and in which words."""
+
+import time
+
+import numpy as np
+import pytest
+from models import require_model
+from tepal.quant import (
+    AveragePool,
+    Convolution,
+    Depthwise,
+    Network,
+    NetworkError,
+    Padding,
+    Rounding,
+    read_tflite,
+)
+from tepal.sim import golden
+from tflite_writer import Chain, Operator, Tensor, write
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Bytes of a file to its network."""
+    def read(content: bytes) -> Network:
+        path = tmp_path / "model.tflite"
+        path.write_bytes(content)
+        return read_tflite(path)
+    return read
+
+
+def weights(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(-128, 128, shape, dtype=np.int8)
+
+
+def small() -> Chain:
+    """A bit of everything."""
+    return (Chain(9, 8, 3, zero_point=-7)
+            .pad(1, 0, 0, 1)
+            .convolution(weights(4, 3, 3, 3), np.arange(4), stride=(2, 2), weight_scale=[.01, .02, .03, .04],
+                         activation="RELU6", scale=0.1, zero_point=-128)
+            .depthwise(weights(3, 3, 4), np.arange(4), activation="RELU", zero_point=5)
+            .average_pool((2, 2), stride=(2, 2))
+            .mean(scale=0.02)
+            .fully_connected(weights(5, 4), np.arange(5), scale=0.3)
+            .softmax())
+
+
+def conv(chain: Chain, **how) -> Chain:
+    return chain.convolution(weights(2, 3, 3, chain.tensor.shape[-1]), np.zeros(2), **how)
+
+
+# ---- what is taken ----
+
+
+def test_layers_and_their_fields(read):
+    network = read(small().write())
+    assert [type(layer) for layer in network.layers] == [Convolution, Depthwise, AveragePool, AveragePool,
+                                                         Convolution]
+    first, depthwise, pool, mean, dense = network.layers
+    assert network.name == "model"
+    assert (network.input_shape, network.output_shape, network.outputs) == ((9, 8, 3), (1, 1, 5), 5)
+    # PAD adds one row above and one column at the right, and SAME on 10x9 one row and one column each side
+    # where needed.
+    assert (first.index, first.padding) == (1, Padding(top=1, bottom=1, left=1, right=2))
+    assert (first.stride, first.output_shape, first.input_zero_point) == ((2, 2), (5, 5, 4), -7)
+    assert (first.requantise.minimum, first.requantise.maximum) == (-128, -128 + 60)
+    assert (depthwise.requantise.minimum, depthwise.requantise.maximum) == (5, 127)
+    assert (pool.window, pool.requantise.count) == ((2, 2), 4)
+    assert mean.window == (2, 2)
+    assert mean.bias.tolist() == [-4 * 5] * 4
+    assert dense.weights.shape == (5, 1, 1, 4)
+    assert dense.requantise.rounding is Rounding.SINGLE
+    assert network.softmax.index == 6
+    assert network.output_scale == np.float32(0.3)
+
+
+def test_flattened_map_becomes_the_kernel_of_the_fully_connected_layer(read):
+    (layer,) = read(Chain(4, 3, 2).reshape(1, 24).fully_connected(weights(5, 24)).write()).layers
+    assert (layer.input_shape, layer.kernel) == ((4, 3, 2), (4, 3))
+    assert np.array_equal(layer.weights.reshape(5, 24), weights(5, 24))
+
+
+def test_a_reshape_at_the_start_gives_the_input_its_shape(read):
+    network = read(conv(Chain(1, 1, 24).reshape(1, 4, 3, 2)).write())
+    assert network.input_shape == (4, 3, 2)
+
+
+def test_depth_multiplier_becomes_a_dense_convolution(read):
+    (layer,) = read(Chain(6, 6, 1).depthwise(weights(3, 3, 8)).write()).layers
+    assert isinstance(layer, Convolution)
+    assert np.array_equal(layer.weights[..., 0], weights(3, 3, 8).transpose(2, 0, 1))
+    (layer,) = read(Chain(6, 6, 2).depthwise(weights(3, 3, 6)).write()).layers
+    assert layer.weights.shape == (6, 3, 3, 2)
+    assert not layer.weights[:3, ..., 1].any()
+    assert not layer.weights[3:, ..., 0].any()
+
+
+def test_float_edges_are_skipped(read):
+    chain = small()
+    real = Tensor((1, 9, 8, 3), "FLOAT32")
+    chain.operators.insert(0, Operator("QUANTIZE", [real], [chain.input]))
+    result = Tensor((1, 5), "FLOAT32")
+    chain.operators.append(Operator("DEQUANTIZE", [chain.tensor], [result]))
+    network = read(write(chain.operators, [real], [result]))
+    assert network.input_zero_point == -7
+    assert len(network.layers) == 5
+
+
+def test_padv2_with_the_zero_point(read):
+    chain = Chain(4, 4, 1, zero_point=9).pad(1, 1, 1, 1)
+    (pad,) = chain.operators
+    pad.name = "PADV2"
+    pad.inputs.append(Tensor((1,), scale=0.05, zero_point=9, data=[9]))
+    (layer,) = read(conv(chain, padding="VALID").write()).layers
+    assert layer.padding == Padding(1, 1, 1, 1)
+    pad.inputs[2].data = [8]
+    with pytest.raises(NetworkError, match=r"operator 0 \(PADV2\) pads with a value other than the zero"):
+        read(chain.write())
+
+
+def test_old_converters_and_absent_bias(read):
+    network = read(Chain(3, 3, 2).depthwise(weights(3, 3, 2)).write(old_converter=True))
+    assert network.layers[0].bias.tolist() == [0, 0]
+
+
+def test_layers_are_immutable(read):
+    with pytest.raises(ValueError, match="read-only"):
+        read(small().write()).layers[0].weights[0] = 0
+
+
+# ---- what is refused ----
+
+
+def changed(**fields):
+    """Sets fields of tensors found by name in :func:`small`, as in ``input__scale=0``."""
+    chain = small()
+    tensors = {tensor.name: tensor for operator in reversed(chain.operators)
+               for tensor in (*operator.inputs, *operator.outputs) if tensor}
+    for key, value in fields.items():
+        name, attribute = key.split("__")
+        setattr(tensors[name], attribute, value)
+    return chain.write()
+
+
+def option(number: int, **options):
+    chain = small()
+    chain.operators[number].options |= options
+    return chain.write()
+
+
+def renamed(number: int, name: str, custom=None):
+    chain = small()
+    operator = chain.operators[number]
+    operator.name, operator.custom, operator.options = name, custom, {}
+    return chain.write()
+
+
+def floats():
+    x, y = Tensor((1, 4, 4, 1), "FLOAT32"), Tensor((1, 4, 4, 2), "FLOAT32")
+    kernel = Tensor((2, 1, 1, 1), "FLOAT32", data=np.zeros((2, 1, 1, 1)))
+    options = {"StrideH": 1, "StrideW": 1, "Padding": "SAME", "DilationHFactor": 1, "DilationWFactor": 1}
+    return write([Operator("CONV_2D", [x, kernel], [y], options)], [x], [y])
+
+
+def branch():
+    chain = conv(conv(Chain(4, 4, 2)))
+    chain.operators[1].inputs[0] = chain.input
+    return chain.write()
+
+
+def two_inputs():
+    chain = small()
+    return write(chain.operators, [chain.input, Tensor((1, 2), scale=1)], [chain.tensor])
+
+
+def two_outputs():
+    chain = small()
+    return write(chain.operators, [chain.input], [chain.tensor, chain.operators[1].outputs[0]])
+
+
+def inner_output():
+    chain = small()
+    return write(chain.operators, [chain.input], [chain.operators[1].outputs[0]])
+
+
+def quantize_uint8():
+    chain = small()
+    pixels = Tensor((1, 9, 8, 3), "UINT8", scale=0.05, zero_point=121)
+    chain.operators.insert(0, Operator("QUANTIZE", [pixels], [chain.input]))
+    return write(chain.operators, [pixels], [chain.tensor])
+
+
+def huge_bias():
+    return Chain(4, 4, 1).convolution(weights(1, 3, 3, 1), [2**31 - 1], weight_scale=1e-9).write()
+
+
+SENTENCES = {
+    "empty": (b"", "isn't a .tflite file"),
+    "text": (b"hello, this is not a model at all", "isn't a .tflite file"),
+    "mark only": (b"\x08\0\0\0TFL3", "is damaged"),
+    "float": (floats(), r"is a float model \(operator 0, CONV_2D, has float32 weights\): quantise it first"),
+    "uint8": (changed(input__type="UINT8"), "operator 0 .PAD. works on uint8 values; quantise"),
+    "int16": (changed(input__type="INT16"), "works on int16 values"),
+    "add": (renamed(1, "ADD"), r"operator 1 \(ADD\) is not supported; supported are CONV_2D, DEPTHWISE"),
+    "custom": (renamed(1, "CUSTOM", "MyOp"), r"operator 1 \(MyOp\) is not supported"),
+    "subgraphs": (small().write(subgraphs=2), "has 2 subgraphs"),
+    "no subgraph": (small().write(subgraphs=0), "has 0 subgraphs"),
+    "two inputs": (two_inputs(), "has 2 inputs; only models with one input"),
+    "two outputs": (two_outputs(), "has 2 outputs; only models with one output"),
+    "inner output": (inner_output(), "the model's output is tensor"),
+    "branch": (branch(), r"operator 1 \(CONV_2D\) reads tensor 0, not the result"),
+    "batch": (changed(input__shape=(2, 9, 8, 3)), "works on a batch of 2; only batch 1"),
+    "dynamic": (changed(input__shape=(-1, 9, 8, 3)), "every dimension must be fixed"),
+    "huge": (changed(input__shape=(1, 2**30, 2**30, 3)), "all together at most"),
+    "shape": (changed(conv_2d_1__shape=(1, 6, 5, 4)), r"should give the shape \[1, 5, 5, 4\] but the file"),
+    "zero scale": (changed(input__scale=0.0), r"tensor 0 \(input\) has a scale that isn't a positive number"),
+    "nan scale": (changed(weights__scale=float("nan")), "isn't a positive number"),
+    "inf scale": (changed(input__scale=float("inf")), "isn't a positive number"),
+    "no scale": (changed(conv_2d_1__scale=None), "has 0 scales and 0 zero points, not one"),
+    "zero point": (changed(conv_2d_1__zero_point=300), "has the zero point 300, outside int8"),
+    "weight zero point": (changed(weights__zero_point=1), "zero point other than 0; quantise them"),
+    "weight type": (changed(weights__type="INT16"), r"operator 1 \(CONV_2D\) has int16 weights; only int8"),
+    "short weights": (changed(weights__data=np.zeros(100)), "needs 108 bytes of constant data and has 100"),
+    "no weights": (changed(weights__data=None), "needs 108 bytes of constant data and has 0"),
+    "scale count": (changed(weights__scale=[1, 2, 3]), "has 3 weight scales along dimension 0; supported"),
+    "scale axis": (changed(weights__axis=3), "has 4 weight scales along dimension 3"),
+    "bias type": (changed(bias__type="INT64"), "has a bias of 4 int64 values; 4 int32 values are needed"),
+    "bias size": (changed(bias__shape=(3,)), "has a bias of 3 int32 values"),
+    "groups": (Chain(4, 4, 4).convolution(weights(4, 3, 3, 2), np.zeros(4)).write(),
+               "takes 2 channels of an input with 4; grouped convolutions are not supported"),
+    "dilation": (option(1, DilationHFactor=2), "is dilated; only a dilation of 1"),
+    "stride": (option(1, StrideH=0), r"has the stride \(0, 2\)"),
+    "activation": (option(1, FusedActivationFunction="TANH"), "has the fused activation TANH; supported are"),
+    "window": (Chain(4, 4, 1).append("AVERAGE_POOL_2D", (1, 1, 1, 1), FilterHeight=5, FilterWidth=1,
+                                     StrideH=1, StrideW=1, Padding="VALID").write(),
+               "has a window of 5x1, larger than its input of 4x4"),
+    "pool over padding": (Chain(4, 4, 1).average_pool((3, 3), padding="SAME").write(),
+                          r"operator 0 \(AVERAGE_POOL_2D\) averages over padding"),
+    "pool rescales": (changed(average_pool_2d_3__zero_point=1), "changes the scale or the zero point"),
+    "mean axes": (Chain(4, 4, 2).mean(axes=(1, 3)).write(), "must average over height and width"),
+    "mean axis": (Chain(4, 4, 2).mean(axes=(1,)).write(), "must average over height and width"),
+    "pad then pool": (Chain(4, 4, 1).pad(1, 1, 1, 1).average_pool((2, 2)).write(),
+                      r"operator 0 \(PAD\) is followed by AVERAGE_POOL_2D; padding is only supported before"),
+    "pad at the end": (conv(Chain(4, 4, 1)).pad(1, 1, 1, 1).write(), r"operator 1 \(PAD\) is the last"),
+    "negative pad": (Chain(4, 4, 1).pad(-1, 1, 1, 1).write(), "pads something other than height and width"),
+    "reshape": (conv(Chain(4, 4, 1)).reshape(1, 8, 2, 2).write(), "only flattening is supported"),
+    "conv on a vector": (conv(conv(Chain(4, 4, 1)).reshape(1, 1, 1, 32)).write(),
+                         "reads a flattened map; only FULLY_CONNECTED can"),
+    "rows": (conv(Chain(4, 4, 1)).fully_connected(weights(3, 2)).write(),
+             "has rows of 2 weights for 32 values"),
+    "softmax inside": (small().fully_connected(weights(2, 5)).write(), "follows SOFTMAX"),
+    "softmax on a map": (conv(Chain(4, 4, 1)).softmax().write(), "works on a map of 4x4; only vectors"),
+    "softmax scale": (changed(softmax_6__scale=0.1), "must have the output scale 1/256"),
+    "softmax beta": (option(6, Beta=float("nan")), "has the beta nan"),
+    "softmax alone": (Chain(1, 1, 4).softmax().write(), "has no layer to compute"),
+    "quantize inside": (renamed(5, "QUANTIZE"), r"operator 5 \(QUANTIZE\) is only supported as the first"),
+    "quantize uint8": (quantize_uint8(), "turns uint8 into int8; convert the model with int8 input"),
+    "inexact": (Chain(1, 1, 60_000).fully_connected(np.full((1, 60_000), 127), weight_scale=1e-7,
+                                                    scale=0.03).write(),
+                "has a scale in channel 0 that no integer multiplier reproduces exactly"),
+    "overflow": (huge_bias(), r"operator 0 \(CONV_2D\) can overflow its 32-bit accumulator in channel 0"),
+    "left shift": (changed(weights__scale=1e30), "can overflow its 32-bit accumulator"),
+}
+
+
+@pytest.mark.parametrize("name", SENTENCES)
+def test_refusals(read, tmp_path, name):
+    content, sentence = SENTENCES[name]
+    with pytest.raises(NetworkError, match=sentence) as caught:
+        read(content)
+    assert str(caught.value).startswith(f"{tmp_path / 'model.tflite'}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(NetworkError, match=r"can't be read \(No such file or directory\)"):
+        read_tflite(tmp_path / "nothing.tflite")
+    with pytest.raises(NetworkError, match="can't be read"):
+        read_tflite(tmp_path)
+
+
+@pytest.mark.model
+def test_residual_network_is_refused_by_its_first_add():
+    with pytest.raises(NetworkError, match=r"operator 3 \(ADD\) is not supported; supported are CONV_2D"):
+        read_tflite(require_model("mlperf_resnet8_int8") / "model.tflite")
+
+
+@pytest.mark.model
+def test_float_network_is_refused():
+    with pytest.raises(NetworkError, match=r"is a float model \(operator 0, CONV_2D, has float32 weights\)"):
+        read_tflite(require_model("mlperf_vww_float") / "model.tflite")
+
+
+# ---- damage ----
+
+
+def damaged(content: bytes, count: int):
+    """``count`` variants: truncated, bytes changed, words replaced by telling values."""
+    random = np.random.default_rng(1)
+    for number in range(count):
+        data = bytearray(content)
+        if number % 4 == 0:
+            del data[random.integers(len(data)):]
+        elif number % 4 == 1:
+            for place in random.integers(len(data), size=random.integers(1, 20)):
+                data[place] = random.integers(256)
+        else:
+            for place in random.integers(len(data) // 4, size=random.integers(1, 6)):
+                word = random.choice([0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0x7F800000, len(data)])
+                data[4 * place:4 * place + 4] = int(word).to_bytes(4, "little")
+        yield bytes(data)
+
+
+@pytest.mark.parametrize("model", ["small", pytest.param("tinymaix_mnist_dw_int8", marks=pytest.mark.model)])
+def test_damaged_files_are_read_or_refused(read, model):
+    content = small().write() if model == "small" else (require_model(model) / "model.tflite").read_bytes()
+    refused = 0
+    for variant in damaged(content, 600):
+        start = time.perf_counter()
+        try:
+            network = read(variant)
+        except NetworkError:
+            refused += 1
+        else:
+            golden.run(network, np.zeros((1, *network.input_shape), np.int8))
+        assert time.perf_counter() - start < 5
+    assert refused > 200
