@@ -117,6 +117,8 @@ class Build:
                 # simulates several times slower.
                 commands = super()._build_command()
                 commands[0] = [part for part in commands[0] if part != "--public-flat-rw"]
+                # Without this, models of several C++ files fail in Verilator's makefile (precompiled headers).
+                commands[1].append("CFG_CXXFLAGS_PCH_I=-include")
                 return commands
 
         require_tools()
@@ -131,8 +133,6 @@ class Build:
             timescale=("1ns", "1ps"),
             build_args=["-Wno-fatal", "-Wno-lint", "-Wno-style", "-O3", "--x-assign", "fast", "--x-initial", "fast",
                         "--noassert", "-CFLAGS", "-O1",
-                        # Without this, large models fail in Verilator's own makefile (precompiled headers).
-                        "-MAKEFLAGS", "CFG_CXXFLAGS_PCH_I=-include",
                         *(["--trace-fst"] if waves else [])]))
 
     def _logged(self, name: str, action):
