@@ -67,8 +67,8 @@ class Accelerator(wiring.Component):
         wide = address_bits(schedule)
 
         # Memories.
-        loader = m.submodules.loader = InputLoader(schedule.layout, lanes, config.input_bytes)
-        input_memory = m.submodules.input_memory = Ram(word, loader.depth)
+        loader = m.submodules.loader = InputLoader(schedule.layout, config.input_bytes)
+        input_memory = m.submodules.input_memory = Ram(8 * loader.window_bytes, loader.depth)
         banks = [Ram(word, schedule.bank_depth, 8 * config.requantisers) for _ in range(config.taps)]
         for i, bank in enumerate(banks):
             m.submodules[f"activations_{i // columns}_{i % columns}"] = bank
@@ -90,7 +90,8 @@ class Accelerator(wiring.Component):
             sequencer_descriptors(schedule), config.window, value_bits(schedule), wide, config.rows,
             schedule.tile_words, len(weight_words))
         window = m.submodules.window = WindowGenerator(config.window, lanes, value_bits(schedule),
-                                                       bits_for(schedule.bank_depth), bits_for(loader.depth))
+                                                       bits_for(schedule.bank_depth), bits_for(loader.depth),
+                                                       loader.window_bytes)
         m.d.comb += [
             sequencer.input_full.eq(loader.full), sequencer.output_free.eq(streamer.free),
             streamer.claim.eq(sequencer.output_claim),

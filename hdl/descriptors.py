@@ -80,7 +80,7 @@ def sequencer_descriptors(schedule: Schedule) -> DescriptorTable:
             **_coordinate("chunk_y", source.row(step[0])),
             **_coordinate("chunk_x", source.column(step[1])),
             "pitch_address": source.pitch,
-            "step_address": source.groups,
+            "step_address": source.words,
             "base_address": source.base,
             "height": source.shape[0],
             "width": source.shape[1],
@@ -141,7 +141,7 @@ def drain_descriptors(schedule: Schedule) -> DescriptorTable:
             "last_out_column": target.shape[1] - 1,
             "row_remainder": target.row(1)[1], "row_address": target.row(1)[2], "pitch_address": target.pitch,
             "column_remainder": target.column(1)[1], "column_address": target.column(1)[2],
-            "step_address": target.groups, "base_address": target.base,
+            "step_address": target.words, "base_address": target.base,
             "to_output": int(number == len(schedule.blocks) - 1),
         })
     return DescriptorTable(rows, target_bits(schedule))

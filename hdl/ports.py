@@ -16,8 +16,8 @@ class InputLoader(wiring.Component):
     """Writes an image that arrives row by row, pixel by pixel, channel by channel into the input memory.
 
     For every row of the image and every output column it stores the bytes that the first convolution's
-    window covers there, with the zero point beyond the edges.  While a window is being stored the stream
-    waits.
+    window covers there, with the zero point beyond the edges, as one word.  While a window is being stored the
+    stream waits.
 
     ``last`` on a beat before a frame's final one abandons that frame: the next beat begins a new one, so that
     a sender that lost bytes is back in step with its next frame.
@@ -26,8 +26,8 @@ class InputLoader(wiring.Component):
     ----------
     layout
         What to store.
-    lanes, beat
-        Bytes of a memory word, of a beat.
+    beat
+        Bytes of a beat.
 
     Members
     -------
@@ -39,21 +39,20 @@ class InputLoader(wiring.Component):
         The memory holds a frame; the stream waits until ``release``.
     """
 
-    def __init__(self, layout: InputLayout, lanes: int, beat: int):
-        self.layout, self.lanes, self.beat = layout, lanes, beat
+    def __init__(self, layout: InputLayout, beat: int):
+        self.layout, self.beat = layout, beat
         height, width, channels = layout.shape
         self.window_bytes = layout.kernel * channels
-        self.groups = -(-self.window_bytes // lanes)
         self.row_beats = width * channels // beat
-        self.depth = height * layout.columns * self.groups
+        self.depth = height * layout.columns
         super().__init__({
             "data": In(8 * beat), "last": In(1), "valid": In(1), "ready": Out(1),
-            "enable": Out(1), "address": Out(bits_for(self.depth)), "word": Out(8 * lanes),
+            "enable": Out(1), "address": Out(bits_for(self.depth)), "word": Out(8 * self.window_bytes),
             "full": Out(1), "release": In(1),
         })
 
     @staticmethod
-    def timing(layout: InputLayout, lanes: int, beat: int) -> tuple[int, int]:
+    def timing(layout: InputLayout, beat: int) -> tuple[int, int]:
         """(cycles from the first beat to the last one, both counted; cycles from the last one to ``full``),
         with a stream that never waits."""
         height, width, channels = layout.shape
@@ -63,7 +62,7 @@ class InputLoader(wiring.Component):
             windows = layout.columns
             while windows or left:
                 if windows and excess >= 0:
-                    cycle += -(-layout.kernel * channels // lanes)
+                    cycle += 1
                     windows -= 1
                     excess -= layout.stride * channels
                     continue
@@ -94,7 +93,6 @@ class InputLoader(wiring.Component):
         beats = Signal(range(self.row_beats + 1), init=self.row_beats)
         column = Signal(range(self.layout.columns + 1))
         row = Signal(range(self.layout.shape[0] + 1))
-        group = Signal(range(max(2, self.groups)))
         storing, shift, accept = Signal(), Signal(), Signal()
         m.d.comb += [
             storing.eq(~self.full & (column != self.layout.columns) & (excess >= 0)),
@@ -105,9 +103,7 @@ class InputLoader(wiring.Component):
 
         # The newest byte is the highest; a window lies ``excess`` bytes below it.
         places = [history.bit_select(8 * (self.beat - 1 - i), 8 * self.window_bytes) for i in range(self.beat)]
-        window = Signal(8 * self.window_bytes)
-        m.d.comb += [window.eq(Array(places)[excess[:bits_for(self.beat)]]),
-                     self.word.eq(window.word_select(group, 8 * self.lanes)), self.enable.eq(storing)]
+        m.d.comb += [self.word.eq(Array(places)[excess[:bits_for(self.beat)]]), self.enable.eq(storing)]
         end_of_row, restart = Signal(), Signal()
         with m.If(shift):
             incoming = Mux(beats != 0, self.data, zero.replicate(self.beat))
@@ -117,10 +113,9 @@ class InputLoader(wiring.Component):
             m.d.comb += [end_of_row.eq((beats == 1) & (column == self.layout.columns)),
                          restart.eq(self.last & ~((row == self.layout.shape[0] - 1) & (beats == 1)))]
         with m.If(storing):
-            m.d.sync += [self.address.eq(self.address + 1), group.eq(group + 1)]
-            with m.If(group == self.groups - 1):
-                m.d.sync += [group.eq(0), column.eq(column + 1), excess.eq(excess - self._stride)]
-                m.d.comb += end_of_row.eq((column == self.layout.columns - 1) & (beats == 0))
+            m.d.sync += [self.address.eq(self.address + 1), column.eq(column + 1),
+                         excess.eq(excess - self._stride)]
+            m.d.comb += end_of_row.eq((column == self.layout.columns - 1) & (beats == 0))
         with m.If(end_of_row | restart):
             m.d.sync += [history.eq(history.init), excess.eq(self._start), beats.eq(self.row_beats),
                          column.eq(0), row.eq(row + 1)]

@@ -51,21 +51,29 @@ def _signed_bits(low: int, high: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class FeatureMap:
-    """Where a feature map lies: ``banks`` (rows, columns), word ``base`` in each, ``groups`` words a pixel."""
+    """Where a feature map lies: ``banks`` (rows, columns), from word ``base`` in each.
+
+    A pixel takes ``words`` words: one for each ``lanes`` channels, or a single wide one."""
 
     shape: tuple[int, int, int]
     banks: tuple[int, int]
     lanes: int
     base: int = 0
+    wide: bool = False
 
     @property
     def groups(self) -> int:
+        """Channel groups of a pixel."""
         return _ceil(self.shape[2], self.lanes)
+
+    @property
+    def words(self) -> int:
+        return 1 if self.wide else self.groups
 
     @property
     def pitch(self) -> int:
         """Words from one row of a bank to the next."""
-        return _ceil(self.shape[1], self.banks[1]) * self.groups
+        return _ceil(self.shape[1], self.banks[1]) * self.words
 
     @property
     def depth(self) -> int:
@@ -78,7 +86,7 @@ class FeatureMap:
 
     def column(self, value: int) -> tuple[int, int, int]:
         """(value, remainder, address) of a column number or a difference of columns."""
-        return value, value % self.banks[1], value // self.banks[1] * self.groups
+        return value, value % self.banks[1], value // self.banks[1] * self.words
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,7 +242,7 @@ class Schedule:
         inner = [FeatureMap(b.output_shape, banks, lanes) for b in lowered[:-1]]
         first = max((m.depth for m in inner[0::2]), default=0)
         inner = [FeatureMap(m.shape, banks, lanes, first * (i % 2)) for i, m in enumerate(inner)]
-        chain = [FeatureMap(lowered[0].window.input_shape, (1, 1), lanes), *inner,
+        chain = [FeatureMap(lowered[0].window.input_shape, (1, 1), lanes, wide=True), *inner,
                  FeatureMap(lowered[-1].output_shape, (1, 1), lanes)]
         return chain[0], list(zip(chain, chain[1:], strict=False))
 

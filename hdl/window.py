@@ -35,15 +35,15 @@ class WindowGenerator(wiring.Component):
         Bytes of a memory word.
     value_bits, address_bits
         Widths of coordinates and bank addresses.
-    input_address_bits
-        Width of addresses of the (unbanked) input memory.
+    input_address_bits, input_bytes
+        Widths of an address (bits) and of a word (bytes) of the input memory, which holds a pixel a word.
 
     Members
     -------
     y, x : In(coordinate_layout(...))
         Position of the window's first tap.
     group : In(address_bits)
-        Address of the channel group in pixel (0, 0).
+        Address of the channel group in pixel (0, 0); in the input memory, the group itself.
     from_input : In(1)
         Read tap (0, 0) from the input memory instead of the banks.
     pitch, step : In(address_bits)
@@ -58,7 +58,8 @@ class WindowGenerator(wiring.Component):
 
     LATENCY = 5
 
-    def __init__(self, window, lanes: int, value_bits: int, address_bits: int, input_address_bits: int):
+    def __init__(self, window, lanes: int, value_bits: int, address_bits: int, input_address_bits: int,
+                 input_bytes: int):
         self.window, self.lanes = window, lanes
         rows, columns = window
         taps = rows * columns
@@ -70,7 +71,7 @@ class WindowGenerator(wiring.Component):
             "pitch": In(common), "step": In(common),
             "height": In(value_bits), "width": In(value_bits), "zero_point": In(signed(8)),
             "bank_address": Out(address_bits).array(taps), "bank_data": In(8 * lanes).array(taps),
-            "input_address": Out(input_address_bits), "input_data": In(8 * lanes),
+            "input_address": Out(input_address_bits), "input_data": In(8 * input_bytes),
             "taps": Out(8 * lanes).array(taps),
         })
 
@@ -108,12 +109,15 @@ class WindowGenerator(wiring.Component):
                 m.d.sync += self.bank_address[i * columns + j].eq(
                     Mux(i < y_remainder, row_address[1], row_address[0])
                     + Mux(j < x_remainder, column_address[1], column_address[0]))
-        m.d.sync += self.input_address.eq(row_address[0] + column_address[0])
+        m.d.sync += self.input_address.eq(delay(m, self.y.address, 1, name="input_row") + column_address[0])
 
         # Cycle 3: the memories.  Cycle 4: rows into place.
         y_remainder = delay(m, y_remainder, 2, name="y_remainder")
         x_remainder = delay(m, x_remainder, 3, name="x_remainder")
-        input_data = delay(m, self.input_data, 1, name="input_data")
+        groups = -(-len(self.input_data) // (8 * self.lanes))
+        group = delay(m, self.group, 3, name="group")
+        input_data = register("input_word", Array(
+            [self.input_data[8 * self.lanes * i:8 * self.lanes * (i + 1)] for i in range(groups)])[group])
         turned = []
         for i in range(rows):
             for j in range(columns):

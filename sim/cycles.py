@@ -51,7 +51,7 @@ class CycleModel:
 
     def __init__(self, schedule: Schedule):
         self.schedule = schedule
-        self._load = InputLoader.timing(schedule.layout, schedule.config.lanes, schedule.config.input_bytes)
+        self._load = InputLoader.timing(schedule.layout, schedule.config.input_bytes)
         self._send = OutputStreamer.timing(schedule.output_map.shape, schedule.config.lanes)
         frames = self.frames(4)
         self.compute_cycles = frames[0].first_byte - frames[0].last_beat
