@@ -1,0 +1,1 @@
+"""Boards: what they offer, building for them, and the command line."""

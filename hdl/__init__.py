@@ -1,0 +1,9 @@
+"""How it is computed: the engine, its schedule, and Verilog."""
+
+from .accelerator import Accelerator
+from .config import ConfigError, EngineConfig
+from .export import TOP, Export, export_verilog
+from .schedule import MemoryUse, Schedule
+
+__all__ = ["TOP", "Accelerator", "ConfigError", "EngineConfig", "Export", "MemoryUse", "Schedule",
+           "export_verilog"]

@@ -4,7 +4,7 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .primitives import delay, pipelined_sum
+from .primitives import LogicMultiplier, delay, pipelined_sum
 
 __all__ = ["DepthwiseEngine"]
 
@@ -53,7 +53,9 @@ class DepthwiseEngine(wiring.Component):
             products = []
             for tap in range(self.taps):
                 product = Signal(signed(16), name=f"product_{lane}_{tap}", reset_less=True)
-                m.d.sync += product.eq(self.windows[tap][byte].as_signed() * self.weights[tap][byte].as_signed())
+                m.submodules[f"multiplier_{lane}_{tap}"] = multiplier = LogicMultiplier(8, 8)
+                m.d.comb += [multiplier.a.eq(self.windows[tap][byte]), multiplier.b.eq(self.weights[tap][byte])]
+                m.d.sync += product.eq(multiplier.product)
                 products.append(product)
             total, _ = pipelined_sum(m, products, name=f"total_{lane}")
             m.d.sync += self.acc[lane].eq(Mux(first, 0, self.acc[lane]) + total)

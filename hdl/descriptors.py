@@ -3,8 +3,6 @@
 A descriptor is a dictionary of integers; each field is as wide as its largest value, decided before
 synthesis.  Counters are described by their last value."""
 
-from math import prod
-
 from amaranth import *
 from amaranth.lib import data
 
@@ -87,13 +85,14 @@ def sequencer_descriptors(schedule: Schedule) -> DescriptorTable:
             "zero_point": window.zero_point,
             "word_step": 0 if scheduled.reduces else source.groups,
             "weight_base": weight_base,
+            "weight_step": int(scheduled.reduces and len(scheduled.depthwise_words) > 1),
             "from_input": int(number == 0),
             "reduce": int(scheduled.reduces),
             "last_reduce": int(bool(reducing) and number == reducing[-1]),
             "to_output": int(number == len(schedule.blocks) - 1),
         })
         if scheduled.reduces:
-            weight_base += source.groups * prod(scheduled.chunks)
+            weight_base += len(scheduled.depthwise_words)
     return DescriptorTable(rows, address_bits(schedule))
 
 

@@ -9,13 +9,13 @@ from .accelerator import Accelerator
 from .primitives import VerilogExport
 from .schedule import Schedule
 
-__all__ = ["Export", "export"]
+__all__ = ["TOP", "Export", "export_verilog", "merge_equal_modules"]
 
 TOP = "tepal"
 
 
 class Export:
-    """What :func:`export` makes: ``verilog``, the text without the memories' and the tap's modules; ``roms``,
+    """What :func:`export_verilog` makes: ``verilog``, the text without the memories' and the tap's modules; ``roms``,
     file name to (width in bits, words)."""
 
     def __init__(self, verilog: str, roms: dict[str, tuple[int, list[int]]]):
@@ -23,8 +23,9 @@ class Export:
 
     def files(self) -> dict[str, str]:
         """File name to text, everything that a simulator or synthesis tool needs."""
-        sources = [resources.files(__package__).joinpath(name).read_text() for name in ("memories.v", "tap.v")]
-        files = {f"{TOP}.v": "\n".join([self.verilog.strip() + "\n", *sources])}
+        sources = [resources.files(__package__).joinpath(name).read_text() for name in ("primitives.v", "tap.v")]
+        files = {f"{TOP}.v": "\n".join([self.verilog.strip() + "\n", *sources]),
+                 f"{TOP}.vlt": resources.files(__package__).joinpath("waivers.vlt").read_text()}
         for name, (width, words) in sorted(self.roms.items()):
             digits = -(-width // 4)
             files[name] = "".join(f"{word:0{digits}x}\n" for word in words)
@@ -55,10 +56,15 @@ def merge_equal_modules(text: str) -> str:
         text = re.sub(r"^(  cell )(\S+)( )", lambda m: m[1] + same.get(m[2], m[2]) + m[3], text, flags=re.M)
 
 
-def export(schedule: Schedule, to_verilog) -> Export:
+def plain_module_names(text: str) -> str:
+    """RTLIL with dots in module names made underscores, so that Verilog need not escape them."""
+    return re.sub(r"^(module |  cell )(\\tepal\.\S+)", lambda m: m[1] + m[2].replace(".", "_"), text, flags=re.M)
+
+
+def export_verilog(schedule: Schedule, to_verilog) -> Export:
     """Make the Verilog of ``schedule``'s accelerator.
 
     ``to_verilog`` turns RTLIL text into Verilog text (:func:`tepal.boards.yosys.to_verilog`)."""
     platform = VerilogExport()
     text = rtlil.convert(Accelerator(schedule), name=TOP, platform=platform, emit_src=False)
-    return Export(to_verilog(merge_equal_modules(text)), platform.roms)
+    return Export(to_verilog(plain_module_names(merge_equal_modules(text))), platform.roms)

@@ -46,21 +46,9 @@ def matrix_parameters(schedule: Schedule) -> list[int]:
 
 
 def depthwise_weights(schedule: Schedule) -> list[int]:
-    """For each channel group and each chunk of the kernel, one byte per tap and lane, lane fastest."""
-    rows, columns = schedule.config.window
-    lanes = schedule.config.lanes
-    words = []
-    for scheduled in schedule.blocks:
-        if not scheduled.reduces:
-            continue
-        weights = scheduled.block.window.weights
-        height, width, channels = weights.shape
-        (down, across), groups = scheduled.chunks, scheduled.source.groups
-        padded = np.zeros((down * rows, across * columns, groups * lanes), np.int8)
-        padded[:height, :width, :channels] = weights
-        padded = padded.reshape(down, rows, across, columns, groups, lanes).transpose(4, 0, 2, 1, 3, 5)
-        words += _words(padded.reshape(groups * down * across, rows * columns * lanes))
-    return words or [0]
+    """For each block's channel groups and chunks of the kernel, one byte per tap and lane, lane fastest."""
+    blocks = [scheduled.depthwise_words for scheduled in schedule.blocks if scheduled.reduces]
+    return [word for words in blocks for word in _words(words.reshape(len(words), -1))] or [0]
 
 
 def depthwise_parameters(schedule: Schedule) -> list[int]:

@@ -1,5 +1,5 @@
-"""Memories, and the two ways in which they appear: Amaranth's own for its simulator, and instances of the
-Verilog modules in ``memories.v`` for export, whose contents come from ``.hex`` files by ``$readmemh``.
+"""Memories and small multipliers, and the two ways in which they appear: Amaranth's own for its simulator, and instances of the
+Verilog modules in ``primitives.v`` for export, whose contents come from ``.hex`` files by ``$readmemh``.
 
 (Amaranth writes a memory's contents into Verilog row by row, which synthesis tools read in quadratic time.)
 """
@@ -8,7 +8,7 @@ from amaranth import *
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["Ram", "ReplayRom", "Rom", "VerilogExport", "bits_for", "delay", "pipelined_sum"]
+__all__ = ["LogicMultiplier", "Ram", "ReplayRom", "Rom", "VerilogExport", "bits_for", "delay", "pipelined_sum"]
 
 
 class VerilogExport:
@@ -46,6 +46,25 @@ def pipelined_sum(m: Module, terms, *, name: str):
             sums.append(register)
         terms, latency = sums, latency + 1
     return terms[0], latency
+
+
+class LogicMultiplier(wiring.Component):
+    """``product = a * b`` of signed values, combinational, made of logic in synthesis.
+
+    A part's multipliers belong to the systolic array; tools would spend them on any other product too."""
+
+    def __init__(self, a: int, b: int):
+        super().__init__({"a": In(signed(a)), "b": In(signed(b)), "product": Out(signed(a + b))})
+
+    def elaborate(self, platform):
+        m = Module()
+        if isinstance(platform, VerilogExport):
+            m.submodules.multiplier = Instance(
+                "tepal_logic_multiplier", p_A=len(self.a), p_B=len(self.b),
+                i_a=self.a, i_b=self.b, o_product=self.product)
+        else:
+            m.d.comb += self.product.eq(self.a * self.b)
+        return m
 
 
 class Rom(wiring.Component):

@@ -7,7 +7,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from .affine import Affine
-from .primitives import bits_for, delay, pipelined_sum
+from .primitives import LogicMultiplier, bits_for, delay, pipelined_sum
 
 __all__ = ["Requantiser", "RequantiserFormat"]
 
@@ -98,11 +98,12 @@ class Requantiser(wiring.Component):
         # Partial products of narrow slices: small multipliers, made of logic, with registers between them.
         terms = []
         for low in range(0, fmt.multiplier, _SLICE):
-            factor = Cat(self.parameters.multiplier[low:low + _SLICE], 0).as_signed()
-            value = (self.acc * factor) << low
-            product = Signal(value.shape(), name=f"product_{low}", reset_less=True)
-            m.d.sync += product.eq(value)
-            terms.append(product)
+            factor = Cat(self.parameters.multiplier[low:low + _SLICE], C(0, 1))
+            m.submodules[f"multiplier_{low}"] = multiplier = LogicMultiplier(fmt.accumulator, len(factor))
+            m.d.comb += [multiplier.a.eq(self.acc), multiplier.b.eq(factor)]
+            product = Signal(multiplier.product.shape(), name=f"product_{low}", reset_less=True)
+            m.d.sync += product.eq(multiplier.product)
+            terms.append(product << low)
         terms.append(delay(m, self.parameters.offset, 1, name="offset"))
         total, levels = pipelined_sum(m, terms, name="total")
         right = delay(m, self.parameters.right, 1 + levels, name="right")

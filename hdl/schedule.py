@@ -24,11 +24,12 @@ from .affine import Affine, fit
 from .config import EngineConfig
 from .depthwise import DepthwiseEngine
 from .lower import Block, InputLayout, lower
+from .primitives import bits_for
 from .requantiser import Requantiser, RequantiserFormat
 from .systolic import SystolicArray
 from .window import WindowGenerator
 
-__all__ = ["BlockSchedule", "Schedule"]
+__all__ = ["BlockSchedule", "FeatureMap", "MemoryUse", "Schedule"]
 
 FEED_LATENCY = 2
 """Cycles from the feeder's address to an operand at the array: tile buffer, byte selection."""
@@ -89,6 +90,22 @@ class FeatureMap:
         return value, value % self.banks[1], value // self.banks[1] * self.words
 
 
+@dataclass(frozen=True)
+class MemoryUse:
+    """``count`` equal memories of the accelerator. ``region_depths`` adds up to ``depth``: regions of which one
+    is read while another one is written, never both at once."""
+
+    role: str
+    count: int
+    depth: int
+    width: int
+    region_depths: tuple[int, ...] = ()
+
+    @property
+    def regions(self) -> int:
+        return len(self.region_depths)
+
+
 @dataclass(frozen=True, eq=False)
 class BlockSchedule:
     """One block on the engine.
@@ -124,6 +141,23 @@ class BlockSchedule:
         """Cycles from a tile's first step to its last, both counted."""
         return ((self.source.groups - 1) * self.group_period
                 + self.tile_pixels * self.chunks[0] * self.chunks[1])
+
+    @cached_property
+    def depthwise_words(self) -> np.ndarray:
+        """int8 (words, taps, lanes): weights of each channel group and each chunk of the kernel, in order.
+
+        A single word where all are equal, as an average pool's mostly are."""
+        rows, columns = self.source.banks
+        weights, lanes, groups = self.block.window.weights, self.source.lanes, self.source.groups
+        height, width, channels = weights.shape
+        down, across = self.chunks
+        padded = np.zeros((down * rows, across * columns, groups * lanes), np.int8)
+        padded[:height, :width, :channels] = weights
+        # Lanes beyond the last channel may hold anything; this lets an average pool's words be equal.
+        padded[:height, :width, channels:] = weights[:, :, -1:]
+        padded = padded.reshape(down, rows, across, columns, groups, lanes).transpose(4, 0, 2, 1, 3, 5)
+        words = padded.reshape(groups * down * across, rows * columns, lanes)
+        return words[:1] if (words == words[0]).all() else words
 
     @property
     def words(self) -> int:
@@ -218,6 +252,28 @@ class Schedule:
     def bank_depth(self) -> int:
         """Words in each bank of the activation memory."""
         return max([1] + [m.base + m.depth for b in self.blocks[1:] for m in (b.source,)])
+
+    @cached_property
+    def memories(self) -> tuple[MemoryUse, ...]:
+        """Every memory, ROMs included."""
+        config, word = self.config, 8 * self.config.lanes
+        bases = sorted({b.source.base for b in self.blocks[1:]} | {0})
+        regions = tuple(end - base for base, end in zip(bases, [*bases[1:], self.bank_depth], strict=True))
+        reducing = [b for b in self.blocks if b.reduces]
+        return (
+            MemoryUse("input", 1, self.input_map.depth, 8 * self.input_map.shape[2]),
+            MemoryUse("activations", config.taps, self.bank_depth, word, regions),
+            MemoryUse("output", 1, self.output_map.depth, word),
+            MemoryUse("tile_buffer", config.rows, 2 << bits_for(self.tile_words), word),
+            MemoryUse("matrix_weights", 1, sum(b.blocks * b.inner for b in self.blocks), 8 * config.columns),
+            MemoryUse("matrix_parameters", 1, sum(b.blocks for b in self.blocks) * config.columns,
+                      self.matrix_format.width),
+            MemoryUse("depthwise_weights", 1, max(1, sum(len(b.depthwise_words) for b in reducing)),
+                      word * config.taps),
+            MemoryUse("depthwise_parameters", 1,
+                      max(1, sum(b.source.groups for b in reducing) * self.parameter_beats),
+                      self.depthwise_format.width * self.parameter_words),
+        )
 
     @property
     def output_map(self) -> FeatureMap:

@@ -158,7 +158,7 @@ class Sequencer(wiring.Component):
             return [self.y.eq(y), self.x.eq(x), pixel_y.eq(y), pixel_x.eq(x), pixel_column.eq(out_column)]
 
         with m.If(stepping):
-            m.d.sync += [self.weight.eq(self.weight + 1), self.word.eq(self.word + d.word_step)]
+            m.d.sync += [self.weight.eq(self.weight + d.weight_step), self.word.eq(self.word + d.word_step)]
             with m.If(~last_column):
                 m.d.sync += [column.eq(column + 1), self.x.eq(next_chunk_x)]
             with m.Elif(~last_row):
@@ -173,7 +173,7 @@ class Sequencer(wiring.Component):
                     with m.If(~last_group):
                         m.d.sync += [group.eq(group + 1), self.group.eq(self.group + 1),
                                      *go_to(tile_y, tile_x, tile_column),
-                                     group_weight.eq(self.weight + 1), group_word.eq(group_word + 1),
+                                     group_weight.eq(self.weight + d.weight_step), group_word.eq(group_word + 1),
                                      self.word.eq(group_word + 1)]
                     with m.Else():
                         # The next tile begins behind this one's last pixel.

@@ -1,0 +1,320 @@
+"""The ``tepal`` command."""
+
+import argparse
+import contextlib
+import json
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from tepal.hdl import TOP, ConfigError, Schedule
+from tepal.quant import Network, NetworkError, read_tflite
+from tepal.sim import Build, CycleModel, SimulationError, check_images, golden, simulate
+
+from .board import BOARDS, Board, fit, get_board, require_fit
+from .generate import generate, write_files
+from .yosys import ToolError
+
+__all__ = ["main"]
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+BAD_INPUT = 2
+"""Exit code: the input or the machine can't be worked with; one sentence on stderr says why."""
+
+MISMATCH = 1
+"""Exit code: the simulation differs from the golden model or the cycle model."""
+
+
+@contextlib.contextmanager
+def step(text: str):
+    """Show that something is under way, on a terminal; say nothing elsewhere."""
+    if not err.is_terminal:
+        yield
+        return
+    begun = time.monotonic()
+    with err.status(f"{text} …"):
+        yield
+    if (elapsed := time.monotonic() - begun) > 2:
+        err.print(f"[dim]{text}: {elapsed:.1f} s[/]")
+
+
+def _size(text: str) -> tuple[int, int]:
+    rows, _, columns = text.partition("x")
+    if not (rows.isdigit() and columns.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size like 3x3")
+    return int(rows), int(columns)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tepal", description="Turn a MobileNet-class int8 network into an "
+                                     "FPGA accelerator, and prove that it computes the right bytes.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name, run, text, *, model=True):
+        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        sub.set_defaults(run=run)
+        sub.add_argument("--json", action="store_true", help="one JSON object on stdout, all else on stderr")
+        if model:
+            sub.add_argument("model", type=Path, metavar="MODEL", help="int8 .tflite file")
+            sub.add_argument("--board", required=True, metavar="B", help=f"one of {', '.join(BOARDS)}")
+            engine = sub.add_argument_group("engine", "in place of the board's default")
+            engine.add_argument("--rows", type=int, metavar="P", help="pixels in a tile")
+            engine.add_argument("--columns", type=int, metavar="C", help="output channels in a block")
+            engine.add_argument("--lanes", type=int, metavar="L", help="channels of the depthwise engine")
+            engine.add_argument("--window", type=_size, metavar="RxC", help="taps read at once, such as 3x3")
+            engine.add_argument("--requantisers", type=int, metavar="R", help="results a cycle; divides C and L")
+            engine.add_argument("--input-bytes", type=int, metavar="N", help="width of the input stream")
+        return sub
+
+    command("boards", _boards, "list the boards and their resources", model=False)
+    command("estimate", _estimate, "say whether a network fits a board, and the cycles of every layer")
+    sub = command("generate", _generate, "write Verilog, ROMs, a FuseSoC core and a JSON description")
+    sub.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder to write to")
+    sub = command("simulate", _simulate, "simulate the generated Verilog and compare every byte and every cycle")
+    sub.add_argument("--input", type=Path, required=True, metavar="X.npy", help="int8 images (frames, h, w, c)")
+    sub.add_argument("--frames", type=int, metavar="N", help="use the first N images (default: all)")
+    sub.add_argument("--stalls", type=int, metavar="SEED", help="make both streams wait at random; bytes are "
+                     "compared, cycles are not")
+    sub.add_argument("--waves", type=Path, metavar="F.fst", help="record every signal")
+    sub.add_argument("--classes", type=Path, metavar="FILE", help="names of the classes, one a line")
+    sub.add_argument("--keep", type=Path, metavar="DIR", help="keep Verilog, simulator and logs there")
+    return parser
+
+
+def _engine(arguments, board: Board, network: Network):
+    chosen = {name: getattr(arguments, name)
+              for name in ("rows", "columns", "lanes", "window", "requantisers", "input_bytes")
+              if getattr(arguments, name) is not None}
+    config = board.engine(network)
+    if board.name == "generic" and not {"rows", "columns", "lanes"} <= chosen.keys():
+        raise ConfigError("the generic board has no engine of its own: give at least --rows, --columns and --lanes")
+    if chosen.keys() & {"columns", "lanes"} and "requantisers" not in chosen:
+        columns, lanes = chosen.get("columns", config.columns), chosen.get("lanes", config.lanes)
+        chosen["requantisers"] = int(np.gcd(columns, lanes))
+    return replace(config, **chosen)
+
+
+def _load(arguments) -> tuple[Board, Schedule]:
+    board = get_board(arguments.board)
+    with step(f"Reading {arguments.model}"):
+        network = read_tflite(arguments.model)
+    with step("Scheduling"):
+        return board, Schedule(network, _engine(arguments, board, network))
+
+
+def _boards(arguments) -> int:
+    boards = [{"name": board.name, "part": board.part, "multiplier": board.multiplier,
+               "multipliers": board.primitives, "memories": {kind.name: kind.count for kind in board.memories},
+               "engine": {"rows": board.config.rows, "columns": board.config.columns, "lanes": board.config.lanes}}
+              for board in BOARDS.values()]
+    if arguments.json:
+        print(json.dumps({"boards": boards}))
+        return 0
+    table = Table("board", "part", "multipliers", "memories", "engine")
+    for board in boards:
+        engine = board["engine"]
+        table.add_row(board["name"], board["part"], f"{board['multipliers'] or 'any'} {board['multiplier']}",
+                      ", ".join(f"{count} {name}" for name, count in board["memories"].items()) or "any",
+                      f"{engine['rows']} x {engine['columns']} array, {engine['lanes']} lanes")
+    out.print(table)
+    return 0
+
+
+def _layer_rows(schedule: Schedule, model: CycleModel) -> list[dict]:
+    layers = schedule.network.layers
+    return [{"index": layers[item.layer].index, "name": layers[item.layer].name,
+             "kind": type(layers[item.layer]).__name__, "shape": list(layers[item.layer].output_shape),
+             "block": item.block, "start": item.start, "end": item.end, "cycles": item.cycles, "macs": item.macs,
+             "utilisation": round(item.utilisation, 4)} for item in model.layers()]
+
+
+def _bar(share: float, width: int = 20) -> str:
+    full = round(min(max(share, 0), 1) * width)
+    return "█" * full + "·" * (width - full)
+
+
+def _layer_table(rows: list[dict]) -> Table:
+    table = Table("op", "layer", "output", "start", "end", "cycles", "array in use", title="Layers")
+    for row in rows:
+        shape = "x".join(map(str, row["shape"]))
+        table.add_row(str(row["index"]), row["kind"], shape, f"{row['start']:,}", f"{row['end']:,}",
+                      f"{row['cycles']:,}",
+                      f"{_bar(row['utilisation'])} {row['utilisation']:6.1%}" if row["kind"] == "Convolution" else "")
+    return table
+
+
+def _utilisation(schedule: Schedule, cycles: int) -> float:
+    return schedule.network.macs / cycles / schedule.config.multipliers
+
+
+def _estimate(arguments) -> int:
+    board, schedule = _load(arguments)
+    model, result = CycleModel(schedule), fit(schedule, board)
+    rows = _layer_rows(schedule, model)
+    config = schedule.config
+    report = {
+        "model": str(arguments.model), "board": board.name, "fits": result.ok,
+        "used": result.used, "available": result.available,
+        "memories": [{"role": use.role, "count": use.count, "depth": use.depth, "width": use.width}
+                     for use in schedule.memories],
+        "engine": {"rows": config.rows, "columns": config.columns, "lanes": config.lanes,
+                   "window": list(config.window), "requantisers": config.requantisers,
+                   "input_bytes": config.input_bytes},
+        "macs": schedule.network.macs, "parameters": schedule.network.parameters,
+        "cycles": model.cycles, "compute_cycles": model.compute_cycles, "interval_cycles": model.interval_cycles,
+        "utilisation": round(_utilisation(schedule, model.compute_cycles), 4), "layers": rows,
+    }
+    if arguments.json:
+        print(json.dumps(report))
+    else:
+        out.print(_layer_table(rows))
+        table = Table("resource", "used", "available", "", title=f"{board.name} ({board.part})")
+        for kind, used in result.used.items():
+            limit = result.available[kind]
+            table.add_row(kind, f"{used:,}", f"{limit:,}" if limit else "any", _bar(used / limit) if limit else "")
+        out.print(table)
+        out.print(f"{schedule.network.macs:,} multiply-accumulates in {model.compute_cycles:,} cycles on "
+                  f"{config.multipliers} multipliers: {report['utilisation']:.1%} in use. "
+                  f"{model.cycles:,} cycles with the image streaming in; a frame every {model.interval_cycles:,}.")
+    require_fit(schedule, board)
+    if not arguments.json:
+        out.print(f"[bold green]The network fits {board.name}.[/]")
+    return 0
+
+
+def _generate(arguments) -> int:
+    board, schedule = _load(arguments)
+    require_fit(schedule, board)
+    if arguments.output.exists() and not arguments.output.is_dir():
+        raise NetworkError(f"{arguments.output} is a file: give a folder to write to")
+    with step("Making Verilog"):
+        files = generate(schedule, board.name)
+    write_files(files, arguments.output)
+    report = {"directory": str(arguments.output), "top": TOP, "files": {n: len(t) for n, t in sorted(files.items())}}
+    if arguments.json:
+        print(json.dumps(report))
+    else:
+        out.print(f"Wrote {arguments.output}: {', '.join(sorted(files))}")
+    return 0
+
+
+def _picture(image: np.ndarray) -> str:
+    """An int8 image as two rows of pixels a line, in shades of grey; wide ones thinned out."""
+    grey = image.astype(float).mean(axis=2)
+    grey = grey[::max(1, grey.shape[0] // 32), ::max(1, grey.shape[1] // 64)]
+    low, high = grey.min(), grey.max()
+    shades = " ░▒▓█"
+    level = ((grey - low) / max(high - low, 1) * (len(shades) - 1)).round().astype(int)
+    return "\n".join("".join(shades[v] * 2 for v in row) for row in level)
+
+
+def _read_images(path: Path, network: Network, frames: int | None) -> np.ndarray:
+    try:
+        images = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise NetworkError(f"{path} can't be read as a NumPy .npy file: {error}") from error
+    if not isinstance(images, np.ndarray):
+        raise NetworkError(f"{path} is an archive: give a .npy file with one array")
+    images = check_images(network, images)
+    if frames is not None:
+        if not 1 <= frames <= len(images):
+            raise NetworkError(f"--frames {frames}: {path} holds {len(images)} frames")
+        images = images[:frames]
+    return images
+
+
+def _simulate(arguments) -> int:
+    board, schedule = _load(arguments)
+    require_fit(schedule, board)
+    network = schedule.network
+    images = _read_images(arguments.input, network, arguments.frames)
+    try:
+        names = arguments.classes.read_text().split("\n") if arguments.classes else []
+    except (OSError, UnicodeDecodeError) as error:
+        raise NetworkError(f"{arguments.classes} can't be read: {error}") from error
+    with contextlib.ExitStack() as stack:
+        directory = arguments.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tepal-")))
+        with step("Making Verilog"):
+            write_files(generate(schedule, board.name), directory)
+        with step("Building the simulator"):
+            build = Build(directory.resolve(), waves=arguments.waves is not None)
+        with step(f"Simulating {len(images)} frames"):
+            report = simulate(build, schedule, images, stalls=arguments.stalls, waves=arguments.waves)
+    model = CycleModel(schedule)
+    result = {
+        "model": str(arguments.model), "board": board.name, "frames": len(images), "stalls": arguments.stalls,
+        "cycles": report.cycles, "compute_cycles": report.compute_cycles,
+        "interval_cycles": report.interval_cycles, "predicted_cycles": model.cycles,
+        "predicted_compute_cycles": model.compute_cycles, "predicted_interval_cycles": model.interval_cycles,
+        "mismatches": report.mismatches, "compared": report.compared, "cycle_errors": report.cycle_errors,
+        "first_mismatch": report.first_mismatch.describe(network) if report.first_mismatch else None,
+        "outputs": report.outputs.tolist(), "classes": report.classes, "layers": report.layers,
+        "utilisation": round(_utilisation(schedule, model.compute_cycles), 4),
+        "waves": str(arguments.waves) if arguments.waves else None,
+    }
+    if arguments.json:
+        print(json.dumps(result))
+    else:
+        _show(arguments, schedule, model, images, report, names)
+    if report.first_mismatch:
+        err.print(f"[bold red]{report.first_mismatch.describe(network)}[/]")
+    for line in report.cycle_errors[:5]:
+        err.print(f"[bold red]{line}[/]")
+    return 0 if report.ok else MISMATCH
+
+
+def _show(arguments, schedule: Schedule, model: CycleModel, images, report, names) -> None:
+    network = schedule.network
+
+    def name(index: int) -> str:
+        return names[index] if index < len(names) and names[index] else f"class {index}"
+
+    out.print(_picture(images[0]))
+    scores = report.outputs[0]
+    if network.softmax is not None:
+        scores = (golden.softmax(network.softmax, report.outputs[:1])[0].astype(float) + 128) / 256
+        out.print(f"[bold]{name(report.classes[0])}[/], with {scores[report.classes[0]]:.0%}")
+    else:
+        out.print(f"[bold]{name(report.classes[0])}[/], with a score of {scores[report.classes[0]]}")
+    if len(images) > 1:
+        out.print("then " + ", ".join(name(index) for index in report.classes[1:21])
+                  + (" …" if len(images) > 21 else ""))
+    out.print(_layer_table(_layer_rows(schedule, model)))
+    if report.compute_cycles is not None:
+        out.print(f"{report.compute_cycles:,} cycles from image to answer ({model.compute_cycles:,} predicted), "
+                  f"{report.cycles:,} with the image streaming in ({model.cycles:,})"
+                  + (f", a frame every {report.interval_cycles:,} ({model.interval_cycles:,})"
+                     if report.interval_cycles else "") + ".")
+        out.print(f"{_utilisation(schedule, report.compute_cycles):.1%} of {schedule.config.multipliers} "
+                  "multipliers in use.")
+    style = "bold green" if report.ok else "bold red"
+    out.print(f"[{style}]{report.compared - report.mismatches:,} of {report.compared:,} bytes equal[/] over "
+              f"{len(images)} frames and every layer"
+              + ("; both streams stalled at random." if arguments.stalls is not None else
+                 f"; {len(report.cycle_errors)} events off their predicted cycle."))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except (NetworkError, ConfigError, SimulationError, ToolError, ArithmeticError) as error:
+        err.print(f"tepal: {error}", style="red")
+    except OSError as error:
+        err.print(f"tepal: {error.strerror or error}: {error.filename or ''}", style="red")
+    except KeyboardInterrupt:
+        err.print("tepal: interrupted", style="red")
+    return BAD_INPUT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,1 +1,0 @@
-"""Turns a trained MobileNet-class network into an FPGA accelerator."""

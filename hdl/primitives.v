@@ -1,0 +1,66 @@
+// Primitives of the accelerator: the places to put a vendor's own if inference does not serve.
+
+// One port, one cycle from address to data, contents from a file.
+module tepal_rom #(
+    parameter WIDTH = 8,
+    parameter DEPTH = 1,
+    parameter ADDRESS_BITS = 1,
+    parameter FILE = ""
+) (
+    input  wire                    clk,
+    input  wire [ADDRESS_BITS-1:0] address,
+    output reg  [WIDTH-1:0]        data
+);
+    reg [WIDTH-1:0] words [0:DEPTH-1];
+    // Tools that look at the module before its parameters are known must not look for a file.
+    generate
+        if (FILE != "") begin : contents
+            initial $readmemh(FILE, words);
+        end
+    endgenerate
+    always @(posedge clk) data <= words[address];
+endmodule
+
+// One write port with enables for parts of a word, one read port, one cycle from address to data.
+module tepal_ram #(
+    parameter WIDTH = 8,
+    parameter DEPTH = 1,
+    parameter GRANULARITY = 8,
+    parameter ADDRESS_BITS = 1
+) (
+    input  wire                         clk,
+    input  wire [ADDRESS_BITS-1:0]      write_address,
+    input  wire [WIDTH-1:0]             write_data,
+    input  wire [WIDTH/GRANULARITY-1:0] write_enable,
+    input  wire [ADDRESS_BITS-1:0]      read_address,
+    output reg  [WIDTH-1:0]             read_data
+);
+    reg [WIDTH-1:0] words [0:DEPTH-1];
+    integer part;
+    always @(posedge clk) begin
+        for (part = 0; part < WIDTH / GRANULARITY; part = part + 1)
+            if (write_enable[part])
+                words[write_address][part*GRANULARITY +: GRANULARITY]
+                    <= write_data[part*GRANULARITY +: GRANULARITY];
+        read_data <= words[read_address];
+    end
+endmodule
+
+// Signed product out of logic: synthesis must not spend the part's multipliers on it, they are the array's.
+module tepal_logic_multiplier #(
+    parameter A = 8,
+    parameter B = 8
+) (
+    input  wire signed [A-1:0]   a,
+    input  wire signed [B-1:0]   b,
+    output reg  signed [A+B-1:0] product
+);
+    wire signed [A+B-1:0] wide = {{B{a[A-1]}}, a};
+    integer i;
+    always @* begin
+        product = 0;
+        for (i = 0; i < B - 1; i = i + 1)
+            if (b[i]) product = product + (wide <<< i);
+        if (b[B-1]) product = product - (wide <<< (B - 1));
+    end
+endmodule

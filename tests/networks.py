@@ -1,0 +1,156 @@
+"""Random small networks and engines, made without a model file: one seed, one network."""
+
+from math import prod
+
+import numpy as np
+from tepal.hdl.config import EngineConfig
+from tepal.quant import (Average, AveragePool, Convolution, Depthwise, Network, Padding, Requantise, Rounding)
+from tepal.quant.arithmetic import quantize_multiplier
+
+__all__ = ["random_case", "random_engine", "random_network", "random_requantise"]
+
+KERNELS = ((1, 1), (3, 3), (5, 5), (1, 3), (3, 1), (4, 1), (1, 2), (2, 2), (2, 3), (7, 2))
+ZERO_POINTS = (-128, 127, 0, -128, -3, 40)
+LAYERS = 6
+
+
+def random_requantise(rng: np.random.Generator, channels: int, spread: float, zero_point: int) -> Requantise:
+    """A rule for sums of about ``spread``: mostly sensible, now and then saturating, dead or shifting left."""
+    factor = 40 / spread * np.exp2(rng.uniform(-2, 2, channels))
+    multiplier, shift = quantize_multiplier(np.minimum(factor, 1000.0))
+    if rng.random() < 0.2:
+        multiplier[rng.integers(channels)] = 0
+    minimum, maximum = -128, 127
+    match rng.integers(4):
+        case 0:  # ReLU
+            minimum = max(minimum, zero_point)
+        case 1:  # ReLU6 and worse
+            minimum = max(minimum, min(zero_point, 120))
+            maximum = int(rng.integers(minimum, 128))
+    return Requantise(multiplier, shift, zero_point, minimum, maximum, Rounding(rng.choice(["double", "single"])))
+
+
+def _weights(rng, shape, channel_axis) -> np.ndarray:
+    """int8, of a magnitude that varies from layer to layer; sometimes a channel of zeros or of extremes."""
+    limit = int(rng.choice([1, 7, 127, 127]))
+    weights = rng.integers(-limit - (limit == 127), limit + 1, shape)
+    if rng.random() < 0.3:
+        channel = [slice(None)] * len(shape)
+        channel[channel_axis] = rng.integers(shape[channel_axis])
+        weights[tuple(channel)] = rng.choice([0, -128, 127])
+    return weights.astype(np.int8)
+
+
+def _bias(rng, spread, channels) -> np.ndarray:
+    return rng.integers(-int(spread) - 1, int(spread) + 2, channels)
+
+
+def _axis(rng, size: int, kernel: int) -> tuple[int, int, int, int]:
+    """(output size, stride, padding before, padding after) along one axis; the kernel may need padding to fit."""
+    stride = int(rng.choice([1, 1, 2, 3]))
+    match rng.integers(4):
+        case 0 | 1:  # SAME
+            total = max(0, (-(-size // stride) - 1) * stride + kernel - size)
+            before = total // 2
+        case 2:  # VALID
+            total = before = 0
+        case _:  # explicit
+            total = int(rng.integers(0, 2 * kernel + 3))
+            before = int(rng.integers(0, total + 1))
+    total = max(total, kernel - size)
+    return (size + total - kernel) // stride + 1, stride, before, total - before
+
+
+def _windows(rng, shape, kernel) -> dict:
+    (rows, down, top, bottom), (columns, across, left, right) = (
+        _axis(rng, shape[axis], kernel[axis]) for axis in range(2))
+    return {"size": (rows, columns), "stride": (down, across), "padding": Padding(top, bottom, left, right)}
+
+
+def _convolution(rng, common, shape, channels, kernel, zero_point, *, fully_connected=False) -> Convolution:
+    if fully_connected:
+        place = {"size": (1, 1), "stride": (1, 1), "padding": Padding()}
+    elif kernel == (1, 1) and rng.random() < 0.8:
+        place = {"size": shape[:2], "stride": (1, 1), "padding": Padding()}
+    else:
+        place = _windows(rng, shape, kernel)
+    weights = _weights(rng, (channels, *kernel, shape[2]), 0)
+    spread = np.sqrt(weights[0].size) * 60 * max(1, abs(weights.astype(int)).mean())
+    return Convolution(**common, input_shape=shape, output_shape=(*place["size"], channels),
+                       stride=place["stride"], padding=place["padding"], weights=weights,
+                       bias=_bias(rng, spread, channels),
+                       requantise=random_requantise(rng, channels, spread, zero_point))
+
+
+def _depthwise(rng, common, shape, zero_point) -> Depthwise:
+    kernel = KERNELS[rng.integers(len(KERNELS))]
+    place = _windows(rng, shape, kernel)
+    weights = _weights(rng, (*kernel, shape[2]), 2)
+    spread = np.sqrt(prod(kernel)) * 60 * max(1, abs(weights.astype(int)).mean())
+    return Depthwise(**common, input_shape=shape, output_shape=(*place["size"], shape[2]), stride=place["stride"],
+                     padding=place["padding"], weights=weights, bias=_bias(rng, spread, shape[2]),
+                     requantise=random_requantise(rng, shape[2], spread, zero_point))
+
+
+def _pool(rng, common, shape, zero_point) -> tuple[AveragePool, int]:
+    """The pool and its output's zero point, which AVERAGE_POOL_2D does not change."""
+    whole = rng.random() < 0.6
+    window = shape[:2] if whole else tuple(int(rng.integers(1, n + 1)) for n in shape[:2])
+    stride = tuple(int(rng.integers(1, 4)) for _ in range(2))
+    size = tuple((n - k) // s + 1 for n, k, s in zip(shape, window, stride, strict=False))
+    count, channels = prod(window), shape[2]
+    if rng.random() < 0.5:
+        minimum = int(rng.integers(-128, 0)) if rng.random() < 0.3 else -128
+        bias, requantise, zero_point = np.zeros(channels), Average(count, minimum), common["input_zero_point"]
+    else:
+        multiplier, shift = quantize_multiplier(np.full(channels, rng.uniform(0.3, 1.7) / count))
+        bias = np.full(channels, -common["input_zero_point"] * count)
+        requantise = Requantise(multiplier, shift, zero_point)
+    return AveragePool(**common, input_shape=shape, output_shape=(*size, channels), stride=stride,
+                       padding=Padding(), window=window, bias=bias, requantise=requantise), zero_point
+
+
+def random_network(rng: np.random.Generator) -> Network:
+    """Up to ``LAYERS`` layers of every kind, in any order that the engine takes."""
+    shape = (*(int(rng.choice([1, 2, 3, 4, 5, 6, 7, 9])) for _ in range(2)), int(rng.choice([1, 2, 3, 4, 7])))
+    zero_point = first_zero_point = int(rng.choice(ZERO_POINTS))
+    layers = []
+    count = int(rng.integers(1, LAYERS + 1))
+    while len(layers) < count:
+        after = int(rng.choice(ZERO_POINTS))
+        channels = int(rng.integers(1, 12))
+        common = {"name": f"layer{len(layers)}", "index": len(layers), "tensor": -1, "input_zero_point": zero_point}
+        kind = rng.choice(["dense", "depthwise", "pointwise", "pool", "full"], p=[0.2, 0.35, 0.3, 0.08, 0.07])
+        if kind == "dense":
+            layer = _convolution(rng, common, shape, channels, KERNELS[rng.integers(len(KERNELS))], after)
+        elif kind == "depthwise":
+            layer = _depthwise(rng, common, shape, after)
+        elif kind == "pointwise":
+            layer = _convolution(rng, common, shape, channels, (1, 1), after)
+        elif kind == "pool":
+            layer, after = _pool(rng, common, shape, after)
+        else:
+            layer = _convolution(rng, common, shape, channels, shape[:2], after, fully_connected=True)
+        layers.append(layer)
+        shape, zero_point = layer.output_shape, after
+        if prod(shape) > 700:
+            break
+    return Network("random", tuple(layers), 1.0, first_zero_point, 1.0, zero_point)
+
+
+def random_engine(rng: np.random.Generator, network: Network) -> EngineConfig:
+    """Any small engine that takes the network's images."""
+    columns, lanes = (int(rng.integers(1, 7)) for _ in range(2))
+    requantisers = [r for r in range(1, 7) if columns % r == 0 and lanes % r == 0]
+    _, width, channels = network.input_shape
+    beats = [beat for beat in (1, 2, 4) if width * channels % beat == 0]
+    windows = ((1, 1), (3, 3), (3, 3), (2, 1), (1, 3), (2, 2))
+    return EngineConfig(int(rng.integers(1, 6)), columns, lanes, windows[rng.integers(len(windows))],
+                        int(rng.choice(requantisers)), int(rng.choice(beats)))
+
+
+def random_case(seed: int, frames: int = 3) -> tuple[Network, EngineConfig, np.ndarray]:
+    """Network, engine and int8 images of ``seed``."""
+    rng = np.random.default_rng(seed)
+    network = random_network(rng)
+    return network, random_engine(rng, network), rng.integers(-128, 128, (frames, *network.input_shape), np.int8)
