@@ -3,6 +3,8 @@
 import argparse
 import contextlib
 import json
+import os
+import shutil
 import sys
 import tempfile
 import time
@@ -11,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
-
+from rich.markup import escape
+from rich.table import Column, Table
 from tepal.hdl import TOP, ConfigError, Schedule
-from tepal.quant import Network, NetworkError, read_tflite
-from tepal.sim import Build, CycleModel, SimulationError, check_images, golden, simulate
+from tepal.quant import Convolution, Network, NetworkError, read_tflite
+from tepal.sim import Build, CycleModel, SimulationError, check_images, golden, require_tools, simulate
 
 from .board import BOARDS, Board, fit, get_board, require_fit
 from .generate import generate, write_files
@@ -46,6 +48,31 @@ def step(text: str):
         err.print(f"[dim]{text}: {elapsed:.1f} s[/]")
 
 
+@contextlib.contextmanager
+def _workplace(keep: Path | None):
+    """``keep``, or a temporary folder, left behind only with the log of a simulator that failed."""
+    if keep is not None:
+        yield keep
+        return
+    directory = Path(tempfile.mkdtemp(prefix="tepal-"))
+    failed = False
+    try:
+        yield directory
+    except SimulationError:
+        failed = True
+        raise
+    finally:
+        if not failed:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def _path(text: str) -> Path:
+    """An empty one is a mistake, such as an unset variable of the shell, and not the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("an empty path")
+    return Path(text)
+
+
 def _size(text: str) -> tuple[int, int]:
     rows, _, columns = text.partition("x")
     if not (rows.isdigit() and columns.isdigit()):
@@ -63,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run)
         sub.add_argument("--json", action="store_true", help="one JSON object on stdout, all else on stderr")
         if model:
-            sub.add_argument("model", type=Path, metavar="MODEL", help="int8 .tflite file")
+            sub.add_argument("model", type=_path, metavar="MODEL", help="int8 .tflite file")
             sub.add_argument("--board", required=True, metavar="B", help=f"one of {', '.join(BOARDS)}")
             engine = sub.add_argument_group("engine", "in place of the board's default")
             engine.add_argument("--rows", type=int, metavar="P", help="pixels in a tile")
@@ -77,15 +104,15 @@ def _parser() -> argparse.ArgumentParser:
     command("boards", _boards, "list the boards and their resources", model=False)
     command("estimate", _estimate, "say whether a network fits a board, and the cycles of every layer")
     sub = command("generate", _generate, "write Verilog, ROMs, a FuseSoC core and a JSON description")
-    sub.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder to write to")
+    sub.add_argument("-o", "--output", type=_path, required=True, metavar="DIR", help="folder to write to")
     sub = command("simulate", _simulate, "simulate the generated Verilog and compare every byte and every cycle")
-    sub.add_argument("--input", type=Path, required=True, metavar="X.npy", help="int8 images (frames, h, w, c)")
+    sub.add_argument("--input", type=_path, required=True, metavar="X.npy", help="int8 images (frames, h, w, c)")
     sub.add_argument("--frames", type=int, metavar="N", help="use the first N images (default: all)")
     sub.add_argument("--stalls", type=int, metavar="SEED", help="make both streams wait at random; bytes are "
                      "compared, cycles are not")
-    sub.add_argument("--waves", type=Path, metavar="F.fst", help="record every signal")
-    sub.add_argument("--classes", type=Path, metavar="FILE", help="names of the classes, one a line")
-    sub.add_argument("--keep", type=Path, metavar="DIR", help="keep Verilog, simulator and logs there")
+    sub.add_argument("--waves", type=_path, metavar="F.fst", help="record every signal")
+    sub.add_argument("--classes", type=_path, metavar="FILE", help="names of the classes, one a line")
+    sub.add_argument("--keep", type=_path, metavar="DIR", help="keep Verilog, simulator and logs there")
     return parser
 
 
@@ -104,7 +131,7 @@ def _engine(arguments, board: Board, network: Network):
 
 def _load(arguments) -> tuple[Board, Schedule]:
     board = get_board(arguments.board)
-    with step(f"Reading {arguments.model}"):
+    with step(f"Reading {escape(str(arguments.model))}"):
         network = read_tflite(arguments.model)
     with step("Scheduling"):
         return board, Schedule(network, _engine(arguments, board, network))
@@ -136,13 +163,13 @@ def _layer_rows(schedule: Schedule, model: CycleModel) -> list[dict]:
              "utilisation": round(item.utilisation, 4)} for item in model.layers()]
 
 
-def _bar(share: float, width: int = 20) -> str:
+def _bar(share: float, width: int = 12) -> str:
     full = round(min(max(share, 0), 1) * width)
     return "█" * full + "·" * (width - full)
 
 
 def _layer_table(rows: list[dict]) -> Table:
-    table = Table("op", "layer", "output", "start", "end", "cycles", "array in use", title="Layers")
+    table = Table("op", "layer", "output", "start", "end", "cycles", Column("array in use", no_wrap=True))
     for row in rows:
         shape = "x".join(map(str, row["shape"]))
         table.add_row(str(row["index"]), row["kind"], shape, f"{row['start']:,}", f"{row['end']:,}",
@@ -152,7 +179,9 @@ def _layer_table(rows: list[dict]) -> Table:
 
 
 def _utilisation(schedule: Schedule, cycles: int) -> float:
-    return schedule.network.macs / cycles / schedule.config.multipliers
+    """Share of the array's multipliers in use; the depthwise layers' products are made elsewhere, of logic."""
+    macs = sum(layer.macs for layer in schedule.network.layers if isinstance(layer, Convolution))
+    return macs / cycles / schedule.config.multipliers
 
 
 def _estimate(arguments) -> int:
@@ -202,7 +231,7 @@ def _generate(arguments) -> int:
     if arguments.json:
         print(json.dumps(report))
     else:
-        out.print(f"Wrote {arguments.output}: {', '.join(sorted(files))}")
+        out.print(f"Wrote {arguments.output}: {', '.join(sorted(files))}", markup=False)
     return 0
 
 
@@ -218,9 +247,13 @@ def _picture(image: np.ndarray) -> str:
 
 def _read_images(path: Path, network: Network, frames: int | None) -> np.ndarray:
     try:
-        images = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise NetworkError(f"{path} can't be read as a NumPy .npy file: {error}") from error
+        with path.open("rb") as file:
+            images = np.load(file, allow_pickle=False)
+    except OSError as error:
+        raise NetworkError(f"{path} can't be read ({error.strerror or error})") from None
+    except Exception as error:
+        # NumPy believes a damaged header, and then fails in many ways.
+        raise NetworkError(f"{path} is no NumPy .npy file of numbers, or a damaged one") from error
     if not isinstance(images, np.ndarray):
         raise NetworkError(f"{path} is an archive: give a .npy file with one array")
     images = check_images(network, images)
@@ -239,9 +272,12 @@ def _simulate(arguments) -> int:
     try:
         names = arguments.classes.read_text().split("\n") if arguments.classes else []
     except (OSError, UnicodeDecodeError) as error:
-        raise NetworkError(f"{arguments.classes} can't be read: {error}") from error
-    with contextlib.ExitStack() as stack:
-        directory = arguments.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tepal-")))
+        raise NetworkError(f"{arguments.classes} can't be read ({getattr(error, 'strerror', 'it is no text')})"
+                           ) from error
+    if arguments.waves is not None and not os.access(arguments.waves.resolve().parent, os.W_OK):
+        raise NetworkError(f"{arguments.waves} can't be written: there is no such folder, or it is read-only")
+    require_tools(waves=arguments.waves is not None)
+    with _workplace(arguments.keep) as directory:
         with step("Making Verilog"):
             write_files(generate(schedule, board.name), directory)
         with step("Building the simulator"):
@@ -265,9 +301,9 @@ def _simulate(arguments) -> int:
     else:
         _show(arguments, schedule, model, images, report, names)
     if report.first_mismatch:
-        err.print(f"[bold red]{report.first_mismatch.describe(network)}[/]")
+        err.print(report.first_mismatch.describe(network), style="bold red", markup=False)
     for line in report.cycle_errors[:5]:
-        err.print(f"[bold red]{line}[/]")
+        err.print(line, style="bold red", markup=False)
     return 0 if report.ok else MISMATCH
 
 
@@ -275,7 +311,7 @@ def _show(arguments, schedule: Schedule, model: CycleModel, images, report, name
     network = schedule.network
 
     def name(index: int) -> str:
-        return names[index] if index < len(names) and names[index] else f"class {index}"
+        return escape(names[index]) if index < len(names) and names[index] else f"class {index}"
 
     out.print(_picture(images[0]))
     scores = report.outputs[0]
@@ -308,9 +344,10 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return arguments.run(arguments)
     except (NetworkError, ConfigError, SimulationError, ToolError, ArithmeticError) as error:
-        err.print(f"tepal: {error}", style="red")
+        err.print(f"tepal: {error}", style="red", markup=False)
     except OSError as error:
-        err.print(f"tepal: {error.strerror or error}: {error.filename or ''}", style="red")
+        where = f": {error.filename}" if error.filename else ""
+        err.print(f"tepal: {error.strerror or error}{where}", style="red", markup=False)
     except KeyboardInterrupt:
         err.print("tepal: interrupted", style="red")
     return BAD_INPUT

@@ -84,14 +84,17 @@ def write_files(files: dict[str, str], directory: Path) -> None:
     """Write ``files`` into ``directory``, made if need be; each appears whole or not at all.
 
     Raises OSError."""
-    directory = Path(directory)
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+    directory, staging = Path(directory), None
     try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
         for name, text in files.items():
             (staging / name).write_text(text)
         directory.mkdir(exist_ok=True)
         for name in files:
             os.replace(staging / name, directory / name)
+    except OSError as error:
+        raise OSError(error.errno, f"can't write there ({error.strerror})", str(directory)) from error
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        if staging is not None:
+            shutil.rmtree(staging, ignore_errors=True)

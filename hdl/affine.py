@@ -15,13 +15,12 @@ steps alone.  Bias and input zero point disappear into the offset.
 from dataclasses import dataclass, replace
 
 import numpy as np
-
 from tepal.quant import Average, Requantise, Rounding
 
 __all__ = ["Affine", "fit"]
 
-_WIDEST = 31
-"""Fraction bits of the exact rule; more are never needed."""
+_WIDEST = 34
+"""Fraction bits to try at most: what the exact rules may have, and a little more."""
 
 _FAR = np.iinfo(np.int64).max
 """Stands for no bound."""
@@ -88,7 +87,7 @@ def fit(requantise: Requantise | Average, constant: np.ndarray, low: np.ndarray,
     Raises
     ------
     ArithmeticError
-        No fraction of 31 bits or fewer is exact; names the channel.
+        No fraction that 64-bit integers can hold is exact; names the channel.
     """
     low, high = np.asarray(low, np.int64), np.asarray(high, np.int64)
     channels = len(low)
@@ -105,13 +104,11 @@ def fit(requantise: Requantise | Average, constant: np.ndarray, low: np.ndarray,
         return requantise(acc + constant).astype(np.int64)
 
     first, last = rule(low[None])[0], rule(high[None])[0]
-    multiplier, offset = np.zeros(channels, np.int64), np.zeros(channels, np.int64)
-    fraction = np.zeros(channels, np.int64)
-    pending = np.flatnonzero(first != last)
     fixed = first == last
-    right[fixed] = right[pending].max(initial=0)
-    offset[fixed] = (first[fixed] - zero_point) << right[fixed]
-
+    if np.all(fixed):
+        right[:] = 0
+    else:
+        right[fixed] = right[~fixed].min()
     levels = np.arange(-129, 130, dtype=np.int64)
     with np.errstate(divide="ignore", invalid="ignore"):
         guess = np.nan_to_num((levels[:, None] - zero_point - 0.5) / factor - constant)
@@ -122,24 +119,34 @@ def fit(requantise: Requantise | Average, constant: np.ndarray, low: np.ndarray,
     must_not = (levels[:, None] > first) & (levels[:, None] <= requantise.maximum)
     relative = levels[:, None] - zero_point
     start = (relative << right) - ((1 << right) >> 1) + ((relative <= 0) & (right > 0) & away_from_zero)
-    for bits in range(_WIDEST + 1):
-        if not len(pending):
-            break
-        found = np.zeros(len(pending), bool)
+
+    def attempt(bits):
+        """(multiplier, offset, whether they are exact) of every channel with ``bits`` of fraction."""
+        multiplier = np.zeros(channels, np.int64)
+        offset = (first - zero_point) << right << bits
+        found = fixed.copy()
         for near in (0, 1, -1):
-            candidate = np.rint(np.ldexp(factor[pending], bits + right[pending])).astype(np.int64) + near
-            goal = start[:, pending] << bits
-            least = np.where(must[:, pending], goal - at[:, pending] * candidate, -_FAR).max(axis=0)
-            most = np.where(must_not[:, pending], goal - (at[:, pending] - 1) * candidate - 1, _FAR).min(axis=0)
+            candidate = np.rint(np.ldexp(factor, bits + right)).astype(np.int64) + near
+            goal = start << bits
+            least = np.where(must, goal - at * candidate, -_FAR).max(axis=0)
+            most = np.where(must_not, goal - (at - 1) * candidate - 1, _FAR).min(axis=0)
             usable = ~found & (candidate > 0) & (least <= most)
-            chosen = pending[usable]
-            multiplier[chosen], fraction[chosen] = candidate[usable], bits
-            offset[chosen] = np.where(least == -_FAR, most, least)[usable]
+            multiplier[usable] = candidate[usable]
+            offset[usable] = np.where(least == -_FAR, most, least)[usable]
             found |= usable
-        pending = pending[~found]
-    if len(pending):
-        raise ArithmeticError(f"channel {pending[0]} has no exact requantiser of {_WIDEST} bits or fewer")
-    most_bits = int(fraction.max(initial=0))
-    more = most_bits - fraction
-    return Affine(multiplier << more, offset << more, right, most_bits, away_from_zero, zero_point,
-                  requantise.minimum, requantise.maximum)
+        return multiplier, offset, found
+
+    # 64-bit integers hold a step's place only so far; constant channels have none.
+    widest = min(_WIDEST, 62 - 9 - int(right.max(initial=0)))
+    narrow, wide = 0, widest
+    multiplier, offset, found = attempt(widest)
+    if not np.all(found):
+        raise ArithmeticError(f"channel {np.flatnonzero(~found)[0]} has no exact requantiser of {widest} bits or fewer")
+    while narrow < wide:
+        middle = (narrow + wide) // 2
+        parameters = attempt(middle)
+        if np.all(parameters[2]):
+            wide, (multiplier, offset, _) = middle, parameters
+        else:
+            narrow = middle + 1
+    return Affine(multiplier, offset, right, wide, away_from_zero, zero_point, requantise.minimum, requantise.maximum)

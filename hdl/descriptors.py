@@ -8,7 +8,7 @@ from amaranth.lib import data
 
 from .config import EngineConfig
 from .primitives import bits_for
-from .schedule import BlockSchedule, FeatureMap, Schedule
+from .schedule import FeatureMap, Schedule
 
 __all__ = ["DescriptorTable", "address_bits", "drain_descriptors", "feeder_descriptors",
            "parameter_descriptors", "sequencer_descriptors", "target_bits", "value_bits"]
@@ -97,15 +97,24 @@ def sequencer_descriptors(schedule: Schedule) -> DescriptorTable:
 
 
 def address_bits(schedule: Schedule) -> int:
-    """Width in which the sequencer computes addresses of banks and of the input memory."""
-    return max(bits_for(schedule.bank_depth), bits_for(schedule.input_map.depth))
+    """Width in which the sequencer computes addresses of banks and of the input memory, and counts the
+    latter's channel groups."""
+    source = schedule.input_map
+    return max(bits_for(schedule.bank_depth), bits_for(source.depth), bits_for(source.groups))
 
 
 def value_bits(schedule: Schedule) -> int:
-    """Width of a coordinate: every tap of a window that begins on the map or its padding, and a sign."""
-    reach = max(max(b.source.shape[:2]) + 2 * max(b.block.window.kernel) + 2 * max(schedule.config.window)
-                + max(b.block.window.stride) for b in schedule.blocks)
-    return reach.bit_length() + 1
+    """Width of a coordinate: the first tap of every window, on the map or on its padding, and the map's size."""
+    reach = []
+    for scheduled in schedule.blocks:
+        window = scheduled.block.window
+        steps = schedule.config.window if scheduled.reduces else (1, 1)
+        for axis in range(2):
+            first = window.origin[axis]
+            last = (first + (window.output_size[axis] - 1) * window.stride[axis]
+                    + (scheduled.chunks[axis] - 1) * steps[axis])
+            reach += [~first, last, window.input_shape[axis]]
+    return max(reach).bit_length() + 1
 
 
 def feeder_descriptors(schedule: Schedule) -> DescriptorTable:

@@ -161,7 +161,9 @@ class Drain(wiring.Component):
         tile, block = Signal.like(d.last_tile), Signal.like(d.last_block)
         pixel = Signal.like(d.last_pixel)
         phase = Signal(range(max(2, step)))
-        chunk_base, chunk = Signal(range(2 * self.columns + 1 << len(d.chunks))), Signal(len(d.chunks) + 4)
+        # Up to ``step`` more than there are, in a last block that is not full.
+        most = max(row["chunks"] for row in self.table.rows) + step
+        chunk_base, chunk = Signal(range(most + 1)), Signal(range(most + 1))
         active, busy = Signal(), Signal()
         m.d.comb += active.eq(start | busy)
 

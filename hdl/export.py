@@ -23,9 +23,9 @@ class Export:
 
     def files(self) -> dict[str, str]:
         """File name to text, everything that a simulator or synthesis tool needs."""
-        sources = [resources.files(__package__).joinpath(name).read_text() for name in ("primitives.v", "tap.v")]
+        sources = [resources.files("tepal.hdl").joinpath(name).read_text() for name in ("primitives.v", "tap.v")]
         files = {f"{TOP}.v": "\n".join([self.verilog.strip() + "\n", *sources]),
-                 f"{TOP}.vlt": resources.files(__package__).joinpath("waivers.vlt").read_text()}
+                 f"{TOP}.vlt": resources.files("tepal.hdl").joinpath("waivers.vlt").read_text()}
         for name, (width, words) in sorted(self.roms.items()):
             digits = -(-width // 4)
             files[name] = "".join(f"{word:0{digits}x}\n" for word in words)
@@ -52,8 +52,8 @@ def merge_equal_modules(text: str) -> str:
                 kept.append(match[0])
         if not same:
             return text
-        text = "".join(kept)
-        text = re.sub(r"^(  cell )(\S+)( )", lambda m: m[1] + same.get(m[2], m[2]) + m[3], text, flags=re.M)
+        text = re.sub(r"^(  cell )(\S+)( )", lambda m, same=same: m[1] + same.get(m[2], m[2]) + m[3], "".join(kept),
+                      flags=re.M)
 
 
 def plain_module_names(text: str) -> str:

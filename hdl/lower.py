@@ -18,34 +18,40 @@ still fill a memory word.
 from dataclasses import dataclass
 
 import numpy as np
+from tepal.quant import Average, AveragePool, Convolution, Depthwise, Layer, Network, NetworkError, Requantise
 
-from tepal.quant import (Average, AveragePool, Convolution, Depthwise, Network, NetworkError,
-                         Requantise)
+__all__ = ["Block", "InputLayout", "Matrix", "Reduction", "Window", "lower"]
 
-__all__ = ["Block", "InputLayout", "Matrix", "Window", "lower"]
-
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Window:
-    """How the windows of a block lie on its input map, and what the depthwise engine does with them.
+    """How the windows of a block lie on its input map; ``zero_point`` is what lies beyond its edges."""
 
-    ``weights`` is int8 (kernel height, kernel width, channels), or None where windows are copied.
-    ``constant`` (channels,) is added to the sum of raw products before ``requantise``."""
-
-    layer: int | None
     input_shape: tuple[int, int, int]
     output_size: tuple[int, int]
     kernel: tuple[int, int]
     stride: tuple[int, int]
     origin: tuple[int, int]
     zero_point: int
-    weights: np.ndarray | None = None
-    constant: np.ndarray | None = None
-    requantise: Requantise | Average | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Reduction:
+    """The depthwise engine's part: int8 ``weights`` (kernel height, kernel width, channels).
+
+    ``constant`` (channels,) is added to the sum of raw products before ``requantise``; ``layer`` is the
+    Network's layer that this is."""
+
+    layer: int
+    weights: np.ndarray
+    constant: np.ndarray
+    requantise: Requantise | Average
 
 
 @dataclass(frozen=True, eq=False)
 class Matrix:
-    """The systolic array's part of a block: int8 ``weights`` (out channels, inner dimension)."""
+    """The systolic array's part: int8 ``weights`` (out channels, inner dimension), the rest as above.
+
+    ``layer`` is None for an identity."""
 
     layer: int | None
     weights: np.ndarray
@@ -55,9 +61,10 @@ class Matrix:
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """One pass through the engine."""
+    """One pass through the engine; without a ``reduction`` the windows are copied as they are."""
 
     window: Window
+    reduction: Reduction | None
     matrix: Matrix
 
     @property
@@ -94,21 +101,18 @@ def _identity_matrix(channels: int) -> Matrix:
     return Matrix(None, np.eye(channels, dtype=np.int8), np.zeros(channels, np.int64), unity)
 
 
-def _reduce(number: int, layer: Depthwise | AveragePool) -> Window:
-    if isinstance(layer, Depthwise):
-        weights = layer.weights
-    else:
-        weights = np.ones((*layer.window, layer.input_shape[2]), np.int8)
-    # An average pool sums raw values; its requantiser knows of no zero point.
-    zero_point = layer.input_zero_point if isinstance(layer, Depthwise) else 0
-    return Window(number, layer.input_shape, layer.output_shape[:2], layer.kernel, layer.stride,
-                  (-layer.padding.top, -layer.padding.left), layer.input_zero_point, weights,
-                  _raw_constant(weights, layer.bias, zero_point, (0, 1)), layer.requantise)
-
-
-def _copy(layer: Convolution) -> Window:
-    return Window(None, layer.input_shape, layer.output_shape[:2], layer.kernel, layer.stride,
+def _window(layer: Layer) -> Window:
+    return Window(layer.input_shape, layer.output_shape[:2], layer.kernel, layer.stride,
                   (-layer.padding.top, -layer.padding.left), layer.input_zero_point)
+
+
+def _reduction(number: int, layer: Depthwise | AveragePool) -> Reduction:
+    if isinstance(layer, Depthwise):
+        weights, zero_point = layer.weights, layer.input_zero_point
+    else:
+        # An average pool sums raw values; its requantiser knows of no zero point.
+        weights, zero_point = np.ones((*layer.window, layer.input_shape[2]), np.int8), 0
+    return Reduction(number, weights, _raw_constant(weights, layer.bias, zero_point, (0, 1)), layer.requantise)
 
 
 def _matrix(number: int, layer: Convolution) -> Matrix:
@@ -117,8 +121,8 @@ def _matrix(number: int, layer: Convolution) -> Matrix:
                   layer.requantise)
 
 
-def _is_pointwise(layer) -> bool:
-    return (isinstance(layer, Convolution) and layer.kernel == (1, 1) and layer.stride == (1, 1)
+def _is_pointwise(layer: Convolution) -> bool:
+    return (layer.kernel == (1, 1) and layer.stride == (1, 1)
             and layer.output_shape[:2] == layer.input_shape[:2])
 
 
@@ -133,32 +137,32 @@ def lower(network: Network) -> tuple[InputLayout, tuple[Block, ...]]:
     layers = list(network.layers)
     blocks: list[Block] = []
     number = 0
-    if isinstance(layers[0], Convolution):
-        layer = layers[0]
-        (height, width, channels), (kernel_height, kernel_width) = layer.input_shape, layer.kernel
-        layout = InputLayout(layer.input_shape, layer.output_shape[1], kernel_width, layer.stride[1],
-                             layer.padding.left, layer.input_zero_point)
-        window = Window(None, (height, layer.output_shape[1], kernel_width * channels), layer.output_shape[:2],
-                        (kernel_height, 1), (layer.stride[0], 1), (-layer.padding.top, 0),
-                        layer.input_zero_point)
-        blocks.append(Block(window, _matrix(0, layer)))
+    first = layers[0]
+    if isinstance(first, Convolution):
+        (height, _, channels), (kernel_height, kernel_width) = first.input_shape, first.kernel
+        layout = InputLayout(first.input_shape, first.output_shape[1], kernel_width, first.stride[1],
+                             first.padding.left, first.input_zero_point)
+        window = Window((height, first.output_shape[1], kernel_width * channels), first.output_shape[:2],
+                        (kernel_height, 1), (first.stride[0], 1), (-first.padding.top, 0), first.input_zero_point)
+        blocks.append(Block(window, None, _matrix(0, first)))
         number = 1
     else:
         height, width, channels = network.input_shape
         layout = InputLayout(network.input_shape, width, 1, 1, 0, network.input_zero_point)
-        window = Window(None, network.input_shape, (height, width), (1, 1), (1, 1), (0, 0), 0)
-        blocks.append(Block(window, _identity_matrix(channels)))
+        window = Window(network.input_shape, (height, width), (1, 1), (1, 1), (0, 0), 0)
+        blocks.append(Block(window, None, _identity_matrix(channels)))
     while number < len(layers):
         layer = layers[number]
         if isinstance(layer, Convolution):
-            blocks.append(Block(_copy(layer), _matrix(number, layer)))
+            blocks.append(Block(_window(layer), None, _matrix(number, layer)))
         elif isinstance(layer, Depthwise | AveragePool):
-            window = _reduce(number, layer)
-            if number + 1 < len(layers) and _is_pointwise(layers[number + 1]):
+            reduction = _reduction(number, layer)
+            following = layers[number + 1] if number + 1 < len(layers) else None
+            if isinstance(following, Convolution) and _is_pointwise(following):
                 number += 1
-                blocks.append(Block(window, _matrix(number, layers[number])))
+                blocks.append(Block(_window(layer), reduction, _matrix(number, following)))
             else:
-                blocks.append(Block(window, _identity_matrix(layer.output_shape[2])))
+                blocks.append(Block(_window(layer), reduction, _identity_matrix(layer.output_shape[2])))
         else:
             raise NetworkError(f"layer {layer.index} ({layer.name}): the engine has no {type(layer).__name__}")
         number += 1

@@ -52,11 +52,11 @@ class InputLoader(wiring.Component):
         })
 
     @staticmethod
-    def timing(layout: InputLayout, beat: int) -> tuple[int, int]:
-        """(cycles from the first beat to the last one, both counted; cycles from the last one to ``full``),
-        with a stream that never waits."""
+    def timing(layout: InputLayout, beat: int) -> tuple[int, int, int]:
+        """(cycles before the first beat, in which windows of nothing but padding are stored; from the first beat
+        to the last one, both counted; from the last one to ``full``), with a stream that never waits."""
         height, width, channels = layout.shape
-        cycle = accepted = 0
+        cycle = accepted = first = 0
         for _ in range(height):
             excess, left = (layout.left - layout.kernel) * channels, width * channels // beat
             windows = layout.columns
@@ -71,7 +71,8 @@ class InputLoader(wiring.Component):
                 if left:
                     left -= 1
                     accepted = cycle
-        return accepted, cycle - accepted + 1
+                    first = first or cycle
+        return first - 1, accepted - first + 1, cycle - accepted + 1
 
     @property
     def _start(self) -> int:
@@ -184,10 +185,9 @@ class OutputStreamer(wiring.Component):
         with m.If(self.claim):
             m.d.sync += self.free.eq(0)
         with m.FSM(name="state"):
-            with m.State("IDLE"):
-                with m.If(self.done):
-                    m.d.sync += [index.eq(0), self.address.eq(0), group.eq(0)]
-                    m.next = "ADDRESS"
+            with m.State("IDLE"), m.If(self.done):
+                m.d.sync += [index.eq(0), self.address.eq(0), group.eq(0)]
+                m.next = "ADDRESS"
             with m.State("ADDRESS"):
                 m.next = "FETCH"
             with m.State("FETCH"):

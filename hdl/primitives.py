@@ -1,5 +1,6 @@
-"""Memories and small multipliers, and the two ways in which they appear: Amaranth's own for its simulator, and instances of the
-Verilog modules in ``primitives.v`` for export, whose contents come from ``.hex`` files by ``$readmemh``.
+"""Memories and small multipliers, and the two ways in which they appear: Amaranth's own for its simulator, and
+instances of the Verilog modules in ``primitives.v`` for export, where contents come from ``.hex`` files by
+``$readmemh``.
 
 (Amaranth writes a memory's contents into Verilog row by row, which synthesis tools read in quadratic time.)
 """

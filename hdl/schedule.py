@@ -14,10 +14,10 @@ Stages of a tile, each at a fixed distance from the one before it:
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from math import prod
 
 import numpy as np
-
 from tepal.quant import Network, NetworkError
 
 from .affine import Affine, fit
@@ -130,7 +130,7 @@ class BlockSchedule:
     @property
     def reduces(self) -> bool:
         """Whether the depthwise engine takes part."""
-        return self.block.window.weights is not None
+        return self.block.reduction is not None
 
     @property
     def tiles(self) -> int:
@@ -148,7 +148,8 @@ class BlockSchedule:
 
         A single word where all are equal, as an average pool's mostly are."""
         rows, columns = self.source.banks
-        weights, lanes, groups = self.block.window.weights, self.source.lanes, self.source.groups
+        assert self.block.reduction is not None
+        weights, lanes, groups = self.block.reduction.weights, self.source.lanes, self.source.groups
         height, width, channels = weights.shape
         down, across = self.chunks
         padded = np.zeros((down * rows, across * columns, groups * lanes), np.int8)
@@ -204,7 +205,7 @@ class Schedule:
     @cached_property
     def depthwise_accumulator(self) -> int:
         """Bits of a depthwise sum."""
-        ranges = [_range(b.block.window.weights, (0, 1)) for b in self.blocks if b.reduces]
+        ranges = [_range(b.block.reduction.weights, (0, 1)) for b in self.blocks if b.block.reduction]
         return max([16] + [_signed_bits(low.min(), high.max()) for low, high in ranges])
 
     @cached_property
@@ -218,11 +219,11 @@ class Schedule:
         """Proved requantisers of each block: (depthwise, matrix)."""
         result = []
         for number, scheduled in enumerate(self.blocks):
-            window, matrix = scheduled.block.window, scheduled.block.matrix
+            reduction, matrix = scheduled.block.reduction, scheduled.block.matrix
             try:
                 reduced = None
-                if scheduled.reduces:
-                    reduced = fit(window.requantise, window.constant, *_range(window.weights, (0, 1)))
+                if reduction:
+                    reduced = fit(reduction.requantise, reduction.constant, *_range(reduction.weights, (0, 1)))
                 result.append((reduced, fit(matrix.requantise, matrix.constant, *_range(matrix.weights, 1))))
             except ArithmeticError as error:
                 raise ArithmeticError(f"block {number}: {error}") from error
@@ -300,7 +301,7 @@ class Schedule:
         inner = [FeatureMap(m.shape, banks, lanes, first * (i % 2)) for i, m in enumerate(inner)]
         chain = [FeatureMap(lowered[0].window.input_shape, (1, 1), lanes, wide=True), *inner,
                  FeatureMap(lowered[-1].output_shape, (1, 1), lanes)]
-        return chain[0], list(zip(chain, chain[1:], strict=False))
+        return chain[0], list(pairwise(chain))
 
     # -- time ------------------------------------------------------------------------------------------
 
@@ -328,8 +329,8 @@ class Schedule:
         pixels = block.pixels
         tile_pixels = _ceil(pixels, _ceil(pixels, config.rows))
         kernel = block.window.kernel
-        reduces = block.window.weights is not None
-        chunks = tuple(_ceil(k, w) for k, w in zip(kernel, config.window, strict=True)) if reduces else kernel
+        reduces = block.reduction is not None
+        chunks = (_ceil(kernel[0], config.window[0]), _ceil(kernel[1], config.window[1])) if reduces else kernel
         group_period = tile_pixels * prod(chunks)
         if reduces:
             # The next group's parameters are fetched while this one is computed.

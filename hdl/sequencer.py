@@ -220,10 +220,9 @@ class Sequencer(wiring.Component):
             return (self.input_full | ~descriptor.from_input) & (self.output_free | ~descriptor.to_output)
 
         # After reset the first descriptor is already in place; later each block's follows the one before.
-        with m.If(waiting & ~started):
-            with m.If(allowed(d)):
-                start_block(d)
-                m.d.sync += started.eq(1)
+        with m.If(waiting & ~started), m.If(allowed(d)):
+            start_block(d)
+            m.d.sync += started.eq(1)
         with m.Elif(block_end | waiting):
             with m.If(allowed(upcoming)):
                 m.d.comb += begin.eq(1)

@@ -4,7 +4,7 @@ from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from .primitives import delay
+from .primitives import bits_for, delay
 
 __all__ = ["WindowGenerator", "coordinate_layout"]
 
@@ -63,7 +63,7 @@ class WindowGenerator(wiring.Component):
         self.window, self.lanes = window, lanes
         rows, columns = window
         taps = rows * columns
-        common = max(address_bits, input_address_bits)
+        common = max(address_bits, input_address_bits, bits_for(-(-input_bytes // lanes)))
         super().__init__({
             "y": In(coordinate_layout(value_bits, rows, common)),
             "x": In(coordinate_layout(value_bits, columns, common)),

@@ -114,7 +114,7 @@ class Average:
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """What all layers share.
+    """What all layers share; each also has a ``requantise`` that turns its sums into int8.
 
     ``name`` is the model's own name of the output tensor, ``index`` the operator's place in the model
     file, ``tensor`` the number of the output tensor there (-1 where there is no file)."""

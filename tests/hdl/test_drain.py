@@ -1,0 +1,111 @@
+"""Sums of whole schedules, and where and when the drain writes their results; the lanes' parameters."""
+
+import numpy as np
+import pytest
+from networks import random_case
+from stepping import trace
+from tepal.hdl import Schedule, images
+from tepal.hdl.descriptors import drain_descriptors, parameter_descriptors, target_bits
+from tepal.hdl.drain import Drain, LaneParameters
+from tepal.hdl.requantiser import Requantiser, RequantiserFormat
+
+FRAMES = 2
+
+
+def sums_and_writes(rng, schedule):
+    """What the array shows, cycle -> [(column, sum)] and cycles of ``captured``; and cycle -> expected write."""
+    config, step = schedule.config, schedule.config.drain_step
+    shown, captured, writes = {}, [], {}
+    latency = 1 + (config.requantisers - 1) * step + Requantiser.latency(schedule.matrix_format)
+    limit = 1 << schedule.matrix_accumulator - 1
+    now = 5
+    for number, scheduled in [*enumerate(schedule.blocks)] * FRAMES:
+        affine, target, pixels = schedule.affines[number][1], scheduled.target, scheduled.block.pixels
+        channels, width = target.shape[2], scheduled.blocks * config.columns
+        for tile, block in np.ndindex(scheduled.tiles, scheduled.blocks):
+            now += scheduled.period + int(rng.choice([0, 0, 3]))
+            captured.append(now)
+            sums = np.zeros((config.rows, width), np.int64)
+            sums[:, :channels] = rng.integers(-limit, limit, (config.rows, channels))
+            results = affine(sums[:, :channels])
+            for column in range(config.columns):
+                channel = block * config.columns + column % step * config.requantisers + column // step
+                for row in range(config.rows):
+                    shown.setdefault(now + 1 + column + row * step, []).append((column, sums[row, channel]))
+            for pixel in range(tile * scheduled.tile_pixels, min(pixels, (tile + 1) * scheduled.tile_pixels)):
+                place = pixel % scheduled.tile_pixels
+                (_, row, down), (_, column, across) = (
+                    line(int(at)) for line, at in zip((target.row, target.column), divmod(pixel, target.shape[1]),
+                                                      strict=True))
+                for phase in range(step):
+                    first = (block * step + phase) * config.requantisers
+                    if first >= channels:
+                        continue
+                    group, lane = divmod(first, config.lanes)
+                    end = pixel == pixels - 1 and first + config.requantisers >= channels
+                    writes[now + latency + place * step + phase] = {
+                        "bank": (row, column), "address": target.base + down + across + group,
+                        "part": lane // config.requantisers, "number": number, "end": end,
+                        "data": results[place, first:first + config.requantisers]}
+    return shown, captured, writes, now + latency + config.rows * step + 2
+
+
+def drained(schedule, seed):
+    config = schedule.config
+    shown, captured, writes, cycles = sums_and_writes(np.random.default_rng(seed), schedule)
+    drain = Drain(parameter_descriptors(schedule), drain_descriptors(schedule), schedule.matrix_format,
+                  images.matrix_parameters(schedule), config.columns, config.requantisers, config.lanes,
+                  config.window, target_bits(schedule))
+    captured = set(captured)
+    got = trace(drain, cycles, lambda cycle: [
+        (drain.captured, cycle in captured), *((drain.bottom[c], value) for c, value in shown.get(cycle, ()))],
+        [drain.enable, drain.address, drain.data, drain.row, drain.column, drain.to_output, drain.done,
+         drain.number, drain.end])
+    return got, writes
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_drain(seed):
+    network, config, _ = random_case(seed)
+    schedule = Schedule(network, config)
+    got, writes = drained(schedule, seed)
+    last = len(schedule.blocks) - 1
+    assert [cycle for cycle, row in enumerate(got) if row[0]] == sorted(writes)
+    assert [cycle for cycle, row in enumerate(got) if row[8]] == [c for c in sorted(writes) if writes[c]["end"]]
+    for cycle, want in writes.items():
+        enable, address, data, row, column, to_output, done, number, end = got[cycle]
+        assert (enable, address) == (1 << want["part"], want["address"])
+        assert (number, to_output, done) == (want["number"], number == last, end and number == last)
+        if not to_output:
+            assert (row, column) == want["bank"]
+        values = np.frombuffer(data.to_bytes(config.lanes, "little"), np.int8).reshape(-1, config.requantisers)
+        assert (values[want["part"]][:len(want["data"])] == want["data"]).all()
+
+
+@pytest.mark.parametrize(("lanes", "per_beat"), [(1, 1), (4, 1), (5, 2), (6, 3), (3, 3)])
+def test_lane_parameters(lanes, per_beat):
+    """Three layers' groups, replayed tile after tile, as close together as a group's parameters can be loaded."""
+    rng = np.random.default_rng(lanes)
+    fmt = RequantiserFormat(16, 9, 12, 3, (0, 4), ((False, 0, -128, 127), (True, 3, -128, 127)))
+    layers = [(1, 2), (3, 2), (2, 1)]
+    beats, width = -(-lanes // per_beat), fmt.width
+    groups = [[int(word) for word in rng.integers(0, 1 << width, lanes)] for count, _ in layers for _ in range(count)]
+    words = [sum(word << width * i for i, word in enumerate(group[beat * per_beat:(beat + 1) * per_beat]))
+             for group in groups for beat in range(beats)]
+    takes, now, start = {}, beats + 2, 0
+    expected = []
+    for frame in range(2):
+        start = 0
+        for number, (count, tiles) in enumerate(layers):
+            for tile, group in np.ndindex(tiles, count):
+                end, last = group == count - 1, tile == tiles - 1
+                takes[now] = (1, end and not last, end and last, end and last and number == len(layers) - 1)
+                expected.append((now + 1, groups[start + group]))
+                now += beats + 1 + int(frame and rng.choice([0, 2]))
+            start += count
+    unit = LaneParameters(fmt, lanes, per_beat, words)
+    rows = trace(unit, now + 2, lambda cycle: zip(
+        (unit.take, unit.rewind, unit.commit, unit.restart), takes.get(cycle, (0, 0, 0, 0)), strict=True),
+        [active.as_value() for active in unit.active])
+    for (cycle, group), (following, _) in zip(expected, [*expected[1:], (now, None)], strict=True):
+        assert rows[cycle:following] == [group] * (following - cycle)

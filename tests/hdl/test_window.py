@@ -1,0 +1,82 @@
+"""Windows at any place of any map, out of banks laid out as the schedule does it."""
+
+import numpy as np
+import pytest
+from amaranth import Module, unsigned
+from amaranth.lib.memory import Memory
+from stepping import trace
+from tepal.hdl.primitives import bits_for
+from tepal.hdl.schedule import FeatureMap
+from tepal.hdl.window import WindowGenerator
+
+CYCLES = 150
+
+
+def words(pixels: np.ndarray, lanes: int) -> list[int]:
+    """Of (n, channels), words of ``lanes`` bytes, the last of a pixel filled with 99."""
+    groups = -(-pixels.shape[1] // lanes)
+    filled = np.full((len(pixels), groups * lanes), 99, np.int8)
+    filled[:, :pixels.shape[1]] = pixels
+    return [int.from_bytes(word.tobytes(), "little") for word in filled.reshape(-1, lanes)]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_window(seed):
+    rng = np.random.default_rng(seed)
+    window = tuple(int(n) for n in rng.integers(1, 4, 2))
+    lanes, channels = int(rng.integers(1, 5)), int(rng.integers(1, 8))
+    height, width = (int(n) for n in rng.integers(1, 9, 2))
+    zero_point = int(rng.integers(-128, 128))
+    image = FeatureMap((height, width, channels), window, lanes, base=int(rng.integers(0, 5)))
+    wide = FeatureMap((height, width, channels), (1, 1), lanes, wide=True)
+    activations, inputs = rng.integers(-128, 128, (2, height, width, channels), np.int8)
+
+    depth = image.base + image.depth
+    generator = WindowGenerator(window, lanes, 6, bits_for(depth), bits_for(wide.depth), channels)
+    m = Module()
+    m.submodules.generator = generator
+    address_bits = len(generator.group)
+    for bank in range(window[0] * window[1]):
+        mine = activations[bank // window[1]::window[0], bank % window[1]::window[1]]
+        contents = [0] * depth
+        for row, line in enumerate(mine):
+            start = image.base + row * image.pitch
+            contents[start:start + len(line) * image.groups] = words(line, lanes)
+        m.submodules[f"bank_{bank}"] = memory = Memory(shape=unsigned(8 * lanes), depth=depth, init=contents)
+        port = memory.read_port()
+        m.d.comb += [port.addr.eq(generator.bank_address[bank]), generator.bank_data[bank].eq(port.data)]
+    m.submodules.inputs = memory = Memory(shape=unsigned(8 * channels), depth=wide.depth,
+                                          init=words(inputs.reshape(-1, channels), channels))
+    port = memory.read_port()
+    m.d.comb += [port.addr.eq(generator.input_address), generator.input_data.eq(port.data)]
+
+    # Whole runs from the input and from the banks: the block's constants do not change from step to step.
+    places = np.stack([rng.integers(-9, height + 9, CYCLES), rng.integers(-9, width + 9, CYCLES),
+                       rng.integers(image.groups, size=CYCLES)], axis=1).tolist()
+    from_input = [cycle // 50 % 2 for cycle in range(CYCLES)]
+
+    def coordinate(value):
+        return dict(zip(("value", "remainder", "address"), (*value[:2], value[2] % (1 << address_bits)), strict=True))
+
+    def drive(cycle):
+        y, x, group = places[cycle]
+        source = wide if from_input[cycle] else image
+        return [(generator.y, coordinate(source.row(y))), (generator.x, coordinate(source.column(x))),
+                (generator.group, source.base + group), (generator.from_input, from_input[cycle]),
+                (generator.pitch, source.pitch), (generator.step, source.words), (generator.height, height),
+                (generator.width, width), (generator.zero_point, zero_point)]
+
+    def expected(cycle, row, column):
+        y, x, group = places[cycle][0] + row, places[cycle][1] + column, places[cycle][2]
+        if not (0 <= y < height and 0 <= x < width):
+            return [zero_point] * lanes
+        source = inputs if from_input[cycle] else activations
+        return source[y, x, group * lanes:group * lanes + lanes].tolist()
+
+    rows = trace(m, CYCLES, drive, list(generator.taps))
+    for cycle in range(CYCLES - WindowGenerator.LATENCY):
+        taps = rows[cycle + WindowGenerator.LATENCY]
+        for tap in range(1 if from_input[cycle] else len(taps)):
+            wanted = expected(cycle, tap // window[1], tap % window[1])
+            got = np.frombuffer(int(taps[tap]).to_bytes(lanes, "little"), np.int8)
+            assert got[:len(wanted)].tolist() == wanted
