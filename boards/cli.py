@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 from tepal.hdl import TOP, ConfigError, Schedule
-from tepal.quant import Convolution, Network, NetworkError, read_tflite
+from tepal.quant import Convolution, Network, NetworkError, read_tflite, simplify
 from tepal.sim import Build, CycleModel, SimulationError, check_images, golden, require_tools, simulate
 
 from .board import BOARDS, Board, fit, get_board, require_fit
@@ -92,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
         if model:
             sub.add_argument("model", type=_path, metavar="MODEL", help="int8 .tflite file")
             sub.add_argument("--board", required=True, metavar="B", help=f"one of {', '.join(BOARDS)}")
+            sub.add_argument("--simplify", action="store_true", help="remove channels that never change the answer")
             engine = sub.add_argument_group("engine", "in place of the board's default")
             engine.add_argument("--rows", type=int, metavar="P", help="pixels in a tile")
             engine.add_argument("--columns", type=int, metavar="C", help="output channels in a block")
@@ -133,6 +134,10 @@ def _load(arguments) -> tuple[Board, Schedule]:
     board = get_board(arguments.board)
     with step(f"Reading {escape(str(arguments.model))}"):
         network = read_tflite(arguments.model)
+    if arguments.simplify:
+        simplified = simplify(network)
+        network = simplified.network
+        err.print(f"{simplified}.")
     with step("Scheduling"):
         return board, Schedule(network, _engine(arguments, board, network))
 

@@ -14,6 +14,7 @@ from .network import (
     Shape,
     Softmax,
 )
+from .simplify import Simplification, simplify
 from .tflite import read_tflite
 
 __all__ = [
@@ -28,6 +29,8 @@ __all__ = [
     "Requantise",
     "Rounding",
     "Shape",
+    "Simplification",
     "Softmax",
     "read_tflite",
+    "simplify",
 ]

@@ -1,0 +1,186 @@
+"""The generated folder: the same bytes every time, complete, and accepted by the tools that people have."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tepal.boards import yosys
+from tepal.boards.board import BOARDS, fit
+from tepal.boards.generate import generate, write_files
+from tepal.hdl import EngineConfig, Schedule
+from tepal.quant import read_tflite
+from tepal.sim import CycleModel
+from tepal.sim.simulate import verilator_folder
+from tflite_writer import Chain
+
+DIGITS = Path(__file__).parents[2] / "examples/digits/digits.tflite"
+BASELINE = Path(__file__).with_name("baseline.json")
+TOLERANCE = 0.05
+ROMS = ["depthwise_parameters", "depthwise_weights", "matrix_parameters", "matrix_weights"]
+ENGINES = {
+    "one": EngineConfig(1, 1, 1, (1, 1)),
+    "small": EngineConfig(2, 4, 2, (1, 3), requantisers=2),
+    "odd": EngineConfig(3, 6, 2, (3, 2), requantisers=2, input_bytes=3),
+    "wide": EngineConfig(2, 12, 6, (3, 3), requantisers=6, input_bytes=8),
+    "icebreaker": BOARDS["icebreaker"].config,
+    "dense": EngineConfig(2, 4, 2, (3, 3)),
+}
+"""By name; all for digits but "dense", for a network of one fully connected layer."""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Name of an engine to its schedule and generated folder, each made once."""
+    schedules = {}
+
+    def made(name: str) -> tuple[Schedule, Path]:
+        folder = tmp_path_factory.getbasetemp() / f"generated_{name}"
+        if name not in schedules:
+            model = DIGITS
+            if name == "dense":
+                model = tmp_path_factory.mktemp("models") / "dense.tflite"
+                model.write_bytes(Chain(1, 1, 9).fully_connected(np.full((5, 9), 7, np.int8)).write())
+            schedules[name] = Schedule(read_tflite(model), ENGINES[name])
+            write_files(generate(schedules[name], "generic"), folder)
+        return schedules[name], folder
+    return made
+
+
+engines = pytest.mark.parametrize("name", ENGINES)
+
+
+# -- contents ------------------------------------------------------------------------------------------
+
+
+def test_same_bytes_and_no_traces_of_the_machine(tmp_path):
+    folders = []
+    for seed in "1", "2":
+        home = tmp_path / f"home{seed}"
+        home.mkdir()
+        command = [sys.executable, "-m", "tepal.boards.cli", "generate", str(DIGITS), "--board", "generic",
+                   "--rows", "2", "--columns", "4", "--lanes", "2", "-o", str(tmp_path / seed / "made")]
+        subprocess.run(command, check=True, cwd=home, capture_output=True,
+                       env=os.environ | {"PYTHONHASHSEED": seed, "TMPDIR": str(home), "TZ": f"UTC{seed}"})
+        assert not list(home.iterdir())
+        folders.append({path.name: path.read_bytes() for path in (tmp_path / seed / "made").iterdir()})
+    assert folders[0] == folders[1]
+    machine = [str(DIGITS.parents[2]), sys.prefix, str(tmp_path), tempfile.gettempdir() + "/", os.uname().nodename]
+    for name, content in folders[0].items():
+        text = content.decode("ascii")
+        assert [trace for trace in machine if trace in text] == [], name
+        assert not re.search(r"\b20\d\d-\d\d-\d\d|\d\d:\d\d:\d\d|/site-packages/|\.py\b", text), name
+
+
+@engines
+def test_roms(made, name):
+    schedule, folder = made(name)
+    memories = {use.role: use for use in schedule.memories}
+    assert sorted(path.stem for path in folder.glob("*.hex")) == [rom for rom in ROMS if memories[rom].depth > 1
+                                                                  or (folder / f"{rom}.hex").exists()]
+    for path in folder.glob("*.hex"):
+        lines = path.read_text().splitlines()
+        assert len(lines) == memories[path.stem].depth
+        assert {len(line) for line in lines} == {-(-memories[path.stem].width // 4)}
+        assert max(int(line, 16) for line in lines) < 1 << memories[path.stem].width
+        assert f'"{path.name}"' in (folder / "tepal.v").read_text()
+
+
+@engines
+def test_fusesoc_core(made, name):
+    _, folder = made(name)
+    text = (folder / "tepal.core").read_text()
+    lines = text.splitlines()
+    assert lines[0] == "CAPI=2:"
+    assert re.fullmatch(r"name: tepal:accelerator:[A-Za-z0-9_]+:1\.0\.0", lines[1])
+    listed = re.findall(r"^      - (\S+): \{file_type: (\w+)", text, re.M)
+    assert dict(listed) == {"tepal.v": "verilogSource", **{path.name: "user" for path in folder.glob("*.hex")}}
+    assert re.search("^    toplevel: tepal$", text, re.M)
+    if yaml := sys.modules.get("yaml"):
+        core = yaml.safe_load(text)
+        assert len(core["filesets"]["rtl"]["files"]) == len(listed)
+        assert core["targets"]["lint"]["toplevel"] == "tepal"
+
+
+@engines
+def test_description(made, name):
+    schedule, folder = made(name)
+    network, config, model = schedule.network, schedule.config, CycleModel(schedule)
+    text = json.loads((folder / "tepal.json").read_text())
+    assert (text["name"], text["board"], text["top"]) == (network.name, "generic", "tepal")
+    assert text["versions"].keys() == {"tepal", "amaranth", "yosys"}
+    assert re.fullmatch(r"Yosys \d+\.\d+\S*", text["versions"]["yosys"])
+    assert text["engine"]["multipliers"] == config.rows * config.columns
+    assert text["cycles"] == {key: getattr(model, key) for key in ("cycles", "compute_cycles", "interval_cycles")}
+    assert text["input"] == {"shape": list(network.input_shape), "dtype": "int8", "order": "NHWC",
+                             "scale": network.input_scale, "zero_point": network.input_zero_point}
+    assert text["output"]["shape"] == list(network.output_shape)
+    assert (text["output"]["scale"], text["output"]["zero_point"]) == (network.output_scale,
+                                                                       network.output_zero_point)
+    assert text["softmax"] == (network.softmax is not None)
+    assert sum(layer["macs"] for layer in text["layers"]) == network.macs
+    assert [memory["role"] for memory in text["memories"]] == [use.role for use in schedule.memories]
+
+    ports = text["ports"]
+    pixels, bits = np.prod(network.input_shape), ports["s_axis"]["tdata_width"]
+    assert ports["s_axis"]["beats_per_frame"] * bits == 8 * pixels
+    assert ports["m_axis"]["beats_per_frame"] == network.outputs + 2
+    expected = {("input", "clk", 1), ("input", "rst", 1)}
+    for name, forth, back in ("s_axis", "input", "output"), ("m_axis", "output", "input"):
+        expected |= {(forth, f"{name}_tdata", ports[name]["tdata_width"]), (forth, f"{name}_tvalid", 1),
+                     (forth, f"{name}_tlast", 1), (back, f"{name}_tready", 1)}
+    top = re.search(r"^module tepal\(.*?^endmodule", (folder / "tepal.v").read_text(), re.M | re.S)[0]
+    found = re.findall(r"^  (input|output) (?:wire |reg )?(?:\[(\d+):0\] )?(\w+);", top, re.M)
+    assert {(direction, name, int(high or 0) + 1) for direction, high, name in found} == expected
+
+
+# -- tools ---------------------------------------------------------------------------------------------
+
+
+@engines
+def test_verilator_has_no_warnings(made, name):
+    _, folder = made(name)
+    verilator = verilator_folder() / "verilator"
+    done = subprocess.run([verilator, "--quiet", "--lint-only", "-Wall", "tepal.vlt", "tepal.v", "--top-module", "tepal"],
+                          cwd=folder, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.skipif(shutil.which("iverilog") is None, reason="iverilog isn't installed (apt-get install iverilog)")
+@engines
+def test_icarus_has_no_warnings(made, name):
+    _, folder = made(name)
+    done = subprocess.run(["iverilog", "-g2005", "-Wall", "-s", "tepal", "-o", os.devnull, "tepal.v"],
+                          cwd=folder, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.synthesis
+@pytest.mark.parametrize("name", ["small"])
+def test_synthesis(made, name, tmp_path):
+    """After ``synth_ecp5``: the array alone has multipliers, memories take no more than was estimated, and
+    nothing has grown.  TEPAL_UPDATE_BASELINE=1 writes the figures found into baseline.json."""
+    schedule, folder = made(name)
+    yosys.run(["-q", "-p", "read_verilog tepal.v; hierarchy -check -top tepal; synth_ecp5 -top tepal; check -assert; "
+               "tee -q -o stat.json stat -json -top tepal"], shutil.copytree(folder, tmp_path / "synthesis"))
+    cells = json.loads((tmp_path / "synthesis/stat.json").read_text())["design"]["num_cells_by_type"]
+    estimate = fit(schedule, BOARDS["ulx3s-85f"]).used
+    assert cells["MULT18X18D"] == schedule.config.rows * schedule.config.columns == estimate["MULT18X18D"]
+    assert 0 < cells["DP16KD"] <= estimate["DP16KD"]
+    # Small memories that yosys makes of logic would be counted twice.
+    assert cells.get("TRELLIS_DPR16X4", 0) < 50
+
+    figures = {kind: cells[kind] for kind in ("LUT4", "CCU2C", "TRELLIS_FF", "MULT18X18D", "DP16KD")}
+    kept = json.loads(BASELINE.read_text()) if BASELINE.exists() else {}
+    if os.environ.get("TEPAL_UPDATE_BASELINE"):
+        BASELINE.write_text(json.dumps(kept | {name: figures}, indent=2) + "\n")
+        kept[name] = figures
+    for kind, count in figures.items():
+        assert abs(count - kept[name][kind]) <= TOLERANCE * kept[name][kind], (
+            f"{kind}: {count} instead of {kept[name][kind]}; if that is meant, run again with TEPAL_UPDATE_BASELINE=1")

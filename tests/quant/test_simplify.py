@@ -1,0 +1,71 @@
+"""Simplified networks compute the same bytes with fewer channels."""
+
+from dataclasses import replace
+
+import models
+import numpy as np
+import pytest
+from networks import random_network
+from tepal.quant import Convolution, Depthwise, Network, Padding, Requantise, read_tflite, simplify
+from tepal.sim import golden
+
+
+def images(network, count, seed):
+    return np.random.default_rng(seed).integers(-128, 128, (count, *network.input_shape), dtype=np.int8)
+
+
+def kill(network: Network, rng: np.random.Generator) -> Network:
+    """``network`` with about half of its channels constant: all weights zero."""
+    layers = []
+    for layer in network.layers:
+        if isinstance(layer, Convolution | Depthwise):
+            weights = layer.weights.copy()
+            axis = 2 if isinstance(layer, Depthwise) else 0
+            dead = rng.random(weights.shape[axis]) < 0.5
+            weights[(..., dead) if axis else dead] = 0
+            layer = replace(layer, weights=weights)
+        layers.append(layer)
+    return replace(network, layers=tuple(layers))
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_same_bytes(seed):
+    rng = np.random.default_rng(seed)
+    network = kill(random_network(rng), rng)
+    result = simplify(network)
+    pictures = images(network, 5, seed)
+    assert (golden.run(result.network, pictures) == golden.run(network, pictures)).all()
+    assert result.network.input_shape == network.input_shape
+    assert result.network.output_shape == network.output_shape
+
+
+def chain(zero_point: int) -> Network:
+    """Two channels, the second one always 7, into a padded depthwise layer whose zero point is given."""
+    shape = (3, 3, 2)
+    scale = Requantise([1 << 30] * 2, [1] * 2, 0)
+    one = Requantise([1 << 30], [1], 0)
+    return Network("chain", (
+        Convolution("a", 0, -1, (3, 3, 1), shape, (1, 1), Padding(), 0, [[[[1]]], [[[0]]]], [0, 7], scale),
+        Depthwise("b", 1, -1, shape, shape, (1, 1), Padding(1, 1, 1, 1), zero_point, np.ones((3, 3, 2)), [0, 0], scale),
+        Convolution("c", 2, -1, shape, (3, 3, 1), (1, 1), Padding(), 0, [[[[1, 1]]]], [0], one),
+    ), 1.0, 0, 1.0, 0)
+
+
+@pytest.mark.parametrize(("zero_point", "removed"), [(7, 2), (0, 0)])
+def test_borders(zero_point, removed):
+    """A constant is constant behind a padded layer only if it is that layer's zero point."""
+    network = chain(zero_point)
+    result = simplify(network)
+    assert result.removed == removed
+    pictures = images(network, 4, 0)
+    assert (golden.run(result.network, pictures) == golden.run(network, pictures)).all()
+
+
+@pytest.mark.model
+def test_vww():
+    folder = models.require_model("mlperf_vww_int8")
+    network = read_tflite(folder / "model.tflite")
+    result = simplify(network)
+    assert result.network.macs <= 3_733_073
+    pictures = np.concatenate([np.load(folder / "inputs.npy"), images(network, 20, 1)])
+    assert (golden.run(result.network, pictures) == golden.run(network, pictures)).all()
