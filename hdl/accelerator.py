@@ -28,6 +28,14 @@ from .window import WindowGenerator
 __all__ = ["Accelerator"]
 
 
+def _fields(*widths: int):
+    """(start, width) of fields packed one after the other."""
+    start = 0
+    for width in widths:
+        yield start, width
+        start += width
+
+
 class Accelerator(wiring.Component):
     """Runs a network on its own: an image in over a stream, all results and their argmax out over another.
 
@@ -123,9 +131,9 @@ class Accelerator(wiring.Component):
         at_sum = at_window + DepthwiseEngine.latency(config.taps)
         parameters = m.submodules.depthwise_parameters = LaneParameters(
             schedule.depthwise_format, lanes, schedule.parameter_words, images.depthwise_parameters(schedule))
-        group = delay(m, Cat(sequencer.group_start, sequencer.rewind, sequencer.commit, sequencer.restart),
-                      at_sum - 1, name="group_start")
-        m.d.comb += Cat(parameters.take, parameters.rewind, parameters.commit, parameters.restart).eq(group)
+        replay = delay(m, Cat(sequencer.rewind, sequencer.commit, sequencer.restart), at_sum - 1, name="group_replay")
+        m.d.comb += [parameters.take.eq(delay(m, sequencer.group_start, at_sum - 1, name="group_start")),
+                     Cat(parameters.rewind, parameters.commit, parameters.restart).eq(replay)]
         reduced = []
         for lane in range(lanes):
             m.submodules[f"depthwise_requantiser_{lane}"] = unit = Requantiser(schedule.depthwise_format)
@@ -135,22 +143,19 @@ class Accelerator(wiring.Component):
         # Both ways into the tile buffer; the schedule keeps them from meeting.
         tile = m.submodules.tile_buffer = TileBuffer(config.rows, lanes, schedule.tile_words)
         feeder = m.submodules.feeder = Feeder(feeder_descriptors(schedule), lanes, schedule.tile_words)
-        place = Cat(sequencer.tile_end, sequencer.half, sequencer.word, sequencer.pixel, sequencer.number)
-        copy = Cat(sequencer.valid & ~sequencer.reduce, place)
-        reduce = Cat(sequencer.valid & sequencer.reduce & sequencer.last, place)
-        copy = delay(m, copy, schedule.copy_latency, name="copied")
-        reduce = delay(m, reduce, schedule.reduce_latency, name="reduced")
-        write = Mux(reduce[0], reduce, copy)
-        at = 1
-        fields = {}
-        for name, width in (("end", 1), ("half", 1), ("word", len(sequencer.word)),
-                            ("pixel", len(sequencer.pixel)), ("number", len(sequencer.number))):
-            fields[name] = write[at:at + width]
-            at += width
+        place = Cat(sequencer.half, sequencer.word, sequencer.pixel, sequencer.number, sequencer.tile_end)
+        copied = delay(m, sequencer.valid & ~sequencer.reduce, schedule.copy_latency, name="copied")
+        reduced_now = delay(m, sequencer.valid & sequencer.reduce & sequencer.last, schedule.reduce_latency,
+                            name="reduced")
+        place = Mux(reduced_now, delay(m, place, schedule.reduce_latency, name="reduced_place"),
+                    delay(m, place, schedule.copy_latency, name="copied_place"))
+        half, word_of_tile, pixel, number, tile_end = (
+            place[start:start + width] for start, width in _fields(1, len(sequencer.word), len(sequencer.pixel),
+                                                                    len(sequencer.number), 1))
         m.d.comb += [
-            tile.write.eq(write[0]), tile.write_half.eq(fields["half"]), tile.write_word.eq(fields["word"]),
-            tile.pixel.eq(fields["pixel"]), tile.data.eq(Mux(reduce[0], Cat(reduced), window.taps[0])),
-            feeder.tile_end.eq(write[0] & fields["end"]),
+            tile.write.eq(copied | reduced_now), tile.write_half.eq(half), tile.write_word.eq(word_of_tile),
+            tile.pixel.eq(pixel), tile.data.eq(Mux(reduced_now, Cat(reduced), window.taps[0])),
+            feeder.tile_end.eq(tile.write & tile_end),
             *(getattr(tile, name).eq(getattr(feeder, name)) for name in ("half", "word", "lane", "first", "last")),
         ]
 
@@ -196,8 +201,8 @@ class Accelerator(wiring.Component):
                 i_sent_last=self.m_axis_tlast, i_sent_data=self.m_axis_tdata,
                 i_step_begins=sequencer.block_start, i_step_block=wide_number(sequencer.number),
                 i_feed_begins=feeder.begins, i_feed_block=wide_number(feeder.number),
-                i_tile_write=tile.write & reduce[0], i_tile_end=feeder.tile_end,
-                i_tile_block=wide_number(fields["number"]), i_tile_data=tile.data,
+                i_tile_write=reduced_now, i_tile_end=feeder.tile_end,
+                i_tile_block=wide_number(number), i_tile_data=tile.data,
                 i_drain_write=drain.enable, i_drain_end=drain.end, i_drain_block=wide_number(drain.number),
                 i_drain_data=drain.data)
         return m

@@ -44,12 +44,13 @@ class TileBuffer(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        control = Cat(self.first, self.last, self.lane, self.word, self.half)
+        first, last, place = self.first, self.last, Cat(self.lane, self.word, self.half)
         for row in range(self.rows):
-            control = delay(m, control, 1, name=f"control_{row}") if row else control
-            first, last = control[0], control[1]
-            lane = control[2:2 + len(self.lane)]
-            address = control[2 + len(self.lane):]
+            if row:
+                first = delay(m, first, 1, name=f"first_of_{row}")
+                last = delay(m, last, 1, name=f"last_of_{row}")
+                place = delay(m, place, 1, name=f"place_{row}")
+            lane, address = place[:len(self.lane)], place[len(self.lane):]
             m.submodules[f"bank_{row}"] = bank = Ram(8 * self.lanes, 2 << bits_for(self.words))
             m.d.comb += [
                 bank.write_address.eq(Cat(self.write_word, self.write_half)), bank.write_data.eq(self.data),

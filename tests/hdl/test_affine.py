@@ -71,3 +71,20 @@ def test_channels_are_independent(rounding):
         padded = np.zeros((len(acc), len(low)), np.int64)
         padded[:, channel] = acc
         assert (affine(padded)[:, channel] == rule(padded + constant)[:, channel]).all()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_many_channels(seed):
+    """Short ranges, all of every one: where the narrowest multiplier that fits is hard to find."""
+    rng = np.random.default_rng(seed)
+    channels, reach = 400, 2000
+    multiplier, shift = rng.integers(1 << 30, 1 << 31, channels), rng.integers(-9, -1, channels)
+    constant = rng.integers(-reach, reach, channels)
+    low, high = -rng.integers(0, reach, channels), rng.integers(0, reach, channels)
+    rule = Requantise(multiplier, shift, int(rng.integers(-128, 128)), rounding=list(Rounding)[seed % 2])
+    if seed < 2:
+        rule = Average(int(rng.integers(1, 50)))
+    affine = fit(rule, constant, low, high)
+    acc = np.arange(-reach, reach)[:, None]
+    inside = (acc >= low) & (acc <= high)
+    assert ((affine(acc) == rule(acc + constant)) | ~inside).all()

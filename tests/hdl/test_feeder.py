@@ -70,7 +70,8 @@ def test_feeder(seed):
         return [(buffer.write, 1), (buffer.write_half, half), (buffer.write_word, word), (buffer.pixel, pixel),
                 (buffer.data, int.from_bytes(bytes(data.tolist()), "little")), (feeder.tile_end, end)]
 
-    got = trace(m, total, drive, [feeder.begins, feeder.number, rom.data, *buffer.x, *buffer.first_out, *buffer.last_out])
+    got = trace(m, total, drive, [feeder.begins, feeder.number, rom.data,
+                                  *buffer.x, *buffer.first_out, *buffer.last_out])
     assert [(cycle, row[1]) for cycle, row in enumerate(got) if row[0]] == begins
     for flag in range(2):
         for row in range(rows):

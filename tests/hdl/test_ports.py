@@ -10,7 +10,7 @@ SEED = 7
 
 
 def expected_words(layout: InputLayout, image: np.ndarray) -> np.ndarray:
-    height, width, channels = layout.shape
+    height, width, _ = layout.shape
     right = max(0, (layout.columns - 1) * layout.stride + layout.kernel - layout.left - width)
     padded = np.pad(image, ((0, 0), (layout.left, right), (0, 0)), constant_values=layout.zero_point)
     windows = np.stack([padded[:, c * layout.stride:c * layout.stride + layout.kernel].reshape(height, -1)

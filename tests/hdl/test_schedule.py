@@ -8,7 +8,8 @@ from networks import random_case
 from tepal.hdl import Schedule
 from tepal.hdl.window import WindowGenerator
 
-SEEDS = range(25)
+SEEDS = [*range(25), 1293]
+"""The last one is a case where the second tile of the next block comes just behind the last row."""
 FRAMES = 3
 
 READ = 2
@@ -100,7 +101,9 @@ def test_needs(seed):
         # Padding counts as the pixel beside it: more is needed at times, never less.
         got = schedule._needs(block, following)
         assert (got >= needs[1:]).all()
-        if not any(following.block.window.origin) and following.block.window.kernel == (1, 1):
+        window = following.block.window
+        ends = (np.array(window.output_size) - 1) * window.stride + window.origin + window.kernel
+        if not any(window.origin) and (ends <= window.input_shape[:2]).all():
             assert list(got) == needs[1:]
 
 

@@ -8,7 +8,7 @@ import pytest
 from networks import pointwise, random_case
 from tepal.boards.yosys import to_verilog
 from tepal.hdl import EngineConfig, Schedule, export_verilog
-from tepal.quant import Network, Padding
+from tepal.quant import Network
 from tepal.sim.simulate import Build, simulate
 
 SEEDS = 32
@@ -28,6 +28,8 @@ def compile_runtime_once(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OBJCACHE", str(Path(__file__).parents[1] / "objcache.sh"))
         patch.setenv("TEPAL_OBJECTS", str(objects))
+        # A few thousand cycles: optimising takes longer than it saves.
+        patch.setenv("MAKEFLAGS", "OPT_FAST=-O0 VM_USER_CFLAGS=-O0")
         yield
 
 
@@ -50,7 +52,7 @@ def test_random_network(seed, tmp_path):
 
 @pytest.mark.parametrize(("network", "config"), [
     # Padding far larger than map and kernel: coordinates.
-    (pointwise((1, 2, 3), 2, padding=Padding(40, 3, 0, 25), stride=(7, 5)), EngineConfig(2, 2, 2)),
+    (pointwise((1, 2, 3), 2, around=(40, 3, 0, 25), stride=(7, 5)), EngineConfig(2, 2, 2)),
     # Many more columns than output channels: the drain passes over what is not there.
     (pointwise((2, 2, 3), 1), EngineConfig(2, 40, 2)),
     # More channel groups than the input memory has words.

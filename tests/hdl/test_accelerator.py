@@ -1,0 +1,49 @@
+"""The accelerator as a whole, in Amaranth's own simulator: a reset at any moment, however short."""
+
+import numpy as np
+import pytest
+from amaranth import Module, ResetInserter, Signal
+from amaranth.sim import Simulator
+from networks import random_case
+from tepal.hdl import Accelerator, Schedule
+from tepal.sim import CycleModel, golden
+
+
+@pytest.mark.parametrize("seed", [9, 17, 33])
+@pytest.mark.parametrize("part", [0.3, 0.6, 0.9])
+def test_reset_within_a_frame(seed, part):
+    """One cycle of reset, and the next frame is right: nothing of the first one arrives after it."""
+    network, config, images = random_case(seed, 2)
+    schedule = Schedule(network, config)
+    dut, reset = Accelerator(schedule), Signal()
+    moment = int(CycleModel(schedule).cycles * part)
+    frames = images.reshape(2, -1).view(np.uint8).reshape(2, -1, config.input_bytes)
+    taken = []
+
+    async def bench(ctx):
+        frame = beat = 0
+        ctx.set(dut.m_axis_tready, 1)
+        for cycle in range(moment + 3 * CycleModel(schedule).cycles + 100):
+            ctx.set(reset, cycle == moment)
+            if cycle == moment:
+                frame, beat = 1, 0
+                taken.clear()
+            offered = cycle != moment and beat < len(frames[frame])
+            ctx.set(dut.s_axis_tvalid, offered)
+            if offered:
+                ctx.set(dut.s_axis_tdata, int.from_bytes(frames[frame][beat].tobytes(), "little"))
+            _, _, ready, valid, data, last = await ctx.tick().sample(
+                dut.s_axis_tready, dut.m_axis_tvalid, dut.m_axis_tdata, dut.m_axis_tlast)
+            beat += offered and ready
+            if valid and cycle > moment:
+                taken.append(data)
+                if last:
+                    return
+
+    m = Module()
+    m.submodules.dut = ResetInserter(reset)(dut)
+    simulator = Simulator(m)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+    assert taken[:-2] == golden.run(network, images[1:])[0].view(np.uint8).tolist()

@@ -1,0 +1,41 @@
+"""Published models on the boards' own engines: every byte, every cycle, and cycles within their goals."""
+
+import numpy as np
+import pytest
+from models import require_model
+from tepal.boards.board import BOARDS, require_fit
+from tepal.boards.generate import generate, write_files
+from tepal.hdl import Schedule
+from tepal.quant import read_tflite
+from tepal.sim import Build, golden, simulate
+
+pytestmark = [pytest.mark.model, pytest.mark.rtl]
+
+
+# The slowest first: with several workers they run side by side.
+@pytest.mark.parametrize(("model", "board", "frames", "stalled", "goal"), [
+    ("mlperf_vww_int8", "ulx3s-85f", 3, 1, 75_000),
+    ("mlperf_kws_int8", "icebreaker", 10, 1, 330_000),
+    ("mlperf_kws_int8", "ulx3s-85f", 10, 2, 25_000),
+    ("tinymaix_mnist_dw_int8", "ulx3s-85f", 100, 5, 6_000),
+])
+def test_model(model, board, frames, stalled, goal, tmp_path):
+    folder = require_model(model)
+    network = read_tflite(folder / "model.tflite")
+    images, published = np.load(folder / "inputs.npy"), np.load(folder / "outputs.npy")
+    assert len(images) >= frames
+    schedule = Schedule(network, BOARDS[board].engine(network))
+    require_fit(schedule, BOARDS[board])
+    write_files(generate(schedule, board), tmp_path)
+    build = Build(tmp_path)
+
+    report = simulate(build, schedule, images[:frames])
+    assert report.first_mismatch is None, report.first_mismatch.describe(network)
+    assert (report.mismatches, report.cycle_errors) == (0, [])
+    assert report.compute_cycles <= goal
+    assert np.array_equal(golden.softmax(network.softmax, report.outputs), published[:frames])
+
+    report = simulate(build, schedule, images[frames - stalled:frames], stalls=frames)
+    assert report.first_mismatch is None, report.first_mismatch.describe(network)
+    assert report.mismatches == 0
+    assert np.array_equal(golden.softmax(network.softmax, report.outputs), published[frames - stalled:frames])

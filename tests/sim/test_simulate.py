@@ -1,0 +1,281 @@
+"""A simulation agrees with both models, and says so when it does not."""
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from tepal.boards.cli import main
+from tepal.boards.generate import generate, write_files
+from tepal.hdl import EngineConfig, Schedule
+from tepal.quant import NetworkError, read_tflite
+from tepal.sim import Build, CycleModel, SimulationError, check_images, golden, simulate
+from tflite_writer import Chain
+
+DIGITS = Path(__file__).parents[2] / "examples/digits"
+SHAPE = {"rows": 4, "columns": 8, "lanes": 4}
+ENGINE = EngineConfig(**SHAPE, window=(1, 3), requantisers=4)
+COMMAND = ["simulate", str(DIGITS / "digits.tflite"), "--board", "generic", "--window", "1x3",
+           *(word for name, value in SHAPE.items() for word in (f"--{name}", str(value)))]
+FRAMES = 3
+
+pytestmark = pytest.mark.rtl
+
+
+@pytest.fixture(scope="session")
+def schedule() -> Schedule:
+    return Schedule(read_tflite(DIGITS / "digits.tflite"), ENGINE)
+
+
+@pytest.fixture(scope="session")
+def images() -> np.ndarray:
+    return np.load(DIGITS / "inputs.npy")[:FRAMES]
+
+
+@pytest.fixture(scope="session")
+def build(tmp_path_factory, schedule) -> Build:
+    folder = tmp_path_factory.mktemp("digits")
+    write_files(generate(schedule, "generic"), folder)
+    return Build(folder)
+
+
+@pytest.fixture(scope="session")
+def seen(build, schedule, images):
+    """Bytes and tap lines of a run without stalls, for :class:`Replay`."""
+    return build.run(schedule, images)
+
+
+class Replay:
+    """In place of a simulator: gives what another one gave, with ``change`` made to it."""
+
+    def __init__(self, seen, change: Callable):
+        self.taken, self.lines = seen[0].copy(), [list(line) for line in seen[1]]
+        change(self)
+
+    def run(self, *_, **__):
+        return self.taken, self.lines
+
+    def line(self, kind: str, number: int = 0) -> list[str]:
+        """The ``number``-th line of a kind."""
+        return [line for line in self.lines if line[1] == kind][number]
+
+
+# -- agreement -----------------------------------------------------------------------------------------
+
+
+def test_agrees(build, schedule, images):
+    network, model = schedule.network, CycleModel(schedule)
+    report = simulate(build, schedule, images)
+    assert report.ok
+    assert (report.mismatches, report.first_mismatch, report.cycle_errors) == (0, None, [])
+    assert (report.cycles, report.compute_cycles, report.interval_cycles) == (
+        model.cycles, model.compute_cycles, model.interval_cycles)
+    values = sum(np.prod(layer.output_shape) for layer in network.layers) + network.outputs + 2
+    assert report.compared == FRAMES * values
+    assert np.array_equal(report.outputs, golden.run(network, images))
+    assert report.classes == np.load(DIGITS / "labels.npy")[:FRAMES].tolist()
+    assert [(layer["start"], layer["end"]) for layer in report.layers] == [
+        (layer.start, layer.end) for layer in model.layers()]
+
+
+def test_single_image(build, schedule, images):
+    report = simulate(build, schedule, images[0])
+    assert report.ok
+    assert report.interval_cycles is None
+
+
+@pytest.mark.parametrize("seed", [0, 20260])
+def test_stalls(build, schedule, images, seed):
+    report = simulate(build, schedule, images, stalls=seed)
+    assert report.ok
+    assert (report.cycles, report.compute_cycles, report.interval_cycles) == (None, None, None)
+    assert report.compared > 0
+
+
+def test_command(build, capfd, tmp_path):
+    """The command prints one JSON object, though simulator and build write to stdout as well."""
+    code = main([*COMMAND, "--input", str(DIGITS / "inputs.npy"), "--frames", "2", "--keep", str(build.directory),
+                 "--json"])
+    out, err = capfd.readouterr()
+    assert (code, err) == (0, "")
+    report = json.loads(out)
+    assert (report["frames"], report["mismatches"], report["cycle_errors"], report["classes"]) == (2, 0, [], [0, 0])
+    for count in "cycles", "compute_cycles", "interval_cycles":
+        assert report[count] == report[f"predicted_{count}"] > 0
+    code = main([*COMMAND, "--input", str(DIGITS / "inputs.npy"), "--frames", "2", "--keep", str(build.directory),
+                 "--classes", str(DIGITS / "classes.txt")])
+    out, err = capfd.readouterr()
+    assert (code, err) == (0, "")
+    assert "zero, with " in out
+    assert "; 0 events off their predicted cycle." in out
+
+
+def test_waves(tmp_path):
+    model = tmp_path / "small.tflite"
+    model.write_bytes(Chain(6, 6, 1).depthwise(np.ones((3, 3, 2), np.int8)).mean().write())
+    schedule = Schedule(read_tflite(model), EngineConfig(1, 2, 1, (1, 1)))
+    images = np.random.default_rng(0).integers(-128, 128, (2, 6, 6, 1), np.int8)
+    write_files(generate(schedule, "generic"), tmp_path)
+    try:
+        build = Build(tmp_path, waves=True)
+    except SimulationError as error:
+        if "is needed to record waves" not in str(error):
+            raise
+        pytest.skip(str(error))
+    assert simulate(build, schedule, images, waves=tmp_path / "made.fst").ok
+    content = (tmp_path / "made.fst").read_bytes()
+    assert len(content) > 1_000
+    # A header block of 329 bytes.
+    assert content[:9] == bytes([0, 0, 0, 0, 0, 0, 0, 1, 0x49])
+
+
+# -- disagreement --------------------------------------------------------------------------------------
+
+
+def test_wrong_weight(build, schedule, images):
+    """One bit of one ROM word: the first layer differs as the golden model with that weight does."""
+    rom = build.directory / "matrix_weights.hex"
+    text = rom.read_text()
+    words = text.splitlines()
+    try:
+        # Channel 0 of the first convolution's top left weight.
+        words[0] = f"{int(words[0], 16) ^ 0x40:0{len(words[0])}x}"
+        rom.write_text("\n".join(words) + "\n")
+        report = simulate(build, schedule, images)
+    finally:
+        rom.write_text(text)
+    network = schedule.network
+    first = network.layers[0]
+    weights, bias = first.weights.copy(), first.bias.copy()
+    weights[0, 0, 0, 0] ^= 0x40
+    # The zero point times the weights is part of another ROM.
+    bias[0] += first.input_zero_point * (int(weights[0, 0, 0, 0]) - int(first.weights[0, 0, 0, 0]))
+    changed = replace(network, layers=(replace(first, weights=weights, bias=bias), *network.layers[1:]))
+    wanted, got = (golden.run(each, images, layers=True) for each in (network, changed))
+    place = tuple(int(index) for index in np.argwhere(wanted[0] != got[0])[0])
+
+    assert not report.ok
+    assert np.array_equal(report.outputs, got[-1].reshape(FRAMES, -1))
+    wrong = sum(int((a != b).sum()) for a, b in zip(wanted, got, strict=True))
+    assert wrong < report.mismatches <= wrong + report.outputs.size + FRAMES
+    mismatch = report.first_mismatch
+    assert (mismatch.frame, *mismatch.pixel, mismatch.channel) == place
+    assert (mismatch.layer, mismatch.channel) == (0, 0)
+    assert (mismatch.expected, mismatch.got) == (wanted[0][place], got[0][place])
+    assert mismatch.describe(network) == (
+        f"frame {place[0]}: layer 0 ({first.name}) first differs at pixel ({place[1]}, {place[2]}), "
+        f"channel 0: {got[0][place]} instead of {wanted[0][place]}")
+    assert report.cycle_errors == []
+
+
+def test_wrong_weight_of_a_depthwise_layer(build, schedule, images):
+    rom = build.directory / "depthwise_weights.hex"
+    text = rom.read_text()
+    try:
+        rom.write_text("".join(f"{int(word, 16) ^ 0x7F:0{len(word)}x}\n" for word in text.split()))
+        report = simulate(build, schedule, images)
+    finally:
+        rom.write_text(text)
+    assert report.first_mismatch.layer == 1
+    assert report.cycle_errors == []
+
+
+def flip(line: list[str]):
+    line[3] = line[3][:-1] + f"{int(line[3][-1], 16) ^ 1:x}"
+
+
+@pytest.mark.parametrize(("change", "mismatches", "layer"), [
+    (lambda r: None, 0, None),
+    (lambda r: r.taken.__ixor__(np.eye(1, len(r.taken), 13, dtype=np.uint16)[0]), 1, 12),  # a logit of frame 1
+    (lambda r: r.taken.__ixor__(np.eye(1, len(r.taken), 10, dtype=np.uint16)[0]), 1, None),  # the class, low
+    (lambda r: r.taken.__ixor__(np.eye(1, len(r.taken), 11, dtype=np.uint16)[0]), 1, None),  # and high byte
+    (lambda r: r.taken.__ixor__(256 * np.eye(1, len(r.taken), 23, dtype=np.uint16)[0]), 1, None),  # no tlast
+    (lambda r: r.taken.__ixor__(256 * np.eye(1, len(r.taken), 0, dtype=np.uint16)[0]), 1, None),  # early tlast
+    (lambda r: flip(r.line("D")), 1, 0),
+    (lambda r: flip(r.line("D", -1)), 1, 12),
+    (lambda r: flip(r.line("R")), 1, 1),
+], ids=["nothing", "logit", "low", "high", "no tlast", "early tlast", "first layer", "last layer", "depthwise"])
+def test_every_byte_counts(seen, schedule, images, change, mismatches, layer):
+    report = simulate(Replay(seen, change), schedule, images)
+    assert report.mismatches == mismatches
+    assert report.ok == (mismatches == 0)
+    assert (report.first_mismatch.layer if report.first_mismatch else None) == layer
+    assert report.cycle_errors == []
+
+
+def late(line: list[str]):
+    line[0] = str(int(line[0]) + 1)
+
+
+@pytest.mark.parametrize(("kind", "number", "message"), [
+    ("A", 1, "frame 1: first input beat in cycle"),
+    ("L", 2, "frame 2: last input beat in cycle"),
+    ("S", 0, "frame 0: block 0 starts in cycle"),
+    ("S", 8, "frame 1: block 1 starts in cycle"),
+    ("F", 0, "frame 0: .* starts in cycle"),
+    ("E", -1, "frame 2: .* ends in cycle"),
+    ("r", -1, "frame 2: .* ends in cycle"),
+    ("O", 1, "frame 1: first output byte in cycle"),
+    ("M", -1, "frame 2: last output byte in cycle"),
+])
+def test_every_cycle_counts(seen, schedule, images, kind, number, message):
+    report = simulate(Replay(seen, lambda replay: late(replay.line(kind, number))), schedule, images)
+    assert not report.ok
+    assert report.mismatches == 0
+    assert any(re.match(message, error) for error in report.cycle_errors)
+
+
+def test_wrong_cycle_model(seen, schedule, images, monkeypatch):
+    frames = CycleModel.frames
+    monkeypatch.setattr(CycleModel, "frames", lambda self, count: [
+        replace(frame, steps=tuple(step + 1 for step in frame.steps)) for frame in frames(self, count)])
+    report = simulate(Replay(seen, lambda replay: None), schedule, images)
+    assert not report.ok
+    layers = len(schedule.network.layers)
+    assert len(report.cycle_errors) == FRAMES * (len(schedule.blocks) + 2 * layers)
+    start = frames(CycleModel(schedule), 1)[0].start
+    assert report.cycle_errors[0] == f"frame 0: block 0 starts in cycle {start} instead of {start + 1}"
+
+
+def test_mismatch_is_the_exit_code(seen, build, capsys, monkeypatch):
+    monkeypatch.setattr(Build, "__init__", lambda self, directory, **_: None)
+    monkeypatch.setattr(Build, "run", Replay(seen, lambda replay: flip(replay.line("D"))).run)
+    monkeypatch.setattr("tepal.boards.cli.generate", lambda *_: {})
+    code = main([*COMMAND, "--input", str(DIGITS / "inputs.npy"), "--frames", str(FRAMES), "--json"])
+    out, err = capsys.readouterr()
+    assert code == 1
+    report = json.loads(out)
+    assert report["mismatches"] == 1
+    assert err == report["first_mismatch"] + "\n"
+    assert err.startswith("frame 0: layer 0 (")
+
+
+# -- what fails ----------------------------------------------------------------------------------------
+
+
+def test_hang(build, schedule, images, monkeypatch):
+    monkeypatch.setattr(sys.modules[Build.__module__], "CycleModel", lambda _: SimpleNamespace(cycles=-950))
+    with pytest.raises(SimulationError, match=r"did not deliver its results within 100 cycles: see .*run\.log"):
+        simulate(build, schedule, images[:1])
+
+
+def test_bad_verilog(tmp_path):
+    (tmp_path / "tepal.v").write_text("module tepal(input wire clk;\nendmodule\n")
+    with pytest.raises(SimulationError, match=r"the simulator failed .*: see .*build\.log"):
+        Build(tmp_path)
+    assert "syntax error" in (tmp_path / "build.log").read_text()
+
+
+@pytest.mark.parametrize("wrong", [
+    lambda images: images.astype(np.int16), lambda images: images.view(np.uint8), lambda images: images[..., 0],
+    lambda images: images[:, 1:], lambda images: images[:0], lambda images: images[None],
+])
+def test_check_images(schedule, images, wrong):
+    with pytest.raises(NetworkError, match=r"must be int8 of the shape \(frames, 24, 24, 1\)|holds no frame"):
+        check_images(schedule.network, wrong(images))
+    assert check_images(schedule.network, images[0]).shape == (1, 24, 24, 1)
