@@ -118,7 +118,7 @@ def require_fit(schedule: Schedule, board: Board) -> Fit:
         message = (f"the network does not fit {board.name}: it needs {used} {kind} and {board.part} has {limit} "
                    f"({used - limit} too many)")
         if kind == board.multiplier:
-            raise NetworkError(f"{message}; use at most {limit * board.products} = rows x columns")
+            raise NetworkError(f"{message}; choose rows x columns of at most {limit * board.products}")
         largest = max((use for use in schedule.memories if _blocks(board, use)[0] == kind),
                       key=lambda use: _blocks(board, use)[1])
         weights = schedule.network.parameters

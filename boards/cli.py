@@ -51,7 +51,11 @@ def step(text: str):
 @contextlib.contextmanager
 def _workplace(keep: Path | None):
     """``keep``, or a temporary folder, left behind only with the log of a simulator that failed."""
+    if any(character.isspace() for character in str((keep or Path(tempfile.gettempdir())).resolve())):
+        raise SimulationError("make can't build in a folder whose path has a space in it: "
+                              "choose another with --keep, or another TMPDIR")
     if keep is not None:
+        _check_folder(keep)
         yield keep
         return
     directory = Path(tempfile.mkdtemp(prefix="tepal-"))
@@ -62,8 +66,21 @@ def _workplace(keep: Path | None):
         failed = True
         raise
     finally:
+        # What is worth keeping of a failure is its log.
+        for path in directory.iterdir() if failed else ():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
         if not failed:
             shutil.rmtree(directory, ignore_errors=True)
+
+
+def _check_folder(path: Path) -> None:
+    """Raise NetworkError if a file is where the folder ``path``, or one that it lies in, would be."""
+    for place in (path, *path.parents):
+        if place.exists():
+            if not place.is_dir():
+                raise NetworkError(f"{place} is a file: give a folder to write to")
+            return
 
 
 def _path(text: str) -> Path:
@@ -80,8 +97,15 @@ def _size(text: str) -> tuple[int, int]:
     return int(rows), int(columns)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Mistakes on the command line are told in one sentence, like all others."""
+
+    def error(self, message):
+        self.exit(BAD_INPUT, f"{self.prog}: {message}; see '{self.prog} --help'\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="tepal", description="Turn a MobileNet-class int8 network into an "
+    parser = _Parser(prog="tepal", description="Turn a MobileNet-class int8 network into an "
                                      "FPGA accelerator, and prove that it computes the right bytes.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -215,6 +239,9 @@ def _estimate(arguments) -> int:
             limit = result.available[kind]
             table.add_row(kind, f"{used:,}", f"{limit:,}" if limit else "any", _bar(used / limit) if limit else "")
         out.print(table)
+        rows_, columns_ = config.window
+        out.print(f"Engine: {config.rows} x {config.columns} array, {config.lanes} depthwise lanes of {rows_} x "
+                  f"{columns_} taps, {config.requantisers} requantisers, {config.input_bytes}-byte input beats.")
         out.print(f"{schedule.network.macs:,} multiply-accumulates in {model.compute_cycles:,} cycles on "
                   f"{config.multipliers} multipliers: {report['utilisation']:.1%} in use. "
                   f"{model.cycles:,} cycles with the image streaming in; a frame every {model.interval_cycles:,}.")
@@ -227,8 +254,7 @@ def _estimate(arguments) -> int:
 def _generate(arguments) -> int:
     board, schedule = _load(arguments)
     require_fit(schedule, board)
-    if arguments.output.exists() and not arguments.output.is_dir():
-        raise NetworkError(f"{arguments.output} is a file: give a folder to write to")
+    _check_folder(arguments.output)
     with step("Making Verilog"):
         files = generate(schedule, board.name)
     write_files(files, arguments.output)
@@ -264,7 +290,7 @@ def _read_images(path: Path, network: Network, frames: int | None) -> np.ndarray
     images = check_images(network, images)
     if frames is not None:
         if not 1 <= frames <= len(images):
-            raise NetworkError(f"--frames {frames}: {path} holds {len(images)} frames")
+            raise NetworkError(f"--frames {frames}: it must be 1 to {len(images)}, the frames that {path} holds")
         images = images[:frames]
     return images
 
@@ -279,13 +305,14 @@ def _simulate(arguments) -> int:
     except (OSError, UnicodeDecodeError) as error:
         raise NetworkError(f"{arguments.classes} can't be read ({getattr(error, 'strerror', 'it is no text')})"
                            ) from error
-    if arguments.waves is not None and not os.access(arguments.waves.resolve().parent, os.W_OK):
+    if arguments.waves is not None and (arguments.waves.is_dir()
+                                        or not os.access(arguments.waves.resolve().parent, os.W_OK)):
         raise NetworkError(f"{arguments.waves} can't be written: there is no such folder, or it is read-only")
     require_tools(waves=arguments.waves is not None)
     with _workplace(arguments.keep) as directory:
         with step("Making Verilog"):
             write_files(generate(schedule, board.name), directory)
-        with step("Building the simulator"):
+        with step("Building the simulator (a minute or two)"):
             build = Build(directory.resolve(), waves=arguments.waves is not None)
         with step(f"Simulating {len(images)} frames"):
             report = simulate(build, schedule, images, stalls=arguments.stalls, waves=arguments.waves)
@@ -296,6 +323,7 @@ def _simulate(arguments) -> int:
         "interval_cycles": report.interval_cycles, "predicted_cycles": model.cycles,
         "predicted_compute_cycles": model.compute_cycles, "predicted_interval_cycles": model.interval_cycles,
         "mismatches": report.mismatches, "compared": report.compared, "cycle_errors": report.cycle_errors,
+        "problems": report.problems,
         "first_mismatch": report.first_mismatch.describe(network) if report.first_mismatch else None,
         "outputs": report.outputs.tolist(), "classes": report.classes, "layers": report.layers,
         "utilisation": round(_utilisation(schedule, model.compute_cycles), 4),
@@ -307,7 +335,7 @@ def _simulate(arguments) -> int:
         _show(arguments, schedule, model, images, report, names)
     if report.first_mismatch:
         err.print(report.first_mismatch.describe(network), style="bold red", markup=False)
-    for line in report.cycle_errors[:5]:
+    for line in [*report.problems, *report.cycle_errors[:5]]:
         err.print(line, style="bold red", markup=False)
     return 0 if report.ok else MISMATCH
 

@@ -289,7 +289,7 @@ class Schedule:
         _, width, channels = self.layout.shape
         if width * channels % self.config.input_bytes:
             raise NetworkError(f"an image row of {width} x {channels} bytes is no whole number of "
-                               f"{self.config.input_bytes}-byte beats: choose input_bytes 1 or a divisor of "
+                               f"{self.config.input_bytes}-byte beats: choose --input-bytes 1 or another divisor of "
                                f"{width * channels}")
 
     def _place(self, lowered):

@@ -1,7 +1,7 @@
 """The cocotb test bench: sends images, takes results, and stalls both sides if asked to.
 
-Runs inside the simulator, told what to do by the JSON file that ``TEPAL_BENCH`` names; what it saw goes to
-``results.npz`` beside that file."""
+Runs inside the simulator, told what to do by the JSON file that ``TEPAL_BENCH`` names; the bytes that it
+took go to ``taken.npy`` beside that file."""
 
 import json
 import os
@@ -43,7 +43,7 @@ async def send(dut, beats: np.ndarray, beats_per_frame: int, stalls: Stalls):
             await FallingEdge(dut.clk)
             continue
         dut.s_axis_tvalid.value = 1
-        dut.s_axis_tdata.value = int(beats[position])
+        dut.s_axis_tdata.value = int.from_bytes(beats[position].tobytes(), "little")
         dut.s_axis_tlast.value = int((position + 1) % beats_per_frame == 0)
         while not dut.s_axis_tready.value:
             await RisingEdge(dut.s_axis_tready)

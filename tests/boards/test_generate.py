@@ -99,7 +99,8 @@ def test_fusesoc_core(made, name):
     assert lines[0] == "CAPI=2:"
     assert re.fullmatch(r"name: tepal:accelerator:[A-Za-z0-9_]+:1\.0\.0", lines[1])
     listed = re.findall(r"^      - (\S+): \{file_type: (\w+)", text, re.M)
-    assert dict(listed) == {"tepal.v": "verilogSource", **{path.name: "user" for path in folder.glob("*.hex")}}
+    assert dict(listed) == {"tepal.v": "verilogSource", "tepal.vlt": "vlt",
+                            **{path.name: "user" for path in folder.glob("*.hex")}}
     assert re.search("^    toplevel: tepal$", text, re.M)
 
 
@@ -112,8 +113,9 @@ def test_description(made, name):
     assert text["versions"].keys() == {"tepal", "amaranth", "yosys"}
     assert re.fullmatch(r"Yosys \d+\.\d+\S*", text["versions"]["yosys"])
     assert text["engine"]["multipliers"] == config.rows * config.columns
-    assert text["cycles"] == {key: getattr(model, key) for key in ("cycles", "compute_cycles", "interval_cycles")}
-    assert text["input"] == {"shape": list(network.input_shape), "dtype": "int8", "order": "NHWC",
+    cycles = {key: getattr(model, key) for key in ("cycles", "compute_cycles", "interval_cycles")}
+    assert text["cycles"] == {**cycles, "about": text["cycles"]["about"]}
+    assert text["input"] == {"shape": list(network.input_shape), "dtype": "int8", "order": "HWC",
                              "scale": network.input_scale, "zero_point": network.input_zero_point}
     assert text["output"]["shape"] == list(network.output_shape)
     assert (text["output"]["scale"], text["output"]["zero_point"]) == (network.output_scale,
