@@ -43,7 +43,6 @@ def describe(schedule: Schedule, board: str, versions: dict[str, str]) -> dict:
                    "zero_point": network.output_zero_point,
                    "trailer": "index of the largest value, uint16, low byte first"},
         "softmax": network.softmax is not None,
-        "classes": list(network.classes),
         "cycles": {"cycles": model.cycles, "compute_cycles": model.compute_cycles,
                    "interval_cycles": model.interval_cycles,
                    "about": "cycles: first input beat to last output beat; compute_cycles: last input beat to first "

@@ -4,7 +4,7 @@ A :class:`Network` is a chain of immutable layers over int8 tensors in NHWC orde
 the golden model runs it, the schedule maps it onto an engine; all three read the same fields.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import prod
 
 import numpy as np
@@ -240,7 +240,6 @@ class Network:
     output_scale: float
     output_zero_point: int
     softmax: Softmax | None = None
-    classes: tuple[str, ...] = field(default=())
 
     def __post_init__(self):
         if not self.layers:

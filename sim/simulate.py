@@ -98,7 +98,7 @@ def _environment():
         os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ.get('PATH', '')}"
         os.environ.pop("VERILATOR_ROOT", None)
     for name in list(os.environ):
-        if name in ("WAVES", "GUI", "SIM_CMD_PREFIX", "SIM_CMD_SUFFIX", "MAKEFLAGS") or name.startswith("COCOTB_"):
+        if name in ("WAVES", "GUI", "SIM_CMD_PREFIX", "SIM_CMD_SUFFIX") or name.startswith("COCOTB_"):
             del os.environ[name]
     try:
         yield

@@ -1,6 +1,5 @@
 """Random networks on random engines: every byte as the golden model says, every event in its cycle."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -18,17 +17,9 @@ pytestmark = pytest.mark.rtl
 
 
 @pytest.fixture(scope="module", autouse=True)
-def compile_runtime_once(tmp_path_factory):
-    """Has Verilator's runtime compiled for the first network, not for each; all of pytest's workers share it."""
-    objects = tmp_path_factory.getbasetemp().resolve()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        objects = objects.parent
-    objects /= "verilator_objects"
-    objects.mkdir(exist_ok=True)
+def compile_quickly():
+    """A few thousand cycles: optimising takes longer than it saves."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OBJCACHE", str(Path(__file__).parents[1] / "objcache.sh"))
-        patch.setenv("TEPAL_OBJECTS", str(objects))
-        # A few thousand cycles: optimising takes longer than it saves.
         patch.setenv("MAKEFLAGS", "OPT_FAST=-O0 VM_USER_CFLAGS=-O0")
         yield
 

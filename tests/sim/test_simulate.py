@@ -279,3 +279,28 @@ def test_check_images(schedule, images, wrong):
     with pytest.raises(NetworkError, match=r"must be int8 of the shape \(frames, 24, 24, 1\)|holds no frame"):
         check_images(schedule.network, wrong(images))
     assert check_images(schedule.network, images[0]).shape == (1, 24, 24, 1)
+
+
+@pytest.mark.parametrize(("change", "problem"), [
+    (lambda replay: replay.lines.pop(next(n for n, line in enumerate(replay.lines) if line[1] == "D")),
+     "the matrix stage of block 0 wrote"),
+    (lambda replay: replay.lines.pop(next(n for n, line in enumerate(replay.lines) if line[1] == "R")),
+     "the depthwise stage of block 1 wrote"),
+    (lambda replay: replay.taken.__setitem__(-2, replay.taken[-2] ^ 1),
+     "1 of 3 frames report another class than their largest result"),
+    (lambda replay: replay.taken.__setitem__(-1, replay.taken[-1] & 0xFF), "m_axis_tlast is wrong on 1 beats"),
+])
+def test_problems_are_told(seen, schedule, images, change, problem):
+    report = simulate(Replay(seen, change), schedule, images)
+    assert not report.ok
+    assert any(line.startswith(problem) for line in report.problems)
+
+
+@pytest.mark.parametrize("kind", "LSFErOEM")
+def test_missing_event(seen, schedule, images, kind):
+    """An accelerator that never reaches an event is told of, not tripped over."""
+    def drop(replay):
+        last = max(n for n, line in enumerate(replay.lines) if line[1] == kind)
+        del replay.lines[last]
+
+    assert not simulate(Replay(seen, drop), schedule, images).ok
