@@ -102,9 +102,11 @@ class InputLoader(wiring.Component):
             shift.eq(accept | (~self.full & ~storing & (beats == 0) & (column != self.layout.columns))),
         ]
 
-        # The newest byte is the highest; a window lies ``excess`` bytes below it.
-        places = [history.bit_select(8 * (self.beat - 1 - i), 8 * self.window_bytes) for i in range(self.beat)]
-        m.d.comb += [self.word.eq(Array(places)[excess[:bits_for(self.beat)]]), self.enable.eq(storing)]
+        # The newest byte is the highest; a window lies ``excess`` bytes below it.  A beat or more below there is
+        # only padding, before a row's first beat: then all places are alike, but each must be one.
+        bits = bits_for(self.beat)
+        places = [history.bit_select(8 * max(0, self.beat - 1 - i), 8 * self.window_bytes) for i in range(1 << bits)]
+        m.d.comb += [self.word.eq(Array(places)[excess[:bits]]), self.enable.eq(storing)]
         end_of_row, restart = Signal(), Signal()
         with m.If(shift):
             incoming = Mux(beats != 0, self.data, zero.replicate(self.beat))

@@ -26,6 +26,9 @@ def expected_words(layout: InputLayout, image: np.ndarray) -> np.ndarray:
     (InputLayout((2, 9, 2), 3, 2, 3, 0, 5), 3),
     (InputLayout((3, 4, 1), 1, 2, 3, 0, 5), 4),
     (InputLayout((3, 4, 5), 4, 1, 1, 0, 0), 1),
+    # Windows of nothing but padding, before the row's first beat.
+    (InputLayout((3, 1, 1), 3, 2, 2, 5, 40), 1),
+    (InputLayout((2, 3, 2), 4, 1, 2, 5, 7), 3),
 ])
 def test_loader(layout, beat, stall):
     rng = np.random.default_rng(SEED)
@@ -65,6 +68,44 @@ def test_loader(layout, beat, stall):
     got = [np.frombuffer(memory[index].to_bytes(windows.shape[1], "little"), np.int8) for index in range(len(windows))]
     assert (np.array(got) == windows).all()
     assert len(memory) == len(windows)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_loader_at_any_geometry(seed):
+    """One image without a pause: what is stored, and when."""
+    rng = np.random.default_rng(seed)
+    kernel, stride, left, right = (int(rng.integers(*ends)) for ends in ((1, 5), (1, 4), (0, 7), (0, 6)))
+    shape = (int(rng.integers(1, 4)), max(int(rng.integers(1, 8)), kernel - left - right), int(rng.integers(1, 5)))
+    layout = InputLayout(shape, (shape[1] + left + right - kernel) // stride + 1, kernel, stride, left, 5)
+    beat = int(rng.choice([n for n in range(1, 5) if shape[1] * shape[2] % n == 0]))
+    image = rng.integers(-128, 128, shape, dtype=np.int8)
+    beats = [int.from_bytes(data.tobytes(), "little") for data in image.reshape(-1, beat)]
+    loader = InputLoader(layout, beat)
+    memory, accepted = {}, []
+
+    async def bench(ctx):
+        cycle, full = 0, 0
+        while not full:
+            valid = len(accepted) < len(beats)
+            ctx.set(loader.valid, valid)
+            ctx.set(loader.data, beats[min(len(accepted), len(beats) - 1)])
+            ctx.set(loader.last, len(accepted) == len(beats) - 1)
+            _, _, ready, enable, address, word, full = await ctx.tick().sample(
+                loader.ready, loader.enable, loader.address, loader.word, loader.full)
+            if enable:
+                memory[address] = word
+            if valid and ready:
+                accepted.append(cycle)
+            cycle += 1
+        assert InputLoader.timing(layout, beat) == (
+            accepted[0], accepted[-1] - accepted[0] + 1, cycle - 1 - accepted[-1])
+
+    simulator = Simulator(loader)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+    windows = expected_words(layout, image)
+    assert memory == {place: int.from_bytes(window.tobytes(), "little") for place, window in enumerate(windows)}
 
 
 def test_loader_abandons_a_frame_cut_short():
