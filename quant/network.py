@@ -16,6 +16,7 @@ __all__ = [
     "AveragePool",
     "Convolution",
     "Depthwise",
+    "Geometry",
     "Layer",
     "Network",
     "NetworkError",
@@ -112,21 +113,20 @@ class Average:
         return np.clip(round_half_away_divide(acc, self.count), self.minimum, self.maximum).astype(np.int8)
 
 
-@dataclass(frozen=True, eq=False)
-class Layer:
-    """What all layers share; each also has a ``requantise`` that turns its sums into int8.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Geometry:
+    """What float and integer layers share.
 
     ``name`` is the model's own name of the output tensor, ``index`` the operator's place in the model
-    file, ``tensor`` the number of the output tensor there (-1 where there is no file)."""
+    file, ``tensor`` the number of the output tensor there (-1 where it has none)."""
 
     name: str
     index: int
-    tensor: int
+    tensor: int = -1
     input_shape: Shape
     output_shape: Shape
-    stride: tuple[int, int]
-    padding: Padding
-    input_zero_point: int
+    stride: tuple[int, int] = (1, 1)
+    padding: Padding = Padding()
 
     @property
     def kernel(self) -> tuple[int, int]:
@@ -144,20 +144,43 @@ class Layer:
         return self.output_shape[0] * self.output_shape[1]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Layer(Geometry):
+    """An integer layer; each kind also has a ``requantise`` that turns its sums into int8.
+
+    An output value means ``output_scale * (value - output_zero_point)``; the scale is a float32 number, kept
+    for people and for interchange: the integers don't need it."""
+
+    input_zero_point: int
+    output_scale: float = 1.0
+
+    @property
+    def output_zero_point(self) -> int:
+        """Of the int8 results."""
+        return self.requantise.zero_point  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _freeze_weights(layer, channel_axis: int) -> None:
+    object.__setattr__(layer, "weights", _frozen(layer.weights, np.int8))
+    object.__setattr__(layer, "bias", _frozen(layer.bias, np.int32))
+    scales = np.broadcast_to(np.asarray(layer.weight_scales, np.float32), layer.weights.shape[channel_axis])
+    object.__setattr__(layer, "weight_scales", _frozen(scales, np.float32))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Convolution(Layer):
     """A dense convolution; a fully connected layer is one whose kernel covers its whole input.
 
     ``weights`` int8 (out channels, kernel height, kernel width, in channels); ``bias`` int32
-    (out channels,)."""
+    (out channels,); ``weight_scales`` float32, what one step of each output channel's weights means."""
 
     weights: np.ndarray
     bias: np.ndarray
     requantise: Requantise
+    weight_scales: np.ndarray | float = 1.0
 
     def __post_init__(self):
-        object.__setattr__(self, "weights", _frozen(self.weights, np.int8))
-        object.__setattr__(self, "bias", _frozen(self.bias, np.int32))
+        _freeze_weights(self, 0)
 
     @property
     def kernel(self):
@@ -168,18 +191,18 @@ class Convolution(Layer):
         return self.pixels * self.weights.size
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Depthwise(Layer):
     """One filter per channel. ``weights`` int8 (kernel height, kernel width, channels); ``bias`` int32
-    (channels,)."""
+    (channels,); ``weight_scales`` float32 (channels,)."""
 
     weights: np.ndarray
     bias: np.ndarray
     requantise: Requantise
+    weight_scales: np.ndarray | float = 1.0
 
     def __post_init__(self):
-        object.__setattr__(self, "weights", _frozen(self.weights, np.int8))
-        object.__setattr__(self, "bias", _frozen(self.bias, np.int32))
+        _freeze_weights(self, 2)
 
     @property
     def kernel(self):
@@ -190,7 +213,7 @@ class Depthwise(Layer):
         return self.pixels * self.weights.size
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class AveragePool(Layer):
     """Mean over windows that lie wholly inside the input (no padding).
 
@@ -210,6 +233,10 @@ class AveragePool(Layer):
     @property
     def macs(self):
         return 0
+
+    @property
+    def output_zero_point(self):
+        return self.input_zero_point if isinstance(self.requantise, Average) else self.requantise.zero_point
 
 
 @dataclass(frozen=True)
@@ -237,8 +264,6 @@ class Network:
     layers: tuple[Layer, ...]
     input_scale: float
     input_zero_point: int
-    output_scale: float
-    output_zero_point: int
     softmax: Softmax | None = None
 
     def __post_init__(self):
@@ -256,6 +281,14 @@ class Network:
     @property
     def output_shape(self) -> Shape:
         return self.layers[-1].output_shape
+
+    @property
+    def output_scale(self) -> float:
+        return self.layers[-1].output_scale
+
+    @property
+    def output_zero_point(self) -> int:
+        return self.layers[-1].output_zero_point
 
     @property
     def outputs(self) -> int:

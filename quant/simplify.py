@@ -103,7 +103,8 @@ def _rebuild(layer: Layer, inputs: np.ndarray, keep: np.ndarray, constant: np.nd
     if np.abs(bias).max() >= 1 << 31:
         raise OverflowError
     weights = layer.weights[..., keep] if isinstance(layer, Depthwise) else layer.weights[keep][..., inputs]
-    return replace(layer, weights=weights, bias=bias, requantise=_select(layer.requantise, keep), **shapes)
+    return replace(layer, weights=weights, bias=bias, requantise=_select(layer.requantise, keep),
+                   weight_scales=np.asarray(layer.weight_scales)[keep], **shapes)
 
 
 def simplify(network: Network) -> Simplification:

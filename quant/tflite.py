@@ -286,8 +286,6 @@ class _Chain:
                 if self.flat and operator.name not in ("FULLY_CONNECTED", *_RESHAPES):
                     raise operator.error("reads a flattened map; only FULLY_CONNECTED can")
                 handler(self, operator)
-                if not self.softmax:
-                    self.meaning = operator.output.meaning
                 last = operator
             self.tensor = operator.output
         if self.tensor is not file.output:
@@ -297,7 +295,7 @@ class _Chain:
             raise NetworkError("has no layer to compute")
         if self.padder:
             raise self.padder.error("is the last operator; padding is only supported before a convolution")
-        return Network(self.name, tuple(self.layers), *start.meaning, *self.meaning, self.softmax)
+        return Network(self.name, tuple(self.layers), *start.meaning, self.softmax)
 
     # ---- checks ----
 
@@ -389,12 +387,12 @@ class _Chain:
                                  f"{list(operator.output.shape)}")
         fields = {"name": operator.output.name, "index": operator.index, "tensor": operator.output.index,
                   "input_shape": self.shape, "output_shape": shape, "stride": stride, "padding": padding,
-                  "input_zero_point": self.tensor.zero_point}
+                  "input_zero_point": self.tensor.zero_point, "output_scale": float(operator.output.scale)}
         self.shape, self.padding, self.padder, self.flat = shape, _NO_PADDING, None, False
         return fields
 
     def _weights(self, operator: _Operator, rank: int, axis: int) -> tuple[np.ndarray, ...]:
-        """int8 weights, int32 bias and float64 real multiplier; ``axis`` is the output channel."""
+        """int8 weights, int32 bias and float32 scales of the weights; ``axis`` is the output channel."""
         tensor = operator.input(1)
         if tensor.type != "INT8":
             raise operator.error(f"has {tensor.type.lower()} weights; only int8 is supported")
@@ -413,12 +411,12 @@ class _Chain:
                 raise operator.error(f"has a bias of {prod(given.shape)} {given.type.lower()} values; "
                                      f"{channels} int32 values are needed")
             bias = given.constant(np.int32).reshape(channels)
-        real = (np.float64(self.tensor.scale) * tensor.scales.astype(np.float64)
-                / np.float64(operator.output.scale))
-        return weights, bias, np.broadcast_to(real, channels)
+        return weights, bias, np.broadcast_to(tensor.scales, channels)
 
-    def _requantise(self, operator: _Operator, weights, bias, real, rounding: Rounding) -> Requantise:
+    def _requantise(self, operator: _Operator, weights, bias, scales, rounding: Rounding) -> Requantise:
         """``weights`` with the output channel first."""
+        real = (np.float64(self.tensor.scale) * scales.astype(np.float64)
+                / np.float64(operator.output.scale))
         low, high = accumulator_range(weights, bias, self.tensor.zero_point)
         clamp, zero_point = self._activation(operator), operator.output.zero_point
         if rounding is Rounding.SINGLE:
@@ -436,26 +434,26 @@ class _Chain:
         return Requantise(multiplier, shift, zero_point, *clamp, rounding)
 
     def _convolution(self, operator: _Operator):
-        weights, bias, real = self._weights(operator, rank=4, axis=0)
+        weights, bias, scales = self._weights(operator, rank=4, axis=0)
         if weights.shape[3] != self.shape[2]:
             raise operator.error(f"takes {weights.shape[3]} channels of an input with {self.shape[2]}; "
                                  "grouped convolutions are not supported")
-        self._convolve(operator, weights, bias, real)
+        self._convolve(operator, weights, bias, scales)
 
-    def _convolve(self, operator: _Operator, weights, bias, real):
+    def _convolve(self, operator: _Operator, weights, bias, scales):
         options = operator.options
         if (options.DilationHFactor(), options.DilationWFactor()) != (1, 1):
             raise operator.error("is dilated; only a dilation of 1 is supported")
         depthwise = weights.ndim == 3
         stride, padding, size = self._window(operator, weights.shape[:2] if depthwise else weights.shape[1:3])
         by_channel = weights.transpose(2, 0, 1) if depthwise else weights
-        requantise = self._requantise(operator, by_channel, bias, real, Rounding.DOUBLE)
+        requantise = self._requantise(operator, by_channel, bias, scales, Rounding.DOUBLE)
         fields = self._common(operator, (*size[:2], len(bias)), stride, padding)
         kind = Depthwise if depthwise else Convolution
-        self.layers.append(kind(**fields, weights=weights, bias=bias, requantise=requantise))
+        self.layers.append(kind(**fields, weights=weights, bias=bias, requantise=requantise, weight_scales=scales))
 
     def _depthwise(self, operator: _Operator):
-        weights, bias, real = self._weights(operator, rank=4, axis=3)
+        weights, bias, scales = self._weights(operator, rank=4, axis=3)
         channels = self.shape[2]
         if weights.shape[0] != 1 or weights.shape[3] % channels:
             raise operator.error(f"has weights of the shape {list(weights.shape)} for {channels} channels")
@@ -470,18 +468,19 @@ class _Chain:
             dense = np.zeros((len(out), *weights.shape[:2], channels), np.int8)
             dense[out, :, :, out // multiplier] = weights.transpose(2, 0, 1)
             weights = dense
-        self._convolve(operator, weights, bias, real)
+        self._convolve(operator, weights, bias, scales)
 
     def _fully_connected(self, operator: _Operator):
-        weights, bias, real = self._weights(operator, rank=2, axis=0)
+        weights, bias, scales = self._weights(operator, rank=2, axis=0)
         if operator.options.WeightsFormat() != tflite.FullyConnectedOptionsWeightsFormat.DEFAULT:
             raise operator.error("has shuffled weights; only the default format is supported")
         if weights.shape[1] != prod(self.shape):
             raise operator.error(f"has rows of {weights.shape[1]} weights for {prod(self.shape)} values")
-        requantise = self._requantise(operator, weights, bias, real, Rounding.SINGLE)
+        requantise = self._requantise(operator, weights, bias, scales, Rounding.SINGLE)
         weights = weights.reshape(len(bias), *self.shape)
         fields = self._common(operator, (1, 1, len(bias)))
-        self.layers.append(Convolution(**fields, weights=weights, bias=bias, requantise=requantise))
+        self.layers.append(Convolution(**fields, weights=weights, bias=bias, requantise=requantise,
+                                       weight_scales=scales))
 
     def _average_pool(self, operator: _Operator):
         self._unchanged(operator)

@@ -8,15 +8,11 @@ from math import frexp, prod
 from typing import Literal, overload
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from tepal.quant.arithmetic import high_multiply, quantize_multiplier, rounding_shift_right
 from tepal.quant.network import AveragePool, Convolution, Depthwise, Layer, Network, NetworkError, Softmax
+from tepal.quant.sums import chunk_frames, window_sums
 
 __all__ = ["accumulate", "run", "softmax"]
-
-CHUNK_BYTES = 32 << 20
-"""Memory for the widest intermediate array of the frames that are computed together."""
-
 
 @overload
 def run(network: Network, images: np.ndarray, *, layers: Literal[False] = False) -> np.ndarray: ...
@@ -48,7 +44,7 @@ def run(network: Network, images: np.ndarray, *, layers: bool = False) -> np.nda
     if images.dtype != np.int8 or images.shape[1:] != network.input_shape:
         raise NetworkError(f"{network.name} takes int8 images of the shape (frames, "
                            f"{', '.join(map(str, network.input_shape))}), not {images.dtype} {images.shape}")
-    frames = max(1, CHUNK_BYTES // max(map(_footprint, network.layers)))
+    frames = chunk_frames(network.layers)
     results = [np.empty((len(images), *layer.output_shape), np.int8)
                for layer in (network.layers if layers else network.layers[-1:])]
     for start in range(0, len(images), frames):
@@ -69,27 +65,15 @@ def accumulate(layer: Layer, x: np.ndarray) -> np.ndarray:
     ``x`` int8 (frames, height, width, channels); the result (frames, *layer.output_shape)."""
     zero_point = layer.input_zero_point
     match layer:
-        case Convolution():
-            rows = layer.weights.reshape(len(layer.weights), -1)
-            taps = _exact(x, rows.shape[1])
-            if layer.kernel == (1, 1) and layer.stride == (1, 1) and layer.output_shape[:2] == x.shape[1:3]:
-                columns = taps.reshape(-1, rows.shape[1])
-            else:
-                # (frames, rows, columns, kernel height, kernel width, channels)
-                columns = _windows(layer, taps).transpose(0, 1, 2, 4, 5, 3).reshape(-1, rows.shape[1])
-            total = (columns @ rows.T.astype(taps.dtype)).reshape(len(x), *layer.output_shape)
-            return total.astype(np.int64) + (layer.bias - zero_point * rows.sum(axis=1, dtype=np.int64))
-        case Depthwise():
-            taps = _windows(layer, _exact(x, prod(layer.kernel)))
-            weights = layer.weights.astype(taps.dtype)
-            total = np.zeros((len(x), *layer.output_shape), taps.dtype)
-            for position in np.ndindex(*layer.kernel):
-                total += taps[..., *position] * weights[position]
-            offset = layer.bias - zero_point * layer.weights.sum(axis=(0, 1), dtype=np.int64)
-            return total.astype(np.int64) + offset
-        case AveragePool():
-            return _windows(layer, x).sum(axis=(-2, -1), dtype=np.int64) + layer.bias
-    raise TypeError(f"no golden model of {type(layer).__name__}")
+        case Convolution(weights=weights, bias=bias):
+            taps, offset = prod(weights.shape[1:]), bias - zero_point * weights.sum(axis=(1, 2, 3), dtype=np.int64)
+        case Depthwise(weights=weights, bias=bias):
+            taps, offset = prod(layer.kernel), bias - zero_point * weights.sum(axis=(0, 1), dtype=np.int64)
+        case AveragePool(bias=offset):
+            weights, taps = None, prod(layer.kernel)
+        case _:
+            raise TypeError(f"no golden model of {type(layer).__name__}")
+    return window_sums(layer, _exact(x, taps), weights, zero_point).astype(np.int64) + offset
 
 
 def _exact(x: np.ndarray, terms: int) -> np.ndarray:
@@ -98,22 +82,6 @@ def _exact(x: np.ndarray, terms: int) -> np.ndarray:
     A product is at most 2**14, so float32 with its 24 bits is enough up to 1024 terms, whatever the order
     of summation; float64 up to 2**39."""
     return x.astype(np.float32 if terms <= 1024 else np.float64)
-
-
-def _windows(layer: Layer, x: np.ndarray) -> np.ndarray:
-    """View (frames, rows, columns, channels, kernel height, kernel width) of the padded input."""
-    around = layer.padding
-    pads = ((0, 0), (around.top, around.bottom), (around.left, around.right), (0, 0))
-    if np.any(pads):
-        x = np.pad(x, pads, constant_values=layer.input_zero_point)
-    height, width = layer.stride
-    return sliding_window_view(x, layer.kernel, axis=(1, 2))[:, ::height, ::width]
-
-
-def _footprint(layer: Layer) -> int:
-    """Bytes of the widest array that one frame needs."""
-    taps = prod(layer.weights.shape[1:]) if isinstance(layer, Convolution) else 1
-    return 8 * max(layer.pixels * taps, prod(layer.output_shape), prod(layer.input_shape))
 
 
 def softmax(parameters: Softmax, logits: np.ndarray) -> np.ndarray:

@@ -135,7 +135,7 @@ def random_network(rng: np.random.Generator) -> Network:
         shape, zero_point = layer.output_shape, after
         if prod(shape) > 700:
             break
-    return Network("random", tuple(layers), 1.0, first_zero_point, 1.0, zero_point)
+    return Network("random", tuple(layers), 1.0, first_zero_point)
 
 
 def random_engine(rng: np.random.Generator, network: Network) -> EngineConfig:
@@ -162,7 +162,9 @@ def pointwise(shape: tuple[int, int, int], channels: int, *, around: tuple[int, 
     rng, padding = np.random.default_rng(0), Padding(*around)
     size = (shape[0] + padding.top + padding.bottom - 1) // stride[0] + 1, (
         shape[1] + padding.left + padding.right - 1) // stride[1] + 1
-    layer = Convolution("layer0", 0, -1, shape, (*size, channels), stride, padding, 5,
-                        rng.integers(-128, 128, (channels, 1, 1, shape[2])), rng.integers(-999, 999, channels),
-                        random_requantise(rng, channels, 5000 * np.sqrt(shape[2]), 0))
-    return Network("pointwise", (layer,), 1.0, 5, 1.0, 0)
+    layer = Convolution(name="layer0", index=0, input_shape=shape, output_shape=(*size, channels), stride=stride,
+                        padding=padding, input_zero_point=5,
+                        weights=rng.integers(-128, 128, (channels, 1, 1, shape[2])),
+                        bias=rng.integers(-999, 999, channels),
+                        requantise=random_requantise(rng, channels, 5000 * np.sqrt(shape[2]), 0))
+    return Network("pointwise", (layer,), 1.0, 5)

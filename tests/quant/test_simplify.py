@@ -45,10 +45,13 @@ def chain(zero_point: int) -> Network:
     scale = Requantise([1 << 30] * 2, [1] * 2, 0)
     one = Requantise([1 << 30], [1], 0)
     return Network("chain", (
-        Convolution("a", 0, -1, (3, 3, 1), shape, (1, 1), Padding(), 0, [[[[1]]], [[[0]]]], [0, 7], scale),
-        Depthwise("b", 1, -1, shape, shape, (1, 1), Padding(1, 1, 1, 1), zero_point, np.ones((3, 3, 2)), [0, 0], scale),
-        Convolution("c", 2, -1, shape, (3, 3, 1), (1, 1), Padding(), 0, [[[[1, 1]]]], [0], one),
-    ), 1.0, 0, 1.0, 0)
+        Convolution(name="a", index=0, input_shape=(3, 3, 1), output_shape=shape, input_zero_point=0,
+                    weights=np.array([[[[1]]], [[[0]]]]), bias=np.array([0, 7]), requantise=scale),
+        Depthwise(name="b", index=1, input_shape=shape, output_shape=shape, padding=Padding(1, 1, 1, 1),
+                  input_zero_point=zero_point, weights=np.ones((3, 3, 2)), bias=np.zeros(2), requantise=scale),
+        Convolution(name="c", index=2, input_shape=shape, output_shape=(3, 3, 1), input_zero_point=0,
+                    weights=np.array([[[[1, 1]]]]), bias=np.zeros(1), requantise=one),
+    ), 1.0, 0)
 
 
 @pytest.mark.parametrize(("zero_point", "removed"), [(7, 2), (0, 0)])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from litert import reference
 from models import require_data, require_model
-from tepal.quant import Network, NetworkError, Rounding, read_tflite
+from tepal.quant import Network, NetworkError, Rounding, read_tflite, sums
 from tepal.sim import golden
 from tflite_writer import Chain
 
@@ -169,7 +169,7 @@ def test_frames_are_independent_of_the_chunk(folder, monkeypatch):
     network = read_tflite(folder / "small.tflite")
     images = np.random.default_rng(0).integers(-128, 128, (7, 4, 4, 2), dtype=np.int8)
     whole = golden.run(network, images)
-    monkeypatch.setattr(golden, "CHUNK_BYTES", 600)
+    monkeypatch.setattr(sums, "CHUNK_BYTES", 600)
     assert np.array_equal(golden.run(network, images), whole)
     assert golden.run(network, images[:0]).shape == (0, network.outputs)
 
