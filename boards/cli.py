@@ -7,26 +7,25 @@ import os
 import shutil
 import sys
 import tempfile
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 from tepal.hdl import TOP, ConfigError, Schedule
-from tepal.quant import Convolution, Network, NetworkError, read_tflite, simplify
-from tepal.sim import Build, CycleModel, SimulationError, check_images, golden, require_tools, simulate
+from tepal.quant import Convolution, FloatNetwork, Network, NetworkError, read_model, simplify
+from tepal.sim import Build, CycleModel, SimulationError, golden, require_tools, simulate
 
 from .board import BOARDS, Board, fit, get_board, require_fit
+from .console import err, out, step
+from .family import add_family_arguments, run_family
+from .files import check_folder, choose_frames, read_images
 from .generate import generate, write_files
+from .quantise import add_evaluate_arguments, add_quantize_arguments, run_evaluate, run_quantize
 from .yosys import ToolError
 
 __all__ = ["main"]
-
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 BAD_INPUT = 2
 """Exit code: the input or the machine can't be worked with; one sentence on stderr says why."""
@@ -36,26 +35,13 @@ MISMATCH = 1
 
 
 @contextlib.contextmanager
-def step(text: str):
-    """Show that something is under way, on a terminal; say nothing elsewhere."""
-    if not err.is_terminal:
-        yield
-        return
-    begun = time.monotonic()
-    with err.status(f"{text} …"):
-        yield
-    if (elapsed := time.monotonic() - begun) > 2:
-        err.print(f"[dim]{text}: {elapsed:.1f} s[/]")
-
-
-@contextlib.contextmanager
 def _workplace(keep: Path | None):
     """``keep``, or a temporary folder, left behind only with the log of a simulator that failed."""
     if any(character.isspace() for character in str((keep or Path(tempfile.gettempdir())).resolve())):
         raise SimulationError("make can't build in a folder whose path has a space in it: "
                               "choose another with --keep, or another TMPDIR")
     if keep is not None:
-        _check_folder(keep)
+        check_folder(keep)
         yield keep
         return
     directory = Path(tempfile.mkdtemp(prefix="tepal-"))
@@ -72,15 +58,6 @@ def _workplace(keep: Path | None):
                 shutil.rmtree(path, ignore_errors=True)
         if not failed:
             shutil.rmtree(directory, ignore_errors=True)
-
-
-def _check_folder(path: Path) -> None:
-    """Raise NetworkError if a file is where the folder ``path``, or one that it lies in, would be."""
-    for place in (path, *path.parents):
-        if place.exists():
-            if not place.is_dir():
-                raise NetworkError(f"{place} is a file: give a folder to write to")
-            return
 
 
 def _path(text: str) -> Path:
@@ -105,7 +82,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="tepal", description="Turn a MobileNet-class int8 network into an "
+    parser = _Parser(prog="tepal", description="Turn a MobileNet-class network into an "
                                      "FPGA accelerator, and prove that it computes the right bytes.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -114,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run)
         sub.add_argument("--json", action="store_true", help="one JSON object on stdout, all else on stderr")
         if model:
-            sub.add_argument("model", type=_path, metavar="MODEL", help="int8 .tflite file")
+            sub.add_argument("model", type=_path, metavar="MODEL", help="int8 .tflite or .onnx file")
             sub.add_argument("--board", required=True, metavar="B", help=f"one of {', '.join(BOARDS)}")
             sub.add_argument("--simplify", action="store_true", help="remove channels that never change the answer")
             engine = sub.add_argument_group("engine", "in place of the board's default")
@@ -127,11 +104,19 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     command("boards", _boards, "list the boards and their resources", model=False)
+    sub = command("quantize", run_quantize, "turn a float model into an int8 one", model=False)
+    add_quantize_arguments(sub, _path)
+    sub = command("evaluate", run_evaluate, "measure a model's accuracy with the golden model", model=False)
+    add_evaluate_arguments(sub, _path)
+    sub = command("family", run_family, "count MobileNets of any size beside the paper's tables, and their cycles",
+                  model=False)
+    add_family_arguments(sub)
     command("estimate", _estimate, "say whether a network fits a board, and the cycles of every layer")
     sub = command("generate", _generate, "write Verilog, ROMs, a FuseSoC core and a JSON description")
     sub.add_argument("-o", "--output", type=_path, required=True, metavar="DIR", help="folder to write to")
     sub = command("simulate", _simulate, "simulate the generated Verilog and compare every byte and every cycle")
-    sub.add_argument("--input", type=_path, required=True, metavar="X.npy", help="int8 images (frames, h, w, c)")
+    sub.add_argument("--input", type=_path, required=True, metavar="X.npy",
+                     help="images (.npy, or .npz with 'images'): int8, or real numbers as the float model takes them")
     sub.add_argument("--frames", type=int, metavar="N", help="use the first N images (default: all)")
     sub.add_argument("--stalls", type=int, metavar="SEED", help="make both streams wait at random; bytes are "
                      "compared, cycles are not")
@@ -157,7 +142,9 @@ def _engine(arguments, board: Board, network: Network):
 def _load(arguments) -> tuple[Board, Schedule]:
     board = get_board(arguments.board)
     with step(f"Reading {escape(str(arguments.model))}"):
-        network = read_tflite(arguments.model)
+        network = read_model(arguments.model)
+    if isinstance(network, FloatNetwork):
+        raise NetworkError(f"{arguments.model} is a float model: quantise it first, with tepal quantize")
     if arguments.simplify:
         simplified = simplify(network)
         network = simplified.network
@@ -254,7 +241,7 @@ def _estimate(arguments) -> int:
 def _generate(arguments) -> int:
     board, schedule = _load(arguments)
     require_fit(schedule, board)
-    _check_folder(arguments.output)
+    check_folder(arguments.output)
     with step("Making Verilog"):
         files = generate(schedule, board.name)
     write_files(files, arguments.output)
@@ -276,30 +263,12 @@ def _picture(image: np.ndarray) -> str:
     return "\n".join("".join(shades[v] * 2 for v in row) for row in level)
 
 
-def _read_images(path: Path, network: Network, frames: int | None) -> np.ndarray:
-    try:
-        with path.open("rb") as file:
-            images = np.load(file, allow_pickle=False)
-    except OSError as error:
-        raise NetworkError(f"{path} can't be read ({error.strerror or error})") from None
-    except Exception as error:
-        # NumPy believes a damaged header, and then fails in many ways.
-        raise NetworkError(f"{path} is no NumPy .npy file of numbers, or a damaged one") from error
-    if not isinstance(images, np.ndarray):
-        raise NetworkError(f"{path} is an archive: give a .npy file with one array")
-    images = check_images(network, images)
-    if frames is not None:
-        if not 1 <= frames <= len(images):
-            raise NetworkError(f"--frames {frames}: it must be 1 to {len(images)}, the frames that {path} holds")
-        images = images[:frames]
-    return images
-
-
 def _simulate(arguments) -> int:
     board, schedule = _load(arguments)
     require_fit(schedule, board)
     network = schedule.network
-    images = _read_images(arguments.input, network, arguments.frames)
+    images = network.quantise_input(read_images(arguments.input)[0], str(arguments.input))
+    images = choose_frames(images, arguments.frames, arguments.input)
     try:
         names = arguments.classes.read_text().split("\n") if arguments.classes else []
     except (OSError, UnicodeDecodeError) as error:

@@ -112,6 +112,9 @@ def fit(requantise: Requantise | Average, constant: np.ndarray, low: np.ndarray,
     levels = np.arange(-129, 130, dtype=np.int64)
     with np.errstate(divide="ignore", invalid="ignore"):
         guess = np.nan_to_num((levels[:, None] - zero_point - 0.5) / factor - constant)
+    # Levels beyond the clamp are never or always reached, wherever the line would meet them.
+    guess = np.where(levels[:, None] <= requantise.minimum, low, guess)
+    guess = np.where(levels[:, None] > requantise.maximum, high, guess)
     at = _steps(rule, low, high, levels, guess)
     # At a step the value must have reached its level (the clamp does it for the lowest); just below it,
     # it must not have (and may, above the highest: the clamp takes it back).

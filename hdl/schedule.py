@@ -41,9 +41,9 @@ def _ceil(a: int, b: int) -> int:
 
 def _range(weights: np.ndarray, axis) -> tuple[np.ndarray, np.ndarray]:
     """Smallest and largest sum of int8 weight * activation; every partial sum lies between them too."""
-    weights = weights.astype(np.int64)
-    return (np.minimum(weights * -128, weights * 127).sum(axis=axis),
-            np.maximum(weights * -128, weights * 127).sum(axis=axis))
+    positive = np.maximum(weights, 0).sum(axis=axis, dtype=np.int64)
+    negative = np.minimum(weights, 0).sum(axis=axis, dtype=np.int64)
+    return 127 * negative - 128 * positive, 127 * positive - 128 * negative
 
 
 def _signed_bits(low: int, high: int) -> int:

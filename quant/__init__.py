@@ -2,6 +2,7 @@
 
 from .float_network import FloatAveragePool, FloatConvolution, FloatDepthwise, FloatLayer, FloatNetwork
 from .mobilenet import CIFAR_BLOCKS, IMAGENET_BLOCKS, LayerSpec, MobileNet
+from .model_file import read_model
 from .network import (
     Average,
     AveragePool,
@@ -16,7 +17,11 @@ from .network import (
     Rounding,
     Shape,
     Softmax,
+    arrange_images,
 )
+from .onnx_export import write_onnx
+from .onnx_import import read_onnx
+from .quantise import Calibration, Method, Quantisation, quantize
 from .simplify import Simplification, simplify
 from .tflite import read_tflite
 
@@ -25,6 +30,7 @@ __all__ = [
     "IMAGENET_BLOCKS",
     "Average",
     "AveragePool",
+    "Calibration",
     "Convolution",
     "Depthwise",
     "FloatAveragePool",
@@ -35,15 +41,22 @@ __all__ = [
     "Geometry",
     "Layer",
     "LayerSpec",
+    "Method",
     "MobileNet",
     "Network",
     "NetworkError",
     "Padding",
+    "Quantisation",
     "Requantise",
     "Rounding",
     "Shape",
     "Simplification",
     "Softmax",
+    "arrange_images",
+    "quantize",
+    "read_model",
+    "read_onnx",
     "read_tflite",
     "simplify",
+    "write_onnx",
 ]

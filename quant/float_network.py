@@ -10,7 +10,7 @@ from math import inf
 
 import numpy as np
 
-from .network import Geometry, NetworkError, Shape
+from .network import Geometry, NetworkError, Shape, arrange_images
 from .sums import chunk_frames, window_sums
 
 __all__ = ["FloatAveragePool", "FloatConvolution", "FloatDepthwise", "FloatLayer", "FloatNetwork", "sums"]
@@ -98,7 +98,9 @@ class FloatAveragePool(FloatLayer):
 def sums(layer: FloatLayer, x: np.ndarray) -> np.ndarray:
     """The layer's result before its activation; float32 (frames, height, width, channels) in and out."""
     if isinstance(layer, FloatConvolution | FloatDepthwise):
-        return window_sums(layer, x, layer.weights, 0) + layer.bias
+        # Weights that overflow give infinite values, which the quantiser looks for.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return window_sums(layer, x, layer.weights, 0) + layer.bias
     return window_sums(layer, x, None, 0) / np.float32(layer.kernel[0] * layer.kernel[1])
 
 
@@ -141,26 +143,16 @@ class FloatNetwork:
         """Number of weights."""
         return sum(layer.weights.size for layer in self.layers if isinstance(layer, FloatConvolution | FloatDepthwise))
 
-    def images(self, array: np.ndarray, what: str = "images") -> np.ndarray:
-        """float32 (frames, height, width, channels) of images in the model file's own order of dimensions.
+    def images(self, images: np.ndarray, what: str = "the images") -> np.ndarray:
+        """float32 (frames, height, width, channels) of ``images`` in that order or (frames, channels, height, width).
 
         Raises
         ------
         NetworkError
-            Their shape is another one, there is none, or they hold NaN or infinite values.
+            See :func:`~.network.arrange_images`.
         """
-        array = np.asarray(array)
-        height, width, channels = self.input_shape
-        wanted = (channels, height, width) if self.channels_first else self.input_shape
-        if array.ndim != 4 or array.shape[1:] != wanted or array.dtype.kind not in "fiu":
-            raise NetworkError(f"{what} must be numbers of the shape (frames, {', '.join(map(str, wanted))}), as "
-                               f"{self.name} takes them, not {array.dtype} {array.shape}")
-        if not len(array):
-            raise NetworkError(f"{what} hold no frame")
-        array = array.astype(np.float32)
-        if not np.isfinite(array).all():
-            raise NetworkError(f"{what} hold values that are NaN or infinite")
-        return np.ascontiguousarray(array.transpose(0, 2, 3, 1) if self.channels_first else array)
+        images = arrange_images(images, self.input_shape, what, channels_first=self.channels_first)
+        return images.astype(np.float32, copy=False)
 
     def chunks(self, frames: int) -> Iterator[slice]:
         """Slices of ``frames`` that bound the memory of a run."""

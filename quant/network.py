@@ -25,6 +25,7 @@ __all__ = [
     "Rounding",
     "Shape",
     "Softmax",
+    "arrange_images",
 ]
 
 
@@ -33,7 +34,33 @@ class NetworkError(ValueError):
 
 
 Shape = tuple[int, int, int]
-"""Height, width, channels of one int8 feature map (a vector is ``(1, 1, n)``)."""
+"""Height, width, channels of one feature map (a vector is ``(1, 1, n)``)."""
+
+
+def arrange_images(images: np.ndarray, shape: Shape, what: str, *, channels_first: bool = False) -> np.ndarray:
+    """``images`` as (frames, height, width, channels), from that order or from (frames, channels, height, width).
+
+    A single image gets its frame axis.  ``channels_first`` decides where both would do.
+
+    Raises
+    ------
+    NetworkError
+        They have another shape, aren't numbers, are none, or hold NaN or infinite values; ``what`` names them.
+    """
+    given = images = np.asarray(images)
+    images = images[None] if images.ndim == 3 else images
+    height, width, channels = shape
+    last, first = images.shape[1:] == shape, images.shape[1:] == (channels, height, width)
+    if not (last or first) or images.dtype.kind not in "fiu":
+        raise NetworkError(f"{what} must be numbers of the shape (frames, {height}, {width}, {channels}) or (frames, "
+                           f"{channels}, {height}, {width}), not {given.dtype} {given.shape}")
+    if not len(images):
+        raise NetworkError(f"{what} hold no frame")
+    if images.dtype.kind == "f" and not np.isfinite(images).all():
+        raise NetworkError(f"{what} hold values that are NaN or infinite")
+    if first and (channels_first or not last):
+        images = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
+    return images
 
 
 @dataclass(frozen=True)
@@ -183,6 +210,11 @@ class Convolution(Layer):
         _freeze_weights(self, 0)
 
     @property
+    def real_weights(self) -> np.ndarray:
+        """float32, what the int8 weights mean."""
+        return self.weights * np.asarray(self.weight_scales)[:, None, None, None]
+
+    @property
     def kernel(self):
         return self.weights.shape[1:3]
 
@@ -203,6 +235,11 @@ class Depthwise(Layer):
 
     def __post_init__(self):
         _freeze_weights(self, 2)
+
+    @property
+    def real_weights(self) -> np.ndarray:
+        """float32, what the int8 weights mean."""
+        return self.weights * np.asarray(self.weight_scales)
 
     @property
     def kernel(self):
@@ -294,6 +331,25 @@ class Network:
     def outputs(self) -> int:
         """Number of int8 results a frame."""
         return prod(self.output_shape)
+
+    def quantise_input(self, images: np.ndarray, what: str = "the images") -> np.ndarray:
+        """int8 (frames, height, width, channels) of ``images`` in that order or (frames, channels, height, width).
+
+        int8 is taken as it is; real numbers are divided by ``input_scale``, rounded and clipped.
+
+        Raises
+        ------
+        NetworkError
+            See :func:`arrange_images`; or they are integers of another type, which could mean anything.
+        """
+        images = arrange_images(images, self.input_shape, what)
+        if images.dtype == np.int8:
+            return images
+        if images.dtype.kind != "f":
+            raise NetworkError(f"{what} are {images.dtype}: give int8 in the network's own scale and zero point, or "
+                               "the real numbers (float32) that it was trained on")
+        codes = np.rint(images / np.float32(self.input_scale)) + self.input_zero_point
+        return np.clip(codes, -128, 127).astype(np.int8)
 
     @property
     def macs(self) -> int:

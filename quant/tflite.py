@@ -1,20 +1,23 @@
-"""int8 ``.tflite`` files to :class:`~.network.Network`.
+"""``.tflite`` files to networks: int8 ones to :class:`~.network.Network`, float32 ones to
+:class:`~.float_network.FloatNetwork`.
 
-The numbers follow TensorFlow Lite's ``Prepare`` functions (``kernel_util.cc``, ``quantization_util.cc``,
-``fully_connected.cc``, ``reduce.cc``), so that the network gives the bytes of LiteRT's reference kernels.
+One walker checks the chain and works out its geometry; two subclasses say what integer and float files do
+differently.  The integers follow TensorFlow Lite's ``Prepare`` functions (``kernel_util.cc``,
+``quantization_util.cc``, ``fully_connected.cc``, ``reduce.cc``), so that the network gives the bytes of LiteRT's
+reference kernels.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from math import isfinite, prod
+from dataclasses import replace
+from math import inf, isfinite, prod
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import tflite
 
 from .arithmetic import Rounding, accumulator_range, fit_single_rounding, quantize_multiplier
+from .float_network import FloatAveragePool, FloatConvolution, FloatDepthwise, FloatLayer, FloatNetwork
 from .network import (
     Average,
     AveragePool,
@@ -28,20 +31,19 @@ from .network import (
     Shape,
     Softmax,
 )
+from .tflite_file import EXPORT_AGAIN, LARGEST_MAP, File, Operator, Tensor, names
 
 __all__ = ["read_tflite"]
 
-LARGEST_MAP = 1 << 26
-"""Values in one feature map, and weights of one layer; keeps a damaged file from asking for all memory."""
 
-
-def read_tflite(path: str | PathLike) -> Network:
-    """The integer network of an int8 ``.tflite`` file.
+def read_tflite(path: str | PathLike) -> Network | FloatNetwork:
+    """The network of a ``.tflite`` file: a float one if its first operator computes float32, else an integer one.
 
     Parameters
     ----------
     path
-        A chain of the operators in ``SUPPORTED``, batch 1, one input, one output.
+        A chain of the operators in ``SUPPORTED``, batch 1, one input, one output; all int8, or all float32 (its
+        weights may be stored as float16).
 
     Raises
     ------
@@ -50,7 +52,12 @@ def read_tflite(path: str | PathLike) -> Network:
     """
     path = Path(path)
     try:
-        return _Chain(path.stem).read(_File(path.read_bytes()))
+        file = File(path.read_bytes())
+        first = next(file.operators(_Chain.SUPPORTED), None)
+        kind = _FloatChain if first and first.output.type == "FLOAT32" else _IntegerChain
+        chain = kind(path.stem)
+        chain.walk(file)
+        return chain.network()
     except NetworkError as error:
         raise NetworkError(f"{path}: {error}") from None
     except OSError as error:
@@ -60,233 +67,58 @@ def read_tflite(path: str | PathLike) -> Network:
         raise NetworkError(f"{path}: is damaged (its tables can't be read); export it again") from error
 
 
-def _names(enumeration) -> dict[int, str]:
-    return {value: name for name, value in vars(enumeration).items() if isinstance(value, int)}
-
-
-_TYPES = _names(tflite.TensorType)
-_OPERATORS = _names(tflite.BuiltinOperator)
-_ACTIVATIONS = _names(tflite.ActivationFunctionType)
-_OPTIONS = {"CONV_2D": tflite.Conv2DOptions, "DEPTHWISE_CONV_2D": tflite.DepthwiseConv2DOptions,
-            "AVERAGE_POOL_2D": tflite.Pool2DOptions, "FULLY_CONNECTED": tflite.FullyConnectedOptions,
-            "SOFTMAX": tflite.SoftmaxOptions}
-
+_ACTIVATIONS = names(tflite.ActivationFunctionType)
+_CLAMPS = {"NONE": (-inf, inf), "RELU": (0.0, inf), "RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0)}
+"""Lowest and highest result of each activation."""
 
 _NO_PADDING = Padding()
+_RESHAPES = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
+
+_Layer = TypeVar("_Layer", Layer, FloatLayer)
 
 
-def _text(raw: bytes | None) -> str:
-    text = (raw or b"").decode(errors="replace")
-    return "".join(character if character.isprintable() else "?" for character in text)
-
-
-def _label(index: int, name: str) -> str:
-    """A tensor in a message; fused layers bear the names of all they were made of."""
-    return f"tensor {index} ({name if len(name) <= 60 else name[:60] + '…'})"
-
-
-@dataclass(frozen=True, eq=False)
-class _Tensor:
-    """One tensor of the file; ``data`` its constant bytes (empty for an activation)."""
-
-    index: int
-    name: str
-    type: str
-    shape: tuple[int, ...]
-    scales: np.ndarray
-    zero_points: np.ndarray
-    axis: int
-    data: np.ndarray
-
-    def constant(self, dtype) -> np.ndarray:
-        """The constant values in the tensor's shape."""
-        wanted = prod(self.shape) * np.dtype(dtype).itemsize
-        if len(self.data) != wanted:
-            raise NetworkError(f"{_label(self.index, self.name)} needs {wanted} bytes of constant data "
-                               f"and has {len(self.data)}")
-        return np.frombuffer(self.data.tobytes(), np.dtype(dtype).newbyteorder("<")).reshape(self.shape)
-
-    @property
-    def scale(self) -> np.float32:
-        return self.scales[0]
-
-    @property
-    def zero_point(self) -> int:
-        return int(self.zero_points[0])
-
-    @property
-    def meaning(self) -> tuple[float, int]:
-        return float(self.scale), self.zero_point
-
-
-@dataclass(frozen=True, eq=False)
-class _Operator:
-    index: int
-    name: str
-    inputs: tuple[_Tensor | None, ...]
-    output: _Tensor
-    options: Any
-
-    def error(self, text: str) -> NetworkError:
-        return NetworkError(f"operator {self.index} ({self.name}) {text}")
-
-    def input(self, number: int) -> _Tensor:
-        """A mandatory input."""
-        tensor = self.optional(number)
-        if tensor is None:
-            raise self.error(f"has no input {number}")
-        return tensor
-
-    def optional(self, number: int) -> _Tensor | None:
-        return self.inputs[number] if number < len(self.inputs) else None
-
-
-class _File:
-    """The flatbuffer: tensors and operators, nothing interpreted."""
-
-    def __init__(self, content: bytes):
-        if len(content) < 8 or content[4:8] != b"TFL3":
-            raise NetworkError("isn't a .tflite file (it has no TFL3 mark)")
-        self.size = len(content)
-        self.model: Any = tflite.Model.GetRootAs(content, 0)
-        if (subgraphs := self.model.SubgraphsLength()) != 1:
-            raise NetworkError(f"has {subgraphs} subgraphs; only models of one are supported")
-        self.graph: Any = self.model.Subgraphs(0)
-        self.count = self.bounded(self.graph.OperatorsLength())
-        self.tensors: dict[int, _Tensor] = {}
-
-    def bounded(self, length: int) -> int:
-        """``length`` of a vector of tables, unless the file can't hold it."""
-        if not 0 <= length <= self.size // 4:
-            raise NetworkError("is damaged (a table is longer than the file); export it again")
-        return length
-
-    def end(self, numbers, what: str) -> _Tensor:
-        """The model's one input or output."""
-        if np.size(numbers) != 1 or np.ndim(numbers) != 1:
-            raise NetworkError(f"has {np.size(numbers) * np.ndim(numbers)} {what}s; "
-                               f"only models with one {what} are supported")
-        return self.tensor(int(numbers[0]))
-
-    @property
-    def input(self) -> _Tensor:
-        return self.end(self.graph.InputsAsNumpy(), "input")
-
-    @property
-    def output(self) -> _Tensor:
-        return self.end(self.graph.OutputsAsNumpy(), "output")
-
-    def tensor(self, index: int) -> _Tensor:
-        if index not in self.tensors:
-            self.tensors[index] = self._tensor(index)
-        return self.tensors[index]
-
-    def _tensor(self, index: int) -> _Tensor:
-        if not 0 <= index < self.graph.TensorsLength():
-            raise NetworkError(f"is damaged (it has no tensor {index}); export it again")
-        table = self.graph.Tensors(index)
-        name = _text(table.Name())
-        label = _label(index, name)
-        if table.ShapeLength() > 8:
-            raise NetworkError(f"{label} has {table.ShapeLength()} dimensions; at most 4 are supported")
-        shape = tuple(int(size) for size in table.ShapeAsNumpy()) if table.ShapeLength() else ()
-        if any(size < 1 for size in shape) or prod(shape) > LARGEST_MAP:
-            raise NetworkError(f"{label} has the shape {list(shape)}; every dimension must "
-                               f"be fixed and at least 1, and all together at most {LARGEST_MAP} values")
-        if table.Sparsity() is not None:
-            raise NetworkError(f"{label} is sparse; store its zeros")
-        scales, zero_points, axis = np.empty(0, np.float32), np.empty(0, np.int64), 0
-        if (quantisation := table.Quantization()) is not None:
-            axis = quantisation.QuantizedDimension()
-            if quantisation.ScaleLength():
-                scales = np.array(quantisation.ScaleAsNumpy(), np.float32)
-            if quantisation.ZeroPointLength():
-                zero_points = np.array(quantisation.ZeroPointAsNumpy(), np.int64)
-            if not np.isfinite(scales).all() or (scales <= 0).any():
-                raise NetworkError(f"{label} has a scale that isn't a positive number")
-        if not 0 <= table.Buffer() < self.model.BuffersLength():
-            raise NetworkError(f"{label} names buffer {table.Buffer()}, which doesn't exist")
-        buffer = self.model.Buffers(table.Buffer())
-        data = buffer.DataAsNumpy() if buffer.DataLength() else np.empty(0, np.uint8)
-        return _Tensor(index, name, _TYPES.get(table.Type(), f"type {table.Type()}"), shape, scales,
-                       zero_points, axis, data)
-
-    def operators(self) -> Iterator[_Operator]:
-        """In the order of the file, which is the order of execution."""
-        for index in range(self.count):
-            table = self.graph.Operators(index)
-            if not 0 <= table.OpcodeIndex() < self.model.OperatorCodesLength():
-                raise NetworkError(f"is damaged (operator {index} has no operator code); export it again")
-            code = self.model.OperatorCodes(table.OpcodeIndex())
-            # Old converters fill the deprecated byte only, new ones both as far as a byte reaches.
-            number = max(code.DeprecatedBuiltinCode(), code.BuiltinCode())
-            name = _OPERATORS.get(number, f"builtin code {number}")
-            if name == "CUSTOM":
-                name = _text(code.CustomCode() or b"CUSTOM")[:40]
-            if name not in _Chain.SUPPORTED:
-                raise NetworkError(f"operator {index} ({name}) is not supported; supported are "
-                                   f"{', '.join(_Chain.SUPPORTED)}")
-            options = None
-            if kind := _OPTIONS.get(name):
-                union, expected = table.BuiltinOptions(), getattr(tflite.BuiltinOptions, kind.__name__)
-                if union is None or table.BuiltinOptionsType() != expected:
-                    raise NetworkError(f"operator {index} ({name}) has no {kind.__name__}")
-                options = kind()
-                options.Init(union.Bytes, union.Pos)
-            if table.OutputsLength() != 1 or not 1 <= self.bounded(table.InputsLength()) <= 8:
-                raise NetworkError(f"operator {index} ({name}) has {table.InputsLength()} inputs and "
-                                   f"{table.OutputsLength()} outputs")
-            inputs = tuple(None if number == -1 else self.tensor(int(number))
-                           for number in table.InputsAsNumpy())
-            yield _Operator(index, name, inputs, self.tensor(table.Outputs(0)), options)
-
-
-class _Chain:
+class _Chain(Generic[_Layer]):
     """Walks the operators and appends layers.
 
-    ``shape`` is the feature map so far, ``padding`` what PAD left for the next convolution; ``flat`` says
-    that a reshape made a vector of a map with several pixels, which only FULLY_CONNECTED may read."""
+    ``start`` is the tensor that the network takes, ``tensor`` the result so far and ``shape`` its feature map;
+    ``padding`` is what PAD left for the next convolution; ``flat`` says that a reshape made a vector of a map with
+    several pixels, which only FULLY_CONNECTED may read."""
+
+    SUPPORTED = {
+        "CONV_2D": "convolution", "DEPTHWISE_CONV_2D": "depthwise", "FULLY_CONNECTED": "fully_connected",
+        "AVERAGE_POOL_2D": "average_pool", "MEAN": "mean", "PAD": "pad", "PADV2": "pad", "RESHAPE": "reshape",
+        "SQUEEZE": "reshape", "EXPAND_DIMS": "reshape", "RELU": "clamp", "RELU6": "clamp",
+        "RELU_N1_TO_1": "clamp", "SOFTMAX": "close", "QUANTIZE": "quantize", "DEQUANTIZE": "dequantize",
+    }
+    """The method that handles each operator; ``clamp``, ``quantize`` and ``dequantize`` come from the subclasses."""
+
+    WEIGHTS: str
+    BIAS: str
+    """Types of the constants; that of the weights is also the type of the activations."""
 
     def __init__(self, name: str):
         self.name = name
-        self.layers: list[Layer] = []
+        self.layers: list[_Layer] = []
+        self.started = False
         self.padding = _NO_PADDING
-        self.padder: _Operator | None = None
+        self.padder: Operator | None = None
         self.flat = False
-        self.softmax: Softmax | None = None
+        self.softmax: Operator | None = None
+        self.closed: Operator | None = None
 
-    def read(self, file: _File) -> Network:
-        start = self.tensor = file.input
-        last, closed = None, None
-        for operator in file.operators():
-            if closed:
-                raise closed.error(f"must be the last operator; {operator.name} follows")
+    def walk(self, file: File) -> None:
+        """Take the whole model."""
+        self.start = self.tensor = file.input
+        for operator in file.operators(self.SUPPORTED):
+            if self.closed:
+                raise self.closed.error(f"must be the last operator; {operator.name} follows")
             source = operator.input(0)
             if source is not self.tensor:
                 raise operator.error(f"reads tensor {source.index}, not the result of the operator before "
                                      "it; only a single chain of operators is supported")
-            handler = self.SUPPORTED[operator.name]
-            if handler is _Chain._quantize:
-                if last is not None:
-                    raise operator.error("is only supported as the first operator")
-                self._quantize(operator)
-                start = operator.output
-            elif handler is _Chain._dequantize:
-                closed = operator
-            else:
-                if last is None:
-                    self._check_activation(operator, source)
-                    self.shape = self._map(operator, source)
-                self._check_activation(operator, operator.output)
-                if self.softmax:
-                    raise operator.error("follows SOFTMAX, which is only supported at the end")
-                if self.padder and operator.name not in ("CONV_2D", "DEPTHWISE_CONV_2D", "PAD", "PADV2"):
-                    raise self.padder.error(f"is followed by {operator.name}; padding is only supported "
-                                            "before a convolution")
-                if self.flat and operator.name not in ("FULLY_CONNECTED", *_RESHAPES):
-                    raise operator.error("reads a flattened map; only FULLY_CONNECTED can")
-                handler(self, operator)
-                last = operator
+            if operator.name not in ("QUANTIZE", "DEQUANTIZE"):
+                self.enter(operator)
+            getattr(self, self.SUPPORTED[operator.name])(operator)
             self.tensor = operator.output
         if self.tensor is not file.output:
             raise NetworkError(f"the last operator gives tensor {self.tensor.index} but the model's output "
@@ -295,28 +127,40 @@ class _Chain:
             raise NetworkError("has no layer to compute")
         if self.padder:
             raise self.padder.error("is the last operator; padding is only supported before a convolution")
-        return Network(self.name, tuple(self.layers), *start.meaning, self.softmax)
+
+    def network(self) -> Network | FloatNetwork:
+        """Of all that was walked."""
+        raise NotImplementedError
 
     # ---- checks ----
 
-    def _check_activation(self, operator: _Operator, tensor: _Tensor):
-        if tensor.type != "INT8":
-            weights = operator.optional(1)
-            if tensor.type.startswith("FLOAT"):
-                what = f"{tensor.type.lower()} values"
-                if weights is not None and weights.type.startswith("FLOAT"):
-                    what = f"{weights.type.lower()} weights"
-                raise NetworkError(f"is a float model (operator {operator.index}, {operator.name}, has "
-                                   f"{what}): quantise it first, to full int8 with a representative data set")
-            raise operator.error(f"works on {tensor.type.lower()} values; quantise the model to int8 "
-                                 "activations (inference_input_type=tf.int8)")
-        if len(tensor.scales) != 1 or len(tensor.zero_points) != 1:
-            raise operator.error(f"reads or writes tensor {tensor.index}, which has {len(tensor.scales)} "
-                                 f"scales and {len(tensor.zero_points)} zero points, not one")
-        if not -128 <= tensor.zero_point <= 127:
-            raise operator.error(f"has the zero point {tensor.zero_point}, outside int8")
+    def enter(self, operator: Operator):
+        """What holds for every operator that computes."""
+        if not self.started:
+            self.check_activation(operator, self.tensor)
+            self.shape = self.map(operator, self.tensor)
+            self.started = True
+        self.check_activation(operator, operator.output)
+        if self.softmax:
+            raise operator.error("follows SOFTMAX, which is only supported at the end")
+        if self.padder and operator.name not in ("CONV_2D", "DEPTHWISE_CONV_2D", "PAD", "PADV2"):
+            raise self.padder.error(f"is followed by {operator.name}; padding is only supported "
+                                    "before a convolution")
+        if self.flat and operator.name not in ("FULLY_CONNECTED", *_RESHAPES):
+            raise operator.error("reads a flattened map; only FULLY_CONNECTED can")
 
-    def _map(self, operator: _Operator, tensor: _Tensor) -> Shape:
+    def check_activation(self, operator: Operator, tensor: Tensor):
+        """Raises unless ``tensor`` is a feature map of the right type."""
+        raise NotImplementedError
+
+    def check_weights(self, operator: Operator, tensor: Tensor, axis: int):
+        """Raises unless ``tensor``, whose dimension ``axis`` is the output channel, has the right type."""
+        raise NotImplementedError
+
+    def check_unchanged(self, operator: Operator):
+        """Raises if the operator gives its values another meaning."""
+
+    def map(self, operator: Operator, tensor: Tensor) -> Shape:
         match tensor.shape:
             case (1, height, width, channels):
                 return height, width, channels
@@ -327,36 +171,18 @@ class _Chain:
         raise operator.error(f"works on the shape {list(tensor.shape)}; supported are [1, height, width, "
                              "channels] and [1, channels]")
 
-    def _unchanged(self, operator: _Operator):
-        if operator.output.meaning != self.tensor.meaning:
-            raise operator.error("changes the scale or the zero point; only equal ones are supported")
-
-    def _activation(self, operator: _Operator) -> tuple[int, int]:
-        """CalculateActivationRangeQuantized: the clamp of the fused activation."""
+    def activation(self, operator: Operator) -> tuple[float, float]:
+        """Lowest and highest result of the fused activation; MEAN, whose options aren't read, has none."""
+        if operator.options is None:
+            return _CLAMPS["NONE"]
         number = operator.options.FusedActivationFunction()
-        scale, zero_point = operator.output.scale, operator.output.zero_point
+        name = _ACTIVATIONS.get(number, number)
+        if name not in _CLAMPS:
+            raise operator.error(f"has the fused activation {name}; supported are NONE, RELU, RELU6 and RELU_N1_TO_1")
+        return _CLAMPS[name]
 
-        def quantised(real):
-            # In float32 and half away from zero, like the C++.
-            with np.errstate(over="ignore"):
-                ratio = abs(float(np.float32(real) / scale))
-            steps = int(min(ratio, 1e9) + 0.5)
-            return zero_point + (steps if real > 0 else -steps)
-
-        match _ACTIVATIONS.get(number):
-            case "NONE":
-                return -128, 127
-            case "RELU":
-                return zero_point, 127
-            case "RELU6":
-                return zero_point, min(127, quantised(6))
-            case "RELU_N1_TO_1":
-                return max(-128, quantised(-1)), min(127, quantised(1))
-        raise operator.error(f"has the fused activation {_ACTIVATIONS.get(number, number)}; supported are "
-                             "NONE, RELU, RELU6 and RELU_N1_TO_1")
-
-    def _window(self, operator: _Operator, kernel: tuple[int, int]) -> tuple[tuple[int, int], Padding, Shape]:
-        """Stride, whole padding (of PAD too) and output size; the depth is left 0."""
+    def window(self, operator: Operator, kernel: tuple[int, int]) -> tuple[tuple[int, int], Padding, tuple[int, int]]:
+        """Stride, whole padding (of PAD too), and output height and width."""
         options = operator.options
         stride = options.StrideH(), options.StrideW()
         if min(stride) < 1:
@@ -375,50 +201,230 @@ class _Chain:
                                      f"{self.shape[0]}x{self.shape[1]}")
             around += extra[0] + total // 2, extra[1] + total - total // 2
             sizes.append(result)
-        return stride, Padding(*around), (*sizes, 0)
+        return stride, Padding(*around), (sizes[0], sizes[1])
+
+    def check_shape(self, operator: Operator, shape: Shape):
+        """Raises unless the file agrees with the output shape worked out here."""
+        if self.map(operator, operator.output) != shape:
+            raise operator.error(f"should give the shape {[1, *shape]} but the file says "
+                                 f"{list(operator.output.shape)}")
 
     # ---- layers ----
 
-    def _common(self, operator: _Operator, shape: Shape, stride=(1, 1),
-                padding=_NO_PADDING) -> dict[str, Any]:
-        """The fields of :class:`Layer`; moves on to the output."""
-        if self._map(operator, operator.output) != shape:
-            raise operator.error(f"should give the shape {[1, *shape]} but the file says "
-                                 f"{list(operator.output.shape)}")
+    def fields(self, operator: Operator, shape: Shape, stride=(1, 1), padding=_NO_PADDING) -> dict[str, Any]:
+        """What all layers of this chain have; moves on to the output."""
+        self.check_shape(operator, shape)
         fields = {"name": operator.output.name, "index": operator.index, "tensor": operator.output.index,
                   "input_shape": self.shape, "output_shape": shape, "stride": stride, "padding": padding,
-                  "input_zero_point": self.tensor.zero_point, "output_scale": float(operator.output.scale)}
+                  **self.meaning(operator)}
         self.shape, self.padding, self.padder, self.flat = shape, _NO_PADDING, None, False
         return fields
 
-    def _weights(self, operator: _Operator, rank: int, axis: int) -> tuple[np.ndarray, ...]:
-        """int8 weights, int32 bias and float32 scales of the weights; ``axis`` is the output channel."""
+    def meaning(self, operator: Operator) -> dict[str, Any]:
+        """The fields that only layers of this chain have."""
+        raise NotImplementedError
+
+    def weighted(self, operator: Operator, weights: np.ndarray, bias: np.ndarray, fields: dict[str, Any]) -> _Layer:
+        """A depthwise layer if ``weights`` has three dimensions, else a convolution."""
+        raise NotImplementedError
+
+    def averaged(self, operator: Operator, window: tuple[int, int], fields: dict[str, Any]) -> _Layer:
+        """The layer of AVERAGE_POOL_2D or MEAN."""
+        raise NotImplementedError
+
+    def constants(self, operator: Operator, rank: int, axis: int) -> tuple[np.ndarray, np.ndarray]:
+        """Weights and bias; ``axis`` is the output channel of the weights."""
         tensor = operator.input(1)
+        if len(tensor.shape) != rank:
+            raise operator.error(f"has weights of the shape {list(tensor.shape)}")
+        self.check_weights(operator, tensor, axis)
+        channels = tensor.shape[axis]
+        bias = np.zeros(channels, self.BIAS.lower())
+        if (given := operator.optional(2)) is not None:
+            if given.type != self.BIAS or prod(given.shape) != channels:
+                raise operator.error(f"has a bias of {prod(given.shape)} {given.type.lower()} values; "
+                                     f"{channels} {self.BIAS.lower()} values are needed")
+            bias = given.constant().reshape(channels)
+        return tensor.constant(), bias
+
+    def convolution(self, operator: Operator):
+        weights, bias = self.constants(operator, rank=4, axis=0)
+        if weights.shape[3] != self.shape[2]:
+            raise operator.error(f"takes {weights.shape[3]} channels of an input with {self.shape[2]}; "
+                                 "grouped convolutions are not supported")
+        self.convolve(operator, weights, bias)
+
+    def depthwise(self, operator: Operator):
+        weights, bias = self.constants(operator, rank=4, axis=3)
+        channels = self.shape[2]
+        if weights.shape[0] != 1 or weights.shape[3] % channels:
+            raise operator.error(f"has weights of the shape {list(weights.shape)} for {channels} channels")
+        weights = weights[0]
+        multiplier = weights.shape[2] // channels
+        if multiplier > 1:
+            # The same sums as a dense convolution whose other products are zero.
+            if weights.size * channels > LARGEST_MAP:
+                raise operator.error(f"has the depth multiplier {multiplier} on {channels} channels, too "
+                                     "large to be computed as a dense convolution")
+            out = np.arange(weights.shape[2])
+            dense = np.zeros((len(out), *weights.shape[:2], channels), weights.dtype)
+            dense[out, :, :, out // multiplier] = weights.transpose(2, 0, 1)
+            weights = dense
+        self.convolve(operator, weights, bias)
+
+    def convolve(self, operator: Operator, weights: np.ndarray, bias: np.ndarray):
+        """Weights (out channels, height, width, in channels) or, depthwise, (height, width, channels)."""
+        options = operator.options
+        if (options.DilationHFactor(), options.DilationWFactor()) != (1, 1):
+            raise operator.error("is dilated; only a dilation of 1 is supported")
+        stride, padding, size = self.window(operator, weights.shape[:2] if weights.ndim == 3 else weights.shape[1:3])
+        fields = self.fields(operator, (*size, len(bias)), stride, padding)
+        self.layers.append(self.weighted(operator, weights, bias, fields))
+
+    def fully_connected(self, operator: Operator):
+        weights, bias = self.constants(operator, rank=2, axis=0)
+        if operator.options.WeightsFormat() != tflite.FullyConnectedOptionsWeightsFormat.DEFAULT:
+            raise operator.error("has shuffled weights; only the default format is supported")
+        if weights.shape[1] != prod(self.shape):
+            raise operator.error(f"has rows of {weights.shape[1]} weights for {prod(self.shape)} values")
+        weights = weights.reshape(len(bias), *self.shape)
+        fields = self.fields(operator, (1, 1, len(bias)))
+        self.layers.append(self.weighted(operator, weights, bias, fields))
+
+    def average_pool(self, operator: Operator):
+        self.check_unchanged(operator)
+        window = operator.options.FilterHeight(), operator.options.FilterWidth()
+        if min(window) < 1:
+            raise operator.error(f"has a window of {window[0]}x{window[1]}")
+        stride, padding, size = self.window(operator, window)
+        if padding != _NO_PADDING:
+            raise operator.error("averages over padding; only windows wholly inside the map are supported")
+        fields = self.fields(operator, (*size, self.shape[2]), stride)
+        self.layers.append(self.averaged(operator, window, fields))
+
+    def mean(self, operator: Operator):
+        axes = operator.input(1)
+        if axes.type != "INT32":
+            raise operator.error(f"has {axes.type.lower()} axes; only int32 is supported")
+        rank = len(self.tensor.shape)
+        if rank != 4 or sorted({int(axis) % 4 for axis in axes.constant().ravel()}) != [1, 2]:
+            raise operator.error("must average over height and width, no less and no more")
+        height, width, channels = self.shape
+        self.layers.append(self.averaged(operator, (height, width), self.fields(operator, (1, 1, channels))))
+
+    # ---- what leaves no layer ----
+
+    def pad(self, operator: Operator):
+        self.check_unchanged(operator)
+        amounts = operator.input(1)
+        if amounts.type not in ("INT32", "INT64") or amounts.shape != (4, 2):
+            raise operator.error(f"has {amounts.type.lower()} amounts of the shape {list(amounts.shape)}; "
+                                 "four pairs of int32 are needed")
+        amounts = amounts.constant()
+        if (amounts < 0).any() or amounts[[0, 3]].any():
+            raise operator.error("pads something other than height and width")
+        value, zero = operator.optional(2), self.zero(operator.output)
+        if value is not None and (value.type != self.WEIGHTS or (value.constant() != zero).any()):
+            raise operator.error(f"pads with a value other than the zero point, {zero}")
+        top, bottom, left, right = (int(amount) for amount in amounts[1:3].ravel())
+        height, width, channels = self.shape
+        before = self.padding
+        self.padding = Padding(before.top + top, before.bottom + bottom,
+                               before.left + left, before.right + right)
+        self.check_shape(operator, (height + self.padding.top + self.padding.bottom,
+                                    width + self.padding.left + self.padding.right, channels))
+        self.padder = operator
+
+    def zero(self, tensor: Tensor) -> int:
+        """The value of an activation that means 0."""
+        raise NotImplementedError
+
+    def reshape(self, operator: Operator):
+        self.check_unchanged(operator)
+        if prod(operator.output.shape) != prod(self.shape):
+            raise operator.error(f"makes {prod(operator.output.shape)} values of {prod(self.shape)}")
+        after = self.map(operator, operator.output)
+        if after == self.shape:
+            self.flat = False
+        elif after[:2] == (1, 1):
+            self.flat = True
+        elif not self.layers and not self.padder:
+            self.shape = after
+        else:
+            raise operator.error(f"makes {list(after)} of {list(self.shape)}; only flattening is supported")
+
+    def close(self, operator: Operator):
+        """SOFTMAX stays off the chip."""
+        if self.shape[:2] != (1, 1) or operator.output.shape != self.tensor.shape:
+            raise operator.error(f"works on a map of {self.shape[0]}x{self.shape[1]}; only vectors are "
+                                 "supported")
+        beta = operator.options.Beta()
+        if not isfinite(beta) or beta <= 0:
+            raise operator.error(f"has the beta {beta}")
+        self.softmax = operator
+
+
+class _IntegerChain(_Chain[Layer]):
+    """int8 activations and weights, int32 bias; QUANTIZE may come first and DEQUANTIZE last."""
+
+    WEIGHTS, BIAS = "INT8", "INT32"
+
+    def network(self) -> Network:
+        softmax = self.softmax and Softmax(self.softmax.index, self.softmax.output.index,
+                                           float(self.softmax.input(0).scale), self.softmax.options.Beta())
+        return Network(self.name, tuple(self.layers), *self.start.meaning, softmax)
+
+    def check_activation(self, operator: Operator, tensor: Tensor):
+        if tensor.type != "INT8":
+            raise operator.error(f"works on {tensor.type.lower()} values; quantise the model to int8 "
+                                 "activations (inference_input_type=tf.int8)")
+        if len(tensor.scales) != 1 or len(tensor.zero_points) != 1:
+            raise operator.error(f"reads or writes tensor {tensor.index}, which has {len(tensor.scales)} "
+                                 f"scales and {len(tensor.zero_points)} zero points, not one")
+        if not -128 <= tensor.zero_point <= 127:
+            raise operator.error(f"has the zero point {tensor.zero_point}, outside int8")
+
+    def check_weights(self, operator: Operator, tensor: Tensor, axis: int):
         if tensor.type != "INT8":
             raise operator.error(f"has {tensor.type.lower()} weights; only int8 is supported")
-        weights = tensor.constant(np.int8)
-        if weights.ndim != rank:
-            raise operator.error(f"has weights of the shape {list(tensor.shape)}")
-        channels = weights.shape[axis]
+        channels = tensor.shape[axis]
         if len(tensor.scales) not in (1, channels) or (len(tensor.scales) > 1 and tensor.axis != axis):
             raise operator.error(f"has {len(tensor.scales)} weight scales along dimension {tensor.axis}; "
                                  f"supported are one, or one for each of the {channels} output channels")
         if tensor.zero_points.any():
             raise operator.error("has weights with a zero point other than 0; quantise them symmetrically")
-        bias = np.zeros(channels, np.int32)
-        if (given := operator.optional(2)) is not None:
-            if given.type != "INT32" or prod(given.shape) != channels:
-                raise operator.error(f"has a bias of {prod(given.shape)} {given.type.lower()} values; "
-                                     f"{channels} int32 values are needed")
-            bias = given.constant(np.int32).reshape(channels)
-        return weights, bias, np.broadcast_to(tensor.scales, channels)
 
-    def _requantise(self, operator: _Operator, weights, bias, scales, rounding: Rounding) -> Requantise:
+    def check_unchanged(self, operator: Operator):
+        if operator.output.meaning != self.tensor.meaning:
+            raise operator.error("changes the scale or the zero point; only equal ones are supported")
+
+    def zero(self, tensor: Tensor) -> int:
+        return tensor.zero_point
+
+    def meaning(self, operator: Operator) -> dict[str, Any]:
+        return {"input_zero_point": self.tensor.zero_point, "output_scale": float(operator.output.scale)}
+
+    def limits(self, operator: Operator) -> tuple[int, int]:
+        """CalculateActivationRangeQuantized: the clamp of the fused activation."""
+        scale, zero_point = operator.output.scale, operator.output.zero_point
+
+        def quantised(real: float) -> int:
+            # In float32 and half away from zero, like the C++.
+            with np.errstate(over="ignore"):
+                ratio = abs(float(np.float32(real) / scale))
+            steps = int(min(ratio, 1e9) + 0.5)
+            return zero_point + (steps if real > 0 else -steps)
+
+        low, high = self.activation(operator)
+        return max(-128, quantised(low)), min(127, quantised(high))
+
+    def requantise(self, operator: Operator, weights: np.ndarray, bias: np.ndarray, scales: np.ndarray,
+                   rounding: Rounding) -> Requantise:
         """``weights`` with the output channel first."""
         real = (np.float64(self.tensor.scale) * scales.astype(np.float64)
                 / np.float64(operator.output.scale))
         low, high = accumulator_range(weights, bias, self.tensor.zero_point)
-        clamp, zero_point = self._activation(operator), operator.output.zero_point
+        clamp, zero_point = self.limits(operator), operator.output.zero_point
         if rounding is Rounding.SINGLE:
             limits = (limit - zero_point for limit in clamp)
             multiplier, shift, fits = fit_single_rounding(real, low, high, *limits)
@@ -433,162 +439,103 @@ class _Chain:
                                  "reproduces exactly; quantise it again with less extreme scales")
         return Requantise(multiplier, shift, zero_point, *clamp, rounding)
 
-    def _convolution(self, operator: _Operator):
-        weights, bias, scales = self._weights(operator, rank=4, axis=0)
-        if weights.shape[3] != self.shape[2]:
-            raise operator.error(f"takes {weights.shape[3]} channels of an input with {self.shape[2]}; "
-                                 "grouped convolutions are not supported")
-        self._convolve(operator, weights, bias, scales)
+    def weighted(self, operator: Operator, weights: np.ndarray, bias: np.ndarray, fields: dict[str, Any]) -> Layer:
+        scales = np.broadcast_to(operator.input(1).scales, len(bias))
+        rounding = Rounding.SINGLE if operator.name == "FULLY_CONNECTED" else Rounding.DOUBLE
+        kind, by_channel = ((Depthwise, weights.transpose(2, 0, 1)) if weights.ndim == 3 else (Convolution, weights))
+        requantise = self.requantise(operator, by_channel, bias, scales, rounding)
+        return kind(**fields, weights=weights, bias=bias, requantise=requantise, weight_scales=scales)
 
-    def _convolve(self, operator: _Operator, weights, bias, scales):
-        options = operator.options
-        if (options.DilationHFactor(), options.DilationWFactor()) != (1, 1):
-            raise operator.error("is dilated; only a dilation of 1 is supported")
-        depthwise = weights.ndim == 3
-        stride, padding, size = self._window(operator, weights.shape[:2] if depthwise else weights.shape[1:3])
-        by_channel = weights.transpose(2, 0, 1) if depthwise else weights
-        requantise = self._requantise(operator, by_channel, bias, scales, Rounding.DOUBLE)
-        fields = self._common(operator, (*size[:2], len(bias)), stride, padding)
-        kind = Depthwise if depthwise else Convolution
-        self.layers.append(kind(**fields, weights=weights, bias=bias, requantise=requantise, weight_scales=scales))
+    def averaged(self, operator: Operator, window: tuple[int, int], fields: dict[str, Any]) -> Layer:
+        count, channels = prod(window), fields["output_shape"][2]
+        if operator.name == "AVERAGE_POOL_2D":
+            bias, requantise = np.zeros(channels), Average(count, *self.limits(operator))
+        else:
+            bias = np.full(channels, -count * self.tensor.zero_point)
+            requantise = self.requantise_mean(operator, count, channels)
+        return AveragePool(**fields, window=window, bias=bias, requantise=requantise)
 
-    def _depthwise(self, operator: _Operator):
-        weights, bias, scales = self._weights(operator, rank=4, axis=3)
-        channels = self.shape[2]
-        if weights.shape[0] != 1 or weights.shape[3] % channels:
-            raise operator.error(f"has weights of the shape {list(weights.shape)} for {channels} channels")
-        weights = weights[0]
-        multiplier = weights.shape[2] // channels
-        if multiplier > 1:
-            # The same sums as a dense convolution whose other products are zero.
-            if weights.size * channels > LARGEST_MAP:
-                raise operator.error(f"has the depth multiplier {multiplier} on {channels} channels, too "
-                                     "large to be computed as a dense convolution")
-            out = np.arange(weights.shape[2])
-            dense = np.zeros((len(out), *weights.shape[:2], channels), np.int8)
-            dense[out, :, :, out // multiplier] = weights.transpose(2, 0, 1)
-            weights = dense
-        self._convolve(operator, weights, bias, scales)
-
-    def _fully_connected(self, operator: _Operator):
-        weights, bias, scales = self._weights(operator, rank=2, axis=0)
-        if operator.options.WeightsFormat() != tflite.FullyConnectedOptionsWeightsFormat.DEFAULT:
-            raise operator.error("has shuffled weights; only the default format is supported")
-        if weights.shape[1] != prod(self.shape):
-            raise operator.error(f"has rows of {weights.shape[1]} weights for {prod(self.shape)} values")
-        requantise = self._requantise(operator, weights, bias, scales, Rounding.SINGLE)
-        weights = weights.reshape(len(bias), *self.shape)
-        fields = self._common(operator, (1, 1, len(bias)))
-        self.layers.append(Convolution(**fields, weights=weights, bias=bias, requantise=requantise,
-                                       weight_scales=scales))
-
-    def _average_pool(self, operator: _Operator):
-        self._unchanged(operator)
-        window = operator.options.FilterHeight(), operator.options.FilterWidth()
-        if min(window) < 1:
-            raise operator.error(f"has a window of {window[0]}x{window[1]}")
-        stride, padding, size = self._window(operator, window)
-        if padding != _NO_PADDING:
-            raise operator.error("averages over padding; only windows wholly inside the map are supported")
-        average = Average(prod(window), *self._activation(operator))
-        bias = np.zeros(self.shape[2], np.int32)
-        fields = self._common(operator, (*size[:2], len(bias)), stride)
-        self.layers.append(AveragePool(**fields, window=window, bias=bias, requantise=average))
-
-    def _mean(self, operator: _Operator):
-        axes = operator.input(1)
-        if axes.type != "INT32":
-            raise operator.error(f"has {axes.type.lower()} axes; only int32 is supported")
-        rank = len(self.tensor.shape)
-        if rank != 4 or sorted({int(axis) % 4 for axis in axes.constant(np.int32).ravel()}) != [1, 2]:
-            raise operator.error("must average over height and width, no less and no more")
-        height, width, channels = self.shape
-        count = height * width
+    def requantise_mean(self, operator: Operator, count: int, channels: int) -> Requantise:
+        """QuantizedMeanOrSum: the division by the number of pixels, truncated, goes into the multiplier."""
         real = np.float64(self.tensor.scale) / np.float64(operator.output.scale)
         multiplier, shift = (int(number) for number in quantize_multiplier(real))
-        # QuantizedMeanOrSum: the division by the number of pixels, truncated, goes into the multiplier.
         by = min(count.bit_length() - 1, 32, 31 + shift)
         multiplier, shift = (multiplier << by) // count, shift - by
         largest = count * max(128 + self.tensor.zero_point, 127 - self.tensor.zero_point)
         if shift > 30 or largest << max(shift, 0) >= 1 << 31:
             raise operator.error("can overflow its 32-bit accumulator")
-        requantise = Requantise(np.full(channels, multiplier), np.full(channels, shift),
-                                operator.output.zero_point)
-        bias = np.full(channels, -count * self.tensor.zero_point)
-        fields = self._common(operator, (1, 1, channels))
-        self.layers.append(AveragePool(**fields, window=(height, width), bias=bias, requantise=requantise))
+        return Requantise(np.full(channels, multiplier), np.full(channels, shift), operator.output.zero_point)
 
-    # ---- what leaves no layer ----
+    def clamp(self, operator: Operator):
+        raise operator.error("stands alone; in an int8 model it must be fused into the layer before it")
 
-    def _pad(self, operator: _Operator):
-        self._unchanged(operator)
-        amounts = operator.input(1)
-        if amounts.type not in ("INT32", "INT64") or amounts.shape != (4, 2):
-            raise operator.error(f"has {amounts.type.lower()} amounts of the shape {list(amounts.shape)}; "
-                                 "four pairs of int32 are needed")
-        amounts = amounts.constant(np.int32 if amounts.type == "INT32" else np.int64)
-        if (amounts < 0).any() or amounts[[0, 3]].any():
-            raise operator.error("pads something other than height and width")
-        value = operator.optional(2)
-        if value is not None and (value.type != "INT8"
-                                  or (value.constant(np.int8) != operator.output.zero_point).any()):
-            raise operator.error("pads with a value other than the zero point")
-        top, bottom, left, right = (int(amount) for amount in amounts[1:3].ravel())
-        height, width, channels = self.shape
-        before = self.padding
-        self.padding = Padding(before.top + top, before.bottom + bottom,
-                               before.left + left, before.right + right)
-        padded = (height + self.padding.top + self.padding.bottom,
-                  width + self.padding.left + self.padding.right, channels)
-        if self._map(operator, operator.output) != padded:
-            raise operator.error(f"should give the shape {[1, *padded]} but the file says "
-                                 f"{list(operator.output.shape)}")
-        self.padder = operator
-
-    def _reshape(self, operator: _Operator):
-        self._unchanged(operator)
-        if prod(operator.output.shape) != prod(self.shape):
-            raise operator.error(f"makes {prod(operator.output.shape)} values of {prod(self.shape)}")
-        after = self._map(operator, operator.output)
-        if after == self.shape:
-            self.flat = False
-        elif after[:2] == (1, 1):
-            self.flat = True
-        elif not self.layers and not self.padder:
-            self.shape = after
-        else:
-            raise operator.error(f"makes {list(after)} of {list(self.shape)}; only flattening is supported")
-
-    def _softmax(self, operator: _Operator):
-        if self.shape[:2] != (1, 1) or operator.output.shape != self.tensor.shape:
-            raise operator.error(f"works on a map of {self.shape[0]}x{self.shape[1]}; only vectors are "
-                                 "supported")
+    def close(self, operator: Operator):
+        super().close(operator)
         if operator.output.meaning != (1 / 256, -128):
             raise operator.error("must have the output scale 1/256 and the zero point -128")
-        beta = operator.options.Beta()
-        if not isfinite(beta) or beta <= 0:
-            raise operator.error(f"has the beta {beta}")
-        if beta * float(self.tensor.scale) * 2**26 <= 1:
+        if operator.options.Beta() * float(self.tensor.scale) * 2**26 <= 1:
             raise operator.error(f"has the input scale {self.tensor.scale}, too small for its fixed point")
-        self.softmax = Softmax(operator.index, operator.output.index, float(self.tensor.scale), beta)
 
-    def _quantize(self, operator: _Operator):
+    def quantize(self, operator: Operator):
+        if self.started:
+            raise operator.error("is only supported as the first operator")
         source = operator.input(0)
         if source.type != "FLOAT32":
             raise operator.error(f"turns {source.type.lower()} into {operator.output.type.lower()}; convert "
                                  "the model with int8 input (inference_input_type=tf.int8)")
-        self._check_activation(operator, operator.output)
+        self.check_activation(operator, operator.output)
+        self.start = operator.output
 
-    def _dequantize(self, operator: _Operator):
+    def dequantize(self, operator: Operator):
         """At the end: the accelerator delivers the int8 values before it."""
-
-    SUPPORTED = {
-        "CONV_2D": _convolution, "DEPTHWISE_CONV_2D": _depthwise, "FULLY_CONNECTED": _fully_connected,
-        "AVERAGE_POOL_2D": _average_pool, "MEAN": _mean, "PAD": _pad, "PADV2": _pad, "RESHAPE": _reshape,
-        "SQUEEZE": _reshape, "EXPAND_DIMS": _reshape, "SOFTMAX": _softmax, "QUANTIZE": _quantize,
-        "DEQUANTIZE": _dequantize,
-    }
-    """Handler of each operator."""
+        self.closed = operator
 
 
-_RESHAPES = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
+class _FloatChain(_Chain[FloatLayer]):
+    """float32 throughout; a ReLU may also stand alone."""
+
+    WEIGHTS = BIAS = "FLOAT32"
+
+    def network(self) -> FloatNetwork:
+        beta = self.softmax.options.Beta() if self.softmax else 1.0
+        return FloatNetwork(self.name, tuple(self.layers), softmax=self.softmax is not None, beta=beta)
+
+    def check_activation(self, operator: Operator, tensor: Tensor):
+        if tensor.type != "FLOAT32":
+            raise operator.error(f"works on {tensor.type.lower()} values in a float model; {EXPORT_AGAIN}")
+
+    def check_weights(self, operator: Operator, tensor: Tensor, axis: int):
+        if tensor.type != "FLOAT32":
+            raise operator.error(f"has {tensor.type.lower()} weights for float32 values (dynamic-range "
+                                 f"quantisation); {EXPORT_AGAIN}")
+
+    def zero(self, tensor: Tensor) -> int:
+        return 0
+
+    def meaning(self, operator: Operator) -> dict[str, Any]:
+        minimum, maximum = self.activation(operator)
+        return {"minimum": minimum, "maximum": maximum}
+
+    def weighted(self, operator: Operator, weights: np.ndarray, bias: np.ndarray,
+                 fields: dict[str, Any]) -> FloatLayer:
+        kind = FloatDepthwise if weights.ndim == 3 else FloatConvolution
+        return kind(**fields, weights=weights, bias=bias)
+
+    def averaged(self, operator: Operator, window: tuple[int, int], fields: dict[str, Any]) -> FloatLayer:
+        return FloatAveragePool(**fields, window=window)
+
+    def clamp(self, operator: Operator):
+        """Fused here into the layer before it, which then gives the tensor of this operator."""
+        if not self.layers:
+            raise operator.error("has no layer before it to be fused into")
+        self.check_shape(operator, self.shape)
+        before, (low, high) = self.layers[-1], _CLAMPS[operator.name]
+        self.layers[-1] = replace(before, name=operator.output.name, tensor=operator.output.index,
+                                  minimum=min(max(before.minimum, low), high),
+                                  maximum=min(max(before.maximum, low), high))
+
+    def convert(self, operator: Operator):
+        raise operator.error(f"turns {self.tensor.type.lower()} into {operator.output.type.lower()} inside a float "
+                             f"model; {EXPORT_AGAIN}")
+
+    quantize = dequantize = convert

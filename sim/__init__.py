@@ -2,7 +2,22 @@
 
 from . import golden
 from .cycles import CycleModel, FrameCycles, LayerCycles
-from .simulate import Build, Mismatch, Report, SimulationError, check_images, require_tools, simulate
+from .quantisation import LayerLoss, QuantisationReport, accuracy, compare
+from .simulate import Build, Mismatch, Report, SimulationError, require_tools, simulate
 
-__all__ = ["Build", "CycleModel", "FrameCycles", "LayerCycles", "Mismatch", "Report", "SimulationError",
-           "check_images", "golden", "require_tools", "simulate"]
+__all__ = [
+           "Build",
+           "CycleModel",
+           "FrameCycles",
+           "LayerCycles",
+           "LayerLoss",
+           "Mismatch",
+           "QuantisationReport",
+           "Report",
+           "SimulationError",
+           "accuracy",
+           "compare",
+           "golden",
+           "require_tools",
+           "simulate",
+]

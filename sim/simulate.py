@@ -14,12 +14,11 @@ from pathlib import Path
 import numpy as np
 from tepal.hdl.export import TOP
 from tepal.hdl.schedule import Schedule
-from tepal.quant import NetworkError
 
 from . import golden
 from .cycles import CycleModel
 
-__all__ = ["Build", "Mismatch", "Report", "SimulationError", "check_images", "require_tools", "simulate"]
+__all__ = ["Build", "Mismatch", "Report", "SimulationError", "require_tools", "simulate"]
 
 
 class SimulationError(RuntimeError):
@@ -105,23 +104,6 @@ def _environment():
     finally:
         os.environ.clear()
         os.environ.update(saved)
-
-
-def check_images(network, images: np.ndarray) -> np.ndarray:
-    """``images`` as int8 (frames, height, width, channels); a single image gets its frame axis.
-
-    Raises :class:`NetworkError` if shape or type is wrong."""
-    images = np.asarray(images)
-    given = images.shape
-    if given == network.input_shape:
-        images = images[None]
-    if images.dtype != np.int8 or images.shape[1:] != network.input_shape:
-        shape = ", ".join(map(str, network.input_shape))
-        raise NetworkError(f"the input must be int8 of the shape (frames, {shape}), "
-                           f"not {images.dtype} of the shape {given}")
-    if not len(images):
-        raise NetworkError("the input holds no frame")
-    return images
 
 
 class Build:
@@ -302,7 +284,9 @@ def _compare_cycles(schedule: Schedule, model: CycleModel, frames: int, events: 
 
 def simulate(build: Build, schedule: Schedule, images: np.ndarray, *, stalls: int | None = None,
              waves: Path | None = None) -> Report:
-    """Run ``images`` (int8 (frames, height, width, channels)) through the simulator and compare everything.
+    """Run ``images`` through the simulator and compare everything.
+
+    ``images`` are what :meth:`Network.quantise_input` takes, int8 (frames, height, width, channels) for one.
 
     ``stalls`` seeds random waiting on both streams; the bytes must stay the same, and cycles are not compared.
 
@@ -314,7 +298,7 @@ def simulate(build: Build, schedule: Schedule, images: np.ndarray, *, stalls: in
         The simulator failed, or the accelerator hangs.
     """
     network = schedule.network
-    images = check_images(network, images)
+    images = network.quantise_input(images)
     taken, lines = build.run(schedule, images, stalls=stalls, waves=waves)
     frames = len(images)
     taken = taken.reshape(frames, network.outputs + 2)

@@ -1,19 +1,20 @@
 """Writes small ``.tflite`` files for tests, good and bad ones.
 
 Two levels: :func:`write` makes a file of any tensors and operators, without a look at whether they make
-sense; :class:`Chain` builds a valid int8 chain, one operator a call.
+sense; :class:`Chain` builds a valid int8 chain, one operator a call, :class:`FloatChain` a float32 one.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import flatbuffers
 import numpy as np
 import tflite
 
-__all__ = ["Chain", "Operator", "Tensor", "write"]
+__all__ = ["Chain", "FloatChain", "Operator", "Tensor", "damaged", "write"]
 
 DTYPES = {"INT8": np.int8, "UINT8": np.uint8, "INT16": np.int16, "INT32": np.int32, "INT64": np.int64,
-          "FLOAT32": np.float32}
+          "FLOAT16": np.float16, "FLOAT32": np.float32}
 OPTIONS = {"CONV_2D": "Conv2DOptions", "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions",
            "MEAN": "ReducerOptions", "AVERAGE_POOL_2D": "Pool2DOptions",
            "FULLY_CONNECTED": "FullyConnectedOptions",
@@ -132,8 +133,10 @@ class Chain:
     Each method appends an operator; ``scale`` and ``zero_point`` are those of its result. ``operators``,
     ``input`` and ``tensor`` (the result so far) may be changed before :meth:`write` to make bad models."""
 
-    def __init__(self, *shape: int, scale: float = 0.05, zero_point: int = 0):
-        self.input = self.tensor = Tensor((1, *shape), scale=scale, zero_point=zero_point, name="input")
+    TYPE = "INT8"
+
+    def __init__(self, *shape: int, scale: float | None = 0.05, zero_point: int = 0):
+        self.input = self.tensor = Tensor((1, *shape), self.TYPE, scale=scale, zero_point=zero_point, name="input")
         self.operators: list[Operator] = []
 
     def __repr__(self):
@@ -144,10 +147,19 @@ class Chain:
     def write(self, **how) -> bytes:
         return write(self.operators, [self.input], [self.tensor], **how)
 
+    def change(self, **fields):
+        """Sets fields of tensors by their names, as in ``input__scale=0``; of several namesakes the first."""
+        tensors = {tensor.name: tensor for operator in reversed(self.operators)
+                   for tensor in (*operator.inputs, *operator.outputs) if tensor}
+        for key, value in fields.items():
+            name, attribute = key.split("__")
+            setattr(tensors[name], attribute, value)
+        return self
+
     def append(self, name: str, shape, *constants: Tensor | None, scale=None, zero_point=None, **options):
         """Any operator on the result so far; the quantisation stays the same unless given."""
         before = self.tensor
-        self.tensor = Tensor(tuple(int(size) for size in shape),
+        self.tensor = Tensor(tuple(int(size) for size in shape), self.TYPE,
                              scale=before.scale if scale is None else scale,
                              zero_point=before.zero_point if zero_point is None else zero_point,
                              name=f"{name.lower()}_{len(self.operators)}")
@@ -209,3 +221,40 @@ class Chain:
             product = np.float32(self.tensor.scale) * np.asarray(scale, np.float32)
             tensors.append(Tensor(np.shape(bias), "INT32", scale=product, data=bias, name="bias"))
         return tensors
+
+
+class FloatChain(Chain):
+    """The same of float32 operators; what int8 has in scales is left out."""
+
+    TYPE = "FLOAT32"
+
+    def __init__(self, *shape: int):
+        super().__init__(*shape, scale=None)
+
+    def activation(self, name):
+        """A ReLU that stands alone."""
+        return self.append(name, self.tensor.shape)
+
+    def softmax(self, beta=1.0):
+        return self.append("SOFTMAX", self.tensor.shape, Beta=beta)
+
+    def _constants(self, weights, bias, scale, axis):
+        return [Tensor(np.shape(values), self.TYPE, data=values, name=name)
+                for name, values in (("weights", weights), ("bias", bias)) if values is not None]
+
+
+def damaged(content: bytes, count: int) -> Iterator[bytes]:
+    """``count`` variants: truncated, bytes changed, words replaced by telling values."""
+    random = np.random.default_rng(1)
+    for number in range(count):
+        data = bytearray(content)
+        if number % 4 == 0:
+            del data[random.integers(len(data)):]
+        elif number % 4 == 1:
+            for place in random.integers(len(data), size=random.integers(1, 20)):
+                data[place] = random.integers(256)
+        else:
+            for place in random.integers(len(data) // 4, size=random.integers(1, 6)):
+                word = random.choice([0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0x7F800000, len(data)])
+                data[4 * place:4 * place + 4] = int(word).to_bytes(4, "little")
+        yield bytes(data)

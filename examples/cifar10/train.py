@@ -1,6 +1,6 @@
 """Train a MobileNetV1 on CIFAR-10 and write it as float ONNX.
 
-    python train.py --data cifar-10-batches-py --alpha 0.5 --resolution 32 -o build/cifar10
+    python train.py --data cifar-10-batches-py --body large --alpha 0.5 --resolution 32 -o build/cifar10
 
 Needs torch, onnx, onnxscript and Pillow.  Random crops and flips, SGD with Nesterov momentum, one cosine after a short
 warm-up, label smoothing.  The test images are looked at once, at the end.
@@ -12,6 +12,7 @@ import math
 import time
 from pathlib import Path
 
+import onnx
 import torch
 from data import load, normalise, resize
 from tepal.quant import CIFAR_BLOCKS, MobileNet
@@ -21,9 +22,13 @@ MARGIN = 4
 """Pixels by which a crop may move, at 32 x 32."""
 
 
-def family(alpha: float, resolution: int) -> MobileNet:
-    """The networks of this example: MobileNetV1 with a stem of stride 1 and three halvings."""
-    return MobileNet(alpha, resolution, classes=10, stem_stride=1, blocks=CIFAR_BLOCKS)
+BODIES = {"large": {"stem_stride": 1, "blocks": CIFAR_BLOCKS}, "small": {"stem_stride": 2, "blocks": CIFAR_BLOCKS[:5]}}
+"""MobileNetV1 with fewer halvings; the small one's channels and first map fit the memories of an iCE40UP5K."""
+
+
+def family(body: str, alpha: float, resolution: int) -> MobileNet:
+    """The networks of this example."""
+    return MobileNet(alpha, resolution, classes=10, **BODIES[body])
 
 
 def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -81,9 +86,23 @@ def fit(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, *, epochs:
         print(f"epoch {epoch + 1}/{epochs}: loss {total / steps:.4f}, {time.monotonic() - begun:.0f} s", flush=True)
 
 
+def export(model: nn.Module, net: MobileNet, path: Path) -> None:
+    """Write float ONNX with a batch of any size, and without what the exporter notes of this machine's files."""
+    sample = torch.zeros(2, net.channels, net.resolution, net.resolution)
+    torch.onnx.export(model.eval(), (sample,), path, input_names=["image"], output_names=["logits"], dynamo=True,
+                      dynamic_shapes=({0: torch.export.Dim("batch")},), external_data=False)
+    file = onnx.load(path)
+    for part in (file, file.graph, *file.graph.node, *file.graph.value_info, *file.graph.input, *file.graph.output,
+                 *file.graph.initializer):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    onnx.save(file, path)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="cifar-10-batches-py, or an .npz of JPEG bytes")
+    parser.add_argument("--body", choices=BODIES, default="large")
     parser.add_argument("--alpha", type=float, default=0.5, help="width multiplier")
     parser.add_argument("--resolution", type=int, default=32, help="pixels across")
     parser.add_argument("--epochs", type=int, default=30)
@@ -93,23 +112,21 @@ def main():
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder for NAME.onnx, NAME.pt and NAME.json")
     arguments = parser.parse_args()
     torch.manual_seed(arguments.seed)
-    net = family(arguments.alpha, arguments.resolution)
-    print(f"{net.name}: {net.macs:,} multiply-adds, {net.parameters:,} parameters, seed {arguments.seed}", flush=True)
+    net = family(arguments.body, arguments.alpha, arguments.resolution)
+    name = f"{arguments.body}_{net.alpha:.2f}_{net.resolution}"
+    print(f"{name}: {net.macs:,} multiply-adds, {net.parameters:,} parameters, seed {arguments.seed}", flush=True)
     split = {name: (torch.from_numpy(normalise(resize(images, net.resolution))), torch.from_numpy(labels))
              for name, (images, labels) in load(arguments.data).items()}
     model = net.torch()
     fit(model, *split["train"], epochs=arguments.epochs, batch=arguments.batch, rate=arguments.rate,
         seed=arguments.seed)
-    result = {"name": net.name, "macs": net.macs, "parameters": net.parameters, "test_accuracy": accuracy(
+    result = {"name": name, "macs": net.macs, "parameters": net.parameters, "test_accuracy": accuracy(
         model, *split["test"])} | {key: getattr(arguments, key) for key in ("epochs", "batch", "rate", "seed")}
     print(json.dumps(result), flush=True)
     arguments.output.mkdir(parents=True, exist_ok=True)
-    stem = arguments.output / net.name
-    torch.save(model.state_dict(), stem.with_name(f"{net.name}.pt"))
-    stem.with_name(f"{net.name}.json").write_text(json.dumps(result, indent=2) + "\n")
-    sample = torch.zeros(1, net.channels, net.resolution, net.resolution)
-    torch.onnx.export(model.eval(), (sample,), stem.with_name(f"{net.name}.onnx"), input_names=["image"],
-                      output_names=["logits"], dynamo=True, external_data=False)
+    torch.save(model.state_dict(), arguments.output / f"{name}.pt")
+    (arguments.output / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
+    export(model, net, arguments.output / f"{name}.onnx")
 
 
 if __name__ == "__main__":

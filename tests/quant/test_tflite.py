@@ -16,7 +16,7 @@ from tepal.quant import (
     read_tflite,
 )
 from tepal.sim import golden
-from tflite_writer import Chain, Operator, Tensor, write
+from tflite_writer import Chain, Operator, Tensor, damaged, write
 
 
 @pytest.fixture
@@ -133,14 +133,7 @@ def test_layers_are_immutable(read):
 
 
 def changed(**fields):
-    """Sets fields of tensors found by name in :func:`small`, as in ``input__scale=0``."""
-    chain = small()
-    tensors = {tensor.name: tensor for operator in reversed(chain.operators)
-               for tensor in (*operator.inputs, *operator.outputs) if tensor}
-    for key, value in fields.items():
-        name, attribute = key.split("__")
-        setattr(tensors[name], attribute, value)
-    return chain.write()
+    return small().change(**fields).write()
 
 
 def option(number: int, **options):
@@ -154,13 +147,6 @@ def renamed(number: int, name: str, custom=None):
     operator = chain.operators[number]
     operator.name, operator.custom, operator.options = name, custom, {}
     return chain.write()
-
-
-def floats():
-    x, y = Tensor((1, 4, 4, 1), "FLOAT32"), Tensor((1, 4, 4, 2), "FLOAT32")
-    kernel = Tensor((2, 1, 1, 1), "FLOAT32", data=np.zeros((2, 1, 1, 1)))
-    options = {"StrideH": 1, "StrideW": 1, "Padding": "SAME", "DilationHFactor": 1, "DilationWFactor": 1}
-    return write([Operator("CONV_2D", [x, kernel], [y], options)], [x], [y])
 
 
 def branch():
@@ -199,7 +185,10 @@ SENTENCES = {
     "empty": (b"", "isn't a .tflite file"),
     "text": (b"hello, this is not a model at all", "isn't a .tflite file"),
     "mark only": (b"\x08\0\0\0TFL3", "is damaged"),
-    "float": (floats(), r"is a float model \(operator 0, CONV_2D, has float32 weights\): quantise it first"),
+    "float inside": (changed(conv_2d_1__type="FLOAT32"),
+                     r"operator 1 \(CONV_2D\) works on float32 values; quantise the model to int8 activations"),
+    "relu alone": (Chain(4, 4, 1).append("RELU", (1, 4, 4, 1)).write(),
+                   r"operator 0 \(RELU\) stands alone; in an int8 model it must be fused"),
     "uint8": (changed(input__type="UINT8"), "operator 0 .PAD. works on uint8 values; quantise"),
     "int16": (changed(input__type="INT16"), "works on int16 values"),
     "add": (renamed(1, "ADD"), r"operator 1 \(ADD\) is not supported; supported are CONV_2D, DEPTHWISE"),
@@ -286,30 +275,7 @@ def test_residual_network_is_refused_by_its_first_add():
         read_tflite(require_model("mlperf_resnet8_int8") / "model.tflite")
 
 
-@pytest.mark.model
-def test_float_network_is_refused():
-    with pytest.raises(NetworkError, match=r"is a float model \(operator 0, CONV_2D, has float32 weights\)"):
-        read_tflite(require_model("mlperf_vww_float") / "model.tflite")
-
-
 # ---- damage ----
-
-
-def damaged(content: bytes, count: int):
-    """``count`` variants: truncated, bytes changed, words replaced by telling values."""
-    random = np.random.default_rng(1)
-    for number in range(count):
-        data = bytearray(content)
-        if number % 4 == 0:
-            del data[random.integers(len(data)):]
-        elif number % 4 == 1:
-            for place in random.integers(len(data), size=random.integers(1, 20)):
-                data[place] = random.integers(256)
-        else:
-            for place in random.integers(len(data) // 4, size=random.integers(1, 6)):
-                word = random.choice([0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0x7F800000, len(data)])
-                data[4 * place:4 * place + 4] = int(word).to_bytes(4, "little")
-        yield bytes(data)
 
 
 @pytest.mark.parametrize("model", ["small", pytest.param("tinymaix_mnist_dw_int8", marks=pytest.mark.model)])

@@ -13,8 +13,8 @@ import pytest
 from tepal.boards.cli import main
 from tepal.boards.generate import generate, write_files
 from tepal.hdl import EngineConfig, Schedule
-from tepal.quant import NetworkError, read_tflite
-from tepal.sim import Build, CycleModel, SimulationError, check_images, golden, simulate
+from tepal.quant import read_tflite
+from tepal.sim import Build, CycleModel, SimulationError, golden, simulate
 from tflite_writer import Chain
 
 DIGITS = Path(__file__).parents[2] / "examples/digits"
@@ -269,16 +269,6 @@ def test_bad_verilog(tmp_path):
     with pytest.raises(SimulationError, match=r"the simulator failed .*: see .*build\.log"):
         Build(tmp_path)
     assert "syntax error" in (tmp_path / "build.log").read_text()
-
-
-@pytest.mark.parametrize("wrong", [
-    lambda images: images.astype(np.int16), lambda images: images.view(np.uint8), lambda images: images[..., 0],
-    lambda images: images[:, 1:], lambda images: images[:0], lambda images: images[None],
-])
-def test_check_images(schedule, images, wrong):
-    with pytest.raises(NetworkError, match=r"must be int8 of the shape \(frames, 24, 24, 1\)|holds no frame"):
-        check_images(schedule.network, wrong(images))
-    assert check_images(schedule.network, images[0]).shape == (1, 24, 24, 1)
 
 
 @pytest.mark.parametrize(("change", "problem"), [

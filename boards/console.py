@@ -1,0 +1,42 @@
+"""What the commands share: the two streams of text, and signs of progress on a terminal."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+__all__ = ["bar", "err", "out", "step"]
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def step(text: str):
+    """Show that something is under way, on a terminal; say nothing elsewhere."""
+    if not err.is_terminal:
+        yield
+        return
+    begun = time.monotonic()
+    with err.status(f"{text} …"):
+        yield
+    if (elapsed := time.monotonic() - begun) > 2:
+        err.print(f"[dim]{text}: {elapsed:.1f} s[/]")
+
+
+@contextlib.contextmanager
+def bar() -> Iterator[Callable[[str, int, int], None]]:
+    """Yields ``progress(what, done, total)``: a bar for each ``what`` on a terminal, nothing elsewhere."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as display:
+        tasks = {}
+
+        def progress(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = display.add_task(escape(what), total=total)
+            display.update(tasks[what], completed=done)
+
+        yield progress

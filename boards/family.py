@@ -1,0 +1,225 @@
+"""The MobileNet family by numbers: what the paper's tables say, what counting gives, and how fast the boards are.
+
+Howard et al. 2017 (arXiv:1704.04861) print millions.  Their multiply-adds include the classifier and their
+parameters are weights alone, without biases and batch norm: only so has the classifier 0.18 % and 24.33 % of them, as
+their table 2 says.  Three multiply-adds are others than the exact count rounds to (4866, 290 and 76), and each is what
+it rounds to without the classifier."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from math import inf
+
+from rich.table import Column, Table
+from tepal.hdl import EngineConfig, Schedule
+from tepal.quant import IMAGENET_BLOCKS, MobileNet, Network, NetworkError
+from tepal.sim import CycleModel
+
+from .board import BOARDS, Board, fit, get_board
+from .console import out, step
+
+__all__ = ["ALPHAS", "PAPER", "RESOLUTIONS", "Row", "add_family_arguments", "run_family"]
+
+ALPHAS, RESOLUTIONS = (1.0, 0.75, 0.5, 0.25), (224, 192, 160, 128)
+"""The paper's width multipliers and input sizes."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A network and, in millions and as printed, what the paper's ``table`` says of it.
+
+    Without a ``network`` it is somebody else's, quoted; without a ``table`` the paper has no such row."""
+
+    name: str
+    network: MobileNet | None
+    table: int | None = None
+    macs: str | None = None
+    parameters: str | None = None
+
+
+_NARROW = MobileNet(0.75)
+_SHALLOW = MobileNet(blocks=tuple(block for block in IMAGENET_BLOCKS if block != (512, 1)))
+
+PAPER = (
+    Row("Conv MobileNet", MobileNet(separable=False), 4, "4866", "29.3"),
+    Row("MobileNet", MobileNet(), 4, "569", "4.2"),
+    Row("0.75 MobileNet", _NARROW, 5, "325", "2.6"),
+    Row("Shallow MobileNet", _SHALLOW, 5, "307", "2.9"),
+    Row("1.0 MobileNet-224", MobileNet(), 6, "569", "4.2"),
+    Row("0.75 MobileNet-224", _NARROW, 6, "325", "2.6"),
+    Row("0.5 MobileNet-224", MobileNet(0.5), 6, "149", "1.3"),
+    Row("0.25 MobileNet-224", MobileNet(0.25), 6, "41", "0.5"),
+    Row("1.0 MobileNet-224", MobileNet(), 7, "569", "4.2"),
+    Row("1.0 MobileNet-192", MobileNet(resolution=192), 7, "418", "4.2"),
+    Row("1.0 MobileNet-160", MobileNet(resolution=160), 7, "290", "4.2"),
+    Row("1.0 MobileNet-128", MobileNet(resolution=128), 7, "186", "4.2"),
+    Row("0.50 MobileNet-160", MobileNet(0.5, 160), 9, "76", "1.32"),
+    Row("SqueezeNet", None, 9, "1700", "1.25"),
+)
+"""The rows of the paper's tables 4, 5, 6, 7 and 9 whose networks are MobileNets, and SqueezeNet's."""
+
+
+def add_family_arguments(parser) -> None:
+    """What ``tepal family`` takes."""
+    grid = parser.add_argument_group("networks", "a grid in place of the paper's tables")
+    grid.add_argument("--alpha", type=float, nargs="+", metavar="A", help="width multipliers (default: the paper's)")
+    grid.add_argument("--resolution", type=int, nargs="+", metavar="N", help="image sizes (default: the paper's)")
+    grid.add_argument("--classes", type=int, metavar="N", help="outputs of the classifier (default: 1000)")
+    grid.add_argument("--channels", type=int, metavar="N", help="channels of the image (default: 3)")
+    parser.add_argument("--board", action="append", metavar="B",
+                        help="a board to count cycles on; may be repeated (default: all that have an engine)")
+    parser.add_argument("--clock", type=float, default=100.0, metavar="MHZ",
+                        help="clock to assume for frames per second; none has been measured (default: %(default)g)")
+
+
+def run_family(arguments) -> int:
+    """Count, schedule, print."""
+    boards = _boards(arguments.board)
+    if not 0 < arguments.clock < inf:
+        raise NetworkError(f"the clock must be above 0 MHz, not {arguments.clock:g}")
+    report = _report(_rows(arguments), boards, arguments.clock)
+    if arguments.json:
+        print(json.dumps(report))
+    else:
+        out.print(_counts(report["rows"]), _notes(report["rows"]), sep="\n")
+        for board in boards:
+            out.print(_speed_table(report, board))
+        out.print(f"Cycles from frame to frame. {arguments.clock:g} MHz is assumed: no clock has been measured.")
+    return 0
+
+
+def _rows(arguments) -> tuple[Row, ...]:
+    others = {name: value for name in ("classes", "channels") if (value := getattr(arguments, name)) is not None}
+    if not (arguments.alpha or arguments.resolution or others):
+        return PAPER
+    return tuple(Row(f"{alpha:g} MobileNet-{resolution}", MobileNet(alpha, resolution, **others))
+                 for alpha, resolution in product(arguments.alpha or ALPHAS, arguments.resolution or RESOLUTIONS))
+
+
+def _boards(names: Sequence[str] | None) -> list[Board]:
+    """The boards of these names (None: all with an engine), each once."""
+    if names is None:
+        return [board for board in BOARDS.values() if board.name != "generic"]
+    if "generic" in names:
+        raise NetworkError("the generic board has no engine of its own: name another one")
+    return [get_board(name) for name in dict.fromkeys(names)]
+
+
+class _Reusing(Schedule):
+    """A schedule with requantisers that are already there: they take longest, and hold for every engine."""
+
+    def __init__(self, network: Network, config: EngineConfig, affines):
+        self.affines = affines
+        super().__init__(network, config)
+
+
+def _figure(count: int, printed: str | None, **others: int) -> dict:
+    """A count beside the paper's millions; ``others`` are told with it."""
+    if printed is None:
+        return {"count": count, **others}
+    return {"count": count, "paper": printed, "rounded": _rounded(count, printed),
+            "agrees": _rounded(count, printed) == printed, **others}
+
+
+def _rounded(count: int, printed: str) -> str:
+    """``count`` in millions, with as many decimals as ``printed``."""
+    return f"{count / 1e6:.{len(printed.partition('.')[2])}f}"
+
+
+def _speeds(network: Network, boards: Iterable[Board], clock: float) -> dict[str, dict]:
+    """Cycles of ``network`` on each board's default engine, whether or not it fits."""
+    result, affines = {}, None
+    for board in boards:
+        config = board.engine(network)
+        schedule = _Reusing(network, config, affines) if affines else Schedule(network, config)
+        affines = schedule.affines
+        model, needs = CycleModel(schedule), fit(schedule, board)
+        result[board.name] = {
+            "cycles": model.cycles, "compute_cycles": model.compute_cycles, "interval_cycles": model.interval_cycles,
+            "frames_per_second": round(clock * 1e6 / model.interval_cycles, 3),
+            "fits": needs.ok, "used": needs.used, "available": needs.available}
+    return result
+
+
+def _report(rows: Iterable[Row], boards: Sequence[Board], clock: float) -> dict:
+    """All that there is to print, ready for JSON."""
+    speeds, entries = {}, []
+    for row in rows:
+        network = row.network
+        if network is None:
+            entries.append({"table": row.table, "name": row.name, "network": None, "macs": {"paper": row.macs},
+                            "parameters": {"paper": row.parameters}, "boards": {}})
+            continue
+        if network not in speeds:
+            with step(f"Scheduling {row.name}"):
+                speeds[network] = _speeds(network.network(), boards, clock)
+        entries.append({
+            "table": row.table, "name": row.name, "network": asdict(network),
+            "macs": _figure(network.macs, row.macs, without_classifier=network.macs - network.layers[-1].macs),
+            "parameters": _figure(network.weights, row.parameters, trained=network.parameters),
+            "boards": speeds[network]})
+    return {"paper": "arXiv:1704.04861", "clock_mhz": clock, "clock": "assumed, not measured", "rows": entries}
+
+
+def _number(header: str) -> Column:
+    return Column(header, justify="right", no_wrap=True)
+
+
+def _counts(rows: list[dict]) -> Table:
+    """What was counted, beside what the paper prints where it has such a row."""
+    if rows[0]["table"] is None:
+        table = Table("network", _number("multiply-adds"), _number("parameters"))
+        for row in rows:
+            table.add_row(row["name"], *(f"{row[key]['count']:,}" for key in ("macs", "parameters")))
+        return table
+    table = Table("", Column("network", no_wrap=True), _number("paper"), "", _number("multiply-adds"), _number("paper"),
+                  "", _number("parameters"), title="The paper's tables, in millions, and exact counts")
+    for number, row in enumerate(rows):
+        if number and row["table"] != rows[number - 1]["table"]:
+            table.add_section()
+        cells = [cell for key in ("macs", "parameters") for cell in _compared(row[key])]
+        table.add_row(str(row["table"]), row["name"], *cells)
+    return table
+
+
+def _compared(figure: dict) -> tuple[str, str, str]:
+    """What the paper prints, whether the count rounds to it, and the count."""
+    if "count" not in figure:
+        return figure["paper"], "", "quoted"
+    return figure["paper"], "=" if figure["agrees"] else "≠", f"{figure['count']:,}"
+
+
+def _notes(rows: list[dict]) -> str:
+    """How it was counted, and what is known where the paper's figure is another one."""
+    lines = ["Multiply-adds include the classifier; parameters are weights alone, as the paper counts them."]
+    if rows[0]["table"] is not None:
+        lines.append("= where the count rounds to the paper's figure, ≠ where it does not.")
+    for row in rows:
+        figure = row["macs"]
+        if figure.get("agrees") is False:
+            lines.append(f"{row['name']}: the paper prints {figure['paper']} and the exact count rounds to "
+                         f"{figure['rounded']}. Without the classifier it is {figure['without_classifier']:,}, "
+                         f"which rounds to {_rounded(figure['without_classifier'], figure['paper'])}.")
+    return "\n".join(lines)
+
+
+def _speed_table(report: dict, board: Board) -> Table:
+    """Each network once."""
+    table = Table(Column("network", no_wrap=True), _number("cycles"),
+                  _number(f"frames/s\nat {report['clock_mhz']:g} MHz"), "fits", title=f"{board.name} ({board.part})")
+    shown = []
+    for row in report["rows"]:
+        if row["network"] is None or row["network"] in shown:
+            continue
+        shown.append(row["network"])
+        speed = row["boards"][board.name]
+        table.add_row(row["name"], f"{speed['interval_cycles']:,}", f"{speed['frames_per_second']:,.2f}",
+                      "yes" if speed["fits"] else f"no: {_over(speed)}")
+    return table
+
+
+def _over(speed: dict) -> str:
+    """What the board has too little of."""
+    return ",\n    ".join(f"{speed['used'][kind]:,} of {limit:,} {kind}" for kind, limit in speed["available"].items()
+                     if limit is not None and speed["used"][kind] > limit)

@@ -1,0 +1,69 @@
+"""Files that commands read and write: images and labels from NumPy files, and places for results."""
+
+from pathlib import Path
+
+import numpy as np
+from tepal.quant import NetworkError
+
+__all__ = ["check_folder", "choose_frames", "read_images", "read_labelled"]
+
+
+def read_images(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """The images of an ``.npy`` file, or of an ``.npz`` with ``images`` and perhaps ``labels``, and the labels.
+
+    Raises
+    ------
+    NetworkError
+        The file can't be read, is damaged, or has no array ``images``.
+    """
+    try:
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            arrays = {"images": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded}
+    except OSError as error:
+        raise NetworkError(f"{path} can't be read ({error.strerror or error})") from None
+    except Exception as error:
+        # NumPy believes a damaged header, and then fails in many ways.
+        raise NetworkError(f"{path} is no NumPy file of numbers (.npy or .npz), or a damaged one") from error
+    if "images" not in arrays:
+        raise NetworkError(f"{path} holds {', '.join(arrays) or 'nothing'}: it needs an array 'images', and may have "
+                           "'labels'")
+    return arrays["images"], arrays.get("labels")
+
+
+def read_labelled(path: Path, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images and int64 labels, each 0 to ``classes`` - 1.
+
+    Raises
+    ------
+    NetworkError
+        See :func:`read_images`; or the labels are missing or no class numbers.
+    """
+    images, labels = read_images(path)
+    if labels is None:
+        raise NetworkError(f"{path} has no array 'labels': save both with np.savez(path, images=…, labels=…)")
+    if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
+        raise NetworkError(f"{path}: labels must be {images.shape[0] if images.ndim else 0} integers, one for each "
+                           f"image, not {labels.dtype} {labels.shape}")
+    if len(labels) and not (labels.min() >= 0 and labels.max() < classes):
+        raise NetworkError(f"{path}: labels must be 0 to {classes - 1}, for the network has {classes} outputs; they "
+                           f"are {labels.min()} to {labels.max()}")
+    return images, labels.astype(np.int64)
+
+
+def choose_frames(images: np.ndarray, frames: int | None, path: Path) -> np.ndarray:
+    """The first ``frames`` images, or all."""
+    if frames is None:
+        return images
+    if not 1 <= frames <= len(images):
+        raise NetworkError(f"--frames {frames}: it must be 1 to {len(images)}, the frames that {path} holds")
+    return images[:frames]
+
+
+def check_folder(path: Path) -> None:
+    """Raise NetworkError if a file is where the folder ``path``, or one that it lies in, would be."""
+    for place in (path, *path.parents):
+        if place.exists():
+            if not place.is_dir():
+                raise NetworkError(f"{place} is a file: give a folder to write to")
+            return

@@ -1,0 +1,110 @@
+"""The commands ``tepal quantize`` and ``tepal evaluate``."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.table import Column, Table
+from tepal.quant import Calibration, FloatNetwork, Method, NetworkError, quantize, read_model, write_onnx
+from tepal.sim import accuracy, compare
+
+from .console import bar, err, out
+from .files import check_folder, choose_frames, read_images, read_labelled
+
+__all__ = ["add_evaluate_arguments", "add_quantize_arguments", "run_evaluate", "run_quantize"]
+
+
+def add_quantize_arguments(parser, path_type) -> None:
+    """What ``tepal quantize`` takes."""
+    parser.add_argument("model", type=path_type, metavar="MODEL", help="float .onnx or .tflite file")
+    parser.add_argument("--calibrate", type=path_type, required=True, metavar="DATA.npz",
+                        help="'images' as the model takes them: .npz, or .npy with that array alone")
+    parser.add_argument("-o", "--output", type=path_type, required=True, metavar="OUT.onnx",
+                        help="quantised model to write (ONNX, QDQ)")
+    default = Calibration()
+    parser.add_argument("--method", choices=[method.value for method in Method], default=default.method.value,
+                        help="how ranges follow from the images (default: %(default)s)")
+    parser.add_argument("--percentile", type=float, default=default.percentile, metavar="P",
+                        help="of values to keep at each end, with --method percentile (default: %(default)s)")
+    parser.add_argument("--no-equalise", action="store_true", help="leave out cross-layer equalisation")
+    parser.add_argument("--no-bias-correction", action="store_true", help="leave out bias correction")
+    parser.add_argument("--frames", type=int, metavar="N", help="calibrate with the first N images (default: all)")
+    parser.add_argument("--evaluate", type=path_type, metavar="TEST.npz",
+                        help="'images' and 'labels' to measure the accuracy of both networks on")
+
+
+def run_quantize(arguments) -> int:
+    """Quantise, report, write."""
+    network = read_model(arguments.model)
+    if not isinstance(network, FloatNetwork):
+        raise NetworkError(f"{arguments.model} is quantised already: the other commands take it as it is")
+    _check_output(arguments.output)
+    images = choose_frames(read_images(arguments.calibrate)[0], arguments.frames, arguments.calibrate)
+    test = read_labelled(arguments.evaluate, network.output_shape[2]) if arguments.evaluate else None
+    calibration = Calibration(Method(arguments.method), arguments.percentile, not arguments.no_equalise,
+                              not arguments.no_bias_correction)
+    accuracies = None
+    with bar() as progress:
+        quantisation = quantize(network, images, calibration, progress=progress)
+        report = compare(quantisation, images, progress=progress)
+        if test:
+            accuracies = {"float": accuracy(network, *test, progress=progress),
+                          "int8": accuracy(quantisation.network, *test, progress=progress)}
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    write_onnx(quantisation.network, arguments.output)
+    result = {"model": str(arguments.model), "output": str(arguments.output), "frames": len(images),
+              "method": arguments.method, "equalise": calibration.equalise, "correct_bias": calibration.correct_bias,
+              "logit_error": report.logit_error, "agreement": report.agreement, "costliest": report.costliest.name,
+              "layers": [asdict(layer) for layer in report.layers], "accuracy": accuracies}
+    if arguments.json:
+        print(json.dumps(result))
+        return 0
+    out.print(_table(report))
+    out.print(f"{len(images)} images: {report.agreement:.2%} in the same class as before, mean absolute difference of "
+              f"the logits {report.logit_error:.4g}. Quantising {report.costliest.name} costs most.", markup=False)
+    if test and accuracies:
+        out.print(f"Accuracy on {len(test[0])} labelled images: float {accuracies['float']:.2%}, "
+                  f"int8 {accuracies['int8']:.2%}.")
+    out.print(f"Wrote {arguments.output}.", markup=False)
+    return 0
+
+
+def _check_output(path: Path) -> None:
+    check_folder(path.parent)
+    if path.is_dir():
+        raise NetworkError(f"{path} is a folder: give a file to write to")
+
+
+def _table(report) -> Table:
+    table = Table("layer", "kind", "float range", "scale", "zero point", Column("SQNR dB", justify="right"),
+                  Column("saturated", justify="right"), Column("logits, alone dB", justify="right"))
+    for layer in report.layers:
+        name = layer.name if len(layer.name) <= 40 else f"…{layer.name[-39:]}"
+        table.add_row(name, layer.kind, f"{layer.low:.3g} … {layer.high:.3g}", f"{layer.scale:.4g}",
+                      str(layer.zero_point), f"{layer.sqnr:.1f}", f"{layer.saturated:.3%}",
+                      f"{layer.alone:.1f}{' ◄' if layer is report.costliest else ''}")
+    return table
+
+
+def add_evaluate_arguments(parser, path_type) -> None:
+    """What ``tepal evaluate`` takes."""
+    parser.add_argument("model", type=path_type, metavar="MODEL",
+                        help="quantised .onnx or .tflite file (golden model), or a float one")
+    parser.add_argument("--input", type=path_type, required=True, metavar="TEST.npz", help="'images' and 'labels'")
+    parser.add_argument("--frames", type=int, metavar="N", help="use the first N images (default: all)")
+
+
+def run_evaluate(arguments) -> int:
+    """Accuracy over labelled images."""
+    network = read_model(arguments.model)
+    images, labels = read_labelled(arguments.input, network.output_shape[2])
+    images = choose_frames(images, arguments.frames, arguments.input)
+    with bar() as progress:
+        share = accuracy(network, images, labels[:len(images)], progress=progress)
+    kind = "float" if isinstance(network, FloatNetwork) else "int8"
+    if arguments.json:
+        print(json.dumps({"model": str(arguments.model), "kind": kind, "frames": len(images), "accuracy": share}))
+    else:
+        err.print(f"{kind} model on {len(images)} images:")
+        out.print(f"{share:.2%}")
+    return 0

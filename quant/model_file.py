@@ -1,0 +1,35 @@
+"""A trained model from a file of any supported format."""
+
+from os import PathLike
+from pathlib import Path
+
+from .float_network import FloatNetwork
+from .network import Network, NetworkError
+from .onnx_import import read_onnx
+from .tflite import read_tflite
+
+__all__ = ["read_model"]
+
+_READERS = {".onnx": read_onnx, ".tflite": read_tflite}
+
+
+def read_model(path: str | PathLike) -> Network | FloatNetwork:
+    """The network of an ``.onnx`` or ``.tflite`` file: an integer one where it is quantised, else a float one.
+
+    Raises
+    ------
+    NetworkError
+        One sentence: the file can't be read, is of another format, is damaged, or holds something that isn't
+        supported.
+    """
+    path = Path(path)
+    if reader := _READERS.get(path.suffix.lower()):
+        return reader(path)
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+    except OSError as error:
+        raise NetworkError(f"{path}: can't be read ({error.strerror})") from None
+    if start[4:] == b"TFL3":
+        return read_tflite(path)
+    raise NetworkError(f"{path}: is of no supported format; give an .onnx or a .tflite file")

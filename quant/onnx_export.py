@@ -1,0 +1,187 @@
+"""The integer network as a standard quantised ``.onnx`` file.
+
+Every tensor of the chain passes QuantizeLinear and DequantizeLinear ("QDQ"), the form that ONNX Runtime, TensorRT and
+others read.  They scale in floating point, so a value may differ by one from the network's own integers;
+:func:`~.onnx_import.read_onnx` gives those back exactly.
+"""
+
+import os
+from contextlib import suppress
+from math import prod
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from .network import Average, AveragePool, Convolution, Depthwise, Layer, Network, NetworkError, Requantise
+from .onnx_import import OWN_PRODUCER
+
+__all__ = ["onnx_model", "write_onnx"]
+
+OPSET = 17
+"""Version of the operators; 8 is the version of the file format that came with it."""
+
+
+def write_onnx(network: Network, path: str | PathLike) -> None:
+    """Write :func:`onnx_model` of ``network``; the same network gives the same bytes.  The file appears whole or not
+    at all.
+
+    Raises
+    ------
+    NetworkError
+        The file can't be written, or see :func:`onnx_model`.
+    """
+    path = Path(path)
+    content = onnx_model(network).SerializeToString(deterministic=True)
+    partial = path.parent / f".{path.name}.{os.getpid()}"
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError as error:
+        raise NetworkError(f"{path}: can't be written ({error.strerror})") from None
+    finally:
+        with suppress(OSError):
+            partial.unlink()
+
+
+def onnx_model(network: Network) -> onnx.ModelProto:
+    """``network`` with a float32 input ``image`` (batch, channels, height, width) and a float32 output ``logits``
+    (batch, ``network.outputs``), in the order of the network's own results, or ``probabilities`` after a softmax.
+
+    Raises
+    ------
+    NetworkError
+        Names a layer whose integers don't follow from its scales, which are all that the format has.
+    """
+    return _Graph(network).model()
+
+
+class _Graph:
+    def __init__(self, network: Network):
+        self.network = network
+        self.output = "probabilities" if network.softmax else "logits"
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: list[onnx.TensorProto] = []
+        self.names = {"image", self.output}
+
+    def model(self) -> onnx.ModelProto:
+        network = self.network
+        # The layers first: they keep their names, whatever the constants are called.
+        results = [self.unique(layer.name) for layer in network.layers]
+        scale, zero_point = network.input_scale, network.input_zero_point
+        value = self.quantised("image", "image", scale, zero_point)
+        for layer, result in zip(network.layers, results, strict=True):
+            value = self.activation(layer, self.sums(layer, value, scale, result), result)
+            scale = layer.output_scale
+            value = self.quantised(value, layer.name, scale, layer.output_zero_point)
+        if prod(network.output_shape[:2]) > 1:
+            value = self.node("Transpose", [value], self.unique("output/channels_last"), perm=[0, 2, 3, 1])
+        if network.softmax:
+            if network.softmax.beta != 1 or network.softmax.input_scale != scale:
+                raise NetworkError(f"{network.name} can't be written as ONNX: its softmax has the beta "
+                                   f"{network.softmax.beta} and the input scale {network.softmax.input_scale}; only 1 "
+                                   f"and the scale of the logits, {scale}, can be expressed")
+            value = self.node("Flatten", [value], self.unique("logits"), axis=1)
+            self.node("Softmax", [value], self.output, axis=1)
+        else:
+            self.node("Flatten", [value], self.output, axis=1)
+        height, width, channels = network.input_shape
+        graph = helper.make_graph(
+            self.nodes, network.name,
+            [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", channels, height, width])],
+            [helper.make_tensor_value_info(self.output, TensorProto.FLOAT, ["batch", network.outputs])],
+            self.initializers)
+        return helper.make_model(graph, producer_name=OWN_PRODUCER, ir_version=8,
+                                 opset_imports=[helper.make_opsetid("", OPSET)])
+
+    def unique(self, name: str) -> str:
+        """``name``, or with underscores behind it where it is taken or empty."""
+        while not name or name in self.names:
+            name += "_"
+        self.names.add(name)
+        return name
+
+    def constant(self, name: str, values, dtype) -> str:
+        name = self.unique(name)
+        self.initializers.append(numpy_helper.from_array(np.array(values, dtype, order="C"), name))
+        return name
+
+    def node(self, operator: str, inputs: list[str], output: str, **attributes) -> str:
+        self.nodes.append(helper.make_node(operator, inputs, [output], output, **attributes))
+        return output
+
+    def quantised(self, value: str, name: str, scale: float, zero_point: int) -> str:
+        """``value`` through int8 and back.  The node that quantises keeps the layer's own name,
+        which another value may have already."""
+        meaning = [self.constant(f"{name}/scale", scale, np.float32),
+                   self.constant(f"{name}/zero_point", zero_point, np.int8)]
+        quantised = self.node("QuantizeLinear", [value, *meaning], self.unique(f"{name}/quantised"), doc_string=name)
+        return self.node("DequantizeLinear", [quantised, *meaning], self.unique(f"{name}/dequantised"))
+
+    def dequantised(self, name: str, values, scales, dtype) -> str:
+        """Constant integers, channel first, and their scales."""
+        inputs = [self.constant(f"{name}/integers", values, dtype), self.constant(f"{name}/scale", scales, np.float32),
+                  self.constant(f"{name}/zero_point", np.zeros(len(scales)), dtype)]
+        return self.node("DequantizeLinear", inputs, self.unique(name), axis=0)
+
+    def sums(self, layer: Layer, value: str, input_scale: float, result: str) -> str:
+        """The layer before its clamp."""
+        _check(layer, input_scale)
+        output = result if _clamp(layer) == (-128, 127) else self.unique(f"{result}/sum")
+        if isinstance(layer, AveragePool):
+            return self.node("AveragePool", [value], output, kernel_shape=layer.window, strides=layer.stride)
+        assert isinstance(layer, Convolution | Depthwise)
+        scales = np.asarray(layer.weight_scales)
+        around = layer.padding
+        # Spelled out for depthwise layers alone, which tells those of a single channel from dense ones.
+        group: dict[str, Any] = {}
+        if isinstance(layer, Depthwise):
+            weights, group["group"] = layer.weights.transpose(2, 0, 1)[:, None], len(scales)
+        else:
+            weights = layer.weights.transpose(0, 3, 1, 2)
+        inputs = [value, self.dequantised(f"{result}/weights", weights, scales, np.int8),
+                  self.dequantised(f"{result}/bias", layer.bias, input_scale * scales.astype(np.float64), np.int32)]
+        return self.node("Conv", inputs, output, kernel_shape=layer.kernel, strides=layer.stride,
+                         pads=[around.top, around.left, around.bottom, around.right], **group)
+
+    def activation(self, layer: Layer, value: str, result: str) -> str:
+        """The clamp, in real numbers."""
+        if value == result:
+            return value
+        minimum, maximum = _clamp(layer)
+        if (minimum, maximum) == (layer.output_zero_point, 127):
+            return self.node("Relu", [value], result)
+        bounds = [self.constant(f"{result}/{name}", layer.output_scale * (bound - layer.output_zero_point), np.float32)
+                  for name, bound in (("minimum", minimum), ("maximum", maximum))]
+        return self.node("Clip", [value, *bounds], result)
+
+
+def _clamp(layer: Layer) -> tuple[int, int]:
+    requantise: Average | Requantise = layer.requantise  # pyright: ignore[reportAttributeAccessIssue]
+    return requantise.minimum, requantise.maximum
+
+
+def _check(layer: Layer, input_scale: float) -> None:
+    """That the layer's real numbers say what its integers do."""
+    def error(text: str) -> NetworkError:
+        return NetworkError(f"layer {layer.index} ({layer.name}) can't be written as ONNX: {text}")
+
+    tiny, huge = np.finfo(np.float32).tiny, np.finfo(np.float32).max / 256
+    if isinstance(layer, AveragePool):
+        count, zero_point = prod(layer.window), 0 if isinstance(layer.requantise, Average) else layer.input_zero_point
+        if (layer.bias != -count * zero_point).any():
+            raise error("its average pool adds a bias; only the zero point is possible")
+        steps = np.full(layer.output_shape[2], input_scale / count)
+    else:
+        assert isinstance(layer, Convolution | Depthwise)
+        steps = input_scale * np.asarray(layer.weight_scales, np.float64)
+    scales = np.array([*steps, input_scale, layer.output_scale])
+    if not ((scales >= tiny) & (scales <= huge)).all():
+        raise error("its scales aren't positive numbers that float32 holds")
+    # Factors below 2**-32 have become 0.
+    factor = layer.requantise.factor  # pyright: ignore[reportAttributeAccessIssue]
+    if not np.allclose(steps / layer.output_scale, factor, rtol=1e-6, atol=2**-32):
+        raise error("its multipliers don't follow from its scales")

@@ -1,0 +1,233 @@
+"""The tables of a ``.tflite`` file: tensors and operators, as the flatbuffer schema of TensorFlow Lite
+(``schema.fbs``) lays them down.  What they mean to a network is the business of :mod:`.tflite`."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+import numpy as np
+import tflite
+
+from .network import NetworkError
+
+__all__ = ["EXPORT_AGAIN", "LARGEST_MAP", "File", "Operator", "Tensor", "names"]
+
+LARGEST_MAP = 1 << 26
+"""Values in one feature map, and weights of one layer; keeps a damaged file from asking for all memory."""
+
+EXPORT_AGAIN = "export the model as float32, or as full int8 with a representative data set"
+"""What to do about a model that mixes float and integer values."""
+
+
+def names(enumeration) -> dict[int, str]:
+    """Number to name of one of the schema's enumerations."""
+    return {value: name for name, value in vars(enumeration).items() if isinstance(value, int)}
+
+
+_TYPES = names(tflite.TensorType)
+_OPERATORS = names(tflite.BuiltinOperator)
+_OPTIONS = {"CONV_2D": tflite.Conv2DOptions, "DEPTHWISE_CONV_2D": tflite.DepthwiseConv2DOptions,
+            "AVERAGE_POOL_2D": tflite.Pool2DOptions, "FULLY_CONNECTED": tflite.FullyConnectedOptions,
+            "SOFTMAX": tflite.SoftmaxOptions}
+
+
+def _text(raw: bytes | None) -> str:
+    text = (raw or b"").decode(errors="replace")
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def _label(index: int, name: str) -> str:
+    """A tensor in a message; fused layers bear the names of all they were made of."""
+    return f"tensor {index} ({name if len(name) <= 60 else name[:60] + '…'})"
+
+
+@dataclass(frozen=True, eq=False)
+class Tensor:
+    """One tensor of the file; ``data`` its constant bytes (empty for an activation)."""
+
+    index: int
+    name: str
+    type: str
+    shape: tuple[int, ...]
+    scales: np.ndarray
+    zero_points: np.ndarray
+    axis: int
+    data: np.ndarray
+
+    def constant(self) -> np.ndarray:
+        """The constant values in the tensor's shape; its type must be one of NumPy's."""
+        dtype = np.dtype(self.type.lower())
+        wanted = prod(self.shape) * dtype.itemsize
+        if len(self.data) != wanted:
+            raise NetworkError(f"{_label(self.index, self.name)} needs {wanted} bytes of constant data "
+                               f"and has {len(self.data)}")
+        return np.frombuffer(self.data.tobytes(), dtype.newbyteorder("<")).reshape(self.shape)
+
+    @property
+    def scale(self) -> np.float32:
+        """Of an activation: its one scale."""
+        return self.scales[0]
+
+    @property
+    def zero_point(self) -> int:
+        """Of an activation: its one zero point."""
+        return int(self.zero_points[0])
+
+    @property
+    def meaning(self) -> tuple[float, int]:
+        """Scale and zero point of an activation."""
+        return float(self.scale), self.zero_point
+
+
+@dataclass(frozen=True, eq=False)
+class Operator:
+    """One operator; ``options`` its table in the schema, where this package reads one."""
+
+    index: int
+    name: str
+    inputs: tuple[Tensor | None, ...]
+    output: Tensor
+    options: Any
+
+    def error(self, text: str) -> NetworkError:
+        return NetworkError(f"operator {self.index} ({self.name}) {text}")
+
+    def input(self, number: int) -> Tensor:
+        """A mandatory input (a NetworkError names the operator without it)."""
+        tensor = self.optional(number)
+        if tensor is None:
+            raise self.error(f"has no input {number}")
+        return tensor
+
+    def optional(self, number: int) -> Tensor | None:
+        """An input that may be absent."""
+        return self.inputs[number] if number < len(self.inputs) else None
+
+
+class File:
+    """The flatbuffer of a model with one graph, one input and one output.
+
+    Parameters
+    ----------
+    content
+        Bytes of the whole file.
+
+    Raises
+    ------
+    NetworkError
+        One sentence, here and from every method.  A damaged file can raise anything else too: the classes of the
+        schema follow offsets unchecked.
+    """
+
+    def __init__(self, content: bytes):
+        if len(content) < 8 or content[4:8] != b"TFL3":
+            raise NetworkError("isn't a .tflite file (it has no TFL3 mark)")
+        self.size = len(content)
+        self.model: Any = tflite.Model.GetRootAs(content, 0)
+        if (subgraphs := self.model.SubgraphsLength()) != 1:
+            raise NetworkError(f"has {subgraphs} subgraphs; only models of one are supported")
+        self.graph: Any = self.model.Subgraphs(0)
+        self.count = self.bounded(self.graph.OperatorsLength())
+        self.tensors: dict[int, Tensor] = {}
+
+    def bounded(self, length: int) -> int:
+        """``length`` of a vector of tables, unless the file can't hold it."""
+        if not 0 <= length <= self.size // 4:
+            raise NetworkError("is damaged (a table is longer than the file); export it again")
+        return length
+
+    def end(self, numbers, what: str) -> Tensor:
+        """The model's one input or output."""
+        if np.size(numbers) != 1 or np.ndim(numbers) != 1:
+            raise NetworkError(f"has {np.size(numbers) * np.ndim(numbers)} {what}s; "
+                               f"only models with one {what} are supported")
+        return self.tensor(int(numbers[0]))
+
+    @property
+    def input(self) -> Tensor:
+        return self.end(self.graph.InputsAsNumpy(), "input")
+
+    @property
+    def output(self) -> Tensor:
+        return self.end(self.graph.OutputsAsNumpy(), "output")
+
+    def tensor(self, index: int) -> Tensor:
+        """The tensor with this number; the same object each time."""
+        if index not in self.tensors:
+            self.tensors[index] = self._tensor(index)
+        return self.tensors[index]
+
+    def _tensor(self, index: int) -> Tensor:
+        if not 0 <= index < self.graph.TensorsLength():
+            raise NetworkError(f"is damaged (it has no tensor {index}); export it again")
+        table = self.graph.Tensors(index)
+        name = _text(table.Name())
+        label = _label(index, name)
+        if table.ShapeLength() > 8:
+            raise NetworkError(f"{label} has {table.ShapeLength()} dimensions; at most 4 are supported")
+        shape = tuple(int(size) for size in table.ShapeAsNumpy()) if table.ShapeLength() else ()
+        if any(size < 1 for size in shape) or prod(shape) > LARGEST_MAP:
+            raise NetworkError(f"{label} has the shape {list(shape)}; every dimension must "
+                               f"be fixed and at least 1, and all together at most {LARGEST_MAP} values")
+        if table.Sparsity() is not None:
+            raise NetworkError(f"{label} is sparse; store its zeros")
+        scales, zero_points, axis = np.empty(0, np.float32), np.empty(0, np.int64), 0
+        if (quantisation := table.Quantization()) is not None:
+            axis = quantisation.QuantizedDimension()
+            if quantisation.ScaleLength():
+                scales = np.array(quantisation.ScaleAsNumpy(), np.float32)
+            if quantisation.ZeroPointLength():
+                zero_points = np.array(quantisation.ZeroPointAsNumpy(), np.int64)
+            if not np.isfinite(scales).all() or (scales <= 0).any():
+                raise NetworkError(f"{label} has a scale that isn't a positive number")
+        if not 0 <= table.Buffer() < self.model.BuffersLength():
+            raise NetworkError(f"{label} names buffer {table.Buffer()}, which doesn't exist")
+        buffer = self.model.Buffers(table.Buffer())
+        data = buffer.DataAsNumpy() if buffer.DataLength() else np.empty(0, np.uint8)
+        return Tensor(index, name, _TYPES.get(table.Type(), f"type {table.Type()}"), shape, scales,
+                       zero_points, axis, data)
+
+    def operators(self, supported: Collection[str]) -> Iterator[Operator]:
+        """In the order of the file, which is the order of execution; only ``supported`` ones.
+
+        Weights stored in half precision are float32 to the operators: the DEQUANTIZE that widens them is left out."""
+        for index in range(self.count):
+            table = self.graph.Operators(index)
+            if not 0 <= table.OpcodeIndex() < self.model.OperatorCodesLength():
+                raise NetworkError(f"is damaged (operator {index} has no operator code); export it again")
+            code = self.model.OperatorCodes(table.OpcodeIndex())
+            # Old converters fill the deprecated byte only, new ones both as far as a byte reaches.
+            number = max(code.DeprecatedBuiltinCode(), code.BuiltinCode())
+            name = _OPERATORS.get(number, f"builtin code {number}")
+            if name == "CUSTOM":
+                name = _text(code.CustomCode() or b"CUSTOM")[:40]
+            if name not in supported:
+                raise NetworkError(f"operator {index} ({name}) is not supported; supported are "
+                                   f"{', '.join(supported)}")
+            options = None
+            if kind := _OPTIONS.get(name):
+                union, expected = table.BuiltinOptions(), getattr(tflite.BuiltinOptions, kind.__name__)
+                if union is None or table.BuiltinOptionsType() != expected:
+                    raise NetworkError(f"operator {index} ({name}) has no {kind.__name__}")
+                options = kind()
+                options.Init(union.Bytes, union.Pos)
+            if table.OutputsLength() != 1 or not 1 <= self.bounded(table.InputsLength()) <= 8:
+                raise NetworkError(f"operator {index} ({name}) has {table.InputsLength()} inputs and "
+                                   f"{table.OutputsLength()} outputs")
+            inputs = tuple(None if number == -1 else self.tensor(int(number))
+                           for number in table.InputsAsNumpy())
+            operator = Operator(index, name, inputs, self.tensor(table.Outputs(0)), options)
+            if name == "DEQUANTIZE" and len(operator.input(0).data):
+                self.tensors[operator.output.index] = self._widened(operator)
+            else:
+                yield operator
+
+    def _widened(self, operator: Operator) -> Tensor:
+        """The float32 constant that DEQUANTIZE makes of a float16 one."""
+        weights = operator.input(0)
+        if weights.type != "FLOAT16":
+            raise operator.error(f"makes {operator.output.type.lower()} weights of {weights.type.lower()} ones "
+                                 f"(dynamic-range quantisation); {EXPORT_AGAIN}")
+        data = weights.constant().astype("<f4").reshape(-1).view(np.uint8)
+        return replace(operator.output, data=data)

@@ -1,0 +1,123 @@
+"""The commands that quantise and evaluate: what they print and write, and what they say of bad input."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tepal.quant import Network, read_model
+from tepal.sim import golden
+from tflite_writer import Chain, FloatChain
+
+CLASSES = 5
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A float model, calibration images and labelled test images: each image is brightest in the channel of its
+    class, and the model sees it."""
+    folder = tmp_path_factory.mktemp("quantise")
+    rng = np.random.default_rng(0)
+    chain = FloatChain(6, 6, CLASSES)
+    chain.depthwise(np.full((3, 3, CLASSES), 1 / 9), np.zeros(CLASSES), activation="RELU6")
+    chain.convolution(np.eye(CLASSES).reshape(CLASSES, 1, 1, CLASSES), np.zeros(CLASSES))
+    (folder / "float.tflite").write_bytes(chain.mean().softmax().write())
+    labels = rng.integers(0, CLASSES, 60)
+    images = rng.uniform(0, 1, (60, 6, 6, CLASSES)).astype(np.float32)
+    images[np.arange(60), :, :, labels] += 0.3
+    np.savez(folder / "test.npz", images=images, labels=labels)
+    np.save(folder / "calibrate.npy", images[:20])
+    np.savez(folder / "unlabelled.npz", images=images)
+    np.savez(folder / "high.npz", images=images, labels=labels + 1)
+    np.savez(folder / "short.npz", images=images, labels=labels[1:])
+    np.savez(folder / "names.npz", images=images, labels=np.array(["cat"] * 60))
+    np.save(folder / "shape.npy", images[:, :5])
+    np.save(folder / "constant.npy", np.full_like(images, 0.25))
+    np.save(folder / "nan.npy", np.full_like(images, np.nan))
+    np.savez(folder / "other.npz", pictures=images, more=labels)
+    (folder / "damaged.npz").write_bytes((folder / "test.npz").read_bytes()[:2000])
+    (folder / "int8.tflite").write_bytes(Chain(6, 6, 1).convolution(np.ones((2, 1, 1, 1), np.int8)).write())
+    bad = FloatChain(6, 6, 1).convolution(np.full((2, 1, 1, 1), np.nan), np.zeros(2))
+    (folder / "nan.tflite").write_bytes(bad.write())
+    return folder
+
+
+def quantise(folder: Path, *more) -> list:
+    return ["quantize", folder / "float.tflite", "--calibrate", folder / "calibrate.npy", "-o", "out.onnx", *more]
+
+
+@pytest.mark.parametrize("more", [
+    [], ["--method", "minmax", "--no-equalise", "--no-bias-correction"], ["--method", "percentile", "--percentile", 99],
+])
+def test_quantize(run, folder, tmp_path, more):
+    code, out, err = run(*quantise(folder, "--evaluate", folder / "test.npz", "--json", *more))
+    assert (code, err) == (0, "")
+    report = json.loads(out)
+    assert report["frames"] == 20
+    assert report["accuracy"]["float"] > 0.95
+    assert report["accuracy"]["int8"] == pytest.approx(report["accuracy"]["float"], abs=0.05)
+    assert report["agreement"] >= 0.9
+    assert [layer["name"] for layer in report["layers"]]
+    assert all(layer["sqnr"] > 25 for layer in report["layers"])
+    assert report["costliest"] in [layer["name"] for layer in report["layers"]]
+    network = read_model(tmp_path / "out.onnx")
+    assert isinstance(network, Network)
+    with np.load(folder / "test.npz") as file:
+        right = golden.run(network, network.quantise_input(file["images"])).argmax(axis=1) == file["labels"]
+    assert right.mean() == report["accuracy"]["int8"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.onnx"]
+    # The other commands take it.
+    assert run("estimate", "out.onnx", "--board", "ulx3s-85f", "--json")[0] == 0
+    code, out, _ = run("evaluate", "out.onnx", "--input", folder / "test.npz", "--json")
+    assert json.loads(out)["accuracy"] == report["accuracy"]["int8"]
+
+
+def test_same_bytes(run, folder, tmp_path):
+    run(*quantise(folder))
+    first = (tmp_path / "out.onnx").read_bytes()
+    run(*quantise(folder))
+    assert (tmp_path / "out.onnx").read_bytes() == first
+
+
+def test_text(run, folder):
+    code, out, err = run(*quantise(folder, "--frames", 10, "--evaluate", folder / "test.npz"))
+    assert (code, err) == (0, "")
+    for part in ("SQNR dB", "10 images", "costs most", "Accuracy on 60 labelled images", "Wrote out.onnx"):
+        assert part in out
+    code, out, err = run("evaluate", folder / "float.tflite", "--input", folder / "test.npz", "--frames", 30)
+    assert (code, err) == (0, "float model on 30 images:\n")
+    assert out.endswith("%\n")
+
+
+@pytest.mark.parametrize(("model", "calibration", "more", "sentence"), [
+    ("int8.tflite", "calibrate.npy", [], "int8.tflite is quantised already"),
+    ("nan.tflite", "calibrate.npy", [], "nan.tflite: .* has 2 weights that are NaN or infinite"),
+    ("missing.onnx", "calibrate.npy", [], r"missing.onnx: can't be read \(No such file or directory\)"),
+    ("float.tflite", "missing.npy", [], r"missing.npy can't be read"),
+    ("float.tflite", "damaged.npz", [], "damaged.npz is no NumPy file of numbers"),
+    ("float.tflite", "other.npz", [], "other.npz holds pictures, more: it needs an array 'images'"),
+    ("float.tflite", "shape.npy", [], r"the calibration images must be numbers of the shape \(frames, 6, 6, 5\)"),
+    ("float.tflite", "constant.npy", [], "the calibration images are all 0.25"),
+    ("float.tflite", "nan.npy", [], "the calibration images hold values that are NaN or infinite"),
+    ("float.tflite", "calibrate.npy", ["--frames", 21], "--frames 21: it must be 1 to 20"),
+    ("float.tflite", "calibrate.npy", ["--method", "percentile", "--percentile", 3], "the percentile must be above 50"),
+    ("float.tflite", "calibrate.npy", ["-o", "calibrate.npy/out.onnx"], "calibrate.npy is a file: give a folder"),
+    ("float.tflite", "calibrate.npy", ["-o", "."], ". is a folder: give a file to write to"),
+    ("float.tflite", "calibrate.npy", ["--evaluate", "unlabelled.npz"], "unlabelled.npz has no array 'labels'"),
+    ("float.tflite", "calibrate.npy", ["--evaluate", "high.npz"], "labels must be 0 to 4, .* they are 1 to 5"),
+    ("float.tflite", "calibrate.npy", ["--evaluate", "short.npz"], r"labels must be 60 integers, .* not int64 \(59,\)"),
+    ("float.tflite", "calibrate.npy", ["--evaluate", "names.npz"], r"labels must be 60 integers, .* not <U3 \(60,\)"),
+    ("float.tflite", "calibrate.npy", ["--evaluate", "shape.npy"], "shape.npy has no array 'labels'"),
+])
+def test_refusals(refusal, folder, model, calibration, more, sentence):
+    more = [folder / word if ".np" in str(word) else word for word in more]
+    argv = ["quantize", folder / model, "--calibrate", folder / calibration, "-o", "out.onnx", *more]
+    message = refusal(*argv)
+    assert re.search(sentence, message), message
+
+
+@pytest.mark.parametrize("command", [["estimate"], ["generate", "-o", "made"], ["simulate", "--input", "x.npy"]])
+def test_float_models_are_named(refusal, folder, command):
+    message = refusal(command[0], folder / "float.tflite", "--board", "ulx3s-85f", *command[1:])
+    assert "float.tflite is a float model: quantise it first, with tepal quantize" in message
