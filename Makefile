@@ -1,7 +1,8 @@
 # `make demo` and `make test` do all the set-up that they need.
 PYTHON ?= python3
 BIN := .venv/bin
-DEMO := examples/digits
+DEMO := examples/cifar10
+MODEL := $(DEMO)/models/large_0.50_32_int8.onnx
 TEST_ARGS ?=
 
 .PHONY: help venv demo test lint clean
@@ -32,9 +33,8 @@ venv: .venv/ready
 	@touch $@
 
 demo: venv
-	$(BIN)/tepal generate $(DEMO)/digits.tflite --board ulx3s-85f -o build/demo
-	$(BIN)/tepal simulate $(DEMO)/digits.tflite --board ulx3s-85f --input $(DEMO)/inputs.npy \
-		--classes $(DEMO)/classes.txt
+	$(BIN)/tepal generate $(MODEL) --board ulx3s-85f -o build/demo
+	$(BIN)/tepal simulate $(MODEL) --board ulx3s-85f --input $(DEMO)/pictures.npz --classes $(DEMO)/classes.txt
 
 test: venv
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(TEST_ARGS)

@@ -16,8 +16,8 @@ import onnx
 from onnx.reference import ReferenceEvaluator
 
 from .float_network import FloatAveragePool, FloatConvolution, FloatDepthwise, FloatLayer, FloatNetwork
-from .network import AveragePool, Convolution, Depthwise, Layer, Network, NetworkError, Padding, Shape, Softmax
-from .rescale import check_accumulator, quantised_clamp, requantise_of_scales
+from .network import Layer, Network, NetworkError, Padding, Shape, Softmax
+from .rescale import Meaning, pool_of_scales, weighted_of_scales
 
 __all__ = ["OWN_PRODUCER", "read_onnx"]
 
@@ -86,9 +86,6 @@ def _text(name: str) -> str:
 
 _NO_PADDING = Padding()
 
-_Meaning = tuple[float, int]
-"""Scale (a float32 number) and zero point of int8 values."""
-
 
 @dataclass(frozen=True, eq=False)
 class _Constant:
@@ -151,8 +148,8 @@ class _Draft:
     linear: bool = True
     minimum: float = -inf
     maximum: float = inf
-    source: _Meaning | None = None
-    result: _Meaning | None = None
+    source: Meaning | None = None
+    result: Meaning | None = None
 
     def clamp(self, minimum: float, maximum: float) -> None:
         """``minimum`` … ``maximum`` after the clamp that is there."""
@@ -176,24 +173,13 @@ class _Draft:
         if self.source is None or self.result is None:
             what = "reads values" if self.source is None else "gives results"
             raise self.node.error(f"{what} that aren't quantised in a model where others are; quantise all of it")
-        (input_scale, input_zero_point), (scale, zero_point) = self.source, self.result
-        channels, count = self.output_shape[2], prod(self.window)
-        clamp = quantised_clamp(self.minimum, self.maximum, scale, zero_point)
-        common = {**self.geometry(index), "input_zero_point": input_zero_point, "output_scale": scale}
+        output = self.source, self.result, self.minimum, self.maximum
         if self.weights is None:
-            requantise = requantise_of_scales(input_scale, np.full(channels, 1 / count), scale, zero_point, *clamp)
-            check_accumulator(self.node.label, np.ones((1, count), np.int8), [0], input_zero_point, requantise)
-            bias = np.full(channels, -count * input_zero_point)
-            return AveragePool(**common, window=self.window, bias=bias, requantise=requantise)
+            return pool_of_scales(self.node.label, self.geometry(index), self.window, *output)
         if self.scales is None:
             raise self.node.error("has float weights in a quantised model; quantise them too")
-        requantise = requantise_of_scales(input_scale, self.scales, scale, zero_point, *clamp)
-        bias = self._integer_bias(input_scale * self.scales.astype(np.float64))
-        depthwise = self.weights.ndim == 3
-        by_channel = self.weights.transpose(2, 0, 1) if depthwise else self.weights
-        check_accumulator(self.node.label, by_channel, bias, input_zero_point, requantise)
-        kind = Depthwise if depthwise else Convolution
-        return kind(**common, weights=self.weights, bias=bias, requantise=requantise, weight_scales=self.scales)
+        bias = self._integer_bias(self.source[0] * self.scales.astype(np.float64))
+        return weighted_of_scales(self.node.label, self.geometry(index), self.weights, self.scales, bias, *output)
 
     def _integer_bias(self, steps: np.ndarray) -> np.ndarray:
         """In steps of ``steps``, the products of the scales of input and weights."""
@@ -229,8 +215,8 @@ class _Chain:
         self.drafts: list[_Draft] = []
         self.size: Shape | None = None
         self.channels_first = False
-        self.start: _Meaning | None = None
-        self.meaning: _Meaning | None = None
+        self.start: Meaning | None = None
+        self.meaning: Meaning | None = None
         self.padder: _Node | None = None
         self.softmax: _Node | None = None
 
@@ -399,7 +385,7 @@ class _Chain:
             shape[axis] = scales.size
         return _Constant(values, scales.reshape(shape), np.broadcast_to(zero_points, scales.shape).reshape(shape))
 
-    def _meaning(self, node: _Node, kind: np.dtype) -> _Meaning:
+    def _meaning(self, node: _Node, kind: np.dtype) -> Meaning:
         """Of an activation, as int8; ``kind`` is its type where there is no zero point to tell."""
         scales = self._scales(node)
         zero_point = np.zeros(1, kind)

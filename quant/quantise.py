@@ -19,8 +19,8 @@ from math import inf, isfinite
 import numpy as np
 
 from .float_network import FloatAveragePool, FloatConvolution, FloatDepthwise, FloatLayer, FloatNetwork, sums
-from .network import AveragePool, Convolution, Depthwise, Layer, Network, NetworkError, Softmax
-from .rescale import check_accumulator, quantised_clamp, requantise_of_scales
+from .network import Layer, Network, NetworkError, Softmax
+from .rescale import Meaning, pool_of_scales, weighted_of_scales
 
 __all__ = ["Calibration", "Method", "Quantisation", "fake_quantise", "quantize"]
 
@@ -123,11 +123,7 @@ def quantize(network: FloatNetwork, images: np.ndarray, calibration: Calibration
 
 # ---- ranges ----
 
-_Scale = tuple[float, int]
-"""Scale, a float32 number, and zero point of an int8 tensor."""
-
-
-def _scale(low: float, high: float) -> _Scale:
+def _scale(low: float, high: float) -> Meaning:
     """Of the int8 tensor that covers ``low`` … ``high`` and has an exact zero."""
     low, high = min(low, 0.0), max(high, 0.0)
     # A tensor of zeros can have any scale.
@@ -254,7 +250,7 @@ def _factors(peak: np.ndarray, after: FloatConvolution | FloatDepthwise) -> np.n
     return np.maximum(factor, 2.0**-12)
 
 
-def _correct_bias(network: FloatNetwork, images: np.ndarray, scales: list[_Scale], progress: Progress) -> FloatNetwork:
+def _correct_bias(network: FloatNetwork, images: np.ndarray, scales: list[Meaning], progress: Progress) -> FloatNetwork:
     """Biases moved so that each channel's mean before the activation is the float network's.
 
     Layer by layer, on inputs that the quantised layers before have made."""
@@ -287,8 +283,8 @@ def _by_channel(layer: FloatConvolution | FloatDepthwise, step: np.ndarray) -> n
     return step if isinstance(layer, FloatDepthwise) else step[:, None, None, None]
 
 
-def _quantise_weights(layer: FloatConvolution | FloatDepthwise, before: _Scale,
-                      after: _Scale) -> tuple[np.ndarray, np.ndarray]:
+def _quantise_weights(layer: FloatConvolution | FloatDepthwise, before: Meaning,
+                      after: Meaning) -> tuple[np.ndarray, np.ndarray]:
     """float32 scales (channels,) and int8 codes, -127 … 127, in the shape of the weights."""
     axes = (0, 1) if isinstance(layer, FloatDepthwise) else (1, 2, 3)
     step = np.abs(layer.weights).max(axis=axes).astype(np.float64) / 127
@@ -297,21 +293,15 @@ def _quantise_weights(layer: FloatConvolution | FloatDepthwise, before: _Scale,
     return step, np.clip(codes, -127, 127).astype(np.int8)
 
 
-def _quantise_layer(number: int, layer: FloatLayer, before: _Scale, after: _Scale) -> Layer:
-    common = {"name": layer.name, "index": number, "input_shape": layer.input_shape,
-              "output_shape": layer.output_shape, "stride": layer.stride, "padding": layer.padding,
-              "input_zero_point": before[1], "output_scale": after[0]}
-    output = after[0], after[1], *quantised_clamp(layer.minimum, layer.maximum, *after)
+def _quantise_layer(number: int, layer: FloatLayer, before: Meaning, after: Meaning) -> Layer:
+    label = f"layer {layer.index} ({layer.name})"
+    geometry = {"name": layer.name, "index": number, "input_shape": layer.input_shape,
+                "output_shape": layer.output_shape, "stride": layer.stride, "padding": layer.padding}
+    output = before, after, layer.minimum, layer.maximum
     if isinstance(layer, FloatAveragePool):
-        count, channels = layer.kernel[0] * layer.kernel[1], layer.output_shape[2]
-        return AveragePool(**common, window=layer.window, bias=np.full(channels, -count * before[1]),
-                           requantise=requantise_of_scales(before[0], np.full(channels, 1 / count), *output))
+        return pool_of_scales(label, geometry, layer.window, *output)
     assert isinstance(layer, FloatConvolution | FloatDepthwise)
     step, codes = _quantise_weights(layer, before, after)
     # A bias beyond this drives the output to its end whatever the weights add.
     bias = np.clip(np.rint(layer.bias / (before[0] * step.astype(np.float64))), -(1 << 30), 1 << 30)
-    kind = Depthwise if isinstance(layer, FloatDepthwise) else Convolution
-    requantise = requantise_of_scales(before[0], step, *output)
-    by_channel = codes.transpose(2, 0, 1) if kind is Depthwise else codes
-    check_accumulator(f"layer {layer.index} ({layer.name})", by_channel, bias, before[1], requantise)
-    return kind(**common, weights=codes, bias=bias, weight_scales=step, requantise=requantise)
+    return weighted_of_scales(label, geometry, codes, step, bias, *output)

@@ -1,11 +1,62 @@
-"""From the scales of a quantised layer to its integer rule: what importers and the quantiser share."""
+"""From the scales of a layer's tensors to an integer layer: what the ONNX importer and the quantiser share."""
+
+from math import prod
+from typing import Any
 
 import numpy as np
 
 from .arithmetic import Rounding, accumulator_range, quantize_multiplier
-from .network import NetworkError, Requantise
+from .network import AveragePool, Convolution, Depthwise, NetworkError, Requantise
 
-__all__ = ["check_accumulator", "quantised_clamp", "requantise_of_scales"]
+__all__ = ["Meaning", "check_accumulator", "pool_of_scales", "quantised_clamp", "requantise_of_scales",
+           "weighted_of_scales"]
+
+Meaning = tuple[float, int]
+"""Scale (a float32 number) and zero point of int8 values."""
+
+
+def weighted_of_scales(label: str, geometry: dict[str, Any], weights: np.ndarray, weight_scales: np.ndarray,
+                       bias: np.ndarray, source: Meaning, result: Meaning, minimum: float,
+                       maximum: float) -> Convolution | Depthwise:
+    """The layer of int8 ``weights``: depthwise if they have three dimensions.
+
+    Parameters
+    ----------
+    label
+        How a message names the layer.
+    geometry
+        Fields of :class:`~.network.Geometry`.
+    weights, weight_scales, bias
+        As in the layers; the bias counts in steps of the source's scale times the weights'.
+    source, result
+        What the layer's int8 inputs and outputs mean.
+    minimum, maximum
+        The activation's real bounds, or infinite.
+
+    Raises
+    ------
+    NetworkError
+        An image can make the accumulator of a channel overflow.
+    """
+    requantise = requantise_of_scales(source[0], weight_scales, *result,
+                                      *quantised_clamp(minimum, maximum, *result))
+    depthwise = weights.ndim == 3
+    by_channel = weights.transpose(2, 0, 1) if depthwise else weights
+    check_accumulator(label, by_channel, bias, source[1], requantise)
+    kind = Depthwise if depthwise else Convolution
+    return kind(**geometry, input_zero_point=source[1], output_scale=result[0], weights=weights, bias=bias,
+                requantise=requantise, weight_scales=weight_scales)
+
+
+def pool_of_scales(label: str, geometry: dict[str, Any], window: tuple[int, int], source: Meaning, result: Meaning,
+                   minimum: float, maximum: float) -> AveragePool:
+    """The average over ``window``; everything else as in :func:`weighted_of_scales`."""
+    count, channels = prod(window), geometry["output_shape"][2]
+    requantise = requantise_of_scales(source[0], np.full(channels, 1 / count), *result,
+                                      *quantised_clamp(minimum, maximum, *result))
+    check_accumulator(label, np.ones((1, count), np.int8), [0], source[1], requantise)
+    return AveragePool(**geometry, input_zero_point=source[1], output_scale=result[0], window=window,
+                       bias=np.full(channels, -count * source[1]), requantise=requantise)
 
 
 def requantise_of_scales(input_scale: float, weight_scales, output_scale: float, zero_point: int,

@@ -11,18 +11,18 @@ import numpy as np
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
-def load(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """``{"train": (images, labels), "test": (images, labels)}``.
+def load(path: Path, splits=("train", "test")) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """``{"train": (images, labels), "test": (images, labels)}``, or those of them that ``splits`` names.
 
     Images are uint8 (frames, 32, 32, 3), labels int64 (frames,).  ``path`` is the folder of the python version of
     https://www.cs.toronto.edu/~kriz/cifar.html (``data_batch_1`` … ``test_batch``), or an ``.npz`` with the arrays
     ``<split>_jpeg`` (all files end to end), ``<split>_offsets`` and ``<split>_labels``."""
     if path.is_dir():
-        return {"train": _batches([path / f"data_batch_{number}" for number in range(1, 6)]),
-                "test": _batches([path / "test_batch"])}
+        files = {"train": [f"data_batch_{number}" for number in range(1, 6)], "test": ["test_batch"]}
+        return {split: _batches([path / name for name in files[split]]) for split in splits}
     with np.load(path) as file:
         return {split: (_decode(file[f"{split}_jpeg"], file[f"{split}_offsets"]),
-                        file[f"{split}_labels"].astype(np.int64)) for split in ("train", "test")}
+                        file[f"{split}_labels"].astype(np.int64)) for split in splits}
 
 
 def normalise(images: np.ndarray) -> np.ndarray:
