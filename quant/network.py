@@ -12,6 +12,7 @@ import numpy as np
 from .arithmetic import Rounding, multiply_by_quantized_multiplier, round_half_away_divide
 
 __all__ = [
+    "LARGEST_MAP",
     "Average",
     "AveragePool",
     "Convolution",
@@ -27,6 +28,10 @@ __all__ = [
     "Softmax",
     "arrange_images",
 ]
+
+
+LARGEST_MAP = 1 << 26
+"""Values in one feature map, and weights of one layer; keeps a damaged file from asking for all memory."""
 
 
 class NetworkError(ValueError):

@@ -16,17 +16,13 @@ import onnx
 from onnx.reference import ReferenceEvaluator
 
 from .float_network import FloatAveragePool, FloatConvolution, FloatDepthwise, FloatLayer, FloatNetwork
-from .network import Layer, Network, NetworkError, Padding, Shape, Softmax
+from .network import LARGEST_MAP, Layer, Network, NetworkError, Padding, Shape, Softmax
 from .rescale import Meaning, pool_of_scales, weighted_of_scales
 
 __all__ = ["OWN_PRODUCER", "read_onnx"]
 
 OWN_PRODUCER = "tepal"
 """Producer of the files that :func:`~.onnx_export.write_onnx` writes."""
-
-LARGEST_MAP = 1 << 26
-"""Values in one feature map, and weights of one layer; keeps a damaged file from asking for all memory."""
-
 
 def read_onnx(path: str | PathLike) -> FloatNetwork | Network:
     """The network of an ``.onnx`` file: an integer one where it is quantised (QDQ), else a float one.

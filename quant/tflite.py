@@ -19,6 +19,7 @@ import tflite
 from .arithmetic import Rounding, accumulator_range, fit_single_rounding, quantize_multiplier
 from .float_network import FloatAveragePool, FloatConvolution, FloatDepthwise, FloatLayer, FloatNetwork
 from .network import (
+    LARGEST_MAP,
     Average,
     AveragePool,
     Convolution,
@@ -31,7 +32,7 @@ from .network import (
     Shape,
     Softmax,
 )
-from .tflite_file import EXPORT_AGAIN, LARGEST_MAP, File, Operator, Tensor, names
+from .tflite_file import EXPORT_AGAIN, File, Operator, Tensor, names
 
 __all__ = ["read_tflite"]
 

@@ -9,12 +9,9 @@ from typing import Any
 import numpy as np
 import tflite
 
-from .network import NetworkError
+from .network import LARGEST_MAP, NetworkError
 
-__all__ = ["EXPORT_AGAIN", "LARGEST_MAP", "File", "Operator", "Tensor", "names"]
-
-LARGEST_MAP = 1 << 26
-"""Values in one feature map, and weights of one layer; keeps a damaged file from asking for all memory."""
+__all__ = ["EXPORT_AGAIN", "File", "Operator", "Tensor", "names"]
 
 EXPORT_AGAIN = "export the model as float32, or as full int8 with a representative data set"
 """What to do about a model that mixes float and integer values."""

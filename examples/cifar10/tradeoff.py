@@ -14,10 +14,40 @@ import matplotlib
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from tepal.boards.board import get_board
 from tepal.hdl import Schedule
 from tepal.quant import Network, read_model
 from tepal.sim import CycleModel, accuracy
+
+
+def plot(points: list[tuple], board: str, clock: float, path: Path) -> None:
+    """Two panels: accuracy against multiply-adds, and against frames per second."""
+    # The same bytes every time: no date, and ids that follow from a fixed salt.
+    plt.rcParams.update({"svg.hashsalt": "tepal", "font.family": "sans-serif", "svg.fonttype": "none"})
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
+    for body, marker in (("large", "o"), ("small", "s")):
+        mine = [point for point in points if point[0] == body]
+        for axis, across in ((axes[0], [point[3] / 1e6 for point in mine]),
+                             (axes[1], [clock * 1e6 / point[5] for point in mine])):
+            axis.scatter(across, [100 * point[6] for point in mine], marker=marker, label=f"{body} body")
+            for x, point in zip(across, mine, strict=True):
+                axis.annotate(f"α {point[1]:g}, {point[2]}²", (x, 100 * point[6]), textcoords="offset points",
+                              xytext=(6, -10), fontsize=8)
+    for axis, label in zip(axes, ("million multiply-adds a frame", f"frames per second on {board} at {clock:g} MHz"),
+                           strict=True):
+        axis.set_xscale("log")
+        axis.set_xlabel(label)
+        axis.grid(alpha=0.3)
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        axis.xaxis.set_minor_locator(NullLocator())
+        low, high = axis.get_xlim()
+        axis.set_xlim(low * 0.8, high * 2)
+        axis.margins(y=0.12)
+    axes[0].set_ylabel("int8 top-1 on CIFAR-10, %")
+    axes[0].legend(loc="lower right")
+    figure.savefig(path, metadata={"Date": None})
 
 
 def main():
@@ -47,26 +77,7 @@ def main():
                f"frames/s at {arguments.clock:g} MHz | int8 top-1 |", "|---|---|---|---|---|---|---|---|"]
     arguments.output.with_suffix(".md").write_text("\n".join([*heading, *rows]) + "\n")
 
-    # The same bytes every time: no date, and ids that follow from a fixed salt.
-    plt.rcParams.update({"svg.hashsalt": "tepal", "font.family": "sans-serif", "svg.fonttype": "none"})
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
-    for body, marker in (("large", "o"), ("small", "s")):
-        mine = [point for point in points if point[0] == body]
-        for axis, across in ((axes[0], [point[3] / 1e6 for point in mine]),
-                             (axes[1], [arguments.clock * 1e6 / point[5] for point in mine])):
-            axis.scatter(across, [100 * point[6] for point in mine], marker=marker, label=f"{body} body")
-            for x, point in zip(across, mine, strict=True):
-                axis.annotate(f"α {point[1]:g}, {point[2]}²", (x, 100 * point[6]), textcoords="offset points",
-                              xytext=(6, -10), fontsize=8)
-    for axis, label in zip(axes, ("million multiply-adds a frame", f"frames per second on {board.name} at "
-                                                                   f"{arguments.clock:g} MHz"), strict=True):
-        axis.set_xscale("log")
-        axis.set_xlabel(label)
-        axis.grid(alpha=0.3, which="both")
-        axis.margins(x=0.2, y=0.12)
-    axes[0].set_ylabel("int8 top-1 on CIFAR-10, %")
-    axes[0].legend(loc="lower right")
-    figure.savefig(arguments.output.with_suffix(".svg"), metadata={"Date": None})
+    plot(points, board.name, arguments.clock, arguments.output.with_suffix(".svg"))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """The quantiser: ranges, equalisation, bias correction, and the integers that come out."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -324,3 +326,24 @@ def test_vww(method):
     assert (logits.argmax(axis=1) == np.load(folder / "labels.npy")).mean() >= (
         exact.argmax(axis=1) == np.load(folder / "labels.npy")).mean()
     assert np.abs(logits - exact).mean() < limit / 4
+
+
+FULL_SIZE = """
+import resource, time
+import numpy as np
+from tepal.quant import MobileNet, quantize
+from tepal.sim import compare
+network = MobileNet().float_network()
+images = np.random.default_rng(0).normal(size=(16, 224, 224, 3)).astype(np.float32)
+compare(quantize(network, images), images)
+print(network.macs, time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_full_size():
+    """MobileNetV1 1.0-224, report and all, within a minute of processor time (whatever else runs) and 6 GB."""
+    result = subprocess.run([sys.executable, "-c", FULL_SIZE], capture_output=True, text=True, check=True)
+    macs, seconds, kilobytes = map(float, result.stdout.split())
+    assert macs == 568_740_352
+    assert seconds < 60
+    assert kilobytes < 6e6
