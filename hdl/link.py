@@ -22,11 +22,14 @@ from .primitives import Ram, stream_of
 from .protocol import CRC, HEADER, VERSION, Fault, Identity, Kind
 from .schedule import Schedule
 
-__all__ = ["REPLY", "SYMBOL", "AnswerWriter", "CobsDecoder", "CobsEncoder", "CrcAppender", "CrcChecker",
+__all__ = ["ARRIVED", "REPLY", "SYMBOL", "AnswerWriter", "CobsDecoder", "CobsEncoder", "CrcAppender", "CrcChecker",
            "LinkedAccelerator", "RequestReader"]
 
-SYMBOL = data.StructLayout({"byte": 8, "end": 1, "damaged": 1})
-"""A byte of a packet, or its end; ``damaged`` counts at an end."""
+SYMBOL = data.StructLayout({"byte": 8, "end": 1})
+"""A byte of a packet, or its end."""
+
+ARRIVED = data.StructLayout({"byte": 8, "end": 1, "damaged": 1})
+"""A symbol from the line; ``damaged`` counts at an end."""
 
 REPLY = data.StructLayout({"tag": 32, "fault": 8})
 """What to answer at once: an ERROR, or with ``fault`` 0 the identity."""
@@ -40,12 +43,12 @@ class CobsDecoder(wiring.Component):
     Members
     -------
     i : In(stream of 8)
-    o : Out(stream of SYMBOL)
+    o : Out(stream of ARRIVED)
         ``damaged`` at an end: the packet stopped within a block.
     """
 
     i: In(stream_of(8))
-    o: Out(stream_of(SYMBOL))
+    o: Out(stream_of(ARRIVED))
 
     def elaborate(self, platform):
         m = Module()
@@ -142,16 +145,16 @@ class CrcChecker(wiring.Component):
 
     Members
     -------
-    i, o : In, Out(stream of SYMBOL)
+    i, o : In, Out(stream of ARRIVED)
         ``damaged`` at an end of ``o``: the CRC is wrong or not there, or ``damaged`` at that of ``i``.
     """
 
-    i: In(stream_of(SYMBOL))
-    o: Out(stream_of(SYMBOL))
+    i: In(stream_of(ARRIVED))
+    o: Out(stream_of(ARRIVED))
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.crc = crc = CRC.create()
+        m.submodules.processor = crc = CRC.create()
         size = CRC.algorithm.crc_width // 8
         held, count, emit = Signal(8 * size), Signal(range(size + 1)), Signal()
         m.d.comb += [
@@ -185,7 +188,7 @@ class CrcAppender(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.crc = crc = CRC.create()
+        m.submodules.processor = crc = CRC.create()
         size = CRC.algorithm.crc_width // 8
         place, first = Signal(range(size + 1)), Signal(init=1)
         crc_byte = self.i.p.end & (place != size)
@@ -217,7 +220,7 @@ class RequestReader(wiring.Component):
 
     Members
     -------
-    i : In(stream of SYMBOL)
+    i : In(stream of ARRIVED)
         Requests, without CRC.
     image : Out(stream of data and last)
         To the accelerator.
@@ -236,7 +239,7 @@ class RequestReader(wiring.Component):
     def __init__(self, image_bytes: int, beat: int):
         self.image_bytes, self.beat, self.beats = image_bytes, beat, image_bytes // beat
         super().__init__({
-            "i": In(stream_of(SYMBOL)),
+            "i": In(stream_of(ARRIVED)),
             "image": Out(stream_of(data.StructLayout({"data": 8 * beat, "last": 1}))),
             "tags": Out(stream_of(32)), "replies": Out(stream_of(REPLY)),
             "overrun": In(1), "fault": Out(1), "done": Out(1),
