@@ -3,7 +3,7 @@
 from fractions import Fraction
 from math import prod
 
-from amaranth import *
+from amaranth import Module
 from amaranth.lib import fifo, wiring
 from amaranth.lib.wiring import In, Out
 from tepal.hdl import Schedule
