@@ -20,9 +20,11 @@ from tepal.sim import Build, CycleModel, SimulationError, golden, require_tools,
 from .board import BOARDS, Board, fit, get_board, require_fit
 from .console import err, out, step
 from .family import add_family_arguments, run_family
-from .files import check_folder, choose_frames, read_images
+from .files import check_folder, choose_frames, read_images, read_names
 from .generate import generate, write_files
+from .host import HostError
 from .quantise import add_evaluate_arguments, add_quantize_arguments, run_evaluate, run_quantize
+from .run import add_run_arguments, run_on_device
 from .yosys import ToolError
 
 __all__ = ["main"]
@@ -123,6 +125,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--waves", type=_path, metavar="F.fst", help="record every signal")
     sub.add_argument("--classes", type=_path, metavar="FILE", help="names of the classes, one a line")
     sub.add_argument("--keep", type=_path, metavar="DIR", help="keep Verilog, simulator and logs there")
+    sub = command("run", run_on_device, "classify images on a board that is connected to a serial port", model=False)
+    add_run_arguments(sub, _path)
     return parser
 
 
@@ -269,11 +273,7 @@ def _simulate(arguments) -> int:
     network = schedule.network
     images = network.quantise_input(read_images(arguments.input)[0], str(arguments.input))
     images = choose_frames(images, arguments.frames, arguments.input)
-    try:
-        names = arguments.classes.read_text().split("\n") if arguments.classes else []
-    except (OSError, UnicodeDecodeError) as error:
-        raise NetworkError(f"{arguments.classes} can't be read ({getattr(error, 'strerror', 'it is no text')})"
-                           ) from error
+    names = read_names(arguments.classes)
     if arguments.waves is not None and (arguments.waves.is_dir()
                                         or not os.access(arguments.waves.resolve().parent, os.W_OK)):
         raise NetworkError(f"{arguments.waves} can't be written: there is no such folder, or it is read-only")
@@ -345,7 +345,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         return arguments.run(arguments)
-    except (NetworkError, ConfigError, SimulationError, ToolError, ArithmeticError) as error:
+    except (NetworkError, ConfigError, HostError, SimulationError, ToolError, ArithmeticError) as error:
         err.print(f"tepal: {error}", style="red", markup=False)
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""

@@ -1,11 +1,12 @@
-"""Files that commands read and write: images and labels from NumPy files, and places for results."""
+"""Files that commands read and write: images, labels and names, and places for results."""
 
 from pathlib import Path
 
 import numpy as np
-from tepal.quant import NetworkError
+from PIL import Image, UnidentifiedImageError
+from tepal.quant import NetworkError, Shape
 
-__all__ = ["check_folder", "choose_frames", "read_images", "read_labelled"]
+__all__ = ["check_folder", "choose_frames", "read_images", "read_labelled", "read_names", "read_picture"]
 
 
 def read_images(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
@@ -49,6 +50,40 @@ def read_labelled(path: Path, classes: int) -> tuple[np.ndarray, np.ndarray]:
         raise NetworkError(f"{path}: labels must be 0 to {classes - 1}, for the network has {classes} outputs; they "
                            f"are {labels.min()} to {labels.max()}")
     return images, labels.astype(np.int64)
+
+
+def read_names(path: Path | None) -> list[str]:
+    """The lines of a file of class names; none without a file.  Raises NetworkError."""
+    try:
+        return path.read_text(encoding="utf-8").split("\n") if path else []
+    except (OSError, UnicodeDecodeError) as error:
+        raise NetworkError(f"{path} can't be read ({getattr(error, 'strerror', 'it is no text')})") from error
+
+
+def read_picture(path: Path, shape: Shape) -> np.ndarray:
+    """A picture file, resized to ``shape``, as uint8 (height, width, channels).
+
+    Raises
+    ------
+    NetworkError
+        It can't be read, or the network's images have neither one channel (grey) nor three (red, green, blue).
+    """
+    height, width, channels = shape
+    if channels not in (1, 3):
+        raise NetworkError(f"{path}: a picture has 1 or 3 channels, and the network takes {channels}: give "
+                           "an .npy file")
+    try:
+        with Image.open(path) as picture:
+            pixels = picture.convert("L" if channels == 1 else "RGB").resize((width, height),
+                                                                             Image.Resampling.BILINEAR)
+    except UnidentifiedImageError:
+        raise NetworkError(f"{path} is neither a NumPy file (.npy or .npz) nor a picture that can be read") from None
+    except OSError as error:
+        raise NetworkError(f"{path} can't be read ({error.strerror or error})") from None
+    except Exception as error:
+        # Pillow believes a damaged file, and then fails in many ways.
+        raise NetworkError(f"{path} is a damaged picture ({error})") from error
+    return np.asarray(pixels).reshape(shape)
 
 
 def choose_frames(images: np.ndarray, frames: int | None, path: Path) -> np.ndarray:

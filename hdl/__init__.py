@@ -2,8 +2,8 @@
 
 from .accelerator import Accelerator
 from .config import ConfigError, EngineConfig
-from .export import TOP, Export, export_verilog
+from .export import TOP, Export, export_component, export_verilog
 from .schedule import MemoryUse, Schedule
 
 __all__ = ["TOP", "Accelerator", "ConfigError", "EngineConfig", "Export", "MemoryUse", "Schedule",
-           "export_verilog"]
+           "export_component", "export_verilog"]

@@ -4,12 +4,13 @@ import re
 from importlib import resources
 
 from amaranth.back import rtlil
+from amaranth.lib import wiring
 
 from .accelerator import Accelerator
 from .primitives import VerilogExport
 from .schedule import Schedule
 
-__all__ = ["TOP", "Export", "export_verilog", "merge_equal_modules"]
+__all__ = ["TOP", "Export", "export_component", "export_verilog", "merge_equal_modules"]
 
 TOP = "tepal"
 
@@ -62,9 +63,14 @@ def plain_module_names(text: str) -> str:
 
 
 def export_verilog(schedule: Schedule, to_verilog) -> Export:
-    """Make the Verilog of ``schedule``'s accelerator.
+    """Make the Verilog of ``schedule``'s accelerator; see :func:`export_component`."""
+    return export_component(Accelerator(schedule), to_verilog)
+
+
+def export_component(component: wiring.Component, to_verilog) -> Export:
+    """Make the Verilog of ``component``, an accelerator or something around one.
 
     ``to_verilog`` turns RTLIL text into Verilog text (:func:`tepal.boards.yosys.to_verilog`)."""
     platform = VerilogExport()
-    text = rtlil.convert(Accelerator(schedule), name=TOP, platform=platform, emit_src=False)
+    text = rtlil.convert(component, name=TOP, platform=platform, emit_src=False)
     return Export(to_verilog(plain_module_names(merge_equal_modules(text))), platform.roms)

@@ -6,10 +6,11 @@ instances of the Verilog modules in ``primitives.v`` for export, where contents 
 """
 
 from amaranth import *
-from amaranth.lib import memory, wiring
+from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["LogicMultiplier", "Ram", "ReplayRom", "Rom", "VerilogExport", "bits_for", "delay", "pipelined_sum"]
+__all__ = ["LogicMultiplier", "Ram", "ReplayRom", "Rom", "VerilogExport", "bits_for", "delay", "pipelined_sum",
+           "stream_of"]
 
 
 class VerilogExport:
@@ -24,6 +25,11 @@ class VerilogExport:
 def bits_for(count: int) -> int:
     """Bits of an index into ``count`` things, at least one."""
     return max(1, (count - 1).bit_length())
+
+
+def stream_of(shape, **options) -> stream.Signature:
+    """A stream of ``shape``.  (Type checkers don't see that integers and layouts are shapes to Amaranth.)"""
+    return stream.Signature(shape, **options)
 
 
 def delay(m: Module, signal, cycles: int, *, name: str):

@@ -1,5 +1,6 @@
 """What the network computes: importers, fixed-point arithmetic and the immutable integer network."""
 
+from .digest import DIGEST_BYTES, digest
 from .float_network import FloatAveragePool, FloatConvolution, FloatDepthwise, FloatLayer, FloatNetwork
 from .mobilenet import CIFAR_BLOCKS, IMAGENET_BLOCKS, LayerSpec, MobileNet
 from .model_file import read_model
@@ -27,6 +28,7 @@ from .tflite import read_tflite
 
 __all__ = [
     "CIFAR_BLOCKS",
+    "DIGEST_BYTES",
     "IMAGENET_BLOCKS",
     "Average",
     "AveragePool",
@@ -53,6 +55,7 @@ __all__ = [
     "Simplification",
     "Softmax",
     "arrange_images",
+    "digest",
     "quantize",
     "read_model",
     "read_onnx",

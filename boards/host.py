@@ -1,0 +1,274 @@
+"""The host's end of the link: a device on a serial port, and images through it."""
+
+import contextlib
+import errno
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Container, Iterable
+
+import numpy as np
+import serial
+from serial.tools import list_ports
+from tepal.hdl.ports import OutputStreamer
+from tepal.hdl.protocol import DELIMITER, VERSION, Fault, Identity, Kind, Packet, PacketError, Splitter
+from tepal.hdl.uart import LINE_BITS
+
+__all__ = ["BAUD", "Device", "HostError"]
+
+BAUD = 1_000_000
+
+_CHUNK = 1024
+"""Bytes written before looking for answers: less than operating systems keep of either direction."""
+
+_TICK = 0.02
+"""Seconds after which a read that finds nothing comes back."""
+
+
+class HostError(RuntimeError):
+    """The device can't be worked with; the message is one sentence that says which port and why."""
+
+
+class Device:
+    """A Tepal design on a serial port.
+
+    Every image ends in its result or in a HostError, within ``attempts`` times ``timeout`` and the time that its bytes
+    take on the line.  Each attempt has a tag of its own, and an answer counts only for the attempt that asked.
+
+    Parameters
+    ----------
+    port
+        A name such as ``/dev/ttyUSB0``, or any URL that pyserial takes.
+    baud
+        Bits a second.
+    timeout
+        Seconds without an answer after which requests are taken for lost, beside those that their bytes take.
+    attempts
+        How often to ask before giving up.
+    first_tag
+        Of the first request.  At random by default, so that nothing left over from another program is taken for an
+        answer.
+
+    Raises
+    ------
+    HostError
+        There is no such port, or it is in use, or may not be opened.
+    """
+
+    def __init__(self, port: str, *, baud: int = BAUD, timeout: float = 1.0, attempts: int = 5,
+                 first_tag: int | None = None):
+        self.port, self.baud, self.timeout, self.attempts = port, baud, timeout, attempts
+        self._tag = random.getrandbits(32) if first_tag is None else first_tag
+        self._splitter = Splitter(Packet.line_bytes(Identity.FORMAT.size))
+        self._arrived: deque[Packet] = deque()
+        self._identity: Identity | None = None
+        try:
+            self._serial = serial.serial_for_url(port, baudrate=baud, timeout=_TICK, exclusive=True,
+                                                 write_timeout=timeout + _CHUNK * LINE_BITS / baud)
+        except (OSError, ValueError) as error:
+            raise HostError(_why_not_open(port, error)) from None
+
+    def close(self) -> None:
+        """Give the port back."""
+        self._serial.close()
+
+    def __enter__(self) -> "Device":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def identify(self) -> Identity:
+        """What the device computes; asked once.
+
+        Raises
+        ------
+        HostError
+            It does not answer, or speaks another version of the protocol.
+        """
+        if self._identity is not None:
+            return self._identity
+        for _ in range(self.attempts):
+            # The delimiter ends whatever a program before left unfinished.
+            tag = self._send(Kind.IDENTIFY, b"", before=DELIMITER)
+            until = self._patience(0)
+            while packet := self._receive(until, [tag]):
+                if packet.version != VERSION:
+                    raise HostError(f"the device on {self.port} speaks version {packet.version} of the protocol, and "
+                                    f"this is version {VERSION}: generate its design again")
+                if packet.kind == Kind.ERROR:
+                    break
+                if packet.kind == Kind.IDENTITY:
+                    with contextlib.suppress(PacketError):
+                        self._identity = Identity.unpack(packet.payload)
+                        self._splitter.limit = Packet.line_bytes(
+                            max(self._identity.outputs + OutputStreamer.TRAILER, Identity.FORMAT.size))
+                        return self._identity
+        raise HostError(f"the device on {self.port} does not answer at {self.baud:,} baud: is it programmed, and is "
+                        "that its rate?")
+
+    def require(self, digests: Iterable[bytes], name: str) -> None:
+        """HostError if the device computes none of the networks with these ``digests``; ``name`` is the file's."""
+        found = self.identify().digest
+        if not any(found == digest for digest in digests):
+            raise HostError(f"the device on {self.port} runs another model than {name} (its identity is "
+                            f"{found.hex()[:8]}…): program it with a design generated from this one")
+
+    def infer(self, images: np.ndarray, progress: Callable[[int, int], None] = lambda done, total: None,
+              ) -> tuple[np.ndarray, np.ndarray]:
+        """Logits, int8 (frames, outputs), and classes, int (frames,), of int8 ``images`` (frames, height, width,
+        channels).  ``progress(done, total)`` is called after every result.
+
+        Raises
+        ------
+        HostError
+            The images have another shape than the device takes; an image was not answered in all its attempts; or
+            the device is gone.
+        """
+        identity = self.identify()
+        if images.dtype != np.int8 or images.shape[1:] != identity.input_shape:
+            raise HostError(f"the device on {self.port} takes int8 images of {identity.input_shape}, not "
+                            f"{images.dtype} {images.shape[1:]}")
+        batch = _Batch(self, images, identity)
+        while batch.missing:
+            batch.send()
+            packet = self._receive(batch.until, batch.under_way)
+            if packet is None:
+                batch.lost_all()
+            elif batch.take(packet):
+                progress(len(images) - batch.missing, len(images))
+        return batch.logits, batch.classes
+
+    def _patience(self, under_way: int) -> float:
+        """When to stop waiting for an answer, with so many bytes on the way there."""
+        return time.monotonic() + self.timeout + under_way * LINE_BITS / self.baud
+
+    def _send(self, kind: Kind, payload: bytes, before: bytes = b"") -> int:
+        """Send a request and return its tag; what arrives meanwhile is kept."""
+        tag, self._tag = self._tag, (self._tag + 1) % (1 << 32)
+        line = before + Packet(kind, tag, payload).encode()
+        for start in range(0, len(line), _CHUNK):
+            with self._port_errors():
+                self._serial.write(line[start:start + _CHUNK])
+                waiting = self._serial.in_waiting
+            if waiting:
+                self._listen()
+        return tag
+
+    def _receive(self, until: float, tags: Container[int]) -> Packet | None:
+        """The next whole packet with one of ``tags``, or None if there is none before ``until``."""
+        while True:
+            while self._arrived:
+                packet = self._arrived.popleft()
+                if packet.tag in tags:
+                    return packet
+            if time.monotonic() >= until:
+                return None
+            self._listen()
+
+    def _listen(self) -> None:
+        with self._port_errors():
+            data = self._serial.read(max(1, self._serial.in_waiting))
+        for encoded in self._splitter.feed(data):
+            with contextlib.suppress(PacketError):
+                self._arrived.append(Packet.decode(encoded))
+
+    @contextlib.contextmanager
+    def _port_errors(self):
+        try:
+            yield
+        except serial.SerialTimeoutException:
+            raise HostError(f"the port {self.port} takes no more bytes") from None
+        except (OSError, TypeError) as error:
+            # pyserial's ways to say that a port was closed under it include a TypeError.
+            reason = getattr(error, "strerror", None) or error
+            raise HostError(f"the device on {self.port} is gone ({reason})") from None
+
+
+class _Batch:
+    """Images on their way through a device: which wait, which are under way, and what has come back."""
+
+    def __init__(self, device: Device, images: np.ndarray, identity: Identity):
+        self.device, self.identity = device, identity
+        self.images = [image.tobytes() for image in images]
+        self.logits = np.zeros((len(images), identity.outputs), np.int8)
+        self.classes = np.zeros(len(images), np.int64)
+        self.missing = len(images)
+        self.window = max(1, identity.window)
+        self.until = 0.0
+        self.under_way: dict[int, int] = {}
+        """Tag to image, in the order of sending."""
+        self._waiting = deque(range(len(images)))
+        self._tried = [0] * len(images)
+
+    def send(self) -> None:
+        """Fill the window."""
+        while self._waiting and len(self.under_way) < self.window:
+            index = self._waiting.popleft()
+            self._tried[index] += 1
+            self.under_way[self.device._send(Kind.INFER, self.images[index])] = index
+            self._wait()
+
+    def take(self, packet: Packet) -> bool:
+        """Act on an answer; True if it is the result of an image."""
+        match packet.kind:
+            case Kind.RESULT:
+                self._result(packet)
+                return True
+            case Kind.ERROR if packet.payload in (bytes([Fault.DAMAGED]), bytes([Fault.OVERRUN])):
+                if packet.payload[0] == Fault.OVERRUN:
+                    self.window = 1
+                self._lost(packet.tag, "damaged on the way" if packet.payload[0] == Fault.DAMAGED else "overrun")
+                self._wait()
+            case _:
+                raise HostError(f"the device on {self.device.port} refuses images that it said it takes: it may have "
+                                "been programmed anew")
+        return False
+
+    def lost_all(self) -> None:
+        """Nothing has come for too long."""
+        for tag in list(self.under_way):
+            self._lost(tag, "not answered")
+
+    def _wait(self) -> None:
+        self.until = self.device._patience(sum(len(self.images[index]) for index in self.under_way.values()))
+
+    def _result(self, packet: Packet) -> None:
+        """Keep it; results keep the order of sending, so what was sent before it and has none was lost."""
+        for tag in list(self.under_way):
+            if tag == packet.tag:
+                break
+            self._lost(tag, "not answered")
+        index = self.under_way.pop(packet.tag)
+        outputs = self.identity.outputs
+        size, wanted = len(packet.payload), outputs + OutputStreamer.TRAILER
+        if size != wanted:
+            raise HostError(f"the device on {self.device.port} contradicts itself: a result of {size} bytes instead of "
+                            f"{wanted}")
+        logits = np.frombuffer(packet.payload, np.int8, outputs)
+        label = int.from_bytes(packet.payload[outputs:], "little")
+        if label != logits.argmax():
+            raise HostError(f"the device on {self.device.port} contradicts itself: it names class {label}, its scores "
+                            f"class {logits.argmax()}")
+        self.logits[index], self.classes[index] = logits, label
+        self.missing -= 1
+        self._wait()
+
+    def _lost(self, tag: int, how: str) -> None:
+        index = self.under_way.pop(tag)
+        if self._tried[index] >= self.device.attempts:
+            raise HostError(f"image {index} was sent to the device on {self.device.port} {self._tried[index]} times "
+                            f"without a result, the last time {how}: the line is bad, or its rate wrong")
+        self._waiting.appendleft(index)
+
+
+def _why_not_open(port: str, error: Exception) -> str:
+    match getattr(error, "errno", None):
+        case errno.ENOENT | errno.ENODEV | errno.ENXIO:
+            others = ", ".join(sorted(found.device for found in list_ports.comports()))
+            return f"there is no port {port!r} (found: {others or 'none'}): is the board connected?"
+        case errno.EBUSY | errno.EAGAIN:
+            return f"the port {port} is in use by another program"
+        case errno.EACCES | errno.EPERM:
+            return f"the port {port} may not be opened: your user may have to be in its group (often dialout)"
+    return f"the port {port} can't be opened ({getattr(error, 'strerror', None) or error})"

@@ -1,0 +1,87 @@
+"""The command ``tepal run``: images through a device on a serial port."""
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from rich.markup import escape
+from tepal.quant import FloatNetwork, Network, NetworkError, digest, read_model, simplify
+from tepal.sim import golden
+
+from .console import bar, out
+from .files import choose_frames, read_images, read_names, read_picture
+from .host import BAUD, Device
+
+__all__ = ["add_run_arguments", "run_on_device"]
+
+
+def _above_zero(kind):
+    def convert(text: str):
+        value = kind(text)
+        if not 0 < value < math.inf:
+            raise argparse.ArgumentTypeError(f"{text} is not above 0")
+        return value
+    convert.__name__ = {int: "whole number", float: "number"}[kind]
+    return convert
+
+
+def add_run_arguments(parser, path_type) -> None:
+    """What ``tepal run`` takes."""
+    parser.add_argument("model", type=path_type, metavar="MODEL", help="the int8 model that the device was made from")
+    parser.add_argument("input", type=path_type, metavar="INPUT",
+                        help="images (.npy, or .npz with 'images'), or a picture, which is resized and whose pixels "
+                             "0 to 255 become -128 to 127")
+    parser.add_argument("--port", required=True, metavar="DEV", help="serial port, such as /dev/ttyUSB0")
+    parser.add_argument("--baud", type=_above_zero(int), default=BAUD, metavar="N",
+                        help="bits a second (default: %(default)s)")
+    parser.add_argument("--timeout", type=_above_zero(float), default=1.0, metavar="S",
+                        help="seconds without an answer until an image is sent again (default: %(default)s)")
+    parser.add_argument("--frames", type=int, metavar="N", help="use the first N images (default: all)")
+    parser.add_argument("--classes", type=path_type, metavar="FILE", help="names of the classes, one a line")
+
+
+def _digests(network: Network) -> Iterator[bytes]:
+    """A design made with ``--simplify`` gives the same answers."""
+    yield digest(network)
+    yield digest(simplify(network).network)
+
+
+def _images(path: Path, network: Network) -> np.ndarray:
+    if path.suffix.lower() in (".npy", ".npz"):
+        return network.quantise_input(read_images(path)[0], str(path))
+    pixels = read_picture(path, network.input_shape)
+    return (pixels.astype(np.int16) - 128).astype(np.int8)[None]
+
+
+def run_on_device(arguments) -> int:
+    """Send, receive, tell."""
+    network = read_model(arguments.model)
+    if isinstance(network, FloatNetwork):
+        raise NetworkError(f"{arguments.model} is a float model: give the quantised one that the device was made from")
+    images = choose_frames(_images(arguments.input, network), arguments.frames, arguments.input)
+    names = read_names(arguments.classes)
+    with Device(arguments.port, baud=arguments.baud, timeout=arguments.timeout) as device, bar() as progress:
+        device.require(_digests(network), str(arguments.model))
+        begun = time.monotonic()
+        logits, classes = device.infer(images, lambda done, total: progress("Classifying", done, total))
+        seconds = time.monotonic() - begun
+    scores = logits[np.arange(len(images)), classes].astype(float)
+    if network.softmax is not None:
+        chances = golden.softmax(network.softmax, logits)[np.arange(len(images)), classes]
+        scores = (chances.astype(float) + 128) / 256
+    if arguments.json:
+        print(json.dumps({"model": str(arguments.model), "port": arguments.port, "frames": len(images),
+                          "seconds": round(seconds, 6), "classes": classes.tolist(), "scores": scores.tolist(),
+                          "outputs": logits.tolist()}))
+        return 0
+    for label, score in zip(classes, scores, strict=True):
+        name = escape(names[label]) if label < len(names) and names[label] else f"class {label}"
+        told = f"{score:.0%}" if network.softmax is not None else f"a score of {score:.0f}"
+        out.print(f"[bold]{name}[/], with {told}")
+    if len(images) > 1:
+        out.print(f"{len(images)} images in {seconds:.2f} s, {len(images) / seconds:.1f} a second.")
+    return 0

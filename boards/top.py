@@ -1,0 +1,93 @@
+"""What goes onto a board: an accelerator, the serial line to its host, and lights."""
+
+from fractions import Fraction
+from math import prod
+
+from amaranth import Module
+from amaranth.lib import fifo, wiring
+from amaranth.lib.wiring import In, Out
+from tepal.hdl import Schedule
+from tepal.hdl.link import LinkedAccelerator
+from tepal.hdl.ports import OutputStreamer
+from tepal.hdl.protocol import Packet
+from tepal.hdl.uart import LINE_BITS, UartReceiver, UartTransmitter
+from tepal.sim import CycleModel
+
+__all__ = ["BUFFER", "MOST", "Top", "window"]
+
+BUFFER = 2048
+"""Bytes that can wait behind the receiver: one memory block of an ECP5."""
+
+MOST = 8
+"""Requests under way beyond which nothing is gained."""
+
+
+def window(schedule: Schedule, byte_cycles: Fraction | int, buffer: int) -> int:
+    """How many images a host may send ahead of their results, so that none is ever lost for want of room.
+
+    If the engine and the way back both keep pace with the line, bytes wait only while an image that is complete has
+    not yet been taken out of the input memory: any number may follow each other.  Else all but the first may have to
+    wait whole."""
+    network, cycles = schedule.network, CycleModel(schedule)
+    request = Packet.line_bytes(prod(network.input_shape))
+    result = Packet.line_bytes(network.outputs + OutputStreamer.TRAILER)
+    keeps_pace = max(cycles.interval_cycles, result * byte_cycles) <= request * byte_cycles
+    if keeps_pace and cycles.compute_cycles <= buffer * byte_cycles:
+        return MOST
+    return min(MOST, 1 + buffer // request)
+
+
+class Top(wiring.Component):
+    """An accelerator that talks to its host over two wires (see :mod:`tepal.hdl.protocol`).
+
+    Parameters
+    ----------
+    schedule
+        The network on an engine.
+    bit
+        Clock cycles of a bit on the line (:func:`tepal.hdl.uart.bit_time`): eight data bits, no parity, one stop bit.
+    buffer
+        Bytes that can wait behind the receiver.
+
+    Members
+    -------
+    rx, tx : In(1), Out(1)
+        The line.
+    ready : Out(1)
+        The design runs.
+    busy : Out(1)
+        A result is outstanding.
+    error : Out(1)
+        The last request was refused.
+    result : Out(4)
+        Class of the last result, its lowest bits.
+    """
+
+    rx: In(1, init=1)
+    tx: Out(1, init=1)
+    ready: Out(1)
+    busy: Out(1)
+    error: Out(1)
+    result: Out(4)
+
+    def __init__(self, schedule: Schedule, bit: Fraction, buffer: int = BUFFER):
+        self.schedule, self.bit, self.buffer = schedule, bit, buffer
+        self.window = window(schedule, LINE_BITS * bit, buffer)
+        super().__init__()
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.receiver = receiver = UartReceiver(self.bit)
+        m.submodules.transmitter = transmitter = UartTransmitter(self.bit)
+        m.submodules.buffer = buffer = fifo.SyncFIFOBuffered(width=8, depth=self.buffer)
+        m.submodules.link = link = LinkedAccelerator(self.schedule, self.window)
+        m.d.comb += [
+            receiver.rx.eq(self.rx), self.tx.eq(transmitter.tx),
+            buffer.w_data.eq(receiver.o.payload), buffer.w_en.eq(receiver.o.valid),
+            link.overrun.eq(receiver.o.valid & ~buffer.w_rdy),
+            link.i.payload.eq(buffer.r_data), link.i.valid.eq(buffer.r_rdy), buffer.r_en.eq(link.i.ready),
+            transmitter.i.payload.eq(link.o.payload), transmitter.i.valid.eq(link.o.valid),
+            link.o.ready.eq(transmitter.i.ready),
+            self.ready.eq(1), self.busy.eq(link.busy), self.error.eq(link.fault), self.result.eq(link.result),
+        ]
+        return m

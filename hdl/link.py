@@ -1,0 +1,488 @@
+"""The device's end of the host link: packets (see :mod:`tepal.hdl.protocol`) to images, results to packets.
+
+::
+
+    i ─► CobsDecoder ─► CrcChecker ─► RequestReader ──► s_axis ─► accelerator ─► m_axis
+                                          │ replies          tags │                │
+    o ◄─ CobsEncoder ◄─ CrcAppender ◄─ AnswerWriter ◄─────────────┴────────────────┘
+
+Between the stages packets are streams of symbols: a packet's bytes, and behind them an end.
+"""
+
+from math import prod
+
+from amaranth import *
+from amaranth.lib import data, fifo, wiring
+from amaranth.lib.wiring import In, Out
+from tepal.quant import digest
+
+from .accelerator import Accelerator
+from .ports import OutputStreamer
+from .primitives import Ram, stream_of
+from .protocol import CRC, HEADER, VERSION, Fault, Identity, Kind
+from .schedule import Schedule
+
+__all__ = ["ARRIVED", "REPLY", "SYMBOL", "AnswerWriter", "CobsDecoder", "CobsEncoder", "CrcAppender", "CrcChecker",
+           "LinkedAccelerator", "RequestReader"]
+
+SYMBOL = data.StructLayout({"byte": 8, "end": 1})
+"""A byte of a packet, or its end."""
+
+ARRIVED = data.StructLayout({"byte": 8, "end": 1, "damaged": 1})
+"""A symbol from the line; ``damaged`` counts at an end."""
+
+REPLY = data.StructLayout({"tag": 32, "fault": 8})
+"""What to answer at once: an ERROR, or with ``fault`` 0 the identity."""
+
+_HEADER_BITS = 8 * HEADER.size
+
+
+class CobsDecoder(wiring.Component):
+    """COBS from the line to symbols.  Combinational, a byte a cycle; empty packets vanish.
+
+    Members
+    -------
+    i : In(stream of 8)
+    o : Out(stream of ARRIVED)
+        ``damaged`` at an end: the packet stopped within a block.
+    """
+
+    i: In(stream_of(8))
+    o: Out(stream_of(ARRIVED))
+
+    def elaborate(self, platform):
+        m = Module()
+        left = Signal(8)  # bytes of the block that are still to come
+        begun = Signal()  # within a packet
+        zero = Signal()  # a zero stands between this block and the next
+        byte, emit = self.i.payload, Signal()
+        m.d.comb += [self.o.valid.eq(self.i.valid & emit), self.i.ready.eq(self.o.ready | ~emit)]
+        taken = self.i.valid & self.i.ready
+        with m.If(byte == 0):
+            m.d.comb += [emit.eq(begun), self.o.p.end.eq(1), self.o.p.damaged.eq(left != 0)]
+            with m.If(taken):
+                m.d.sync += [left.eq(0), begun.eq(0), zero.eq(0)]
+        with m.Elif(left == 0):
+            m.d.comb += emit.eq(zero)
+            with m.If(taken):
+                m.d.sync += [left.eq(byte - 1), begun.eq(1), zero.eq(byte != 0xFF)]
+        with m.Else():
+            m.d.comb += [emit.eq(1), self.o.p.byte.eq(byte)]
+            with m.If(taken):
+                m.d.sync += left.eq(left - 1)
+        return m
+
+
+class CobsEncoder(wiring.Component):
+    """Symbols to COBS on the line, a zero byte behind each packet.
+
+    A block is gathered in a memory before its length can be sent: two to three cycles a byte.
+
+    Members
+    -------
+    i : In(stream of SYMBOL)
+    o : Out(stream of 8)
+    """
+
+    BLOCK = 254
+    """Most bytes of a block."""
+
+    i: In(stream_of(SYMBOL))
+    o: Out(stream_of(8))
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.block = block = Ram(8, self.BLOCK)
+        count, place = Signal(8), Signal(8)
+        last = Signal()  # the packet's last block
+        whole = Signal()  # the block before was a full one, with no zero behind it
+        m.d.comb += [block.write_address.eq(count), block.write_data.eq(self.i.p.byte), block.read_address.eq(place)]
+        with m.FSM(name="state"):
+            with m.State("GATHER"):
+                m.d.comb += self.i.ready.eq(1)
+                m.d.sync += place.eq(0)
+                with m.If(self.i.valid):
+                    m.d.sync += last.eq(self.i.p.end)
+                    with m.If(self.i.p.end & whole & (count == 0)):
+                        m.next = "DELIMITER"
+                    with m.Elif(self.i.p.end | (self.i.p.byte == 0)):
+                        m.d.sync += whole.eq(0)
+                        m.next = "LENGTH"
+                    with m.Else():
+                        m.d.comb += block.write_enable.eq(1)
+                        m.d.sync += count.eq(count + 1)
+                        with m.If(count == self.BLOCK - 1):
+                            m.d.sync += whole.eq(1)
+                            m.next = "LENGTH"
+            with m.State("LENGTH"):
+                m.d.comb += [self.o.valid.eq(1), self.o.payload.eq(count + 1)]
+                with m.If(self.o.ready):
+                    m.next = "FETCH"
+            with m.State("FETCH"):
+                with m.If(place != count):
+                    m.next = "SEND"
+                with m.Else():
+                    m.d.sync += count.eq(0)
+                    m.next = "GATHER"
+                    with m.If(last):
+                        m.next = "DELIMITER"
+            with m.State("SEND"):
+                # The address stays until the byte is taken, so the memory goes on showing it.
+                m.d.comb += [self.o.valid.eq(1), self.o.payload.eq(block.read_data)]
+                with m.If(self.o.ready):
+                    m.d.sync += place.eq(place + 1)
+                    m.next = "FETCH"
+            with m.State("DELIMITER"):
+                m.d.comb += self.o.valid.eq(1)
+                with m.If(self.o.ready):
+                    m.d.sync += whole.eq(0)
+                    m.next = "GATHER"
+        return m
+
+
+class CrcChecker(wiring.Component):
+    """Takes the CRC off the end of each packet.  A symbol a cycle; bytes leave when the fourth one behind them comes.
+
+    Members
+    -------
+    i, o : In, Out(stream of ARRIVED)
+        ``damaged`` at an end of ``o``: the CRC is wrong or not there, or ``damaged`` at that of ``i``.
+    """
+
+    i: In(stream_of(ARRIVED))
+    o: Out(stream_of(ARRIVED))
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.processor = crc = CRC.create()
+        size = CRC.algorithm.crc_width // 8
+        held, count, emit = Signal(8 * size), Signal(range(size + 1)), Signal()
+        m.d.comb += [
+            emit.eq(self.i.p.end | (count == size)),
+            self.o.valid.eq(self.i.valid & emit), self.i.ready.eq(self.o.ready | ~emit),
+            self.o.p.byte.eq(held[:8]), self.o.p.end.eq(self.i.p.end),
+            self.o.p.damaged.eq(self.i.p.damaged | (count != size) | ~crc.match_detected),
+            crc.data.eq(self.i.p.byte), crc.start.eq(count == 0),
+        ]
+        with m.If(self.i.valid & self.i.ready):
+            with m.If(self.i.p.end):
+                m.d.sync += count.eq(0)
+            with m.Else():
+                m.d.comb += crc.valid.eq(1)
+                m.d.sync += held.eq(Cat(held[8:], self.i.p.byte))
+                with m.If(count != size):
+                    m.d.sync += count.eq(count + 1)
+        return m
+
+
+class CrcAppender(wiring.Component):
+    """Puts the CRC behind each packet's bytes.  Combinational, a symbol a cycle.
+
+    Members
+    -------
+    i, o : In, Out(stream of SYMBOL)
+    """
+
+    i: In(stream_of(SYMBOL))
+    o: Out(stream_of(SYMBOL))
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.processor = crc = CRC.create()
+        size = CRC.algorithm.crc_width // 8
+        place, first = Signal(range(size + 1)), Signal(init=1)
+        crc_byte = self.i.p.end & (place != size)
+        taken = self.o.valid & self.o.ready
+        m.d.comb += [
+            self.o.valid.eq(self.i.valid), self.i.ready.eq(self.o.ready & ~crc_byte),
+            self.o.p.byte.eq(Mux(self.i.p.end, crc.crc.word_select(place[:2], 8), self.i.p.byte)),
+            self.o.p.end.eq(self.i.p.end & ~crc_byte),
+            crc.data.eq(self.i.p.byte), crc.start.eq(first), crc.valid.eq(taken & ~self.i.p.end),
+        ]
+        with m.If(taken):
+            m.d.sync += first.eq(self.o.p.end)
+            with m.If(self.i.p.end):
+                m.d.sync += place.eq(Mux(crc_byte, place + 1, 0))
+        return m
+
+
+class RequestReader(wiring.Component):
+    """Acts on requests: images to the accelerator, identity and errors to ``replies``.
+
+    An image goes on as it arrives, but for its last two beats: they wait until the packet has proved whole.  If it
+    has not, a beat with ``last`` takes the place of the last but one, and the accelerator forgets the image (see
+    :class:`tepal.hdl.ports.InputLoader`).  So no image is computed that did not arrive whole, and none is stored here.
+
+    Parameters
+    ----------
+    image_bytes, beat
+        Bytes of an image, and of a beat of ``image``; ``beat`` divides ``image_bytes``.
+
+    Members
+    -------
+    i : In(stream of ARRIVED)
+        Requests, without CRC.
+    image : Out(stream of data and last)
+        To the accelerator.
+    tags : Out(stream of 32)
+        The tag of each image that the accelerator will answer, before that image's last beats.
+    replies : Out(stream of REPLY)
+        What finds no room in its queue of ``REPLIES`` is dropped, so that requests never wait for answers to bad ones.
+    overrun : In(1)
+        Bytes were lost before ``i`` for want of room: the next damaged packet is reported so.
+    fault, done : Out(1)
+        For one cycle: a packet was refused; a packet was accepted.
+    """
+
+    REPLIES = 4
+
+    def __init__(self, image_bytes: int, beat: int):
+        self.image_bytes, self.beat, self.beats = image_bytes, beat, image_bytes // beat
+        super().__init__({
+            "i": In(stream_of(ARRIVED)),
+            "image": Out(stream_of(data.StructLayout({"data": 8 * beat, "last": 1}))),
+            "tags": Out(stream_of(32)), "replies": Out(stream_of(REPLY)),
+            "overrun": In(1), "fault": Out(1), "done": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.queue = queue = fifo.SyncFIFO(width=len(self.replies.p.as_value()), depth=self.REPLIES)
+        m.d.comb += [self.replies.p.eq(queue.r_data), self.replies.valid.eq(queue.r_rdy),
+                     queue.r_en.eq(self.replies.ready)]
+
+        header, place = Signal(_HEADER_BITS), Signal(range(HEADER.size + 1))
+        version, kind, tag = header[:8], header[8:16], header[16:]
+        is_image = (version == VERSION) & (kind == Kind.INFER)
+        empty, overlong, lost = Signal(init=1), Signal(), Signal()
+        m.d.comb += self.tags.payload.eq(tag)
+
+        # Bytes to beats, the newest byte highest; ``count`` beats are there, the last two of them held.
+        partial, lane, count = Signal(8 * self.beat), Signal(range(self.beat + 1)), Signal(range(self.beats + 1))
+        older, newer = Signal(8 * self.beat), Signal(8 * self.beat)
+        fresh = Cat(partial[8:], self.i.p.byte)
+        ends_beat = lane == self.beat - 1
+
+        verdict = Signal(8)
+        with m.If(self.i.p.damaged | (place != HEADER.size)):
+            m.d.comb += verdict.eq(Mux(lost, Fault.OVERRUN, Fault.DAMAGED))
+        with m.Elif(version != VERSION):
+            m.d.comb += verdict.eq(Fault.VERSION)
+        with m.Elif(kind == Kind.INFER):
+            m.d.comb += verdict.eq(Mux(overlong | (count != self.beats) | (lane != 0), Fault.LENGTH, 0))
+        with m.Elif(kind == Kind.IDENTIFY):
+            m.d.comb += verdict.eq(Mux(empty, 0, Fault.LENGTH))
+        with m.Else():
+            m.d.comb += verdict.eq(Fault.KIND)
+
+        with m.FSM(name="state"):
+            with m.State("READ"), m.If(self.i.valid):
+                with m.If(self.i.p.end):
+                    m.d.comb += [self.i.ready.eq(1), self.fault.eq(verdict != 0), self.done.eq(verdict == 0),
+                                 queue.w_data.eq(Cat(tag, verdict))]
+                    m.d.sync += [place.eq(0), lane.eq(0), count.eq(0), empty.eq(1), overlong.eq(0)]
+                    with m.If(place != HEADER.size):
+                        # What was read of the header is no tag.
+                        m.d.comb += queue.w_data[:32].eq(0)
+                    with m.If(is_image & (verdict == 0)):
+                        m.next = "TAG"
+                    with m.Else():
+                        m.d.comb += queue.w_en.eq(1)
+                        with m.If(count > 2):
+                            m.next = "ABANDON"
+                    with m.If(self.fault & ((verdict == Fault.OVERRUN) | (verdict == Fault.DAMAGED))):
+                        m.d.sync += lost.eq(0)
+                with m.Elif(place != HEADER.size):
+                    m.d.comb += self.i.ready.eq(1)
+                    m.d.sync += [header.eq(Cat(header[8:], self.i.p.byte)), place.eq(place + 1)]
+                with m.Elif(~is_image | (count == self.beats)):
+                    m.d.comb += self.i.ready.eq(1)
+                    m.d.sync += [empty.eq(0), overlong.eq(1)]
+                with m.Else():
+                    emit = ends_beat & (count >= 2)
+                    m.d.comb += [self.image.valid.eq(emit), self.image.p.data.eq(older),
+                                 self.i.ready.eq(self.image.ready | ~emit)]
+                    with m.If(self.i.ready):
+                        m.d.sync += [partial.eq(fresh), lane.eq(lane + 1), empty.eq(0)]
+                        with m.If(ends_beat):
+                            m.d.sync += [lane.eq(0), count.eq(count + 1), older.eq(newer), newer.eq(fresh)]
+            with m.State("TAG"):
+                m.d.comb += self.tags.valid.eq(1)
+                with m.If(self.tags.ready):
+                    m.next = "LAST" if self.beats == 1 else "LAST_BUT_ONE"
+            with m.State("LAST_BUT_ONE"):
+                m.d.comb += [self.image.valid.eq(1), self.image.p.data.eq(older)]
+                with m.If(self.image.ready):
+                    m.next = "LAST"
+            with m.State("LAST"):
+                m.d.comb += [self.image.valid.eq(1), self.image.p.data.eq(newer), self.image.p.last.eq(1)]
+                with m.If(self.image.ready):
+                    m.next = "READ"
+            with m.State("ABANDON"):
+                m.d.comb += [self.image.valid.eq(1), self.image.p.last.eq(1)]
+                with m.If(self.image.ready):
+                    m.next = "READ"
+        with m.If(self.overrun):
+            m.d.sync += lost.eq(1)
+        return m
+
+
+class AnswerWriter(wiring.Component):
+    """Writes answers: results as they come, each with its tag, and between them the identity and errors.
+
+    Latency: one cycle, then a symbol a cycle.
+
+    Parameters
+    ----------
+    identity
+        What to say of oneself.
+
+    Members
+    -------
+    result : In(stream of data and last)
+        From the accelerator.
+    tags : In(stream of 32)
+        A tag for each result, in order.
+    replies : In(stream of REPLY)
+    o : Out(stream of SYMBOL)
+        Answers, without CRC.
+    """
+
+    def __init__(self, identity: Identity):
+        self.identity = identity
+        super().__init__({
+            "result": In(stream_of(data.StructLayout({"data": 8, "last": 1}))),
+            "tags": In(stream_of(32)), "replies": In(stream_of(REPLY)),
+            "o": Out(stream_of(SYMBOL)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        identity = Array(Const(byte, 8) for byte in self.identity.pack())
+        header, fault = Signal(_HEADER_BITS), Signal(8)
+        place = Signal(range(max(HEADER.size, len(identity))))
+        kind = Signal(8)
+        m.d.comb += self.o.p.byte.eq(header[:8])
+        with m.FSM(name="state"):
+            with m.State("IDLE"):
+                m.d.sync += place.eq(0)
+                with m.If(self.tags.valid & self.result.valid):
+                    m.d.comb += self.tags.ready.eq(1)
+                    m.d.sync += [header.eq(Cat(C(VERSION, 8), C(Kind.RESULT, 8), self.tags.payload)),
+                                 kind.eq(Kind.RESULT)]
+                    m.next = "HEADER"
+                with m.Elif(self.replies.valid):
+                    chosen = Mux(self.replies.p.fault == 0, C(Kind.IDENTITY, 8), C(Kind.ERROR, 8))
+                    m.d.comb += self.replies.ready.eq(1)
+                    m.d.sync += [header.eq(Cat(C(VERSION, 8), chosen, self.replies.p.tag)), kind.eq(chosen),
+                                 fault.eq(self.replies.p.fault)]
+                    m.next = "HEADER"
+            with m.State("HEADER"):
+                m.d.comb += self.o.valid.eq(1)
+                with m.If(self.o.ready):
+                    m.d.sync += [header.eq(header[8:]), place.eq(place + 1)]
+                    with m.If(place == HEADER.size - 1):
+                        m.d.sync += place.eq(0)
+                        m.next = "PAYLOAD"
+            with m.State("PAYLOAD"):
+                last = Signal()
+                with m.Switch(kind):
+                    with m.Case(Kind.RESULT):
+                        m.d.comb += [self.o.valid.eq(self.result.valid), self.result.ready.eq(self.o.ready),
+                                     self.o.p.byte.eq(self.result.p.data), last.eq(self.result.p.last)]
+                    with m.Case(Kind.IDENTITY):
+                        m.d.comb += [self.o.valid.eq(1), self.o.p.byte.eq(identity[place]),
+                                     last.eq(place == len(identity) - 1)]
+                    with m.Default():
+                        m.d.comb += [self.o.valid.eq(1), self.o.p.byte.eq(fault), last.eq(1)]
+                with m.If(self.o.valid & self.o.ready):
+                    m.d.sync += place.eq(place + 1)
+                    with m.If(last):
+                        m.next = "END"
+            with m.State("END"):
+                m.d.comb += [self.o.valid.eq(1), self.o.p.end.eq(1)]
+                with m.If(self.o.ready):
+                    m.next = "IDLE"
+        return m
+
+
+class LinkedAccelerator(wiring.Component):
+    """An accelerator that speaks packets.
+
+    Parameters
+    ----------
+    schedule
+        The network on an engine.
+    window
+        How many INFER the host may have under way; whoever makes the line knows how many bytes can wait in it.
+
+    Members
+    -------
+    i : In(stream of 8)
+        From the line.  Waits while the accelerator does not take more of an image.
+    o : Out(stream of 8)
+        To the line.
+    overrun : In(1)
+        Bytes were lost before ``i``.
+    busy : Out(1)
+        A result is outstanding.
+    fault : Out(1)
+        The last request was refused.
+    result : Out(16)
+        Class of the last result.
+    """
+
+    TAGS = 4
+    """As many as images can be in the accelerator: in the loader, in the engine and before the output, and a spare."""
+
+    i: In(stream_of(8))
+    o: Out(stream_of(8))
+    overrun: In(1)
+    busy: Out(1)
+    fault: Out(1)
+    result: Out(16)
+
+    def __init__(self, schedule: Schedule, window: int):
+        self.schedule = schedule
+        network = schedule.network
+        self.identity = Identity(digest(network), network.input_shape, network.outputs, window)
+        super().__init__()
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.accelerator = accelerator = Accelerator(self.schedule)
+        m.submodules.decoder = decoder = CobsDecoder()
+        m.submodules.checker = checker = CrcChecker()
+        m.submodules.reader = reader = RequestReader(prod(self.identity.input_shape),
+                                                     self.schedule.config.input_bytes)
+        m.submodules.tags = tags = fifo.SyncFIFO(width=32, depth=self.TAGS)
+        m.submodules.writer = writer = AnswerWriter(self.identity)
+        m.submodules.appender = appender = CrcAppender()
+        m.submodules.encoder = encoder = CobsEncoder()
+        wiring.connect(m, wiring.flipped(self.i), decoder.i)
+        wiring.connect(m, decoder.o, checker.i)
+        wiring.connect(m, checker.o, reader.i)
+        wiring.connect(m, reader.replies, writer.replies)
+        wiring.connect(m, writer.o, appender.i)
+        wiring.connect(m, appender.o, encoder.i)
+        wiring.connect(m, encoder.o, wiring.flipped(self.o))
+        m.d.comb += [
+            reader.overrun.eq(self.overrun),
+            accelerator.s_axis_tdata.eq(reader.image.p.data), accelerator.s_axis_tlast.eq(reader.image.p.last),
+            accelerator.s_axis_tvalid.eq(reader.image.valid), reader.image.ready.eq(accelerator.s_axis_tready),
+            tags.w_data.eq(reader.tags.payload), tags.w_en.eq(reader.tags.valid), reader.tags.ready.eq(tags.w_rdy),
+            writer.tags.payload.eq(tags.r_data), writer.tags.valid.eq(tags.r_rdy), tags.r_en.eq(writer.tags.ready),
+            writer.result.p.data.eq(accelerator.m_axis_tdata), writer.result.p.last.eq(accelerator.m_axis_tlast),
+            writer.result.valid.eq(accelerator.m_axis_tvalid), accelerator.m_axis_tready.eq(writer.result.ready),
+            self.busy.eq(tags.r_rdy),
+        ]
+        with m.If(reader.fault | reader.done):
+            m.d.sync += self.fault.eq(reader.fault)
+        # The class is what the last bytes of a result hold.
+        recent = Signal(8 * OutputStreamer.TRAILER)
+        now = Cat(recent[8:], accelerator.m_axis_tdata)
+        with m.If(accelerator.m_axis_tvalid & accelerator.m_axis_tready):
+            m.d.sync += recent.eq(now)
+            with m.If(accelerator.m_axis_tlast):
+                m.d.sync += self.result.eq(now)
+        return m

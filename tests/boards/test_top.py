@@ -1,0 +1,122 @@
+"""A board's design from pin to pin: the host's bytes in, its answers out, and Verilog of the whole."""
+
+import re
+import subprocess
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from amaranth.sim import Simulator
+from networks import pointwise
+from tepal.boards import yosys
+from tepal.boards.generate import write_files
+from tepal.boards.top import MOST, Top, window
+from tepal.hdl import EngineConfig, Schedule, export_component
+from tepal.hdl.protocol import Fault, Identity, Kind, Packet, Splitter
+from tepal.hdl.uart import LINE_BITS, bit_time
+from tepal.quant import digest
+from tepal.sim import CycleModel, golden
+from tepal.sim.simulate import verilator_folder
+
+SEED = 3
+BIT = 4
+ENGINE = EngineConfig(2, 2, 2, (1, 1))
+
+
+def talk(top: Top, line: bytes, answers: int) -> tuple[list[Packet], list[tuple[int, ...]]]:
+    """Send ``line`` without a pause, until ``answers`` packets have come: these, and the lights after each."""
+    levels = [level for byte in line for level in [0, *((byte >> i) & 1 for i in range(8)), 1] for _ in range(BIT)]
+    splitter, packets, lights = Splitter(10000), [], []
+
+    async def send(ctx):
+        for level in levels:
+            ctx.set(top.rx, level)
+            await ctx.tick()
+
+    async def receive(ctx):
+        bits, wait = [], 0
+        for _ in range(len(levels) + 20000):
+            _, _, tx = await ctx.tick().sample(top.tx)
+            wait -= bool(bits)
+            if not bits and not tx:
+                bits, wait = [0], BIT + BIT // 2
+            elif bits and not wait:
+                bits.append(tx)
+                wait = BIT
+            if len(bits) == LINE_BITS:
+                assert bits[-1]
+                for encoded in splitter.feed(bytes([sum(bit << place for place, bit in enumerate(bits[1:-1]))])):
+                    packets.append(Packet.decode(encoded))
+                    lights.append((ctx.get(top.ready), ctx.get(top.error), ctx.get(top.result)))
+                bits = []
+            if len(packets) == answers:
+                return
+        pytest.fail(f"{len(packets)} of {answers} answers")
+
+    simulator = Simulator(top)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(send)
+    simulator.add_testbench(receive)
+    simulator.run()
+    return packets, lights
+
+
+def test_pin_to_pin():
+    """Identity, a refused request, and images one close behind the other, as many as the window allows."""
+    network = pointwise((3, 4, 2), 5)
+    top = Top(Schedule(network, ENGINE), Fraction(BIT), 64)
+    images = np.random.default_rng(SEED).integers(-128, 128, (3, *network.input_shape), np.int8)
+    logits = golden.run(network, images)
+    assert top.window <= len(images)
+    requests = [Packet(Kind.IDENTIFY, 7), Packet(0x55, 8),
+                *(Packet(Kind.INFER, 100 + tag, image.tobytes()) for tag, image in enumerate(images[:top.window]))]
+    packets, lights = talk(top, b"".join(packet.encode() for packet in requests), len(requests))
+    identity = Identity(digest(network), network.input_shape, network.outputs, top.window)
+    assert packets == [
+        Packet(Kind.IDENTITY, 7, identity.pack()), Packet(Kind.ERROR, 8, bytes([Fault.KIND])),
+        *(Packet(Kind.RESULT, 100 + tag, row.tobytes() + int(row.argmax()).to_bytes(2, "little"))
+          for tag, row in enumerate(logits[:top.window]))]
+    assert lights[-1] == (1, 0, int(logits[top.window - 1].argmax()) & 15)
+
+
+def test_overrun_is_told():
+    """More than the window into a buffer too small: what is lost is reported, and nothing else is answered wrongly."""
+    network = pointwise((2, 2, 2), 12)
+    top = Top(Schedule(network, ENGINE), Fraction(BIT), 4)
+    assert top.window == 1
+    images = np.random.default_rng(SEED).integers(-128, 128, (8, *network.input_shape), np.int8)
+    logits = golden.run(network, images)
+    line = b"".join(Packet(Kind.INFER, tag, image.tobytes()).encode() for tag, image in enumerate(images))
+    packets, _ = talk(top, line, 5)
+    errors = [packet for packet in packets if packet.kind == Kind.ERROR]
+    assert Fault.OVERRUN in {packet.payload[0] for packet in errors}
+    for packet in packets:
+        if packet.kind == Kind.RESULT:
+            assert packet.payload[:-2] == logits[packet.tag].tobytes()
+
+
+def test_window():
+    """Many where the line is the limit; else as many as the buffer holds."""
+    slow_line = Schedule(pointwise((8, 8, 4), 5), ENGINE)
+    assert window(slow_line, 1000, 2048) == MOST
+    assert window(slow_line, 1, 2048) == min(MOST, 1 + 2048 // Packet.line_bytes(256))
+    assert window(slow_line, 1, 100) == 1
+    more_out_than_in = Schedule(pointwise((8, 8, 1), 40), ENGINE)
+    assert window(more_out_than_in, 1000, 128) == 1 + 128 // Packet.line_bytes(64)
+    assert CycleModel(slow_line).interval_cycles < 1000 * LINE_BITS
+
+
+def test_verilog(tmp_path):
+    """It goes the project's way to Verilog, and Verilator finds nothing to say of it."""
+    top = Top(Schedule(pointwise((3, 4, 2), 5), ENGINE), bit_time(25_000_000, 3_000_000))
+    export = export_component(top, yosys.to_verilog)
+    write_files(export.files(), tmp_path)
+    text = re.search(r"^module tepal\(.*?^endmodule", export.verilog, re.M | re.S)
+    assert text
+    ports = set(re.findall(r"^  (input|output) (?:wire |reg )?(?:\[(\d+):0\] )?(\w+);", text[0], re.M))
+    assert ports == {("input", "", "clk"), ("input", "", "rst"), ("input", "", "rx"), ("output", "", "tx"),
+                     ("output", "", "ready"), ("output", "", "busy"), ("output", "", "error"),
+                     ("output", "3", "result")}
+    done = subprocess.run([verilator_folder() / "verilator", "--quiet", "--lint-only", "-Wall", "tepal.vlt", "tepal.v",
+                           "--top-module", "tepal"], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
