@@ -9,7 +9,6 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
-from math import inf
 
 from rich.table import Column, Table
 from tepal.hdl import EngineConfig, Schedule
@@ -20,6 +19,9 @@ from .board import BOARDS, Board, fit, get_board
 from .console import out, step
 
 __all__ = ["ALPHAS", "PAPER", "RESOLUTIONS", "Row", "add_family_arguments", "run_family"]
+
+HIGHEST_CLOCK = 10_000
+"""MHz; more is a slip of the finger."""
 
 ALPHAS, RESOLUTIONS = (1.0, 0.75, 0.5, 0.25), (224, 192, 160, 128)
 """The paper's width multipliers and input sizes."""
@@ -76,8 +78,8 @@ def add_family_arguments(parser) -> None:
 def run_family(arguments) -> int:
     """Count, schedule, print."""
     boards = _boards(arguments.board)
-    if not 0 < arguments.clock < inf:
-        raise NetworkError(f"the clock must be above 0 MHz, not {arguments.clock:g}")
+    if not 0 < arguments.clock <= HIGHEST_CLOCK:
+        raise NetworkError(f"the clock must be above 0 and at most {HIGHEST_CLOCK} MHz, not {arguments.clock:g}")
     report = _report(_rows(arguments), boards, arguments.clock)
     if arguments.json:
         print(json.dumps(report))

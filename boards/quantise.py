@@ -1,8 +1,7 @@
 """The commands ``tepal quantize`` and ``tepal evaluate``."""
 
 import json
-from dataclasses import asdict
-from pathlib import Path
+from dataclasses import asdict, replace
 
 from rich.table import Column, Table
 from tepal.quant import Calibration, FloatNetwork, Method, NetworkError, quantize, read_model, write_onnx
@@ -38,9 +37,13 @@ def run_quantize(arguments) -> int:
     network = read_model(arguments.model)
     if not isinstance(network, FloatNetwork):
         raise NetworkError(f"{arguments.model} is quantised already: the other commands take it as it is")
-    _check_output(arguments.output)
+    _check_output(arguments)
     images = choose_frames(read_images(arguments.calibrate)[0], arguments.frames, arguments.calibrate)
-    test = read_labelled(arguments.evaluate, network.output_shape[2]) if arguments.evaluate else None
+    test = None
+    if arguments.evaluate:
+        raw, labels = read_labelled(arguments.evaluate, network.output_shape[2])
+        # Real numbers in one order for both networks; an integer network would take int8 for its own codes.
+        test = network.images(raw, str(arguments.evaluate)), labels
     calibration = Calibration(Method(arguments.method), arguments.percentile, not arguments.no_equalise,
                               not arguments.no_bias_correction)
     accuracies = None
@@ -48,10 +51,10 @@ def run_quantize(arguments) -> int:
         quantisation = quantize(network, images, calibration, progress=progress)
         report = compare(quantisation, images, progress=progress)
         if test:
-            accuracies = {"float": accuracy(network, *test, progress=progress),
+            accuracies = {"float": accuracy(replace(network, channels_first=False), *test, progress=progress),
                           "int8": accuracy(quantisation.network, *test, progress=progress)}
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    write_onnx(quantisation.network, arguments.output)
+    write_onnx(quantisation.network, arguments.output.resolve())
     result = {"model": str(arguments.model), "output": str(arguments.output), "frames": len(images),
               "method": arguments.method, "equalise": calibration.equalise, "correct_bias": calibration.correct_bias,
               "logit_error": report.logit_error, "agreement": report.agreement, "costliest": report.costliest.name,
@@ -69,10 +72,21 @@ def run_quantize(arguments) -> int:
     return 0
 
 
-def _check_output(path: Path) -> None:
+def _check_output(arguments) -> None:
+    """Raise NetworkError if the result can't go where it shall, or would replace what it is made from."""
+    path = arguments.output
     check_folder(path.parent)
     if path.is_dir():
         raise NetworkError(f"{path} is a folder: give a file to write to")
+    if path.suffix.lower() != ".onnx":
+        raise NetworkError(f"{path}: the result is ONNX, so give it a name that ends in .onnx")
+    if not path.exists():
+        return
+    if not path.is_file():
+        raise NetworkError(f"{path} is no regular file: give another one to write to")
+    for source in filter(None, (arguments.model, arguments.calibrate, arguments.evaluate)):
+        if source.exists() and path.samefile(source):
+            raise NetworkError(f"{path} is also {source}, which would be lost: give another file to write to")
 
 
 def _table(report) -> Table:

@@ -149,9 +149,11 @@ class FloatNetwork:
         Raises
         ------
         NetworkError
-            See :func:`~.network.arrange_images`.
+            See :func:`~.network.arrange_images`; or a value is too large for float32.
         """
         images = arrange_images(images, self.input_shape, what, channels_first=self.channels_first)
+        if np.abs(images).max() > np.finfo(np.float32).max:
+            raise NetworkError(f"{what} hold values too large for float32")
         return images.astype(np.float32, copy=False)
 
     def chunks(self, frames: int) -> Iterator[slice]:

@@ -45,7 +45,8 @@ Shape = tuple[int, int, int]
 def arrange_images(images: np.ndarray, shape: Shape, what: str, *, channels_first: bool = False) -> np.ndarray:
     """``images`` as (frames, height, width, channels), from that order or from (frames, channels, height, width).
 
-    A single image gets its frame axis.  ``channels_first`` decides where both would do.
+    A single image gets its frame axis, and vectors may be (frames, channels).  ``channels_first`` decides where both
+    would do.
 
     Raises
     ------
@@ -53,8 +54,11 @@ def arrange_images(images: np.ndarray, shape: Shape, what: str, *, channels_firs
         They have another shape, aren't numbers, are none, or hold NaN or infinite values; ``what`` names them.
     """
     given = images = np.asarray(images)
-    images = images[None] if images.ndim == 3 else images
     height, width, channels = shape
+    if images.ndim == 2 and shape[:2] == (1, 1):
+        images = images[:, None, None, :]
+    elif images.ndim == 3:
+        images = images[None]
     last, first = images.shape[1:] == shape, images.shape[1:] == (channels, height, width)
     if not (last or first) or images.dtype.kind not in "fiu":
         raise NetworkError(f"{what} must be numbers of the shape (frames, {height}, {width}, {channels}) or (frames, "

@@ -594,7 +594,7 @@ class _Chain:
         if weights.shape[1] * group != size[2] or channels % group:
             raise node.error(f"has weights of the shape {list(weights.shape)} for {size[2]} channels in {group} groups")
         # With a single channel both kinds are the same; a group that is spelled out tells the depthwise one.
-        if channels == group and "group" in node.attributes:
+        if channels == group == size[2] and "group" in node.attributes:
             weights = weights[:, 0].transpose(1, 2, 0)
         elif group > 1:
             # A depth multiplier: the same sums as a dense convolution whose other products are zero.

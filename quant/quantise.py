@@ -27,6 +27,9 @@ __all__ = ["Calibration", "Method", "Quantisation", "fake_quantise", "quantize"]
 BINS = 2048
 """Bins of each tensor's histogram."""
 
+SMALLEST = 1e-30
+"""A tensor whose values differ by less is constant."""
+
 FINEST = 2.0**-16
 """Smallest step of a sum, in steps of the layer's output.  A channel of all but vanishing weights would otherwise get
 a scale so small that its bias alone fills the accumulator, for digits that no output shows."""
@@ -150,8 +153,11 @@ class _Histogram:
         return np.linspace(self.low, self.high, BINS + 1)
 
     def add(self, x: np.ndarray) -> None:
-        if self.low < self.high:
-            self.counts += np.histogram(x[x != 0], BINS, (self.low, self.high))[0]
+        # By hand: numpy.histogram refuses ranges that are narrow beside their distance from zero.
+        width = self.high - self.low
+        if width > SMALLEST:
+            place = (x[x != 0].astype(np.float64) - self.low) * (BINS / width)
+            self.counts += np.bincount(np.minimum(place.astype(np.int64), BINS - 1), minlength=BINS)
 
     def range(self, calibration: Calibration) -> tuple[float, float]:
         """The range to represent."""

@@ -117,15 +117,19 @@ def _alone(network: Network, reference: FloatNetwork, images: np.ndarray, progre
 
 def accuracy(network: Network | FloatNetwork, images: np.ndarray, labels: np.ndarray, *,
              progress: Callable[[str, int, int], None] = lambda what, done, total: None) -> float:
-    """Share of ``images`` whose largest logit is the label: the golden model's, or the float network's."""
+    """Share of ``images`` whose largest logit is the label: the golden model's, or the float network's.
+
+    Raises
+    ------
+    NetworkError
+        See :meth:`Network.quantise_input` and :meth:`FloatNetwork.images`.
+    """
+    images = network.quantise_input(images) if isinstance(network, Network) else network.images(images)
     right = 0
     step = 250
     for start in range(0, len(images), step):
         chunk = slice(start, min(start + step, len(images)))
-        if isinstance(network, Network):
-            logits = golden.run(network, network.quantise_input(images[chunk]))
-        else:
-            logits = network.run(network.images(images[chunk]))
+        logits = golden.run(network, images[chunk]) if isinstance(network, Network) else network.run(images[chunk])
         right += int(np.sum(logits.argmax(axis=1) == labels[chunk]))
         progress("Classifying", chunk.stop, len(images))
     return right / len(images)

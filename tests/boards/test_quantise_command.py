@@ -104,17 +104,41 @@ def test_text(run, folder):
     ("float.tflite", "calibrate.npy", ["--method", "percentile", "--percentile", 3], "the percentile must be above 50"),
     ("float.tflite", "calibrate.npy", ["-o", "calibrate.npy/out.onnx"], "calibrate.npy is a file: give a folder"),
     ("float.tflite", "calibrate.npy", ["-o", "."], ". is a folder: give a file to write to"),
+    ("float.tflite", "calibrate.npy", ["-o", "out.tflite"], "out.tflite: the result is ONNX, so give it a name"),
+    ("float.tflite", "calibrate.npy", ["-o", "-"], "-: the result is ONNX"),
+    ("float.tflite", "calibrate.npy", ["-o", "null.onnx"], "null.onnx is no regular file"),
+    ("float.tflite", "calibrate.npy", ["-o", "also.onnx"], "also.onnx is also .*float.tflite, which would be lost"),
     ("float.tflite", "calibrate.npy", ["--evaluate", "unlabelled.npz"], "unlabelled.npz has no array 'labels'"),
     ("float.tflite", "calibrate.npy", ["--evaluate", "high.npz"], "labels must be 0 to 4, .* they are 1 to 5"),
     ("float.tflite", "calibrate.npy", ["--evaluate", "short.npz"], r"labels must be 60 integers, .* not int64 \(59,\)"),
     ("float.tflite", "calibrate.npy", ["--evaluate", "names.npz"], r"labels must be 60 integers, .* not <U3 \(60,\)"),
     ("float.tflite", "calibrate.npy", ["--evaluate", "shape.npy"], "shape.npy has no array 'labels'"),
 ])
-def test_refusals(refusal, folder, model, calibration, more, sentence):
+def test_refusals(refusal, folder, tmp_path, model, calibration, more, sentence):
+    (tmp_path / "null.onnx").symlink_to("/dev/null")
+    (tmp_path / "also.onnx").symlink_to(folder / "float.tflite")
     more = [folder / word if ".np" in str(word) else word for word in more]
     argv = ["quantize", folder / model, "--calibrate", folder / calibration, "-o", "out.onnx", *more]
     message = refusal(*argv)
     assert re.search(sentence, message), message
+
+
+def test_evaluate_integers_as_the_model_takes_them(run, folder, tmp_path):
+    """Integer test images are real numbers to both networks, as they are to the calibration."""
+    with np.load(folder / "test.npz") as file:
+        images, labels = np.rint(20 * file["images"]).astype(np.int8), file["labels"]
+    np.savez(tmp_path / "codes.npz", images=images, labels=labels)
+    np.savez(tmp_path / "reals.npz", images=images.astype(np.float32), labels=labels)
+    reports = [json.loads(run("quantize", folder / "float.tflite", "--calibrate", data, "-o", "out.onnx",
+                              "--evaluate", data, "--json")[1]) for data in ("codes.npz", "reals.npz")]
+    assert reports[0] == reports[1]
+
+
+@pytest.mark.parametrize("name", ["float.tflite", "int8.tflite"])
+def test_evaluate_nothing(refusal, folder, tmp_path, name):
+    shape = (0, 6, 6, CLASSES if name == "float.tflite" else 1)
+    np.savez(tmp_path / "none.npz", images=np.zeros(shape, np.float32), labels=np.zeros(0, int))
+    assert "the images hold no frame" in refusal("evaluate", folder / name, "--input", "none.npz")
 
 
 @pytest.mark.parametrize("command", [["estimate"], ["generate", "-o", "made"], ["simulate", "--input", "x.npy"]])

@@ -63,6 +63,13 @@ def check(read, graph: Graph):
 # ---- float models ----
 
 
+@pytest.mark.parametrize(("before", "kernel"), [(2, 1), (3, 3), (1, 3)])
+def test_one_output_channel(read, before, kernel):
+    """A group of 1 that is spelled out, as PyTorch does, makes a depthwise layer of a single channel alone."""
+    network = check(read, Graph("n", before, 6, 6).convolution(1, before, kernel, group=1))
+    assert type(network.layers[0]).__name__ == ("FloatDepthwise" if before == 1 else "FloatConvolution")
+
+
 @pytest.mark.parametrize("folded", [True, False])
 def test_torchscript_exporter(read, folded):
     network = check(read, legacy(folded=folded))

@@ -247,6 +247,7 @@ def test_dead_and_vanishing_channels():
                                          r"\(frames, 2, 4, 4\), not float32 \(3, 4, 5, 2\)"),
     (np.zeros((0, 4, 4, 2), np.float32), "the calibration images hold no frame"),
     (np.full((1, 4, 4, 2), np.nan), "the calibration images hold values that are NaN or infinite"),
+    (np.full((1, 4, 4, 2), 1e300), "the calibration images hold values too large for float32"),
     (np.array(["a"]), "the calibration images must be numbers"),
 ])
 def test_bad_images(images, sentence):
@@ -299,6 +300,28 @@ def test_channels_first(mobilenet):
     images = pictures(mobilenet, 6)
     assert (quantize(mobilenet, images).network.layers[0].weights
             == quantize(mobilenet, images.transpose(0, 3, 1, 2)).network.layers[0].weights).all()
+
+
+@pytest.mark.parametrize(("offset", "spread"), [(1e5, 0.02), (1, 1e-7), (0, 1e-38), (-1e6, 1)])
+def test_narrow_ranges(offset, spread):
+    """Values that differ little beside their distance from zero."""
+    images = (offset + spread * np.random.default_rng(0).normal(size=(4, 4, 4, 2))).astype(np.float32)
+    for method in Method:
+        network = chain(np.ones((2, 2)), np.full((2, 2), 0.5))
+        integer = quantize(network, images, Calibration(method)).network
+        exact = network.run(images)
+        assert np.abs(real_logits(integer, images) - exact).max() <= max(0.02 * np.abs(exact).max(), 1e-30)
+
+
+def test_vectors():
+    """A network of fully connected layers takes its inputs as vectors."""
+    layer = FloatConvolution(name="a", index=0, input_shape=(1, 1, 6), output_shape=(1, 1, 2),
+                             weights=np.arange(12).reshape(2, 1, 1, 6) - 5, bias=np.zeros(2))
+    network = FloatNetwork("vectors", (layer,))
+    images = np.random.default_rng(0).normal(size=(9, 6)).astype(np.float32)
+    integer = quantize(network, images).network
+    exact = images @ (np.arange(12).reshape(2, 6) - 5).T
+    assert ratio(exact, real_logits(integer, images)) > 30
 
 
 def test_padding_is_zero():
