@@ -24,6 +24,9 @@ _CHUNK = 1024
 _TICK = 0.02
 """Seconds after which a read that finds nothing comes back."""
 
+_STUCK = 5.0
+"""Seconds after which a port that takes no bytes is given up; a busy computer alone must not get there."""
+
 
 class HostError(RuntimeError):
     """The device can't be worked with; the message is one sentence that says which port and why."""
@@ -64,7 +67,7 @@ class Device:
         self._identity: Identity | None = None
         try:
             self._serial = serial.serial_for_url(port, baudrate=baud, timeout=_TICK, exclusive=True,
-                                                 write_timeout=timeout + _CHUNK * LINE_BITS / baud)
+                                                 write_timeout=_STUCK + _CHUNK * LINE_BITS / baud)
         except (OSError, ValueError) as error:
             raise HostError(_why_not_open(port, error)) from None
 
@@ -132,7 +135,7 @@ class Device:
         batch = _Batch(self, images, identity)
         while batch.missing:
             batch.send()
-            packet = self._receive(batch.until, batch.under_way)
+            packet = self._receive(batch.until, batch.tags)
             if packet is None:
                 batch.lost_all()
             elif batch.take(packet):
@@ -196,30 +199,35 @@ class _Batch:
         self.missing = len(images)
         self.window = max(1, identity.window)
         self.until = 0.0
-        self.under_way: dict[int, int] = {}
-        """Tag to image, in the order of sending."""
+        self.tags: dict[int, int] = {}
+        """Tag to image, of every attempt that may still be answered: a slow answer is as good as a quick one."""
+        self._under_way: dict[int, None] = {}
+        """Tags of the attempts that have not been given up, in the order of sending."""
         self._waiting = deque(range(len(images)))
+        self._answered = [False] * len(images)
         self._tried = [0] * len(images)
 
     def send(self) -> None:
         """Fill the window."""
-        while self._waiting and len(self.under_way) < self.window:
+        while self._waiting and len(self._under_way) < self.window:
             index = self._waiting.popleft()
-            self._tried[index] += 1
-            self.under_way[self.device._send(Kind.INFER, self.images[index])] = index
-            self._wait()
+            if not self._answered[index]:
+                self._tried[index] += 1
+                tag = self.device._send(Kind.INFER, self.images[index])
+                self.tags[tag], self._under_way[tag] = index, None
+                self._wait()
 
     def take(self, packet: Packet) -> bool:
-        """Act on an answer; True if it is the result of an image."""
+        """Act on an answer; True if it is the first result of an image."""
         match packet.kind:
             case Kind.RESULT:
-                self._result(packet)
-                return True
+                return self._result(packet)
             case Kind.ERROR if packet.payload in (bytes([Fault.DAMAGED]), bytes([Fault.OVERRUN])):
                 if packet.payload[0] == Fault.OVERRUN:
                     self.window = 1
-                self._lost(packet.tag, "damaged on the way" if packet.payload[0] == Fault.DAMAGED else "overrun")
-                self._wait()
+                if packet.tag in self._under_way:
+                    self._lost(packet.tag, "damaged on the way" if packet.payload[0] == Fault.DAMAGED else "overrun")
+                    self._wait()
             case _:
                 raise HostError(f"the device on {self.device.port} refuses images that it said it takes: it may have "
                                 "been programmed anew")
@@ -227,19 +235,25 @@ class _Batch:
 
     def lost_all(self) -> None:
         """Nothing has come for too long."""
-        for tag in list(self.under_way):
+        for tag in list(self._under_way):
             self._lost(tag, "not answered")
+        self._wait()
 
     def _wait(self) -> None:
-        self.until = self.device._patience(sum(len(self.images[index]) for index in self.under_way.values()))
+        self.until = self.device._patience(sum(len(self.images[self.tags[tag]]) for tag in self._under_way))
 
-    def _result(self, packet: Packet) -> None:
+    def _result(self, packet: Packet) -> bool:
         """Keep it; results keep the order of sending, so what was sent before it and has none was lost."""
-        for tag in list(self.under_way):
-            if tag == packet.tag:
-                break
-            self._lost(tag, "not answered")
-        index = self.under_way.pop(packet.tag)
+        index = self.tags.pop(packet.tag)
+        if packet.tag in self._under_way:
+            for tag in list(self._under_way):
+                if tag == packet.tag:
+                    break
+                self._lost(tag, "not answered")
+            del self._under_way[packet.tag]
+        self._wait()
+        if self._answered[index]:
+            return False
         outputs = self.identity.outputs
         size, wanted = len(packet.payload), outputs + OutputStreamer.TRAILER
         if size != wanted:
@@ -250,12 +264,15 @@ class _Batch:
         if label != logits.argmax():
             raise HostError(f"the device on {self.device.port} contradicts itself: it names class {label}, its scores "
                             f"class {logits.argmax()}")
-        self.logits[index], self.classes[index] = logits, label
+        self.logits[index], self.classes[index], self._answered[index] = logits, label, True
         self.missing -= 1
-        self._wait()
+        return True
 
     def _lost(self, tag: int, how: str) -> None:
-        index = self.under_way.pop(tag)
+        del self._under_way[tag]
+        index = self.tags[tag]
+        if self._answered[index]:
+            return
         if self._tried[index] >= self.device.attempts:
             raise HostError(f"image {index} was sent to the device on {self.device.port} {self._tried[index]} times "
                             f"without a result, the last time {how}: the line is bad, or its rate wrong")

@@ -406,6 +406,14 @@ class AnswerWriter(wiring.Component):
         return m
 
 
+def _queue(m: Module, name: str, source, sink) -> None:
+    """Connect two streams through a queue of two, where no path of logic goes through."""
+    value = Value.cast(source.payload)
+    m.submodules[name] = queue = fifo.SyncFIFO(width=len(value), depth=2)
+    m.d.comb += [queue.w_data.eq(value), queue.w_en.eq(source.valid), source.ready.eq(queue.w_rdy),
+                 Value.cast(sink.payload).eq(queue.r_data), sink.valid.eq(queue.r_rdy), queue.r_en.eq(sink.ready)]
+
+
 class LinkedAccelerator(wiring.Component):
     """An accelerator that speaks packets.
 
@@ -459,9 +467,10 @@ class LinkedAccelerator(wiring.Component):
         m.submodules.writer = writer = AnswerWriter(self.identity)
         m.submodules.appender = appender = CrcAppender()
         m.submodules.encoder = encoder = CobsEncoder()
-        wiring.connect(m, wiring.flipped(self.i), decoder.i)
+        # From a memory's slow output to the loader is too far for one cycle of a fast clock.
+        _queue(m, "arrivals", self.i, decoder.i)
         wiring.connect(m, decoder.o, checker.i)
-        wiring.connect(m, checker.o, reader.i)
+        _queue(m, "checked", checker.o, reader.i)
         wiring.connect(m, reader.replies, writer.replies)
         wiring.connect(m, writer.o, appender.i)
         wiring.connect(m, appender.o, encoder.i)

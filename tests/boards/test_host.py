@@ -54,8 +54,8 @@ def test_good_line(window):
 def test_bad_line():
     """1,000 faults both ways: bytes lost, doubled, flipped and added, packets cut short."""
     print("seed", SEED)
-    line = BadLine(SEED, 250)
-    timeout, attempts, batch = 0.05, 6, 40
+    line = BadLine(SEED, 400)
+    timeout, attempts, batch = 0.3, 8, 200
     answered, errors = 0, []
     with PythonDevice(NETWORK, 8, line) as model, Device(model.port, timeout=timeout, attempts=attempts,
                                                          first_tag=SEED) as device:
@@ -71,9 +71,9 @@ def test_bad_line():
                 assert (classes == expected.argmax(axis=1)).all()
                 answered += batch
             # Each attempt may take as long as the timeout (and this machine's own delays).
-            assert time.monotonic() - begun < attempts * batch * timeout + 5
-    assert answered > 20 * batch
-    assert len(errors) < 10
+            assert time.monotonic() - begun < attempts * batch * timeout + 30
+    assert answered > 10 * batch
+    assert len(errors) < 5
     for message in errors:
         assert re.fullmatch(rf"image \d+ was sent to the device on {model.port} {attempts} times without a result, .*|"
                             r"the device on .* does not answer .*", message)
@@ -81,7 +81,7 @@ def test_bad_line():
 
 def test_gateware():
     """The host and the accelerator's own link, simulated, over a line with faults."""
-    line, window = BadLine(SEED, 120), 3
+    line, window = BadLine(SEED, 250), 3
     master, slave = pty.openpty()
     tty.setraw(slave)
     os.set_blocking(master, False)
@@ -112,15 +112,15 @@ def test_gateware():
     thread = threading.Thread(target=simulator.run)
     thread.start()
     try:
-        with Device(os.ttyname(slave), timeout=2, attempts=8, first_tag=SEED) as device:
+        with Device(os.ttyname(slave), timeout=3, attempts=12, first_tag=SEED) as device:
             assert device.identify() == Identity(digest(NETWORK), NETWORK.input_shape, NETWORK.outputs, window)
-            check(device, 12)
+            check(device, 8)
     finally:
         done.set()
         thread.join(30)
         os.close(master)
         os.close(slave)
-    assert line.count > 5
+    assert line.count
 
 
 def test_window_is_filled_and_kept():
@@ -201,6 +201,17 @@ def result(payload: bytes):
 
 
 SILENT = "the device on PORT does not answer at 1,000,000 baud: is it programmed, and is that its rate?"
+def test_slow_answers_count():
+    """Each comes after the host has asked again: they are right all the same."""
+    def behave(number, packet, answers):
+        if packet.kind == Kind.INFER:
+            time.sleep(0.3)
+        return answers
+
+    with Odd(behave, 1) as model, Device(model.port, timeout=0.2, attempts=3) as device:
+        check(device, 4)
+
+
 REFUSALS = {
     "version": (lambda number, packet, answers: [Packet(Kind.ERROR, packet.tag, bytes([Fault.VERSION]), 9)],
                 "the device on PORT speaks version 9 of the protocol, and this is version 1: generate its design "
