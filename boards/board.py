@@ -64,7 +64,8 @@ _ICE40_SPRAM = MemoryKind("SB_SPRAM256KA", 4, ((16384, 16),))
 
 BOARDS = {board.name: board for board in (
     Board("ulx3s-85f", "LFE5U-85F", "MULT18X18D", 156, 1, (_DP16KD,),
-          EngineConfig(rows=9, columns=16, lanes=8, window=(3, 3), requantisers=8, input_bytes=4)),
+          EngineConfig(rows=9, columns=16, lanes=8, window=(3, 3), requantisers=8, input_bytes=4, spread=1,
+                       copy_lanes=9)),
     # Activations and the array's weights in the large single-port memories (two regions are never read and
     # written at once), all else in the small ones.
     Board("icebreaker", "iCE40UP5K", "SB_MAC16", 8, 2, (_ICE40_EBR, _ICE40_SPRAM),

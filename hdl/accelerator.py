@@ -16,13 +16,14 @@ from .descriptors import (
     value_bits,
 )
 from .drain import Drain, LaneParameters
-from .feeder import Feeder, TileBuffer
+from .feeder import Feeder
 from .ports import InputLoader, OutputStreamer
 from .primitives import Ram, ReplayRom, Rom, VerilogExport, bits_for, delay
 from .requantiser import Requantiser
 from .schedule import Schedule
 from .sequencer import Sequencer
 from .systolic import SystolicArray
+from .tile_buffer import TileBuffer
 from .window import WindowGenerator
 
 __all__ = ["Accelerator"]
@@ -83,8 +84,8 @@ class Accelerator(wiring.Component):
 
         # Memories.
         loader = m.submodules.loader = InputLoader(schedule.layout, config.input_bytes)
-        input_memory = m.submodules.input_memory = Ram(8 * loader.window_bytes, loader.depth)
-        banks = [Ram(word, schedule.bank_depth, 8 * config.requantisers) for _ in range(config.taps)]
+        input_memory = m.submodules.input_memory = Ram(8 * loader.window_bytes, loader.depth, registers=1)
+        banks = [Ram(word, schedule.bank_depth, 8 * config.requantisers, registers=1) for _ in range(config.taps)]
         for i, bank in enumerate(banks):
             m.submodules[f"activations_{i // columns}_{i % columns}"] = bank
         streamer = m.submodules.streamer = OutputStreamer(schedule.output_map.shape, lanes)
@@ -106,7 +107,7 @@ class Accelerator(wiring.Component):
             schedule.tile_words, len(weight_words))
         window = m.submodules.window = WindowGenerator(config.window, lanes, value_bits(schedule),
                                                        bits_for(schedule.bank_depth), bits_for(loader.depth),
-                                                       loader.window_bytes)
+                                                       loader.window_bytes, config.tile_lanes)
         m.d.comb += [
             sequencer.input_full.eq(loader.full), sequencer.output_free.eq(streamer.free),
             streamer.claim.eq(sequencer.output_claim),
@@ -121,8 +122,9 @@ class Accelerator(wiring.Component):
 
         at_window = WindowGenerator.LATENCY
         engine = m.submodules.depthwise = DepthwiseEngine(lanes, config.taps, schedule.depthwise_accumulator)
-        weights = m.submodules.depthwise_weights = Rom("depthwise_weights", word * config.taps, weight_words)
-        m.d.comb += weights.address.eq(delay(m, sequencer.weight, at_window - 2, name="weight"))
+        weights = m.submodules.depthwise_weights = Rom("depthwise_weights", word * config.taps, weight_words,
+                                                             registers=1)
+        m.d.comb += weights.address.eq(delay(m, sequencer.weight, at_window - 3, name="weight"))
         weights_now = delay(m, weights.data, 1, name="weights")
         m.d.comb += engine.first.eq(delay(m, sequencer.first, at_window, name="chunk_first"))
         for tap in range(config.taps):
@@ -141,32 +143,32 @@ class Accelerator(wiring.Component):
             reduced.append(unit.result)
 
         # Both ways into the tile buffer; the schedule keeps them from meeting.
-        tile = m.submodules.tile_buffer = TileBuffer(config.rows, lanes, schedule.tile_words)
-        feeder = m.submodules.feeder = Feeder(feeder_descriptors(schedule), lanes, schedule.tile_words)
-        place = Cat(sequencer.half, sequencer.word, sequencer.pixel, sequencer.number, sequencer.tile_end)
+        tile = m.submodules.tile_buffer = TileBuffer(config.rows, config.tile_lanes, schedule.tile_words)
+        feeder = m.submodules.feeder = Feeder(feeder_descriptors(schedule), config.tile_lanes, schedule.tile_words)
+        place = Cat(sequencer.part, sequencer.word, sequencer.pixel, sequencer.number, sequencer.tile_end)
         copied = delay(m, sequencer.valid & ~sequencer.reduce, schedule.copy_latency, name="copied")
         reduced_now = delay(m, sequencer.valid & sequencer.reduce & sequencer.last, schedule.reduce_latency,
                             name="reduced")
         place = Mux(reduced_now, delay(m, place, schedule.reduce_latency, name="reduced_place"),
                     delay(m, place, schedule.copy_latency, name="copied_place"))
-        half, word_of_tile, pixel, number, tile_end = (
-            place[start:start + width] for start, width in _fields(1, len(sequencer.word), len(sequencer.pixel),
-                                                                    len(sequencer.number), 1))
+        part, word_of_tile, pixel, number, tile_end = (
+            place[start:start + width] for start, width in _fields(
+                len(sequencer.part), len(sequencer.word), len(sequencer.pixel), len(sequencer.number), 1))
         m.d.comb += [
-            tile.write.eq(copied | reduced_now), tile.write_half.eq(half), tile.write_word.eq(word_of_tile),
-            tile.pixel.eq(pixel), tile.data.eq(Mux(reduced_now, Cat(reduced), window.taps[0])),
+            tile.write.eq(copied | reduced_now), tile.write_part.eq(part), tile.write_word.eq(word_of_tile),
+            tile.pixel.eq(pixel), tile.data.eq(Mux(reduced_now, Cat(reduced), window.copied)),
             feeder.tile_end.eq(tile.write & tile_end),
-            *(getattr(tile, name).eq(getattr(feeder, name)) for name in ("half", "word", "lane", "first", "last")),
+            *(getattr(tile, name).eq(getattr(feeder, name)) for name in ("part", "word", "lane", "first", "last")),
         ]
 
         # Stage 2: the array.
         array = m.submodules.array = SystolicArray(config.rows, config.columns, config.drain_step,
-                                                   schedule.matrix_accumulator)
+                                                   schedule.matrix_accumulator, config.spread)
         matrix = m.submodules.matrix_weights = ReplayRom("matrix_weights", 8 * config.columns,
-                                                         images.matrix_weights(schedule))
+                                                         images.matrix_weights(schedule), registers=1)
         m.d.comb += [getattr(matrix, name).eq(getattr(feeder, name))
                      for name in ("advance", "rewind", "commit", "restart")]
-        column_weights = delay(m, matrix.data, TileBuffer.LATENCY, name="column_weights")
+        column_weights = delay(m, matrix.data, TileBuffer.LATENCY - 1, name="column_weights")
         for row in range(config.rows):
             m.d.comb += [array.x[row].eq(tile.x[row]), array.first[row].eq(tile.first_out[row]),
                          array.last[row].eq(tile.last_out[row])]
@@ -202,7 +204,7 @@ class Accelerator(wiring.Component):
                 i_step_begins=sequencer.block_start, i_step_block=wide_number(sequencer.number),
                 i_feed_begins=feeder.begins, i_feed_block=wide_number(feeder.number),
                 i_tile_write=reduced_now, i_tile_end=feeder.tile_end,
-                i_tile_block=wide_number(number), i_tile_data=tile.data,
+                i_tile_block=wide_number(number), i_tile_data=tile.data[:word],
                 i_drain_write=drain.enable, i_drain_end=drain.end, i_drain_block=wide_number(drain.number),
                 i_drain_data=drain.data)
         return m

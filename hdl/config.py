@@ -28,6 +28,11 @@ class EngineConfig:
         R, results that leave the array in a cycle; divides both ``columns`` and ``lanes``.
     input_bytes
         Width of the input stream. Each image row must be a whole number of beats.
+    spread
+        Registers between the array's multipliers and accumulators; a cycle of latency each, where a part's
+        multipliers lie in few places, far from most accumulators.
+    copy_lanes
+        Bytes of a row of the first convolution's window that are copied at once; counts if more than ``lanes``.
     """
 
     rows: int
@@ -36,12 +41,16 @@ class EngineConfig:
     window: tuple[int, int] = (3, 3)
     requantisers: int = 1
     input_bytes: int = 1
+    spread: int = 0
+    copy_lanes: int = 1
 
     def __post_init__(self):
-        for name in ("rows", "columns", "lanes", "requantisers", "input_bytes"):
+        for name in ("rows", "columns", "lanes", "requantisers", "input_bytes", "copy_lanes"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise ConfigError(f"{name} must be a positive integer, not {value!r}")
+        if not isinstance(self.spread, int) or self.spread < 0:
+            raise ConfigError(f"spread must be an integer that is not negative, not {self.spread!r}")
         if len(self.window) != 2 or any(not isinstance(n, int) or n < 1 for n in self.window):
             raise ConfigError(f"window must be two positive integers, not {self.window!r}")
         for name in ("columns", "lanes"):
@@ -53,6 +62,11 @@ class EngineConfig:
     def taps(self) -> int:
         """Depthwise products per lane and cycle; also the number of activation banks."""
         return self.window[0] * self.window[1]
+
+    @property
+    def tile_lanes(self) -> int:
+        """Bytes of a word of the tile buffer."""
+        return max(self.lanes, self.copy_lanes)
 
     @property
     def drain_step(self) -> int:

@@ -4,9 +4,12 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .primitives import LogicMultiplier, delay, pipelined_sum
+from .primitives import LogicMultiplier, delay, gated_sum, pipelined_sum
 
-__all__ = ["DepthwiseEngine"]
+__all__ = ["ACTIVATION_OFFSET", "DepthwiseEngine"]
+
+ACTIVATION_OFFSET = 128
+"""What is added to activations before they are multiplied: unsigned factors make smaller multipliers."""
 
 
 class DepthwiseEngine(wiring.Component):
@@ -14,7 +17,8 @@ class DepthwiseEngine(wiring.Component):
 
     A kernel of more taps than that takes several cycles, from ``first`` to ``last``.  One window a cycle;
     the sum stands at ``acc`` :meth:`latency` cycles after its last window.  ``lanes * taps`` small
-    multipliers of logic.  Sums are of raw int8 products: zero points are the requantiser's business.
+    multipliers of logic.  Sums are of weight * (activation + :data:`ACTIVATION_OFFSET`): this offset and zero
+    points are the requantiser's business.
 
     Parameters
     ----------
@@ -43,20 +47,19 @@ class DepthwiseEngine(wiring.Component):
     @staticmethod
     def latency(taps: int) -> int:
         """Cycles from a window to its sum: multiplier, adder tree, accumulator."""
-        return 1 + (taps - 1).bit_length() + 1
+        return LogicMultiplier.latency(8) + (taps - 1).bit_length() + 1
 
     def elaborate(self, platform):
         m = Module()
-        first = delay(m, self.first, self.latency(self.taps) - 1, name="first")
+        keep = delay(m, ~self.first, self.latency(self.taps) - 1, name="keep")
         for lane in range(self.lanes):
             byte = slice(8 * lane, 8 * lane + 8)
             products = []
             for tap in range(self.taps):
-                product = Signal(signed(16), name=f"product_{lane}_{tap}", reset_less=True)
                 m.submodules[f"multiplier_{lane}_{tap}"] = multiplier = LogicMultiplier(8, 8)
-                m.d.comb += [multiplier.a.eq(self.windows[tap][byte]), multiplier.b.eq(self.weights[tap][byte])]
-                m.d.sync += product.eq(multiplier.product)
-                products.append(product)
+                m.d.comb += [multiplier.a.eq(self.weights[tap][byte]),
+                             multiplier.b.eq(self.windows[tap][byte] ^ ACTIVATION_OFFSET)]
+                products.append((multiplier.product, 0))
             total, _ = pipelined_sum(m, products, name=f"total_{lane}")
-            m.d.sync += self.acc[lane].eq(Mux(first, 0, self.acc[lane]) + total)
+            m.d.sync += self.acc[lane].eq(gated_sum(m, platform, self.acc[lane], keep, total))
         return m

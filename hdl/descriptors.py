@@ -125,7 +125,8 @@ def feeder_descriptors(schedule: Schedule) -> DescriptorTable:
         "idle": scheduled.period - scheduled.inner,
         "last_cycle": scheduled.period - 1,
         "last_group": scheduled.source.groups - 1,
-        "last_lane": (scheduled.source.shape[2] - 1) % schedule.config.lanes,
+        "full_lane": scheduled.source.lanes - 1,
+        "last_lane": (scheduled.source.shape[2] - 1) % scheduled.source.lanes,
     } for scheduled in schedule.blocks])
 
 

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from .descriptors import DescriptorTable
 from .primitives import ReplayRom, bits_for, delay
-from .requantiser import Requantiser, RequantiserFormat
+from .requantiser import SELECT, Requantiser, RequantiserFormat
 
 __all__ = ["Drain", "LaneParameters"]
 
@@ -103,28 +103,32 @@ class Drain(wiring.Component):
         d, _, number = self.parameter_table.follow(m, following, name="parameter_descriptor")
         m.submodules.rom = rom = ReplayRom("matrix_parameters", self.format.width, self.words)
         tile, block = Signal.like(d.last_tile), Signal.like(d.last_block)
-        column = Signal(range(self.columns + 1), init=self.columns)
-        running, ending = Signal(), Signal()
-        m.d.comb += running.eq(self.captured | (column != self.columns))
-        with m.If(self.captured):
-            m.d.sync += column.eq(1)
-            m.d.comb += ending.eq(self.columns == 1)
-        with m.Elif(running):
-            m.d.sync += column.eq(column + 1)
-            m.d.comb += ending.eq(column == self.columns - 1)
         last_block, last_tile = block == d.last_block, tile == d.last_tile
-        m.d.comb += [
-            rom.advance.eq(running), rom.rewind.eq(ending & last_block),
-            rom.commit.eq(ending & last_block & last_tile),
-            rom.restart.eq(rom.commit & (number == len(self.parameter_table) - 1)),
-        ]
-        with m.If(ending):
+        # A single block's parameters stay for all its tiles.
+        single = d.last_block == 0
+        load = Signal()
+        m.d.comb += load.eq(self.captured & (~single | (tile == 0)))
+        # What comes behind this block's parameters is known now, and done when they are in.
+        commit = last_block & (last_tile | single)
+        replay = Cat(last_block & ~commit, commit, commit & (number == len(self.parameter_table) - 1))
+        with m.If(self.captured):
             m.d.sync += block.eq(Mux(last_block, 0, block + 1))
             with m.If(last_block):
                 m.d.sync += tile.eq(Mux(last_tile, 0, tile + 1))
                 m.d.comb += following.eq(last_tile)
+        column = Signal(range(self.columns + 1), init=self.columns)
+        latched = Signal.like(replay, name="replay")
+        ending = Signal()
+        with m.If(load):
+            m.d.sync += [column.eq(1), latched.eq(replay)]
+            m.d.comb += [rom.advance.eq(1), ending.eq(self.columns == 1)]
+        with m.Elif(column != self.columns):
+            m.d.sync += column.eq(column + 1)
+            m.d.comb += [rom.advance.eq(1), ending.eq(column == self.columns - 1)]
+        with m.If(ending):
+            m.d.comb += Cat(rom.rewind, rom.commit, rom.restart).eq(Mux(load, replay, latched))
         parameters = []
-        arrives = self.captured
+        arrives = load
         for index in range(self.columns):
             arrives = delay(m, arrives, 1, name=f"arrives_{index}") if index else arrives
             word = Signal(self.format.layout, name=f"parameters_{index}", reset_less=True)
@@ -137,7 +141,7 @@ class Drain(wiring.Component):
         m = Module()
         step = self.columns // self.requantisers
         parameters = self._parameters(m)
-        latency = Requantiser.latency(self.format)
+        latency = SELECT + Requantiser.latency(self.format)
 
         # Requantiser 0 meets its columns in turn from the cycle after the capture; the others later.
         first = delay(m, self.captured, 1, name="first")
@@ -149,8 +153,10 @@ class Drain(wiring.Component):
             phase = delay(m, phase, step, name=f"phase_{index}") if index else phase
             m.submodules[f"requantiser_{index}"] = unit = Requantiser(self.format)
             own = range(index * step, index * step + step)
-            m.d.comb += [unit.acc.eq(Array([self.bottom[c] for c in own])[phase]),
-                         unit.parameters.eq(Array([Value.cast(parameters[c]) for c in own])[phase])]
+            m.d.comb += [unit.acc.eq(delay(m, Array([self.bottom[c] for c in own])[phase], SELECT,
+                                           name=f"sum_{index}")),
+                         unit.parameters.eq(delay(m, Array([Value.cast(parameters[c]) for c in own])[phase],
+                                                  SELECT, name=f"word_{index}"))]
             results.append(delay(m, unit.result, (self.requantisers - 1 - index) * step, name=f"result_{index}"))
 
         # The same event, when its results are there.

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 from tepal.quant import Average, AveragePool, Convolution, Depthwise, Layer, Network, NetworkError, Requantise
 
+from .depthwise import ACTIVATION_OFFSET
+
 __all__ = ["Block", "InputLayout", "Matrix", "Reduction", "Window", "lower"]
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Window:
 class Reduction:
     """The depthwise engine's part: int8 ``weights`` (kernel height, kernel width, channels).
 
-    ``constant`` (channels,) is added to the sum of raw products before ``requantise``; ``layer`` is the
+    ``constant`` (channels,) is added to the engine's sum of products before ``requantise``; ``layer`` is the
     Network's layer that this is."""
 
     layer: int
@@ -112,7 +114,8 @@ def _reduction(number: int, layer: Depthwise | AveragePool) -> Reduction:
     else:
         # An average pool sums raw values; its requantiser knows of no zero point.
         weights, zero_point = np.ones((*layer.window, layer.input_shape[2]), np.int8), 0
-    return Reduction(number, weights, _raw_constant(weights, layer.bias, zero_point, (0, 1)), layer.requantise)
+    constant = _raw_constant(weights, layer.bias, zero_point + ACTIVATION_OFFSET, (0, 1))
+    return Reduction(number, weights, constant, layer.requantise)
 
 
 def _matrix(number: int, layer: Convolution) -> Matrix:

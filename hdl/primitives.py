@@ -1,16 +1,19 @@
-"""Memories and small multipliers, and the two ways in which they appear: Amaranth's own for its simulator, and
-instances of the Verilog modules in ``primitives.v`` for export, where contents come from ``.hex`` files by
-``$readmemh``.
+"""Memories and multipliers, and the ways in which they appear.
 
-(Amaranth writes a memory's contents into Verilog row by row, which synthesis tools read in quadratic time.)
+Memories are Amaranth's own for its simulator and for a board's build, and instances of the Verilog modules in
+``primitives.v`` for export, where contents come from ``.hex`` files by ``$readmemh``.  (Amaranth writes a memory's
+contents into Verilog row by row, which synthesis tools read in quadratic time.)  Multipliers and adders are plain
+expressions, and a vendor's cells where the platform is a part that has them.
 """
+
+from typing import Any
 
 from amaranth import *
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["LogicMultiplier", "Ram", "ReplayRom", "Rom", "VerilogExport", "bits_for", "delay", "pipelined_sum",
-           "stream_of"]
+__all__ = ["LogicMultiplier", "Multiplier", "Ram", "ReplayRom", "Rom", "VerilogExport", "bits_for", "delay",
+           "gated_sum", "is_ecp5", "pipelined_sum", "stream_of"]
 
 
 class VerilogExport:
@@ -44,41 +47,159 @@ def delay(m: Module, signal, cycles: int, *, name: str):
     return signal
 
 
+def is_ecp5(platform) -> bool:
+    """Whether the design is being made for a Lattice ECP5, whose primitives are worth naming."""
+    return getattr(platform, "device", "").startswith("LFE5")
+
+
+def _carry_chain(m: Module, table: int, bits):
+    """Bits of an ECP5 carry chain of cells CCU2C, two bits a cell.
+
+    ``bits`` are (A, B, C, D) from the lowest; ``table`` is their truth table, whose value is the sum without
+    carry, and with C and D at zero the carry that a bit without propagation makes."""
+    bits = list(bits)
+    sums = Signal(len(bits) + len(bits) % 2)
+    zero = (Const(0, 1),) * 4
+    carry = Const(0, 1)
+    for i in range(0, len(bits), 2):
+        low, high = bits[i], bits[i + 1] if i + 1 < len(bits) else zero
+        leaving = Signal()
+        ports: dict[str, Any] = {f"i_{name}{half}": bit for half, four in enumerate((low, high))
+                                 for name, bit in zip("ABCD", four, strict=True)}
+        ports |= {f"p_INIT{half}": Const(table, 16) for half in range(2)}
+        m.submodules += Instance("CCU2C", **ports, p_INJECT1_0="NO", p_INJECT1_1="NO", i_CIN=carry,
+                                 o_S0=sums[i], o_S1=sums[i + 1], o_COUT=leaving)
+        carry = leaving
+    return sums[:len(bits)]
+
+
+def _row_pair(m: Module, platform, a, pair):
+    """``a * pair`` of a signed value and two bits, as one carry chain: two rows of a multiplication."""
+    if not is_ecp5(platform):
+        return (Mux(pair[0], a, 0) + (Mux(pair[1], a, 0) << 1))[:len(a) + 2].as_signed()
+    wide = Cat(a, a[-1].replicate(2))
+    return _carry_chain(m, 0x7888, ((wide[i], pair[0], wide[i - 1] if i else Const(0, 1), pair[1])
+                                    for i in range(len(wide)))).as_signed()
+
+
+def gated_sum(m: Module, platform, a, keep, b):
+    """``(a if keep else 0) + b`` of signed values, as wide as ``a``: an accumulator's sum, one cell a bit where the
+    part has such."""
+    if not is_ecp5(platform):
+        return (Mux(keep, a, 0) + b)[:len(a)].as_signed()
+    wide = Cat(b, b[-1].replicate(max(0, len(a) - len(b))))
+    return _carry_chain(m, 0x7878, ((a[i], keep, wide[i], Const(0, 1)) for i in range(len(a)))).as_signed()
+
+
 def pipelined_sum(m: Module, terms, *, name: str):
-    """Sum of signed values by a tree of registered adders: (signal, latency in cycles)."""
+    """Sum of signed values, each shifted left, by a tree of registered adders: (signal, latency in cycles).
+
+    ``terms`` are (value, shift) with shifts that don't fall."""
     latency = 0
     while len(terms) > 1:
         sums = []
         for i in range(0, len(terms), 2):
-            value = terms[i] + terms[i + 1] if i + 1 < len(terms) else terms[i]
+            value, low = terms[i]
+            if i + 1 < len(terms):
+                # What lies below the higher term's lowest bit needs no adder.
+                other, high = terms[i + 1]
+                value = Cat(value[:high - low], (value >> (high - low)) + other).as_signed()
             register = Signal(value.shape(), name=f"{name}_l{latency}_{i // 2}", reset_less=True)
             m.d.sync += register.eq(value)
-            sums.append(register)
+            sums.append((register, low))
         terms, latency = sums, latency + 1
-    return terms[0], latency
+    value, low = terms[0]
+    return Cat(C(0, low), value).as_signed() if low else value, latency
 
 
 class LogicMultiplier(wiring.Component):
-    """``product = a * b`` of signed values, combinational, made of logic in synthesis.
+    """``product = a * b`` of a signed and an unsigned value, made of logic, pipelined.
 
-    A part's multipliers belong to the systolic array; tools would spend them on any other product too."""
+    A part's multipliers belong to the systolic array; tools would spend them on any other product too.  Two bits
+    of ``b`` make a row, a carry chain; the rows are added by a tree.
+
+    Members
+    -------
+    a : In(signed(a)), b : In(b)
+    product : Out(signed(a + b))
+        ``latency(b)`` cycles later.
+    """
 
     def __init__(self, a: int, b: int):
-        super().__init__({"a": In(signed(a)), "b": In(signed(b)), "product": Out(signed(a + b))})
+        super().__init__({"a": In(signed(a)), "b": In(b), "product": Out(signed(a + b))})
+
+    @staticmethod
+    def rows(m: Module, platform, a, b, *, name: str):
+        """Registered partial products, as :func:`pipelined_sum` takes them; one cycle."""
+        result = []
+        for low in range(0, len(b), 2):
+            pair = Cat(b[low:low + 2], C(0, 1))[:2]
+            row = Signal(signed(len(a) + 2), name=f"{name}_row_{low}", reset_less=True)
+            m.d.sync += row.eq(_row_pair(m, platform, a, pair))
+            result.append((row, low))
+        return result
+
+    @staticmethod
+    def latency(b: int) -> int:
+        """Cycles from the operands to the product."""
+        return 1 + (-(-b // 2) - 1).bit_length()
 
     def elaborate(self, platform):
         m = Module()
-        if isinstance(platform, VerilogExport):
-            m.submodules.multiplier = Instance(
-                "tepal_logic_multiplier", p_A=len(self.a), p_B=len(self.b),
-                i_a=self.a, i_b=self.b, o_product=self.product)
-        else:
-            m.d.comb += self.product.eq(self.a * self.b)
+        total, _ = pipelined_sum(m, self.rows(m, platform, self.a, self.b, name="product"), name="product")
+        m.d.comb += self.product.eq(total)
         return m
 
 
+class Multiplier(wiring.Component):
+    """``product = a * b`` of int8, one of the part's multipliers with all its registers.
+
+    Members
+    -------
+    a, b : In(signed(8))
+    product : Out(signed(16))
+        :attr:`LATENCY` cycles later.
+    """
+
+    LATENCY = 3
+    """Operands, partial products and product are registered."""
+
+    def __init__(self):
+        super().__init__({"a": In(signed(8)), "b": In(signed(8)), "product": Out(signed(16))})
+
+    def elaborate(self, platform):
+        m = Module()
+        if is_ecp5(platform):
+            product = Signal(36)
+            ports: dict[str, Any] = {f"o_P{i}": product[i] for i in range(36)}
+            for name, value in (("A", self.a), ("B", self.b)):
+                ports |= {f"i_{name}{i}": value[min(i, 7)] for i in range(18)} | {f"i_SIGNED{name}": Const(1, 1),
+                                                                                 f"i_SOURCE{name}": Const(0, 1)}
+            ports |= {f"i_C{i}": Const(0, 1) for i in range(18)}
+            ports |= {f"p_REG_{name}_CLK": "CLK0" for name in ("INPUTA", "INPUTB", "PIPELINE", "OUTPUT")}
+            m.submodules.multiplier = Instance("MULT18X18D", **ports, p_GSR="DISABLED", p_RESETMODE="SYNC",
+                                               i_CLK0=ClockSignal(), i_CE0=Const(1, 1), i_RST0=Const(0, 1))
+            m.d.comb += self.product.eq(product)
+            return m
+        a, b = Signal(signed(8), reset_less=True), Signal(signed(8), reset_less=True)
+        partial = Signal(signed(16), reset_less=True)
+        m.d.sync += [a.eq(self.a), b.eq(self.b), partial.eq(a * b), self.product.eq(partial)]
+        return m
+
+
+PART = 2048
+"""Words of a memory behind which a part has its own output register; a memory block of an ECP5 has no more
+that are a byte wide."""
+
+
+def _joined(m: Module, parts: list, address, registers: int):
+    """The word out of several parts of a memory, ``registers`` cycles after it was read."""
+    parts = [delay(m, part, registers, name=f"part_{i}") for i, part in enumerate(parts)]
+    return Array(parts)[delay(m, address[bits_for(PART):], 1 + registers, name="part")] if parts[1:] else parts[0]
+
+
 class Rom(wiring.Component):
-    """Read-only memory, one port, one cycle from address to data.
+    """Read-only memory, one port.
 
     Parameters
     ----------
@@ -88,29 +209,38 @@ class Rom(wiring.Component):
         Bits of a word.
     words
         Contents, unsigned integers; at least one.
+    registers
+        Cycles from address to data are one and these.  A register fits into a memory block; with one, words may
+        come from several blocks in time.
     """
 
-    def __init__(self, name: str, width: int, words: list[int]):
-        self.name, self.width, self.words = name, width, words
+    def __init__(self, name: str, width: int, words: list[int], registers: int = 0):
+        self.name, self.width, self.words, self.registers = name, width, words, registers
         super().__init__({"address": In(bits_for(len(words))), "data": Out(width)})
 
     def elaborate(self, platform):
         m = Module()
+        parts = []
         if isinstance(platform, VerilogExport):
+            # One file, whatever tool will read it.
             platform.roms[f"{self.name}.hex"] = (self.width, self.words)
+            parts.append(Signal(self.width, name="word"))
             m.submodules.memory = Instance(
                 "tepal_rom", p_WIDTH=self.width, p_DEPTH=len(self.words), p_ADDRESS_BITS=len(self.address),
-                p_FILE=f"{self.name}.hex", i_clk=ClockSignal(), i_address=self.address, o_data=self.data)
-        else:
-            m.submodules.memory = contents = memory.Memory(
-                shape=unsigned(self.width), depth=len(self.words), init=self.words)
+                p_FILE=f"{self.name}.hex", i_clk=ClockSignal(), i_address=self.address, o_data=parts[0])
+        for first in range(0, 0 if parts else len(self.words), PART):
+            words = self.words[first:first + PART]
+            m.submodules[f"part_{first // PART}"] = contents = memory.Memory(
+                shape=unsigned(self.width), depth=len(words), init=words)
             port = contents.read_port()
-            m.d.comb += [port.addr.eq(self.address), self.data.eq(port.data)]
+            m.d.comb += port.addr.eq(self.address[:bits_for(len(words))])
+            parts.append(port.data)
+        m.d.comb += self.data.eq(_joined(m, parts, self.address, self.registers))
         return m
 
 
 class Ram(wiring.Component):
-    """Memory with one write and one read port; one cycle from read address to data.
+    """Memory with one write and one read port.
 
     A read of the word that is being written gives anything: the schedule never does it.
 
@@ -120,10 +250,12 @@ class Ram(wiring.Component):
         Bits of a word, number of words.
     granularity
         Bits that one bit of ``write_enable`` stands for; divides ``width``.
+    registers
+        As in :class:`Rom`.
     """
 
-    def __init__(self, width: int, depth: int, granularity: int | None = None):
-        self.width, self.depth, self.granularity = width, depth, granularity or width
+    def __init__(self, width: int, depth: int, granularity: int | None = None, registers: int = 0):
+        self.width, self.depth, self.granularity, self.registers = width, depth, granularity or width, registers
         super().__init__({
             "write_address": In(bits_for(depth)),
             "write_data": In(width),
@@ -134,22 +266,28 @@ class Ram(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        if isinstance(platform, VerilogExport):
-            m.submodules.memory = Instance(
-                "tepal_ram", p_WIDTH=self.width, p_DEPTH=self.depth, p_GRANULARITY=self.granularity,
-                p_ADDRESS_BITS=len(self.read_address), i_clk=ClockSignal(),
-                i_write_address=self.write_address, i_write_data=self.write_data,
-                i_write_enable=self.write_enable, i_read_address=self.read_address, o_read_data=self.read_data)
-        else:
-            m.submodules.memory = contents = memory.Memory(
-                shape=unsigned(self.width), depth=self.depth, init=[])
-            write = contents.write_port(granularity=self.granularity)
-            read = contents.read_port()
-            m.d.comb += [
-                write.addr.eq(self.write_address), write.data.eq(self.write_data),
-                write.en.eq(self.write_enable), read.addr.eq(self.read_address),
-                self.read_data.eq(read.data),
-            ]
+        parts = []
+        for first in range(0, self.depth, PART):
+            depth = min(PART, self.depth - first)
+            bits = bits_for(depth)
+            here = self.write_address[bits_for(PART):] == first // PART if self.depth > PART else 1
+            enable = Mux(here, self.write_enable, 0)
+            write, read = self.write_address[:bits], self.read_address[:bits]
+            if platform is None:
+                m.submodules[f"part_{first // PART}"] = contents = memory.Memory(
+                    shape=unsigned(self.width), depth=depth, init=[])
+                write_port, read_port = contents.write_port(granularity=self.granularity), contents.read_port()
+                m.d.comb += [write_port.addr.eq(write), write_port.data.eq(self.write_data),
+                             write_port.en.eq(enable), read_port.addr.eq(read)]
+                data = read_port.data
+            else:
+                data = Signal(self.width, name=f"word_{first // PART}")
+                m.submodules += Instance(
+                    "tepal_ram", p_WIDTH=self.width, p_DEPTH=depth, p_GRANULARITY=self.granularity,
+                    p_ADDRESS_BITS=bits, i_clk=ClockSignal(), i_write_address=write, i_write_data=self.write_data,
+                    i_write_enable=enable, i_read_address=read, o_read_data=data)
+            parts.append(data)
+        m.d.comb += self.read_data.eq(_joined(m, parts, self.read_address, self.registers))
         return m
 
 
@@ -160,10 +298,10 @@ class ReplayRom(wiring.Component):
     with one of these beside it: ``rewind``, the passage's first word again; ``commit``, the word behind it,
     where a new passage begins; ``restart``, the very first word.
 
-    One layer's weights are a passage, replayed for every tile."""
+    One layer's weights are a passage, replayed for every tile.  With ``registers``, ``data`` is that much late."""
 
-    def __init__(self, name: str, width: int, words: list[int]):
-        self.rom = Rom(name, width, words)
+    def __init__(self, name: str, width: int, words: list[int], registers: int = 0):
+        self.rom = Rom(name, width, words, registers)
         super().__init__({"advance": In(1), "rewind": In(1), "commit": In(1), "restart": In(1),
                           "data": Out(width)})
 

@@ -35,7 +35,8 @@ module tepal_ram #(
     input  wire [ADDRESS_BITS-1:0]      read_address,
     output reg  [WIDTH-1:0]             read_data
 );
-    reg [WIDTH-1:0] words [0:DEPTH-1];
+    // A word is never read while it is written: no logic is needed to tell which one comes out.
+    (* no_rw_check *) reg [WIDTH-1:0] words [0:DEPTH-1];
     integer part;
     always @(posedge clk) begin
         for (part = 0; part < WIDTH / GRANULARITY; part = part + 1)
@@ -43,24 +44,5 @@ module tepal_ram #(
                 words[write_address][part*GRANULARITY +: GRANULARITY]
                     <= write_data[part*GRANULARITY +: GRANULARITY];
         read_data <= words[read_address];
-    end
-endmodule
-
-// Signed product out of logic: synthesis must not spend the part's multipliers on it, they are the array's.
-module tepal_logic_multiplier #(
-    parameter A = 8,
-    parameter B = 8
-) (
-    input  wire signed [A-1:0]   a,
-    input  wire signed [B-1:0]   b,
-    output reg  signed [A+B-1:0] product
-);
-    wire signed [A+B-1:0] wide = {{B{a[A-1]}}, a};
-    integer i;
-    always @* begin
-        product = 0;
-        for (i = 0; i < B - 1; i = i + 1)
-            if (b[i]) product = product + (wide <<< i);
-        if (b[B-1]) product = product - (wide <<< (B - 1));
     end
 endmodule

@@ -9,11 +9,10 @@ from amaranth.lib.wiring import In, Out
 from .affine import Affine
 from .primitives import LogicMultiplier, bits_for, delay, pipelined_sum
 
-__all__ = ["Requantiser", "RequantiserFormat"]
+__all__ = ["SELECT", "Requantiser", "RequantiserFormat"]
 
-_SLICE = 7
-"""Bits of the multiplier that one partial product takes."""
-
+SELECT = 1
+"""Cycles to select one of several accumulators for a requantiser."""
 
 @dataclass(frozen=True)
 class RequantiserFormat:
@@ -89,23 +88,15 @@ class Requantiser(wiring.Component):
     @staticmethod
     def latency(fmt: RequantiserFormat) -> int:
         """Cycles from ``acc`` to ``result``."""
-        terms = -(-fmt.multiplier // _SLICE) + 1
-        return 1 + (terms - 1).bit_length() + 3
+        terms = -(-fmt.multiplier // 2) + 1
+        return 1 + (terms - 1).bit_length() + 4
 
     def elaborate(self, platform):
         m = Module()
         fmt = self.format
-        # Partial products of narrow slices: small multipliers, made of logic, with registers between them.
-        terms = []
-        for low in range(0, fmt.multiplier, _SLICE):
-            factor = Cat(self.parameters.multiplier[low:low + _SLICE], C(0, 1))
-            m.submodules[f"multiplier_{low}"] = multiplier = LogicMultiplier(fmt.accumulator, len(factor))
-            m.d.comb += [multiplier.a.eq(self.acc), multiplier.b.eq(factor)]
-            product = Signal(multiplier.product.shape(), name=f"product_{low}", reset_less=True)
-            m.d.sync += product.eq(multiplier.product)
-            terms.append(product << low)
-        terms.append(delay(m, self.parameters.offset, 1, name="offset"))
-        total, levels = pipelined_sum(m, terms, name="total")
+        rows = LogicMultiplier.rows(m, platform, self.acc, self.parameters.multiplier, name="product")
+        offset = delay(m, self.parameters.offset, 1, name="offset").as_signed()
+        total, levels = pipelined_sum(m, [(offset, 0), *rows], name="total")
         right = delay(m, self.parameters.right, 1 + levels, name="right")
         mode = delay(m, self.parameters.mode, 1 + levels, name="mode")
 
@@ -126,15 +117,20 @@ class Requantiser(wiring.Component):
         m.d.sync += shifted.eq(Array([rounded >> r for r in fmt.rights])[right])
         mode = delay(m, mode, 1, name="mode_shifted")
 
-        def of_mode(field):
-            return Array([Const(entry[field], signed(9)) for entry in fmt.modes])[mode]
+        # Clamped before the zero point is added: comparison and addition side by side.
+        def of_mode(value, width):
+            return Array([Const(value(*entry[1:]), signed(width)) for entry in fmt.modes])[mode]
 
-        placed = Signal(signed(len(shifted) + 1))
-        m.d.comb += placed.eq(shifted + of_mode(1))
-        with m.If(placed < of_mode(2)):
-            m.d.sync += self.result.eq(of_mode(2))
-        with m.Elif(placed > of_mode(3)):
-            m.d.sync += self.result.eq(of_mode(3))
+        below, above = Signal(reset_less=True), Signal(reset_less=True)
+        placed = Signal(8, reset_less=True)
+        m.d.sync += [below.eq(shifted < of_mode(lambda zero_point, low, high: low - zero_point, 10)),
+                     above.eq(shifted > of_mode(lambda zero_point, low, high: high - zero_point, 10)),
+                     placed.eq(shifted[:8] + of_mode(lambda zero_point, low, high: zero_point, 9))]
+        mode = delay(m, mode, 1, name="mode_placed")
+        with m.If(below):
+            m.d.sync += self.result.eq(of_mode(lambda zero_point, low, high: low, 9))
+        with m.Elif(above):
+            m.d.sync += self.result.eq(of_mode(lambda zero_point, low, high: high, 9))
         with m.Else():
             m.d.sync += self.result.eq(placed)
         return m

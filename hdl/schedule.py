@@ -22,28 +22,25 @@ from tepal.quant import Network, NetworkError
 
 from .affine import Affine, fit
 from .config import EngineConfig
-from .depthwise import DepthwiseEngine
+from .depthwise import ACTIVATION_OFFSET, DepthwiseEngine
 from .lower import Block, InputLayout, lower
-from .primitives import bits_for
-from .requantiser import Requantiser, RequantiserFormat
+from .requantiser import SELECT, Requantiser, RequantiserFormat
 from .systolic import SystolicArray
+from .tile_buffer import TileBuffer
 from .window import WindowGenerator
 
 __all__ = ["BlockSchedule", "FeatureMap", "MemoryUse", "Schedule"]
-
-FEED_LATENCY = 2
-"""Cycles from the feeder's address to an operand at the array: tile buffer, byte selection."""
-
 
 def _ceil(a: int, b: int) -> int:
     return -(-a // b)
 
 
-def _range(weights: np.ndarray, axis) -> tuple[np.ndarray, np.ndarray]:
-    """Smallest and largest sum of int8 weight * activation; every partial sum lies between them too."""
+def _range(weights: np.ndarray, axis, offset: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Smallest and largest sum of int8 weight * (activation + ``offset``); every partial sum lies between them too."""
     positive = np.maximum(weights, 0).sum(axis=axis, dtype=np.int64)
     negative = np.minimum(weights, 0).sum(axis=axis, dtype=np.int64)
-    return 127 * negative - 128 * positive, 127 * positive - 128 * negative
+    low, high = -128 + offset, 127 + offset
+    return high * negative + low * positive, high * positive + low * negative
 
 
 def _signed_bits(low: int, high: int) -> int:
@@ -205,8 +202,13 @@ class Schedule:
     @cached_property
     def depthwise_accumulator(self) -> int:
         """Bits of a depthwise sum."""
-        ranges = [_range(b.block.reduction.weights, (0, 1)) for b in self.blocks if b.block.reduction]
+        ranges = [self._reduced_range(b) for b in self.blocks if b.block.reduction]
         return max([16] + [_signed_bits(low.min(), high.max()) for low, high in ranges])
+
+    @staticmethod
+    def _reduced_range(scheduled: BlockSchedule):
+        assert scheduled.block.reduction is not None
+        return _range(scheduled.block.reduction.weights, (0, 1), ACTIVATION_OFFSET)
 
     @cached_property
     def matrix_accumulator(self) -> int:
@@ -223,7 +225,7 @@ class Schedule:
             try:
                 reduced = None
                 if reduction:
-                    reduced = fit(reduction.requantise, reduction.constant, *_range(reduction.weights, (0, 1)))
+                    reduced = fit(reduction.requantise, reduction.constant, *self._reduced_range(scheduled))
                 result.append((reduced, fit(matrix.requantise, matrix.constant, *_range(matrix.weights, 1))))
             except ArithmeticError as error:
                 raise ArithmeticError(f"block {number}: {error}") from error
@@ -265,7 +267,7 @@ class Schedule:
             MemoryUse("input", 1, self.input_map.depth, 8 * self.input_map.shape[2]),
             MemoryUse("activations", config.taps, self.bank_depth, word, regions),
             MemoryUse("output", 1, self.output_map.depth, word),
-            MemoryUse("tile_buffer", config.rows, 2 << bits_for(self.tile_words), word),
+            MemoryUse("tile_buffer", config.rows, TileBuffer.depth(self.tile_words), 8 * config.tile_lanes),
             MemoryUse("matrix_weights", 1, sum(b.blocks * b.inner for b in self.blocks), 8 * config.columns),
             MemoryUse("matrix_parameters", 1, sum(b.blocks for b in self.blocks) * config.columns,
                       self.matrix_format.width),
@@ -282,7 +284,7 @@ class Schedule:
 
     @property
     def tile_words(self) -> int:
-        """Words of one half of a tile buffer bank."""
+        """Words of a tile in a tile buffer bank."""
         return max(b.words for b in self.blocks)
 
     def _check_input(self):
@@ -299,7 +301,7 @@ class Schedule:
         inner = [FeatureMap(b.output_shape, banks, lanes) for b in lowered[:-1]]
         first = max((m.depth for m in inner[0::2]), default=0)
         inner = [FeatureMap(m.shape, banks, lanes, first * (i % 2)) for i, m in enumerate(inner)]
-        chain = [FeatureMap(lowered[0].window.input_shape, (1, 1), lanes, wide=True), *inner,
+        chain = [FeatureMap(lowered[0].window.input_shape, (1, 1), self.config.tile_lanes, wide=True), *inner,
                  FeatureMap(lowered[-1].output_shape, (1, 1), lanes)]
         return chain[0], list(pairwise(chain))
 
@@ -319,9 +321,9 @@ class Schedule:
     @property
     def drain_latency(self) -> int:
         """Cycles from a sum's last feed to the write of its first result."""
-        return (FEED_LATENCY + SystolicArray.latency(self.config.rows) + 1
+        return (TileBuffer.LATENCY + SystolicArray.latency(self.config.rows, self.config.spread) + 1
                 + (self.config.requantisers - 1) * self.config.drain_step
-                + Requantiser.latency(self.matrix_format))
+                + SELECT + Requantiser.latency(self.matrix_format))
 
     def _shape(self, block: Block, source: FeatureMap, target: FeatureMap) -> BlockSchedule:
         """A block with its own periods, not yet placed in time."""
@@ -336,11 +338,11 @@ class Schedule:
             # The next group's parameters are fetched while this one is computed.
             group_period = max(group_period, self.parameter_beats + 1)
         out_channels, inner = block.matrix.weights.shape
-        # A block's parameters enter column by column; its sums leave row by row.
-        period = max(inner, config.rows * config.drain_step, config.columns)
-        return BlockSchedule(block, source, target, tile_pixels, chunks, group_period, inner, period,
-                             _ceil(out_channels, config.columns), 0, 0, 0,
-                             0)
+        blocks = _ceil(out_channels, config.columns)
+        # Sums leave row by row; where there are several blocks, each one's parameters enter column by column.
+        period = max(inner, config.rows * config.drain_step, config.columns if blocks > 1 else 1)
+        return BlockSchedule(block, source, target, tile_pixels, chunks, group_period, inner, period, blocks,
+                             slot=0, last_slot=0, start=0, tile_latency=0)
 
     def _time(self, lowered, maps) -> tuple[BlockSchedule, ...]:
         rows = self.config.rows
@@ -349,10 +351,11 @@ class Schedule:
         placed = []
         for shaped in self.blocks:
             shaped = replace(shaped, tile_latency=self.reduce_latency if shaped.reduces else self.copy_latency)
-            # A tile buffer half is written again two tiles later, when its last row has been read.
+            # A place in the tile buffer is written again when its last row has been read.
             steps, fed = shaped.steps, shaped.fed
             slot = max(steps, self.parameter_beats + 1, shaped.blocks * shaped.period,
-                       _ceil(fed + rows - shaped.tile_latency + 1, 2), shaped.source.groups * shaped.group_period, 4)
+                       _ceil(fed + rows - shaped.tile_latency + 1, TileBuffer.TILES),
+                       shaped.source.groups * shaped.group_period, 4)
             placed.append(replace(shaped, slot=slot))
         blocks = []
         start = 0
@@ -375,13 +378,16 @@ class Schedule:
             last_tile + block.fed - following.filled - 1,
             # Words enter the tile buffer in order, whichever way they come.
             last_tile + block.filled + 1 - following.tile_latency,
-            # The following block's second tile goes where the last one was, its first where the one before was.
-            last_tile + block.fed + rows - following.tile_latency - following.slot,
+            # Parameters of columns that are being loaded: at each sum of several blocks, else at the first.
+            (last_tile + block.fed if block.blocks > 1 else start + block.filled + 1 + block.period)
+            + self.config.columns - following.filled - 1 - following.period,
         ]
-        if block.tiles > 1:
-            bounds.append(last_tile - block.slot + block.fed + rows - following.tile_latency)
-        else:
-            bounds.append(last_tile + block.filled + 1 + rows - following.tile_latency)
+        # The following block's tiles go where this one's last tiles were, or else others before them, which have
+        # been fed when this block's first is.
+        for place in range(TileBuffer.TILES):
+            back = TileBuffer.TILES - 1 - place
+            fed = last_tile - back * block.slot + block.fed if back < block.tiles else start + block.filled + 1
+            bounds.append(fed + rows - following.tile_latency - place * following.slot)
         if raw:
             needs = self._needs(block, following)
             # Tile u of the following block reads what tile needs[u] of this one wrote.

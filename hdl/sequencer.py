@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from .descriptors import DescriptorTable
 from .primitives import bits_for
+from .tile_buffer import TileBuffer
 from .window import coordinate_layout
 
 __all__ = ["Sequencer"]
@@ -27,7 +28,7 @@ class Sequencer(wiring.Component):
     value_bits, address_bits
         Widths of coordinates, and in which addresses are computed.
     tile_words, rows, weight_words
-        Extent of the tile buffer (words of a half, pixels) and of the depthwise weights.
+        Extent of the tile buffer (words of a tile, pixels) and of the depthwise weights.
 
     Members
     -------
@@ -51,7 +52,7 @@ class Sequencer(wiring.Component):
         First and last chunk of the kernel.
     weight : Out
         Word of the depthwise weights.
-    pixel, word, half : Out
+    pixel, word, part : Out
         Place in the tile buffer.
     tile_end : Out(1)
         Last step of the tile.
@@ -73,7 +74,8 @@ class Sequencer(wiring.Component):
             "height": Out(value_bits), "width": Out(value_bits), "zero_point": Out(signed(8)),
             "pitch": Out(address_bits), "step": Out(address_bits), "from_input": Out(1),
             "reduce": Out(1), "first": Out(1), "last": Out(1), "weight": Out(bits_for(weight_words)),
-            "pixel": Out(bits_for(rows)), "word": Out(bits_for(tile_words)), "half": Out(1, init=1),
+            "pixel": Out(bits_for(rows)), "word": Out(bits_for(tile_words)),
+            "part": Out(range(TileBuffer.TILES), init=TileBuffer.TILES - 1),
             "tile_end": Out(1), "group_start": Out(1), "rewind": Out(1), "commit": Out(1), "restart": Out(1),
             "block_start": Out(1), "number": Out(bits_for(len(table))),
         })
@@ -200,7 +202,7 @@ class Sequencer(wiring.Component):
                 stepping.eq(1), groups_left.eq(1), group_cycle.eq(0), slot_cycle.eq(0), group.eq(0),
                 self.group.eq(descriptor.base_address),
                 self.weight.eq(descriptor.weight_base), group_weight.eq(descriptor.weight_base),
-                self.word.eq(0), group_word.eq(0), self.half.eq(~self.half), waiting.eq(0),
+                self.word.eq(0), group_word.eq(0), self.part.eq(self.part + 1), waiting.eq(0),
             ]
 
         def start_block(descriptor):

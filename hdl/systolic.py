@@ -4,7 +4,7 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .primitives import delay
+from .primitives import Multiplier, delay, gated_sum
 
 __all__ = ["ProcessingElement", "SystolicArray"]
 
@@ -14,6 +14,13 @@ class ProcessingElement(wiring.Component):
 
     Operands are passed on a cycle later, activations (with their flags) to the right, weights downwards.
     A finished sum is copied to the drain register, which ``take`` replaces by the one above.
+
+    Parameters
+    ----------
+    accumulator
+        Width of the sum in bits.
+    spread
+        Registers between multiplier and accumulator.
 
     Members
     -------
@@ -25,11 +32,8 @@ class ProcessingElement(wiring.Component):
         The drain register takes a new sum at the end of this cycle.
     """
 
-    LATENCY = 3
-    """Cycles from ``last`` at the input to ``captured``."""
-
-    def __init__(self, accumulator: int):
-        self.accumulator = accumulator
+    def __init__(self, accumulator: int, spread: int = 0):
+        self.accumulator, self.spread = accumulator, spread
         operands = {"x": signed(8), "first": 1, "last": 1, "take": 1, "w": signed(8)}
         super().__init__({
             **{name: In(shape) for name, shape in operands.items()},
@@ -37,15 +41,23 @@ class ProcessingElement(wiring.Component):
             "above": In(signed(accumulator)), "drain": Out(signed(accumulator)), "captured": Out(1),
         })
 
+    @staticmethod
+    def latency(spread: int) -> int:
+        """Cycles from ``last`` at the input to ``captured``."""
+        return Multiplier.LATENCY + spread + 1
+
     def elaborate(self, platform):
         m = Module()
         for name in ("x", "first", "last", "take", "w"):
             m.d.sync += getattr(self, f"{name}_next").eq(getattr(self, name))
-        product = Signal(signed(16), reset_less=True)
+        m.submodules.multiplier = multiplier = Multiplier()
+        m.d.comb += [multiplier.a.eq(self.x), multiplier.b.eq(self.w)]
+        product = delay(m, multiplier.product, self.spread, name="product")
         acc = Signal(signed(self.accumulator), reset_less=True)
-        first = delay(m, self.first_next, 1, name="first")
-        m.d.sync += [product.eq(self.x_next * self.w_next), acc.eq(Mux(first, 0, acc) + product)]
-        m.d.comb += self.captured.eq(delay(m, self.last_next, 2, name="last"))
+        latency = self.latency(self.spread)
+        keep = delay(m, ~self.first_next, latency - 2, name="keep")
+        m.d.sync += acc.eq(gated_sum(m, platform, acc, keep, product))
+        m.d.comb += self.captured.eq(delay(m, self.last_next, latency - 1, name="last"))
         with m.If(self.captured):
             m.d.sync += self.drain.eq(acc)
         with m.Elif(self.take):
@@ -72,6 +84,8 @@ class SystolicArray(wiring.Component):
         Cycles between two rows at the bottom.
     accumulator
         Width of a sum in bits.
+    spread
+        Registers between each multiplier and its accumulator, for parts on which they lie far from each other.
 
     Members
     -------
@@ -84,8 +98,8 @@ class SystolicArray(wiring.Component):
         Column 0 shows the first row of finished sums in the next cycle.
     """
 
-    def __init__(self, rows: int, columns: int, step: int, accumulator: int):
-        self.rows, self.columns, self.step, self.accumulator = rows, columns, step, accumulator
+    def __init__(self, rows: int, columns: int, step: int, accumulator: int, spread: int = 0):
+        self.rows, self.columns, self.step, self.accumulator, self.spread = rows, columns, step, accumulator, spread
         super().__init__({
             "x": In(signed(8)).array(rows), "first": In(1).array(rows), "last": In(1).array(rows),
             "w": In(signed(8)).array(columns),
@@ -93,13 +107,14 @@ class SystolicArray(wiring.Component):
         })
 
     @staticmethod
-    def latency(rows: int) -> int:
+    def latency(rows: int, spread: int = 0) -> int:
         """Cycles from row 0's last activation to ``captured``."""
-        return rows - 1 + ProcessingElement.LATENCY
+        return rows - 1 + ProcessingElement.latency(spread)
 
     def elaborate(self, platform):
         m = Module()
-        grid = [[ProcessingElement(self.accumulator) for _ in range(self.columns)] for _ in range(self.rows)]
+        grid = [[ProcessingElement(self.accumulator, self.spread) for _ in range(self.columns)]
+                for _ in range(self.rows)]
         for r, line in enumerate(grid):
             for c, element in enumerate(line):
                 m.submodules[f"element_{r}_{c}"] = element

@@ -37,6 +37,8 @@ class WindowGenerator(wiring.Component):
         Widths of coordinates and bank addresses.
     input_address_bits, input_bytes
         Widths of an address (bits) and of a word (bytes) of the input memory, which holds a pixel a word.
+    copy_lanes
+        Bytes that are copied at once from the input memory.
 
     Members
     -------
@@ -45,25 +47,27 @@ class WindowGenerator(wiring.Component):
     group : In(address_bits)
         Address of the channel group in pixel (0, 0); in the input memory, the group itself.
     from_input : In(1)
-        Read tap (0, 0) from the input memory instead of the banks.
+        Copy from the input memory instead of the banks.
     pitch, step : In(address_bits)
         Words from one row of a bank to the next, and from one column to the next.
     height, width, zero_point
         Of the feature map.
     bank_address, bank_data, input_address, input_data
-        To the memories' read ports; data comes one cycle after the address.
+        To the memories' read ports; data comes two cycles after the address.
     taps : Out(8 * lanes) per tap
         Row-major.
+    copied : Out(8 * copy_lanes)
+        Tap (0, 0) as it is to be copied; wider words from the input memory.
     """
 
-    LATENCY = 5
+    LATENCY = 6
 
     def __init__(self, window, lanes: int, value_bits: int, address_bits: int, input_address_bits: int,
-                 input_bytes: int):
-        self.window, self.lanes = window, lanes
+                 input_bytes: int, copy_lanes: int):
+        self.window, self.lanes, self.copy_lanes = window, lanes, copy_lanes
         rows, columns = window
         taps = rows * columns
-        common = max(address_bits, input_address_bits, bits_for(-(-input_bytes // lanes)))
+        common = max(address_bits, input_address_bits, bits_for(-(-input_bytes // copy_lanes)))
         super().__init__({
             "y": In(coordinate_layout(value_bits, rows, common)),
             "x": In(coordinate_layout(value_bits, columns, common)),
@@ -72,7 +76,7 @@ class WindowGenerator(wiring.Component):
             "height": In(value_bits), "width": In(value_bits), "zero_point": In(signed(8)),
             "bank_address": Out(address_bits).array(taps), "bank_data": In(8 * lanes).array(taps),
             "input_address": Out(input_address_bits), "input_data": In(8 * input_bytes),
-            "taps": Out(8 * lanes).array(taps),
+            "taps": Out(8 * lanes).array(taps), "copied": Out(8 * copy_lanes),
         })
 
     def elaborate(self, platform):
@@ -111,28 +115,29 @@ class WindowGenerator(wiring.Component):
                     + Mux(j < x_remainder, column_address[1], column_address[0]))
         m.d.sync += self.input_address.eq(delay(m, self.y.address, 1, name="input_row") + column_address[0])
 
-        # Cycle 3: the memories.  Cycle 4: rows into place.
-        y_remainder = delay(m, y_remainder, 2, name="y_remainder")
-        x_remainder = delay(m, x_remainder, 3, name="x_remainder")
-        groups = -(-len(self.input_data) // (8 * self.lanes))
-        group = delay(m, self.group, 3, name="group")
-        input_data = register("input_word", Array(
-            [self.input_data[8 * self.lanes * i:8 * self.lanes * (i + 1)] for i in range(groups)])[group])
+        # Cycles 3 and 4: the memories.  Cycle 5: rows into place.
+        y_remainder = delay(m, y_remainder, 3, name="y_remainder")
+        x_remainder = delay(m, x_remainder, 4, name="x_remainder")
+        groups = -(-len(self.input_data) // (8 * self.copy_lanes))
+        group = delay(m, self.group, 4, name="group")
+        input_data = register("input_group", Array(
+            [self.input_data[8 * self.copy_lanes * i:8 * self.copy_lanes * (i + 1)] for i in range(groups)])[group])
         turned = []
         for i in range(rows):
             for j in range(columns):
                 choices = Array([self.bank_data[(i + turn) % rows * columns + j] for turn in range(rows)])
                 turned.append(register(f"turned_{i}_{j}", choices[y_remainder]))
-        # Cycle 5: columns into place, zero point outside.
-        from_input = delay(m, from_input, 3, name="from_input")
-        row_inside = [delay(m, s, 3, name=f"row_inside_{i}") for i, s in enumerate(row_inside)]
-        column_inside = [delay(m, s, 3, name=f"column_inside_{i}") for i, s in enumerate(column_inside)]
+        # Cycle 6: columns into place, zero point outside.
+        from_input = delay(m, from_input, 4, name="from_input")
+        row_inside = [delay(m, s, 4, name=f"row_inside_{i}") for i, s in enumerate(row_inside)]
+        column_inside = [delay(m, s, 4, name=f"column_inside_{i}") for i, s in enumerate(column_inside)]
         for i in range(rows):
             for j in range(columns):
                 choices = Array([turned[i * columns + (j + turn) % columns] for turn in range(columns)])
-                word = choices[x_remainder]
+                word, visible = choices[x_remainder], row_inside[i] & column_inside[j]
+                zero_point = self.zero_point.as_unsigned()
+                m.d.sync += self.taps[i * columns + j].eq(Mux(visible, word, zero_point.replicate(self.lanes)))
                 if i == j == 0:
-                    word = Mux(from_input, input_data, word)
-                m.d.sync += self.taps[i * columns + j].eq(
-                    Mux(row_inside[i] & column_inside[j], word, self.zero_point.as_unsigned().replicate(self.lanes)))
+                    m.d.sync += self.copied.eq(Mux(visible, Mux(from_input, input_data, word),
+                                                   zero_point.replicate(self.copy_lanes)))
         return m

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from stepping import trace
-from tepal.hdl.depthwise import DepthwiseEngine
+from tepal.hdl.depthwise import ACTIVATION_OFFSET, DepthwiseEngine
 
 CYCLES = 60
 
@@ -20,7 +20,7 @@ def test_depthwise(lanes, taps):
     windows[:2], weights[:2] = -128, -128
     first = rng.random(CYCLES) < 0.4
     first[[0, 2]] = True
-    products = (windows * weights).sum(axis=1)
+    products = ((windows + ACTIVATION_OFFSET) * weights).sum(axis=1)
     expected = np.zeros_like(products)
     for cycle in range(CYCLES):
         expected[cycle] = products[cycle] + (0 if first[cycle] else expected[cycle - 1])

@@ -7,7 +7,7 @@ from stepping import trace
 from tepal.hdl import Schedule, images
 from tepal.hdl.descriptors import drain_descriptors, parameter_descriptors, target_bits
 from tepal.hdl.drain import Drain, LaneParameters
-from tepal.hdl.requantiser import Requantiser, RequantiserFormat
+from tepal.hdl.requantiser import SELECT, Requantiser, RequantiserFormat
 
 FRAMES = 2
 
@@ -16,14 +16,18 @@ def sums_and_writes(rng, schedule):
     """What the array shows, cycle -> [(column, sum)] and cycles of ``captured``; and cycle -> expected write."""
     config, step = schedule.config, schedule.config.drain_step
     shown, captured, writes = {}, [], {}
-    latency = 1 + (config.requantisers - 1) * step + Requantiser.latency(schedule.matrix_format)
+    latency = 1 + SELECT + (config.requantisers - 1) * step + Requantiser.latency(schedule.matrix_format)
     limit = 1 << schedule.matrix_accumulator - 1
-    now = 5
+    now = loaded = 5
     for number, scheduled in [*enumerate(schedule.blocks)] * FRAMES:
         affine, target, pixels = schedule.affines[number][1], scheduled.target, scheduled.block.pixels
         channels, width = target.shape[2], scheduled.blocks * config.columns
         for tile, block in np.ndindex(scheduled.tiles, scheduled.blocks):
             now += scheduled.period + int(rng.choice([0, 0, 3]))
+            if tile == 0 or scheduled.blocks > 1:
+                # Parameters are loaded, a column a cycle.
+                now = max(now, loaded + config.columns)
+                loaded = now
             captured.append(now)
             sums = np.zeros((config.rows, width), np.int64)
             sums[:, :channels] = rng.integers(-limit, limit, (config.rows, channels))

@@ -5,8 +5,9 @@ import pytest
 from amaranth import Module
 from stepping import trace
 from tepal.hdl.descriptors import DescriptorTable
-from tepal.hdl.feeder import Feeder, TileBuffer
+from tepal.hdl.feeder import Feeder
 from tepal.hdl.primitives import ReplayRom
+from tepal.hdl.tile_buffer import TileBuffer
 
 FRAMES = 2
 
@@ -27,28 +28,28 @@ def test_feeder(seed):
     table = DescriptorTable([{
         "last_tile": block["tiles"] - 1, "last_block": block["outputs"] - 1, "idle": block["idle"],
         "last_cycle": block["period"] - 1, "last_group": block["groups"] - 1,
-        "last_lane": (block["channels"] - 1) % lanes} for block in blocks])
+        "full_lane": lanes - 1, "last_lane": (block["channels"] - 1) % lanes} for block in blocks])
     weights = rng.integers(0, 256, sum(block["inner"] * block["outputs"] for block in blocks)).tolist()
     m = Module()
     m.submodules.buffer = buffer = TileBuffer(rows, lanes, words)
     m.submodules.feeder = feeder = Feeder(table, lanes, words)
     m.submodules.rom = rom = ReplayRom("weights", 8, weights)
-    m.d.comb += [getattr(buffer, name).eq(getattr(feeder, name)) for name in ("half", "word", "lane", "first", "last")]
+    m.d.comb += [getattr(buffer, name).eq(getattr(feeder, name)) for name in ("part", "word", "lane", "first", "last")]
     m.d.comb += [getattr(rom, name).eq(getattr(feeder, name)) for name in ("advance", "rewind", "commit", "restart")]
 
     # Where and when: every word of a tile in its own cycle, then the tile's feeds.
     writes, expected, begins = {}, [], []
-    busy, half_free, half = 0, [0, 0], 0
+    busy, part_free, part = 0, [0] * TileBuffer.TILES, 0
     for number, block in [*enumerate(blocks)] * FRAMES:
         base = sum(b["inner"] * b["outputs"] for b in blocks[:number])
         for tile in range(block["tiles"]):
             tile_rows = int(rng.integers(1, rows + 1))
             count = tile_rows * block["groups"] * block["repeats"]
             data = rng.integers(0, 256, (tile_rows, block["groups"] * block["repeats"], lanes))
-            end = max(busy - 1, half_free[half] + count, max(writes, default=-1) + count)
+            end = max(busy - 1, part_free[part] + count, max(writes, default=-1) + count)
             end += int(rng.choice([0, 0, 3]))
             for i, (pixel, word) in enumerate(np.ndindex(data.shape[:2])):
-                writes[end - count + 1 + i] = (half, word, pixel, data[pixel, word], i == count - 1)
+                writes[end - count + 1 + i] = (part, word, pixel, data[pixel, word], i == count - 1)
             busy = end + 1
             if tile == 0:
                 begins.append((busy, number))
@@ -60,14 +61,14 @@ def test_feeder(seed):
                     expected.append((now, pixels[:, k], weights[base + output * block["inner"] + k],
                                      k == 0, k == block["inner"] - 1))
                 busy += block["period"]
-            half_free[half], half = busy + rows, 1 - half
+            part_free[part], part = busy + rows, (part + 1) % TileBuffer.TILES
     total = busy + rows + TileBuffer.LATENCY + 2
 
     def drive(cycle):
         if cycle not in writes:
             return [(buffer.write, 0), (feeder.tile_end, 0)]
-        half, word, pixel, data, end = writes[cycle]
-        return [(buffer.write, 1), (buffer.write_half, half), (buffer.write_word, word), (buffer.pixel, pixel),
+        part, word, pixel, data, end = writes[cycle]
+        return [(buffer.write, 1), (buffer.write_part, part), (buffer.write_word, word), (buffer.pixel, pixel),
                 (buffer.data, int.from_bytes(bytes(data.tolist()), "little")), (feeder.tile_end, end)]
 
     got = trace(m, total, drive, [feeder.begins, feeder.number, rom.data,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from amaranth import Module, Signal, signed
 from stepping import trace
-from tepal.hdl.primitives import LogicMultiplier, Ram, ReplayRom, Rom, bits_for, delay, pipelined_sum
+from tepal.hdl.primitives import PART, LogicMultiplier, Multiplier, Ram, ReplayRom, Rom, bits_for, delay, pipelined_sum
 
 CYCLES = 60
 
@@ -30,32 +30,46 @@ def test_pipelined_sum(terms):
     values[:2] = [[-128], [127]]
     m = Module()
     signals = [Signal(signed(8)) for _ in range(terms)]
-    total, latency = pipelined_sum(m, signals, name="total")
+    total, latency = pipelined_sum(m, [(signal, shift) for shift, signal in enumerate(signals)], name="total")
     assert latency == (terms - 1).bit_length()
     rows = trace(m, CYCLES, lambda cycle: zip(signals, values[cycle], strict=True), [total])
-    assert [value for value, in rows[latency:]] == list(values[:CYCLES - latency].sum(axis=1))
+    assert [value for value, in rows[latency:]] == list((values[:CYCLES - latency] << np.arange(terms)).sum(axis=1))
 
 
-def test_logic_multiplier():
-    values = np.random.default_rng(0).integers(-128, 128, (CYCLES, 2))
-    values[:3] = [(-128, -8), (-128, 7), (127, -8)]
-    values[:, 1] >>= 4
-    multiplier = LogicMultiplier(8, 4)
+@pytest.mark.parametrize(("a", "b"), [(8, 8), (5, 7), (1, 1), (21, 2), (3, 11)])
+def test_logic_multiplier(a, b):
+    rng = np.random.default_rng(a * b)
+    values = np.stack([rng.integers(-1 << a - 1, 1 << a - 1, CYCLES), rng.integers(0, 1 << b, CYCLES)], axis=1)
+    values[:3] = [(-1 << a - 1, (1 << b) - 1), ((1 << a - 1) - 1, (1 << b) - 1), (-1 << a - 1, 0)]
+    multiplier = LogicMultiplier(a, b)
     rows = trace(multiplier, CYCLES, lambda cycle: zip((multiplier.a, multiplier.b), values[cycle], strict=True),
                  [multiplier.product])
-    assert [value for value, in rows] == list(values.prod(axis=1))
+    latency = LogicMultiplier.latency(b)
+    assert [value for value, in rows[latency:]] == list(values[:CYCLES - latency].prod(axis=1))
 
 
-@pytest.mark.parametrize(("width", "granularity"), [(8, None), (24, 8), (32, 16)])
-def test_ram(width, granularity):
-    depth, rng = 5, np.random.default_rng(width)
-    ram = Ram(width, depth, granularity)
+def test_multiplier():
+    values = np.random.default_rng(0).integers(-128, 128, (CYCLES, 2))
+    values[:3] = [(-128, -128), (-128, 127), (127, -128)]
+    multiplier = Multiplier()
+    rows = trace(multiplier, CYCLES, lambda cycle: zip((multiplier.a, multiplier.b), values[cycle], strict=True),
+                 [multiplier.product])
+    assert [value for value, in rows[Multiplier.LATENCY:]] == list(values[:CYCLES - Multiplier.LATENCY].prod(axis=1))
+
+
+@pytest.mark.parametrize(("width", "granularity", "depth", "registers"), [
+    (8, None, 5, 0), (24, 8, 5, 1), (32, 16, 5, 0), (8, 4, 2 * PART + 3, 1), (4, None, PART, 1)])
+def test_ram(width, granularity, depth, registers):
+    rng = np.random.default_rng(width)
+    ram = Ram(width, depth, granularity, registers)
     parts = len(ram.write_enable)
     step = width // parts
-    writes = [(int(rng.integers(depth)), int(rng.integers(1 << width)), int(rng.integers(1 << parts)))
+    # Few enough to meet again, from all parts of the memory.
+    places = rng.choice(depth, 5, replace=False).tolist()
+    writes = [(int(rng.choice(places)), int(rng.integers(1 << width)), int(rng.integers(1 << parts)))
               for _ in range(CYCLES)]
     # Never the word that is being written.
-    reads = [(address + int(rng.integers(1, depth))) % depth for address, _, _ in writes]
+    reads = [int(rng.choice([place for place in places if place != address])) for address, _, _ in writes]
     rows = trace(ram, CYCLES, lambda cycle: [
         *zip((ram.write_address, ram.write_data, ram.write_enable), writes[cycle], strict=True),
         (ram.read_address, reads[cycle])], [ram.read_data])
@@ -64,15 +78,18 @@ def test_ram(width, granularity):
         expected.append(contents[read])
         mask = sum(((1 << step) - 1) << step * part for part in range(parts) if enable >> part & 1)
         contents[address] = contents[address] & ~mask | word & mask
-    assert [value for value, in rows[1:]] == expected[:-1]
+    late = 1 + registers
+    assert [value for value, in rows[late:]] == expected[:-late]
 
 
-def test_rom():
-    words = [7, 0, 255, 3, 128]
-    rom = Rom("rom", 8, words)
+@pytest.mark.parametrize(("depth", "registers"), [(5, 0), (5, 2), (PART + 1, 1), (3 * PART, 1)])
+def test_rom(depth, registers):
+    words = np.random.default_rng(depth).integers(256, size=depth).tolist()
+    rom = Rom("rom", 8, words, registers)
     order = np.random.default_rng(0).integers(len(words), size=CYCLES)
     rows = trace(rom, CYCLES, lambda cycle: [(rom.address, order[cycle])], [rom.data])
-    assert [value for value, in rows[1:]] == [words[i] for i in order[:-1]]
+    late = 1 + registers
+    assert [value for value, in rows[late:]] == [words[i] for i in order[:-late]]
 
 
 @pytest.mark.parametrize("passages", [[1], [1, 1, 1], [4, 1, 7, 2]])

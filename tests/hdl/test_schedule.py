@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from networks import random_case
 from tepal.hdl import Schedule
+from tepal.hdl.tile_buffer import TileBuffer
 from tepal.hdl.window import WindowGenerator
 
 SEEDS = [*range(25), 1293]
@@ -61,10 +62,14 @@ def test_nothing_twice_at_once(seed):
         # One word is written into the tile buffer in a cycle, one tile is fed.
         assert start + block.filled < then + after.tile_latency
         assert start + block.fed <= then + after.filled + 1
-        # Finished sums find the row below drained and the parameters' bus free.
-        assert after.period >= max(config.rows * config.drain_step, config.columns, after.inner)
-    # A half of the tile buffer is read by the last row before it is written again.
-    for (number, _, start), (following, _, then) in zip(tiles, tiles[2:], strict=False):
+        # Finished sums find the row below drained.
+        assert after.period >= max(config.rows * config.drain_step, after.inner)
+    # Parameters are loaded a column a cycle, at each sum of several blocks, else at the first.
+    loads = [start + blocks[number].filled + (block + 1) * blocks[number].period for number, tile, start in tiles
+             for block in range(blocks[number].blocks) if tile == 0 or blocks[number].blocks > 1]
+    assert all(then - before >= config.columns for before, then in pairwise(loads))
+    # A place in the tile buffer is read by the last row before it is written again.
+    for (number, _, start), (following, _, then) in zip(tiles, tiles[TileBuffer.TILES:], strict=False):
         assert start + blocks[number].fed - 1 + config.rows - 1 < then + blocks[following].tile_latency
 
 

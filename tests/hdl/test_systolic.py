@@ -7,9 +7,9 @@ from tepal.hdl.systolic import SystolicArray
 
 
 @pytest.mark.parametrize("tight", [True, False])
-@pytest.mark.parametrize(("rows", "columns", "step"), [
-    (1, 1, 1), (1, 4, 2), (4, 1, 1), (3, 2, 1), (2, 3, 3), (5, 2, 2), (3, 4, 4)])
-def test_systolic(rows, columns, step, tight):
+@pytest.mark.parametrize(("rows", "columns", "step", "spread"), [
+    (1, 1, 1, 0), (1, 4, 2, 1), (4, 1, 1, 0), (3, 2, 1, 2), (2, 3, 3, 0), (5, 2, 2, 1), (3, 4, 4, 0)])
+def test_systolic(rows, columns, step, spread, tight):
     """``tight``: every sum as early after the one before it as is allowed."""
     rng = np.random.default_rng(rows * columns + step)
     lengths = [*rng.integers(1, 3 * rows * step, 12).tolist(), 1, 1, 1]
@@ -20,13 +20,13 @@ def test_systolic(rows, columns, step, tight):
         cycle += 0 if tight else int(rng.integers(4))
         starts.append(cycle)
         cycle += length
-    total = cycle + SystolicArray.latency(rows) + rows * step + columns + 2
+    total = cycle + SystolicArray.latency(rows, spread) + rows * step + columns + 2
 
     x = rng.integers(-128, 128, (cycle, rows))
     w = rng.integers(-128, 128, (cycle, columns))
     x[:2], w[:2] = -128, -128
     first, last = np.isin(np.arange(cycle), starts), np.isin(np.arange(cycle) + 1, np.add(starts, lengths))
-    array = SystolicArray(rows, columns, step, 24)
+    array = SystolicArray(rows, columns, step, 24, spread)
 
     def drive(now):
         for row in range(rows):
@@ -40,7 +40,7 @@ def test_systolic(rows, columns, step, tight):
 
     trace_rows = trace(array, total, drive, [array.captured, *array.bottom])
     captured = [now for now, row in enumerate(trace_rows) if row[0]]
-    assert captured == [start + length - 1 + SystolicArray.latency(rows)
+    assert captured == [start + length - 1 + SystolicArray.latency(rows, spread)
                         for start, length in zip(starts, lengths, strict=True)]
     for moment, start, length in zip(captured, starts, lengths, strict=True):
         sums = x[start:start + length].T @ w[start:start + length]

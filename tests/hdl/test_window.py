@@ -5,7 +5,7 @@ import pytest
 from amaranth import Module, unsigned
 from amaranth.lib.memory import Memory
 from stepping import trace
-from tepal.hdl.primitives import bits_for
+from tepal.hdl.primitives import bits_for, delay
 from tepal.hdl.schedule import FeatureMap
 from tepal.hdl.window import WindowGenerator
 
@@ -28,11 +28,12 @@ def test_window(seed):
     height, width = (int(n) for n in rng.integers(1, 9, 2))
     zero_point = int(rng.integers(-128, 128))
     image = FeatureMap((height, width, channels), window, lanes, base=int(rng.integers(0, 5)))
-    wide = FeatureMap((height, width, channels), (1, 1), lanes, wide=True)
+    copy_lanes = lanes + int(rng.integers(3))
+    wide = FeatureMap((height, width, channels), (1, 1), copy_lanes, wide=True)
     activations, inputs = rng.integers(-128, 128, (2, height, width, channels), np.int8)
 
     depth = image.base + image.depth
-    generator = WindowGenerator(window, lanes, 6, bits_for(depth), bits_for(wide.depth), channels)
+    generator = WindowGenerator(window, lanes, 6, bits_for(depth), bits_for(wide.depth), channels, copy_lanes)
     m = Module()
     m.submodules.generator = generator
     address_bits = len(generator.group)
@@ -44,16 +45,19 @@ def test_window(seed):
             contents[start:start + len(line) * image.groups] = words(line, lanes)
         m.submodules[f"bank_{bank}"] = memory = Memory(shape=unsigned(8 * lanes), depth=depth, init=contents)
         port = memory.read_port()
-        m.d.comb += [port.addr.eq(generator.bank_address[bank]), generator.bank_data[bank].eq(port.data)]
+        m.d.comb += [port.addr.eq(generator.bank_address[bank]),
+                     generator.bank_data[bank].eq(delay(m, port.data, 1, name=f"late_{bank}"))]
     m.submodules.inputs = memory = Memory(shape=unsigned(8 * channels), depth=wide.depth,
                                           init=words(inputs.reshape(-1, channels), channels))
     port = memory.read_port()
-    m.d.comb += [port.addr.eq(generator.input_address), generator.input_data.eq(port.data)]
+    m.d.comb += [port.addr.eq(generator.input_address), generator.input_data.eq(delay(m, port.data, 1, name="late"))]
 
     # Whole runs from the input and from the banks: the block's constants do not change from step to step.
     places = np.stack([rng.integers(-9, height + 9, CYCLES), rng.integers(-9, width + 9, CYCLES),
                        rng.integers(image.groups, size=CYCLES)], axis=1).tolist()
     from_input = [cycle // 50 % 2 for cycle in range(CYCLES)]
+    for place, wide_word in zip(places, from_input, strict=True):
+        place[2] %= wide.groups if wide_word else image.groups
 
     def coordinate(value):
         return dict(zip(("value", "remainder", "address"), (*value[:2], value[2] % (1 << address_bits)), strict=True))
@@ -70,13 +74,24 @@ def test_window(seed):
         y, x, group = places[cycle][0] + row, places[cycle][1] + column, places[cycle][2]
         if not (0 <= y < height and 0 <= x < width):
             return [zero_point] * lanes
-        source = inputs if from_input[cycle] else activations
-        return source[y, x, group * lanes:group * lanes + lanes].tolist()
+        return activations[y, x, group * lanes:group * lanes + lanes].tolist()
 
-    rows = trace(m, CYCLES, drive, list(generator.taps))
+    def copied(cycle):
+        y, x, group = places[cycle]
+        if not from_input[cycle]:
+            return expected(cycle, 0, 0)
+        if not (0 <= y < height and 0 <= x < width):
+            return [zero_point] * copy_lanes
+        return inputs[y, x, group * copy_lanes:group * copy_lanes + copy_lanes].tolist()
+
+    def signed_bytes(word, count):
+        return np.frombuffer(int(word).to_bytes(count, "little"), np.int8).tolist()
+
+    rows = trace(m, CYCLES, drive, [generator.copied, *generator.taps])
     for cycle in range(CYCLES - WindowGenerator.LATENCY):
-        taps = rows[cycle + WindowGenerator.LATENCY]
-        for tap in range(1 if from_input[cycle] else len(taps)):
+        copy, *taps = rows[cycle + WindowGenerator.LATENCY]
+        wanted = copied(cycle)
+        assert signed_bytes(copy, copy_lanes)[:len(wanted)] == wanted
+        for tap in range(0 if from_input[cycle] else len(taps)):
             wanted = expected(cycle, tap // window[1], tap % window[1])
-            got = np.frombuffer(int(taps[tap]).to_bytes(lanes, "little"), np.int8)
-            assert got[:len(wanted)].tolist() == wanted
+            assert signed_bytes(taps[tap], lanes)[:len(wanted)] == wanted

@@ -1,0 +1,72 @@
+"""The tile buffer, between the depthwise engine and the systolic array."""
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from .primitives import Ram, bits_for, delay
+
+__all__ = ["TileBuffer"]
+
+
+class TileBuffer(wiring.Component):
+    """:attr:`TILES` tiles of ``rows`` pixels: one is filled, word by word, while the array reads another.
+
+    With two, filling would wait for the array and the array for filling; memory blocks have room for more.
+
+    One memory per row of the array.  Pixel i belongs to row ``rows`` - 1 - i, for sums leave the array last row
+    first.  The read address is passed from row to row, a cycle later each: the skew that the array wants.
+
+    Parameters
+    ----------
+    rows, lanes, words
+        Pixels of a tile, bytes of a word, words of a pixel.
+
+    Members
+    -------
+    write, write_part, write_word, pixel, data : In
+        One word of one pixel.
+    part, word, lane, first, last : In
+        Byte to read for row 0, and flags that go with it.
+    x, first_out, last_out : Out per row
+        Row r's byte and its flags, 3 + r cycles later.
+    """
+
+    TILES = 4
+    LATENCY = 3
+
+    def __init__(self, rows: int, lanes: int, words: int):
+        self.rows, self.lanes, self.words = rows, lanes, words
+        super().__init__({
+            "write": In(1), "write_part": In(range(self.TILES)), "write_word": In(bits_for(words)),
+            "pixel": In(bits_for(rows)), "data": In(8 * lanes),
+            "part": In(range(self.TILES)), "word": In(bits_for(words)), "lane": In(bits_for(lanes)),
+            "first": In(1), "last": In(1),
+            "x": Out(signed(8)).array(rows), "first_out": Out(1).array(rows), "last_out": Out(1).array(rows),
+        })
+
+    @classmethod
+    def depth(cls, words: int) -> int:
+        """Words of each row's memory."""
+        return cls.TILES << bits_for(words)
+
+    def elaborate(self, platform):
+        m = Module()
+        first, last, place = self.first, self.last, Cat(self.lane, self.word, self.part)
+        for row in range(self.rows):
+            if row:
+                first = delay(m, first, 1, name=f"first_of_{row}")
+                last = delay(m, last, 1, name=f"last_of_{row}")
+                place = delay(m, place, 1, name=f"place_{row}")
+            lane, address = place[:len(self.lane)], place[len(self.lane):]
+            m.submodules[f"bank_{row}"] = bank = Ram(8 * self.lanes, self.depth(self.words), registers=1)
+            m.d.comb += [
+                bank.write_address.eq(Cat(self.write_word, self.write_part)), bank.write_data.eq(self.data),
+                bank.write_enable.eq(self.write & (self.pixel == self.rows - 1 - row)),
+                bank.read_address.eq(address),
+                self.first_out[row].eq(delay(m, first, 3, name=f"first_{row}")),
+                self.last_out[row].eq(delay(m, last, 3, name=f"last_{row}")),
+            ]
+            lane = delay(m, lane, 2, name=f"lane_{row}")
+            m.d.sync += self.x[row].eq(bank.read_data.word_select(lane, 8))
+        return m
