@@ -1,0 +1,65 @@
+"""The accelerator as a LiteX module: a stream of image beats in, a stream of results out.
+
+``generated`` is a folder that ``tepal generate`` wrote.
+"""
+
+import json
+from pathlib import Path
+
+from litex.gen import LiteXModule
+from litex.soc.interconnect import stream
+from litex.soc.interconnect.csr import CSRField, CSRStatus, CSRStorage
+from migen import Cat, ClockSignal, If, Instance, ResetSignal, Signal
+
+
+class Tepal(LiteXModule):
+    """The core alone.
+
+    ``sink`` takes image beats (``data`` as wide as the core was made), ``source`` gives a byte a beat: all results,
+    then the class in two bytes, low byte first, the second of them marked ``last``. A ``last`` at the sink that comes
+    before the image is complete abandons the image. Images are int8 in the network's own scale; ``description`` tells
+    it, and all else that ``tepal.json`` holds."""
+
+    def __init__(self, platform, generated):
+        generated = Path(generated)
+        self.description = json.loads((generated / "tepal.json").read_text())
+        ports = self.description["ports"]
+        self.sink = stream.Endpoint([("data", ports["s_axis"]["tdata_width"])])
+        self.source = stream.Endpoint([("data", ports["m_axis"]["tdata_width"])])
+        self.specials += Instance(
+            self.description["top"],
+            i_clk=ClockSignal("sys"), i_rst=ResetSignal("sys"),
+            i_s_axis_tdata=self.sink.data, i_s_axis_tvalid=self.sink.valid, o_s_axis_tready=self.sink.ready,
+            i_s_axis_tlast=self.sink.last,
+            o_m_axis_tdata=self.source.data, o_m_axis_tvalid=self.source.valid, i_m_axis_tready=self.source.ready,
+            o_m_axis_tlast=self.source.last)
+        platform.add_source(str(generated / "tepal.v"))
+        # $readmemh looks for these where synthesis runs.
+        for rom in sorted(generated.glob("*.hex")):
+            platform.add_source(str(rom), copy=True)
+
+
+class TepalPeripheral(LiteXModule):
+    """The core behind registers, for a processor or a bridge that writes images beat by beat.
+
+    ``pixels`` takes the next beat; what is written while ``ready`` in ``status`` is 0 is lost. ``answers`` counts the
+    images that have been classified, and ``answer`` holds the class of the latest. For more speed connect a DMA to the
+    streams of :class:`Tepal`."""
+
+    def __init__(self, platform, generated):
+        self.core = core = Tepal(platform, generated)
+        self.pixels = CSRStorage(len(core.sink.data), description="Next beat of the image, its first byte lowest.")
+        self.status = CSRStatus(fields=[CSRField("ready", size=1, description="``pixels`` may be written.")])
+        self.answers = CSRStatus(32, description="Images that have been classified.")
+        self.answer = CSRStatus(16, description="Class of the latest image.")
+
+        self.fifo = fifo = stream.SyncFIFO(core.sink.description, 4)
+        self.comb += [fifo.sink.data.eq(self.pixels.storage), fifo.sink.valid.eq(self.pixels.re),
+                      self.status.fields.ready.eq(fifo.sink.ready),
+                      fifo.source.connect(core.sink), core.source.ready.eq(1)]
+        low = Signal(8)
+        self.sync += If(core.source.valid,
+                        low.eq(core.source.data),
+                        If(core.source.last,
+                           self.answer.status.eq(Cat(low, core.source.data)),
+                           self.answers.status.eq(self.answers.status + 1)))
