@@ -209,7 +209,7 @@ def _notes(rows: list[dict]) -> str:
 def _speed_table(report: dict, board: Board) -> Table:
     """Each network once."""
     table = Table(Column("network", no_wrap=True), _number("cycles"),
-                  _number(f"frames/s\nat {report['clock_mhz']:g} MHz"), "fits", title=f"{board.name} ({board.part})")
+                  _number(f"frames/s\nat {report['clock_mhz']:g} MHz"), "fits", title=f"{board.name} ({board.part.name})")
     shown = []
     for row in report["rows"]:
         if row["network"] is None or row["network"] in shown:
