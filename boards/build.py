@@ -22,16 +22,13 @@ from tepal.sim import CycleModel
 
 from .design import BoardDesign, prepare
 from .part import Board, Family, Pll
-from .timing import clock_mhz, critical_path
+from .timing import clock_mhz, critical_path, driven_by
 from .tools import Command, find
 
 __all__ = ["MARGIN", "STEPS", "Result", "allowed", "build", "choose_pll", "require_platform", "seeds"]
 
 MARGIN = Fraction(2, 100)
 """By how much a path must be faster than the clock: nextpnr reckons with the slowest silicon, but with no jitter."""
-
-CLOCK = "clk"
-"""The net of the domain ``sync`` at the top of a board's design."""
 
 
 STEPS = 5
@@ -124,17 +121,19 @@ def _build(directory: Path, schedule: Schedule, board: Board, family: Family, co
            step: Step) -> Result:
     first = choose_pll(settings, target, board.part.limit)
     with step("Making the design"):
-        prepared = prepare(BoardDesign(board, schedule, first, target * 1e6, slowest), board, family)
+        prepared = prepare(BoardDesign(board, schedule, first, slowest), board, family)
         (directory / f"{TOP}.il").write_text(prepared.rtlil)
-        (directory / f"{TOP}.{family.constraints}").write_text(prepared.constraints)
 
     yosys, nextpnr, packer = (commands[name] for name in ("yosys", family.place_and_route, family.packer))
     with step(f"Synthesis (yosys {yosys.version}, {yosys.origin})"):
         (directory / f"{TOP}.ys").write_text("\n".join([
             f"read_rtlil {TOP}.il", *family.synthesis(TOP), f"write_json {TOP}.json"]) + "\n")
         yosys.run(["-q", "-l", "yosys.log", "-s", f"{TOP}.ys"], directory)
-        netlist = json.loads((directory / f"{TOP}.json").read_text())
-        cells = Counter(cell["type"] for cell in netlist["modules"][TOP]["cells"].values())
+        netlist = json.loads((directory / f"{TOP}.json").read_text())["modules"][TOP]
+        cells = Counter(cell["type"] for cell in netlist["cells"].values())
+        clock = driven_by(netlist, *family.output)
+        constraints = prepared.constraints + family.constraint(clock[0], target * 1e6) + "\n"
+        (directory / f"{TOP}.{family.constraints}").write_text(constraints)
         del netlist
 
     def place_and_route(seed: int) -> _Run:
@@ -144,7 +143,7 @@ def _build(directory: Path, schedule: Schedule, board: Board, family: Family, co
                      "--seed", str(seed), "--timing-allow-fail", "--report", f"{name}.report.json", "--log",
                      f"{name}.log", "--quiet"], directory)
         report = json.loads((directory / f"{name}.report.json").read_text())
-        return _Run(seed, clock_mhz(report, CLOCK), report)
+        return _Run(seed, clock_mhz(report, clock), report)
 
     chosen = seeds(count)
     told = f"seed{'s' if count > 1 else ''} {', '.join(map(str, chosen))}"
@@ -161,22 +160,22 @@ def _build(directory: Path, schedule: Schedule, board: Board, family: Family, co
     with step(f"Packing ({packer.name}, {packer.origin})"):
         packer.run(family.pack(f"{name}.{family.routed}", f"{TOP}.{family.bitstream}"), directory)
 
-    report = _report(schedule, board, family, commands, runs, best, pll, cells, target, wanted)
+    report = _report(schedule, board, family, commands, runs, best, pll, cells, clock, target, wanted)
     log = "\n".join(f"==== {part}\n\n{(directory / part).read_text()}" for part in ("yosys.log", f"{name}.log"))
     files: dict[str, str | bytes] = {
         f"{TOP}.{family.bitstream}": (directory / f"{TOP}.{family.bitstream}").read_bytes(),
-        f"{TOP}.{family.constraints}": prepared.constraints,
+        f"{TOP}.{family.constraints}": constraints,
         "build.log": log,
         "report.json": json.dumps(report, indent=2) + "\n",
     }
     return Result(files, report, report["passed"])
 
 
-def _report(schedule: Schedule, board: Board, family: Family, commands: dict[str, Command], runs: list[_Run], best: _Run,
-            pll: Pll, cells: Counter, target: float, wanted: float | None) -> dict:
+def _report(schedule: Schedule, board: Board, family: Family, commands: dict[str, Command], runs: list[_Run],
+            best: _Run,            pll: Pll, cells: Counter, nets: list[str], target: float, wanted: float | None) -> dict:
     cycles, network = CycleModel(schedule), schedule.network
     clock = float(pll.frequency) / 1e6
-    path = critical_path(best.report, CLOCK)
+    path = critical_path(best.report, nets)
     resources = family.resources(best.report["utilization"], cells)
     least = board.lowest
     if wanted is not None:

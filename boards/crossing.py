@@ -1,6 +1,9 @@
 """Bytes from one clock to another."""
 
-from amaranth import *
+# Amaranth gives components their ports at run time.
+# pyright: reportAttributeAccessIssue=false, reportGeneralTypeIssues=false, reportArgumentType=false
+
+from amaranth import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out

@@ -1,10 +1,13 @@
 """A board's design with its pins and clocks, ready for synthesis."""
 
+# Amaranth gives components their ports at run time.
+# pyright: reportAttributeAccessIssue=false, reportGeneralTypeIssues=false, reportArgumentType=false
+
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from amaranth import *
+from amaranth import Elaboratable, Module
 from amaranth.lib import io
 from tepal.hdl import TOP, Schedule
 from tepal.hdl.export import merge_equal_modules
@@ -27,21 +30,20 @@ class BoardDesign(Elaboratable):
         One with a platform.
     schedule
         The network on an engine.
-    pll, frequency
-        See :meth:`tepal.boards.part.Family.clocks`.
+    pll
+        What the PLL is set to, for the time being.
     slowest
         Frequency in Hz below which the PLL will not be set.
     """
 
-    def __init__(self, board: Board, schedule: Schedule, pll: Pll, frequency: float, slowest: Fraction):
-        self.board, self.schedule, self.pll, self.frequency = board, schedule, pll, frequency
-        self.slowest = slowest
+    def __init__(self, board: Board, schedule: Schedule, pll: Pll, slowest: Fraction):
+        self.board, self.schedule, self.pll, self.slowest = board, schedule, pll, slowest
 
     def elaborate(self, platform):
         m = Module()
         board, family = self.board, self.board.part.family
         assert family is not None
-        m.submodules.clocks = family.clocks(board, self.pll, self.frequency)
+        m.submodules.clocks = family.clocks(board, self.pll)
         top = Top(self.schedule, bit_time(board.oscillator, board.baud), line="line",
                   slowest=Fraction(self.slowest, board.oscillator))
         m.submodules.top = top

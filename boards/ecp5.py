@@ -1,14 +1,17 @@
 """Lattice ECP5: parts, PLL, and the way from a netlist to a bitstream."""
 
+# Amaranth gives components their ports at run time.
+# pyright: reportAttributeAccessIssue=false, reportGeneralTypeIssues=false, reportArgumentType=false
+
 import re
 from dataclasses import replace
 from fractions import Fraction
 
-from amaranth import *
+from amaranth import ClockDomain, Const, Elaboratable, Instance, Module, Signal
 from amaranth.lib import io
 from amaranth.lib.cdc import ResetSynchronizer
 
-from .part import Board, MemoryKind, Part, Pll
+from .part import Board, Family, MemoryKind, Part, Pll
 
 __all__ = ["ECP5_5G_85F", "ECP5_25F", "ECP5_45F", "ECP5_85F", "ECP5Clocks", "parameters", "plls"]
 
@@ -49,7 +52,7 @@ def plls(oscillator: int) -> list[Pll]:
 
 
 def parameters(input_divider: int, feedback: int, output: int) -> dict[str, int]:
-    """EHXPLLL's parameters.  With a coarse phase of one less than the divider, the output's phase is that of the VCO."""
+    """EHXPLLL's parameters.  A coarse phase of one less than the divider is no shift."""
     return {"CLKI_DIV": input_divider, "CLKFB_DIV": feedback, "CLKOP_DIV": output, "CLKOP_CPHASE": output - 1}
 
 
@@ -63,13 +66,11 @@ class ECP5Clocks(Elaboratable):
     board
         For its button.
     pll
-        What the PLL is set to.
-    frequency
-        What to ask of place and route, in Hz; the PLL may be set to something else afterwards.
+        What the PLL is set to; it may be set to something else after place and route.
     """
 
-    def __init__(self, board: Board, pll: Pll, frequency: float):
-        self.board, self.pll, self.frequency = board, pll, frequency
+    def __init__(self, board: Board, pll: Pll):
+        self.board, self.pll = board, pll
 
     def elaborate(self, platform):
         m = Module()
@@ -91,21 +92,24 @@ class ECP5Clocks(Elaboratable):
             p_FEEDBK_PATH="INT_OS3",
             i_CLKI=line.clk, i_CLKFB=feedback, o_CLKINTFB=feedback, o_CLKOP=sync.clk, o_LOCK=locked,
             i_RST=Const(0), i_STDBY=Const(0))
-        platform.add_clock_constraint(sync.clk, self.frequency)
         for domain in ("line", "sync"):
             m.submodules[f"{domain}_reset"] = ResetSynchronizer(~locked | reset, domain=domain)
         return m
 
 
-class _ECP5:
+class _ECP5(Family):
     place_and_route, packer = "nextpnr-ecp5", "ecppack"
+    output = "EHXPLLL", "CLKOP"
     constraints, routed, bitstream = "lpf", "config", "bit"
 
     def plls(self, oscillator):
         return plls(oscillator)
 
-    def clocks(self, board, pll, frequency):
-        return ECP5Clocks(board, pll, frequency)
+    def clocks(self, board, pll):
+        return ECP5Clocks(board, pll)
+
+    def constraint(self, net, frequency):
+        return f'FREQUENCY NET "{net}" {frequency:.0f} HZ;'
 
     def synthesis(self, top):
         return [f"synth_ecp5 -top {top} -nodsp"]

@@ -1,13 +1,16 @@
 """Lattice iCE40 UltraPlus: part, PLL, and the way from a netlist to a bitstream."""
 
+# Amaranth gives components their ports at run time.
+# pyright: reportAttributeAccessIssue=false, reportGeneralTypeIssues=false, reportArgumentType=false
+
 import json
 from fractions import Fraction
 
-from amaranth import *
+from amaranth import ClockDomain, ClockSignal, Const, Elaboratable, Instance, Module, Signal
 from amaranth.lib import io
 from amaranth.lib.cdc import ResetSynchronizer
 
-from .part import Board, MemoryKind, Part, Pll
+from .part import Board, Family, MemoryKind, Part, Pll
 
 __all__ = ["ICE40UP5K", "ICE40Clocks", "parameters", "plls"]
 
@@ -67,16 +70,14 @@ class ICE40Clocks(Elaboratable):
     board
         For its button, and its oscillator, which is on the PLL's own pin.
     pll
-        What the PLL is set to.
-    frequency
-        What to ask of place and route, in Hz; the PLL may be set to something else afterwards.
+        What the PLL is set to; it may be set to something else after place and route.
     """
 
     WAIT = 255
     """Cycles of the oscillator until the memories work: 21 µs at 12 MHz."""
 
-    def __init__(self, board: Board, pll: Pll, frequency: float):
-        self.board, self.pll, self.frequency = board, pll, frequency
+    def __init__(self, board: Board, pll: Pll):
+        self.board, self.pll = board, pll
 
     def elaborate(self, platform):
         m = Module()
@@ -94,7 +95,6 @@ class ICE40Clocks(Elaboratable):
             **{f"p_{name}": Const(value, _WIDTHS[name]) for name, value in self.pll.parameters.items()},
             io_PACKAGEPIN=oscillator.io, i_RESETB=Const(1), i_BYPASS=Const(0), o_LOCK=locked,
             o_PLLOUTGLOBALA=line.clk, o_PLLOUTGLOBALB=sync.clk)
-        platform.add_clock_constraint(sync.clk, self.frequency)
         waited = Signal(range(self.WAIT + 1))
         m.d.comb += ClockSignal("start").eq(line.clk)
         with m.If(waited != self.WAIT):
@@ -104,15 +104,19 @@ class ICE40Clocks(Elaboratable):
         return m
 
 
-class _ICE40:
+class _ICE40(Family):
     place_and_route, packer = "nextpnr-ice40", "icepack"
+    output = "SB_PLL40_2_PAD", "PLLOUTGLOBALB"
     constraints, routed, bitstream = "pcf", "asc", "bin"
 
     def plls(self, oscillator):
         return plls(oscillator)
 
-    def clocks(self, board, pll, frequency):
-        return ICE40Clocks(board, pll, frequency)
+    def clocks(self, board, pll):
+        return ICE40Clocks(board, pll)
+
+    def constraint(self, net, frequency):
+        return f"set_frequency {net} {frequency / 1e6:.3f}"
 
     def synthesis(self, top):
         return [f"synth_ice40 -top {top}"]

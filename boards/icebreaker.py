@@ -1,4 +1,4 @@
-"""iCEBreaker: Lattice iCE40UP5K, 12 MHz, an FT2232H to USB.  ``python -m tepal.boards.icebreaker`` tells what it offers."""
+"""iCEBreaker: Lattice iCE40UP5K, 12 MHz, FT2232H to USB.  ``python -m tepal.boards.icebreaker`` tells more."""
 
 from amaranth_boards.icebreaker import ICEBreakerPlatform
 from tepal.hdl import EngineConfig

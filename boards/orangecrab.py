@@ -1,4 +1,4 @@
-"""OrangeCrab r0.2 with an LFE5U-85F, 48 MHz.  ``python -m tepal.boards.orangecrab`` tells what it offers."""
+"""OrangeCrab r0.2 with an LFE5U-85F, 48 MHz.  ``python -m tepal.boards.orangecrab`` tells more."""
 
 from amaranth.build import Attrs
 from amaranth_boards.orangecrab_r0_2 import OrangeCrabR0_2_85FPlatform
@@ -24,7 +24,7 @@ ORANGECRAB_85F = Board(
     platform=_Platform, oscillator=48_000_000, baud=1_000_000,
     lights={"ready": Pin("rgb_led", 0, "g"), "busy": Pin("rgb_led", 0, "b"), "error": Pin("rgb_led", 0, "r")},
     button=Pin("button", 0), target=160.0, lowest=24.0,
-    notes="it has no serial line over USB: connect an adapter of 3.3 V, its output to the pin marked 0 and its input to "
+    notes="it has no serial line over USB: connect an adapter of 3.3 V, its output to the pin marked 0, its input to "
           "the pin marked 1")
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """An FPGA, and a board that carries one: what they offer, and how they are clocked."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import gcd
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from amaranth.hdl import Elaboratable
 from tepal.hdl import EngineConfig
@@ -35,7 +36,7 @@ class Pll:
     parameters: Mapping[str, int]
 
 
-class Family(Protocol):
+class Family(ABC):
     """How FPGAs of one kind are clocked, synthesised, placed, routed and packed: :mod:`tepal.boards.ecp5` and
     :mod:`tepal.boards.ice40`."""
 
@@ -46,37 +47,42 @@ class Family(Protocol):
     """Suffix of the constraint file; ``routed`` that of nextpnr's result, ``bitstream`` that of the packer's."""
     routed: str
     bitstream: str
+    output: tuple[str, str]
+    """The PLL's cell type, and its port that drives the domain ``sync``."""
 
+    @abstractmethod
     def plls(self, oscillator: int) -> list[Pll]:
         """Every setting that the data sheet allows at this oscillator (Hz), slowest first, each frequency once."""
-        ...
 
-    def clocks(self, board: "Board", pll: Pll, frequency: float) -> Elaboratable:
-        """Makes the domains ``line`` (the oscillator) and ``sync`` (the PLL), and asks the tools for ``frequency`` (Hz)
-        in the latter; both are in reset until the PLL is steady."""
-        ...
+    @abstractmethod
+    def clocks(self, board: "Board", pll: Pll) -> Elaboratable:
+        """Makes the domains ``line`` (the oscillator) and ``sync`` (the PLL), both in reset until the PLL is steady."""
 
+    @abstractmethod
+    def constraint(self, net: str, frequency: float) -> str:
+        """A line of the constraint file: what ``net`` should reach, in Hz, whatever the PLL is set to."""
+
+    @abstractmethod
     def synthesis(self, top: str) -> list[str]:
         """Commands of yosys from RTLIL that is read to a netlist that nextpnr takes."""
-        ...
 
+    @abstractmethod
     def arguments(self, platform: Any, design: str, constraints: str, routed: str) -> list[str]:
         """nextpnr's arguments."""
-        ...
 
+    @abstractmethod
     def retune(self, directory: Path, name: str, pll: Pll, platform: Any, run: Callable[[list[str]], object]) -> None:
         """Change the PLL of the routed design ``name`` in ``directory``, and nothing else.  ``run(arguments)`` runs
         nextpnr there."""
-        ...
 
+    @abstractmethod
     def pack(self, routed: str, bitstream: str) -> list[str]:
         """The packer's arguments."""
-        ...
 
+    @abstractmethod
     def resources(self, report: Mapping[str, Mapping[str, int]], cells: Mapping[str, int]) -> dict[str, dict[str, int]]:
         """``used`` and ``available`` of each of ``lut``, ``ff``, ``dsp``, ``bram`` and what else there is, from
         nextpnr's utilisation and the number of cells of each type in the netlist."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -113,9 +119,9 @@ class Board:
     ``config`` is the engine built for it by default.  ``roles`` names the memory kind of a memory by its role where it
     is not the first one of the part's.  The rest is for building: ``platform`` is Amaranth's (its resource ``uart`` is
     the line to the host, at ``baud`` bits a second), ``oscillator`` in Hz.  ``lights`` tells which light shows
-    ``ready``, ``busy``, ``error`` and ``result0`` to ``result3``; ``button`` resets the design; ``high`` are pins to hold
-    high.  ``target`` is the clock in MHz to ask of the tools, a little above what is hoped for, and ``lowest`` the one
-    below which a result counts as failed.  ``notes`` are things that a user must know."""
+    ``ready``, ``busy``, ``error`` and ``result0`` to ``result3``; ``button`` resets the design; ``high`` are pins to
+    hold high.  ``target`` is the clock in MHz to ask of the tools, a little above what is hoped for, and ``lowest`` the
+    one below which a result counts as failed.  ``notes`` are things that a user must know."""
 
     name: str
     part: Part

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-__all__ = ["Path", "clock_mhz", "critical_path", "describe_cell"]
+__all__ = ["Path", "clock_mhz", "critical_path", "describe_cell", "driven_by"]
 
 _BLOCKS = [(re.compile(pattern), text) for pattern, text in (
     (r"array\.element_(\d+)_(\d+)", "systolic array, element row {} column {}"),
@@ -37,7 +37,7 @@ _DERIVED = re.compile(r"_(?:LUT4|PFUMX|L6MUX21|CCU2C|TRELLIS_\w+?|MULT18X18D|ALU
 
 
 def describe_cell(name: str) -> str:
-    """A cell's or net's hierarchical name as a block and a signal: ``systolic array, element row 3 column 5: product``."""
+    """A cell's or net's hierarchical name as block and signal: ``systolic array, element row 3 column 5: product``."""
     place, _, signal = name.rpartition(".")
     signal = _DERIVED.sub("", signal)
     inside = _ACCELERATOR.match(place)
@@ -79,31 +79,37 @@ class Path:
                 "steps": [{"kind": kind, "at": name, "ns": round(time, 3)} for kind, name, time in self.steps]}
 
 
-def _is(clock: str, name: str) -> bool:
-    return clock.split()[-1].removeprefix("$glbnet$") == name
+def driven_by(netlist: dict, kind: str, port: str) -> list[str]:
+    """The names of the net behind ``port`` of the one cell of type ``kind`` in a netlist of yosys."""
+    cell, = (cell for cell in netlist["cells"].values() if cell["type"] == kind)
+    return [name for name, net in netlist["netnames"].items() if net["bits"] == cell["connections"][port]]
 
 
-def clock_mhz(report: dict, clock: str) -> float:
-    """What the net ``clock`` reaches."""
-    reached = [item["achieved"] for name, item in report["fmax"].items() if _is(name, clock)]
-    if len(reached) != 1:
-        raise ValueError(f"nextpnr's report has {len(reached)} clocks {clock}")
-    return reached[0]
+def _is(clock: str, names: list[str]) -> bool:
+    return clock.split()[-1].removeprefix("$glbnet$") in names
 
 
-def critical_path(report: dict, clock: str) -> Path | None:
-    """The slowest path within the net ``clock``'s domain; None if there is none."""
+def clock_mhz(report: dict, clock: list[str]) -> float:
+    """What the net of these names reaches."""
+    reached, = (item["achieved"] for name, item in report["fmax"].items() if _is(name, clock))
+    return reached
+
+
+def critical_path(report: dict, clock: list[str]) -> Path | None:
+    """The slowest path from register to register of the clock whose net has these names; None if there is none."""
     found = [item["path"] for item in report["critical_paths"]
              if _is(item["from"], clock) and _is(item["to"], clock)]
     if not found or not found[0]:
         return None
     path = found[0]
-    # A register's own name is its output net's.
-    start = next((step["net"] for step in path if "net" in step), path[0]["from"]["cell"])
+    # A register's own name is that of its output net, if that has one that was given to it.
+    start = next((step["net"] for step in path if "net" in step), "")
+    if not start or _DERIVED.search(start):
+        start = path[0]["from"]["cell"]
     end = path[-1]["to"]["cell"]
     blocks = [describe_cell(step["to"]["cell"]).partition(":")[0] for step in path]
     through = tuple(dict.fromkeys(blocks))
     routing = sum(step["delay"] for step in path if step["type"] == "routing")
     steps = tuple((step["type"], step.get("net", step["to"]["cell"]), step["delay"]) for step in path)
-    return Path(describe_cell(start), describe_cell(end), sum(step["delay"] for step in path) - routing, routing, through,
-                steps)
+    logic = sum(step["delay"] for step in path) - routing
+    return Path(describe_cell(start), describe_cell(end), logic, routing, through, steps)

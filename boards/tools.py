@@ -119,5 +119,5 @@ def _reason(*texts: str) -> str:
     lines = [line.strip() for text in texts for line in text.splitlines() if line.strip()]
     told = next((line for line in lines if re.match(r"(?i)error", line)), None)
     if any("call stack exhausted" in line for line in lines):
-        return "its stack overflowed, as that of the WebAssembly build does on a very large design: put a native one on PATH"
+        return "its stack overflowed, as the WebAssembly build's does on very large designs: put a native one on PATH"
     return told or (lines[-1] if lines else "no message")

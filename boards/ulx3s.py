@@ -1,4 +1,4 @@
-"""ULX3S: Lattice ECP5, 25 MHz, an FTDI FT231X to USB.  ``python -m tepal.boards.ulx3s`` tells what it offers."""
+"""ULX3S: Lattice ECP5, 25 MHz, an FTDI FT231X to USB.  ``python -m tepal.boards.ulx3s`` tells more."""
 
 from dataclasses import replace
 

@@ -15,7 +15,7 @@ from tepal.hdl import Schedule
 from tepal.quant import MobileNet
 from tepal.sim import CycleModel
 
-WITH_ENGINE = [name for name in BOARDS if name != "generic"]
+WITH_ENGINE = list(family.DEFAULT)
 SMALL = ["--alpha", "0.25", "--resolution", "32", "--classes", "10"]
 
 FIGURES = [
