@@ -1,49 +1,19 @@
-"""What a board's FPGA has to offer, and whether a schedule fits."""
+"""The boards, and whether a schedule fits one."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from difflib import get_close_matches
-from math import gcd
 
 from tepal.hdl import EngineConfig, MemoryUse, Schedule
-from tepal.quant import Network, NetworkError
+from tepal.quant import NetworkError
 
-__all__ = ["BOARDS", "Board", "Fit", "MemoryKind", "fit", "get_board", "require_fit"]
+from .console import out
+from .ecpix5 import ECPIX5_85F
+from .icebreaker import ICEBREAKER
+from .orangecrab import ORANGECRAB_85F
+from .part import Board, Part
+from .ulx3s import ULX3S_25F, ULX3S_45F, ULX3S_85F
 
-
-@dataclass(frozen=True)
-class MemoryKind:
-    """Blocks of on-chip memory: how many, and the (words, bits) shapes that one can take."""
-
-    name: str
-    count: int
-    shapes: tuple[tuple[int, int], ...]
-
-    def blocks(self, depth: int, width: int) -> int:
-        """Blocks that a memory of ``depth`` words of ``width`` bits takes, all in one shape."""
-        return min(-(-depth // words) * -(-width // bits) for words, bits in self.shapes)
-
-
-@dataclass(frozen=True)
-class Board:
-    """A board as a resource description.
-
-    ``multipliers`` counts int8 products a cycle, ``multiplier`` names the primitive and ``products`` says how
-    many of them one computes.  ``config`` is the engine built for it by default.  ``roles`` names the memory
-    kind of a memory by its role where it is not the first one of ``memories``."""
-
-    name: str
-    part: str
-    multiplier: str
-    primitives: int | None
-    products: int
-    memories: tuple[MemoryKind, ...]
-    config: EngineConfig
-    roles: dict[str, str] = field(default_factory=dict)
-
-    def engine(self, network: Network) -> EngineConfig:
-        """The default engine for ``network``: its input stream no wider than divides an image row."""
-        _, width, channels = network.input_shape
-        return replace(self.config, input_bytes=gcd(self.config.input_bytes, width * channels))
+__all__ = ["BOARDS", "Board", "Fit", "describe", "fit", "get_board", "require_fit"]
 
 
 @dataclass(frozen=True)
@@ -58,22 +28,11 @@ class Fit:
         return all(limit is None or self.used[kind] <= limit for kind, limit in self.available.items())
 
 
-_DP16KD = MemoryKind("DP16KD", 208, ((16384, 1), (8192, 2), (4096, 4), (2048, 9), (1024, 18), (512, 36)))
-_ICE40_EBR = MemoryKind("SB_RAM40_4K", 30, ((2048, 2), (1024, 4), (512, 8), (256, 16)))
-_ICE40_SPRAM = MemoryKind("SB_SPRAM256KA", 4, ((16384, 16),))
+_GENERIC = Board("generic", Part("any FPGA"),
+                 EngineConfig(rows=4, columns=8, lanes=4, window=(3, 3), requantisers=4, input_bytes=1))
 
 BOARDS = {board.name: board for board in (
-    Board("ulx3s-85f", "LFE5U-85F", "MULT18X18D", 156, 1, (_DP16KD,),
-          EngineConfig(rows=9, columns=16, lanes=8, window=(3, 3), requantisers=8, input_bytes=4, spread=1,
-                       copy_lanes=9)),
-    # Activations and the array's weights in the large single-port memories (two regions are never read and
-    # written at once), all else in the small ones.
-    Board("icebreaker", "iCE40UP5K", "SB_MAC16", 8, 2, (_ICE40_EBR, _ICE40_SPRAM),
-          EngineConfig(rows=4, columns=4, lanes=2, window=(1, 1), requantisers=1, input_bytes=1),
-          {"activations": "SB_SPRAM256KA", "matrix_weights": "SB_SPRAM256KA"}),
-    Board("generic", "any FPGA", "multiplier", None, 1, (),
-          EngineConfig(rows=4, columns=8, lanes=4, window=(3, 3), requantisers=4, input_bytes=1)),
-)}
+    ULX3S_85F, ULX3S_45F, ULX3S_25F, ORANGECRAB_85F, ECPIX5_85F, ICEBREAKER, _GENERIC)}
 """Every board by name."""
 
 
@@ -85,8 +44,22 @@ def get_board(name: str) -> Board:
     raise NetworkError(f"there is no board {name!r}; did you mean {' or '.join(near)}? (known: {', '.join(BOARDS)})")
 
 
+def describe(*boards: Board) -> None:
+    """Print what ``boards`` offer."""
+    for board in boards:
+        part, config = board.part, board.config
+        memories = ", ".join(f"{kind.count} {kind.name}" for kind in part.memories)
+        clocks = [pll.frequency for pll in part.family.plls(board.oscillator)] if part.family else []
+        out.print(f"[bold]{board.name}[/]: {part.name}, {part.primitives} {part.multiplier}, {memories}, "
+                  f"{part.logic:,} logic cells\n  engine: {config.rows} x {config.columns} array, {config.lanes} lanes\n  clock: "
+                  f"{board.oscillator / 1e6:g} MHz, by PLL to {len(clocks)} frequencies up to "
+                  f"{float(clocks[-1]) / 1e6:g} MHz\n  serial line: {board.baud:,} baud"
+                  + (f"\n  note: {board.notes}" if board.notes else ""))
+    out.print(f"Build with: tepal build MODEL --board {boards[0].name} -o DIR")
+
+
 def _blocks(board: Board, use: MemoryUse) -> tuple[str, int]:
-    kind = next((k for k in board.memories if k.name == board.roles.get(use.role)), board.memories[0])
+    kind = next((k for k in board.part.memories if k.name == board.roles.get(use.role)), board.part.memories[0])
     if kind.name == "SB_SPRAM256KA" and use.regions > 1:
         # One port: each region in blocks of its own.
         return kind.name, use.count * sum(kind.blocks(depth, use.width) for depth in use.region_depths)
@@ -95,11 +68,11 @@ def _blocks(board: Board, use: MemoryUse) -> tuple[str, int]:
 
 def fit(schedule: Schedule, board: Board) -> Fit:
     """What ``schedule`` takes of ``board``."""
-    used = {board.multiplier: -(-schedule.config.multipliers // board.products)}
-    available: dict[str, int | None] = {board.multiplier: board.primitives}
-    for kind in board.memories:
+    used = {board.part.multiplier: -(-schedule.config.multipliers // board.part.products)}
+    available: dict[str, int | None] = {board.part.multiplier: board.part.primitives}
+    for kind in board.part.memories:
         used[kind.name], available[kind.name] = 0, kind.count
-    if not board.memories:
+    if not board.part.memories:
         used["memory bits"] = sum(use.count * use.depth * use.width for use in schedule.memories)
         available["memory bits"] = None
         return Fit(used, available)
@@ -116,10 +89,10 @@ def require_fit(schedule: Schedule, board: Board) -> Fit:
         used = result.used[kind]
         if limit is None or used <= limit:
             continue
-        message = (f"the network does not fit {board.name}: it needs {used} {kind} and {board.part} has {limit} "
+        message = (f"the network does not fit {board.name}: it needs {used} {kind} and {board.part.name} has {limit} "
                    f"({used - limit} too many)")
-        if kind == board.multiplier:
-            raise NetworkError(f"{message}; choose rows x columns of at most {limit * board.products}")
+        if kind == board.part.multiplier:
+            raise NetworkError(f"{message}; choose rows x columns of at most {limit * board.part.products}")
         largest = max((use for use in schedule.memories if _blocks(board, use)[0] == kind),
                       key=lambda use: _blocks(board, use)[1])
         weights = schedule.network.parameters

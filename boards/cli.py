@@ -18,19 +18,23 @@ from tepal.quant import Convolution, FloatNetwork, Network, NetworkError, read_m
 from tepal.sim import Build, CycleModel, SimulationError, golden, require_tools, simulate
 
 from .board import BOARDS, Board, fit, get_board, require_fit
-from .console import err, out, step
+from .build import STEPS, build, require_platform
+from .console import Steps, err, out, step
 from .family import add_family_arguments, run_family
 from .files import check_folder, choose_frames, read_images, read_names
 from .generate import generate, write_files
 from .host import HostError
 from .quantise import add_evaluate_arguments, add_quantize_arguments, run_evaluate, run_quantize
 from .run import add_run_arguments, run_on_device
-from .yosys import ToolError
+from .tools import ToolError
 
 __all__ = ["main"]
 
 BAD_INPUT = 2
 """Exit code: the input or the machine can't be worked with; one sentence on stderr says why."""
+
+TOO_SLOW = 3
+"""Exit code: the design was built and does not reach its clock."""
 
 MISMATCH = 1
 """Exit code: the simulation differs from the golden model or the cycle model."""
@@ -74,6 +78,22 @@ def _size(text: str) -> tuple[int, int]:
     if not (rows.isdigit() and columns.isdigit()):
         raise argparse.ArgumentTypeError(f"{text!r} is not a size like 3x3")
     return int(rows), int(columns)
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is not 1 to 100")
+    return int(text)
+
+
+def _mhz(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 10_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no frequency in MHz")
+    return value
 
 
 class _Parser(argparse.ArgumentParser):
@@ -125,6 +145,12 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--waves", type=_path, metavar="F.fst", help="record every signal")
     sub.add_argument("--classes", type=_path, metavar="FILE", help="names of the classes, one a line")
     sub.add_argument("--keep", type=_path, metavar="DIR", help="keep Verilog, simulator and logs there")
+    sub = command("build", _build, "make a bitstream: synthesis, place and route, clock, report")
+    sub.add_argument("-o", "--output", type=_path, required=True, metavar="DIR", help="folder to write to")
+    sub.add_argument("--seeds", type=_count, default=1, metavar="N",
+                     help="place and route from N seeds and keep the fastest (default: %(default)s)")
+    sub.add_argument("--clock", type=_mhz, metavar="MHZ",
+                     help="the clock to reach and to set (default: the highest that is reached)")
     sub = command("run", run_on_device, "classify images on a board that is connected to a serial port", model=False)
     add_run_arguments(sub, _path)
     return parser
@@ -158,8 +184,9 @@ def _load(arguments) -> tuple[Board, Schedule]:
 
 
 def _boards(arguments) -> int:
-    boards = [{"name": board.name, "part": board.part, "multiplier": board.multiplier,
-               "multipliers": board.primitives, "memories": {kind.name: kind.count for kind in board.memories},
+    boards = [{"name": board.name, "part": board.part.name, "multiplier": board.part.multiplier,
+               "multipliers": board.part.primitives,
+               "memories": {kind.name: kind.count for kind in board.part.memories},
                "engine": {"rows": board.config.rows, "columns": board.config.columns, "lanes": board.config.lanes}}
               for board in BOARDS.values()]
     if arguments.json:
@@ -225,7 +252,7 @@ def _estimate(arguments) -> int:
         print(json.dumps(report))
     else:
         out.print(_layer_table(rows))
-        table = Table("resource", "used", "available", "", title=f"{board.name} ({board.part})")
+        table = Table("resource", "used", "available", "", title=f"{board.name} ({board.part.name})")
         for kind, used in result.used.items():
             limit = result.available[kind]
             table.add_row(kind, f"{used:,}", f"{limit:,}" if limit else "any", _bar(used / limit) if limit else "")
@@ -255,6 +282,48 @@ def _generate(arguments) -> int:
     else:
         out.print(f"Wrote {arguments.output}: {', '.join(sorted(files))}", markup=False)
     return 0
+
+
+def _build(arguments) -> int:
+    board = get_board(arguments.board)
+    require_platform(board)
+    board, schedule = _load(arguments)
+    require_fit(schedule, board)
+    check_folder(arguments.output)
+    result = build(schedule, board, count=arguments.seeds, wanted=arguments.clock, step=Steps(STEPS))
+    write_files(result.files, arguments.output)
+    report = {"model": str(arguments.model), "directory": str(arguments.output), "files": sorted(result.files),
+              **result.report}
+    if arguments.json:
+        print(json.dumps(report))
+    else:
+        _show_build(report)
+    if report["problem"]:
+        err.print(f"tepal: {report['problem']}", style="red", markup=False)
+    return 0 if result.passed else TOO_SLOW
+
+
+def _show_build(report: dict) -> None:
+    table = Table("resource", "used", "available", "", title=f"{report['board']} ({report['part']})")
+    for kind, used in report["used"].items():
+        limit = report["available"][kind]
+        table.add_row(kind, f"{used:,}", f"{limit:,}", _bar(used / limit))
+    out.print(table)
+    out.print(", ".join(f"{name} {tool['version']} ({tool['from']})" for name, tool in report["tools"].items()))
+    for run in report["seeds"]:
+        out.print(f"seed {run['seed']}: {run['fmax_mhz']:.2f} MHz" + (" (kept)" if run["seed"] == report["best_seed"]
+                                                                    else ""))
+    if len(report["seeds"]) > 1:
+        out.print(f"{report['spread_mhz']:.2f} MHz from the slowest to the fastest.")
+    if path := report["critical_path"]:
+        out.print(f"Slowest path: {path['from']} to {path['to']}, {path['ns']:.2f} ns, {path['routing_ns']:.2f} of them "
+                  "in wires.", markup=False)
+    out.print(f"[bold]{report['clock_mhz']:.3f} MHz[/]: {report['latency_ms']:.3f} ms from image to answer, "
+              f"{report['frames_per_second']:,.0f} frames a second; {report['line_frames_per_second']:,.0f} over the "
+              f"serial line at {report['baud']:,} baud.")
+    out.print(f"Wrote {report['directory']}: {', '.join(report['files'])}", markup=False)
+    if report["notes"]:
+        out.print(f"Note: {report['notes']}.", markup=False)
 
 
 def _picture(image: np.ndarray) -> str:

@@ -6,9 +6,17 @@ from collections.abc import Callable, Iterator
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
-__all__ = ["bar", "err", "out", "step"]
+__all__ = ["Steps", "bar", "err", "out", "step"]
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -25,6 +33,26 @@ def step(text: str):
         yield
     if (elapsed := time.monotonic() - begun) > 2:
         err.print(f"[dim]{text}: {elapsed:.1f} s[/]")
+
+
+class Steps:
+    """Numbered steps of a long job, each with the time that it takes, on a terminal; nothing elsewhere."""
+
+    def __init__(self, total: int):
+        self.total, self.number = total, 0
+
+    @contextlib.contextmanager
+    def __call__(self, text: str):
+        self.number += 1
+        if not err.is_terminal:
+            yield
+            return
+        text, begun = f"[{self.number}/{self.total}] {text}", time.monotonic()
+        with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=err,
+                      transient=True) as display:
+            display.add_task(escape(text), total=None)
+            yield
+        err.print(f"{text}: {time.monotonic() - begun:.1f} s", markup=False)
 
 
 @contextlib.contextmanager

@@ -43,6 +43,9 @@ class Row:
 _NARROW = MobileNet(0.75)
 _SHALLOW = MobileNet(blocks=tuple(block for block in IMAGENET_BLOCKS if block != (512, 1)))
 
+DEFAULT = ("ulx3s-85f", "icebreaker")
+"""Boards to count cycles on: one of each kind."""
+
 PAPER = (
     Row("Conv MobileNet", MobileNet(separable=False), 4, "4866", "29.3"),
     Row("MobileNet", MobileNet(), 4, "569", "4.2"),
@@ -70,7 +73,7 @@ def add_family_arguments(parser) -> None:
     grid.add_argument("--classes", type=int, metavar="N", help="outputs of the classifier (default: 1000)")
     grid.add_argument("--channels", type=int, metavar="N", help="channels of the image (default: 3)")
     parser.add_argument("--board", action="append", metavar="B",
-                        help="a board to count cycles on; may be repeated (default: all that have an engine)")
+                        help="a board to count cycles on; may be repeated (default: ulx3s-85f and icebreaker)")
     parser.add_argument("--clock", type=float, default=100.0, metavar="MHZ",
                         help="clock to assume for frames per second; none has been measured (default: %(default)g)")
 
@@ -100,9 +103,9 @@ def _rows(arguments) -> tuple[Row, ...]:
 
 
 def _boards(names: Sequence[str] | None) -> list[Board]:
-    """The boards of these names (None: all with an engine), each once."""
+    """The boards of these names (None: one of each kind), each once."""
     if names is None:
-        return [board for board in BOARDS.values() if board.name != "generic"]
+        return [BOARDS[name] for name in DEFAULT]
     if "generic" in names:
         raise NetworkError("the generic board has no engine of its own: name another one")
     return [get_board(name) for name in dict.fromkeys(names)]
@@ -209,7 +212,8 @@ def _notes(rows: list[dict]) -> str:
 def _speed_table(report: dict, board: Board) -> Table:
     """Each network once."""
     table = Table(Column("network", no_wrap=True), _number("cycles"),
-                  _number(f"frames/s\nat {report['clock_mhz']:g} MHz"), "fits", title=f"{board.name} ({board.part})")
+                  _number(f"frames/s\nat {report['clock_mhz']:g} MHz"), "fits",
+                  title=f"{board.name} ({board.part.name})")
     shown = []
     for row in report["rows"]:
         if row["network"] is None or row["network"] in shown:

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
@@ -94,7 +95,7 @@ def generate(schedule: Schedule, board: str) -> dict[str, str]:
     return files
 
 
-def write_files(files: dict[str, str], directory: Path) -> None:
+def write_files(files: Mapping[str, str | bytes], directory: Path) -> None:
     """Write ``files`` into ``directory``, made if need be; each appears whole or not at all.
 
     Raises OSError."""
@@ -103,8 +104,8 @@ def write_files(files: dict[str, str], directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=".partial-", dir=directory))
         try:
-            for name, text in files.items():
-                (staging / name).write_text(text, encoding="utf-8")
+            for name, content in files.items():
+                (staging / name).write_bytes(content.encode() if isinstance(content, str) else content)
             for name in files:
                 os.replace(staging / name, directory / name)
         finally:

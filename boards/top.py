@@ -3,7 +3,7 @@
 from fractions import Fraction
 from math import prod
 
-from amaranth import Module
+from amaranth import DomainRenamer, Module
 from amaranth.lib import fifo, wiring
 from amaranth.lib.wiring import In, Out
 from tepal.hdl import Schedule
@@ -12,6 +12,8 @@ from tepal.hdl.ports import OutputStreamer
 from tepal.hdl.protocol import Packet
 from tepal.hdl.uart import LINE_BITS, UartReceiver, UartTransmitter
 from tepal.sim import CycleModel
+
+from .crossing import Crossing
 
 __all__ = ["BUFFER", "MOST", "Top", "window"]
 
@@ -48,6 +50,10 @@ class Top(wiring.Component):
         Clock cycles of a bit on the line (:func:`tepal.hdl.uart.bit_time`): eight data bits, no parity, one stop bit.
     buffer
         Bytes that can wait behind the receiver.
+    line
+        Clock domain of the line, whose cycles ``bit`` counts: everything else is in ``sync``.
+    slowest
+        Least cycles of ``sync`` to one of ``line``.
 
     Members
     -------
@@ -70,24 +76,34 @@ class Top(wiring.Component):
     error: Out(1)
     result: Out(4)
 
-    def __init__(self, schedule: Schedule, bit: Fraction, buffer: int = BUFFER):
-        self.schedule, self.bit, self.buffer = schedule, bit, buffer
-        self.window = window(schedule, LINE_BITS * bit, buffer)
+    def __init__(self, schedule: Schedule, bit: Fraction, buffer: int = BUFFER, *, line: str = "sync",
+                 slowest: Fraction | int = 1):
+        self.schedule, self.bit, self.buffer, self.line = schedule, bit, buffer, line
+        self.window = window(schedule, LINE_BITS * bit * slowest, buffer)
         super().__init__()
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.receiver = receiver = UartReceiver(self.bit)
-        m.submodules.transmitter = transmitter = UartTransmitter(self.bit)
+        receiver, transmitter = UartReceiver(self.bit), UartTransmitter(self.bit)
+        m.submodules.receiver = DomainRenamer(self.line)(receiver)
+        m.submodules.transmitter = DomainRenamer(self.line)(transmitter)
+        arrived, leaving = receiver.o, transmitter.i
+        if self.line != "sync":
+            # The receiver does not wait, and need not: a byte is across long before the next one is whole.
+            m.submodules.inward = inward = Crossing(self.line, "sync")
+            m.submodules.outward = outward = Crossing("sync", self.line)
+            m.d.comb += [inward.i.payload.eq(receiver.o.payload), inward.i.valid.eq(receiver.o.valid),
+                         inward.o.ready.eq(1)]
+            wiring.connect(m, outward.o, transmitter.i)
+            arrived, leaving = inward.o, outward.i
         m.submodules.buffer = buffer = fifo.SyncFIFOBuffered(width=8, depth=self.buffer)
         m.submodules.link = link = LinkedAccelerator(self.schedule, self.window)
         m.d.comb += [
             receiver.rx.eq(self.rx), self.tx.eq(transmitter.tx),
-            buffer.w_data.eq(receiver.o.payload), buffer.w_en.eq(receiver.o.valid),
-            link.overrun.eq(receiver.o.valid & ~buffer.w_rdy),
+            buffer.w_data.eq(arrived.payload), buffer.w_en.eq(arrived.valid),
+            link.overrun.eq(arrived.valid & ~buffer.w_rdy),
             link.i.payload.eq(buffer.r_data), link.i.valid.eq(buffer.r_rdy), buffer.r_en.eq(link.i.ready),
-            transmitter.i.payload.eq(link.o.payload), transmitter.i.valid.eq(link.o.valid),
-            link.o.ready.eq(transmitter.i.ready),
+            leaving.payload.eq(link.o.payload), leaving.valid.eq(link.o.valid), link.o.ready.eq(leaving.ready),
             self.ready.eq(1), self.busy.eq(link.busy), self.error.eq(link.fault), self.result.eq(link.result),
         ]
         return m

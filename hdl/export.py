@@ -10,9 +10,17 @@ from .accelerator import Accelerator
 from .primitives import VerilogExport
 from .schedule import Schedule
 
-__all__ = ["TOP", "Export", "export_component", "export_verilog", "merge_equal_modules"]
+__all__ = ["PRIMITIVES", "TOP", "Export", "export_component", "export_verilog", "merge_equal_modules", "source"]
 
 TOP = "tepal"
+
+PRIMITIVES = "primitives.v"
+"""Verilog of the memories, which the accelerator's modules are instances of."""
+
+
+def source(name: str) -> str:
+    """Text of a file beside this one."""
+    return resources.files("tepal.hdl").joinpath(name).read_text()
 
 
 class Export:
@@ -24,9 +32,8 @@ class Export:
 
     def files(self) -> dict[str, str]:
         """File name to text, everything that a simulator or synthesis tool needs."""
-        sources = [resources.files("tepal.hdl").joinpath(name).read_text() for name in ("primitives.v", "tap.v")]
-        files = {f"{TOP}.v": "\n".join([self.verilog.strip() + "\n", *sources]),
-                 f"{TOP}.vlt": resources.files("tepal.hdl").joinpath("waivers.vlt").read_text()}
+        files = {f"{TOP}.v": "\n".join([self.verilog.strip() + "\n", source(PRIMITIVES), source("tap.v")]),
+                 f"{TOP}.vlt": source("waivers.vlt")}
         for name, (width, words) in sorted(self.roms.items()):
             digits = -(-width // 4)
             files[name] = "".join(f"{word:0{digits}x}\n" for word in words)

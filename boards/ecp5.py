@@ -1,0 +1,160 @@
+"""Lattice ECP5: parts, PLL, and the way from a netlist to a bitstream."""
+
+# Amaranth gives components their ports at run time.
+# pyright: reportAttributeAccessIssue=false, reportGeneralTypeIssues=false, reportArgumentType=false
+
+import re
+from dataclasses import replace
+from fractions import Fraction
+
+from amaranth import ClockDomain, Const, Elaboratable, Instance, Module, Signal
+from amaranth.lib import io
+from amaranth.lib.cdc import ResetSynchronizer
+from tepal.hdl import EngineConfig
+
+from .part import Board, Family, MemoryKind, Part, Pll
+
+__all__ = ["ECP5_5G_85F", "ECP5_25F", "ECP5_45F", "ECP5_85F", "ENGINE_85F", "ECP5Clocks", "parameters", "plls"]
+
+_MHZ = 1_000_000
+
+# ECP5 and ECP5-5G Family Data Sheet (FPGA-DS-02012), sysCLOCK PLL Timing.
+_INPUT = (8 * _MHZ, 400 * _MHZ)
+_PHASE_DETECTOR = (10 * _MHZ, 400 * _MHZ)
+_VCO = (400 * _MHZ, 800 * _MHZ)
+_OUTPUT = (3_125_000, 400 * _MHZ)
+_DIVIDER = 128
+
+
+def _within(value: Fraction, limits: tuple[int, int]) -> bool:
+    return limits[0] <= value <= limits[1]
+
+
+def plls(oscillator: int) -> list[Pll]:
+    """Every frequency that an EHXPLLL makes of ``oscillator`` (Hz) within the data sheet's limits.
+
+    The feedback is CLKOS3, undivided and within the PLL: the VCO runs at oscillator / CLKI_DIV * CLKFB_DIV, and CLKOP
+    at that / CLKOP_DIV.  Of the settings that make one frequency, the one with the fastest phase detector is taken:
+    it has the least jitter."""
+    found: dict[Fraction, Pll] = {}
+    for input_divider in range(1, _DIVIDER + 1):
+        detector = Fraction(oscillator, input_divider)
+        if not _within(Fraction(oscillator), _INPUT) or not _within(detector, _PHASE_DETECTOR):
+            continue
+        for feedback in range(1, _DIVIDER + 1):
+            vco = detector * feedback
+            if not _within(vco, _VCO):
+                continue
+            for output in range(1, _DIVIDER + 1):
+                frequency = vco / output
+                if _within(frequency, _OUTPUT):
+                    found.setdefault(frequency, Pll(frequency, parameters(input_divider, feedback, output)))
+    return [found[frequency] for frequency in sorted(found)]
+
+
+def parameters(input_divider: int, feedback: int, output: int) -> dict[str, int]:
+    """EHXPLLL's parameters.  A coarse phase of one less than the divider is no shift."""
+    return {"CLKI_DIV": input_divider, "CLKFB_DIV": feedback, "CLKOP_DIV": output, "CLKOP_CPHASE": output - 1}
+
+
+class ECP5Clocks(Elaboratable):
+    """The domains ``line``, at the oscillator's frequency, and ``sync``, at the PLL's.
+
+    Both leave reset when the PLL is steady and the board's button is not pressed.
+
+    Parameters
+    ----------
+    board
+        For its button.
+    pll
+        What the PLL is set to; it may be set to something else after place and route.
+    """
+
+    def __init__(self, board: Board, pll: Pll):
+        self.board, self.pll = board, pll
+
+    def elaborate(self, platform):
+        m = Module()
+        m.domains.line, m.domains.sync = line, sync = ClockDomain("line"), ClockDomain("sync")
+        m.submodules.oscillator = oscillator = io.Buffer("i", platform.request(platform.default_clk, dir="-"))
+        reset, locked, feedback = Signal(), Signal(), Signal()
+        m.d.comb += line.clk.eq(oscillator.i)
+        if self.board.button is not None:
+            m.submodules.button = button = io.Buffer("i", platform.request(
+                self.board.button.resource, self.board.button.number, dir="-"))
+            m.d.comb += reset.eq(button.i)
+        m.submodules.pll = Instance(
+            "EHXPLLL",
+            # Of the analogue part, what is used everywhere; no more is published.
+            a_ICP_CURRENT="6", a_LPF_RESISTOR="16", a_MFG_ENABLE_FILTEROPAMP="1", a_MFG_GMCREF_SEL="2",
+            **{f"p_{name}": value for name, value in self.pll.parameters.items()},
+            p_CLKOP_ENABLE="ENABLED", p_CLKOP_FPHASE=0, p_CLKOS_ENABLE="DISABLED", p_CLKOS2_ENABLE="DISABLED",
+            p_CLKOS3_ENABLE="ENABLED", p_CLKOS3_DIV=1, p_CLKOS3_CPHASE=0, p_CLKOS3_FPHASE=0,
+            p_FEEDBK_PATH="INT_OS3",
+            i_CLKI=line.clk, i_CLKFB=feedback, o_CLKINTFB=feedback, o_CLKOP=sync.clk, o_LOCK=locked,
+            i_RST=Const(0), i_STDBY=Const(0))
+        for domain in ("line", "sync"):
+            m.submodules[f"{domain}_reset"] = ResetSynchronizer(~locked | reset, domain=domain)
+        return m
+
+
+class _ECP5(Family):
+    place_and_route, packer = "nextpnr-ecp5", "ecppack"
+    output = "EHXPLLL", "CLKOP"
+    constraints, routed, bitstream = "lpf", "config", "bit"
+
+    def plls(self, oscillator):
+        return plls(oscillator)
+
+    def clocks(self, board, pll):
+        return ECP5Clocks(board, pll)
+
+    def constraint(self, net, frequency):
+        return f'FREQUENCY NET "{net}" {frequency:.0f} HZ;'
+
+    def synthesis(self, top):
+        # Equal elements of the array are made once.
+        return [f"synth_ecp5 -noflatten -nodsp -top {top}", "flatten", "opt_clean -purge"]
+
+    def arguments(self, platform, design, constraints, routed):
+        return [platform._nextpnr_device_options[platform.device],
+                "--package", platform._nextpnr_package_options[platform.package].upper(), "--speed", platform.speed,
+                "--json", design, "--lpf", constraints, "--textcfg", routed]
+
+    def retune(self, directory, name, pll, platform, run):
+        path = directory / f"{name}.{self.routed}"
+        path.write_text(retuned(path.read_text(), pll))
+
+    def pack(self, routed, bitstream):
+        return ["--compress", "--input", routed, "--bit", bitstream]
+
+    def resources(self, report, cells):
+        names = {"lut": "TRELLIS_COMB", "ff": "TRELLIS_FF", "dsp": "MULT18X18D", "bram": "DP16KD"}
+        return {side: {name: report[kind][side] for name, kind in names.items()} for side in ("used", "available")}
+
+
+def retuned(config: str, pll: Pll) -> str:
+    """nextpnr's text configuration with the PLL's words replaced: what it would have written for ``pll``."""
+    for name, value in pll.parameters.items():
+        # Dividers are stored less one, phases as they are.
+        stored = value - 1 if name.endswith("_DIV") else value
+        config, count = re.subn(rf"^(word: {name}) [01]{{7}}$", rf"\1 {stored:07b}", config, flags=re.M)
+        if count != 1:
+            raise ValueError(f"{count} words {name} in the configuration, not one")
+    return config
+
+
+_SHAPES = ((16384, 1), (8192, 2), (4096, 4), (2048, 9), (1024, 18), (512, 36))
+
+# ECP5 and ECP5-5G Family Data Sheet (FPGA-DS-02012), Register-to-Register Performance: block memory at speed grade -6.
+# Faster grades allow more; what is common to all is enough.
+ECP5_85F = Part("LFE5U-85F", "MULT18X18D", 156, 1, (MemoryKind("DP16KD", 208, _SHAPES),), 83_640, 212.0, _ECP5())
+ECP5_45F = replace(ECP5_85F, name="LFE5U-45F", primitives=72, memories=(MemoryKind("DP16KD", 108, _SHAPES),),
+                   logic=43_848)
+ECP5_25F = replace(ECP5_85F, name="LFE5U-25F", primitives=28, memories=(MemoryKind("DP16KD", 56, _SHAPES),),
+                   logic=24_288)
+ECP5_5G_85F = replace(ECP5_85F, name="LFE5UM5G-85F")
+
+ENGINE_85F = EngineConfig(rows=9, columns=16, lanes=8, window=(3, 3), requantisers=8, input_bytes=4, spread=1,
+                          copy_lanes=9)
+"""An engine for 156 multipliers."""

@@ -1,0 +1,32 @@
+"""iCEBreaker: Lattice iCE40UP5K, 12 MHz, FT2232H to USB.  ``python -m tepal.boards.icebreaker`` tells more."""
+
+from amaranth_boards.icebreaker import ICEBreakerPlatform
+from tepal.hdl import EngineConfig
+
+from .ice40 import ICE40UP5K
+from .part import Board, Pin
+
+__all__ = ["ICEBREAKER"]
+
+
+class _Platform(ICEBreakerPlatform):
+    # With the part that breaks off still there, or plugged into PMOD 2.
+    resources = [*ICEBreakerPlatform.resources, *ICEBreakerPlatform.break_off_pmod]
+
+
+ICEBREAKER = Board(
+    "icebreaker", ICE40UP5K,
+    EngineConfig(rows=4, columns=4, lanes=2, window=(1, 1), requantisers=1, input_bytes=1),
+    # Activations and the array's weights in the large single-port memories (two regions are never read and written at
+    # once), all else in the small ones.
+    {"activations": "SB_SPRAM256KA", "matrix_weights": "SB_SPRAM256KA"},
+    # A bit is six cycles of the oscillator, which the USB chip shares.
+    platform=_Platform, oscillator=12_000_000, baud=2_000_000,
+    lights={"ready": Pin("led_g", 0), "error": Pin("led_r", 0), "busy": Pin("led_r", 1),
+            **{f"result{bit}": Pin("led_g", 1 + bit) for bit in range(4)}},
+    button=Pin("button", 0), target=30.0, lowest=16.0)
+
+if __name__ == "__main__":
+    from .board import describe
+
+    describe(ICEBREAKER)

@@ -1,0 +1,31 @@
+"""OrangeCrab r0.2 with an LFE5U-85F, 48 MHz.  ``python -m tepal.boards.orangecrab`` tells more."""
+
+from amaranth.build import Attrs
+from amaranth_boards.orangecrab_r0_2 import OrangeCrabR0_2_85FPlatform
+from amaranth_boards.resources import UARTResource
+
+from .ecp5 import ECP5_85F, ENGINE_85F
+from .part import Board, Pin
+
+__all__ = ["ORANGECRAB_85F"]
+
+
+class _Platform(OrangeCrabR0_2_85FPlatform):
+    resources = [
+        *OrangeCrabR0_2_85FPlatform.resources,
+        UARTResource(0, rx="0", tx="1", conn=("io", 0), attrs=Attrs(IO_TYPE="LVCMOS33")),
+    ]
+
+
+ORANGECRAB_85F = Board(
+    "orangecrab-85f", ECP5_85F, ENGINE_85F,
+    platform=_Platform, oscillator=48_000_000, baud=1_000_000,
+    lights={"ready": Pin("rgb_led", 0, "g"), "busy": Pin("rgb_led", 0, "b"), "error": Pin("rgb_led", 0, "r")},
+    button=Pin("button", 0), target=160.0, lowest=24.0,
+    notes="it has no serial line over USB: connect an adapter of 3.3 V, its output to the pin marked 0, its input to "
+          "the pin marked 1")
+
+if __name__ == "__main__":
+    from .board import describe
+
+    describe(ORANGECRAB_85F)

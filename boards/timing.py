@@ -1,0 +1,115 @@
+"""What place and route reports, in names that a person knows."""
+
+import re
+from dataclasses import dataclass
+
+__all__ = ["Path", "clock_mhz", "critical_path", "describe_cell", "driven_by"]
+
+_BLOCKS = [(re.compile(pattern), text) for pattern, text in (
+    (r"array\.element_(\d+)_(\d+)", "systolic array, element row {} column {}"),
+    (r"array", "systolic array"),
+    (r"drain\.requantiser_(\d+)", "array's requantiser {}"),
+    (r"drain\.\w*parameters\w*", "array's requantiser parameters"),
+    (r"drain", "drain"),
+    (r"depthwise_requantiser_(\d+)", "depthwise requantiser {}"),
+    (r"depthwise_weights", "depthwise weights"),
+    (r"depthwise_parameters", "depthwise requantiser parameters"),
+    (r"depthwise", "depthwise engine"),
+    (r"matrix_weights", "array's weights"),
+    (r"activations_(\d+)_(\d+)", "activation memory, bank row {} column {}"),
+    (r"input_memory", "input memory"),
+    (r"output_memory", "output memory"),
+    (r"loader", "image loader"),
+    (r"streamer", "result streamer"),
+    (r"sequencer", "sequencer"),
+    (r"window", "window generator"),
+    (r"tile_buffer", "tile buffer"),
+    (r"feeder", "feeder"),
+)]
+"""Where an accelerator's blocks are in its hierarchy, first match first."""
+
+_ACCELERATOR = re.compile(r"top\.link\.accelerator(?:\.|$)")
+_LINK = re.compile(r"top\.(?:link\.)?")
+
+# What yosys and nextpnr put behind the name of the net that a cell without a name of its own drives or is driven by.
+_DERIVED = re.compile(r"_(?:LUT4|PFUMX|L6MUX21|CCU2C|TRELLIS_\w+?|MULT18X18D|ALU54B|DP16KD|PDPW16KD|SB_[A-Z0-9]+)_.*$"
+                      r"|_(?:DFFLC|LC|PLL|RAM)$|\$\d+$|\.(?:0\.){1,2}\d+$")
+
+
+def describe_cell(name: str) -> str:
+    """A cell's or net's hierarchical name as block and signal: ``systolic array, element row 3 column 5: product``."""
+    place, _, signal = name.rpartition(".")
+    signal = _DERIVED.sub("", signal)
+    inside = _ACCELERATOR.match(place)
+    if inside:
+        block, rest = "accelerator", place[inside.end():]
+        for pattern, text in _BLOCKS:
+            if match := re.match(pattern.pattern + r"(?:\.|$)", rest):
+                block, rest = text.format(*match.groups()), rest[match.end():]
+                break
+    else:
+        block, rest = "", _LINK.sub("", place, count=1)
+    within = [part.replace("_", " ") for part in rest.split(".") if part]
+    block = ", ".join([*([block] if block else []), *within]) or "board"
+    if not signal or signal.startswith("$"):
+        return block
+    return f"{block}: {signal}"
+
+
+@dataclass(frozen=True)
+class Path:
+    """The slowest path from register to register of a clock; times in ns.
+
+    ``steps`` are (kind, name, time): ``clk-to-q``, ``routing``, ``logic``, ``setup`` as nextpnr names them."""
+
+    start: str
+    end: str
+    logic: float
+    routing: float
+    through: tuple[str, ...]
+    steps: tuple[tuple[str, str, float], ...]
+
+    @property
+    def total(self) -> float:
+        return self.logic + self.routing
+
+    def as_json(self) -> dict:
+        return {"from": self.start, "to": self.end, "through": list(self.through), "ns": round(self.total, 3),
+                "logic_ns": round(self.logic, 3), "routing_ns": round(self.routing, 3),
+                "steps": [{"kind": kind, "at": name, "ns": round(time, 3)} for kind, name, time in self.steps]}
+
+
+def driven_by(netlist: dict, kind: str, port: str) -> list[str]:
+    """The names of the net behind ``port`` of the one cell of type ``kind`` in a netlist of yosys."""
+    cell, = (cell for cell in netlist["cells"].values() if cell["type"] == kind)
+    return [name for name, net in netlist["netnames"].items() if net["bits"] == cell["connections"][port]]
+
+
+def _is(clock: str, names: list[str]) -> bool:
+    return clock.split()[-1].removeprefix("$glbnet$") in names
+
+
+def clock_mhz(report: dict, clock: list[str]) -> float:
+    """What the net of these names reaches."""
+    reached, = (item["achieved"] for name, item in report["fmax"].items() if _is(name, clock))
+    return reached
+
+
+def critical_path(report: dict, clock: list[str]) -> Path | None:
+    """The slowest path from register to register of the clock whose net has these names; None if there is none."""
+    found = [item["path"] for item in report["critical_paths"]
+             if _is(item["from"], clock) and _is(item["to"], clock)]
+    if not found or not found[0]:
+        return None
+    path = found[0]
+    # A register's own name is that of its output net, if that has one that was given to it.
+    start = next((step["net"] for step in path if "net" in step), "")
+    if not start or _DERIVED.search(start):
+        start = path[0]["from"]["cell"]
+    end = path[-1]["to"]["cell"]
+    blocks = [describe_cell(step["to"]["cell"]).partition(":")[0] for step in path]
+    through = tuple(dict.fromkeys(blocks))
+    routing = sum(step["delay"] for step in path if step["type"] == "routing")
+    steps = tuple((step["type"], step.get("net", step["to"]["cell"]), step["delay"]) for step in path)
+    logic = sum(step["delay"] for step in path) - routing
+    return Path(describe_cell(start), describe_cell(end), logic, routing, through, steps)
