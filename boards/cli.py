@@ -25,6 +25,7 @@ from .generate import generate, write_files
 from .host import HostError
 from .quantise import add_evaluate_arguments, add_quantize_arguments, run_evaluate, run_quantize
 from .run import add_run_arguments, run_on_device
+from .serve import check_serve_arguments, serve
 from .yosys import ToolError
 
 __all__ = ["main"]
@@ -117,8 +118,11 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("generate", _generate, "write Verilog, ROMs, a FuseSoC core and a JSON description")
     sub.add_argument("-o", "--output", type=_path, required=True, metavar="DIR", help="folder to write to")
     sub = command("simulate", _simulate, "simulate the generated Verilog and compare every byte and every cycle")
-    sub.add_argument("--input", type=_path, required=True, metavar="X.npy",
-                     help="images (.npy, or .npz with 'images'): int8, or real numbers as the float model takes them")
+    source = sub.add_mutually_exclusive_group(required=True)
+    source.add_argument("--input", type=_path, metavar="X.npy",
+                        help="images (.npy, or .npz with 'images'): int8, or real numbers as the float model takes them")
+    source.add_argument("--serve", action="store_true", help="simulate the whole board, serial line included, on a "
+                        "port of this computer, for tepal run")
     sub.add_argument("--frames", type=int, metavar="N", help="use the first N images (default: all)")
     sub.add_argument("--stalls", type=int, metavar="SEED", help="make both streams wait at random; bytes are "
                      "compared, cycles are not")
@@ -270,6 +274,11 @@ def _picture(image: np.ndarray) -> str:
 def _simulate(arguments) -> int:
     board, schedule = _load(arguments)
     require_fit(schedule, board)
+    if arguments.serve:
+        check_serve_arguments(arguments)
+        require_tools()
+        with _workplace(arguments.keep) as directory:
+            return serve(arguments, schedule, directory)
     network = schedule.network
     images = network.quantise_input(read_images(arguments.input)[0], str(arguments.input))
     images = choose_frames(images, arguments.frames, arguments.input)

@@ -3,6 +3,7 @@
 from . import golden
 from .cycles import CycleModel, FrameCycles, LayerCycles
 from .quantisation import LayerLoss, QuantisationReport, accuracy, compare
+from .serve import Server
 from .simulate import Build, Mismatch, Report, SimulationError, require_tools, simulate
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
            "Mismatch",
            "QuantisationReport",
            "Report",
+           "Server",
            "SimulationError",
            "accuracy",
            "compare",

@@ -2,9 +2,11 @@
 
 import os
 import pty
+import signal
 import subprocess
 import tty
 from pathlib import Path
+from typing import NoReturn
 
 from tepal.hdl.export import TOP
 
@@ -41,14 +43,21 @@ class Server:
         log = self.directory / "build.log"
         command = ["verilator", "--cc", "--exe", "--build", "-j", "2", "--top-module", TOP, "--prefix", f"V{TOP}",
                    "--Mdir", str(folder), "-o", _PROGRAM, "-Wno-fatal", "-Wno-lint", "-Wno-style", "-O3",
-                   "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-CFLAGS", "-O1",
+                   "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-MAKEFLAGS", "OPT_FAST=-O1",
                    # Without this, models of several C++ files fail in Verilator's makefile (precompiled headers).
                    "-MAKEFLAGS", "CFG_CXXFLAGS_PCH_I=-include",
                    str(self.directory / f"{TOP}.v"), str(Path(__file__).with_name("serve.cpp"))]
         with log.open("w") as file:
-            done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file,
-                                  env=verilator_environment(), cwd=self.directory)
-        if done.returncode:
+            builder = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file,
+                                       env=verilator_environment(), cwd=self.directory, start_new_session=True)
+            try:
+                code = builder.wait()
+            except BaseException:
+                # With the compilers that it started.
+                os.killpg(builder.pid, signal.SIGKILL)
+                builder.wait()
+                raise
+        if code:
             raise SimulationError(f"the simulator could not be built: see {log}")
         self._program = folder / _PROGRAM
         self._process: subprocess.Popen | None = None
@@ -74,8 +83,8 @@ class Server:
         os.close(self._master)
         os.close(self._slave)
 
-    def wait(self) -> None:
-        """Serve until interrupted.  Raises SimulationError if the simulator ends by itself."""
+    def wait(self) -> NoReturn:
+        """Until interrupted, or SimulationError: the simulator ended by itself."""
         assert self._process
         code = self._process.wait()
         raise SimulationError(f"the simulator ended by itself (exit code {code})")

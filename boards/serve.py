@@ -1,0 +1,59 @@
+"""``tepal simulate --serve``: the design of a board, simulated, on a port of this computer."""
+
+import json
+import signal
+from fractions import Fraction
+from math import prod
+from pathlib import Path
+
+from rich.markup import escape
+from tepal.hdl import Schedule, export_component
+from tepal.hdl.protocol import Packet
+from tepal.quant import NetworkError
+from tepal.sim import Server
+
+from . import yosys
+from .console import out, step
+from .generate import write_files
+from .top import BUFFER, MOST, Top
+
+__all__ = ["BIT", "check_serve_arguments", "serve", "simulated_top"]
+
+BIT = 2
+"""Clock cycles of a bit: line and design have one clock, so that two are enough, and time on the line costs most."""
+
+
+def simulated_top(schedule: Schedule) -> Top:
+    """A board's design for :class:`tepal.sim.Server`, with room for as many images as may be under way."""
+    room = MOST * Packet.line_bytes(prod(schedule.network.input_shape))
+    return Top(schedule, Fraction(BIT), max(BUFFER, room))
+
+
+def check_serve_arguments(arguments) -> None:
+    """Raise NetworkError for options that only go with images of one's own."""
+    for name in ("frames", "stalls", "waves", "classes"):
+        if getattr(arguments, name) is not None:
+            raise NetworkError(f"--{name} does not go with --serve: images come over the port, from tepal run")
+
+
+def serve(arguments, schedule: Schedule, directory: Path) -> int:
+    """Build in ``directory``, say where the port is, and serve until Ctrl-C or SIGTERM."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with step("Making Verilog"):
+            write_files(export_component(simulated_top(schedule), yosys.to_verilog).files(), directory)
+        with step("Building the simulator (a minute or two)"):
+            server = Server(directory, BIT)
+        with server:
+            if arguments.json:
+                print(json.dumps({"model": str(arguments.model), "board": arguments.board, "port": server.port}),
+                      flush=True)
+            else:
+                out.print(f"The simulated board is on {server.port}, until Ctrl-C. In another shell:\n"
+                          f"  tepal run {escape(str(arguments.model))} INPUT --port {server.port}")
+            try:
+                server.wait()
+            except KeyboardInterrupt:
+                return 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
