@@ -18,7 +18,7 @@ from tepal.quant import Convolution, FloatNetwork, Network, NetworkError, read_m
 from tepal.sim import Build, CycleModel, SimulationError, golden, require_tools, simulate
 
 from .board import BOARDS, Board, fit, get_board, require_fit
-from .console import err, out, step
+from .console import MISMATCH, err, out, step
 from .family import add_family_arguments, run_family
 from .files import check_folder, choose_frames, read_images, read_names
 from .generate import generate, write_files
@@ -32,9 +32,6 @@ __all__ = ["main"]
 
 BAD_INPUT = 2
 """Exit code: the input or the machine can't be worked with; one sentence on stderr says why."""
-
-MISMATCH = 1
-"""Exit code: the simulation differs from the golden model or the cycle model."""
 
 
 @contextlib.contextmanager
@@ -120,9 +117,12 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("simulate", _simulate, "simulate the generated Verilog and compare every byte and every cycle")
     source = sub.add_mutually_exclusive_group(required=True)
     source.add_argument("--input", type=_path, metavar="X.npy",
-                        help="images (.npy, or .npz with 'images'): int8, or real numbers as the float model takes them")
+                        help="images (.npy, or .npz with 'images'): int8, or real numbers as the float model takes "
+                             "them")
     source.add_argument("--serve", action="store_true", help="simulate the whole board, serial line included, on a "
                         "port of this computer, for tepal run")
+    sub.add_argument("--debug", action="store_true", help="with --serve: build the debug tap in, for tepal run "
+                     "--compare")
     sub.add_argument("--frames", type=int, metavar="N", help="use the first N images (default: all)")
     sub.add_argument("--stalls", type=int, metavar="SEED", help="make both streams wait at random; bytes are "
                      "compared, cycles are not")
@@ -279,6 +279,8 @@ def _simulate(arguments) -> int:
         require_tools()
         with _workplace(arguments.keep) as directory:
             return serve(arguments, schedule, directory)
+    if arguments.debug:
+        raise NetworkError("--debug goes with --serve: without it, every layer is compared anyway")
     network = schedule.network
     images = network.quantise_input(read_images(arguments.input)[0], str(arguments.input))
     images = choose_frames(images, arguments.frames, arguments.input)

@@ -8,7 +8,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-__all__ = ["bar", "err", "out", "step"]
+__all__ = ["MISMATCH", "bar", "err", "out", "step"]
+
+MISMATCH = 1
+"""Exit code: the simulation, or the device, differs from the golden model or the cycle model."""
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)

@@ -1,5 +1,6 @@
 """``tepal simulate --serve``: the design of a board, simulated, on a port of this computer."""
 
+import contextlib
 import json
 import signal
 from fractions import Fraction
@@ -23,10 +24,10 @@ BIT = 2
 """Clock cycles of a bit: line and design have one clock, so that two are enough, and time on the line costs most."""
 
 
-def simulated_top(schedule: Schedule) -> Top:
+def simulated_top(schedule: Schedule, *, debug: bool = False) -> Top:
     """A board's design for :class:`tepal.sim.Server`, with room for as many images as may be under way."""
     room = MOST * Packet.line_bytes(prod(schedule.network.input_shape))
-    return Top(schedule, Fraction(BIT), max(BUFFER, room))
+    return Top(schedule, Fraction(BIT), max(BUFFER, room), debug=debug)
 
 
 def check_serve_arguments(arguments) -> None:
@@ -41,7 +42,8 @@ def serve(arguments, schedule: Schedule, directory: Path) -> int:
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with step("Making Verilog"):
-            write_files(export_component(simulated_top(schedule), yosys.to_verilog).files(), directory)
+            top = simulated_top(schedule, debug=arguments.debug)
+            write_files(export_component(top, yosys.to_verilog).files(), directory)
         with step("Building the simulator (a minute or two)"):
             server = Server(directory, BIT)
         with server:
@@ -51,9 +53,8 @@ def serve(arguments, schedule: Schedule, directory: Path) -> int:
             else:
                 out.print(f"The simulated board is on {server.port}, until Ctrl-C. In another shell:\n"
                           f"  tepal run {escape(str(arguments.model))} INPUT --port {server.port}")
-            try:
+            with contextlib.suppress(KeyboardInterrupt):
                 server.wait()
-            except KeyboardInterrupt:
-                return 0
+        return 0
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -48,6 +48,8 @@ class Top(wiring.Component):
         Clock cycles of a bit on the line (:func:`tepal.hdl.uart.bit_time`): eight data bits, no parity, one stop bit.
     buffer
         Bytes that can wait behind the receiver.
+    debug
+        Build the debug tap in, which costs a memory and some logic (see :class:`tepal.hdl.trace.Tracer`).
 
     Members
     -------
@@ -70,8 +72,8 @@ class Top(wiring.Component):
     error: Out(1)
     result: Out(4)
 
-    def __init__(self, schedule: Schedule, bit: Fraction, buffer: int = BUFFER):
-        self.schedule, self.bit, self.buffer = schedule, bit, buffer
+    def __init__(self, schedule: Schedule, bit: Fraction, buffer: int = BUFFER, *, debug: bool = False):
+        self.schedule, self.bit, self.buffer, self.debug = schedule, bit, buffer, debug
         self.window = window(schedule, LINE_BITS * bit, buffer)
         super().__init__()
 
@@ -80,7 +82,7 @@ class Top(wiring.Component):
         m.submodules.receiver = receiver = UartReceiver(self.bit)
         m.submodules.transmitter = transmitter = UartTransmitter(self.bit)
         m.submodules.buffer = buffer = fifo.SyncFIFOBuffered(width=8, depth=self.buffer)
-        m.submodules.link = link = LinkedAccelerator(self.schedule, self.window)
+        m.submodules.link = link = LinkedAccelerator(self.schedule, self.window, debug=self.debug)
         m.d.comb += [
             receiver.rx.eq(self.rx), self.tx.eq(transmitter.tx),
             buffer.w_data.eq(receiver.o.payload), buffer.w_en.eq(receiver.o.valid),

@@ -4,7 +4,17 @@ from . import golden
 from .cycles import CycleModel, FrameCycles, LayerCycles
 from .quantisation import LayerLoss, QuantisationReport, accuracy, compare
 from .serve import Server
-from .simulate import Build, Mismatch, Report, SimulationError, require_tools, simulate
+from .simulate import (
+    Build,
+    Mismatch,
+    Report,
+    SimulationError,
+    first_mismatch,
+    layer_tensors,
+    require_tools,
+    simulate,
+    stage_words,
+)
 
 __all__ = [
            "Build",
@@ -19,7 +29,10 @@ __all__ = [
            "SimulationError",
            "accuracy",
            "compare",
+           "first_mismatch",
            "golden",
+           "layer_tensors",
            "require_tools",
            "simulate",
+           "stage_words",
 ]

@@ -73,7 +73,8 @@ class Server:
         return self
 
     def __exit__(self, *_) -> None:
-        assert self._process and self._process.stdin
+        assert self._process
+        assert self._process.stdin
         self._process.stdin.close()
         try:
             self._process.wait(10)
