@@ -25,8 +25,12 @@ class Comparison:
     mismatch: Mismatch | None = None
 
 
+def _silent(what: str, done: int, total: int) -> None:
+    pass
+
+
 def compare(device: Device, network: Network, images: np.ndarray, logits: np.ndarray,
-            progress: Callable[[str, int, int], None] = lambda what, done, total: None) -> Comparison:
+            progress: Callable[[str, int, int], None] = _silent) -> Comparison:
     """What ``device`` made of int8 ``images``, against the golden model; asks its debug tap, if it has one, for every
     layer of the first image that is wrong, until one differs.
 
@@ -57,7 +61,7 @@ def compare(device: Device, network: Network, images: np.ndarray, logits: np.nda
 
 
 def find_first_mismatch(device: Device, schedule: Schedule, image: np.ndarray,
-                        progress: Callable[[str, int, int], None]) -> Mismatch | None:
+                        progress: Callable[[str, int, int], None] = _silent) -> Mismatch | None:
     """The first layer that a device with a debug tap computes wrongly from int8 ``image`` (height, width, channels).
 
     Raises

@@ -60,7 +60,7 @@ class Server:
         if code:
             raise SimulationError(f"the simulator could not be built: see {log}")
         self._program = folder / _PROGRAM
-        self._process: subprocess.Popen | None = None
+        self.process: subprocess.Popen | None = None
 
     def __enter__(self) -> "Server":
         self._master, self._slave = pty.openpty()
@@ -68,24 +68,24 @@ class Server:
         tty.setraw(self._slave)
         self.port = os.ttyname(self._slave)
         # In a session of its own: Ctrl-C is for this program, and when this one ends, so does its stdin.
-        self._process = subprocess.Popen([self._program, str(self._master), str(self.bit)], stdin=subprocess.PIPE,
+        self.process = subprocess.Popen([self._program, str(self._master), str(self.bit)], stdin=subprocess.PIPE,
                                          pass_fds=[self._master], cwd=self.directory, start_new_session=True)
         return self
 
     def __exit__(self, *_) -> None:
-        assert self._process
-        assert self._process.stdin
-        self._process.stdin.close()
+        assert self.process
+        assert self.process.stdin
+        self.process.stdin.close()
         try:
-            self._process.wait(10)
+            self.process.wait(10)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            self.process.kill()
+            self.process.wait()
         os.close(self._master)
         os.close(self._slave)
 
     def wait(self) -> NoReturn:
         """Until interrupted, or SimulationError: the simulator ended by itself."""
-        assert self._process
-        code = self._process.wait()
+        assert self.process
+        code = self.process.wait()
         raise SimulationError(f"the simulator ended by itself (exit code {code})")
