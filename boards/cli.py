@@ -23,6 +23,7 @@ from .family import add_family_arguments, run_family
 from .files import check_folder, choose_frames, read_images, read_names
 from .generate import generate, write_files
 from .host import HostError
+from .program import add_program_arguments, run_program
 from .quantise import add_evaluate_arguments, add_quantize_arguments, run_evaluate, run_quantize
 from .run import add_run_arguments, run_on_device
 from .serve import check_serve_arguments, serve
@@ -131,6 +132,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--keep", type=_path, metavar="DIR", help="keep Verilog, simulator and logs there")
     sub = command("run", run_on_device, "classify images on a board that is connected to a serial port", model=False)
     add_run_arguments(sub, _path)
+    sub = command("program", run_program, "write a bitstream, and what belongs to it, onto a board", model=False)
+    add_program_arguments(sub, _path)
     return parser
 
 

@@ -38,8 +38,9 @@ _CHUNK = 1024
 _TICK = 0.02
 """Seconds after which a read that finds nothing comes back."""
 
-_STUCK = 5.0
-"""Seconds after which a port that takes no bytes is given up; a busy computer alone must not get there."""
+_STUCK = 20.0
+"""Seconds after which a port that takes no bytes is given up; a busy computer, or a simulated device on one, must not
+get there."""
 
 
 _TRACED = 1 << 15

@@ -10,24 +10,35 @@ from pathlib import Path
 from rich.markup import escape
 from tepal.hdl import Schedule, export_component
 from tepal.hdl.protocol import Packet
+from tepal.hdl.uart import LINE_BITS
 from tepal.quant import NetworkError
-from tepal.sim import Server
+from tepal.sim import CycleModel, Server
 
 from . import yosys
 from .console import out, step
 from .generate import write_files
 from .top import BUFFER, MOST, Top
 
-__all__ = ["BIT", "check_serve_arguments", "serve", "simulated_top"]
+__all__ = ["BIT", "check_serve_arguments", "patience", "serve", "simulated_top"]
 
 BIT = 2
 """Clock cycles of a bit: line and design have one clock, so that two are enough, and time on the line costs most."""
+
+
+_PACE = 20_000
+"""Cycles a second: an eighth of what one core simulates of the largest engine."""
 
 
 def simulated_top(schedule: Schedule, *, debug: bool = False) -> Top:
     """A board's design for :class:`tepal.sim.Server`, with room for as many images as may be under way."""
     room = MOST * Packet.line_bytes(prod(schedule.network.input_shape))
     return Top(schedule, Fraction(BIT), max(BUFFER, room), debug=debug)
+
+
+def patience(schedule: Schedule) -> int:
+    """Seconds within which even a busy computer should have simulated an image."""
+    request = Packet.line_bytes(prod(schedule.network.input_shape))
+    return 2 + (request * LINE_BITS * BIT + CycleModel(schedule).compute_cycles) // _PACE
 
 
 def check_serve_arguments(arguments) -> None:
@@ -47,12 +58,13 @@ def serve(arguments, schedule: Schedule, directory: Path) -> int:
         with step("Building the simulator (a minute or two)"):
             server = Server(directory, BIT)
         with server:
+            seconds = patience(schedule)
             if arguments.json:
-                print(json.dumps({"model": str(arguments.model), "board": arguments.board, "port": server.port}),
-                      flush=True)
+                print(json.dumps({"model": str(arguments.model), "board": arguments.board, "port": server.port,
+                                  "timeout": seconds}), flush=True)
             else:
                 out.print(f"The simulated board is on {server.port}, until Ctrl-C. In another shell:\n"
-                          f"  tepal run {escape(str(arguments.model))} INPUT --port {server.port}")
+                          f"  tepal run {escape(str(arguments.model))} INPUT --port {server.port} --timeout {seconds}")
             with contextlib.suppress(KeyboardInterrupt):
                 server.wait()
         return 0

@@ -64,10 +64,10 @@ def test_command(tmp_path, run):
     folder.mkdir()
     process, report = start(folder)
     try:
-        assert report["model"] == str(MODEL)
+        assert (report["model"], report["board"]) == (str(MODEL), "icebreaker")
         for more in [], ["--compare"]:
             code, out, err = run("run", MODEL, EXAMPLE / "pictures.npz", "--port", report["port"], "--json",
-                                 "--timeout", TIMEOUT, *more)
+                                 "--timeout", report["timeout"], *more)
             assert (code, err) == (0, "")
             result = json.loads(out)
             assert result["outputs"] == expected.tolist()
@@ -167,7 +167,7 @@ def test_bad_line(wrong_server):
                 assert (logits == expected).all()
                 assert (classes == expected.argmax(axis=1)).all()
                 answered += batch
-            assert time.monotonic() - begun < 60
+            assert time.monotonic() - begun < 180
     print(answered, "answered,", len(errors), "errors")
     assert answered > 10 * batch
     assert len(errors) < 5
