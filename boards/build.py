@@ -44,8 +44,8 @@ def seeds(count: int) -> list[int]:
 def require_platform(board: Board) -> Family:
     """The family of ``board``'s part; NetworkError if it can't be built for."""
     if board.part.family is None or board.platform is None:
-        raise NetworkError(f"the board {board.name} is no board to build for: make Verilog with tepal generate, or name "
-                           "another one")
+        raise NetworkError(f"the board {board.name} is no board to build for: make Verilog with tepal generate, or "
+                           "name another one")
     return board.part.family
 
 

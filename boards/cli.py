@@ -19,13 +19,15 @@ from tepal.sim import Build, CycleModel, SimulationError, golden, require_tools,
 
 from .board import BOARDS, Board, fit, get_board, require_fit
 from .build import STEPS, build, require_platform
-from .console import Steps, err, out, step
+from .console import MISMATCH, Steps, err, out, step
 from .family import add_family_arguments, run_family
 from .files import check_folder, choose_frames, read_images, read_names
 from .generate import generate, write_files
 from .host import HostError
+from .program import add_program_arguments, run_program
 from .quantise import add_evaluate_arguments, add_quantize_arguments, run_evaluate, run_quantize
 from .run import add_run_arguments, run_on_device
+from .serve import check_serve_arguments, serve
 from .tools import ToolError
 
 __all__ = ["main"]
@@ -35,10 +37,6 @@ BAD_INPUT = 2
 
 TOO_SLOW = 3
 """Exit code: the design was built and does not reach its clock."""
-
-MISMATCH = 1
-"""Exit code: the simulation differs from the golden model or the cycle model."""
-
 
 @contextlib.contextmanager
 def _workplace(keep: Path | None):
@@ -137,8 +135,14 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("generate", _generate, "write Verilog, ROMs, a FuseSoC core and a JSON description")
     sub.add_argument("-o", "--output", type=_path, required=True, metavar="DIR", help="folder to write to")
     sub = command("simulate", _simulate, "simulate the generated Verilog and compare every byte and every cycle")
-    sub.add_argument("--input", type=_path, required=True, metavar="X.npy",
-                     help="images (.npy, or .npz with 'images'): int8, or real numbers as the float model takes them")
+    source = sub.add_mutually_exclusive_group(required=True)
+    source.add_argument("--input", type=_path, metavar="X.npy",
+                        help="images (.npy, or .npz with 'images'): int8, or real numbers as the float model takes "
+                             "them")
+    source.add_argument("--serve", action="store_true", help="simulate the whole board, serial line included, on a "
+                        "port of this computer, for tepal run")
+    sub.add_argument("--debug", action="store_true", help="with --serve: build the debug tap in, for tepal run "
+                     "--compare")
     sub.add_argument("--frames", type=int, metavar="N", help="use the first N images (default: all)")
     sub.add_argument("--stalls", type=int, metavar="SEED", help="make both streams wait at random; bytes are "
                      "compared, cycles are not")
@@ -153,6 +157,8 @@ def _parser() -> argparse.ArgumentParser:
                      help="the clock to reach and to set (default: the highest that is reached)")
     sub = command("run", run_on_device, "classify images on a board that is connected to a serial port", model=False)
     add_run_arguments(sub, _path)
+    sub = command("program", run_program, "write a bitstream, and what belongs to it, onto a board", model=False)
+    add_program_arguments(sub, _path)
     return parser
 
 
@@ -316,8 +322,8 @@ def _show_build(report: dict) -> None:
     if len(report["seeds"]) > 1:
         out.print(f"{report['spread_mhz']:.2f} MHz from the slowest to the fastest.")
     if path := report["critical_path"]:
-        out.print(f"Slowest path: {path['from']} to {path['to']}, {path['ns']:.2f} ns, {path['routing_ns']:.2f} of them "
-                  "in wires.", markup=False)
+        out.print(f"Slowest path: {path['from']} to {path['to']}, {path['ns']:.2f} ns, {path['routing_ns']:.2f} of "
+                  "them in wires.", markup=False)
     out.print(f"[bold]{report['clock_mhz']:.3f} MHz[/]: {report['latency_ms']:.3f} ms from image to answer, "
               f"{report['frames_per_second']:,.0f} frames a second; {report['line_frames_per_second']:,.0f} over the "
               f"serial line at {report['baud']:,} baud.")
@@ -339,6 +345,13 @@ def _picture(image: np.ndarray) -> str:
 def _simulate(arguments) -> int:
     board, schedule = _load(arguments)
     require_fit(schedule, board)
+    if arguments.serve:
+        check_serve_arguments(arguments)
+        require_tools()
+        with _workplace(arguments.keep) as directory:
+            return serve(arguments, schedule, directory)
+    if arguments.debug:
+        raise NetworkError("--debug goes with --serve: without it, every layer is compared anyway")
     network = schedule.network
     images = network.quantise_input(read_images(arguments.input)[0], str(arguments.input))
     images = choose_frames(images, arguments.frames, arguments.input)

@@ -16,7 +16,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["Steps", "bar", "err", "out", "step"]
+__all__ = ["MISMATCH", "Steps", "bar", "err", "out", "step"]
+
+MISMATCH = 1
+"""Exit code: the simulation, or the device, differs from the golden model or the cycle model."""
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)

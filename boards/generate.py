@@ -70,7 +70,7 @@ def _core(name: str, board: str, roms: list[str]) -> str:
              *(f"      - {rom}: {{file_type: user, copyto: {rom}}}" for rom in roms),
              "targets:", "  default: &default", "    filesets: [rtl]", f"    toplevel: {TOP}",
              "  lint:", "    <<: *default", "    flow: lint", "    flow_options: {tool: verilator}"]
-    part = BOARDS[board].part
+    part = BOARDS[board].part.name
     for family, architecture in _ARCHITECTURES.items():
         if part.startswith(family):
             lines += ["  synth:", "    <<: *default", "    flow: generic",

@@ -10,9 +10,23 @@ from collections.abc import Callable, Container, Iterable
 import numpy as np
 import serial
 from serial.tools import list_ports
+from tepal.hdl import EngineConfig
 from tepal.hdl.ports import OutputStreamer
-from tepal.hdl.protocol import DELIMITER, VERSION, Fault, Identity, Kind, Packet, PacketError, Splitter
+from tepal.hdl.protocol import (
+    DELIMITER,
+    VERSION,
+    Fault,
+    Identity,
+    Kind,
+    Packet,
+    PacketError,
+    Splitter,
+    Stage,
+    Trace,
+    Traced,
+)
 from tepal.hdl.uart import LINE_BITS
+from tepal.quant import Network, digest
 
 __all__ = ["BAUD", "Device", "HostError"]
 
@@ -24,8 +38,13 @@ _CHUNK = 1024
 _TICK = 0.02
 """Seconds after which a read that finds nothing comes back."""
 
-_STUCK = 5.0
-"""Seconds after which a port that takes no bytes is given up; a busy computer alone must not get there."""
+_STUCK = 20.0
+"""Seconds after which a port that takes no bytes is given up; a busy computer, or a simulated device on one, must not
+get there."""
+
+
+_TRACED = 1 << 15
+"""Bytes that no debug tap keeps more of."""
 
 
 class HostError(RuntimeError):
@@ -36,7 +55,8 @@ class Device:
     """A Tepal design on a serial port.
 
     Every image ends in its result or in a HostError, within ``attempts`` times ``timeout`` and the time that its bytes
-    take on the line.  Each attempt has a tag of its own, and an answer counts only for the attempt that asked.
+    take on the line.  Each attempt has a tag of its own, and an answer counts only for the attempt that asked.  A
+    device that answers what had been given up, such as a simulated one, gets more time: up to ten times ``timeout``.
 
     Parameters
     ----------
@@ -61,6 +81,7 @@ class Device:
     def __init__(self, port: str, *, baud: int = BAUD, timeout: float = 1.0, attempts: int = 5,
                  first_tag: int | None = None):
         self.port, self.baud, self.timeout, self.attempts = port, baud, timeout, attempts
+        self.longest = 10 * timeout
         self._tag = random.getrandbits(32) if first_tag is None else first_tag
         self._splitter = Splitter(Packet.line_bytes(Identity.FORMAT.size))
         self._arrived: deque[Packet] = deque()
@@ -91,31 +112,95 @@ class Device:
         """
         if self._identity is not None:
             return self._identity
+        packet, _ = self._ask(Kind.IDENTIFY, b"", Kind.IDENTITY, Identity.FORMAT.size)
+        try:
+            self._identity = Identity.unpack(packet.payload)
+        except PacketError as error:
+            raise HostError(f"the device on {self.port} contradicts itself: {error}") from None
+        return self._identity
+
+    def require(self, networks: Iterable[Network], name: str) -> Network:
+        """Which of ``networks`` the device computes; HostError if none of them.  ``name`` is the file's."""
+        found = self.identify().digest
+        for network in networks:
+            if digest(network) == found:
+                return network
+        raise HostError(f"the device on {self.port} runs another model than {name} (its identity is "
+                        f"{found.hex()[:8]}…): program it with a design generated from this one")
+
+    def engine(self) -> EngineConfig | None:
+        """The engine that the device runs on; None if it has no debug tap, which knows.
+
+        Raises
+        ------
+        HostError
+            It does not answer.
+        """
+        packet, _ = self._ask(Kind.TRACE, Trace(0, Stage.MATRIX, 0).pack(), Kind.TRACED, _TRACED)
+        return self._traced(packet).engine if packet.kind == Kind.TRACED else None
+
+    def trace(self, image: np.ndarray, block: int, stage: Stage, count: int) -> np.ndarray:
+        """The first ``count`` words, int8 (count, lanes), that a stage writes when the device computes ``image``: int8
+        (height, width, channels), sent as often as the tap's memory asks.
+
+        Raises
+        ------
+        HostError
+            The device has no debug tap, does not answer, or wrote fewer words.
+        """
+        found, lanes = bytearray(), 1
+        while len(found) < count * lanes:
+            kept = self._keep(image, Trace(block, stage, len(found) // lanes))
+            if not kept.words:
+                raise HostError(f"the device on {self.port} wrote only {len(found) // lanes} of {count} words in the "
+                                f"{stage.name.lower()} stage of block {block}")
+            lanes = kept.engine.lanes
+            found += kept.words
+        return np.frombuffer(bytes(found[:count * lanes]), np.int8).reshape(count, lanes)
+
+    def _keep(self, image: np.ndarray, wish: Trace) -> Traced:
+        """What the device keeps of ``image``."""
+        for _ in range(self.attempts):
+            _, tags = self._ask(Kind.TRACE, wish.pack(), Kind.TRACED, _TRACED)
+            self.infer(image[None])
+            packet, _ = self._ask(Kind.TRACE, wish.pack(), Kind.TRACED, _TRACED)
+            # An answer that was lost took its words with it: then this one is to the request before, and has none.
+            if (kept := self._traced(packet)).tag in tags:
+                return kept
+        raise HostError(f"the device on {self.port} lost what it had kept {self.attempts} times: the line is bad, or "
+                        "its rate wrong")
+
+    def _traced(self, packet: Packet) -> Traced:
+        try:
+            return Traced.unpack(packet.payload)
+        except PacketError as error:
+            raise HostError(f"the device on {self.port} contradicts itself: {error}") from None
+
+    def _ask(self, kind: Kind, payload: bytes, answer: Kind, size: int) -> tuple[Packet, list[int]]:
+        """The ``answer``, of up to ``size`` bytes, or an ERROR that there is no such request; and the tags of all
+        attempts, of which the device may have seen any.
+
+        Raises
+        ------
+        HostError
+            The device does not answer, or speaks another version of the protocol.
+        """
+        self._splitter.limit = Packet.line_bytes(size)
+        tags = []
         for _ in range(self.attempts):
             # The delimiter ends whatever a program before left unfinished.
-            tag = self._send(Kind.IDENTIFY, b"", before=DELIMITER)
-            until = self._patience(0)
-            while packet := self._receive(until, [tag]):
+            tags.append(self._send(kind, payload, before=DELIMITER))
+            until = self._patience(size)
+            while packet := self._receive(until, tags):
                 if packet.version != VERSION:
                     raise HostError(f"the device on {self.port} speaks version {packet.version} of the protocol, and "
                                     f"this is version {VERSION}: generate its design again")
+                if packet.kind == answer or (packet.kind == Kind.ERROR and packet.payload == bytes([Fault.KIND])):
+                    return packet, tags
                 if packet.kind == Kind.ERROR:
                     break
-                if packet.kind == Kind.IDENTITY:
-                    with contextlib.suppress(PacketError):
-                        self._identity = Identity.unpack(packet.payload)
-                        self._splitter.limit = Packet.line_bytes(
-                            max(self._identity.outputs + OutputStreamer.TRAILER, Identity.FORMAT.size))
-                        return self._identity
         raise HostError(f"the device on {self.port} does not answer at {self.baud:,} baud: is it programmed, and is "
                         "that its rate?")
-
-    def require(self, digests: Iterable[bytes], name: str) -> None:
-        """HostError if the device computes none of the networks with these ``digests``; ``name`` is the file's."""
-        found = self.identify().digest
-        if not any(found == digest for digest in digests):
-            raise HostError(f"the device on {self.port} runs another model than {name} (its identity is "
-                            f"{found.hex()[:8]}…): program it with a design generated from this one")
 
     def infer(self, images: np.ndarray, progress: Callable[[int, int], None] = lambda done, total: None,
               ) -> tuple[np.ndarray, np.ndarray]:
@@ -132,6 +217,7 @@ class Device:
         if images.dtype != np.int8 or images.shape[1:] != identity.input_shape:
             raise HostError(f"the device on {self.port} takes int8 images of {identity.input_shape}, not "
                             f"{images.dtype} {images.shape[1:]}")
+        self._splitter.limit = Packet.line_bytes(identity.outputs + OutputStreamer.TRAILER)
         batch = _Batch(self, images, identity)
         while batch.missing:
             batch.send()
@@ -145,6 +231,10 @@ class Device:
     def _patience(self, under_way: int) -> float:
         """When to stop waiting for an answer, with so many bytes on the way there."""
         return time.monotonic() + self.timeout + under_way * LINE_BITS / self.baud
+
+    def _was_slow(self, begun: float) -> None:
+        """An answer came to what was sent at ``begun`` and given up since: be more patient."""
+        self.timeout = min(max(self.timeout, 1.5 * (time.monotonic() - begun)), self.longest)
 
     def _send(self, kind: Kind, payload: bytes, before: bytes = b"") -> int:
         """Send a request and return its tag; what arrives meanwhile is kept."""
@@ -201,6 +291,8 @@ class _Batch:
         self.until = 0.0
         self.tags: dict[int, int] = {}
         """Tag to image, of every attempt that may still be answered: a slow answer is as good as a quick one."""
+        self._sent: dict[int, float] = {}
+        """When each attempt began."""
         self._under_way: dict[int, None] = {}
         """Tags of the attempts that have not been given up, in the order of sending."""
         self._waiting = deque(range(len(images)))
@@ -213,8 +305,9 @@ class _Batch:
             index = self._waiting.popleft()
             if not self._answered[index]:
                 self._tried[index] += 1
+                begun = time.monotonic()
                 tag = self.device._send(Kind.INFER, self.images[index])
-                self.tags[tag], self._under_way[tag] = index, None
+                self.tags[tag], self._under_way[tag], self._sent[tag] = index, None, begun
                 self._wait()
 
     def take(self, packet: Packet) -> bool:
@@ -251,6 +344,8 @@ class _Batch:
                     break
                 self._lost(tag, "not answered")
             del self._under_way[packet.tag]
+        else:
+            self.device._was_slow(self._sent[packet.tag])
         self._wait()
         if self._answered[index]:
             return False

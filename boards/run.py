@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 from rich.markup import escape
-from tepal.quant import FloatNetwork, Network, NetworkError, digest, read_model, simplify
+from tepal.quant import FloatNetwork, Network, NetworkError, read_model, simplify
 from tepal.sim import golden
 
-from .console import bar, out
+from .compare import compare
+from .console import MISMATCH, bar, err, out
 from .files import choose_frames, read_images, read_names, read_picture
 from .host import BAUD, Device
 
@@ -41,13 +42,15 @@ def add_run_arguments(parser, path_type) -> None:
     parser.add_argument("--timeout", type=_above_zero(float), default=1.0, metavar="S",
                         help="seconds without an answer until an image is sent again (default: %(default)s)")
     parser.add_argument("--frames", type=int, metavar="N", help="use the first N images (default: all)")
+    parser.add_argument("--compare", action="store_true", help="compare with the golden model, and find the first "
+                        "layer that differs if the device has a debug tap")
     parser.add_argument("--classes", type=path_type, metavar="FILE", help="names of the classes, one a line")
 
 
-def _digests(network: Network) -> Iterator[bytes]:
+def _networks(network: Network) -> Iterator[Network]:
     """A design made with ``--simplify`` gives the same answers."""
-    yield digest(network)
-    yield digest(simplify(network).network)
+    yield network
+    yield simplify(network).network
 
 
 def _images(path: Path, network: Network) -> np.ndarray:
@@ -65,23 +68,30 @@ def run_on_device(arguments) -> int:
     images = choose_frames(_images(arguments.input, network), arguments.frames, arguments.input)
     names = read_names(arguments.classes)
     with Device(arguments.port, baud=arguments.baud, timeout=arguments.timeout) as device, bar() as progress:
-        device.require(_digests(network), str(arguments.model))
+        network = device.require(_networks(network), str(arguments.model))
         begun = time.monotonic()
         logits, classes = device.infer(images, lambda done, total: progress("Classifying", done, total))
         seconds = time.monotonic() - begun
+        comparison = compare(device, network, images, logits, progress) if arguments.compare else None
     scores = logits[np.arange(len(images)), classes].astype(float)
     if network.softmax is not None:
         chances = golden.softmax(network.softmax, logits)[np.arange(len(images)), classes]
         scores = (chances.astype(float) + 128) / 256
+    code = MISMATCH if comparison and comparison.different else 0
     if arguments.json:
-        print(json.dumps({"model": str(arguments.model), "port": arguments.port, "frames": len(images),
-                          "seconds": round(seconds, 6), "classes": classes.tolist(), "scores": scores.tolist(),
-                          "outputs": logits.tolist()}))
-        return 0
+        report = {"model": str(arguments.model), "port": arguments.port, "frames": len(images),
+                  "seconds": round(seconds, 6), "classes": classes.tolist(), "scores": scores.tolist(),
+                  "outputs": logits.tolist()}
+        if comparison:
+            report |= {"different": comparison.different, "verdict": comparison.verdict}
+        print(json.dumps(report))
+        return code
     for label, score in zip(classes, scores, strict=True):
         name = escape(names[label]) if label < len(names) and names[label] else f"class {label}"
         told = f"{score:.0%}" if network.softmax is not None else f"a score of {score:.0f}"
         out.print(f"[bold]{name}[/], with {told}")
     if len(images) > 1:
         out.print(f"{len(images)} images in {seconds:.2f} s, {len(images) / seconds:.1f} a second.")
-    return 0
+    if comparison:
+        (err if code else out).print(comparison.verdict, style="bold red" if code else "bold green", markup=False)
+    return code

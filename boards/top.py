@@ -54,6 +54,8 @@ class Top(wiring.Component):
         Clock domain of the line, whose cycles ``bit`` counts: everything else is in ``sync``.
     slowest
         Least cycles of ``sync`` to one of ``line``.
+    debug
+        Build the debug tap in, which costs a memory and some logic (see :class:`tepal.hdl.trace.Tracer`).
 
     Members
     -------
@@ -77,8 +79,8 @@ class Top(wiring.Component):
     result: Out(4)
 
     def __init__(self, schedule: Schedule, bit: Fraction, buffer: int = BUFFER, *, line: str = "sync",
-                 slowest: Fraction | int = 1):
-        self.schedule, self.bit, self.buffer, self.line = schedule, bit, buffer, line
+                 slowest: Fraction | int = 1, debug: bool = False):
+        self.schedule, self.bit, self.buffer, self.line, self.debug = schedule, bit, buffer, line, debug
         self.window = window(schedule, LINE_BITS * bit * slowest, buffer)
         super().__init__()
 
@@ -97,7 +99,7 @@ class Top(wiring.Component):
             wiring.connect(m, outward.o, transmitter.i)
             arrived, leaving = inward.o, outward.i
         m.submodules.buffer = buffer = fifo.SyncFIFOBuffered(width=8, depth=self.buffer)
-        m.submodules.link = link = LinkedAccelerator(self.schedule, self.window)
+        m.submodules.link = link = LinkedAccelerator(self.schedule, self.window, debug=self.debug)
         m.d.comb += [
             receiver.rx.eq(self.rx), self.tx.eq(transmitter.tx),
             buffer.w_data.eq(arrived.payload), buffer.w_en.eq(arrived.valid),

@@ -1,7 +1,7 @@
 """The accelerator: a whole network, frame after frame, on one engine."""
 
 from amaranth import *
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from . import images
@@ -26,7 +26,13 @@ from .systolic import SystolicArray
 from .tile_buffer import TileBuffer
 from .window import WindowGenerator
 
-__all__ = ["Accelerator"]
+__all__ = ["Accelerator", "written_layout"]
+
+
+def written_layout(lanes: int) -> data.StructLayout:
+    """A word of each stage: whether it is written, by which block, and its bytes."""
+    word = data.StructLayout({"valid": 1, "block": 16, "data": 8 * lanes})
+    return data.StructLayout({"depthwise": word, "matrix": word})
 
 
 def _fields(*widths: int):
@@ -58,6 +64,8 @@ class Accelerator(wiring.Component):
     ----------
     schedule
         The network on an engine.
+    debug
+        Let the member ``written`` be.
 
     Members
     -------
@@ -65,11 +73,13 @@ class Accelerator(wiring.Component):
         AXI4-Stream sink.
     m_axis_tdata, m_axis_tvalid, m_axis_tready, m_axis_tlast
         AXI4-Stream source.
+    written : Out(:func:`written_layout`)
+        What the stages write in this cycle.
     """
 
-    def __init__(self, schedule: Schedule):
-        self.schedule = schedule
-        super().__init__({
+    def __init__(self, schedule: Schedule, *, debug: bool = False):
+        self.schedule, self.debug = schedule, debug
+        super().__init__(({"written": Out(written_layout(schedule.config.lanes))} if debug else {}) | {
             "s_axis_tdata": In(8 * schedule.config.input_bytes), "s_axis_tvalid": In(1), "s_axis_tready": Out(1),
             "s_axis_tlast": In(1),
             "m_axis_tdata": Out(8), "m_axis_tvalid": Out(1), "m_axis_tready": In(1), "m_axis_tlast": Out(1),
@@ -190,10 +200,16 @@ class Accelerator(wiring.Component):
         m.d.comb += [output_memory.write_address.eq(drain.address), output_memory.write_data.eq(drain.data),
                      output_memory.write_enable.eq(Mux(drain.to_output, drain.enable, 0))]
 
-        if isinstance(platform, VerilogExport):
-            def wide_number(number):
-                return Cat(number, C(0, 16))[:16]
+        def wide_number(number):
+            return Cat(number, C(0, 16))[:16]
 
+        if self.debug:
+            depthwise, matrix = self.written.depthwise, self.written.matrix
+            m.d.comb += [
+                depthwise.valid.eq(reduced_now), depthwise.block.eq(number), depthwise.data.eq(tile.data),
+                matrix.valid.eq(drain.enable.any()), matrix.block.eq(drain.number), matrix.data.eq(drain.data),
+            ]
+        if isinstance(platform, VerilogExport):
             # The tap is empty in synthesis; in simulation it writes down what happens at which cycle.
             m.submodules.tap = Instance(
                 "tepal_tap", p_LANES=lanes, p_PARTS=len(drain.enable),

@@ -19,8 +19,9 @@ from tepal.quant import digest
 from .accelerator import Accelerator
 from .ports import OutputStreamer
 from .primitives import Ram, stream_of
-from .protocol import CRC, HEADER, VERSION, Fault, Identity, Kind
+from .protocol import CRC, HEADER, VERSION, Fault, Identity, Kind, Trace
 from .schedule import Schedule
+from .trace import TRACE_REQUEST, TRACED, Tracer
 
 __all__ = ["ARRIVED", "REPLY", "SYMBOL", "AnswerWriter", "CobsDecoder", "CobsEncoder", "CrcAppender", "CrcChecker",
            "LinkedAccelerator", "RequestReader"]
@@ -217,6 +218,8 @@ class RequestReader(wiring.Component):
     ----------
     image_bytes, beat
         Bytes of an image, and of a beat of ``image``; ``beat`` divides ``image_bytes``.
+    debug
+        Take TRACE as well.
 
     Members
     -------
@@ -232,13 +235,15 @@ class RequestReader(wiring.Component):
         Bytes were lost before ``i`` for want of room: the next damaged packet is reported so.
     fault, done : Out(1)
         For one cycle: a packet was refused; a packet was accepted.
+    trace : Out(stream of TRACE_REQUEST)
+        With ``debug``.  The next request is read when this one is taken.
     """
 
     REPLIES = 4
 
-    def __init__(self, image_bytes: int, beat: int):
-        self.image_bytes, self.beat, self.beats = image_bytes, beat, image_bytes // beat
-        super().__init__({
+    def __init__(self, image_bytes: int, beat: int, *, debug: bool = False):
+        self.image_bytes, self.beat, self.beats, self.debug = image_bytes, beat, image_bytes // beat, debug
+        super().__init__(({"trace": Out(stream_of(TRACE_REQUEST))} if debug else {}) | {
             "i": In(stream_of(ARRIVED)),
             "image": Out(stream_of(data.StructLayout({"data": 8 * beat, "last": 1}))),
             "tags": Out(stream_of(32)), "replies": Out(stream_of(REPLY)),
@@ -263,6 +268,17 @@ class RequestReader(wiring.Component):
         fresh = Cat(partial[8:], self.i.p.byte)
         ends_beat = lane == self.beat - 1
 
+        # The payload of a TRACE, and how many bytes it has.
+        wanted = Trace.FORMAT.size
+        argument, arguments = Signal(8 * wanted), Signal(range(wanted + 2))
+        if self.debug:
+            m.d.comb += [self.trace.p.tag.eq(tag), self.trace.p.wish.eq(argument)]
+            with m.If(self.i.valid & self.i.ready):
+                with m.If(self.i.p.end):
+                    m.d.sync += arguments.eq(0)
+                with m.Elif((place == HEADER.size) & (arguments <= wanted)):
+                    m.d.sync += [argument.eq(Cat(argument[8:], self.i.p.byte)), arguments.eq(arguments + 1)]
+
         verdict = Signal(8)
         with m.If(self.i.p.damaged | (place != HEADER.size)):
             m.d.comb += verdict.eq(Mux(lost, Fault.OVERRUN, Fault.DAMAGED))
@@ -272,6 +288,9 @@ class RequestReader(wiring.Component):
             m.d.comb += verdict.eq(Mux(overlong | (count != self.beats) | (lane != 0), Fault.LENGTH, 0))
         with m.Elif(kind == Kind.IDENTIFY):
             m.d.comb += verdict.eq(Mux(empty, 0, Fault.LENGTH))
+        if self.debug:
+            with m.Elif(kind == Kind.TRACE):
+                m.d.comb += verdict.eq(Mux(arguments == wanted, 0, Fault.LENGTH))
         with m.Else():
             m.d.comb += verdict.eq(Fault.KIND)
 
@@ -286,6 +305,9 @@ class RequestReader(wiring.Component):
                         m.d.comb += queue.w_data[:32].eq(0)
                     with m.If(is_image & (verdict == 0)):
                         m.next = "TAG"
+                    if self.debug:
+                        with m.Elif((kind == Kind.TRACE) & (verdict == 0)):
+                            m.next = "TRACE"
                     with m.Else():
                         m.d.comb += queue.w_en.eq(1)
                         with m.If(count > 2):
@@ -322,6 +344,11 @@ class RequestReader(wiring.Component):
                 m.d.comb += [self.image.valid.eq(1), self.image.p.last.eq(1)]
                 with m.If(self.image.ready):
                     m.next = "READ"
+            if self.debug:
+                with m.State("TRACE"):
+                    m.d.comb += self.trace.valid.eq(1)
+                    with m.If(self.trace.ready):
+                        m.next = "READ"
         with m.If(self.overrun):
             m.d.sync += lost.eq(1)
         return m
@@ -336,6 +363,8 @@ class AnswerWriter(wiring.Component):
     ----------
     identity
         What to say of oneself.
+    debug
+        Write TRACED as well.
 
     Members
     -------
@@ -344,13 +373,15 @@ class AnswerWriter(wiring.Component):
     tags : In(stream of 32)
         A tag for each result, in order.
     replies : In(stream of REPLY)
+    traced : In(stream of TRACED)
+        With ``debug``: payload of an answer of that kind, and its tag.
     o : Out(stream of SYMBOL)
         Answers, without CRC.
     """
 
-    def __init__(self, identity: Identity):
-        self.identity = identity
-        super().__init__({
+    def __init__(self, identity: Identity, *, debug: bool = False):
+        self.identity, self.debug = identity, debug
+        super().__init__(({"traced": In(stream_of(TRACED))} if debug else {}) | {
             "result": In(stream_of(data.StructLayout({"data": 8, "last": 1}))),
             "tags": In(stream_of(32)), "replies": In(stream_of(REPLY)),
             "o": Out(stream_of(SYMBOL)),
@@ -377,6 +408,11 @@ class AnswerWriter(wiring.Component):
                     m.d.sync += [header.eq(Cat(C(VERSION, 8), chosen, self.replies.p.tag)), kind.eq(chosen),
                                  fault.eq(self.replies.p.fault)]
                     m.next = "HEADER"
+                if self.debug:
+                    with m.Elif(self.traced.valid):
+                        m.d.sync += [header.eq(Cat(C(VERSION, 8), C(Kind.TRACED, 8), self.traced.p.tag)),
+                                     kind.eq(Kind.TRACED)]
+                        m.next = "HEADER"
             with m.State("HEADER"):
                 m.d.comb += self.o.valid.eq(1)
                 with m.If(self.o.ready):
@@ -393,6 +429,10 @@ class AnswerWriter(wiring.Component):
                     with m.Case(Kind.IDENTITY):
                         m.d.comb += [self.o.valid.eq(1), self.o.p.byte.eq(identity[place]),
                                      last.eq(place == len(identity) - 1)]
+                    if self.debug:
+                        with m.Case(Kind.TRACED):
+                            m.d.comb += [self.o.valid.eq(self.traced.valid), self.traced.ready.eq(self.o.ready),
+                                         self.o.p.byte.eq(self.traced.p.byte), last.eq(self.traced.p.last)]
                     with m.Default():
                         m.d.comb += [self.o.valid.eq(1), self.o.p.byte.eq(fault), last.eq(1)]
                 with m.If(self.o.valid & self.o.ready):
@@ -423,6 +463,8 @@ class LinkedAccelerator(wiring.Component):
         The network on an engine.
     window
         How many INFER the host may have under way; whoever makes the line knows how many bytes can wait in it.
+    debug
+        Build the debug tap in (:class:`~tepal.hdl.trace.Tracer`).
 
     Members
     -------
@@ -450,21 +492,21 @@ class LinkedAccelerator(wiring.Component):
     fault: Out(1)
     result: Out(16)
 
-    def __init__(self, schedule: Schedule, window: int):
-        self.schedule = schedule
+    def __init__(self, schedule: Schedule, window: int, *, debug: bool = False):
+        self.schedule, self.debug = schedule, debug
         network = schedule.network
         self.identity = Identity(digest(network), network.input_shape, network.outputs, window)
         super().__init__()
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.accelerator = accelerator = Accelerator(self.schedule)
+        m.submodules.accelerator = accelerator = Accelerator(self.schedule, debug=self.debug)
         m.submodules.decoder = decoder = CobsDecoder()
         m.submodules.checker = checker = CrcChecker()
         m.submodules.reader = reader = RequestReader(prod(self.identity.input_shape),
-                                                     self.schedule.config.input_bytes)
+                                                     self.schedule.config.input_bytes, debug=self.debug)
         m.submodules.tags = tags = fifo.SyncFIFO(width=32, depth=self.TAGS)
-        m.submodules.writer = writer = AnswerWriter(self.identity)
+        m.submodules.writer = writer = AnswerWriter(self.identity, debug=self.debug)
         m.submodules.appender = appender = CrcAppender()
         m.submodules.encoder = encoder = CobsEncoder()
         # From a memory's slow output to the loader is too far for one cycle of a fast clock.
@@ -487,6 +529,11 @@ class LinkedAccelerator(wiring.Component):
         ]
         with m.If(reader.fault | reader.done):
             m.d.sync += self.fault.eq(reader.fault)
+        if self.debug:
+            m.submodules.tracer = tracer = Tracer(self.schedule.config)
+            wiring.connect(m, reader.trace, tracer.i)
+            wiring.connect(m, tracer.o, writer.traced)
+            m.d.comb += [tracer.written.eq(accelerator.written), tracer.idle.eq(~tags.r_rdy)]
         # The class is what the last bytes of a result hold.
         recent = Signal(8 * OutputStreamer.TRAILER)
         now = Cat(recent[8:], accelerator.m_axis_tdata)

@@ -21,6 +21,7 @@ request    payload                                 answer
 =========  ======================================  ==========================================================
 IDENTIFY   none                                    IDENTITY: see :class:`Identity`
 INFER      an image, int8, as ``s_axis`` takes it  RESULT: what ``m_axis`` gives: int8 logits, uint16 class
+TRACE      what to keep, see :class:`Trace`        TRACED: what was kept, see :class:`Traced`
 any        anything that can't be used             ERROR: a byte, see :class:`Fault`
 =========  ======================================  ==========================================================
 
@@ -29,6 +30,10 @@ come in the order of their requests: the result of a later one means that an ear
 identities may overtake them.  Of a packet that arrived damaged the tag may be damaged too; and a device that can't
 keep up with errors leaves some out.  A host that waits for an answer therefore needs a time limit, and a new tag each
 time that it asks again.
+
+TRACE is for devices with a debug tap; others answer that there is no such request.  One TRACE hands over what the tap
+has kept since the one before, and says what to keep from then on.  The device acts on it when all results are out, and
+takes no further request until its answer is.
 """
 
 import struct
@@ -40,7 +45,10 @@ from amaranth.lib.crc import catalog
 from cobs import cobs
 from tepal.quant import DIGEST_BYTES
 
-__all__ = ["CRC", "DELIMITER", "HEADER", "VERSION", "Fault", "Identity", "Kind", "Packet", "PacketError", "Splitter"]
+from .config import ConfigError, EngineConfig
+
+__all__ = ["CRC", "DELIMITER", "HEADER", "VERSION", "Fault", "Identity", "Kind", "Packet", "PacketError", "Splitter",
+           "Stage", "Trace", "Traced"]
 
 VERSION = 1
 
@@ -60,8 +68,10 @@ class Kind(IntEnum):
 
     IDENTIFY = 0x01
     INFER = 0x02
+    TRACE = 0x03
     IDENTITY = 0x81
     RESULT = 0x82
+    TRACED = 0x83
     ERROR = 0xFF
 
 
@@ -148,6 +158,64 @@ class Identity:
             raise PacketError(f"an identity of {len(payload)} bytes")
         digest, height, width, channels, outputs, window = cls.FORMAT.unpack(payload)
         return cls(digest, (height, width, channels), outputs, window)
+
+
+class Stage(IntEnum):
+    """Where in a block a word is written."""
+
+    DEPTHWISE = 0
+    """To the tile buffer, from the depthwise engine: a byte a lane."""
+    MATRIX = 1
+    """To the activation or output memory: a byte a requantiser, repeated to the width of a word."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What a device shall keep: the words that ``stage`` of ``block`` writes, without the first ``skip`` of them, as
+    many as it has room for."""
+
+    block: int
+    stage: Stage
+    skip: int
+
+    FORMAT = struct.Struct("<HBI")
+
+    def pack(self) -> bytes:
+        """As payload of a TRACE."""
+        return self.FORMAT.pack(self.block, self.stage, self.skip)
+
+
+@dataclass(frozen=True)
+class Traced:
+    """What a device has kept: ``tag`` is that of the TRACE that asked for it (0 before the first), ``words`` the bytes
+    of the words in order of writing, and ``engine`` says how to read them."""
+
+    tag: int
+    engine: EngineConfig
+    words: bytes
+
+    FORMAT = struct.Struct("<I7H")
+
+    def pack(self) -> bytes:
+        """As payload of a TRACED."""
+        engine = self.engine
+        return self.FORMAT.pack(self.tag, engine.rows, engine.columns, engine.lanes, *engine.window,
+                                engine.requantisers, engine.input_bytes) + self.words
+
+    @classmethod
+    def unpack(cls, payload: bytes) -> "Traced":
+        """The inverse of :meth:`pack`; PacketError if there can be no such engine, or no such number of words."""
+        if len(payload) < cls.FORMAT.size:
+            raise PacketError(f"a trace of {len(payload)} bytes")
+        tag, rows, columns, lanes, height, width, requantisers, input_bytes = cls.FORMAT.unpack_from(payload)
+        try:
+            engine = EngineConfig(rows, columns, lanes, (height, width), requantisers, input_bytes)
+        except ConfigError as error:
+            raise PacketError(str(error)) from None
+        words = payload[cls.FORMAT.size:]
+        if len(words) % lanes:
+            raise PacketError(f"{len(words)} bytes in words of {lanes}")
+        return cls(tag, engine, words)
 
 
 class Splitter:

@@ -3,7 +3,18 @@
 from . import golden
 from .cycles import CycleModel, FrameCycles, LayerCycles
 from .quantisation import LayerLoss, QuantisationReport, accuracy, compare
-from .simulate import Build, Mismatch, Report, SimulationError, require_tools, simulate
+from .serve import Server
+from .simulate import (
+    Build,
+    Mismatch,
+    Report,
+    SimulationError,
+    first_mismatch,
+    layer_tensors,
+    require_tools,
+    simulate,
+    stage_words,
+)
 
 __all__ = [
            "Build",
@@ -14,10 +25,14 @@ __all__ = [
            "Mismatch",
            "QuantisationReport",
            "Report",
+           "Server",
            "SimulationError",
            "accuracy",
            "compare",
+           "first_mismatch",
            "golden",
+           "layer_tensors",
            "require_tools",
            "simulate",
+           "stage_words",
 ]

@@ -18,7 +18,8 @@ from tepal.hdl.schedule import Schedule
 from . import golden
 from .cycles import CycleModel
 
-__all__ = ["Build", "Mismatch", "Report", "SimulationError", "require_tools", "simulate"]
+__all__ = ["Build", "Mismatch", "Report", "SimulationError", "first_mismatch", "layer_tensors", "require_tools",
+           "simulate", "stage_words", "verilator_environment"]
 
 
 class SimulationError(RuntimeError):
@@ -88,17 +89,24 @@ def require_tools(*, waves: bool = False) -> None:
                                   f"install it with 'apt-get install {package}'")
 
 
+def verilator_environment() -> dict[str, str]:
+    """This process's, with the pinned Verilator first on PATH."""
+    environment, folder = dict(os.environ), verilator_folder()
+    if folder is not None:
+        environment["PATH"] = f"{folder}{os.pathsep}{environment.get('PATH', '')}"
+        environment.pop("VERILATOR_ROOT", None)
+    return environment
+
+
 @contextlib.contextmanager
 def _environment():
     """The pinned Verilator first on PATH, and nothing from outside that would change what cocotb does."""
-    saved = dict(os.environ)
-    folder = verilator_folder()
-    if folder is not None:
-        os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ.get('PATH', '')}"
-        os.environ.pop("VERILATOR_ROOT", None)
-    for name in list(os.environ):
+    saved, changed = dict(os.environ), verilator_environment()
+    for name in list(changed):
         if name in ("WAVES", "GUI", "SIM_CMD_PREFIX", "SIM_CMD_SUFFIX") or name.startswith("COCOTB_"):
-            del os.environ[name]
+            del changed[name]
+    os.environ.clear()
+    os.environ.update(changed)
     try:
         yield
     finally:
@@ -187,7 +195,15 @@ class Build:
         return np.load(self.directory / "taken.npy"), [line.split() for line in tap.read_text().splitlines()]
 
 
-def _layer_tensors(schedule: Schedule, block: int, kind: str, words: list[np.ndarray], frames: int):
+def stage_words(schedule: Schedule, block: int, kind: str) -> int:
+    """Words that a stage of ``block`` writes in a frame: ``kind`` R, depthwise, or D, matrix."""
+    scheduled = schedule.blocks[block]
+    if kind == "R":
+        return scheduled.tiles * scheduled.source.groups * scheduled.tile_pixels
+    return scheduled.block.pixels * -(-scheduled.block.output_shape[2] // schedule.config.requantisers)
+
+
+def layer_tensors(schedule: Schedule, block: int, kind: str, words, frames: int):
     """(layer index, int8 (frames, height, width, channels)) of what a stage wrote, in order of writing."""
     config, scheduled = schedule.config, schedule.blocks[block]
     data = np.array(words, np.int8)
@@ -208,6 +224,15 @@ def _layer_tensors(schedule: Schedule, block: int, kind: str, words: list[np.nda
         data = data.reshape(frames, pixels * chunks, -1)[:, place].reshape(frames, pixels, -1)
         layer = scheduled.block.matrix.layer
     return layer, data[:, :pixels, :shape[2]].reshape(frames, *shape)
+
+
+def first_mismatch(layer: int, expected: np.ndarray, got: np.ndarray) -> Mismatch | None:
+    """Where two tensors (frames, height, width, channels) of a layer first differ."""
+    wrong = np.argwhere(got != expected)
+    if not len(wrong):
+        return None
+    frame, row, column, channel = map(int, wrong[0])
+    return Mismatch(frame, layer, (row, column), channel, int(expected[tuple(wrong[0])]), int(got[tuple(wrong[0])]))
 
 
 def _compare_layers(schedule: Schedule, images, lines, problems: list[str]) -> tuple[int, int, Mismatch | None]:
@@ -232,7 +257,7 @@ def _compare_layers(schedule: Schedule, images, lines, problems: list[str]) -> t
     for block, kind in ((n, kind) for n, b in enumerate(schedule.blocks) for kind in ("RD" if b.reduces else "D")):
         words = written.get((block, kind), [])
         try:
-            layer, got = _layer_tensors(schedule, block, kind, words, len(images))
+            layer, got = layer_tensors(schedule, block, kind, words, len(images))
         except ValueError:
             stage = "depthwise" if kind == "R" else "matrix"
             problems.append(f"the {stage} stage of block {block} wrote {len(words)} words, which is no whole number "
@@ -240,13 +265,11 @@ def _compare_layers(schedule: Schedule, images, lines, problems: list[str]) -> t
             continue
         if layer is None:
             continue
-        wrong = np.argwhere(got != expected[layer])
         compared += got.size
-        differing += len(wrong)
-        if len(wrong) and (first is None or (wrong[0][0], layer) < (first.frame, first.layer)):
-            frame, row, column, channel = map(int, wrong[0])
-            first = Mismatch(frame, layer, (row, column), channel,
-                             int(expected[layer][tuple(wrong[0])]), int(got[tuple(wrong[0])]))
+        differing += int((got != expected[layer]).sum())
+        found = first_mismatch(layer, expected[layer], got)
+        if found and (first is None or (found.frame, layer) < (first.frame, first.layer)):
+            first = found
     return compared, differing, first
 
 

@@ -11,7 +11,7 @@ from tepal.hdl.protocol import VERSION, Fault, Identity, Kind, Packet, PacketErr
 from tepal.quant import Network, digest
 from tepal.sim import golden
 
-__all__ = ["BadLine", "PythonDevice"]
+__all__ = ["BadLine", "Proxy", "PythonDevice"]
 
 
 class BadLine:
@@ -111,3 +111,38 @@ class PythonDevice:
                     answers = [Packet(Kind.ERROR, int.from_bytes(encoded[3:7], "little"), bytes([Fault.DAMAGED]))]
                 for packet in answers:
                     os.write(self._master, self.line(1, packet.encode()))
+
+
+class Proxy:
+    """A pseudo-terminal before another serial port, with a ``line`` between them as in :class:`PythonDevice`; a context
+    manager."""
+
+    def __init__(self, target: str, line):
+        self.line = line
+        self._master, self._slave = pty.openpty()
+        tty.setraw(self._slave)
+        self.port = os.ttyname(self._slave)
+        self._target = os.open(target, os.O_RDWR | os.O_NOCTTY)
+        tty.setraw(self._target)
+        self._stop, self._wake = os.pipe()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        os.write(self._wake, b".")
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+        for file in (self._master, self._slave, self._target, self._stop, self._wake):
+            os.close(file)
+
+    def _run(self):
+        while True:
+            ready, _, _ = select.select([self._master, self._target, self._stop], [], [])
+            if self._stop in ready:
+                return
+            for direction, (source, sink) in enumerate([(self._master, self._target), (self._target, self._master)]):
+                if source in ready:
+                    os.write(sink, self.line(direction, os.read(source, 4096)))
