@@ -4,13 +4,14 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from .multiplier import Multiplier, products
 from .primitives import delay
 
 __all__ = ["ProcessingElement", "SystolicArray"]
 
 
 class ProcessingElement(wiring.Component):
-    """One multiplier and accumulator of the array.
+    """One accumulator of the array; its multiplier is beside it.
 
     Operands are passed on a cycle later, activations (with their flags) to the right, weights downwards.
     A finished sum is copied to the drain register, which ``take`` replaces by the one above.
@@ -21,11 +22,13 @@ class ProcessingElement(wiring.Component):
         Activation, its place in the sum, and the drain command, from the left.
     w, above : In
         Weight and drain register from above.
+    product : In(signed(16))
+        ``x * w`` of :attr:`Multiplier.LATENCY <tepal.hdl.multiplier.Multiplier.LATENCY>` cycles ago.
     captured : Out(1)
         The drain register takes a new sum at the end of this cycle.
     """
 
-    LATENCY = 3
+    LATENCY = Multiplier.LATENCY + 1
     """Cycles from ``last`` at the input to ``captured``."""
 
     def __init__(self, accumulator: int):
@@ -34,18 +37,19 @@ class ProcessingElement(wiring.Component):
         super().__init__({
             **{name: In(shape) for name, shape in operands.items()},
             **{f"{name}_next": Out(shape) for name, shape in operands.items()},
-            "above": In(signed(accumulator)), "drain": Out(signed(accumulator)), "captured": Out(1),
+            "product": In(signed(16)), "above": In(signed(accumulator)),
+            "drain": Out(signed(accumulator)), "captured": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
         for name in ("x", "first", "last", "take", "w"):
             m.d.sync += getattr(self, f"{name}_next").eq(getattr(self, name))
-        product = Signal(signed(16), reset_less=True)
         acc = Signal(signed(self.accumulator), reset_less=True)
-        first = delay(m, self.first_next, 1, name="first")
-        m.d.sync += [product.eq(self.x_next * self.w_next), acc.eq(Mux(first, 0, acc) + product)]
-        m.d.comb += self.captured.eq(delay(m, self.last_next, 2, name="last"))
+        first = delay(m, self.first_next, Multiplier.LATENCY - 1, name="first")
+        # In this form the choice and the adder share a LUT.
+        m.d.sync += acc.eq(Mux(first, self.product, acc + self.product))
+        m.d.comb += self.captured.eq(delay(m, self.last_next, Multiplier.LATENCY, name="last"))
         with m.If(self.captured):
             m.d.sync += self.drain.eq(acc)
         with m.Elif(self.take):
@@ -114,6 +118,9 @@ class SystolicArray(wiring.Component):
                     m.d.comb += [element.w.eq(grid[r - 1][c].w_next), element.above.eq(grid[r - 1][c].drain)]
                 else:
                     m.d.comb += element.w.eq(delay(m, self.w[c], c, name=f"w_{c}"))
+        elements = [element for line in grid for element in line]
+        for element, product in zip(elements, products(m, platform, [(e.x, e.w) for e in elements]), strict=True):
+            m.d.comb += element.product.eq(product)
         m.d.comb += [self.bottom[c].eq(grid[-1][c].drain) for c in range(self.columns)]
         m.d.comb += self.captured.eq(grid[-1][0].captured)
 
