@@ -168,4 +168,5 @@ def fit(requantise: Requantise | Average, constant: np.ndarray, low: np.ndarray,
             wide, (multiplier, offset, slack, _) = middle, parameters
         else:
             narrow = middle + 1
-    return Affine(multiplier, offset, right, slack, wide, away_from_zero, zero_point, requantise.minimum, requantise.maximum)
+    return Affine(multiplier, offset, right, slack, wide, away_from_zero, zero_point, requantise.minimum,
+                  requantise.maximum)

@@ -28,6 +28,15 @@ class EngineConfig:
         R, results that leave the array in a cycle; divides both ``columns`` and ``lanes``.
     input_bytes
         Width of the input stream. Each image row must be a whole number of beats.
+    requantiser_cycles
+        Cycles that the array's requantiser spends on a value. One: a pipeline. Three or more: a small, serial
+        one; ``requantisers`` must be 1 then.
+    lane_cycles
+        The same of the depthwise lanes' requantisers. One: a pipeline for each lane. Three or more: a serial
+        one for all of them.
+    single_port
+        Activations and the array's weights lie in memories with one port for both reading and writing, which come
+        up blank: the weights are loaded from outside, and no block reads what another one is still writing.
     """
 
     rows: int
@@ -36,9 +45,13 @@ class EngineConfig:
     window: tuple[int, int] = (3, 3)
     requantisers: int = 1
     input_bytes: int = 1
+    requantiser_cycles: int = 1
+    lane_cycles: int = 1
+    single_port: bool = False
 
     def __post_init__(self):
-        for name in ("rows", "columns", "lanes", "requantisers", "input_bytes"):
+        for name in ("rows", "columns", "lanes", "requantisers", "input_bytes", "requantiser_cycles",
+                     "lane_cycles"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise ConfigError(f"{name} must be a positive integer, not {value!r}")
@@ -49,6 +62,13 @@ class EngineConfig:
                 raise ConfigError(f"requantisers ({self.requantisers}) must divide {name} "
                                   f"({getattr(self, name)})")
 
+        for name in ("requantiser_cycles", "lane_cycles"):
+            if getattr(self, name) == 2:
+                raise ConfigError(f"{name} must be 1, or 3 or more, not 2")
+        if self.requantiser_cycles > 1 and self.requantisers > 1:
+            raise ConfigError(f"requantiser_cycles above 1 ({self.requantiser_cycles}) need requantisers to be 1, "
+                              f"not {self.requantisers}")
+
     @property
     def taps(self) -> int:
         """Depthwise products per lane and cycle; also the number of activation banks."""
@@ -57,6 +77,11 @@ class EngineConfig:
     @property
     def drain_step(self) -> int:
         """Cycles that one pixel of a block takes to leave the array."""
+        return self.turns * self.requantiser_cycles
+
+    @property
+    def turns(self) -> int:
+        """Columns that one requantiser serves."""
         return self.columns // self.requantisers
 
     @property

@@ -9,8 +9,8 @@ from amaranth import *
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["LogicMultiplier", "Ram", "ReplayRom", "Rom", "VerilogExport", "bits_for", "delay", "pipelined_sum",
-           "stream_of"]
+__all__ = ["LogicMultiplier", "Ram", "ReplayRom", "Rom", "VerilogExport", "bits_for", "delay", "delay_events",
+           "pipelined_sum", "stream_of"]
 
 
 class VerilogExport:
@@ -30,6 +30,23 @@ def bits_for(count: int) -> int:
 def stream_of(shape, **options) -> stream.Signature:
     """A stream of ``shape``.  (Type checkers don't see that integers and layouts are shapes to Amaranth.)"""
     return stream.Signature(shape, **options)
+
+
+def delay_events(m: Module, event, value, cycles: int, spacing: int, *, name: str):
+    """(``event``, ``value``) of ``cycles`` ago, the latter only where there is an event.
+
+    Events are at least ``spacing`` cycles apart: a register holds each for so long, instead of one for every cycle."""
+    held = 0
+    value = Value.cast(value)
+    while held < cycles:
+        register = Signal(value.shape(), name=f"{name}_{held}", reset_less=True)
+        with m.If(event):
+            m.d.sync += register.eq(value)
+        value = register
+        step = min(spacing, cycles - held)
+        event = delay(m, event, step, name=f"{name}_event_{held}")
+        held += step
+    return event, value
 
 
 def delay(m: Module, signal, cycles: int, *, name: str):
@@ -141,8 +158,9 @@ class Ram(wiring.Component):
                 i_write_address=self.write_address, i_write_data=self.write_data,
                 i_write_enable=self.write_enable, i_read_address=self.read_address, o_read_data=self.read_data)
         else:
+            # Nobody reads the word that is being written: no logic need see to what comes of it.
             m.submodules.memory = contents = memory.Memory(
-                shape=unsigned(self.width), depth=self.depth, init=[])
+                shape=unsigned(self.width), depth=self.depth, init=[], attrs={"no_rw_check": 1})
             write = contents.write_port(granularity=self.granularity)
             read = contents.read_port()
             m.d.comb += [
@@ -160,10 +178,10 @@ class ReplayRom(wiring.Component):
     with one of these beside it: ``rewind``, the passage's first word again; ``commit``, the word behind it,
     where a new passage begins; ``restart``, the very first word.
 
-    One layer's weights are a passage, replayed for every tile."""
+    One layer's weights are a passage, replayed for every tile.  ``rom`` may be given where it is no plain one."""
 
-    def __init__(self, name: str, width: int, words: list[int]):
-        self.rom = Rom(name, width, words)
+    def __init__(self, name: str, width: int, words: list[int], rom=None):
+        self.rom = rom or Rom(name, width, words)
         super().__init__({"advance": In(1), "rewind": In(1), "commit": In(1), "restart": In(1),
                           "data": Out(width)})
 

@@ -38,16 +38,19 @@ def _digits(multiplier: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 class SerialFormat:
     """Widths and tables that the serial requantisers of a kind share; decided before synthesis.
 
-    A value takes ``cycles``, in each of which ``digits`` digits of its multiplier are used up.  ``fraction`` bits
-    are dropped from the ``total``-bit sum; the lowest ``zeros`` bits of every ``offset``-bit offset are zero, and
-    not stored.  ``modes`` holds the distinct (bits above the second rounding where it rounds halves away from zero,
-    else 0; zero point, unless it is in the offset; minimum; maximum)."""
+    A value takes ``cycles``, in each of which ``digits`` digits of its multiplier are used up; the highest ones of
+    all, beyond ``multiplier`` bits, are zero and not stored.  ``fraction`` bits are dropped from the ``total``-bit sum.
+    Of an offset ``offset`` bits are stored, and below them ``zeros`` are zero.  ``modes`` holds the distinct (bits
+    above the second rounding where it rounds halves away from zero, else 0; zero point, unless it is in the offset;
+    minimum; maximum)."""
 
     accumulator: int
     cycles: int
     digits: int
+    multiplier: int
     fraction: int
     total: int
+    offset: int
     zeros: int
     modes: tuple[tuple[int, int, int, int], ...]
 
@@ -55,20 +58,21 @@ class SerialFormat:
     def of(cls, affines: list[Affine], accumulator: int, cycles: int) -> "SerialFormat":
         """The narrowest format that holds all of ``affines``."""
         if not affines:
-            return cls(accumulator, cycles, 1, 0, 10, 0, ((0, 0, -128, 127),))
+            return cls(accumulator, cycles, 1, 2, 0, 2 * cycles + 2, 1, 0, ((0, 0, -128, 127),))
         fraction = max(a.fraction + int(a.right.max()) for a in affines)
         modes = sorted({cls._mode(a, int(r)) for a in affines for r in a.right})
-        draft = cls(accumulator, cycles, 1, fraction, 64, 0, tuple(modes))
+        draft = cls(accumulator, cycles, 1, 2, fraction, 64, 64, 0, tuple(modes))
         multipliers, lows, highs = zip(*map(draft._numbers, affines), strict=True)
         digits = max(len(_digits(m)[0]) for m in multipliers)
         low, high = np.concatenate(lows), np.concatenate(highs)
         zeros = 0
         while zeros < fraction and np.all((high >> (zeros + 1)) << (zeros + 1) >= low):
             zeros += 1
-        widest = max(int(m.max()) for m in multipliers).bit_length() + accumulator
-        size = max(widest, *(int(abs(n)).bit_length() for n in (low.min(), high.max())), fraction + 9)
+        offset = max(int(max(n, ~n)).bit_length() for n in (int(low.min()), int(high.max()))) + 1
         per_cycle = -(-digits // cycles)
-        return cls(accumulator, cycles, per_cycle, fraction, max(size, _RADIX * per_cycle * cycles) + 2, zeros,
+        product = max(int(m.max()) for m in multipliers).bit_length() + accumulator
+        total = 1 + max(product, offset, fraction + 9, _RADIX * per_cycle * cycles)
+        return cls(accumulator, cycles, per_cycle, _RADIX * digits, fraction, total, offset - zeros, zeros,
                    tuple(modes))
 
     @staticmethod
@@ -88,15 +92,10 @@ class SerialFormat:
         return multiplier, offset + missing, offset + missing + ((affine.slack + 1) << more) - 1
 
     @property
-    def multiplier(self) -> int:
-        """Bits of a multiplier's digits."""
-        return _RADIX * self.digits * self.cycles
-
-    @property
     def layout(self) -> data.StructLayout:
         """A parameter word."""
         return data.StructLayout({"multiplier": unsigned(self.multiplier),
-                                  "offset": signed(self.total - self.zeros),
+                                  "offset": signed(self.offset),
                                   "mode": unsigned(bits_for(len(self.modes)) if len(self.modes) > 1 else 0)})
 
     @property
@@ -144,14 +143,14 @@ class SerialRequantiser(wiring.Component):
         Of the value, in the ``fmt.cycles`` cycles behind ``start``.
     advance : Out(1)
         The last of those cycles.
-    result : Out(signed(8))
-        ``fmt.latency`` cycles after ``start``, until the next one.
+    result : Out(signed(8)), done : Out(1)
+        ``fmt.latency`` cycles after ``start``; the result stays until the next one.
     """
 
     def __init__(self, fmt: SerialFormat):
         self.format = fmt
         super().__init__({"start": In(1), "acc": In(signed(fmt.accumulator)), "parameters": In(fmt.layout),
-                          "advance": Out(1), "result": Out(signed(8))})
+                          "advance": Out(1), "result": Out(signed(8)), "done": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
@@ -161,7 +160,7 @@ class SerialRequantiser(wiring.Component):
         for index in range(fmt.latency):
             strobes.append(delay(m, strobes[-1], 1, name=f"start_{index}"))
         beats = strobes[1:1 + fmt.cycles]
-        m.d.comb += self.advance.eq(beats[-1])
+        m.d.comb += [self.advance.eq(beats[-1]), self.done.eq(strobes[-1])]
 
         # This beat's digits, and the sum of their multiples.
         acc = Signal.like(self.acc, reset_less=True)
