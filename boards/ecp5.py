@@ -155,6 +155,6 @@ ECP5_25F = replace(ECP5_85F, name="LFE5U-25F", primitives=28, memories=(MemoryKi
                    logic=24_288)
 ECP5_5G_85F = replace(ECP5_85F, name="LFE5UM5G-85F")
 
-ENGINE_85F = EngineConfig(rows=9, columns=16, lanes=8, window=(3, 3), requantisers=8, input_bytes=4, spread=1,
+ENGINE_85F = EngineConfig(rows=9, columns=16, lanes=8, window=(3, 3), requantisers=8, input_bytes=4, spread=2,
                           copy_lanes=9)
 """An engine for 156 multipliers."""

@@ -1,5 +1,7 @@
 """The accelerator: a whole network, frame after frame, on one engine."""
 
+from math import prod
+
 from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -18,10 +20,12 @@ from .descriptors import (
 from .drain import Drain, LaneParameters
 from .feeder import Feeder
 from .ports import InputLoader, OutputStreamer
-from .primitives import Ram, ReplayRom, Rom, VerilogExport, bits_for, delay
+from .primitives import Ram, ReplayRom, Rom, VerilogExport, bits_for, delay, delay_events
 from .requantiser import Requantiser
 from .schedule import Schedule
 from .sequencer import Sequencer
+from .serial import ParameterRom, SerialFormat, SerialRequantiser
+from .spram import LoadedRom, RegionRam
 from .systolic import SystolicArray
 from .tile_buffer import TileBuffer
 from .window import WindowGenerator
@@ -75,6 +79,9 @@ class Accelerator(wiring.Component):
         AXI4-Stream source.
     written : Out(:func:`written_layout`)
         What the stages write in this cycle.
+    load_tdata, load_tvalid, load_tfirst, run
+        With ``config.single_port`` alone: the array's weights, 16 bits at a time, ``load_tfirst`` beside the first
+        (:meth:`tepal.hdl.spram.LoadedRom.contents`); and that they are there: no frame begins before.
     """
 
     def __init__(self, schedule: Schedule, *, debug: bool = False):
@@ -83,7 +90,66 @@ class Accelerator(wiring.Component):
             "s_axis_tdata": In(8 * schedule.config.input_bytes), "s_axis_tvalid": In(1), "s_axis_tready": Out(1),
             "s_axis_tlast": In(1),
             "m_axis_tdata": Out(8), "m_axis_tvalid": Out(1), "m_axis_tready": In(1), "m_axis_tlast": Out(1),
+            **({"load_tdata": In(16), "load_tvalid": In(1), "load_tfirst": In(1), "run": In(1)}
+               if schedule.config.single_port else {}),
         })
+
+    def _requantise_lanes(self, m: Module, sequencer, engine, fmt, at_sum: int) -> list:
+        """Results of every lane's own requantiser."""
+        schedule, lanes = self.schedule, self.schedule.config.lanes
+        parameters = m.submodules.depthwise_parameters = LaneParameters(
+            fmt, lanes, schedule.parameter_words, images.depthwise_parameters(schedule))
+        replay = delay(m, Cat(sequencer.rewind, sequencer.commit, sequencer.restart), at_sum - 1, name="group_replay")
+        m.d.comb += [parameters.take.eq(delay(m, sequencer.group_start, at_sum - 1, name="group_start")),
+                     Cat(parameters.rewind, parameters.commit, parameters.restart).eq(replay)]
+        results = []
+        for lane in range(lanes):
+            m.submodules[f"depthwise_requantiser_{lane}"] = unit = Requantiser(fmt)
+            m.d.comb += [unit.acc.eq(engine.acc[lane]), unit.parameters.eq(parameters.active[lane])]
+            results.append(unit.result)
+        return results
+
+    def _requantise_in_turn(self, m: Module, sequencer, engine, fmt: SerialFormat) -> list:
+        """Results of a requantiser that serves one lane after the other; those of a pixel stand beside each other."""
+        schedule, lanes = self.schedule, self.schedule.config.lanes
+        m.submodules.depthwise_requantiser = unit = SerialRequantiser(fmt)
+        rom = m.submodules.depthwise_parameters = ParameterRom("depthwise_parameters", fmt.width,
+                                                               images.depthwise_parameters(schedule))
+        summed, replay = delay_events(
+            m, sequencer.valid & sequencer.reduce & sequencer.last,
+            Cat(sequencer.group_end, sequencer.rewind, sequencer.commit, sequencer.restart),
+            schedule.sum_latency, schedule.reduced_cycles, name="summed")
+        flags = Signal.like(replay, name="replay", reset_less=True)
+        starts, waiting = [summed], [engine.acc[0]]
+        for lane in range(1, lanes):
+            starts.append(delay(m, starts[-1], fmt.cycles, name=f"start_{lane}"))
+            held = Signal.like(engine.acc[lane], name=f"waiting_{lane}", reset_less=True)
+            with m.If(summed):
+                m.d.sync += held.eq(engine.acc[lane])
+            waiting.append(held)
+        with m.If(summed):
+            m.d.sync += flags.eq(replay)
+        m.d.comb += [unit.start.eq(Cat(starts).any()), unit.parameters.eq(rom.data), unit.acc.eq(waiting[0])]
+        for start, acc in zip(starts[1:], waiting[1:], strict=True):
+            with m.If(start):
+                m.d.comb += unit.acc.eq(acc)
+        # Parameters: the group's lanes, again for every pixel, then the next group's.
+        last = Signal()
+        with m.If(unit.start):
+            m.d.sync += last.eq(starts[-1])
+        group_end, rewind, commit, restart = flags
+        m.d.comb += [rom.advance.eq(unit.advance), rom.repeat.eq(last & ~group_end),
+                     *(getattr(rom, name).eq(last & group_end & flag) for name, flag in (
+                         ("rewind", rewind), ("commit", commit), ("restart", restart))),
+                     rom.onward.eq(last & group_end)]
+        # The results of the lanes before the last one, moving up.
+        results = [unit.result]
+        for lane in reversed(range(lanes - 1)):
+            result = Signal(signed(8), name=f"result_{lane}", reset_less=True)
+            with m.If(unit.done):
+                m.d.sync += result.eq(results[0])
+            results.insert(0, result)
+        return results
 
     def elaborate(self, platform):
         m = Module()
@@ -95,7 +161,11 @@ class Accelerator(wiring.Component):
         # Memories.
         loader = m.submodules.loader = InputLoader(schedule.layout, config.input_bytes)
         input_memory = m.submodules.input_memory = Ram(8 * loader.window_bytes, loader.depth, registers=1)
-        banks = [Ram(word, schedule.bank_depth, 8 * config.requantisers, registers=1) for _ in range(config.taps)]
+        if config.single_port:
+            banks = [RegionRam(word, schedule.bank_depth, schedule.region_base, 8 * config.requantisers, registers=1)
+                     for _ in range(config.taps)]
+        else:
+            banks = [Ram(word, schedule.bank_depth, 8 * config.requantisers, registers=1) for _ in range(config.taps)]
         for i, bank in enumerate(banks):
             m.submodules[f"activations_{i // columns}_{i % columns}"] = bank
         streamer = m.submodules.streamer = OutputStreamer(schedule.output_map.shape, lanes)
@@ -119,7 +189,8 @@ class Accelerator(wiring.Component):
                                                        bits_for(schedule.bank_depth), bits_for(loader.depth),
                                                        loader.window_bytes, config.tile_lanes)
         m.d.comb += [
-            sequencer.input_full.eq(loader.full), sequencer.output_free.eq(streamer.free),
+            sequencer.input_full.eq(loader.full & self.run if config.single_port else loader.full),
+            sequencer.output_free.eq(streamer.free),
             streamer.claim.eq(sequencer.output_claim),
             # The last words are still being read when the last step is made.
             loader.release.eq(delay(m, sequencer.input_release, WindowGenerator.LATENCY, name="release")),
@@ -140,27 +211,21 @@ class Accelerator(wiring.Component):
         for tap in range(config.taps):
             m.d.comb += [engine.windows[tap].eq(window.taps[tap]),
                          engine.weights[tap].eq(weights_now.word_select(tap, word))]
-        at_sum = at_window + DepthwiseEngine.latency(config.taps)
-        parameters = m.submodules.depthwise_parameters = LaneParameters(
-            schedule.depthwise_format, lanes, schedule.parameter_words, images.depthwise_parameters(schedule))
-        replay = delay(m, Cat(sequencer.rewind, sequencer.commit, sequencer.restart), at_sum - 1, name="group_replay")
-        m.d.comb += [parameters.take.eq(delay(m, sequencer.group_start, at_sum - 1, name="group_start")),
-                     Cat(parameters.rewind, parameters.commit, parameters.restart).eq(replay)]
-        reduced = []
-        for lane in range(lanes):
-            m.submodules[f"depthwise_requantiser_{lane}"] = unit = Requantiser(schedule.depthwise_format)
-            m.d.comb += [unit.acc.eq(engine.acc[lane]), unit.parameters.eq(parameters.active[lane])]
-            reduced.append(unit.result)
+        at_sum = schedule.sum_latency
+        if isinstance(schedule.depthwise_format, SerialFormat):
+            reduced = self._requantise_in_turn(m, sequencer, engine, schedule.depthwise_format)
+        else:
+            reduced = self._requantise_lanes(m, sequencer, engine, schedule.depthwise_format, at_sum)
 
         # Both ways into the tile buffer; the schedule keeps them from meeting.
         tile = m.submodules.tile_buffer = TileBuffer(config.rows, config.tile_lanes, schedule.tile_words)
         feeder = m.submodules.feeder = Feeder(feeder_descriptors(schedule), config.tile_lanes, schedule.tile_words)
         place = Cat(sequencer.part, sequencer.word, sequencer.pixel, sequencer.number, sequencer.tile_end)
         copied = delay(m, sequencer.valid & ~sequencer.reduce, schedule.copy_latency, name="copied")
-        reduced_now = delay(m, sequencer.valid & sequencer.reduce & sequencer.last, schedule.reduce_latency,
-                            name="reduced")
-        place = Mux(reduced_now, delay(m, place, schedule.reduce_latency, name="reduced_place"),
-                    delay(m, place, schedule.copy_latency, name="copied_place"))
+        spacing = min([prod(b.chunks) for b in schedule.blocks if b.reduces], default=1)
+        reduced_now, reduced_place = delay_events(m, sequencer.valid & sequencer.reduce & sequencer.last, place,
+                                                  schedule.reduce_latency, spacing, name="reduced")
+        place = Mux(reduced_now, reduced_place, delay(m, place, schedule.copy_latency, name="copied_place"))
         part, word_of_tile, pixel, number, tile_end = (
             place[start:start + width] for start, width in _fields(
                 len(sequencer.part), len(sequencer.word), len(sequencer.pixel), len(sequencer.number), 1))
@@ -174,8 +239,13 @@ class Accelerator(wiring.Component):
         # Stage 2: the array.
         array = m.submodules.array = SystolicArray(config.rows, config.columns, config.drain_step,
                                                    schedule.matrix_accumulator, config.spread)
-        matrix = m.submodules.matrix_weights = ReplayRom("matrix_weights", 8 * config.columns,
-                                                         images.matrix_weights(schedule), registers=1)
+        matrix_words, loaded = images.matrix_weights(schedule), None
+        if config.single_port:
+            loaded = LoadedRom(8 * config.columns, len(matrix_words), registers=1)
+            m.d.comb += [loaded.load.eq(self.load_tvalid), loaded.load_first.eq(self.load_tfirst),
+                         loaded.load_data.eq(self.load_tdata)]
+        matrix = m.submodules.matrix_weights = ReplayRom("matrix_weights", 8 * config.columns, matrix_words,
+                                                         registers=1, rom=loaded)
         m.d.comb += [getattr(matrix, name).eq(getattr(feeder, name))
                      for name in ("advance", "rewind", "commit", "restart")]
         column_weights = delay(m, matrix.data, TileBuffer.LATENCY - 1, name="column_weights")

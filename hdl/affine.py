@@ -22,6 +22,9 @@ __all__ = ["Affine", "fit"]
 _WIDEST = 34
 """Fraction bits to try at most: what the exact rules may have, and a little more."""
 
+_WIDEST_ONE_SHIFT = 44
+"""The same where the second rounding's shift is among them."""
+
 _FAR = np.iinfo(np.int64).max
 """Stands for no bound."""
 
@@ -30,11 +33,13 @@ _FAR = np.iinfo(np.int64).max
 class Affine:
     """Parameters of the requantisers of one layer.
 
-    ``multiplier``, ``offset`` and ``right`` are int64 (channels,); the others hold for the layer."""
+    ``multiplier``, ``offset``, ``right`` and ``slack`` are int64 (channels,); the others hold for the layer.
+    An offset may be up to ``slack`` larger."""
 
     multiplier: np.ndarray
     offset: np.ndarray
     right: np.ndarray
+    slack: np.ndarray
     fraction: int
     away_from_zero: bool
     zero_point: int
@@ -52,7 +57,8 @@ class Affine:
     def widen(self, fraction: int) -> "Affine":
         """The same function with more fraction bits, so that a whole network can share their number."""
         more = fraction - self.fraction
-        return replace(self, fraction=fraction, multiplier=self.multiplier << more, offset=self.offset << more)
+        return replace(self, fraction=fraction, multiplier=self.multiplier << more, offset=self.offset << more,
+                       slack=((self.slack + 1) << more) - 1)
 
 
 def _steps(rule, low, high, levels, guess):
@@ -72,7 +78,8 @@ def _steps(rule, low, high, levels, guess):
     return reached
 
 
-def fit(requantise: Requantise | Average, constant: np.ndarray, low: np.ndarray, high: np.ndarray) -> Affine:
+def fit(requantise: Requantise | Average, constant: np.ndarray, low: np.ndarray, high: np.ndarray, *,
+        one_shift: bool = False) -> Affine:
     """The narrowest hardware requantiser equal to ``requantise(acc + constant)`` on ``low … high``.
 
     Parameters
@@ -83,6 +90,8 @@ def fit(requantise: Requantise | Average, constant: np.ndarray, low: np.ndarray,
         int64 (channels,), bias and zero points.
     low, high
         int64 (channels,), the reachable raw accumulators, both ends included.
+    one_shift
+        Where no result shows which way the second rounding goes, do without its shift: ``right`` is zero.
 
     Raises
     ------
@@ -94,7 +103,12 @@ def fit(requantise: Requantise | Average, constant: np.ndarray, low: np.ndarray,
     zero_point = getattr(requantise, "zero_point", 0)
     factor = np.broadcast_to(requantise.factor, channels)
     away_from_zero = getattr(requantise, "rounding", None) is Rounding.DOUBLE
-    if away_from_zero:
+    if one_shift and getattr(requantise, "zero_point", 0) <= requantise.minimum:
+        # What is rounded towards or away from zero where that differs is clamped.
+        away_from_zero = False
+    if one_shift and not away_from_zero:
+        right = np.zeros(channels, np.int64)
+    elif away_from_zero:
         # The place of the second rounding is part of the rule; elsewhere it is ours to choose.
         right = np.maximum(-requantise.shift.astype(np.int64), 0)
     else:
@@ -127,6 +141,7 @@ def fit(requantise: Requantise | Average, constant: np.ndarray, low: np.ndarray,
         """(multiplier, offset, whether they are exact) of every channel with ``bits`` of fraction."""
         multiplier = np.zeros(channels, np.int64)
         offset = (first - zero_point) << right << bits
+        slack = np.full(channels, (1 << bits) - 1)
         found = fixed.copy()
         for near in (0, 1, -1):
             candidate = np.rint(np.ldexp(factor, bits + right)).astype(np.int64) + near
@@ -136,20 +151,22 @@ def fit(requantise: Requantise | Average, constant: np.ndarray, low: np.ndarray,
             usable = ~found & (candidate > 0) & (least <= most)
             multiplier[usable] = candidate[usable]
             offset[usable] = np.where(least == -_FAR, most, least)[usable]
+            slack[usable] = np.where((least == -_FAR) | (most == _FAR), 0, most - least)[usable]
             found |= usable
-        return multiplier, offset, found
+        return multiplier, offset, slack, found
 
     # 64-bit integers hold a step's place only so far; constant channels have none.
-    widest = min(_WIDEST, 62 - 9 - int(right.max(initial=0)))
+    widest = min(_WIDEST_ONE_SHIFT if one_shift else _WIDEST, 62 - 9 - int(right.max(initial=0)))
     narrow, wide = 0, widest
-    multiplier, offset, found = attempt(widest)
+    multiplier, offset, slack, found = attempt(widest)
     if not np.all(found):
         raise ArithmeticError(f"channel {np.flatnonzero(~found)[0]} has no exact requantiser of {widest} bits or fewer")
     while narrow < wide:
         middle = (narrow + wide) // 2
         parameters = attempt(middle)
-        if np.all(parameters[2]):
-            wide, (multiplier, offset, _) = middle, parameters
+        if np.all(parameters[3]):
+            wide, (multiplier, offset, slack, _) = middle, parameters
         else:
             narrow = middle + 1
-    return Affine(multiplier, offset, right, wide, away_from_zero, zero_point, requantise.minimum, requantise.maximum)
+    return Affine(multiplier, offset, right, slack, wide, away_from_zero, zero_point, requantise.minimum,
+                  requantise.maximum)

@@ -33,6 +33,15 @@ class EngineConfig:
         multipliers lie in few places, far from most accumulators.
     copy_lanes
         Bytes of a row of the first convolution's window that are copied at once; counts if more than ``lanes``.
+    requantiser_cycles
+        Cycles that the array's requantiser spends on a value. One: a pipeline. Three or more: a small, serial
+        one; ``requantisers`` must be 1 then.
+    lane_cycles
+        The same of the depthwise lanes' requantisers. One: a pipeline for each lane. Three or more: a serial
+        one for all of them.
+    single_port
+        Activations and the array's weights lie in memories with one port for both reading and writing, which come
+        up blank: the weights are loaded from outside, and no block reads what another one is still writing.
     """
 
     rows: int
@@ -43,9 +52,13 @@ class EngineConfig:
     input_bytes: int = 1
     spread: int = 0
     copy_lanes: int = 1
+    requantiser_cycles: int = 1
+    lane_cycles: int = 1
+    single_port: bool = False
 
     def __post_init__(self):
-        for name in ("rows", "columns", "lanes", "requantisers", "input_bytes", "copy_lanes"):
+        for name in ("rows", "columns", "lanes", "requantisers", "input_bytes", "copy_lanes", "requantiser_cycles",
+                     "lane_cycles"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise ConfigError(f"{name} must be a positive integer, not {value!r}")
@@ -57,6 +70,13 @@ class EngineConfig:
             if getattr(self, name) % self.requantisers:
                 raise ConfigError(f"requantisers ({self.requantisers}) must divide {name} "
                                   f"({getattr(self, name)})")
+
+        for name in ("requantiser_cycles", "lane_cycles"):
+            if getattr(self, name) == 2:
+                raise ConfigError(f"{name} must be 1, or 3 or more, not 2")
+        if self.requantiser_cycles > 1 and self.requantisers > 1:
+            raise ConfigError(f"requantiser_cycles above 1 ({self.requantiser_cycles}) need requantisers to be 1, "
+                              f"not {self.requantisers}")
 
     @property
     def taps(self) -> int:
@@ -71,6 +91,11 @@ class EngineConfig:
     @property
     def drain_step(self) -> int:
         """Cycles that one pixel of a block takes to leave the array."""
+        return self.turns * self.requantiser_cycles
+
+    @property
+    def turns(self) -> int:
+        """Columns that one requantiser serves."""
         return self.columns // self.requantisers
 
     @property

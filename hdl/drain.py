@@ -5,8 +5,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .descriptors import DescriptorTable
-from .primitives import ReplayRom, bits_for, delay
+from .primitives import ReplayRom, bits_for, delay, delay_events
 from .requantiser import SELECT, Requantiser, RequantiserFormat
+from .serial import ParameterRom, SerialFormat, SerialRequantiser
 
 __all__ = ["Drain", "LaneParameters"]
 
@@ -86,7 +87,7 @@ class Drain(wiring.Component):
         Block being written, and that this is its last write (for tracing).
     """
 
-    def __init__(self, parameter_table: DescriptorTable, table: DescriptorTable, fmt: RequantiserFormat,
+    def __init__(self, parameter_table: DescriptorTable, table: DescriptorTable, fmt: RequantiserFormat | SerialFormat,
                  words: list[int], columns: int, requantisers: int, lanes: int, window, address_bits: int):
         self.parameter_table, self.table, self.format, self.words = parameter_table, table, fmt, words
         self.columns, self.requantisers, self.lanes, self.window = columns, requantisers, lanes, window
@@ -137,12 +138,9 @@ class Drain(wiring.Component):
             parameters.append(word)
         return parameters
 
-    def elaborate(self, platform):
-        m = Module()
-        step = self.columns // self.requantisers
+    def _pipelines(self, m: Module, fmt: RequantiserFormat, step: int):
+        """(results of a cycle, whether the first ones of a block are among them)."""
         parameters = self._parameters(m)
-        latency = SELECT + Requantiser.latency(self.format)
-
         # Requantiser 0 meets its columns in turn from the cycle after the capture; the others later.
         first = delay(m, self.captured, 1, name="first")
         count, phase = Signal(range(max(2, step))), Signal(range(max(2, step)))
@@ -151,16 +149,41 @@ class Drain(wiring.Component):
         results = []
         for index in range(self.requantisers):
             phase = delay(m, phase, step, name=f"phase_{index}") if index else phase
-            m.submodules[f"requantiser_{index}"] = unit = Requantiser(self.format)
+            m.submodules[f"requantiser_{index}"] = unit = Requantiser(fmt)
             own = range(index * step, index * step + step)
             m.d.comb += [unit.acc.eq(delay(m, Array([self.bottom[c] for c in own])[phase], SELECT,
                                            name=f"sum_{index}")),
                          unit.parameters.eq(delay(m, Array([Value.cast(parameters[c]) for c in own])[phase],
                                                   SELECT, name=f"word_{index}"))]
             results.append(delay(m, unit.result, (self.requantisers - 1 - index) * step, name=f"result_{index}"))
-
         # The same event, when its results are there.
-        start = delay(m, first, latency + (self.requantisers - 1) * step, name="start")
+        return results, delay(m, first, SELECT + fmt.latency + (self.requantisers - 1) * step, name="start")
+
+    def _serial(self, m: Module, fmt: SerialFormat, tick, phase, move):
+        """Result of the requantiser that takes the next value at every ``tick``; ``move`` says what comes after a
+        block's sums of a row."""
+        m.submodules.requantiser = unit = SerialRequantiser(fmt)
+        m.submodules.rom = rom = ParameterRom("matrix_parameters", fmt.width, self.words)
+        m.d.comb += [unit.start.eq(tick), unit.acc.eq(Array(self.bottom)[phase]), unit.parameters.eq(rom.data),
+                     rom.advance.eq(unit.advance)]
+        for name, condition in move.items():
+            flag = Signal(name=name)
+            with m.If(tick):
+                m.d.sync += flag.eq(condition)
+            m.d.comb += getattr(rom, name).eq(flag)
+        return unit.result
+
+    def elaborate(self, platform):
+        m = Module()
+        step = self.columns // self.requantisers
+        tick, start, results = Signal(), Signal(), []
+        if isinstance(self.format, RequantiserFormat):
+            results, begin = self._pipelines(m, self.format, step)
+            m.d.comb += start.eq(begin)
+        else:
+            # Here all is counted when a value enters the requantiser, not when it leaves.
+            m.d.comb += start.eq(delay(m, self.captured, 1, name="first"))
+
         following = Signal()
         d, _, number = self.table.follow(m, following, name="descriptor")
         parts = self.lanes // self.requantisers
@@ -170,8 +193,12 @@ class Drain(wiring.Component):
         # Up to ``step`` more than there are, in a last block that is not full.
         most = max(row["chunks"] for row in self.table.rows) + step
         chunk_base, chunk = Signal(range(most + 1)), Signal(range(most + 1))
-        active, busy = Signal(), Signal()
-        m.d.comb += active.eq(start | busy)
+        busy = Signal()
+        m.d.comb += tick.eq(start | busy)
+        if isinstance(self.format, SerialFormat):
+            wait = Signal(range(self.format.cycles))
+            m.d.comb += tick.eq(start | busy & (wait == 0))
+            m.d.sync += wait.eq(Mux(tick, self.format.cycles - 1, wait - 1))
 
         # Where pixel, group and part of the word are.  A tile's pixels are walked once per block.
         bits = len(self.address)
@@ -207,10 +234,10 @@ class Drain(wiring.Component):
         last_tile, last_block = tile == d.last_tile, block == d.last_block
         last_pixel, last_phase = pixel == d.last_pixel, phase == step - 1
         inside = ~last_tile | (pixel <= d.last_pixel_of_block)
-        last_write = active & last_tile & last_block & (pixel == d.last_pixel_of_block) & (chunk == d.chunks - 1)
+        last_write = tick & last_tile & last_block & (pixel == d.last_pixel_of_block) & (chunk == d.chunks - 1)
         next_part = Mux(part == parts - 1, 0, part + 1)
         next_group = Mux(part == parts - 1, group + 1, group)
-        with m.If(active):
+        with m.If(tick):
             m.d.sync += [busy.eq(1), phase.eq(phase + 1), chunk.eq(chunk + 1), part.eq(next_part),
                          group.eq(next_group)]
             with m.If(last_phase):
@@ -230,13 +257,28 @@ class Drain(wiring.Component):
                             m.d.sync += tile.eq(0)
                             m.d.sync += [signal.eq(0) for signal in (*walker.values(), *tile_start.values())]
 
-        data = Cat(results)
+        write = {"address": d.base_address + walker["row_address"] + walker["column_address"] + group,
+                 "row": walker["row"], "column": walker["column"], "to_output": d.to_output, "number": number,
+                 "part": part, "inside": inside & (chunk < d.chunks), "end": last_write}
+        if isinstance(self.format, SerialFormat):
+            last_row = last_phase & last_pixel
+            restart = last_block & last_tile & (number == len(self.table) - 1)
+            results = [self._serial(m, self.format, tick, phase, {
+                "repeat": last_phase & ~last_row, "onward": last_row & ~last_block,
+                "rewind": last_row & last_block & ~last_tile, "commit": last_row & last_block & last_tile,
+                "restart": last_row & restart})]
+            now, late = delay_events(m, tick, Cat(*write.values()), self.format.latency, self.format.cycles,
+                                     name="write")
+            for name, value in write.items():
+                write[name], late = late[:len(value)], late[len(value):]
+        else:
+            now = tick
         m.d.comb += [
-            self.address.eq(d.base_address + walker["row_address"] + walker["column_address"] + group),
-            self.row.eq(walker["row"]), self.column.eq(walker["column"]), self.data.eq(data.replicate(parts)),
-            self.to_output.eq(d.to_output), self.number.eq(number), self.end.eq(last_write),
-            self.done.eq(last_write & d.to_output),
+            self.address.eq(write["address"]), self.row.eq(write["row"]), self.column.eq(write["column"]),
+            self.data.eq(Cat(results).replicate(parts)),
+            self.to_output.eq(write["to_output"]), self.number.eq(write["number"]), self.end.eq(now & write["end"]),
+            self.done.eq(now & write["end"] & write["to_output"]),
         ]
-        with m.If(active & inside & (chunk < d.chunks)):
-            m.d.comb += self.enable.eq(1 << part)
+        with m.If(now & write["inside"]):
+            m.d.comb += self.enable.eq(1 << write["part"])
         return m

@@ -16,7 +16,7 @@ def _words(array: np.ndarray) -> list[int]:
 def _column_channels(schedule: Schedule) -> np.ndarray:
     """Channel, within a block, that each column of the array makes (see :class:`~tepal.hdl.drain.Drain`)."""
     config = schedule.config
-    requantiser, turn = np.divmod(np.arange(config.columns), config.drain_step)
+    requantiser, turn = np.divmod(np.arange(config.columns), config.turns)
     return turn * config.requantisers + requantiser
 
 

@@ -12,7 +12,7 @@ from amaranth import *
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["LogicMultiplier", "Multiplier", "Ram", "ReplayRom", "Rom", "VerilogExport", "bits_for", "delay",
+__all__ = ["LogicMultiplier", "Ram", "ReplayRom", "Rom", "VerilogExport", "bits_for", "delay", "delay_events",
            "gated_sum", "is_ecp5", "pipelined_sum", "stream_of"]
 
 
@@ -33,6 +33,23 @@ def bits_for(count: int) -> int:
 def stream_of(shape, **options) -> stream.Signature:
     """A stream of ``shape``.  (Type checkers don't see that integers and layouts are shapes to Amaranth.)"""
     return stream.Signature(shape, **options)
+
+
+def delay_events(m: Module, event, value, cycles: int, spacing: int, *, name: str):
+    """(``event``, ``value``) of ``cycles`` ago, the latter only where there is an event.
+
+    Events are at least ``spacing`` cycles apart: a register holds each for so long, instead of one for every cycle."""
+    held = 0
+    value = Value.cast(value)
+    while held < cycles:
+        register = Signal(value.shape(), name=f"{name}_{held}", reset_less=True)
+        with m.If(event):
+            m.d.sync += register.eq(value)
+        value = register
+        step = min(spacing, cycles - held)
+        event = delay(m, event, step, name=f"{name}_event_{held}")
+        held += step
+    return event, value
 
 
 def delay(m: Module, signal, cycles: int, *, name: str):
@@ -86,7 +103,8 @@ def gated_sum(m: Module, platform, a, keep, b):
     """``(a if keep else 0) + b`` of signed values, as wide as ``a``: an accumulator's sum, one cell a bit where the
     part has such."""
     if not is_ecp5(platform):
-        return (Mux(keep, a, 0) + b)[:len(a)].as_signed()
+        # In this form the choice and the adder share a LUT.
+        return Mux(keep, a + b, b)[:len(a)].as_signed()
     wide = Cat(b, b[-1].replicate(max(0, len(a) - len(b))))
     return _carry_chain(m, 0x7878, ((a[i], keep, wide[i], Const(0, 1)) for i in range(len(a)))).as_signed()
 
@@ -148,42 +166,6 @@ class LogicMultiplier(wiring.Component):
         m = Module()
         total, _ = pipelined_sum(m, self.rows(m, platform, self.a, self.b, name="product"), name="product")
         m.d.comb += self.product.eq(total)
-        return m
-
-
-class Multiplier(wiring.Component):
-    """``product = a * b`` of int8, one of the part's multipliers with all its registers.
-
-    Members
-    -------
-    a, b : In(signed(8))
-    product : Out(signed(16))
-        :attr:`LATENCY` cycles later.
-    """
-
-    LATENCY = 3
-    """Operands, partial products and product are registered."""
-
-    def __init__(self):
-        super().__init__({"a": In(signed(8)), "b": In(signed(8)), "product": Out(signed(16))})
-
-    def elaborate(self, platform):
-        m = Module()
-        if is_ecp5(platform):
-            product = Signal(36)
-            ports: dict[str, Any] = {f"o_P{i}": product[i] for i in range(36)}
-            for name, value in (("A", self.a), ("B", self.b)):
-                ports |= {f"i_{name}{i}": value[min(i, 7)] for i in range(18)} | {f"i_SIGNED{name}": Const(1, 1),
-                                                                                 f"i_SOURCE{name}": Const(0, 1)}
-            ports |= {f"i_C{i}": Const(0, 1) for i in range(18)}
-            ports |= {f"p_REG_{name}_CLK": "CLK0" for name in ("INPUTA", "INPUTB", "PIPELINE", "OUTPUT")}
-            m.submodules.multiplier = Instance("MULT18X18D", **ports, p_GSR="DISABLED", p_RESETMODE="SYNC",
-                                               i_CLK0=ClockSignal(), i_CE0=Const(1, 1), i_RST0=Const(0, 1))
-            m.d.comb += self.product.eq(product)
-            return m
-        a, b = Signal(signed(8), reset_less=True), Signal(signed(8), reset_less=True)
-        partial = Signal(signed(16), reset_less=True)
-        m.d.sync += [a.eq(self.a), b.eq(self.b), partial.eq(a * b), self.product.eq(partial)]
         return m
 
 
@@ -298,10 +280,11 @@ class ReplayRom(wiring.Component):
     with one of these beside it: ``rewind``, the passage's first word again; ``commit``, the word behind it,
     where a new passage begins; ``restart``, the very first word.
 
-    One layer's weights are a passage, replayed for every tile.  With ``registers``, ``data`` is that much late."""
+    One layer's weights are a passage, replayed for every tile.  With ``registers``, ``data`` is that much late.
+    ``rom`` may be given where it is no plain one."""
 
-    def __init__(self, name: str, width: int, words: list[int], registers: int = 0):
-        self.rom = Rom(name, width, words, registers)
+    def __init__(self, name: str, width: int, words: list[int], registers: int = 0, rom=None):
+        self.rom = rom or Rom(name, width, words, registers)
         super().__init__({"advance": In(1), "rewind": In(1), "commit": In(1), "restart": In(1),
                           "data": Out(width)})
 

@@ -35,7 +35,7 @@ module tepal_ram #(
     input  wire [ADDRESS_BITS-1:0]      read_address,
     output reg  [WIDTH-1:0]             read_data
 );
-    // A word is never read while it is written: no logic is needed to tell which one comes out.
+    // Nobody reads the word that is being written: no logic need see to what comes of it.
     (* no_rw_check *) reg [WIDTH-1:0] words [0:DEPTH-1];
     integer part;
     always @(posedge clk) begin
@@ -44,5 +44,28 @@ module tepal_ram #(
                 words[write_address][part*GRANULARITY +: GRANULARITY]
                     <= write_data[part*GRANULARITY +: GRANULARITY];
         read_data <= words[read_address];
+    end
+endmodule
+
+// One port, in each cycle a write of parts of a word or a read; one cycle from address to data.
+module tepal_single_port_ram #(
+    parameter WIDTH = 16,
+    parameter DEPTH = 1,
+    parameter GRANULARITY = 16,
+    parameter ADDRESS_BITS = 1
+) (
+    input  wire                         clk,
+    input  wire [ADDRESS_BITS-1:0]      address,
+    input  wire [WIDTH-1:0]             write_data,
+    input  wire [WIDTH/GRANULARITY-1:0] write_enable,
+    output reg  [WIDTH-1:0]             read_data
+);
+    reg [WIDTH-1:0] words [0:DEPTH-1];
+    integer part;
+    always @(posedge clk) begin
+        for (part = 0; part < WIDTH / GRANULARITY; part = part + 1)
+            if (write_enable[part])
+                words[address][part*GRANULARITY +: GRANULARITY] <= write_data[part*GRANULARITY +: GRANULARITY];
+        if (write_enable == 0) read_data <= words[address];
     end
 endmodule

@@ -58,6 +58,11 @@ class RequantiserFormat:
         """Bits of a parameter word."""
         return self.layout.size
 
+    @property
+    def latency(self) -> int:
+        """Cycles from an accumulator to its result."""
+        return Requantiser.latency(self)
+
     def words(self, affine: Affine) -> list[int]:
         """One parameter word per channel of ``affine``."""
         affine = affine.widen(self.fraction)

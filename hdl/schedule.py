@@ -24,7 +24,9 @@ from .affine import Affine, fit
 from .config import EngineConfig
 from .depthwise import ACTIVATION_OFFSET, DepthwiseEngine
 from .lower import Block, InputLayout, lower
-from .requantiser import SELECT, Requantiser, RequantiserFormat
+from .primitives import bits_for
+from .requantiser import SELECT, RequantiserFormat
+from .serial import SerialFormat
 from .systolic import SystolicArray
 from .tile_buffer import TileBuffer
 from .window import WindowGenerator
@@ -225,26 +227,34 @@ class Schedule:
             try:
                 reduced = None
                 if reduction:
-                    reduced = fit(reduction.requantise, reduction.constant, *self._reduced_range(scheduled))
-                result.append((reduced, fit(matrix.requantise, matrix.constant, *_range(matrix.weights, 1))))
+                    reduced = fit(reduction.requantise, reduction.constant, *self._reduced_range(scheduled),
+                                  one_shift=self.config.lane_cycles > 1)
+                result.append((reduced, fit(matrix.requantise, matrix.constant, *_range(matrix.weights, 1),
+                                            one_shift=self.config.requantiser_cycles > 1)))
             except ArithmeticError as error:
                 raise ArithmeticError(f"block {number}: {error}") from error
         return tuple(result)
 
     @cached_property
-    def depthwise_format(self) -> RequantiserFormat:
-        return RequantiserFormat.of([a for a, _ in self.affines if a], self.depthwise_accumulator)
+    def depthwise_format(self) -> RequantiserFormat | SerialFormat:
+        return self._format([a for a, _ in self.affines if a], self.depthwise_accumulator, self.config.lane_cycles)
 
     @cached_property
-    def matrix_format(self) -> RequantiserFormat:
-        return RequantiserFormat.of([a for _, a in self.affines], self.matrix_accumulator)
+    def matrix_format(self) -> RequantiserFormat | SerialFormat:
+        return self._format([a for _, a in self.affines], self.matrix_accumulator, self.config.requantiser_cycles)
+
+    @staticmethod
+    def _format(affines: list[Affine], accumulator: int, cycles: int) -> RequantiserFormat | SerialFormat:
+        if cycles > 1:
+            return SerialFormat.of(affines, accumulator, cycles)
+        return RequantiserFormat.of(affines, accumulator)
 
     # -- shape -----------------------------------------------------------------------------------------
 
     @property
     def parameter_words(self) -> int:
         """Parameter words that the depthwise requantisers are given in a cycle."""
-        return _ceil(self.config.lanes, self.config.rows)
+        return 1 if self.config.lane_cycles > 1 else _ceil(self.config.lanes, self.config.rows)
 
     @property
     def parameter_beats(self) -> int:
@@ -255,6 +265,11 @@ class Schedule:
     def bank_depth(self) -> int:
         """Words in each bank of the activation memory."""
         return max([1] + [m.base + m.depth for b in self.blocks[1:] for m in (b.source,)])
+
+    @property
+    def region_base(self) -> int:
+        """First word of the activation memory's upper region."""
+        return max((b.source.base for b in self.blocks[1:]), default=0) or self.bank_depth
 
     @cached_property
     def memories(self) -> tuple[MemoryUse, ...]:
@@ -300,6 +315,9 @@ class Schedule:
         lanes, banks = self.config.lanes, self.config.window
         inner = [FeatureMap(b.output_shape, banks, lanes) for b in lowered[:-1]]
         first = max((m.depth for m in inner[0::2]), default=0)
+        if self.config.single_port:
+            # Memories of their own, which an address bit tells apart.
+            first = 1 << bits_for(first)
         inner = [FeatureMap(m.shape, banks, lanes, first * (i % 2)) for i, m in enumerate(inner)]
         chain = [FeatureMap(lowered[0].window.input_shape, (1, 1), self.config.tile_lanes, wide=True), *inner,
                  FeatureMap(lowered[-1].output_shape, (1, 1), lanes)]
@@ -315,15 +333,29 @@ class Schedule:
     @property
     def reduce_latency(self) -> int:
         """Cycles from a step to the write of a depthwise result into the tile buffer."""
-        return (WindowGenerator.LATENCY + DepthwiseEngine.latency(self.config.taps)
-                + Requantiser.latency(self.depthwise_format))
+        return self.sum_latency + self.last_lane + self.depthwise_format.latency
+
+    @property
+    def sum_latency(self) -> int:
+        """Cycles from a step to the sum that it ends."""
+        return WindowGenerator.LATENCY + DepthwiseEngine.latency(self.config.taps)
+
+    @property
+    def last_lane(self) -> int:
+        """Cycles from the requantisation of the first lane to that of the last one."""
+        return (self.config.lanes - 1) * self.config.lane_cycles if self.config.lane_cycles > 1 else 0
+
+    @property
+    def reduced_cycles(self) -> int:
+        """Cycles that the lanes' requantisers need for a pixel."""
+        return self.config.lanes * self.config.lane_cycles if self.config.lane_cycles > 1 else 1
 
     @property
     def drain_latency(self) -> int:
         """Cycles from a sum's last feed to the write of its first result."""
+        select = SELECT if isinstance(self.matrix_format, RequantiserFormat) else 0
         return (TileBuffer.LATENCY + SystolicArray.latency(self.config.rows, self.config.spread) + 1
-                + (self.config.requantisers - 1) * self.config.drain_step
-                + SELECT + Requantiser.latency(self.matrix_format))
+                + (self.config.requantisers - 1) * self.config.turns + select + self.matrix_format.latency)
 
     def _shape(self, block: Block, source: FeatureMap, target: FeatureMap) -> BlockSchedule:
         """A block with its own periods, not yet placed in time."""
@@ -332,7 +364,11 @@ class Schedule:
         tile_pixels = _ceil(pixels, _ceil(pixels, config.rows))
         kernel = block.window.kernel
         reduces = block.reduction is not None
-        chunks = (_ceil(kernel[0], config.window[0]), _ceil(kernel[1], config.window[1])) if reduces else kernel
+        chunks = kernel
+        if reduces:
+            chunks = (_ceil(kernel[0], config.window[0]), _ceil(kernel[1], config.window[1]))
+            # Sums must not come faster than they are requantised: rows of zero weights fill up the time.
+            chunks = (max(chunks[0], _ceil(self.reduced_cycles, chunks[1])), chunks[1])
         group_period = tile_pixels * prod(chunks)
         if reduces:
             # The next group's parameters are fetched while this one is computed.
@@ -388,6 +424,8 @@ class Schedule:
             back = TileBuffer.TILES - 1 - place
             fed = last_tile - back * block.slot + block.fed if back < block.tiles else start + block.filled + 1
             bounds.append(fed + rows - following.tile_latency - place * following.slot)
+        if raw and self.config.single_port:
+            bounds.append(last_tile + self._written(block) + 1)
         if raw:
             needs = self._needs(block, following)
             # Tile u of the following block reads what tile needs[u] of this one wrote.
@@ -399,7 +437,7 @@ class Schedule:
     def _written(self, block: BlockSchedule) -> int:
         """Cycles from a tile's first step to the write of its last result."""
         return (block.fed - 1 + self.drain_latency
-                + block.tile_pixels * self.config.drain_step - 1)
+                + block.tile_pixels * self.config.drain_step - self.config.requantiser_cycles)
 
     def _needs(self, block: BlockSchedule, following: BlockSchedule) -> np.ndarray:
         """For each tile of ``following``, the last tile of ``block`` that it reads from."""

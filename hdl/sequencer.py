@@ -56,9 +56,9 @@ class Sequencer(wiring.Component):
         Place in the tile buffer.
     tile_end : Out(1)
         Last step of the tile.
-    group_start : Out(1)
-        First step of a channel group that is reduced; ``rewind``, ``commit`` and ``restart`` beside it say
-        which group's parameters come after this one's.
+    group_start, group_end : Out(1)
+        First step, and steps of the last pixel, of a channel group that is reduced; ``rewind``, ``commit`` and
+        ``restart`` beside them say which group's parameters come after this one's.
     block_start : Out(1)
         First step of a block; ``number`` is the block.
     """
@@ -76,7 +76,8 @@ class Sequencer(wiring.Component):
             "reduce": Out(1), "first": Out(1), "last": Out(1), "weight": Out(bits_for(weight_words)),
             "pixel": Out(bits_for(rows)), "word": Out(bits_for(tile_words)),
             "part": Out(range(TileBuffer.TILES), init=TileBuffer.TILES - 1),
-            "tile_end": Out(1), "group_start": Out(1), "rewind": Out(1), "commit": Out(1), "restart": Out(1),
+            "tile_end": Out(1), "group_start": Out(1), "group_end": Out(1),
+            "rewind": Out(1), "commit": Out(1), "restart": Out(1),
             "block_start": Out(1), "number": Out(bits_for(len(table))),
         })
 
@@ -137,6 +138,7 @@ class Sequencer(wiring.Component):
             self.tile_end.eq(stepping & last_column & last_row & last_pixel & last_group),
             self.input_release.eq(self.tile_end & last_tile & d.from_input),
             self.group_start.eq(stepping & group_first & d.reduce),
+            self.group_end.eq(stepping & last_pixel & d.reduce),
             self.rewind.eq(last_group & ~last_tile),
             self.commit.eq(last_group & last_tile),
             self.restart.eq(last_group & last_tile & d.last_reduce),

@@ -4,13 +4,14 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .primitives import Multiplier, delay, gated_sum
+from .multiplier import Multiplier, products
+from .primitives import delay, gated_sum
 
 __all__ = ["ProcessingElement", "SystolicArray"]
 
 
 class ProcessingElement(wiring.Component):
-    """One multiplier and accumulator of the array.
+    """One accumulator of the array; its multiplier is beside it.
 
     Operands are passed on a cycle later, activations (with their flags) to the right, weights downwards.
     A finished sum is copied to the drain register, which ``take`` replaces by the one above.
@@ -20,7 +21,7 @@ class ProcessingElement(wiring.Component):
     accumulator
         Width of the sum in bits.
     spread
-        Registers between multiplier and accumulator.
+        Further registers between multiplier and accumulator.
 
     Members
     -------
@@ -28,6 +29,8 @@ class ProcessingElement(wiring.Component):
         Activation, its place in the sum, and the drain command, from the left.
     w, above : In
         Weight and drain register from above.
+    product : In(signed(16))
+        ``x * w`` of :attr:`Multiplier.LATENCY <tepal.hdl.multiplier.Multiplier.LATENCY>` + ``spread`` cycles ago.
     captured : Out(1)
         The drain register takes a new sum at the end of this cycle.
     """
@@ -38,7 +41,8 @@ class ProcessingElement(wiring.Component):
         super().__init__({
             **{name: In(shape) for name, shape in operands.items()},
             **{f"{name}_next": Out(shape) for name, shape in operands.items()},
-            "above": In(signed(accumulator)), "drain": Out(signed(accumulator)), "captured": Out(1),
+            "product": In(signed(16)), "above": In(signed(accumulator)),
+            "drain": Out(signed(accumulator)), "captured": Out(1),
         })
 
     @staticmethod
@@ -50,13 +54,10 @@ class ProcessingElement(wiring.Component):
         m = Module()
         for name in ("x", "first", "last", "take", "w"):
             m.d.sync += getattr(self, f"{name}_next").eq(getattr(self, name))
-        m.submodules.multiplier = multiplier = Multiplier()
-        m.d.comb += [multiplier.a.eq(self.x), multiplier.b.eq(self.w)]
-        product = delay(m, multiplier.product, self.spread, name="product")
         acc = Signal(signed(self.accumulator), reset_less=True)
         latency = self.latency(self.spread)
         keep = delay(m, ~self.first_next, latency - 2, name="keep")
-        m.d.sync += acc.eq(gated_sum(m, platform, acc, keep, product))
+        m.d.sync += acc.eq(gated_sum(m, platform, acc, keep, self.product))
         m.d.comb += self.captured.eq(delay(m, self.last_next, latency - 1, name="last"))
         with m.If(self.captured):
             m.d.sync += self.drain.eq(acc)
@@ -129,6 +130,10 @@ class SystolicArray(wiring.Component):
                     m.d.comb += [element.w.eq(grid[r - 1][c].w_next), element.above.eq(grid[r - 1][c].drain)]
                 else:
                     m.d.comb += element.w.eq(delay(m, self.w[c], c, name=f"w_{c}"))
+        elements = [element for line in grid for element in line]
+        factors = [(element.x, element.w) for element in elements]
+        for element, product in zip(elements, products(m, platform, factors, self.spread), strict=True):
+            m.d.comb += element.product.eq(product)
         m.d.comb += [self.bottom[c].eq(grid[-1][c].drain) for c in range(self.columns)]
         m.d.comb += self.captured.eq(grid[-1][0].captured)
 

@@ -63,7 +63,7 @@ class CycleModel:
         block, config = self.schedule.blocks[number], self.schedule.config
         chunks = -(-block.target.shape[2] // config.requantisers)
         pixel = (block.block.pixels - 1) % block.tile_pixels
-        element = pixel * config.drain_step + (chunks - 1) % config.drain_step
+        element = (pixel * config.turns + (chunks - 1) % config.turns) * config.requantiser_cycles
         return (block.tiles - 1) * block.slot + block.fed - 1 + self.schedule.drain_latency + element
 
     def frames(self, count: int) -> list[FrameCycles]:

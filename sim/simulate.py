@@ -215,7 +215,7 @@ def layer_tensors(schedule: Schedule, block: int, kind: str, words, frames: int)
         layer = scheduled.block.reduction.layer if scheduled.block.reduction else None
     else:
         shape = scheduled.block.output_shape
-        chunks, step = -(-shape[2] // config.requantisers), config.drain_step
+        chunks, step = -(-shape[2] // config.requantisers), config.turns
         order = [(pixel, chunk)
                  for tile in range(tiles) for start in range(0, chunks, step)
                  for pixel in range(tile * per_tile, min(pixels, (tile + 1) * per_tile))

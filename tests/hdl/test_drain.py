@@ -1,5 +1,7 @@
 """Sums of whole schedules, and where and when the drain writes their results; the lanes' parameters."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from networks import random_case
@@ -7,16 +9,17 @@ from stepping import trace
 from tepal.hdl import Schedule, images
 from tepal.hdl.descriptors import drain_descriptors, parameter_descriptors, target_bits
 from tepal.hdl.drain import Drain, LaneParameters
-from tepal.hdl.requantiser import SELECT, Requantiser, RequantiserFormat
+from tepal.hdl.requantiser import SELECT, RequantiserFormat
 
 FRAMES = 2
 
 
 def sums_and_writes(rng, schedule):
     """What the array shows, cycle -> [(column, sum)] and cycles of ``captured``; and cycle -> expected write."""
-    config, step = schedule.config, schedule.config.drain_step
+    config, step, cycles = schedule.config, schedule.config.turns, schedule.config.requantiser_cycles
     shown, captured, writes = {}, [], {}
-    latency = 1 + SELECT + (config.requantisers - 1) * step + Requantiser.latency(schedule.matrix_format)
+    select = SELECT if isinstance(schedule.matrix_format, RequantiserFormat) else 0
+    latency = 1 + select + (config.requantisers - 1) * step + schedule.matrix_format.latency
     limit = 1 << schedule.matrix_accumulator - 1
     now = loaded = 5
     for number, scheduled in [*enumerate(schedule.blocks)] * FRAMES:
@@ -35,7 +38,8 @@ def sums_and_writes(rng, schedule):
             for column in range(config.columns):
                 channel = block * config.columns + column % step * config.requantisers + column // step
                 for row in range(config.rows):
-                    shown.setdefault(now + 1 + column + row * step, []).append((column, sums[row, channel]))
+                    begin = now + 1 + column + row * config.drain_step
+                    shown.setdefault(begin, []).append((column, sums[row, channel]))
             for pixel in range(tile * scheduled.tile_pixels, min(pixels, (tile + 1) * scheduled.tile_pixels)):
                 place = pixel % scheduled.tile_pixels
                 (_, row, down), (_, column, across) = (
@@ -47,11 +51,11 @@ def sums_and_writes(rng, schedule):
                         continue
                     group, lane = divmod(first, config.lanes)
                     end = pixel == pixels - 1 and first + config.requantisers >= channels
-                    writes[now + latency + place * step + phase] = {
+                    writes[now + latency + (place * step + phase) * cycles] = {
                         "bank": (row, column), "address": target.base + down + across + group,
                         "part": lane // config.requantisers, "number": number, "end": end,
                         "data": results[place, first:first + config.requantisers]}
-    return shown, captured, writes, now + latency + config.rows * step + 2
+    return shown, captured, writes, now + latency + config.rows * config.drain_step + 2
 
 
 def drained(schedule, seed):
@@ -68,9 +72,12 @@ def drained(schedule, seed):
     return got, writes
 
 
+@pytest.mark.parametrize("cycles", [1, 3, 4])
 @pytest.mark.parametrize("seed", range(8))
-def test_drain(seed):
+def test_drain(seed, cycles):
     network, config, _ = random_case(seed)
+    if cycles > 1:
+        config = replace(config, requantisers=1, requantiser_cycles=cycles)
     schedule = Schedule(network, config)
     got, writes = drained(schedule, seed)
     last = len(schedule.blocks) - 1

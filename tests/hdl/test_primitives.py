@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from amaranth import Module, Signal, signed
 from stepping import trace
-from tepal.hdl.primitives import PART, LogicMultiplier, Multiplier, Ram, ReplayRom, Rom, bits_for, delay, pipelined_sum
+from tepal.hdl.primitives import PART, LogicMultiplier, Ram, ReplayRom, Rom, bits_for, delay, pipelined_sum
 
 CYCLES = 60
 
@@ -46,15 +46,6 @@ def test_logic_multiplier(a, b):
                  [multiplier.product])
     latency = LogicMultiplier.latency(b)
     assert [value for value, in rows[latency:]] == list(values[:CYCLES - latency].prod(axis=1))
-
-
-def test_multiplier():
-    values = np.random.default_rng(0).integers(-128, 128, (CYCLES, 2))
-    values[:3] = [(-128, -128), (-128, 127), (127, -128)]
-    multiplier = Multiplier()
-    rows = trace(multiplier, CYCLES, lambda cycle: zip((multiplier.a, multiplier.b), values[cycle], strict=True),
-                 [multiplier.product])
-    assert [value for value, in rows[Multiplier.LATENCY:]] == list(values[:CYCLES - Multiplier.LATENCY].prod(axis=1))
 
 
 @pytest.mark.parametrize(("width", "granularity", "depth", "registers"), [
