@@ -33,15 +33,17 @@ class DescriptorTable:
     def __len__(self):
         return len(self.rows)
 
-    def follow(self, m: Module, advance, *, name: str):
-        """(current descriptor, whether it is the last): the next one follows ``advance``, round and round.
+    def follow(self, m: Module, advance, *, name: str, before: bool = False):
+        """(current descriptor, the one that follows, number of the current one): the next one follows ``advance``,
+        round and round.  At first it is the first one's turn; with ``before``, only after an ``advance``.
 
         The table is read a cycle ahead, so ``advance`` may come every second cycle at most."""
         count = len(self.rows)
-        number = Signal(range(max(2, count)), name=f"{name}_number")
-        ahead = Signal.like(number, name=f"{name}_ahead", init=1 % count)
-        current = Signal(self.layout, name=name, init=self.rows[0])
-        upcoming = Signal(self.layout, name=f"{name}_upcoming", init=self.rows[1 % count])
+        first = -1 % count if before else 0
+        number = Signal(range(max(2, count)), name=f"{name}_number", init=first)
+        ahead = Signal.like(number, name=f"{name}_ahead", init=(first + 1) % count)
+        current = Signal(self.layout, name=name, init=self.rows[first])
+        upcoming = Signal(self.layout, name=f"{name}_upcoming", init=self.rows[(first + 1) % count])
         table = Array([self.layout.const(row) for row in self.rows])
         m.d.sync += upcoming.eq(table[ahead])
         with m.If(advance):
@@ -50,8 +52,11 @@ class DescriptorTable:
         return current, upcoming, number
 
 
-def _coordinate(name: str, value: tuple[int, int, int]) -> dict[str, int]:
-    return {f"{name}_value": value[0], f"{name}_remainder": value[1], f"{name}_address": value[2]}
+def _coordinate(name: str, value: tuple[int, int, int], wrap: int | None = None) -> dict[str, int]:
+    """Fields of a coordinate; or of a difference of coordinates, where ``wrap`` is what one bank row or column adds
+    to the address if the sum of remainders is too large for one."""
+    fields = {f"{name}_value": value[0], f"{name}_remainder": value[1], f"{name}_address": value[2]}
+    return fields if wrap is None else fields | {f"{name}_wrapped_address": value[2] + wrap}
 
 
 def sequencer_descriptors(schedule: Schedule) -> DescriptorTable:
@@ -61,6 +66,7 @@ def sequencer_descriptors(schedule: Schedule) -> DescriptorTable:
     for number, scheduled in enumerate(schedule.blocks):
         window, source = scheduled.block.window, scheduled.source
         step = schedule.config.window if scheduled.reduces else (1, 1)
+        narrow = window.output_size[1] == 1
         rows.append({
             "last_tile": scheduled.tiles - 1,
             "last_group": source.groups - 1,
@@ -73,10 +79,13 @@ def sequencer_descriptors(schedule: Schedule) -> DescriptorTable:
             "last_slot_cycle_of_block": scheduled.last_slot - 1,
             **_coordinate("origin_y", source.row(window.origin[0])),
             **_coordinate("origin_x", source.column(window.origin[1])),
-            **_coordinate("stride_y", source.row(window.stride[0])),
-            **_coordinate("stride_x", source.column(window.stride[1])),
-            **_coordinate("chunk_y", source.row(step[0])),
-            **_coordinate("chunk_x", source.column(step[1])),
+            **_coordinate("second_y", source.row(window.origin[0] + (window.stride[0] if narrow else 0))),
+            **_coordinate("second_x", source.column(window.origin[1] + (0 if narrow else window.stride[1]))),
+            "second_out_column": int(not narrow),
+            **_coordinate("stride_y", source.row(window.stride[0]), source.pitch),
+            **_coordinate("stride_x", source.column(window.stride[1]), source.words),
+            **_coordinate("chunk_y", source.row(step[0]), source.pitch),
+            **_coordinate("chunk_x", source.column(step[1]), source.words),
             "pitch_address": source.pitch,
             "step_address": source.words,
             "base_address": source.base,
@@ -141,6 +150,8 @@ def drain_descriptors(schedule: Schedule) -> DescriptorTable:
     rows = []
     for number, scheduled in enumerate(schedule.blocks):
         target: FeatureMap = scheduled.target
+        row, column = target.row(1), target.column(1)
+        second = (*row[1:], 0, 0, 0) if target.shape[1] == 1 else (0, 0, *column[1:], 1)
         rows.append({
             "last_tile": scheduled.tiles - 1,
             "last_block": scheduled.blocks - 1,
@@ -148,9 +159,11 @@ def drain_descriptors(schedule: Schedule) -> DescriptorTable:
             "last_pixel_of_block": (scheduled.block.pixels - 1) % scheduled.tile_pixels,
             "chunks": -(-target.shape[2] // config.requantisers),
             "last_out_column": target.shape[1] - 1,
-            "row_remainder": target.row(1)[1], "row_address": target.row(1)[2], "pitch_address": target.pitch,
-            "column_remainder": target.column(1)[1], "column_address": target.column(1)[2],
-            "step_address": target.words, "base_address": target.base,
+            "row_remainder": row[1], "row_address": row[2], "row_wrapped_address": row[2] + target.pitch,
+            "column_remainder": column[1], "column_address": column[2],
+            "column_wrapped_address": column[2] + target.words, "base_address": target.base,
+            **dict(zip(("second_row", "second_row_address", "second_column", "second_column_address",
+                        "second_out_column"), second, strict=True)),
             "to_output": int(number == len(schedule.blocks) - 1),
         })
     return DescriptorTable(rows, target_bits(schedule))

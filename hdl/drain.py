@@ -5,11 +5,14 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .descriptors import DescriptorTable
-from .primitives import ReplayRom, bits_for, delay, delay_events
+from .primitives import ReplayRom, bits_for, delay, delay_events, modular_sum
 from .requantiser import SELECT, Requantiser, RequantiserFormat
 from .serial import ParameterRom, SerialFormat, SerialRequantiser
 
 __all__ = ["Drain", "LaneParameters"]
+
+EARLY = 2
+"""Cycles before a write in which the pipelines' side begins to make its address."""
 
 
 class LaneParameters(wiring.Component):
@@ -157,7 +160,7 @@ class Drain(wiring.Component):
                                                   SELECT, name=f"word_{index}"))]
             results.append(delay(m, unit.result, (self.requantisers - 1 - index) * step, name=f"result_{index}"))
         # The same event, when its results are there.
-        return results, delay(m, first, SELECT + fmt.latency + (self.requantisers - 1) * step, name="start")
+        return results, delay(m, first, SELECT + fmt.latency + (self.requantisers - 1) * step - EARLY, name="start")
 
     def _serial(self, m: Module, fmt: SerialFormat, tick, phase, move):
         """Result of the requantiser that takes the next value at every ``tick``; ``move`` says what comes after a
@@ -185,7 +188,7 @@ class Drain(wiring.Component):
             m.d.comb += start.eq(delay(m, self.captured, 1, name="first"))
 
         following = Signal()
-        d, _, number = self.table.follow(m, following, name="descriptor")
+        d, upcoming, number = self.table.follow(m, following, name="descriptor")
         parts = self.lanes // self.requantisers
         tile, block = Signal.like(d.last_tile), Signal.like(d.last_block)
         pixel = Signal.like(d.last_pixel)
@@ -200,36 +203,42 @@ class Drain(wiring.Component):
             m.d.comb += tick.eq(start | busy & (wait == 0))
             m.d.sync += wait.eq(Mux(tick, self.format.cycles - 1, wait - 1))
 
-        # Where pixel, group and part of the word are.  A tile's pixels are walked once per block.
+        # Where pixel, group and part of the word are; beside the pixel's place, that of the one behind it.  A tile's
+        # pixels are walked once per block, from the first one and the second.
         bits = len(self.address)
-        walker = {name: Signal(bits, name=f"pixel_{name}") for name in ("row_address", "column_address")}
-        walker |= {"row": Signal.like(self.row, name="pixel_row"),
-                   "column": Signal.like(self.column, name="pixel_column"),
-                   "out_column": Signal.like(d.last_out_column, name="pixel_out_column")}
-        tile_start = {name: Signal.like(signal, name=f"tile_{name}") for name, signal in walker.items()}
-        after = {name: Signal.like(signal, name=f"next_{name}") for name, signal in walker.items()}
         group_base, group = Signal(bits), Signal(bits)
         part_base, part = Signal(range(max(2, parts))), Signal(range(max(2, parts)))
+        shapes = {"row": range(max(2, self.window[0])), "row_address": bits,
+                  "column": range(max(2, self.window[1])), "column_address": bits}
+        ahead_shapes = shapes | {"out_column": d.last_out_column.shape()}
+        begins = {name: self.table.rows[0][f"second_{name}"] for name in ahead_shapes}
 
-        def stepped(name, banks, wrap):
-            total = Signal(range(2 * banks), name=f"{name}_total")
-            m.d.comb += total.eq(walker[name] + getattr(d, f"{name}_remainder"))
-            carry = total >= banks
-            return (Mux(carry, total - banks, total),
-                    walker[f"{name}_address"] + getattr(d, f"{name}_address") + Mux(carry, wrap, 0))
+        def places(name, shapes, init):
+            return {field: Signal(shape, name=f"{name}_{field}", init=init[field]) for field, shape in shapes.items()}
 
-        row, row_address = stepped("row", self.window[0], d.pitch_address)
-        column, column_address = stepped("column", self.window[1], d.step_address)
-        with m.If(walker["out_column"] == d.last_out_column):
-            m.d.comb += [after["out_column"].eq(0), after["column"].eq(0), after["column_address"].eq(0),
-                         after["row"].eq(row), after["row_address"].eq(row_address)]
-        with m.Else():
-            m.d.comb += [after["out_column"].eq(walker["out_column"] + 1), after["column"].eq(column),
-                         after["column_address"].eq(column_address),
-                         after["row"].eq(walker["row"]), after["row_address"].eq(walker["row_address"])]
+        walker, tile_start = (places(name, shapes, dict.fromkeys(shapes, 0)) for name in ("pixel", "tile"))
+        ahead, tile_second = (places(name, ahead_shapes, begins) for name in ("next", "second"))
 
-        def goto(places):
-            return [walker[name].eq(places[name]) for name in walker]
+        def stepped(name, banks):
+            total, wrapped = modular_sum(m, ahead[name], getattr(d, f"{name}_remainder"), banks, name=f"after_{name}")
+            return total, ahead[f"{name}_address"] + Mux(wrapped, getattr(d, f"{name}_wrapped_address"),
+                                                         getattr(d, f"{name}_address"))
+
+        row_end = ahead["out_column"] == d.last_out_column
+        row, column = stepped("row", self.window[0]), stepped("column", self.window[1])
+        after = {"row": Mux(row_end, row[0], ahead["row"]), "row_address": Mux(row_end, row[1], ahead["row_address"]),
+                 "column": Mux(row_end, 0, column[0]), "column_address": Mux(row_end, 0, column[1]),
+                 "out_column": Mux(row_end, 0, ahead["out_column"] + 1)}
+        first_place = dict.fromkeys(shapes, 0)
+        second_place = {name: getattr(upcoming, f"second_{name}") for name in ahead_shapes}
+
+        def goto(place, following_place):
+            return ([walker[name].eq(place[name]) for name in walker]
+                    + [ahead[name].eq(following_place[name]) for name in ahead])
+
+        def begin_tile(place, following_place):
+            return goto(place, following_place) + [tile_start[name].eq(place[name]) for name in tile_start] + [
+                tile_second[name].eq(following_place[name]) for name in tile_second]
 
         last_tile, last_block = tile == d.last_tile, block == d.last_block
         last_pixel, last_phase = pixel == d.last_pixel, phase == step - 1
@@ -242,22 +251,23 @@ class Drain(wiring.Component):
                          group.eq(next_group)]
             with m.If(last_phase):
                 m.d.sync += [phase.eq(0), pixel.eq(pixel + 1), chunk.eq(chunk_base), group.eq(group_base),
-                             part.eq(part_base), *goto(after)]
+                             part.eq(part_base), *goto(ahead, after)]
                 with m.If(last_pixel):
-                    m.d.sync += [busy.eq(0), pixel.eq(0), block.eq(block + 1), *goto(tile_start),
+                    m.d.sync += [busy.eq(0), pixel.eq(0), block.eq(block + 1), *goto(tile_start, tile_second),
                                  chunk_base.eq(chunk + 1), chunk.eq(chunk + 1),
                                  group_base.eq(next_group), group.eq(next_group),
                                  part_base.eq(next_part), part.eq(next_part)]
                     with m.If(last_block):
                         m.d.sync += [block.eq(0), tile.eq(tile + 1), chunk_base.eq(0), chunk.eq(0),
-                                     group_base.eq(0), group.eq(0), part_base.eq(0), part.eq(0), *goto(after)]
-                        m.d.sync += [tile_start[name].eq(after[name]) for name in after]
+                                     group_base.eq(0), group.eq(0), part_base.eq(0), part.eq(0),
+                                     *begin_tile(ahead, after)]
                         with m.If(last_tile):
                             m.d.comb += following.eq(1)
                             m.d.sync += tile.eq(0)
-                            m.d.sync += [signal.eq(0) for signal in (*walker.values(), *tile_start.values())]
+                            m.d.sync += begin_tile(first_place, second_place)
 
-        write = {"address": d.base_address + walker["row_address"] + walker["column_address"] + group,
+        # The address is the sum of two sums, in a cycle of its own.
+        write = {"within": walker["row_address"] + walker["column_address"], "base": d.base_address + group,
                  "row": walker["row"], "column": walker["column"], "to_output": d.to_output, "number": number,
                  "part": part, "inside": inside & (chunk < d.chunks), "end": last_write}
         if isinstance(self.format, SerialFormat):
@@ -267,14 +277,19 @@ class Drain(wiring.Component):
                 "repeat": last_phase & ~last_row, "onward": last_row & ~last_block,
                 "rewind": last_row & last_block & ~last_tile, "commit": last_row & last_block & last_tile,
                 "restart": last_row & restart})]
-            now, late = delay_events(m, tick, Cat(*write.values()), self.format.latency, self.format.cycles,
+            now, late = delay_events(m, tick, Cat(*write.values()), self.format.latency - 1, self.format.cycles,
                                      name="write")
-            for name, value in write.items():
-                write[name], late = late[:len(value)], late[len(value):]
         else:
-            now = tick
+            now = delay(m, tick, EARLY - 1, name="writing")
+            late = delay(m, Cat(*write.values()), EARLY - 1, name="write")
+        for name, value in write.items():
+            write[name], late = late[:len(value)], late[len(value):]
+        address = Signal.like(self.address, name="write_address", reset_less=True)
+        m.d.sync += address.eq(write.pop("within") + write.pop("base"))
+        now = delay(m, now, 1, name="now")
+        write = {name: delay(m, value, 1, name=f"write_{name}") for name, value in write.items()}
         m.d.comb += [
-            self.address.eq(write["address"]), self.row.eq(write["row"]), self.column.eq(write["column"]),
+            self.address.eq(address), self.row.eq(write["row"]), self.column.eq(write["column"]),
             self.data.eq(Cat(results).replicate(parts)),
             self.to_output.eq(write["to_output"]), self.number.eq(write["number"]), self.end.eq(now & write["end"]),
             self.done.eq(now & write["end"] & write["to_output"]),

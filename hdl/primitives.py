@@ -13,7 +13,7 @@ from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 __all__ = ["LogicMultiplier", "Ram", "ReplayRom", "Rom", "VerilogExport", "bits_for", "delay", "delay_events",
-           "gated_sum", "is_ecp5", "pipelined_sum", "stream_of"]
+           "gated_sum", "is_ecp5", "modular_sum", "pipelined_sum", "stream_of"]
 
 
 class VerilogExport:
@@ -107,6 +107,17 @@ def gated_sum(m: Module, platform, a, keep, b):
         return Mux(keep, a + b, b)[:len(a)].as_signed()
     wide = Cat(b, b[-1].replicate(max(0, len(a) - len(b))))
     return _carry_chain(m, 0x7878, ((a[i], keep, wide[i], Const(0, 1)) for i in range(len(a)))).as_signed()
+
+
+def modular_sum(m: Module, a, b, modulus: int, *, name: str):
+    """((a + b) mod ``modulus``, whether it wrapped) of two remainders, as tables: adders have a long way."""
+    total, wrapped = Signal(range(max(2, modulus)), name=f"{name}_remainder"), Signal(name=f"{name}_wrapped")
+    with m.Switch(Cat(a, b)):
+        for i in range(min(modulus, 1 << len(a))):
+            for j in range(min(modulus, 1 << len(b))):
+                with m.Case(i | j << len(a)):
+                    m.d.comb += [total.eq((i + j) % modulus), wrapped.eq(i + j >= modulus)]
+    return total, wrapped
 
 
 def pipelined_sum(m: Module, terms, *, name: str):

@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .descriptors import DescriptorTable
-from .primitives import bits_for
+from .primitives import bits_for, modular_sum
 from .tile_buffer import TileBuffer
 from .window import coordinate_layout
 
@@ -84,153 +84,152 @@ class Sequencer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         begin = Signal()
-        d, upcoming, number = self.table.follow(m, begin, name="descriptor")
+        d, upcoming, number = self.table.follow(m, begin, name="descriptor", before=True)
 
-        def advanced(layout, banks, place, descriptor, step, wrap):
-            """``place`` moved by a step of ``descriptor``; ``wrap`` is what a whole bank row adds."""
-            total = Signal(range(2 * banks), name=f"{step}_{place.as_value().name}_remainder")
-            carry = Signal(name=f"{step}_{place.as_value().name}_carry")
-            m.d.comb += [total.eq(place.remainder + getattr(descriptor, f"{step}_remainder")),
-                         carry.eq(total >= banks)]
-            moved = Signal(layout, name=f"{step}_{place.as_value().name}")
+        def advanced(layout, banks, place, step):
+            """``place`` moved by the descriptor's ``step``."""
+            name = f"{step}_{place.as_value().name}"
+            total, wrapped = modular_sum(m, place.remainder, getattr(d, f"{step}_remainder"), banks, name=name)
+            moved = Signal(layout, name=name)
             m.d.comb += [
-                moved.value.eq(place.value + getattr(descriptor, f"{step}_value")),
-                moved.remainder.eq(Mux(carry, total - banks, total)),
-                moved.address.eq(place.address + getattr(descriptor, f"{step}_address") + Mux(carry, wrap, 0)),
+                moved.value.eq(place.value + getattr(d, f"{step}_value")), moved.remainder.eq(total),
+                moved.address.eq(place.address + Mux(wrapped, getattr(d, f"{step}_wrapped_address"),
+                                                    getattr(d, f"{step}_address"))),
             ]
             return moved
 
-        def origin(layout, descriptor, axis):
-            place = Signal(layout, name=f"{axis}_origin_{descriptor.as_value().name}")
-            m.d.comb += [place.value.eq(getattr(descriptor, f"origin_{axis}_value")),
-                         place.remainder.eq(getattr(descriptor, f"origin_{axis}_remainder")),
-                         place.address.eq(getattr(descriptor, f"origin_{axis}_address"))]
+        def of(descriptor, name, layout):
+            """A coordinate that a descriptor holds."""
+            place = Signal(layout, name=f"{name}_{descriptor.as_value().name}")
+            m.d.comb += [place[field].eq(getattr(descriptor, f"{name}_{field}"))
+                         for field in ("value", "remainder", "address")]
             return place
 
-        tile_y, pixel_y = Signal(self.y_layout), Signal(self.y_layout)
-        tile_x, pixel_x = Signal(self.x_layout), Signal(self.x_layout)
-        out_column_bits = len(d.last_out_column)
-        tile_column, pixel_column = Signal(out_column_bits), Signal(out_column_bits)
+        # Conditions are registers of their own, made a cycle ahead from counters that fall to zero; so are places:
+        # beside a pixel's stands the one behind it.
+        class Countdown:
+            """``last`` is set while nothing is left to count."""
 
-        tile = Signal.like(d.last_tile)
-        group = Signal.like(d.last_group)
-        row, column = Signal.like(d.last_row), Signal.like(d.last_column)
-        stepping = Signal()
-        group_cycle = Signal.like(d.last_group_cycle)
-        slot_cycle = Signal(max(len(d.last_slot_cycle), len(d.last_slot_cycle_of_block)))
-        group_word = Signal.like(self.word)
-        group_weight = Signal.like(self.weight)
+            def __init__(self, name, full):
+                self.left, self.last = Signal.like(full, name=f"{name}_left"), Signal(name=f"last_{name}", init=1)
 
+            def start(self, full):
+                return [self.left.eq(full), self.last.eq(full == 0)]
+
+            def step(self):
+                return [self.left.eq(self.left - 1), self.last.eq(self.left == 1)]
+
+        column, row = Countdown("column", d.last_column), Countdown("row", d.last_row)
+        pixel, group = Countdown("pixel", d.last_pixel), Countdown("group", d.last_group)
+        tile = Countdown("tile", d.last_tile)
+        group_time = Countdown("group_cycle", d.last_group_cycle)
+        slot_time = Countdown("slot_cycle", Signal(max(len(d.last_slot_cycle), len(d.last_slot_cycle_of_block))))
+        stepping, more_groups = Signal(), Signal()
+        pixel_first, group_first, block_first = Signal(), Signal(), Signal()
+        group_word, group_weight = Signal.like(self.word), Signal.like(self.weight)
         m.d.comb += [
             self.valid.eq(stepping),
             self.height.eq(d.height), self.width.eq(d.width), self.zero_point.eq(d.zero_point),
             self.pitch.eq(d.pitch_address), self.step.eq(d.step_address), self.from_input.eq(d.from_input),
             self.reduce.eq(d.reduce), self.number.eq(number),
+            self.first.eq(pixel_first), self.last.eq(row.last & column.last),
+            self.tile_end.eq(stepping & column.last & row.last & pixel.last & group.last),
+            self.input_release.eq(self.tile_end & tile.last & d.from_input),
+            self.group_start.eq(stepping & group_first & d.reduce), self.group_end.eq(stepping & pixel.last & d.reduce),
+            self.rewind.eq(group.last & ~tile.last), self.commit.eq(group.last & tile.last),
+            self.restart.eq(group.last & tile.last & d.last_reduce),
+            self.block_start.eq(stepping & block_first),
         ]
 
-        last_column, last_row = column == d.last_column, row == d.last_row
-        last_pixel, last_group = self.pixel == d.last_pixel, group == d.last_group
-        last_tile = tile == d.last_tile
-        group_first = (self.pixel == 0) & (row == 0) & (column == 0)
+        # The pixel whose window is read (only its column is returned to), the one behind it, and of a tile, which is
+        # walked once for each group, the first and the second.
+        pixel_x = Signal(self.x_layout)
+        next_y, next_x = Signal(self.y_layout), Signal(self.x_layout)
+        tile_y, tile_x = Signal(self.y_layout), Signal(self.x_layout)
+        second_y, second_x = Signal(self.y_layout), Signal(self.x_layout)
+        next_column, second_column = Signal.like(d.last_out_column), Signal.like(d.last_out_column)
+        after_y, after_x, after_column = Signal(self.y_layout), Signal(self.x_layout), Signal.like(next_column)
+        row_end = next_column == d.last_out_column
         m.d.comb += [
-            self.first.eq((row == 0) & (column == 0)),
-            self.last.eq(last_row & last_column),
-            self.tile_end.eq(stepping & last_column & last_row & last_pixel & last_group),
-            self.input_release.eq(self.tile_end & last_tile & d.from_input),
-            self.group_start.eq(stepping & group_first & d.reduce),
-            self.group_end.eq(stepping & last_pixel & d.reduce),
-            self.rewind.eq(last_group & ~last_tile),
-            self.commit.eq(last_group & last_tile),
-            self.restart.eq(last_group & last_tile & d.last_reduce),
-            self.block_start.eq(stepping & group_first & (group == 0) & (tile == 0)),
+            after_y.eq(Mux(row_end, advanced(self.y_layout, self.window[0], next_y, "stride_y"), next_y)),
+            after_x.eq(Mux(row_end, of(d, "origin_x", self.x_layout),
+                           advanced(self.x_layout, self.window[1], next_x, "stride_x"))),
+            after_column.eq(Mux(row_end, 0, next_column + 1)),
         ]
+
+        def go_to(y, x):
+            return [self.y.eq(y), self.x.eq(x), pixel_x.eq(x)]
+
+        def then(y, x, out_column):
+            return [next_y.eq(y), next_x.eq(x), next_column.eq(out_column)]
 
         # One step to the next: chunk column, chunk row, pixel, channel group.
-        next_chunk_x = advanced(self.x_layout, self.window[1], self.x, d, "chunk_x", d.step_address)
-        next_chunk_y = advanced(self.y_layout, self.window[0], self.y, d, "chunk_y", d.pitch_address)
-        beside = advanced(self.x_layout, self.window[1], pixel_x, d, "stride_x", d.step_address)
-        below = advanced(self.y_layout, self.window[0], pixel_y, d, "stride_y", d.pitch_address)
-        row_end = pixel_column == d.last_out_column
-        next_y, next_x = Signal(self.y_layout), Signal(self.x_layout)
-        next_column = Signal.like(pixel_column)
-        with m.If(row_end):
-            m.d.comb += [next_y.eq(below), next_x.eq(origin(self.x_layout, d, "x")), next_column.eq(0)]
-        with m.Else():
-            m.d.comb += [next_y.eq(pixel_y), next_x.eq(beside), next_column.eq(pixel_column + 1)]
-
-        def go_to(y, x, out_column):
-            return [self.y.eq(y), self.x.eq(x), pixel_y.eq(y), pixel_x.eq(x), pixel_column.eq(out_column)]
-
         with m.If(stepping):
-            m.d.sync += [self.weight.eq(self.weight + d.weight_step), self.word.eq(self.word + d.word_step)]
-            with m.If(~last_column):
-                m.d.sync += [column.eq(column + 1), self.x.eq(next_chunk_x)]
-            with m.Elif(~last_row):
-                m.d.sync += [column.eq(0), row.eq(row + 1), self.x.eq(pixel_x), self.y.eq(next_chunk_y)]
+            m.d.sync += [self.weight.eq(self.weight + d.weight_step), self.word.eq(self.word + d.word_step),
+                         pixel_first.eq(0), group_first.eq(0), block_first.eq(0)]
+            with m.If(~column.last):
+                m.d.sync += [*column.step(), self.x.eq(advanced(self.x_layout, self.window[1], self.x, "chunk_x"))]
+            with m.Elif(~row.last):
+                m.d.sync += [*column.start(d.last_column), *row.step(), self.x.eq(pixel_x),
+                             self.y.eq(advanced(self.y_layout, self.window[0], self.y, "chunk_y"))]
             with m.Else():
-                m.d.sync += [column.eq(0), row.eq(0)]
-                with m.If(~last_pixel):
-                    m.d.sync += [self.pixel.eq(self.pixel + 1), *go_to(next_y, next_x, next_column),
+                m.d.sync += [*column.start(d.last_column), *row.start(d.last_row), pixel_first.eq(1)]
+                with m.If(~pixel.last):
+                    m.d.sync += [*pixel.step(), self.pixel.eq(self.pixel + 1), *go_to(next_y, next_x),
+                                 *then(after_y, after_x, after_column),
                                  self.weight.eq(group_weight), self.word.eq(group_word)]
                 with m.Else():
-                    m.d.sync += [self.pixel.eq(0), stepping.eq(0)]
-                    with m.If(~last_group):
-                        m.d.sync += [group.eq(group + 1), self.group.eq(self.group + 1),
-                                     *go_to(tile_y, tile_x, tile_column),
+                    m.d.sync += [*pixel.start(d.last_pixel), self.pixel.eq(0), stepping.eq(0), group_first.eq(1)]
+                    with m.If(~group.last):
+                        m.d.sync += [*group.step(), self.group.eq(self.group + 1), *go_to(tile_y, tile_x),
+                                     *then(second_y, second_x, second_column),
                                      group_weight.eq(self.weight + d.weight_step), group_word.eq(group_word + 1),
                                      self.word.eq(group_word + 1)]
                     with m.Else():
                         # The next tile begins behind this one's last pixel.
-                        m.d.sync += [*go_to(next_y, next_x, next_column),
-                                     tile_y.eq(next_y), tile_x.eq(next_x), tile_column.eq(next_column)]
+                        m.d.sync += [*go_to(next_y, next_x), *then(after_y, after_x, after_column),
+                                     tile_y.eq(next_y), tile_x.eq(next_x), second_y.eq(after_y),
+                                     second_x.eq(after_x), second_column.eq(after_column)]
 
         # Groups and tiles begin on time.
-        groups_left = Signal()
-        m.d.sync += group_cycle.eq(group_cycle + 1)
+        m.d.sync += group_time.step()
         with m.If(self.tile_end):
-            m.d.sync += groups_left.eq(0)
-        with m.If((group_cycle == d.last_group_cycle) & groups_left & ~self.tile_end):
-            m.d.sync += [group_cycle.eq(0), stepping.eq(1)]
+            m.d.sync += more_groups.eq(0)
+        with m.If(group_time.last & more_groups & ~self.tile_end):
+            m.d.sync += [*group_time.start(d.last_group_cycle), stepping.eq(1)]
 
         waiting = Signal(init=1)
-        slot_end = Signal()
-        m.d.comb += slot_end.eq(slot_cycle == Mux(last_tile, d.last_slot_cycle_of_block, d.last_slot_cycle))
-        started = Signal()
-        with m.If(~waiting):
-            m.d.sync += slot_cycle.eq(slot_cycle + 1)
+        m.d.sync += slot_time.step()
 
-        def start_tile(descriptor):
+        def start_tile(descriptor, is_last):
             m.d.sync += [
-                stepping.eq(1), groups_left.eq(1), group_cycle.eq(0), slot_cycle.eq(0), group.eq(0),
-                self.group.eq(descriptor.base_address),
+                stepping.eq(1), more_groups.eq(1), *group_time.start(descriptor.last_group_cycle),
+                # A slot is never over at once.
+                slot_time.left.eq(Mux(is_last, descriptor.last_slot_cycle_of_block, descriptor.last_slot_cycle)),
+                slot_time.last.eq(0),
+                *group.start(descriptor.last_group), self.group.eq(descriptor.base_address),
                 self.weight.eq(descriptor.weight_base), group_weight.eq(descriptor.weight_base),
                 self.word.eq(0), group_word.eq(0), self.part.eq(self.part + 1), waiting.eq(0),
             ]
 
-        def start_block(descriptor):
-            y, x = (origin(layout, descriptor, axis) for layout, axis in
-                    ((self.y_layout, "y"), (self.x_layout, "x")))
-            start_tile(descriptor)
-            m.d.comb += self.output_claim.eq(descriptor.to_output)
-            m.d.sync += [*go_to(y, x, 0), tile_y.eq(y), tile_x.eq(x), tile_column.eq(0), tile.eq(0)]
-
-        block_end = Signal()
-        m.d.comb += block_end.eq(~waiting & slot_end & last_tile)
-        with m.If(~waiting & slot_end & ~last_tile):
-            start_tile(d)
-            m.d.sync += tile.eq(tile + 1)
-
-        def allowed(descriptor):
-            return (self.input_full | ~descriptor.from_input) & (self.output_free | ~descriptor.to_output)
-
-        # After reset the first descriptor is already in place; later each block's follows the one before.
-        with m.If(waiting & ~started), m.If(allowed(d)):
-            start_block(d)
-            m.d.sync += started.eq(1)
-        with m.Elif(block_end | waiting):
-            with m.If(allowed(upcoming)):
-                m.d.comb += begin.eq(1)
-                start_block(upcoming)
-            with m.Else():
-                m.d.sync += waiting.eq(1)
+        # Long before a tile ends: is the next one the last?
+        next_is_last = Signal()
+        m.d.sync += next_is_last.eq(tile.left == 1)
+        with m.If(~waiting & slot_time.last & ~tile.last):
+            start_tile(d, next_is_last)
+            m.d.sync += tile.step()
+        with m.If((waiting | (slot_time.last & tile.last)) & (self.input_full | ~upcoming.from_input)
+                  & (self.output_free | ~upcoming.to_output)):
+            start_tile(upcoming, upcoming.last_tile == 0)
+            y, x = of(upcoming, "origin_y", self.y_layout), of(upcoming, "origin_x", self.x_layout)
+            second = of(upcoming, "second_y", self.y_layout), of(upcoming, "second_x", self.x_layout)
+            m.d.comb += [begin.eq(1), self.output_claim.eq(upcoming.to_output)]
+            m.d.sync += [
+                *go_to(y, x), *then(*second, upcoming.second_out_column), tile_y.eq(y), tile_x.eq(x),
+                second_y.eq(second[0]), second_x.eq(second[1]), second_column.eq(upcoming.second_out_column),
+                *tile.start(upcoming.last_tile), *pixel.start(upcoming.last_pixel), *row.start(upcoming.last_row),
+                *column.start(upcoming.last_column), pixel_first.eq(1), group_first.eq(1), block_first.eq(1),
+            ]
+        with m.Elif(slot_time.last & tile.last):
+            m.d.sync += waiting.eq(1)
         return m
