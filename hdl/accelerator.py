@@ -138,7 +138,7 @@ class Accelerator(wiring.Component):
         with m.If(unit.start):
             m.d.sync += last.eq(starts[-1])
         group_end, rewind, commit, restart = flags
-        m.d.comb += [rom.advance.eq(unit.advance), rom.repeat.eq(last & ~group_end),
+        m.d.comb += [rom.advance.eq(unit.advance), rom.repeat.eq(last & (group_end == 0)),
                      *(getattr(rom, name).eq(last & group_end & flag) for name, flag in (
                          ("rewind", rewind), ("commit", commit), ("restart", restart))),
                      rom.onward.eq(last & group_end)]
