@@ -43,8 +43,8 @@ def seeds(count: int) -> list[int]:
 def require_platform(board: Board) -> Family:
     """The family of ``board``'s part; NetworkError if it can't be built for."""
     if board.part.family is None or board.platform is None:
-        raise NetworkError(f"the board {board.name} is no board to build for: make Verilog with tepal generate, or name "
-                           "another one")
+        raise NetworkError(f"the board {board.name} is no board to build for: make Verilog with tepal generate, or "
+                           "name another one")
     return board.part.family
 
 
@@ -172,7 +172,7 @@ def _build(directory: Path, schedule: Schedule, board: Board, family: Family, co
 
 
 def _report(schedule: Schedule, board: Board, family: Family, commands: dict[str, Command], runs: list[_Run],
-            best: _Run,            pll: Pll, cells: Counter, nets: list[str], target: float, wanted: float | None) -> dict:
+            best: _Run, pll: Pll, cells: Counter, nets: list[str], target: float, wanted: float | None) -> dict:
     cycles, network = CycleModel(schedule), schedule.network
     clock = float(pll.frequency) / 1e6
     path = critical_path(best.report, nets)

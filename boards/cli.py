@@ -316,8 +316,8 @@ def _show_build(report: dict) -> None:
     if len(report["seeds"]) > 1:
         out.print(f"{report['spread_mhz']:.2f} MHz from the slowest to the fastest.")
     if path := report["critical_path"]:
-        out.print(f"Slowest path: {path['from']} to {path['to']}, {path['ns']:.2f} ns, {path['routing_ns']:.2f} of them "
-                  "in wires.", markup=False)
+        out.print(f"Slowest path: {path['from']} to {path['to']}, {path['ns']:.2f} ns, {path['routing_ns']:.2f} of "
+                  "them in wires.", markup=False)
     out.print(f"[bold]{report['clock_mhz']:.3f} MHz[/]: {report['latency_ms']:.3f} ms from image to answer, "
               f"{report['frames_per_second']:,.0f} frames a second; {report['line_frames_per_second']:,.0f} over the "
               f"serial line at {report['baud']:,} baud.")
