@@ -56,7 +56,7 @@ class Family(ABC):
 
     @abstractmethod
     def clocks(self, board: "Board", pll: Pll) -> Elaboratable:
-        """Makes the domains ``line`` (the oscillator) and ``sync`` (the PLL), both in reset until the PLL is steady."""
+        """Drives the domains ``line`` (oscillator) and ``sync`` (PLL), both in reset until the PLL is steady."""
 
     @abstractmethod
     def constraint(self, net: str, frequency: float) -> str:

@@ -49,10 +49,10 @@ def test_crossing(reader_period):
 
 
 def test_line_with_a_clock_of_its_own():
-    """Images close behind each other, as many as the window allows, with a design a little faster than its line."""
+    """Two images, one close behind the other, with a design a little faster than its line."""
     network, bit, ratio = pointwise((2, 2, 2), 3), 4, Fraction(4, 3)
     top = Top(Schedule(network, EngineConfig(2, 2, 2, (1, 1))), Fraction(bit), 64, line="line", slowest=ratio)
-    images = np.random.default_rng(SEED).integers(-128, 128, (top.window, *network.input_shape), np.int8)
+    images = np.random.default_rng(SEED).integers(-128, 128, (2, *network.input_shape), np.int8)
     logits = golden.run(network, images)
     line = b"".join(Packet(Kind.INFER, tag, image.tobytes()).encode() for tag, image in enumerate(images))
     packets, splitter = [], Splitter(10000)
