@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from fractions import Fraction
 from types import SimpleNamespace
 
@@ -186,6 +187,15 @@ def test_best_seed(run, model, without_tools, tmp_path):
     assert (code, err) == (0, "")
     assert "seed 2: 60.00 MHz (kept)" in out
     assert "20.00 MHz from the slowest to the fastest" in out
+
+
+def test_what_a_board_needs_beside(run, model, without_tools, tmp_path, monkeypatch):
+    board = replace(get_board("ulx3s-85f"), extras=lambda schedule: {"weights.bin": schedule.network.name.encode()})
+    monkeypatch.setitem(BOARDS, "ulx3s-85f", board)
+    code, out, err = run("build", model, *ULX3S, "-o", "made", "--json")
+    assert (code, err) == (0, "")
+    assert "weights.bin" in json.loads(out)["files"]
+    assert (tmp_path / "made/weights.bin").read_bytes() == b"tiny"
 
 
 def test_asked_for_clock(run, model, without_tools):
