@@ -51,9 +51,8 @@ def describe(*boards: Board) -> None:
         memories = ", ".join(f"{kind.count} {kind.name}" for kind in part.memories)
         clocks = [pll.frequency for pll in part.family.plls(board.oscillator)] if part.family else []
         out.print(f"[bold]{board.name}[/]: {part.name}, {part.primitives} {part.multiplier}, {memories}, "
-                  f"{part.logic:,} logic cells\n"
-                  f"  engine: {config.rows} x {config.columns} array, {config.lanes} lanes\n  clock: "
-                  f"{board.oscillator / 1e6:g} MHz, by PLL to {len(clocks)} frequencies up to "
+                  f"{part.logic:,} logic cells\n  engine: {config.rows} x {config.columns} array, {config.lanes} lanes"
+                  f"\n  clock: {board.oscillator / 1e6:g} MHz, by PLL to {len(clocks)} frequencies up to "
                   f"{float(clocks[-1]) / 1e6:g} MHz\n  serial line: {board.baud:,} baud"
                   + (f"\n  note: {board.notes}" if board.notes else ""))
     out.print(f"Build with: tepal build MODEL --board {boards[0].name} -o DIR")

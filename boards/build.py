@@ -170,6 +170,7 @@ def _build(directory: Path, schedule: Schedule, board: Board, family: Family, co
         f"{TOP}.{family.constraints}": constraints,
         "build.log": log,
         "report.json": json.dumps(report, indent=2) + "\n",
+        **(board.extras(schedule) if board.extras else {}),
     }
     return Result(files, report, report["passed"])
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from amaranth import Elaboratable, Module
+from amaranth import ClockDomain, Elaboratable, Module
 from amaranth.lib import io
 from tepal.hdl import TOP, Schedule
 from tepal.hdl.export import merge_equal_modules
@@ -43,6 +43,7 @@ class BoardDesign(Elaboratable):
         m = Module()
         board, family = self.board, self.board.part.family
         assert family is not None
+        m.domains.line, m.domains.sync = ClockDomain("line"), ClockDomain("sync")
         m.submodules.clocks = family.clocks(board, self.pll)
         top = Top(self.schedule, bit_time(board.oscillator, board.baud), line="line",
                   slowest=Fraction(self.slowest, board.oscillator))

@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 from fractions import Fraction
 
-from amaranth import ClockDomain, Const, Elaboratable, Instance, Module, Signal
+from amaranth import ClockSignal, Const, Elaboratable, Instance, Module, Signal
 from amaranth.lib import io
 from amaranth.lib.cdc import ResetSynchronizer
 from tepal.hdl import EngineConfig
@@ -58,7 +58,7 @@ def parameters(input_divider: int, feedback: int, output: int) -> dict[str, int]
 
 
 class ECP5Clocks(Elaboratable):
-    """The domains ``line``, at the oscillator's frequency, and ``sync``, at the PLL's.
+    """Clock and reset of the domains ``line``, at the oscillator's frequency, and ``sync``, at the PLL's.
 
     Both leave reset when the PLL is steady and the board's button is not pressed.
 
@@ -75,10 +75,9 @@ class ECP5Clocks(Elaboratable):
 
     def elaborate(self, platform):
         m = Module()
-        m.domains.line, m.domains.sync = line, sync = ClockDomain("line"), ClockDomain("sync")
         m.submodules.oscillator = oscillator = io.Buffer("i", platform.request(platform.default_clk, dir="-"))
         reset, locked, feedback = Signal(), Signal(), Signal()
-        m.d.comb += line.clk.eq(oscillator.i)
+        m.d.comb += ClockSignal("line").eq(oscillator.i)
         if self.board.button is not None:
             m.submodules.button = button = io.Buffer("i", platform.request(
                 self.board.button.resource, self.board.button.number, dir="-"))
@@ -91,8 +90,8 @@ class ECP5Clocks(Elaboratable):
             p_CLKOP_ENABLE="ENABLED", p_CLKOP_FPHASE=0, p_CLKOS_ENABLE="DISABLED", p_CLKOS2_ENABLE="DISABLED",
             p_CLKOS3_ENABLE="ENABLED", p_CLKOS3_DIV=1, p_CLKOS3_CPHASE=0, p_CLKOS3_FPHASE=0,
             p_FEEDBK_PATH="INT_OS3",
-            i_CLKI=line.clk, i_CLKFB=feedback, o_CLKINTFB=feedback, o_CLKOP=sync.clk, o_LOCK=locked,
-            i_RST=Const(0), i_STDBY=Const(0))
+            i_CLKI=ClockSignal("line"), i_CLKFB=feedback, i_RST=Const(0), i_STDBY=Const(0),
+            o_CLKINTFB=feedback, o_CLKOP=ClockSignal("sync"), o_LOCK=locked)
         for domain in ("line", "sync"):
             m.submodules[f"{domain}_reset"] = ResetSynchronizer(~locked | reset, domain=domain)
         return m

@@ -30,7 +30,8 @@ from tepal.quant import Network, digest
 
 __all__ = ["BAUD", "Device", "HostError"]
 
-BAUD = 1_000_000
+BAUD = 3_000_000
+"""What the boards' lines run at, but for one without a USB chip of its own (see ``Board.baud``)."""
 
 _CHUNK = 1024
 """Bytes written before looking for answers: less than operating systems keep of either direction."""

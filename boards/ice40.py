@@ -60,7 +60,7 @@ _WIDTHS = {"DIVR": 4, "DIVF": 7, "DIVQ": 3, "FILTER_RANGE": 3}
 
 
 class ICE40Clocks(Elaboratable):
-    """The domains ``line``, at the oscillator's frequency, and ``sync``, at the PLL's.
+    """Clock and reset of the domains ``line``, at the oscillator's frequency, and ``sync``, at the PLL's.
 
     Both leave reset when the PLL is steady, the board's button is not pressed, and the block memories work: they read
     as zero for some 3 µs after configuration.
@@ -81,7 +81,6 @@ class ICE40Clocks(Elaboratable):
 
     def elaborate(self, platform):
         m = Module()
-        m.domains.line, m.domains.sync = line, sync = ClockDomain("line"), ClockDomain("sync")
         m.domains.start = ClockDomain("start", reset_less=True, local=True)
         oscillator = platform.request(platform.default_clk, dir="-")
         reset, locked = Signal(), Signal()
@@ -94,9 +93,9 @@ class ICE40Clocks(Elaboratable):
             "SB_PLL40_2_PAD", p_FEEDBACK_PATH="SIMPLE", p_PLLOUT_SELECT_PORTB="GENCLK",
             **{f"p_{name}": Const(value, _WIDTHS[name]) for name, value in self.pll.parameters.items()},
             io_PACKAGEPIN=oscillator.io, i_RESETB=Const(1), i_BYPASS=Const(0), o_LOCK=locked,
-            o_PLLOUTGLOBALA=line.clk, o_PLLOUTGLOBALB=sync.clk)
+            o_PLLOUTGLOBALA=ClockSignal("line"), o_PLLOUTGLOBALB=ClockSignal("sync"))
         waited = Signal(range(self.WAIT + 1))
-        m.d.comb += ClockSignal("start").eq(line.clk)
+        m.d.comb += ClockSignal("start").eq(ClockSignal("line"))
         with m.If(waited != self.WAIT):
             m.d.start += waited.eq(waited + 1)
         for domain in ("line", "sync"):

@@ -20,8 +20,8 @@ ICEBREAKER = Board(
     # Activations and the array's weights in the large single-port memories (two regions are never read and written at
     # once), all else in the small ones.
     {"activations": "SB_SPRAM256KA", "matrix_weights": "SB_SPRAM256KA"},
-    # A bit is six cycles of the oscillator, which the USB chip shares.
-    platform=_Platform, oscillator=12_000_000, baud=2_000_000,
+    # A bit is four cycles of the oscillator, the fewest; the USB chip has the same one.
+    platform=_Platform, oscillator=12_000_000, baud=3_000_000,
     lights={"ready": Pin("led_g", 0), "error": Pin("led_r", 0), "busy": Pin("led_r", 1),
             **{f"result{bit}": Pin("led_g", 1 + bit) for bit in range(4)}},
     button=Pin("button", 0), target=30.0, lowest=16.0)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from amaranth.hdl import Elaboratable
-from tepal.hdl import EngineConfig
+from tepal.hdl import EngineConfig, Schedule
 from tepal.quant import Network
 
 __all__ = ["Board", "Family", "MemoryKind", "Part", "Pin", "Pll"]
@@ -56,7 +56,7 @@ class Family(ABC):
 
     @abstractmethod
     def clocks(self, board: "Board", pll: Pll) -> Elaboratable:
-        """Makes the domains ``line`` (the oscillator) and ``sync`` (the PLL), both in reset until the PLL is steady."""
+        """Drives the domains ``line`` (oscillator) and ``sync`` (PLL), both in reset until the PLL is steady."""
 
     @abstractmethod
     def constraint(self, net: str, frequency: float) -> str:
@@ -121,7 +121,8 @@ class Board:
     the line to the host, at ``baud`` bits a second), ``oscillator`` in Hz.  ``lights`` tells which light shows
     ``ready``, ``busy``, ``error`` and ``result0`` to ``result3``; ``button`` resets the design; ``high`` are pins to
     hold high.  ``target`` is the clock in MHz to ask of the tools, a little above what is hoped for, and ``lowest`` the
-    one below which a result counts as failed.  ``notes`` are things that a user must know."""
+    one below which a result counts as failed.  ``extras`` makes what a board needs beside the bitstream, such as the
+    image of a flash memory: file name to content.  ``notes`` are things that a user must know."""
 
     name: str
     part: Part
@@ -135,6 +136,7 @@ class Board:
     high: tuple[Pin, ...] = ()
     target: float = 0.0
     lowest: float = 0.0
+    extras: Callable[[Schedule], Mapping[str, bytes]] | None = None
     notes: str = ""
 
     def engine(self, network: Network) -> EngineConfig:

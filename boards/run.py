@@ -12,6 +12,7 @@ from rich.markup import escape
 from tepal.quant import FloatNetwork, Network, NetworkError, read_model, simplify
 from tepal.sim import golden
 
+from .board import get_board
 from .compare import compare
 from .console import MISMATCH, bar, err, out
 from .files import choose_frames, read_images, read_names, read_picture
@@ -37,8 +38,8 @@ def add_run_arguments(parser, path_type) -> None:
                         help="images (.npy, or .npz with 'images'), or a picture, which is resized and whose pixels "
                              "0 to 255 become -128 to 127")
     parser.add_argument("--port", required=True, metavar="DEV", help="serial port, such as /dev/ttyUSB0")
-    parser.add_argument("--baud", type=_above_zero(int), default=BAUD, metavar="N",
-                        help="bits a second (default: %(default)s)")
+    parser.add_argument("--board", metavar="B", help=f"the board, for its bits a second (default: {BAUD:,})")
+    parser.add_argument("--baud", type=_above_zero(int), metavar="N", help="bits a second, if not the board's")
     parser.add_argument("--timeout", type=_above_zero(float), default=1.0, metavar="S",
                         help="seconds without an answer until an image is sent again (default: %(default)s)")
     parser.add_argument("--frames", type=int, metavar="N", help="use the first N images (default: all)")
@@ -67,7 +68,8 @@ def run_on_device(arguments) -> int:
         raise NetworkError(f"{arguments.model} is a float model: give the quantised one that the device was made from")
     images = choose_frames(_images(arguments.input, network), arguments.frames, arguments.input)
     names = read_names(arguments.classes)
-    with Device(arguments.port, baud=arguments.baud, timeout=arguments.timeout) as device, bar() as progress:
+    baud = arguments.baud or (get_board(arguments.board).baud if arguments.board else 0) or BAUD
+    with Device(arguments.port, baud=baud, timeout=arguments.timeout) as device, bar() as progress:
         network = device.require(_networks(network), str(arguments.model))
         begun = time.monotonic()
         logits, classes = device.infer(images, lambda done, total: progress("Classifying", done, total))

@@ -33,13 +33,15 @@ _LINK = re.compile(r"top\.(?:link\.)?")
 
 # What yosys and nextpnr put behind the name of the net that a cell without a name of its own drives or is driven by.
 _DERIVED = re.compile(r"_(?:LUT4|PFUMX|L6MUX21|CCU2C|TRELLIS_\w+?|MULT18X18D|ALU54B|DP16KD|PDPW16KD|SB_[A-Z0-9]+)_.*$"
-                      r"|_(?:DFFLC|LC|PLL|RAM)$|\$\d+$|\.(?:0\.){1,2}\d+$")
+                      r"|_(?:DFFLC|LC|PLL|RAM)$")
+
+# What tells blocks of one memory, and signals of one name, apart.
+_NUMBERS = re.compile(r"(?:\.\d+)+$|\$\d+$")
 
 
 def describe_cell(name: str) -> str:
     """A cell's or net's hierarchical name as block and signal: ``systolic array, element row 3 column 5: product``."""
-    place, _, signal = name.rpartition(".")
-    signal = _DERIVED.sub("", signal)
+    place, _, signal = _NUMBERS.sub("", _DERIVED.sub("", name)).rpartition(".")
     inside = _ACCELERATOR.match(place)
     if inside:
         block, rest = "accelerator", place[inside.end():]

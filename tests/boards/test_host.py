@@ -200,7 +200,7 @@ def result(payload: bytes):
     return lambda packet: [Packet(Kind.RESULT, packet.tag, payload)]
 
 
-SILENT = "the device on PORT does not answer at 1,000,000 baud: is it programmed, and is that its rate?"
+SILENT = "the device on PORT does not answer at 3,000,000 baud: is it programmed, and is that its rate?"
 def test_slow_answers_count():
     """Each comes after the host has asked again: they are right all the same."""
     def behave(number, packet, answers):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from device import PythonDevice
 from PIL import Image
+from tepal.boards.host import HostError
 from tepal.quant import read_tflite, simplify
 from tepal.sim import golden
 from tflite_writer import Chain
@@ -86,6 +87,7 @@ def test_picture(run, folder):
     ("model", "damaged.png", [], r"damaged.png can't be read \(.+\)"),
     ("model", "images.npy", ["--classes", "none.txt"], r"none.txt can't be read"),
     ("two", "picture.png", [], r"picture.png: a picture has 1 or 3 channels, and the network takes 2: give an .npy"),
+    ("model", "images.npy", ["--board", "icebraker"], r"there is no board 'icebraker'; did you mean icebreaker"),
     ("other", "images.npy", [], r"runs another model than .*other.tflite \(its identity is [0-9a-f]{8}…\)"),
 ])
 def test_refusals(refusal, folder, model, images, more, sentence):
@@ -104,3 +106,18 @@ def test_command_line(run, folder, more, sentence):
     assert (code, out) == (2, "")
     assert sentence in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("more", "baud"), [
+    ([], 3_000_000), (["--board", "icebreaker"], 3_000_000), (["--board", "orangecrab-85f"], 1_000_000),
+    (["--board", "orangecrab-85f", "--baud", "9600"], 9600), (["--baud", "115200"], 115_200),
+    # A board that has no line of its own to say.
+    (["--board", "generic"], 3_000_000),
+])
+def test_baud(refusal, folder, monkeypatch, more, baud):
+    """The board's, unless another one is given."""
+    def device(port, *, baud, timeout):
+        raise HostError(f"{baud} on {port}")
+    monkeypatch.setattr("tepal.boards.run.Device", device)
+    assert refusal("run", folder / "model.tflite", folder / "images.npy", "--port", "x", *more) == (
+        f"tepal: {baud} on x\n")
