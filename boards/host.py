@@ -376,7 +376,9 @@ class _Batch:
 
 
 def _why_not_open(port: str, error: Exception) -> str:
-    match getattr(error, "errno", None):
+    # pyserial packs what went wrong with a port that is open already into a text.
+    reason = getattr(error, "errno", None) or next(iter(getattr(error.__context__, "args", ())), None)
+    match reason:
         case errno.ENOENT | errno.ENODEV | errno.ENXIO:
             others = ", ".join(sorted(found.device for found in list_ports.comports()))
             return f"there is no port {port!r} (found: {others or 'none'}): is the board connected?"
@@ -384,4 +386,6 @@ def _why_not_open(port: str, error: Exception) -> str:
             return f"the port {port} is in use by another program"
         case errno.EACCES | errno.EPERM:
             return f"the port {port} may not be opened: your user may have to be in its group (often dialout)"
+        case errno.ENOTTY | errno.EISDIR:
+            return f"{port} is no serial port"
     return f"the port {port} can't be opened ({getattr(error, 'strerror', None) or error})"

@@ -48,6 +48,10 @@ def add_run_arguments(parser, path_type) -> None:
     parser.add_argument("--classes", type=path_type, metavar="FILE", help="names of the classes, one a line")
 
 
+_SOUND = (".wav", ".wave", ".flac", ".mp3", ".ogg")
+"""Names of sound end so.  Its features depend on how a model was trained, to the last bit of a logarithm."""
+
+
 def _networks(network: Network) -> Iterator[Network]:
     """A design made with ``--simplify`` gives the same answers."""
     yield network
@@ -57,6 +61,10 @@ def _networks(network: Network) -> Iterator[Network]:
 def _images(path: Path, network: Network) -> np.ndarray:
     if path.suffix.lower() in (".npy", ".npz"):
         return network.quantise_input(read_images(path)[0], str(path))
+    if path.suffix.lower() in _SOUND:
+        shape = " x ".join(map(str, network.input_shape))
+        raise NetworkError(f"{path} is sound, and {network.name} takes {shape} features of it: give them as .npy, made "
+                           "just as in its training")
     pixels = read_picture(path, network.input_shape)
     return (pixels.astype(np.int16) - 128).astype(np.int8)[None]
 

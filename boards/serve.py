@@ -26,7 +26,7 @@ BIT = 2
 
 
 _PACE = 20_000
-"""Cycles a second: an eighth of what one core simulates of the largest engine."""
+"""Cycles a second: a sixth of what an idle core simulates of the largest engine."""
 
 
 def simulated_top(schedule: Schedule, *, debug: bool = False) -> Top:

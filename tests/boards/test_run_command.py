@@ -1,22 +1,27 @@
 """``tepal run`` on a device made of Python: what it prints, and what it says of bad input."""
 
+import fcntl
 import json
+import os
+import pty
 import re
+import tty
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from device import PythonDevice
 from PIL import Image
 from tepal.boards.host import HostError
-from tepal.quant import read_tflite, simplify
+from tepal.quant import digest, read_tflite, simplify
 from tepal.sim import golden
 from tflite_writer import Chain
 
 SIZE = 4
 
 
-def write_model(path, outputs: int = 3, channels: int = 3) -> None:
-    rng = np.random.default_rng(outputs)
+def write_model(path, outputs: int = 3, channels: int = 3, seed: int | None = None) -> None:
+    rng = np.random.default_rng(outputs if seed is None else seed)
     weights = rng.integers(-99, 99, (outputs, SIZE * SIZE * channels)).astype(np.int8)
     # A depthwise layer with a channel of zeros, for --simplify.
     depthwise = np.ones((1, 1, channels), np.int8)
@@ -31,6 +36,7 @@ def folder(tmp_path_factory):
     rng = np.random.default_rng(0)
     write_model(folder / "model.tflite")
     write_model(folder / "other.tflite", 4)
+    write_model(folder / "wrong.tflite", seed=7)
     write_model(folder / "two.tflite", 3, 2)
     np.save(folder / "images.npy", rng.integers(-128, 128, (5, SIZE, SIZE, 3), np.int8))
     np.save(folder / "shape.npy", np.zeros((5, 3, 3, 3), np.int8))
@@ -38,6 +44,7 @@ def folder(tmp_path_factory):
     Image.fromarray(rng.integers(0, 256, (50, 40), np.uint8)).save(folder / "grey.jpg")
     content = (folder / "picture.png").read_bytes()
     (folder / "damaged.png").write_bytes(content[:len(content) // 2])
+    (folder / "yes.WAV").write_bytes(b"RIFF")
     (folder / "text.png").write_text("no picture")
     (folder / "names.txt").write_text("ant\nbee\n[cat]\n")
     return folder
@@ -88,12 +95,55 @@ def test_picture(run, folder):
     ("model", "images.npy", ["--classes", "none.txt"], r"none.txt can't be read"),
     ("two", "picture.png", [], r"picture.png: a picture has 1 or 3 channels, and the network takes 2: give an .npy"),
     ("model", "images.npy", ["--board", "icebraker"], r"there is no board 'icebraker'; did you mean icebreaker"),
+    ("model", "yes.WAV", [], r"yes.WAV is sound, and .+ takes 4 x 4 x 3 features of it: give them as .npy, made just"),
     ("other", "images.npy", [], r"runs another model than .*other.tflite \(its identity is [0-9a-f]{8}…\)"),
 ])
 def test_refusals(refusal, folder, model, images, more, sentence):
     with PythonDevice(read_tflite(folder / "model.tflite")) as device:
         assert re.search(sentence, refusal("run", folder / f"{model}.tflite", folder / images, "--port", device.port,
                                            *more))
+
+
+def test_ports(refusal, folder):
+    """No answer, a port that another program has, and files that are no ports."""
+    command = ["run", folder / "model.tflite", folder / "images.npy", "--timeout", "0.05", "--port"]
+    master, slave = pty.openpty()
+    tty.setraw(slave)
+    port = os.ttyname(slave)
+    try:
+        assert refusal(*command, port) == (f"tepal: the device on {port} does not answer at 1,000,000 baud: is it "
+                                           "programmed, and is that its rate?\n")
+        fcntl.flock(slave, fcntl.LOCK_EX)
+        assert refusal(*command, port) == f"tepal: the port {port} is in use by another program\n"
+    finally:
+        os.close(master)
+        os.close(slave)
+    for port in folder / "images.npy", folder, "/dev/null":
+        assert refusal(*command, port) == f"tepal: {port} is no serial port\n"
+
+
+def test_compare(run, folder):
+    """A device that says it is one model's and computes another's: exit code 1, and a sentence."""
+    right, wrong = read_tflite(folder / "model.tflite"), read_tflite(folder / "wrong.tflite")
+    images = np.load(folder / "images.npy")
+    different = np.flatnonzero((golden.run(right, images) != golden.run(wrong, images)).any(axis=1)).tolist()
+    with PythonDevice(wrong) as device:
+        device.identity = replace(device.identity, digest=digest(right))
+        command = ["run", folder / "model.tflite", folder / "images.npy", "--port", device.port, "--timeout", 9]
+        code, out, err = run(*command, "--compare", "--json")
+        assert (code, err) == (1, "")
+        report = json.loads(out)
+        assert report["different"] == different
+        assert report["verdict"] == (f"{len(different)} of 5 images have other results than the golden model, image "
+                                     f"{different[0]} first; the device has no debug tap to say in which layer: build "
+                                     "its design with --debug")
+        code, out, err = run(*command, "--compare")
+        assert (code, err) == (1, report["verdict"] + "\n")
+        assert run(*command)[0] == 0
+    with PythonDevice(right) as device:
+        code, out, err = run(*command[:4], device.port, "--timeout", 9, "--compare")
+        assert (code, err) == (0, "")
+        assert out.endswith("All 15 results are equal to the golden model's.\n")
 
 
 @pytest.mark.parametrize(("more", "sentence"), [

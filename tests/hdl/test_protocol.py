@@ -8,7 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from networks import random_network
-from tepal.hdl.protocol import CRC, DELIMITER, VERSION, Identity, Kind, Packet, PacketError, Splitter
+from tepal.hdl.config import EngineConfig
+from tepal.hdl.protocol import (
+    CRC,
+    DELIMITER,
+    VERSION,
+    Identity,
+    Kind,
+    Packet,
+    PacketError,
+    Splitter,
+    Stage,
+    Trace,
+    Traced,
+)
 from tepal.quant import DIGEST_BYTES, Network, digest
 
 packets = st.builds(Packet, st.sampled_from([*Kind, 0x42]), st.integers(0, 2**32 - 1), st.binary(max_size=600),
@@ -33,6 +46,20 @@ def test_layout():
     assert line == bytes([8]) + body[:7] + bytes([6]) + body[8:] + crc + DELIMITER
     assert Identity(bytes(range(16)), (0x102, 3, 4), 0x10203, 5).pack() == bytes(
         [*range(16), 2, 1, 3, 0, 4, 0, 3, 2, 1, 0, 5])
+    assert Trace(0x102, Stage.MATRIX, 0x3040506).pack() == bytes([2, 1, 1, 6, 5, 4, 3])
+    engine = EngineConfig(0x901, 16, 4, (3, 5), 2, 6)
+    traced = Traced(0x1020304, engine, b"8 bytes.")
+    assert traced.pack() == bytes([4, 3, 2, 1, 1, 9, 16, 0, 4, 0, 3, 0, 5, 0, 2, 0, 6, 0]) + b"8 bytes."
+    assert Traced.unpack(traced.pack()) == traced
+
+
+@pytest.mark.parametrize(("payload", "sentence"), [
+    (bytes(17), "a trace of 17 bytes"), (bytes(18), "rows must be a positive integer, not 0"),
+    (Traced(1, EngineConfig(1, 1, 2), b"odd").pack(), "3 bytes in words of 2"),
+])
+def test_strange_traces(payload, sentence):
+    with pytest.raises(PacketError, match=f"^{sentence}$"):
+        Traced.unpack(payload)
 
 
 @given(st.binary(max_size=50))
