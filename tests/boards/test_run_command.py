@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from device import PythonDevice
 from PIL import Image
-from tepal.boards.host import HostError
+from tepal.boards.host import BAUD, HostError
 from tepal.quant import digest, read_tflite, simplify
 from tepal.sim import golden
 from tflite_writer import Chain
@@ -111,7 +111,7 @@ def test_ports(refusal, folder):
     tty.setraw(slave)
     port = os.ttyname(slave)
     try:
-        assert refusal(*command, port) == (f"tepal: the device on {port} does not answer at 1,000,000 baud: is it "
+        assert refusal(*command, port) == (f"tepal: the device on {port} does not answer at {BAUD:,} baud: is it "
                                            "programmed, and is that its rate?\n")
         fcntl.flock(slave, fcntl.LOCK_EX)
         assert refusal(*command, port) == f"tepal: the port {port} is in use by another program\n"
