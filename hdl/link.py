@@ -509,23 +509,29 @@ class LinkedAccelerator(wiring.Component):
         m.submodules.writer = writer = AnswerWriter(self.identity, debug=self.debug)
         m.submodules.appender = appender = CrcAppender()
         m.submodules.encoder = encoder = CobsEncoder()
-        # From a memory's slow output to the loader is too far for one cycle of a fast clock.
+        # From a memory's slow output to the loader, or from the results to the line, is too far for one cycle of a fast
+        # clock.
         _queue(m, "arrivals", self.i, decoder.i)
         wiring.connect(m, decoder.o, checker.i)
         _queue(m, "checked", checker.o, reader.i)
         wiring.connect(m, reader.replies, writer.replies)
-        wiring.connect(m, writer.o, appender.i)
-        wiring.connect(m, appender.o, encoder.i)
+        _queue(m, "answers", writer.o, appender.i)
+        _queue(m, "appended", appender.o, encoder.i)
         wiring.connect(m, encoder.o, wiring.flipped(self.o))
         m.d.comb += [
             reader.overrun.eq(self.overrun),
-            accelerator.s_axis_tdata.eq(reader.image.p.data), accelerator.s_axis_tlast.eq(reader.image.p.last),
-            accelerator.s_axis_tvalid.eq(reader.image.valid), reader.image.ready.eq(accelerator.s_axis_tready),
             tags.w_data.eq(reader.tags.payload), tags.w_en.eq(reader.tags.valid), reader.tags.ready.eq(tags.w_rdy),
             writer.tags.payload.eq(tags.r_data), writer.tags.valid.eq(tags.r_rdy), tags.r_en.eq(writer.tags.ready),
-            writer.result.p.data.eq(accelerator.m_axis_tdata), writer.result.p.last.eq(accelerator.m_axis_tlast),
-            writer.result.valid.eq(accelerator.m_axis_tvalid), accelerator.m_axis_tready.eq(writer.result.ready),
             self.busy.eq(tags.r_rdy),
+        ]
+        beats, results = stream_of(reader.image.p.shape()).create(), stream_of(writer.result.p.shape()).create()
+        _queue(m, "beats", reader.image, beats)
+        _queue(m, "results", results, writer.result)
+        m.d.comb += [
+            accelerator.s_axis_tdata.eq(beats.p.data), accelerator.s_axis_tlast.eq(beats.p.last),
+            accelerator.s_axis_tvalid.eq(beats.valid), beats.ready.eq(accelerator.s_axis_tready),
+            results.p.data.eq(accelerator.m_axis_tdata), results.p.last.eq(accelerator.m_axis_tlast),
+            results.valid.eq(accelerator.m_axis_tvalid), accelerator.m_axis_tready.eq(results.ready),
         ]
         with m.If(reader.fault | reader.done):
             m.d.sync += self.fault.eq(reader.fault)

@@ -1,7 +1,6 @@
 """The device's end of the link, stage by stage against the host's codec, and whole, with a network behind it."""
 
 import zlib
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -20,9 +19,9 @@ from tepal.hdl.link import (
     LinkedAccelerator,
     RequestReader,
 )
-from tepal.hdl.protocol import VERSION, Fault, Identity, Kind, Packet, PacketError, Splitter, Stage, Trace, Traced
+from tepal.hdl.protocol import VERSION, Fault, Identity, Kind, Packet, PacketError, Splitter
 from tepal.quant import digest
-from tepal.sim import CycleModel, golden, layer_tensors, stage_words
+from tepal.sim import CycleModel, golden
 
 SEED = 5
 END, DAMAGED = 0x100, 0x300
@@ -234,40 +233,3 @@ def test_linked_accelerator(seed):
             assert answer.payload == bytes([Fault.DAMAGED])
     errors = sum(answer.kind == Kind.ERROR for answer in answers)
     assert min(1, heard.count(None)) <= errors <= heard.count(None)
-
-
-@stalls
-def test_debug_tap(stall):
-    """What a TRACE asks for is kept of the next image and handed over by the one behind it; a TRACE of another length
-    is refused, and one that came damaged changes nothing."""
-    network, config, images = random_case(SEED, 2)
-    schedule = Schedule(network, config)
-    dut = LinkedAccelerator(schedule, 4, debug=True)
-    wish, skip = Trace(len(schedule.blocks) - 1, Stage.MATRIX, 0), 2
-    packets = [
-        Packet(Kind.TRACE, 1, wish.pack()), Packet(Kind.INFER, 2, images[0].tobytes()),
-        Packet(Kind.TRACE, 3, wish.pack() + b"x"), Packet(Kind.TRACE, 4, wish.pack()[:-1]),
-        Packet(Kind.TRACE, 5, replace(wish, skip=skip).pack()), Packet(Kind.INFER, 6, images[1].tobytes()),
-        Packet(Kind.TRACE, 7, wish.pack()),
-    ]
-    line = b"".join(packet.encode() for packet in packets)
-    damaged = bytearray(Packet(Kind.TRACE, 8, wish.pack()).encode())
-    damaged[9] ^= 0x40
-    line = line.replace(packets[-1].encode(), bytes(damaged) + packets[-1].encode())
-    (taken,), _ = run_streams(dut, [(dut.i, list(line))], [dut.o], stall=stall, seed=SEED,
-                              idle=2 * CycleModel(schedule).cycles)
-    answers = [Packet.decode(encoded) for encoded in Splitter(100000).feed(bytes(taken))]
-    assert {answer.tag for answer in answers if answer.kind == Kind.ERROR and answer.payload == bytes([Fault.LENGTH])
-            } == {3, 4}
-    traced = {answer.tag: Traced.unpack(answer.payload) for answer in answers if answer.kind == Kind.TRACED}
-    assert list(traced) == [1, 5, 7]
-    assert traced[1] == Traced(0, config, b"")
-    assert [traced[5].tag, traced[7].tag] == [1, 5]
-    logits = golden.run(network, images).reshape(2, *network.output_shape)
-    count = stage_words(schedule, wish.block, "D")
-    for tag, frame, missing in (5, 0, 0), (7, 1, skip):
-        words = np.frombuffer(traced[tag].words, np.int8).reshape(-1, config.lanes)[:, :config.requantisers]
-        assert len(words) == count - missing
-        words = np.concatenate([np.zeros((missing, config.requantisers), np.int8), words])
-        got = layer_tensors(schedule, wish.block, "D", words, 1)[1][0]
-        assert (got != logits[frame]).sum() <= missing * config.requantisers
