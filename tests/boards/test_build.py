@@ -131,7 +131,7 @@ def test_icebreaker(run, model, tmp_path):
     assert set(report["tools"]) == {"yosys", "nextpnr-ice40", "icepack"}
     log = (tmp_path / "made/build.log").read_text()
     assert "Max frequency for clock" in log
-    assert "synth_ice40" in log
+    assert "SYNTH_ICE40" in log
     assert str(tmp_path) not in log + json.dumps(report["critical_path"])
 
 
