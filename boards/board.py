@@ -40,8 +40,9 @@ def get_board(name: str) -> Board:
     """The board called ``name``; NetworkError with the nearest names if there is none."""
     if name in BOARDS:
         return BOARDS[name]
-    near = get_close_matches(name, BOARDS, n=3, cutoff=0.4) or list(BOARDS)
-    raise NetworkError(f"there is no board {name!r}; did you mean {' or '.join(near)}? (known: {', '.join(BOARDS)})")
+    near = get_close_matches(name.lower(), BOARDS, n=3, cutoff=0.4)
+    guess = f"; did you mean {' or '.join(near)}?" if near else ""
+    raise NetworkError(f"there is no board {name!r}{guess} (known: {', '.join(BOARDS)})")
 
 
 def describe(*boards: Board) -> None:

@@ -24,7 +24,7 @@ from tepal.sim import CycleModel
 from .design import BoardDesign, prepare
 from .part import Board, Family, Pll
 from .timing import clock_mhz, critical_path, driven_by
-from .tools import Command, find
+from .tools import Command, ToolError, find
 
 __all__ = ["MARGIN", "STEPS", "Result", "allowed", "build", "choose_pll", "require_platform", "seeds"]
 
@@ -62,11 +62,17 @@ def allowed(reached: float) -> Fraction:
 
 @dataclass(frozen=True)
 class _Run:
-    """One place and route."""
+    """One place and route: the clock in MHz that it reached and nextpnr's report, or why there is none."""
 
     seed: int
     reached: float
     report: dict
+    problem: str | None = None
+
+    def as_json(self) -> dict:
+        if self.problem:
+            return {"seed": self.seed, "fmax_mhz": None, "problem": self.problem}
+        return {"seed": self.seed, "fmax_mhz": round(self.reached, 3)}
 
 
 @dataclass(frozen=True)
@@ -148,12 +154,22 @@ def _build(directory: Path, schedule: Schedule, board: Board, family: Family, co
         report = json.loads((directory / f"{name}.report.json").read_text())
         return _Run(seed, clock_mhz(report, clock), report)
 
+    def attempt(seed: int) -> _Run:
+        try:
+            return place_and_route(seed)
+        except ToolError as error:
+            # Another seed may find a way.
+            return _Run(seed, 0.0, {}, str(error))
+
     chosen = seeds(count)
     told = f"seed{'s' if count > 1 else ''} {', '.join(map(str, chosen))}"
     with step(f"Place and route ({nextpnr.name} {nextpnr.version}, {nextpnr.origin}; {told})"), \
             ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
-        runs = list(pool.map(place_and_route, chosen))
+        runs = list(pool.map(attempt, chosen))
     best = max(runs, key=lambda run: run.reached)
+    if best.problem:
+        raise ToolError(f"{best.problem} (seed {best.seed}): if {board.part.name} is too small, choose a smaller "
+                        "engine (--rows, --columns, --lanes)")
 
     pll = choose_pll(settings, allowed(best.reached), board.part.limit, wanted)
     name = f"seed{best.seed}"
@@ -192,7 +208,7 @@ def _report(schedule: Schedule, board: Board, family: Family, commands: dict[str
                    "(--rows, --columns, --lanes)")
     request = Packet.line_bytes(prod(network.input_shape))
     result = Packet.line_bytes(network.outputs + OutputStreamer.TRAILER)
-    spread = [run.reached for run in runs]
+    spread = [run.reached for run in runs if not run.problem]
     return {
         "board": board.name, "part": board.part.name, "network": network.name, "passed": problem is None,
         "problem": problem,
@@ -205,7 +221,7 @@ def _report(schedule: Schedule, board: Board, family: Family, commands: dict[str
         "baud": board.baud,
         "line_frames_per_second": round(board.baud / LINE_BITS / max(request, result), 3),
         "critical_path": path.as_json() if path else None,
-        "seeds": [{"seed": run.seed, "fmax_mhz": round(run.reached, 3)} for run in runs],
+        "seeds": [run.as_json() for run in runs],
         "best_seed": best.seed, "spread_mhz": round(max(spread) - min(spread), 3),
         "tools": {command.name: {"version": command.version, "from": command.origin} for command in commands.values()},
         "notes": board.notes or None,

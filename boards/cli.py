@@ -198,7 +198,7 @@ def _boards(arguments) -> int:
     if arguments.json:
         print(json.dumps({"boards": boards}))
         return 0
-    table = Table("board", "part", "multipliers", "memories", "engine")
+    table = Table(Column("board", no_wrap=True), "part", "multipliers", "memories", "engine")
     for board in boards:
         engine = board["engine"]
         table.add_row(board["name"], board["part"], f"{board['multipliers'] or 'any'} {board['multiplier']}",
@@ -317,8 +317,9 @@ def _show_build(report: dict) -> None:
     out.print(table)
     out.print(", ".join(f"{name} {tool['version']} ({tool['from']})" for name, tool in report["tools"].items()))
     for run in report["seeds"]:
-        out.print(f"seed {run['seed']}: {run['fmax_mhz']:.2f} MHz" + (" (kept)" if run["seed"] == report["best_seed"]
-                                                                    else ""))
+        told = f"{run['fmax_mhz']:.2f} MHz" if run["fmax_mhz"] else run["problem"]
+        out.print(f"seed {run['seed']}: {told}" + (" (kept)" if run["seed"] == report["best_seed"] else ""),
+                  markup=False)
     if len(report["seeds"]) > 1:
         out.print(f"{report['spread_mhz']:.2f} MHz from the slowest to the fastest.")
     if path := report["critical_path"]:

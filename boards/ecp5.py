@@ -9,25 +9,19 @@ from fractions import Fraction
 
 from amaranth import ClockSignal, Const, Elaboratable, Instance, Module, Signal
 from amaranth.lib import io
-from amaranth.lib.cdc import ResetSynchronizer
 from tepal.hdl import EngineConfig
 
+from .clocks import MHZ, hold_in_reset, within
 from .part import Board, Family, MemoryKind, Part, Pll
 
 __all__ = ["ECP5_5G_85F", "ECP5_25F", "ECP5_45F", "ECP5_85F", "ENGINE_85F", "ECP5Clocks", "parameters", "plls"]
 
-_MHZ = 1_000_000
-
 # ECP5 and ECP5-5G Family Data Sheet (FPGA-DS-02012), sysCLOCK PLL Timing.
-_INPUT = (8 * _MHZ, 400 * _MHZ)
-_PHASE_DETECTOR = (10 * _MHZ, 400 * _MHZ)
-_VCO = (400 * _MHZ, 800 * _MHZ)
-_OUTPUT = (3_125_000, 400 * _MHZ)
+_INPUT = (8 * MHZ, 400 * MHZ)
+_PHASE_DETECTOR = (10 * MHZ, 400 * MHZ)
+_VCO = (400 * MHZ, 800 * MHZ)
+_OUTPUT = (3_125_000, 400 * MHZ)
 _DIVIDER = 128
-
-
-def _within(value: Fraction, limits: tuple[int, int]) -> bool:
-    return limits[0] <= value <= limits[1]
 
 
 def plls(oscillator: int) -> list[Pll]:
@@ -39,15 +33,15 @@ def plls(oscillator: int) -> list[Pll]:
     found: dict[Fraction, Pll] = {}
     for input_divider in range(1, _DIVIDER + 1):
         detector = Fraction(oscillator, input_divider)
-        if not _within(Fraction(oscillator), _INPUT) or not _within(detector, _PHASE_DETECTOR):
+        if not within(oscillator, _INPUT) or not within(detector, _PHASE_DETECTOR):
             continue
         for feedback in range(1, _DIVIDER + 1):
             vco = detector * feedback
-            if not _within(vco, _VCO):
+            if not within(vco, _VCO):
                 continue
             for output in range(1, _DIVIDER + 1):
                 frequency = vco / output
-                if _within(frequency, _OUTPUT):
+                if within(frequency, _OUTPUT):
                     found.setdefault(frequency, Pll(frequency, parameters(input_divider, feedback, output)))
     return [found[frequency] for frequency in sorted(found)]
 
@@ -76,12 +70,8 @@ class ECP5Clocks(Elaboratable):
     def elaborate(self, platform):
         m = Module()
         m.submodules.oscillator = oscillator = io.Buffer("i", platform.request(platform.default_clk, dir="-"))
-        reset, locked, feedback = Signal(), Signal(), Signal()
+        locked, feedback = Signal(), Signal()
         m.d.comb += ClockSignal("line").eq(oscillator.i)
-        if self.board.button is not None:
-            m.submodules.button = button = io.Buffer("i", platform.request(
-                self.board.button.resource, self.board.button.number, dir="-"))
-            m.d.comb += reset.eq(button.i)
         m.submodules.pll = Instance(
             "EHXPLLL",
             # Of the analogue part, what is used everywhere; no more is published.
@@ -92,8 +82,7 @@ class ECP5Clocks(Elaboratable):
             p_FEEDBK_PATH="INT_OS3",
             i_CLKI=ClockSignal("line"), i_CLKFB=feedback, i_RST=Const(0), i_STDBY=Const(0),
             o_CLKINTFB=feedback, o_CLKOP=ClockSignal("sync"), o_LOCK=locked)
-        for domain in ("line", "sync"):
-            m.submodules[f"{domain}_reset"] = ResetSynchronizer(~locked | reset, domain=domain)
+        hold_in_reset(m, platform, self.board, locked)
         return m
 
 

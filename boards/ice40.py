@@ -7,27 +7,20 @@ import json
 from fractions import Fraction
 
 from amaranth import ClockDomain, ClockSignal, Const, Elaboratable, Instance, Module, Signal
-from amaranth.lib import io
-from amaranth.lib.cdc import ResetSynchronizer
 
+from .clocks import MHZ, hold_in_reset, within
 from .part import Board, Family, MemoryKind, Part, Pll
 
 __all__ = ["ICE40UP5K", "ICE40Clocks", "parameters", "plls"]
 
-_MHZ = 1_000_000
-
 # iCE40 UltraPlus Family Data Sheet (FPGA-DS-02008), sysCLOCK PLL Timing.
-_INPUT = (10 * _MHZ, 133 * _MHZ)
-_PHASE_DETECTOR = (10 * _MHZ, 133 * _MHZ)
-_VCO = (533 * _MHZ, 1066 * _MHZ)
-_OUTPUT = (16 * _MHZ, 275 * _MHZ)
+_INPUT = (10 * MHZ, 133 * MHZ)
+_PHASE_DETECTOR = (10 * MHZ, 133 * MHZ)
+_VCO = (533 * MHZ, 1066 * MHZ)
+_OUTPUT = (16 * MHZ, 275 * MHZ)
 
 _FILTERS = ((17, 1), (26, 2), (44, 3), (66, 4), (101, 5))
 """FILTER_RANGE by the phase detector's frequency: below so many MHz, this one; else 6."""
-
-
-def _within(value: Fraction, limits: tuple[int, int]) -> bool:
-    return limits[0] <= value <= limits[1]
 
 
 def plls(oscillator: int) -> list[Pll]:
@@ -37,22 +30,22 @@ def plls(oscillator: int) -> list[Pll]:
     found: dict[Fraction, Pll] = {}
     for reference in range(16):
         detector = Fraction(oscillator, reference + 1)
-        if not _within(Fraction(oscillator), _INPUT) or not _within(detector, _PHASE_DETECTOR):
+        if not within(oscillator, _INPUT) or not within(detector, _PHASE_DETECTOR):
             continue
         for feedback in range(128):
             vco = detector * (feedback + 1)
-            if not _within(vco, _VCO):
+            if not within(vco, _VCO):
                 continue
             for output in range(1, 7):
                 frequency = vco / 2 ** output
-                if _within(frequency, _OUTPUT):
+                if within(frequency, _OUTPUT):
                     found.setdefault(frequency, Pll(frequency, parameters(detector, reference, feedback, output)))
     return [found[frequency] for frequency in sorted(found)]
 
 
 def parameters(detector: Fraction, reference: int, feedback: int, output: int) -> dict[str, int]:
     """SB_PLL40's parameters."""
-    filtering = next((code for below, code in _FILTERS if detector < below * _MHZ), 6)
+    filtering = next((code for below, code in _FILTERS if detector < below * MHZ), 6)
     return {"DIVR": reference, "DIVF": feedback, "DIVQ": output, "FILTER_RANGE": filtering}
 
 
@@ -83,11 +76,7 @@ class ICE40Clocks(Elaboratable):
         m = Module()
         m.domains.start = ClockDomain("start", reset_less=True, local=True)
         oscillator = platform.request(platform.default_clk, dir="-")
-        reset, locked = Signal(), Signal()
-        if self.board.button is not None:
-            m.submodules.button = button = io.Buffer("i", platform.request(
-                self.board.button.resource, self.board.button.number, dir="-"))
-            m.d.comb += reset.eq(button.i)
+        locked = Signal()
         m.submodules.pll = Instance(
             # The one whose first output is the oscillator itself: the pin can't be read otherwise.
             "SB_PLL40_2_PAD", p_FEEDBACK_PATH="SIMPLE", p_PLLOUT_SELECT_PORTB="GENCLK",
@@ -98,8 +87,7 @@ class ICE40Clocks(Elaboratable):
         m.d.comb += ClockSignal("start").eq(ClockSignal("line"))
         with m.If(waited != self.WAIT):
             m.d.start += waited.eq(waited + 1)
-        for domain in ("line", "sync"):
-            m.submodules[f"{domain}_reset"] = ResetSynchronizer(~locked | reset | (waited != self.WAIT), domain=domain)
+        hold_in_reset(m, platform, self.board, locked & (waited == self.WAIT))
         return m
 
 

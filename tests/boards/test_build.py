@@ -15,7 +15,7 @@ from tepal.boards.board import BOARDS, get_board
 from tepal.boards.design import BoardDesign, prepare
 from tepal.boards.part import Pll
 from tepal.boards.timing import driven_by
-from tepal.boards.tools import TOOLS
+from tepal.boards.tools import TOOLS, ToolError
 from tepal.hdl import TOP, EngineConfig, Schedule
 from tepal.quant import read_tflite
 from tepal.sim import CycleModel
@@ -131,7 +131,7 @@ def test_icebreaker(run, model, tmp_path):
     assert set(report["tools"]) == {"yosys", "nextpnr-ice40", "icepack"}
     log = (tmp_path / "made/build.log").read_text()
     assert "Max frequency for clock" in log
-    assert "synth_ice40" in log
+    assert "SYNTH_ICE40" in log
     assert str(tmp_path) not in log + json.dumps(report["critical_path"])
 
 
@@ -152,6 +152,8 @@ def without_tools(monkeypatch):
                 (directory / arguments[arguments.index("--bit") + 1]).write_text(f"packed {routed}")
             else:
                 seed = int(arguments[arguments.index("--seed") + 1])
+                if seed not in reached:
+                    raise ToolError("nextpnr-ecp5 failed: ERROR: no way")
                 (directory / f"seed{seed}.log").write_text(f"routed {seed}")
                 (directory / f"seed{seed}.config").write_text(
                     f"{seed}\n" + "".join(f"word: {word} 0000000\n" for word in (
@@ -187,6 +189,22 @@ def test_best_seed(run, model, without_tools, tmp_path):
     assert (code, err) == (0, "")
     assert "seed 2: 60.00 MHz (kept)" in out
     assert "20.00 MHz from the slowest to the fastest" in out
+
+
+def test_seeds_that_fail(run, refusal, model, without_tools):
+    """Another one may do; if none does, that is told."""
+    del without_tools[1], without_tools[3]
+    code, out, err = run("build", model, *ULX3S, "-o", "made", "--seeds", "3", "--json")
+    assert (code, err) == (0, "")
+    report = json.loads(out)
+    failed = {"fmax_mhz": None, "problem": "nextpnr-ecp5 failed: ERROR: no way"}
+    assert report["seeds"] == [{"seed": 1, **failed}, {"seed": 2, "fmax_mhz": 60.0}, {"seed": 3, **failed}]
+    assert (report["best_seed"], report["spread_mhz"]) == (2, 0)
+    told = run("build", model, *ULX3S, "-o", "made", "--seeds", "2")[1]
+    assert "seed 1: nextpnr-ecp5 failed: ERROR: no way\n" in told
+    assert refusal("build", model, *ULX3S, "-o", "other") == (
+        "tepal: nextpnr-ecp5 failed: ERROR: no way (seed 1): if LFE5U-85F is too small, choose a smaller engine "
+        "(--rows, --columns, --lanes)\n")
 
 
 def test_what_a_board_needs_beside(run, model, without_tools, tmp_path, monkeypatch):

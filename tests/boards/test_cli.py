@@ -21,7 +21,7 @@ from tflite_writer import Chain
 
 DIGITS = Path(__file__).parents[2] / "examples/digits"
 MODEL = str(DIGITS / "digits.tflite")
-COMMANDS = ["boards", "family", "quantize", "evaluate", "estimate", "generate", "simulate"]
+COMMANDS = ["boards", "family", "quantize", "evaluate", "estimate", "generate", "simulate", "build"]
 GENERIC = ["--board", "generic", "--rows", "4", "--columns", "8", "--lanes", "4"]
 
 
@@ -214,9 +214,9 @@ def test_too_many_multipliers(run, argv, sentence):
 
 
 @pytest.mark.parametrize(("argv", "message"), [
-    (["--board", "icebraker"], r"no board 'icebraker'; did you mean icebreaker\? \(known: ulx3s-85f, icebreaker, "),
+    (["--board", "icebraker"], r"no board 'icebraker'; did you mean icebreaker\? \(known: ulx3s-85f, ulx3s-45f, "),
     (["--board", "ULX3S"], "no board 'ULX3S'; did you mean ulx3s-85f"),
-    (["--board", ""], "no board ''; did you mean ulx3s-85f or icebreaker or generic"),
+    (["--board", ""], r"no board '' \(known: ulx3s-85f, ulx3s-45f, .*generic\)"),
     (["--board", "generic"], "generic board .* give at least --rows, --columns and --lanes"),
     (["--board", "generic", "--rows", 1, "--lanes", 1], "give at least --rows, --columns and --lanes"),
     ([*GENERIC, "--requantisers", 3], r"requantisers \(3\) must divide columns \(8\)"),
