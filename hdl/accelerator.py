@@ -246,14 +246,14 @@ class Accelerator(wiring.Component):
                          loaded.load_data.eq(self.load_tdata)]
         matrix = m.submodules.matrix_weights = ReplayRom("matrix_weights", 8 * config.columns, matrix_words,
                                                          registers=1, rom=loaded)
-        m.d.comb += [getattr(matrix, name).eq(getattr(feeder, name))
+        # The word is needed when the tile buffer's bytes are there.
+        m.d.comb += [getattr(matrix, name).eq(delay(m, getattr(feeder, name), TileBuffer.LATENCY - 1, name=name))
                      for name in ("advance", "rewind", "commit", "restart")]
-        column_weights = delay(m, matrix.data, TileBuffer.LATENCY - 1, name="column_weights")
         for row in range(config.rows):
             m.d.comb += [array.x[row].eq(tile.x[row]), array.first[row].eq(tile.first_out[row]),
                          array.last[row].eq(tile.last_out[row])]
         for column in range(config.columns):
-            m.d.comb += array.w[column].eq(column_weights.word_select(column, 8))
+            m.d.comb += array.w[column].eq(matrix.data.word_select(column, 8))
 
         # Stage 3: the drain.
         drain = m.submodules.drain = Drain(

@@ -102,20 +102,21 @@ class Requantiser(wiring.Component):
         rows = LogicMultiplier.rows(m, platform, self.acc, self.parameters.multiplier, name="product")
         offset = delay(m, self.parameters.offset, 1, name="offset").as_signed()
         total, levels = pipelined_sum(m, [(offset, 0), *rows], name="total")
-        right = delay(m, self.parameters.right, 1 + levels, name="right")
-        mode = delay(m, self.parameters.mode, 1 + levels, name="mode")
+        # What rounding adds, to values of either sign, is known a cycle before the sum is.
+        right = delay(m, self.parameters.right, levels, name="right")
+        mode = delay(m, self.parameters.mode, levels, name="mode")
+        half = Signal(max(fmt.rights) + 1, reset_less=True)
+        less = Signal.like(half, reset_less=True)
+        away = Array([Const(entry[0], 1) for entry in fmt.modes])[mode]
+        m.d.sync += [half.eq(Array([(1 << r) >> 1 for r in fmt.rights])[right]),
+                     less.eq(Mux(away, Array([max(0, ((1 << r) >> 1) - 1) for r in fmt.rights])[right],
+                                 Array([(1 << r) >> 1 for r in fmt.rights])[right]))]
+        right, mode = delay(m, right, 1, name="right_summed"), delay(m, mode, 1, name="mode_summed")
 
         high = Signal(signed(max(2, len(total) - fmt.fraction)))
-        half = Signal(max(fmt.rights) + 1)
-        away = Signal()
-        m.d.comb += [
-            high.eq(total >> fmt.fraction),
-            half.eq(Array([Const((1 << r) >> 1, len(half)) for r in fmt.rights])[right]),
-            away.eq(Array([Const(bool(r), 1) for r in fmt.rights])[right]
-                    & Array([Const(mode[0], 1) for mode in fmt.modes])[mode]),
-        ]
+        m.d.comb += high.eq(total >> fmt.fraction)
         rounded = Signal(signed(len(high) + 1), reset_less=True)
-        m.d.sync += rounded.eq(high + half - (away & (high < 0)))
+        m.d.sync += rounded.eq(high + Mux(total < 0, less, half))
         right, mode = delay(m, right, 1, name="right_rounded"), delay(m, mode, 1, name="mode_rounded")
 
         shifted = Signal(signed(max(10, len(rounded) - min(fmt.rights))), reset_less=True)
