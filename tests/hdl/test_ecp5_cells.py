@@ -32,9 +32,10 @@ class Twins(wiring.Component):
 def proved(twins: Twins, folder) -> bool:
     """Whether no operands make ``same`` false."""
     (folder / "twins.il").write_text(rtlil.convert(twins, name="twins", emit_src=False))
-    printed = find("yosys").run(["-p", "read_rtlil twins.il; read_verilog +/ecp5/common_sim.vh +/ecp5/ccu2c_sim.vh; hierarchy -top twins; proc; "
-                                     "flatten; opt; dffunmap; clk2fflogic; opt; select -module twins; sat -seq 2 -prove same 1"],
-                              folder)
+    script = ["read_rtlil twins.il", "read_verilog +/ecp5/common_sim.vh +/ecp5/ccu2c_sim.vh", "hierarchy -top twins",
+              "proc", "flatten", "opt", "dffunmap", "clk2fflogic", "opt", "select -module twins",
+              "sat -seq 2 -prove same 1"]
+    printed = find("yosys").run(["-p", "; ".join(script)], folder)
     return "SUCCESS!" in printed
 
 
