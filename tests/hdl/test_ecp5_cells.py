@@ -1,4 +1,4 @@
-"""Adders made of an ECP5's cells equal their plain twins, for all operands: proved by yosys with its model of the cell."""
+"""Adders made of an ECP5's cells equal their plain twins, for all operands: proved with yosys' model of the cell."""
 
 import pytest
 from amaranth import Cat, Module, signed
