@@ -91,15 +91,19 @@ class InputLoader(wiring.Component):
         reach = self.window_bytes + self._stride + self.beat + abs(self._start)
         # Bytes behind the end of the next window; negative while bytes of it are missing.
         excess = Signal(signed(reach.bit_length() + 1), init=self._start)
-        beats = Signal(range(self.row_beats + 1), init=self.row_beats)
-        column = Signal(range(self.layout.columns + 1))
-        row = Signal(range(self.layout.shape[0] + 1))
-        storing, shift, accept = Signal(), Signal(), Signal()
+        beats, column, row = (Signal(range(count + 1), init=count) for count in (
+            self.row_beats, self.layout.columns, self.layout.shape[0]))
+        # Of beats and windows of the row and of the frame's rows: are there any left, is it the last?
+        some_beats, some_columns = Signal(init=1), Signal(init=1)
+        last_beat, last_column, last_row = (Signal(name=name, init=counter.init == 1) for name, counter in (
+            ("last_beat", beats), ("last_column", column), ("last_row", row)))
+        missing, storing, shift, accept = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
-            storing.eq(~self.full & (column != self.layout.columns) & (excess >= 0)),
-            self.ready.eq(~self.full & ~storing & (beats != 0)),
+            missing.eq(excess[-1]),
+            storing.eq(~self.full & some_columns & ~missing),
+            self.ready.eq(~self.full & ~storing & some_beats),
             accept.eq(self.valid & self.ready),
-            shift.eq(accept | (~self.full & ~storing & (beats == 0) & (column != self.layout.columns))),
+            shift.eq(accept | (~self.full & ~storing & ~some_beats & some_columns)),
         ]
 
         # The newest byte is the highest; a window lies ``excess`` bytes below it.  A beat or more below there is
@@ -109,21 +113,22 @@ class InputLoader(wiring.Component):
         m.d.comb += [self.word.eq(Array(places)[excess[:bits]]), self.enable.eq(storing)]
         end_of_row, restart = Signal(), Signal()
         with m.If(shift):
-            incoming = Mux(beats != 0, self.data, zero.replicate(self.beat))
+            incoming = Mux(some_beats, self.data, zero.replicate(self.beat))
             m.d.sync += [history.eq(Cat(history, incoming)[8 * self.beat:]), excess.eq(excess + self.beat)]
         with m.If(accept):
-            m.d.sync += beats.eq(beats - 1)
-            m.d.comb += [end_of_row.eq((beats == 1) & (column == self.layout.columns)),
-                         restart.eq(self.last & ~((row == self.layout.shape[0] - 1) & (beats == 1)))]
+            m.d.sync += [beats.eq(beats - 1), some_beats.eq(~last_beat), last_beat.eq(beats == 2)]
+            m.d.comb += [end_of_row.eq(last_beat & ~some_columns), restart.eq(self.last & ~(last_row & last_beat))]
         with m.If(storing):
-            m.d.sync += [self.address.eq(self.address + 1), column.eq(column + 1),
-                         excess.eq(excess - self._stride)]
-            m.d.comb += end_of_row.eq((column == self.layout.columns - 1) & (beats == 0))
+            m.d.sync += [self.address.eq(self.address + 1), column.eq(column - 1), some_columns.eq(~last_column),
+                         last_column.eq(column == 2), excess.eq(excess - self._stride)]
+            m.d.comb += end_of_row.eq(last_column & ~some_beats)
         with m.If(end_of_row | restart):
-            m.d.sync += [history.eq(history.init), excess.eq(self._start), beats.eq(self.row_beats),
-                         column.eq(0), row.eq(row + 1)]
-            with m.If(restart | (row == self.layout.shape[0] - 1)):
-                m.d.sync += [row.eq(0), self.address.eq(0), self.full.eq(~restart)]
+            m.d.sync += [history.eq(history.init), excess.eq(self._start),
+                         *(signal.eq(signal.init) for signal in (beats, column, some_beats, some_columns, last_beat,
+                                                                 last_column)),
+                         row.eq(row - 1), last_row.eq(row == 2)]
+            with m.If(restart | last_row):
+                m.d.sync += [row.eq(row.init), last_row.eq(last_row.init), self.address.eq(0), self.full.eq(~restart)]
         with m.If(self.release):
             m.d.sync += self.full.eq(0)
         return m

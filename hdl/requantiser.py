@@ -116,7 +116,7 @@ class Requantiser(wiring.Component):
         high = Signal(signed(max(2, len(total) - fmt.fraction)))
         m.d.comb += high.eq(total >> fmt.fraction)
         rounded = Signal(signed(len(high) + 1), reset_less=True)
-        m.d.sync += rounded.eq(high + Mux(total < 0, less, half))
+        m.d.sync += rounded.eq(high + Mux(total[-1], less, half))
         right, mode = delay(m, right, 1, name="right_rounded"), delay(m, mode, 1, name="mode_rounded")
 
         shifted = Signal(signed(max(10, len(rounded) - min(fmt.rights))), reset_less=True)

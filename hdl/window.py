@@ -98,7 +98,7 @@ class WindowGenerator(wiring.Component):
 
         def inside(coordinate, size, tap):
             place = coordinate.value + tap
-            return (place >= 0) & (place < size.as_signed())
+            return ~place[-1] & (place < size.as_signed())
 
         row_inside = [register(f"row_inside_{i}", inside(self.y, self.height, i)) for i in range(rows)]
         column_inside = [register(f"column_inside_{i}", inside(self.x, self.width, i)) for i in range(columns)]
