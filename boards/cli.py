@@ -295,6 +295,10 @@ def _build(arguments) -> int:
     require_platform(board)
     board, schedule = _load(arguments)
     require_fit(schedule, board)
+    if not fit(schedule, replace(board, roles={})).ok:
+        raise NetworkError(f"{board.name}: this network needs the large memories of {board.part.name}, which come up "
+                           "blank, and a built design can't fill them yet: build a smaller network, or generate and "
+                           "simulate this one")
     check_folder(arguments.output)
     result = build(schedule, board, count=arguments.seeds, wanted=arguments.clock, step=Steps(STEPS))
     write_files(result.files, arguments.output)

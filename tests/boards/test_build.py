@@ -251,6 +251,11 @@ def test_refused(refusal, model, argv, sentence):
     assert sentence in refusal("build", model, *argv, "-o", "made")
 
 
+def test_refused_large_memories(refusal):
+    model = Path(__file__).parents[2] / "examples/cifar10/models/small_0.25_32_int8.onnx"
+    assert "needs the large memories of iCE40UP5K" in refusal("build", str(model), "--board", "icebreaker", "-o", "made")
+
+
 def test_refused_before_any_tool(refusal, model, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     here = flow.find.__globals__["importlib"].util.find_spec
