@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -253,7 +254,8 @@ def test_refused(refusal, model, argv, sentence):
 
 def test_refused_large_memories(refusal):
     model = Path(__file__).parents[2] / "examples/cifar10/models/small_0.25_32_int8.onnx"
-    assert "needs the large memories of iCE40UP5K" in refusal("build", str(model), "--board", "icebreaker", "-o", "made")
+    assert "needs the large memories of iCE40UP5K" in refusal("build", str(model), "--board", "icebreaker",
+                                                              "-o", "made")
 
 
 def test_refused_before_any_tool(refusal, model, monkeypatch):
