@@ -87,7 +87,7 @@ class Result:
 Step = Callable[[str], AbstractContextManager[Any]]
 
 
-def build(schedule: Schedule, board: Board, *, count: int = 1, wanted: float | None = None,
+def build(schedule: Schedule, board: Board, *, count: int = 1, wanted: float | None = None, debug: bool = False,
           step: Step = lambda text: nullcontext()) -> Result:
     """Build ``schedule``'s design for ``board``.
 
@@ -97,6 +97,8 @@ def build(schedule: Schedule, board: Board, *, count: int = 1, wanted: float | N
         Seeds to place and route from; the fastest result is kept.
     wanted
         Clock in MHz to reach and to set; without it, the highest that is reached.
+    debug
+        Build the debug tap in (:class:`tepal.hdl.trace.Tracer`).
     step
         Told of each step; a context manager around it.
 
@@ -120,15 +122,16 @@ def build(schedule: Schedule, board: Board, *, count: int = 1, wanted: float | N
     target = board.target if wanted is None else float(Fraction(wanted) * (1 + MARGIN))
     slowest = min(Fraction(wanted or board.lowest), Fraction(board.lowest)) * 1_000_000
     with tempfile.TemporaryDirectory(prefix="tepal-") as folder:
-        return _build(Path(folder), schedule, board, family, commands, settings, target, slowest, count, wanted, step)
+        return _build(Path(folder), schedule, board, family, commands, settings, target, slowest, count, wanted, debug,
+                      step)
 
 
 def _build(directory: Path, schedule: Schedule, board: Board, family: Family, commands: dict[str, Command],
            settings: list[Pll], target: float, slowest: Fraction, count: int, wanted: float | None,
-           step: Step) -> Result:
+           debug: bool, step: Step) -> Result:
     first = choose_pll(settings, target, board.part.limit)
     with step("Making the design"):
-        prepared = prepare(BoardDesign(board, schedule, first, slowest), board, family)
+        prepared = prepare(BoardDesign(board, schedule, first, slowest, debug=debug), board, family)
         (directory / f"{TOP}.il").write_text(prepared.rtlil)
         (directory / PRIMITIVES).write_text(source(PRIMITIVES))
 

@@ -151,6 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--keep", type=_path, metavar="DIR", help="keep Verilog, simulator and logs there")
     sub = command("build", _build, "make a bitstream: synthesis, place and route, clock, report")
     sub.add_argument("-o", "--output", type=_path, required=True, metavar="DIR", help="folder to write to")
+    sub.add_argument("--debug", action="store_true", help="build the debug tap in, for tepal run --compare")
     sub.add_argument("--seeds", type=_count, default=1, metavar="N",
                      help="place and route from N seeds and keep the fastest (default: %(default)s)")
     sub.add_argument("--clock", type=_mhz, metavar="MHZ",
@@ -300,7 +301,8 @@ def _build(arguments) -> int:
                            "blank, and a built design can't fill them yet: build a smaller network, or generate and "
                            "simulate this one")
     check_folder(arguments.output)
-    result = build(schedule, board, count=arguments.seeds, wanted=arguments.clock, step=Steps(STEPS))
+    result = build(schedule, board, count=arguments.seeds, wanted=arguments.clock, debug=arguments.debug,
+                   step=Steps(STEPS))
     write_files(result.files, arguments.output)
     report = {"model": str(arguments.model), "directory": str(arguments.output), "files": sorted(result.files),
               **result.report}

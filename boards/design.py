@@ -34,10 +34,12 @@ class BoardDesign(Elaboratable):
         What the PLL is set to, for the time being.
     slowest
         Frequency in Hz below which the PLL will not be set.
+    debug
+        Build the debug tap in.
     """
 
-    def __init__(self, board: Board, schedule: Schedule, pll: Pll, slowest: Fraction):
-        self.board, self.schedule, self.pll, self.slowest = board, schedule, pll, slowest
+    def __init__(self, board: Board, schedule: Schedule, pll: Pll, slowest: Fraction, *, debug: bool = False):
+        self.board, self.schedule, self.pll, self.slowest, self.debug = board, schedule, pll, slowest, debug
 
     def elaborate(self, platform):
         m = Module()
@@ -46,7 +48,7 @@ class BoardDesign(Elaboratable):
         m.domains.line, m.domains.sync = ClockDomain("line"), ClockDomain("sync")
         m.submodules.clocks = family.clocks(board, self.pll)
         top = Top(self.schedule, bit_time(board.oscillator, board.baud), line="line",
-                  slowest=Fraction(self.slowest, board.oscillator))
+                  slowest=Fraction(self.slowest, board.oscillator), debug=self.debug)
         m.submodules.top = top
         # Amaranth must not make pins for the whole of a resource: only for what is used.
         requested = {}

@@ -107,6 +107,16 @@ def test_pins(board, model):
     assert "error" in board.lights
 
 
+def test_debug(model):
+    """The tap is in the design if it is asked for, and else not a gate of it."""
+    schedule = Schedule(read_tflite(model), EngineConfig(1, 1, 1, (1, 1)))
+    board = get_board("icebreaker")
+    family = board.part.family
+    for debug in False, True:
+        design = BoardDesign(board, schedule, family.plls(board.oscillator)[0], Fraction(16_000_000), debug=debug)
+        assert (".tracer" in prepare(design, board, family).rtlil) == debug
+
+
 @pytest.mark.synthesis
 def test_icebreaker(run, model, tmp_path):
     """From model to bitstream, within a minute and a half of processor time."""
