@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tepal.boards import yosys
 from tepal.boards.board import BOARDS, fit
 from tepal.boards.generate import generate, write_files
+from tepal.boards.tools import find
 from tepal.hdl import EngineConfig, Schedule
 from tepal.quant import read_tflite
 from tepal.sim import CycleModel
@@ -165,8 +165,9 @@ def test_synthesis(made, name, tmp_path):
     """After ``synth_ecp5``: the array alone has multipliers, memories take no more than was estimated, and
     nothing has grown.  TEPAL_UPDATE_BASELINE=1 writes the figures found into baseline.json."""
     schedule, folder = made(name)
-    yosys.run(["-q", "-p", "read_verilog tepal.v; hierarchy -check -top tepal; synth_ecp5 -top tepal; check -assert; "
-               "tee -q -o stat.json stat -json -top tepal"], shutil.copytree(folder, tmp_path / "synthesis"))
+    find("yosys").run(["-q", "-p", "read_verilog tepal.v; hierarchy -check -top tepal; synth_ecp5 -top tepal; "
+                       "check -assert; tee -q -o stat.json stat -json -top tepal"],
+                      shutil.copytree(folder, tmp_path / "synthesis"))
     cells = json.loads((tmp_path / "synthesis/stat.json").read_text())["design"]["num_cells_by_type"]
     estimate = fit(schedule, BOARDS["ulx3s-85f"]).used
     assert cells["MULT18X18D"] == schedule.config.rows * schedule.config.columns == estimate["MULT18X18D"]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tepal.boards import yosys
 from tepal.boards.generate import generate, write_files
+from tepal.boards.tools import find
 from tepal.hdl import EngineConfig, Schedule
 from tepal.quant import read_tflite
 from tepal.sim import golden
@@ -54,7 +54,7 @@ def run(command, folder, **environment) -> str:
 
 def cells(folder: Path, script: str, top: str) -> dict[str, int]:
     """Cells by type, from inside all modules, after a yosys script."""
-    yosys.run(["-q", "-p", f"{script}; check -assert; tee -q -o stat.json stat -json -top {top}"], folder)
+    find("yosys").run(["-q", "-p", f"{script}; check -assert; tee -q -o stat.json stat -json -top {top}"], folder)
     return json.loads((folder / "stat.json").read_text())["design"]["num_cells_by_type"]
 
 
@@ -254,7 +254,7 @@ def test_litex_system_classifies(core, system, tmp_path):
                    *(system / "gateware").glob("*.init")):
         shutil.copy(source, tmp_path)
     # As yosys writes it: Icarus 11 stops for good at the first write, with Migen's own text.
-    yosys.run(["-q", "-p", "read_verilog soc.v; proc; write_verilog -noattr system.v"], tmp_path)
+    find("yosys").run(["-q", "-p", "read_verilog soc.v; proc; write_verilog -noattr system.v"], tmp_path)
     run(["iverilog", "-g2005", "-s", "bench", "-o", "bench", "bench.v", "system.v", "tepal.v"], tmp_path)
     got = bytes.fromhex("".join(run(["vvp", "-n", "bench"], tmp_path).split()))
     words = [int.from_bytes(got[at:at + 4], "big") for at in range(0, len(got), 4)]
