@@ -130,7 +130,8 @@ class Device:
                         f"{found.hex()[:8]}…): program it with a design generated from this one")
 
     def engine(self) -> EngineConfig | None:
-        """The engine that the device runs on; None if it has no debug tap, which knows.
+        """The engine that the device runs on, as far as the order of what it writes depends on it; None if it has no
+        debug tap, which knows.
 
         Raises
         ------
