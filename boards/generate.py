@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 
@@ -29,9 +30,7 @@ def describe(schedule: Schedule, board: str, versions: dict[str, str]) -> dict:
         "board": board,
         "top": TOP,
         "versions": versions,
-        "engine": {"rows": config.rows, "columns": config.columns, "lanes": config.lanes,
-                   "window": list(config.window), "requantisers": config.requantisers,
-                   "input_bytes": config.input_bytes, "multipliers": config.multipliers},
+        "engine": asdict(config) | {"multipliers": config.multipliers},
         "ports": {
             "clk": {"direction": "in", "width": 1},
             "rst": {"direction": "in", "width": 1, "active": "high", "synchronous": True},
