@@ -20,6 +20,7 @@ from math import prod
 import numpy as np
 from tepal.quant import Network, NetworkError
 
+from . import multiplier
 from .affine import Affine, fit
 from .config import EngineConfig
 from .depthwise import ACTIVATION_OFFSET, DepthwiseEngine
@@ -212,10 +213,17 @@ class Schedule:
         assert scheduled.block.reduction is not None
         return _range(scheduled.block.reduction.weights, (0, 1), ACTIVATION_OFFSET)
 
+    @property
+    def _matrix_offset(self) -> int:
+        return multiplier.offset(self.config.packing)
+
+    def _matrix_range(self, scheduled: BlockSchedule):
+        return _range(scheduled.block.matrix.weights, 1, self._matrix_offset)
+
     @cached_property
     def matrix_accumulator(self) -> int:
         """Bits of a sum in the array."""
-        ranges = [_range(b.block.matrix.weights, 1) for b in self.blocks]
+        ranges = [self._matrix_range(b) for b in self.blocks]
         return max([16] + [_signed_bits(low.min(), high.max()) for low, high in ranges])
 
     @cached_property
@@ -229,7 +237,8 @@ class Schedule:
                 if reduction:
                     reduced = fit(reduction.requantise, reduction.constant, *self._reduced_range(scheduled),
                                   one_shift=self.config.lane_cycles > 1)
-                result.append((reduced, fit(matrix.requantise, matrix.constant, *_range(matrix.weights, 1),
+                constant = matrix.constant - self._matrix_offset * matrix.weights.sum(axis=1, dtype=np.int64)
+                result.append((reduced, fit(matrix.requantise, constant, *self._matrix_range(scheduled),
                                             one_shift=self.config.requantiser_cycles > 1)))
             except ArithmeticError as error:
                 raise ArithmeticError(f"block {number}: {error}") from error
@@ -354,8 +363,9 @@ class Schedule:
     def drain_latency(self) -> int:
         """Cycles from a sum's last feed to the write of its first result."""
         select = SELECT if isinstance(self.matrix_format, RequantiserFormat) else 0
-        return (TileBuffer.LATENCY + SystolicArray.latency(self.config.rows, self.config.spread) + 1
-                + (self.config.requantisers - 1) * self.config.turns + select + self.matrix_format.latency)
+        config = self.config
+        return (TileBuffer.LATENCY + SystolicArray.latency(config.rows, config.spread, config.packing) + 1
+                + (config.requantisers - 1) * config.turns + select + self.matrix_format.latency)
 
     def _shape(self, block: Block, source: FeatureMap, target: FeatureMap) -> BlockSchedule:
         """A block with its own periods, not yet placed in time."""
@@ -381,7 +391,6 @@ class Schedule:
                              slot=0, last_slot=0, start=0, tile_latency=0)
 
     def _time(self, lowered, maps) -> tuple[BlockSchedule, ...]:
-        rows = self.config.rows
         # Latencies need the accumulators, which need the blocks: a first pass gives those.
         self.blocks = tuple(self._shape(b, *m) for b, m in zip(lowered, maps, strict=True))
         placed = []
@@ -390,7 +399,7 @@ class Schedule:
             # A place in the tile buffer is written again when its last row has been read.
             steps, fed = shaped.steps, shaped.fed
             slot = max(steps, self.parameter_beats + 1, shaped.blocks * shaped.period,
-                       _ceil(fed + rows - shaped.tile_latency + 1, TileBuffer.TILES),
+                       _ceil(fed + self.config.skew + 2 - shaped.tile_latency, TileBuffer.TILES),
                        shaped.source.groups * shaped.group_period, 4)
             placed.append(replace(shaped, slot=slot))
         blocks = []
@@ -406,7 +415,6 @@ class Schedule:
     def _earliest(self, block: BlockSchedule, last_tile: int, following: BlockSchedule, raw: bool,
                   start: int) -> int:
         """First cycle at which ``following`` may take its first step."""
-        rows = self.config.rows
         bounds = [
             # One step at a time, constants of a layer held while its last windows are read.
             last_tile + max(block.source.groups * block.group_period, block.steps + WindowGenerator.LATENCY, 4),
@@ -423,7 +431,7 @@ class Schedule:
         for place in range(TileBuffer.TILES):
             back = TileBuffer.TILES - 1 - place
             fed = last_tile - back * block.slot + block.fed if back < block.tiles else start + block.filled + 1
-            bounds.append(fed + rows - following.tile_latency - place * following.slot)
+            bounds.append(fed + self.config.skew + 1 - following.tile_latency - place * following.slot)
         if raw and self.config.single_port:
             bounds.append(last_tile + self._written(block) + 1)
         if raw:
