@@ -141,12 +141,15 @@ def _build(directory: Path, schedule: Schedule, board: Board, family: Family, co
             f"read_verilog {PRIMITIVES}", f"read_rtlil {TOP}.il", *family.synthesis(TOP),
             f"write_json {TOP}.json"]) + "\n")
         yosys.run(["-q", "-l", "yosys.log", "-s", f"{TOP}.ys"], directory)
-        netlist = json.loads((directory / f"{TOP}.json").read_text())["modules"][TOP]
+        design = json.loads((directory / f"{TOP}.json").read_text())
+        netlist = design["modules"][TOP]
+        family.finish(netlist, board, schedule.config)
+        (directory / f"{TOP}.json").write_text(json.dumps(design))
         cells = Counter(cell["type"] for cell in netlist["cells"].values())
         clock = driven_by(netlist, *family.output)
         constraints = prepared.constraints + family.constraint(clock[0], target * 1e6) + "\n"
         (directory / f"{TOP}.{family.constraints}").write_text(constraints)
-        del netlist
+        del design, netlist
 
     def place_and_route(seed: int) -> _Run:
         name = f"seed{seed}"
