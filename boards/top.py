@@ -1,5 +1,8 @@
 """What goes onto a board: an accelerator, the serial line to its host, and lights."""
 
+# Amaranth gives components their ports at run time.
+# pyright: reportAttributeAccessIssue=false
+
 from fractions import Fraction
 from math import prod
 
@@ -7,6 +10,8 @@ from amaranth import DomainRenamer, Module
 from amaranth.lib import fifo, wiring
 from amaranth.lib.wiring import In, Out
 from tepal.hdl import Schedule
+from tepal.hdl.accelerator import LOAD
+from tepal.hdl.flash import FlashLoader, flash_image
 from tepal.hdl.link import LinkedAccelerator
 from tepal.hdl.ports import OutputStreamer
 from tepal.hdl.protocol import Packet
@@ -54,6 +59,8 @@ class Top(wiring.Component):
         Clock domain of the line, whose cycles ``bit`` counts: everything else is in ``sync``.
     slowest
         Least cycles of ``sync`` to one of ``line``.
+    offset
+        Of the weights in the flash memory, in bytes; with ``config.single_port`` alone.
     debug
         Build the debug tap in, which costs a memory and some logic (see :class:`tepal.hdl.trace.Tracer`).
 
@@ -62,27 +69,28 @@ class Top(wiring.Component):
     rx, tx : In(1), Out(1)
         The line.
     ready : Out(1)
-        The design runs.
+        The design runs, and has its weights.
     busy : Out(1)
         A result is outstanding.
     error : Out(1)
-        The last request was refused.
+        The last request was refused, or the weights can't be loaded.
     result : Out(4)
         Class of the last result, its lowest bits.
+    flash_cs, flash_clk, flash_copi : Out(1), flash_cipo : In(1)
+        With ``config.single_port`` alone: the flash memory (:class:`tepal.hdl.flash.FlashLoader`).
     """
 
-    rx: In(1, init=1)
-    tx: Out(1, init=1)
-    ready: Out(1)
-    busy: Out(1)
-    error: Out(1)
-    result: Out(4)
-
     def __init__(self, schedule: Schedule, bit: Fraction, buffer: int = BUFFER, *, line: str = "sync",
-                 slowest: Fraction | int = 1, debug: bool = False):
+                 slowest: Fraction | int = 1, offset: int = 0, debug: bool = False):
         self.schedule, self.bit, self.buffer, self.line, self.debug = schedule, bit, buffer, line, debug
+        self.offset = offset
         self.window = window(schedule, LINE_BITS * bit * slowest, buffer)
-        super().__init__()
+        super().__init__({
+            "rx": In(1, init=1), "tx": Out(1, init=1), "ready": Out(1), "busy": Out(1), "error": Out(1),
+            "result": Out(4),
+            **({"flash_cs": Out(1), "flash_clk": Out(1), "flash_copi": Out(1), "flash_cipo": In(1)}
+               if schedule.config.single_port else {}),
+        })
 
     def elaborate(self, platform):
         m = Module()
@@ -106,6 +114,16 @@ class Top(wiring.Component):
             link.overrun.eq(arrived.valid & ~buffer.w_rdy),
             link.i.payload.eq(buffer.r_data), link.i.valid.eq(buffer.r_rdy), buffer.r_en.eq(link.i.ready),
             leaving.payload.eq(link.o.payload), leaving.valid.eq(link.o.valid), link.o.ready.eq(leaving.ready),
-            self.ready.eq(1), self.busy.eq(link.busy), self.error.eq(link.fault), self.result.eq(link.result),
+            self.busy.eq(link.busy), self.result.eq(link.result),
+        ]
+        if not self.schedule.config.single_port:
+            m.d.comb += [self.ready.eq(1), self.error.eq(link.fault)]
+            return m
+        m.submodules.loader = loader = FlashLoader(flash_image(self.schedule), self.offset)
+        m.d.comb += [
+            self.flash_cs.eq(loader.cs), self.flash_clk.eq(loader.clk), self.flash_copi.eq(loader.copi),
+            loader.cipo.eq(self.flash_cipo),
+            *(getattr(link, name).eq(getattr(loader, name)) for name in LOAD), link.unloaded.eq(loader.failed),
+            self.ready.eq(loader.run), self.error.eq(link.fault | loader.failed),
         ]
         return m

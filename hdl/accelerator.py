@@ -30,7 +30,10 @@ from .systolic import SystolicArray
 from .tile_buffer import TileBuffer
 from .window import WindowGenerator
 
-__all__ = ["Accelerator", "written_layout"]
+__all__ = ["LOAD", "Accelerator", "written_layout"]
+
+LOAD = {"load_tdata": In(16), "load_tvalid": In(1), "load_tfirst": In(1), "run": In(1)}
+"""Further members of an :class:`Accelerator` with ``config.single_port``."""
 
 
 def written_layout(lanes: int) -> data.StructLayout:
@@ -81,7 +84,7 @@ class Accelerator(wiring.Component):
         What the stages write in this cycle.
     load_tdata, load_tvalid, load_tfirst, run
         With ``config.single_port`` alone: the array's weights, 16 bits at a time, ``load_tfirst`` beside the first
-        (:meth:`tepal.hdl.spram.LoadedRom.contents`); and that they are there: no frame begins before.
+        (:func:`tepal.hdl.images.loaded_weights`); and that they are there: no frame begins before.
     """
 
     def __init__(self, schedule: Schedule, *, debug: bool = False):
@@ -90,8 +93,7 @@ class Accelerator(wiring.Component):
             "s_axis_tdata": In(8 * schedule.config.input_bytes), "s_axis_tvalid": In(1), "s_axis_tready": Out(1),
             "s_axis_tlast": In(1),
             "m_axis_tdata": Out(8), "m_axis_tvalid": Out(1), "m_axis_tready": In(1), "m_axis_tlast": Out(1),
-            **({"load_tdata": In(16), "load_tvalid": In(1), "load_tfirst": In(1), "run": In(1)}
-               if schedule.config.single_port else {}),
+            **(LOAD if schedule.config.single_port else {}),
         })
 
     def _requantise_lanes(self, m: Module, sequencer, engine, fmt, at_sum: int) -> list:

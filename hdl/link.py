@@ -16,7 +16,7 @@ from amaranth.lib import data, fifo, wiring
 from amaranth.lib.wiring import In, Out
 from tepal.quant import digest
 
-from .accelerator import Accelerator
+from .accelerator import LOAD, Accelerator
 from .ports import OutputStreamer
 from .primitives import Ram, stream_of
 from .protocol import CRC, HEADER, VERSION, Fault, Identity, Kind, Trace
@@ -235,6 +235,8 @@ class RequestReader(wiring.Component):
         Bytes were lost before ``i`` for want of room: the next damaged packet is reported so.
     fault, done : Out(1)
         For one cycle: a packet was refused; a packet was accepted.
+    unloaded : In(1)
+        There are no weights: every INFER is refused.
     trace : Out(stream of TRACE_REQUEST)
         With ``debug``.  The next request is read when this one is taken.
     """
@@ -247,7 +249,7 @@ class RequestReader(wiring.Component):
             "i": In(stream_of(ARRIVED)),
             "image": Out(stream_of(data.StructLayout({"data": 8 * beat, "last": 1}))),
             "tags": Out(stream_of(32)), "replies": Out(stream_of(REPLY)),
-            "overrun": In(1), "fault": Out(1), "done": Out(1),
+            "overrun": In(1), "unloaded": In(1), "fault": Out(1), "done": Out(1),
         })
 
     def elaborate(self, platform):
@@ -285,7 +287,8 @@ class RequestReader(wiring.Component):
         with m.Elif(version != VERSION):
             m.d.comb += verdict.eq(Fault.VERSION)
         with m.Elif(kind == Kind.INFER):
-            m.d.comb += verdict.eq(Mux(overlong | (count != self.beats) | (lane != 0), Fault.LENGTH, 0))
+            wrong = overlong | (count != self.beats) | (lane != 0)
+            m.d.comb += verdict.eq(Mux(wrong, Fault.LENGTH, Mux(self.unloaded, Fault.WEIGHTS, 0)))
         with m.Elif(kind == Kind.IDENTIFY):
             m.d.comb += verdict.eq(Mux(empty, 0, Fault.LENGTH))
         if self.debug:
@@ -480,23 +483,23 @@ class LinkedAccelerator(wiring.Component):
         The last request was refused.
     result : Out(16)
         Class of the last result.
+    load_tdata, load_tvalid, load_tfirst, run
+        With ``config.single_port`` alone: as of the :class:`~tepal.hdl.accelerator.Accelerator`.
+    unloaded : In(1)
+        With ``config.single_port`` alone: the weights can't be loaded; images are refused.
     """
 
     TAGS = 4
     """As many as images can be in the accelerator: in the loader, in the engine and before the output, and a spare."""
 
-    i: In(stream_of(8))
-    o: Out(stream_of(8))
-    overrun: In(1)
-    busy: Out(1)
-    fault: Out(1)
-    result: Out(16)
-
     def __init__(self, schedule: Schedule, window: int, *, debug: bool = False):
         self.schedule, self.debug = schedule, debug
         network = schedule.network
         self.identity = Identity(digest(network), network.input_shape, network.outputs, window)
-        super().__init__()
+        super().__init__({
+            "i": In(stream_of(8)), "o": Out(stream_of(8)), "overrun": In(1), "busy": Out(1), "fault": Out(1),
+            "result": Out(16), **(LOAD | {"unloaded": In(1)} if schedule.config.single_port else {}),
+        })
 
     def elaborate(self, platform):
         m = Module()
@@ -535,6 +538,9 @@ class LinkedAccelerator(wiring.Component):
         ]
         with m.If(reader.fault | reader.done):
             m.d.sync += self.fault.eq(reader.fault)
+        if self.schedule.config.single_port:
+            m.d.comb += [*(getattr(accelerator, name).eq(getattr(self, name)) for name in LOAD),
+                         reader.unloaded.eq(self.unloaded)]
         if self.debug:
             m.submodules.tracer = tracer = Tracer(self.schedule.config)
             wiring.connect(m, reader.trace, tracer.i)
