@@ -17,7 +17,7 @@ class _Platform(ICEBreakerPlatform):
 ICEBREAKER = Board(
     "icebreaker", ICE40UP5K,
     EngineConfig(rows=4, columns=4, lanes=2, window=(1, 1), requantisers=1, input_bytes=1, requantiser_cycles=3,
-                 lane_cycles=3, single_port=True),
+                 lane_cycles=4, single_port=True, pipelined=False),
     # Activations and the array's weights in the large single-port memories (two regions are never read and written at
     # once), all else in the small ones.
     {"activations": "SB_SPRAM256KA", "matrix_weights": "SB_SPRAM256KA"},

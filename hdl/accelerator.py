@@ -157,17 +157,17 @@ class Accelerator(wiring.Component):
         m = Module()
         schedule, config = self.schedule, self.schedule.config
         lanes, word = config.lanes, 8 * config.lanes
-        columns = config.window[1]
+        columns, registers = config.window[1], int(config.pipelined)
         wide = address_bits(schedule)
 
         # Memories.
         loader = m.submodules.loader = InputLoader(schedule.layout, config.input_bytes)
-        input_memory = m.submodules.input_memory = Ram(8 * loader.window_bytes, loader.depth, registers=1)
+        input_memory = m.submodules.input_memory = Ram(8 * loader.window_bytes, loader.depth, registers=registers)
         if config.single_port:
-            banks = [RegionRam(word, schedule.bank_depth, schedule.region_base, 8 * config.requantisers, registers=1)
+            banks = [RegionRam(word, schedule.bank_depth, schedule.region_base, 8 * config.requantisers, registers)
                      for _ in range(config.taps)]
         else:
-            banks = [Ram(word, schedule.bank_depth, 8 * config.requantisers, registers=1) for _ in range(config.taps)]
+            banks = [Ram(word, schedule.bank_depth, 8 * config.requantisers, registers) for _ in range(config.taps)]
         for i, bank in enumerate(banks):
             m.submodules[f"activations_{i // columns}_{i % columns}"] = bank
         streamer = m.submodules.streamer = OutputStreamer(schedule.output_map.shape, lanes)
@@ -189,13 +189,13 @@ class Accelerator(wiring.Component):
             schedule.tile_words, len(weight_words))
         window = m.submodules.window = WindowGenerator(config.window, lanes, value_bits(schedule),
                                                        bits_for(schedule.bank_depth), bits_for(loader.depth),
-                                                       loader.window_bytes, config.tile_lanes)
+                                                       loader.window_bytes, config.tile_lanes, config.pipelined)
         m.d.comb += [
             sequencer.input_full.eq(loader.full & self.run if config.single_port else loader.full),
             sequencer.output_free.eq(streamer.free),
             streamer.claim.eq(sequencer.output_claim),
             # The last words are still being read when the last step is made.
-            loader.release.eq(delay(m, sequencer.input_release, WindowGenerator.LATENCY, name="release")),
+            loader.release.eq(delay(m, sequencer.input_release, schedule.copy_latency, name="release")),
             *(getattr(window, name).eq(getattr(sequencer, name))
               for name in ("y", "x", "group", "from_input", "pitch", "step", "height", "width", "zero_point")),
             input_memory.read_address.eq(window.input_address), window.input_data.eq(input_memory.read_data),
@@ -203,12 +203,12 @@ class Accelerator(wiring.Component):
         for i, bank in enumerate(banks):
             m.d.comb += [bank.read_address.eq(window.bank_address[i]), window.bank_data[i].eq(bank.read_data)]
 
-        at_window = WindowGenerator.LATENCY
+        at_window = schedule.copy_latency
         engine = m.submodules.depthwise = DepthwiseEngine(lanes, config.taps, schedule.depthwise_accumulator)
         weights = m.submodules.depthwise_weights = Rom("depthwise_weights", word * config.taps, weight_words,
-                                                             registers=1)
-        m.d.comb += weights.address.eq(delay(m, sequencer.weight, at_window - 3, name="weight"))
-        weights_now = delay(m, weights.data, 1, name="weights")
+                                                       registers)
+        m.d.comb += weights.address.eq(delay(m, sequencer.weight, at_window - 1 - 2 * registers, name="weight"))
+        weights_now = delay(m, weights.data, registers, name="weights")
         m.d.comb += engine.first.eq(delay(m, sequencer.first, at_window, name="chunk_first"))
         for tap in range(config.taps):
             m.d.comb += [engine.windows[tap].eq(window.taps[tap]),
@@ -220,7 +220,8 @@ class Accelerator(wiring.Component):
             reduced = self._requantise_lanes(m, sequencer, engine, schedule.depthwise_format, at_sum)
 
         # Both ways into the tile buffer; the schedule keeps them from meeting.
-        tile = m.submodules.tile_buffer = TileBuffer(config.rows, config.tile_lanes, schedule.tile_words)
+        tile = m.submodules.tile_buffer = TileBuffer(config.rows, config.tile_lanes, schedule.tile_words,
+                                                       config.pipelined)
         feeder = m.submodules.feeder = Feeder(feeder_descriptors(schedule), config.tile_lanes, schedule.tile_words)
         place = Cat(sequencer.part, sequencer.word, sequencer.pixel, sequencer.number, sequencer.tile_end)
         copied = delay(m, sequencer.valid & ~sequencer.reduce, schedule.copy_latency, name="copied")
@@ -240,16 +241,17 @@ class Accelerator(wiring.Component):
 
         # Stage 2: the array.
         array = m.submodules.array = SystolicArray(config.rows, config.columns, config.drain_step,
-                                                   schedule.matrix_accumulator, config.spread)
+                                                   schedule.matrix_accumulator, config.spread, config.pipelined)
         matrix_words, loaded = images.matrix_weights(schedule), None
         if config.single_port:
-            loaded = LoadedRom(8 * config.columns, len(matrix_words), registers=1)
+            loaded = LoadedRom(8 * config.columns, len(matrix_words), registers)
             m.d.comb += [loaded.load.eq(self.load_tvalid), loaded.load_first.eq(self.load_tfirst),
                          loaded.load_data.eq(self.load_tdata)]
         matrix = m.submodules.matrix_weights = ReplayRom("matrix_weights", 8 * config.columns, matrix_words,
-                                                         registers=1, rom=loaded)
+                                                         registers, rom=loaded)
         # The word is needed when the tile buffer's bytes are there.
-        m.d.comb += [getattr(matrix, name).eq(delay(m, getattr(feeder, name), TileBuffer.LATENCY - 1, name=name))
+        ahead = TileBuffer.latency(config.pipelined) - registers
+        m.d.comb += [getattr(matrix, name).eq(delay(m, getattr(feeder, name), ahead, name=name))
                      for name in ("advance", "rewind", "commit", "restart")]
         for row in range(config.rows):
             m.d.comb += [array.x[row].eq(tile.x[row]), array.first[row].eq(tile.first_out[row]),

@@ -328,7 +328,7 @@ class Schedule:
     @property
     def copy_latency(self) -> int:
         """Cycles from a step to the write of a copied word into the tile buffer."""
-        return WindowGenerator.LATENCY
+        return WindowGenerator.latency(self.config.pipelined)
 
     @property
     def reduce_latency(self) -> int:
@@ -338,7 +338,7 @@ class Schedule:
     @property
     def sum_latency(self) -> int:
         """Cycles from a step to the sum that it ends."""
-        return WindowGenerator.LATENCY + DepthwiseEngine.latency(self.config.taps)
+        return self.copy_latency + DepthwiseEngine.latency(self.config.taps)
 
     @property
     def last_lane(self) -> int:
@@ -354,8 +354,10 @@ class Schedule:
     def drain_latency(self) -> int:
         """Cycles from a sum's last feed to the write of its first result."""
         select = SELECT if isinstance(self.matrix_format, RequantiserFormat) else 0
-        return (TileBuffer.LATENCY + SystolicArray.latency(self.config.rows, self.config.spread) + 1
-                + (self.config.requantisers - 1) * self.config.turns + select + self.matrix_format.latency)
+        config = self.config
+        return (TileBuffer.latency(config.pipelined) + 1
+                + SystolicArray.latency(config.rows, config.spread, config.pipelined)
+                + (config.requantisers - 1) * config.turns + select + self.matrix_format.latency)
 
     def _shape(self, block: Block, source: FeatureMap, target: FeatureMap) -> BlockSchedule:
         """A block with its own periods, not yet placed in time."""
@@ -409,7 +411,7 @@ class Schedule:
         rows = self.config.rows
         bounds = [
             # One step at a time, constants of a layer held while its last windows are read.
-            last_tile + max(block.source.groups * block.group_period, block.steps + WindowGenerator.LATENCY, 4),
+            last_tile + max(block.source.groups * block.group_period, block.steps + self.copy_latency, 4),
             # The array is busy with the tile before.
             last_tile + block.fed - following.filled - 1,
             # Words enter the tile buffer in order, whichever way they come.

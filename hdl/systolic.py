@@ -13,7 +13,7 @@ __all__ = ["ProcessingElement", "SystolicArray"]
 class ProcessingElement(wiring.Component):
     """One accumulator of the array; its multiplier is beside it.
 
-    Operands are passed on a cycle later, activations (with their flags) to the right, weights downwards.
+    Operands are passed on, activations (with their flags) to the right, weights downwards.
     A finished sum is copied to the drain register, which ``take`` replaces by the one above.
 
     Parameters
@@ -22,6 +22,8 @@ class ProcessingElement(wiring.Component):
         Width of the sum in bits.
     spread
         Further registers between multiplier and accumulator.
+    pipelined
+        Operands are passed on a cycle later; else at once.
 
     Members
     -------
@@ -35,8 +37,8 @@ class ProcessingElement(wiring.Component):
         The drain register takes a new sum at the end of this cycle.
     """
 
-    def __init__(self, accumulator: int, spread: int = 0):
-        self.accumulator, self.spread = accumulator, spread
+    def __init__(self, accumulator: int, spread: int = 0, pipelined: bool = True):
+        self.accumulator, self.spread, self.pipelined = accumulator, spread, pipelined
         operands = {"x": signed(8), "first": 1, "last": 1, "take": 1, "w": signed(8)}
         super().__init__({
             **{name: In(shape) for name, shape in operands.items()},
@@ -52,13 +54,15 @@ class ProcessingElement(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        for name in ("x", "first", "last", "take", "w"):
-            m.d.sync += getattr(self, f"{name}_next").eq(getattr(self, name))
+        now = {name: getattr(self, name) for name in ("x", "first", "last", "take", "w")}
+        late = {name: Signal.like(value, name=f"{name}_late") for name, value in now.items()}
+        m.d.sync += [late[name].eq(value) for name, value in now.items()]
+        m.d.comb += [getattr(self, f"{name}_next").eq((late if self.pipelined else now)[name]) for name in now]
         acc = Signal(signed(self.accumulator), reset_less=True)
         latency = self.latency(self.spread)
-        keep = delay(m, ~self.first_next, latency - 2, name="keep")
+        keep = delay(m, ~late["first"], latency - 2, name="keep")
         m.d.sync += acc.eq(gated_sum(m, platform, acc, keep, self.product))
-        m.d.comb += self.captured.eq(delay(m, self.last_next, latency - 1, name="last"))
+        m.d.comb += self.captured.eq(delay(m, late["last"], latency - 1, name="last"))
         with m.If(self.captured):
             m.d.sync += self.drain.eq(acc)
         with m.Elif(self.take):
@@ -69,8 +73,8 @@ class ProcessingElement(wiring.Component):
 class SystolicArray(wiring.Component):
     """Output-stationary matrix engine: ``rows`` pixels by ``columns`` output channels.
 
-    Row r takes its activations r cycles after row 0, column c its weights c cycles after column 0 (the array
-    delays them itself); element (r, c) multiplies what meets there.  Sums leave downwards, row ``rows`` - 1
+    If ``pipelined``, row r takes its activations r cycles after row 0, column c its weights c cycles after column 0
+    (the array delays them itself); element (r, c) multiplies what meets there.  Sums leave downwards, row ``rows`` - 1
     first, one row every ``step`` cycles, while the next ones are being made: column c shows them from one
     cycle after ``captured``, c cycles later than column 0.
 
@@ -87,6 +91,8 @@ class SystolicArray(wiring.Component):
         Width of a sum in bits.
     spread
         Registers between each multiplier and its accumulator, for parts on which they lie far from each other.
+    pipelined
+        Without, rows and columns take their operands, and show their sums, in the same cycle each.
 
     Members
     -------
@@ -99,8 +105,9 @@ class SystolicArray(wiring.Component):
         Column 0 shows the first row of finished sums in the next cycle.
     """
 
-    def __init__(self, rows: int, columns: int, step: int, accumulator: int, spread: int = 0):
+    def __init__(self, rows: int, columns: int, step: int, accumulator: int, spread: int = 0, pipelined: bool = True):
         self.rows, self.columns, self.step, self.accumulator, self.spread = rows, columns, step, accumulator, spread
+        self.pipelined = pipelined
         super().__init__({
             "x": In(signed(8)).array(rows), "first": In(1).array(rows), "last": In(1).array(rows),
             "w": In(signed(8)).array(columns),
@@ -108,13 +115,13 @@ class SystolicArray(wiring.Component):
         })
 
     @staticmethod
-    def latency(rows: int, spread: int = 0) -> int:
+    def latency(rows: int, spread: int = 0, pipelined: bool = True) -> int:
         """Cycles from row 0's last activation to ``captured``."""
-        return rows - 1 + ProcessingElement.latency(spread)
+        return (rows - 1 if pipelined else 0) + ProcessingElement.latency(spread)
 
     def elaborate(self, platform):
         m = Module()
-        grid = [[ProcessingElement(self.accumulator, self.spread) for _ in range(self.columns)]
+        grid = [[ProcessingElement(self.accumulator, self.spread, self.pipelined) for _ in range(self.columns)]
                 for _ in range(self.rows)]
         for r, line in enumerate(grid):
             for c, element in enumerate(line):
@@ -129,7 +136,7 @@ class SystolicArray(wiring.Component):
                 if r:
                     m.d.comb += [element.w.eq(grid[r - 1][c].w_next), element.above.eq(grid[r - 1][c].drain)]
                 else:
-                    m.d.comb += element.w.eq(delay(m, self.w[c], c, name=f"w_{c}"))
+                    m.d.comb += element.w.eq(delay(m, self.w[c], c if self.pipelined else 0, name=f"w_{c}"))
         elements = [element for line in grid for element in line]
         factors = [(element.x, element.w) for element in elements]
         for element, product in zip(elements, products(m, platform, factors, self.spread), strict=True):

@@ -21,6 +21,8 @@ class TileBuffer(wiring.Component):
     ----------
     rows, lanes, words
         Pixels of a tile, bytes of a word, words of a pixel.
+    pipelined
+        Without, all rows are read in the same cycle, and a cycle sooner.
 
     Members
     -------
@@ -29,14 +31,13 @@ class TileBuffer(wiring.Component):
     part, word, lane, first, last : In
         Byte to read for row 0, and flags that go with it.
     x, first_out, last_out : Out per row
-        Row r's byte and its flags, 3 + r cycles later.
+        Row r's byte and its flags, :meth:`latency` + r cycles later; without ``pipelined``, all at once.
     """
 
     TILES = 4
-    LATENCY = 3
 
-    def __init__(self, rows: int, lanes: int, words: int):
-        self.rows, self.lanes, self.words = rows, lanes, words
+    def __init__(self, rows: int, lanes: int, words: int, pipelined: bool = True):
+        self.rows, self.lanes, self.words, self.pipelined = rows, lanes, words, pipelined
         super().__init__({
             "write": In(1), "write_part": In(range(self.TILES)), "write_word": In(bits_for(words)),
             "pixel": In(bits_for(rows)), "data": In(8 * lanes),
@@ -50,23 +51,30 @@ class TileBuffer(wiring.Component):
         """Words of each row's memory."""
         return cls.TILES << bits_for(words)
 
+    @staticmethod
+    def latency(pipelined: bool) -> int:
+        """Cycles from an address to row 0's byte."""
+        return 2 + pipelined
+
     def elaborate(self, platform):
         m = Module()
+        latency = self.latency(self.pipelined)
         first, last, place = self.first, self.last, Cat(self.lane, self.word, self.part)
         for row in range(self.rows):
-            if row:
+            if row and self.pipelined:
                 first = delay(m, first, 1, name=f"first_of_{row}")
                 last = delay(m, last, 1, name=f"last_of_{row}")
                 place = delay(m, place, 1, name=f"place_{row}")
             lane, address = place[:len(self.lane)], place[len(self.lane):]
-            m.submodules[f"bank_{row}"] = bank = Ram(8 * self.lanes, self.depth(self.words), registers=1)
+            m.submodules[f"bank_{row}"] = bank = Ram(8 * self.lanes, self.depth(self.words),
+                                                     registers=int(self.pipelined))
             m.d.comb += [
                 bank.write_address.eq(Cat(self.write_word, self.write_part)), bank.write_data.eq(self.data),
                 bank.write_enable.eq(self.write & (self.pixel == self.rows - 1 - row)),
                 bank.read_address.eq(address),
-                self.first_out[row].eq(delay(m, first, 3, name=f"first_{row}")),
-                self.last_out[row].eq(delay(m, last, 3, name=f"last_{row}")),
+                self.first_out[row].eq(delay(m, first, latency, name=f"first_{row}")),
+                self.last_out[row].eq(delay(m, last, latency, name=f"last_{row}")),
             ]
-            lane = delay(m, lane, 2, name=f"lane_{row}")
+            lane = delay(m, lane, latency - 1, name=f"lane_{row}")
             m.d.sync += self.x[row].eq(bank.read_data.word_select(lane, 8))
         return m
