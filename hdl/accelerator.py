@@ -10,6 +10,7 @@ from . import images
 from .depthwise import DepthwiseEngine
 from .descriptors import (
     address_bits,
+    column_bits,
     drain_descriptors,
     feeder_descriptors,
     parameter_descriptors,
@@ -158,7 +159,7 @@ class Accelerator(wiring.Component):
         schedule, config = self.schedule, self.schedule.config
         lanes, word = config.lanes, 8 * config.lanes
         columns, registers = config.window[1], int(config.pipelined)
-        wide = address_bits(schedule)
+        wide, across = address_bits(schedule), column_bits(schedule)
 
         # Memories.
         loader = m.submodules.loader = InputLoader(schedule.layout, config.input_bytes)
@@ -185,11 +186,12 @@ class Accelerator(wiring.Component):
         # Stage 1: windows, reduced or copied.
         weight_words = images.depthwise_weights(schedule)
         sequencer = m.submodules.sequencer = Sequencer(
-            sequencer_descriptors(schedule), config.window, value_bits(schedule), wide, config.rows,
+            sequencer_descriptors(schedule), config.window, value_bits(schedule), wide, across, config.rows,
             schedule.tile_words, len(weight_words))
         window = m.submodules.window = WindowGenerator(config.window, lanes, value_bits(schedule),
-                                                       bits_for(schedule.bank_depth), bits_for(loader.depth),
-                                                       loader.window_bytes, config.tile_lanes, config.pipelined)
+                                                       bits_for(schedule.bank_depth), across,
+                                                       bits_for(loader.depth), loader.window_bytes,
+                                                       config.tile_lanes, config.pipelined)
         m.d.comb += [
             sequencer.input_full.eq(loader.full & self.run if config.single_port else loader.full),
             sequencer.output_free.eq(streamer.free),
@@ -263,7 +265,7 @@ class Accelerator(wiring.Component):
         drain = m.submodules.drain = Drain(
             parameter_descriptors(schedule), drain_descriptors(schedule), schedule.matrix_format,
             images.matrix_parameters(schedule), config.columns, config.requantisers, lanes, config.window,
-            target_bits(schedule))
+            target_bits(schedule), across)
         m.d.comb += [drain.captured.eq(array.captured), streamer.done.eq(drain.done)]
         for column in range(config.columns):
             m.d.comb += drain.bottom[column].eq(array.bottom[column])

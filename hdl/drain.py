@@ -73,8 +73,8 @@ class Drain(wiring.Component):
         From :mod:`tepal.hdl.descriptors`.
     fmt, words
         Requantiser format, and one parameter word per column of every block.
-    columns, requantisers, lanes, window, address_bits
-        Shape of the engine, and width in which addresses are computed.
+    columns, requantisers, lanes, window, address_bits, column_bits
+        Shape of the engine, and widths in which addresses, and what a column adds to one, are computed.
 
     Members
     -------
@@ -91,9 +91,11 @@ class Drain(wiring.Component):
     """
 
     def __init__(self, parameter_table: DescriptorTable, table: DescriptorTable, fmt: RequantiserFormat | SerialFormat,
-                 words: list[int], columns: int, requantisers: int, lanes: int, window, address_bits: int):
+                 words: list[int], columns: int, requantisers: int, lanes: int, window, address_bits: int,
+                 column_bits: int):
         self.parameter_table, self.table, self.format, self.words = parameter_table, table, fmt, words
         self.columns, self.requantisers, self.lanes, self.window = columns, requantisers, lanes, window
+        self.column_bits = column_bits
         super().__init__({
             "captured": In(1), "bottom": In(signed(fmt.accumulator)).array(columns),
             "enable": Out(lanes // requantisers), "address": Out(address_bits), "data": Out(8 * lanes),
@@ -209,7 +211,7 @@ class Drain(wiring.Component):
         group_base, group = Signal(bits), Signal(bits)
         part_base, part = Signal(range(max(2, parts))), Signal(range(max(2, parts)))
         shapes = {"row": range(max(2, self.window[0])), "row_address": bits,
-                  "column": range(max(2, self.window[1])), "column_address": bits}
+                  "column": range(max(2, self.window[1])), "column_address": self.column_bits}
         ahead_shapes = shapes | {"out_column": d.last_out_column.shape()}
         begins = {name: self.table.rows[0][f"second_{name}"] for name in ahead_shapes}
 

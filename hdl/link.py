@@ -218,6 +218,8 @@ class RequestReader(wiring.Component):
     ----------
     image_bytes, beat
         Bytes of an image, and of a beat of ``image``; ``beat`` divides ``image_bytes``.
+    room
+        Replies that can wait.
     debug
         Take TRACE as well.
 
@@ -230,7 +232,7 @@ class RequestReader(wiring.Component):
     tags : Out(stream of 32)
         The tag of each image that the accelerator will answer, before that image's last beats.
     replies : Out(stream of REPLY)
-        What finds no room in its queue of ``REPLIES`` is dropped, so that requests never wait for answers to bad ones.
+        What finds no room is dropped, so that requests never wait for answers to bad ones.
     overrun : In(1)
         Bytes were lost before ``i`` for want of room: the next damaged packet is reported so.
     fault, done : Out(1)
@@ -241,10 +243,9 @@ class RequestReader(wiring.Component):
         With ``debug``.  The next request is read when this one is taken.
     """
 
-    REPLIES = 4
-
-    def __init__(self, image_bytes: int, beat: int, *, debug: bool = False):
+    def __init__(self, image_bytes: int, beat: int, room: int, *, debug: bool = False):
         self.image_bytes, self.beat, self.beats, self.debug = image_bytes, beat, image_bytes // beat, debug
+        self.room = room
         super().__init__(({"trace": Out(stream_of(TRACE_REQUEST))} if debug else {}) | {
             "i": In(stream_of(ARRIVED)),
             "image": Out(stream_of(data.StructLayout({"data": 8 * beat, "last": 1}))),
@@ -254,7 +255,7 @@ class RequestReader(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.queue = queue = fifo.SyncFIFO(width=len(self.replies.p.as_value()), depth=self.REPLIES)
+        m.submodules.queue = queue = fifo.SyncFIFO(width=len(self.replies.p.as_value()), depth=self.room)
         m.d.comb += [self.replies.p.eq(queue.r_data), self.replies.valid.eq(queue.r_rdy),
                      queue.r_en.eq(self.replies.ready)]
 
@@ -393,33 +394,32 @@ class AnswerWriter(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         identity = Array(Const(byte, 8) for byte in self.identity.pack())
-        header, fault = Signal(_HEADER_BITS), Signal(8)
+        tag, fault = Signal(32), Signal(8)
         place = Signal(range(max(HEADER.size, len(identity))))
         kind = Signal(8)
-        m.d.comb += self.o.p.byte.eq(header[:8])
+        m.d.comb += self.o.p.byte.eq(Mux(place == 0, VERSION, Mux(place == 1, kind, tag[:8])))
         with m.FSM(name="state"):
             with m.State("IDLE"):
                 m.d.sync += place.eq(0)
                 with m.If(self.tags.valid & self.result.valid):
                     m.d.comb += self.tags.ready.eq(1)
-                    m.d.sync += [header.eq(Cat(C(VERSION, 8), C(Kind.RESULT, 8), self.tags.payload)),
-                                 kind.eq(Kind.RESULT)]
+                    m.d.sync += [tag.eq(self.tags.payload), kind.eq(Kind.RESULT)]
                     m.next = "HEADER"
                 with m.Elif(self.replies.valid):
-                    chosen = Mux(self.replies.p.fault == 0, C(Kind.IDENTITY, 8), C(Kind.ERROR, 8))
                     m.d.comb += self.replies.ready.eq(1)
-                    m.d.sync += [header.eq(Cat(C(VERSION, 8), chosen, self.replies.p.tag)), kind.eq(chosen),
-                                 fault.eq(self.replies.p.fault)]
+                    m.d.sync += [tag.eq(self.replies.p.tag), fault.eq(self.replies.p.fault),
+                                 kind.eq(Mux(self.replies.p.fault == 0, Kind.IDENTITY, Kind.ERROR))]
                     m.next = "HEADER"
                 if self.debug:
                     with m.Elif(self.traced.valid):
-                        m.d.sync += [header.eq(Cat(C(VERSION, 8), C(Kind.TRACED, 8), self.traced.p.tag)),
-                                     kind.eq(Kind.TRACED)]
+                        m.d.sync += [tag.eq(self.traced.p.tag), kind.eq(Kind.TRACED)]
                         m.next = "HEADER"
             with m.State("HEADER"):
                 m.d.comb += self.o.valid.eq(1)
                 with m.If(self.o.ready):
-                    m.d.sync += [header.eq(header[8:]), place.eq(place + 1)]
+                    m.d.sync += place.eq(place + 1)
+                    with m.If(place >= 2):
+                        m.d.sync += tag.eq(tag[8:])
                     with m.If(place == HEADER.size - 1):
                         m.d.sync += place.eq(0)
                         m.next = "PAYLOAD"
@@ -449,9 +449,12 @@ class AnswerWriter(wiring.Component):
         return m
 
 
-def _queue(m: Module, name: str, source, sink) -> None:
-    """Connect two streams through a queue of two, where no path of logic goes through."""
+def _queue(m: Module, name: str, source, sink, wanted: bool) -> None:
+    """Connect two streams: if ``wanted``, through a queue of two, where no path of logic goes through."""
     value = Value.cast(source.payload)
+    if not wanted:
+        m.d.comb += [Value.cast(sink.payload).eq(value), sink.valid.eq(source.valid), source.ready.eq(sink.ready)]
+        return
     m.submodules[name] = queue = fifo.SyncFIFO(width=len(value), depth=2)
     m.d.comb += [queue.w_data.eq(value), queue.w_en.eq(source.valid), source.ready.eq(queue.w_rdy),
                  Value.cast(sink.payload).eq(queue.r_data), sink.valid.eq(queue.r_rdy), queue.r_en.eq(sink.ready)]
@@ -489,8 +492,12 @@ class LinkedAccelerator(wiring.Component):
         With ``config.single_port`` alone: the weights can't be loaded; images are refused.
     """
 
-    TAGS = 4
-    """As many as images can be in the accelerator: in the loader, in the engine and before the output, and a spare."""
+    TAGS = 4, 2
+    """As many as images can be in the accelerator: in the loader, in the engine and before the output, and a spare; and
+    where it is not pipelined, in the loader and in the engine."""
+
+    ROOM = 4, 1
+    """Replies that can wait, likewise."""
 
     def __init__(self, schedule: Schedule, window: int, *, debug: bool = False):
         self.schedule, self.debug = schedule, debug
@@ -504,22 +511,24 @@ class LinkedAccelerator(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.accelerator = accelerator = Accelerator(self.schedule, debug=self.debug)
+        pipelined = self.schedule.config.pipelined
         m.submodules.decoder = decoder = CobsDecoder()
         m.submodules.checker = checker = CrcChecker()
         m.submodules.reader = reader = RequestReader(prod(self.identity.input_shape),
-                                                     self.schedule.config.input_bytes, debug=self.debug)
-        m.submodules.tags = tags = fifo.SyncFIFO(width=32, depth=self.TAGS)
+                                                     self.schedule.config.input_bytes, self.ROOM[not pipelined],
+                                                     debug=self.debug)
+        m.submodules.tags = tags = fifo.SyncFIFO(width=32, depth=self.TAGS[not pipelined])
         m.submodules.writer = writer = AnswerWriter(self.identity, debug=self.debug)
         m.submodules.appender = appender = CrcAppender()
         m.submodules.encoder = encoder = CobsEncoder()
         # From a memory's slow output to the loader, or from the results to the line, is too far for one cycle of a fast
         # clock.
-        _queue(m, "arrivals", self.i, decoder.i)
+        _queue(m, "arrivals", self.i, decoder.i, pipelined)
         wiring.connect(m, decoder.o, checker.i)
-        _queue(m, "checked", checker.o, reader.i)
+        _queue(m, "checked", checker.o, reader.i, pipelined)
         wiring.connect(m, reader.replies, writer.replies)
-        _queue(m, "answers", writer.o, appender.i)
-        _queue(m, "appended", appender.o, encoder.i)
+        _queue(m, "answers", writer.o, appender.i, pipelined)
+        _queue(m, "appended", appender.o, encoder.i, pipelined)
         wiring.connect(m, encoder.o, wiring.flipped(self.o))
         m.d.comb += [
             reader.overrun.eq(self.overrun),
@@ -528,8 +537,8 @@ class LinkedAccelerator(wiring.Component):
             self.busy.eq(tags.r_rdy),
         ]
         beats, results = stream_of(reader.image.p.shape()).create(), stream_of(writer.result.p.shape()).create()
-        _queue(m, "beats", reader.image, beats)
-        _queue(m, "results", results, writer.result)
+        _queue(m, "beats", reader.image, beats, pipelined)
+        _queue(m, "results", results, writer.result, pipelined)
         m.d.comb += [
             accelerator.s_axis_tdata.eq(beats.p.data), accelerator.s_axis_tlast.eq(beats.p.last),
             accelerator.s_axis_tvalid.eq(beats.valid), beats.ready.eq(accelerator.s_axis_tready),

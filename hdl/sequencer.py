@@ -25,8 +25,8 @@ class Sequencer(wiring.Component):
         From :func:`~tepal.hdl.descriptors.sequencer_descriptors`.
     window
         Banks, (rows, columns).
-    value_bits, address_bits
-        Widths of coordinates, and in which addresses are computed.
+    value_bits, address_bits, column_bits
+        Widths of coordinates, of addresses, and of what a column adds to one.
     tile_words, rows, weight_words
         Extent of the tile buffer (words of a tile, pixels) and of the depthwise weights.
 
@@ -63,11 +63,11 @@ class Sequencer(wiring.Component):
         First step of a block; ``number`` is the block.
     """
 
-    def __init__(self, table: DescriptorTable, window, value_bits: int, address_bits: int, rows: int,
-                 tile_words: int, weight_words: int):
+    def __init__(self, table: DescriptorTable, window, value_bits: int, address_bits: int, column_bits: int,
+                 rows: int, tile_words: int, weight_words: int):
         self.table, self.window = table, window
         self.y_layout = coordinate_layout(value_bits, window[0], address_bits)
-        self.x_layout = coordinate_layout(value_bits, window[1], address_bits)
+        self.x_layout = coordinate_layout(value_bits, window[1], column_bits)
         super().__init__({
             "input_full": In(1), "input_release": Out(1), "output_free": In(1), "output_claim": Out(1),
             "valid": Out(1), "y": Out(self.y_layout), "x": Out(self.x_layout), "group": Out(address_bits),

@@ -33,8 +33,8 @@ class WindowGenerator(wiring.Component):
         (rows, columns) of taps.
     lanes
         Bytes of a memory word.
-    value_bits, address_bits
-        Widths of coordinates and bank addresses.
+    value_bits, address_bits, column_bits
+        Widths of coordinates, bank addresses, and of what a column adds to an address.
     input_address_bits, input_bytes
         Widths of an address (bits) and of a word (bytes) of the input memory, which holds a pixel a word.
     copy_lanes
@@ -62,15 +62,15 @@ class WindowGenerator(wiring.Component):
         Tap (0, 0) as it is to be copied; wider words from the input memory.
     """
 
-    def __init__(self, window, lanes: int, value_bits: int, address_bits: int, input_address_bits: int,
-                 input_bytes: int, copy_lanes: int, pipelined: bool = True):
+    def __init__(self, window, lanes: int, value_bits: int, address_bits: int, column_bits: int,
+                 input_address_bits: int, input_bytes: int, copy_lanes: int, pipelined: bool = True):
         self.window, self.lanes, self.copy_lanes, self.pipelined = window, lanes, copy_lanes, pipelined
         rows, columns = window
         taps = rows * columns
         common = max(address_bits, input_address_bits, bits_for(-(-input_bytes // copy_lanes)))
         super().__init__({
             "y": In(coordinate_layout(value_bits, rows, common)),
-            "x": In(coordinate_layout(value_bits, columns, common)),
+            "x": In(coordinate_layout(value_bits, columns, column_bits)),
             "group": In(common), "from_input": In(1),
             "pitch": In(common), "step": In(common),
             "height": In(value_bits), "width": In(value_bits), "zero_point": In(signed(8)),
@@ -102,7 +102,7 @@ class WindowGenerator(wiring.Component):
         width = len(self.group)
         row_address = [register(f"row_address_{i}", value[:width]) for i, value in enumerate(
             (self.y.address + self.group, self.y.address + self.group + self.pitch))]
-        column_address = [register(f"column_address_{i}", value[:width]) for i, value in enumerate(
+        column_address = [register(f"column_address_{i}", value[:len(self.x.address)]) for i, value in enumerate(
             (self.x.address, self.x.address + self.step))]
 
         def inside(coordinate, size, tap):

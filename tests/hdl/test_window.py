@@ -34,11 +34,10 @@ def test_window(seed, pipelined):
     activations, inputs = rng.integers(-128, 128, (2, height, width, channels), np.int8)
 
     depth = image.base + image.depth
-    generator = WindowGenerator(window, lanes, 6, bits_for(depth), bits_for(wide.depth), channels, copy_lanes,
-                                pipelined)
+    generator = WindowGenerator(window, lanes, 6, bits_for(depth), bits_for(max(image.pitch, wide.pitch)),
+                                bits_for(wide.depth), channels, copy_lanes, pipelined)
     m = Module()
     m.submodules.generator = generator
-    address_bits = len(generator.group)
     for bank in range(window[0] * window[1]):
         mine = activations[bank // window[1]::window[0], bank % window[1]::window[1]]
         contents = [0] * depth
@@ -62,13 +61,14 @@ def test_window(seed, pipelined):
     for place, wide_word in zip(places, from_input, strict=True):
         place[2] %= wide.groups if wide_word else image.groups
 
-    def coordinate(value):
-        return dict(zip(("value", "remainder", "address"), (*value[:2], value[2] % (1 << address_bits)), strict=True))
+    def coordinate(place, value):
+        wrapped = value[2] % (1 << len(place.address))
+        return place, dict(zip(("value", "remainder", "address"), (*value[:2], wrapped), strict=True))
 
     def drive(cycle):
         y, x, group = places[cycle]
         source = wide if from_input[cycle] else image
-        return [(generator.y, coordinate(source.row(y))), (generator.x, coordinate(source.column(x))),
+        return [coordinate(generator.y, source.row(y)), coordinate(generator.x, source.column(x)),
                 (generator.group, source.base + group), (generator.from_input, from_input[cycle]),
                 (generator.pitch, source.pitch), (generator.step, source.words), (generator.height, height),
                 (generator.width, width), (generator.zero_point, zero_point)]
