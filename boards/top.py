@@ -106,7 +106,7 @@ class Top(wiring.Component):
                          inward.o.ready.eq(1)]
             wiring.connect(m, outward.o, transmitter.i)
             arrived, leaving = inward.o, outward.i
-        m.submodules.buffer = buffer = fifo.SyncFIFOBuffered(width=8, depth=self.buffer)
+        m.submodules.buffer = buffer = fifo.SyncFIFOBuffered(width=8, depth=self.buffer + 1)
         m.submodules.link = link = LinkedAccelerator(self.schedule, self.window, debug=self.debug)
         m.d.comb += [
             receiver.rx.eq(self.rx), self.tx.eq(transmitter.tx),

@@ -268,10 +268,16 @@ class Drain(wiring.Component):
                             m.d.sync += tile.eq(0)
                             m.d.sync += begin_tile(first_place, second_place)
 
-        # The address is the sum of two sums, in a cycle of its own.
-        write = {"within": walker["row_address"] + walker["column_address"], "base": d.base_address + group,
-                 "row": walker["row"], "column": walker["column"], "to_output": d.to_output, "number": number,
+        within, base = walker["row_address"] + walker["column_address"], d.base_address + group
+        write = {"row": walker["row"], "column": walker["column"], "to_output": d.to_output, "number": number,
                  "part": part, "inside": inside & (chunk < d.chunks), "end": last_write}
+
+        def split(packed):
+            start = 0
+            for name, value in write.items():
+                write[name] = packed[start:start + len(value)]
+                start += len(value)
+
         if isinstance(self.format, SerialFormat):
             last_row = last_phase & last_pixel
             restart = last_block & last_tile & (number == len(self.table) - 1)
@@ -279,19 +285,21 @@ class Drain(wiring.Component):
                 "repeat": last_phase & ~last_row, "onward": last_row & ~last_block,
                 "rewind": last_row & last_block & ~last_tile, "commit": last_row & last_block & last_tile,
                 "restart": last_row & restart})]
-            now, late = delay_events(m, tick, Cat(*write.values()), self.format.latency - 1, self.format.cycles,
+            write["address"] = (within + base)[:bits]
+            now, late = delay_events(m, tick, Cat(*write.values()), self.format.latency, self.format.cycles,
                                      name="write")
+            split(late)
         else:
-            now = delay(m, tick, EARLY - 1, name="writing")
-            late = delay(m, Cat(*write.values()), EARLY - 1, name="write")
-        for name, value in write.items():
-            write[name], late = late[:len(value)], late[len(value):]
-        address = Signal.like(self.address, name="write_address", reset_less=True)
-        m.d.sync += address.eq(write.pop("within") + write.pop("base"))
-        now = delay(m, now, 1, name="now")
-        write = {name: delay(m, value, 1, name=f"write_{name}") for name, value in write.items()}
+            # The address is the sum of two sums, in a cycle of its own.
+            write |= {"within": within, "base": base}
+            now = delay(m, tick, EARLY, name="writing")
+            split(delay(m, Cat(*write.values()), EARLY - 1, name="write"))
+            address = write.pop("within") + write.pop("base")
+            write = {name: delay(m, value, 1, name=f"write_{name}") for name, value in write.items()}
+            write["address"] = Signal.like(self.address, name="write_address", reset_less=True)
+            m.d.sync += write["address"].eq(address)
         m.d.comb += [
-            self.address.eq(address), self.row.eq(write["row"]), self.column.eq(write["column"]),
+            self.address.eq(write["address"]), self.row.eq(write["row"]), self.column.eq(write["column"]),
             self.data.eq(Cat(results).replicate(parts)),
             self.to_output.eq(write["to_output"]), self.number.eq(write["number"]), self.end.eq(now & write["end"]),
             self.done.eq(now & write["end"] & write["to_output"]),

@@ -449,13 +449,14 @@ class AnswerWriter(wiring.Component):
         return m
 
 
-def _queue(m: Module, name: str, source, sink, wanted: bool) -> None:
-    """Connect two streams: if ``wanted``, through a queue of two, where no path of logic goes through."""
+def _queue(m: Module, name: str, source, sink, depth: int) -> None:
+    """Connect two streams: directly, or through a queue, where no path of logic goes through; one of a single place
+    passes something every other cycle."""
     value = Value.cast(source.payload)
-    if not wanted:
+    if not depth:
         m.d.comb += [Value.cast(sink.payload).eq(value), sink.valid.eq(source.valid), source.ready.eq(sink.ready)]
         return
-    m.submodules[name] = queue = fifo.SyncFIFO(width=len(value), depth=2)
+    m.submodules[name] = queue = fifo.SyncFIFO(width=len(value), depth=depth)
     m.d.comb += [queue.w_data.eq(value), queue.w_en.eq(source.valid), source.ready.eq(queue.w_rdy),
                  Value.cast(sink.payload).eq(queue.r_data), sink.valid.eq(queue.r_rdy), queue.r_en.eq(sink.ready)]
 
@@ -492,12 +493,10 @@ class LinkedAccelerator(wiring.Component):
         With ``config.single_port`` alone: the weights can't be loaded; images are refused.
     """
 
-    TAGS = 4, 2
-    """As many as images can be in the accelerator: in the loader, in the engine and before the output, and a spare; and
-    where it is not pipelined, in the loader and in the engine."""
-
-    ROOM = 4, 1
-    """Replies that can wait, likewise."""
+    ROOM = 4
+    """Tags that can wait: as many as images can be in the accelerator, in the loader, in the engine and before the
+    output, and a spare; and replies.  Without ``config.pipelined``, one of each: an image's last bytes then wait for
+    the results of the one before."""
 
     def __init__(self, schedule: Schedule, window: int, *, debug: bool = False):
         self.schedule, self.debug = schedule, debug
@@ -512,23 +511,24 @@ class LinkedAccelerator(wiring.Component):
         m = Module()
         m.submodules.accelerator = accelerator = Accelerator(self.schedule, debug=self.debug)
         pipelined = self.schedule.config.pipelined
+        room = self.ROOM if pipelined else 1
         m.submodules.decoder = decoder = CobsDecoder()
         m.submodules.checker = checker = CrcChecker()
         m.submodules.reader = reader = RequestReader(prod(self.identity.input_shape),
-                                                     self.schedule.config.input_bytes, self.ROOM[not pipelined],
+                                                     self.schedule.config.input_bytes, room,
                                                      debug=self.debug)
-        m.submodules.tags = tags = fifo.SyncFIFO(width=32, depth=self.TAGS[not pipelined])
+        m.submodules.tags = tags = fifo.SyncFIFO(width=32, depth=room)
         m.submodules.writer = writer = AnswerWriter(self.identity, debug=self.debug)
         m.submodules.appender = appender = CrcAppender()
         m.submodules.encoder = encoder = CobsEncoder()
         # From a memory's slow output to the loader, or from the results to the line, is too far for one cycle of a fast
         # clock.
-        _queue(m, "arrivals", self.i, decoder.i, pipelined)
+        _queue(m, "arrivals", self.i, decoder.i, 2 * pipelined)
         wiring.connect(m, decoder.o, checker.i)
-        _queue(m, "checked", checker.o, reader.i, pipelined)
+        _queue(m, "checked", checker.o, reader.i, 1 + pipelined)
         wiring.connect(m, reader.replies, writer.replies)
-        _queue(m, "answers", writer.o, appender.i, pipelined)
-        _queue(m, "appended", appender.o, encoder.i, pipelined)
+        _queue(m, "answers", writer.o, appender.i, 1 + pipelined)
+        _queue(m, "appended", appender.o, encoder.i, 2 * pipelined)
         wiring.connect(m, encoder.o, wiring.flipped(self.o))
         m.d.comb += [
             reader.overrun.eq(self.overrun),
@@ -537,8 +537,8 @@ class LinkedAccelerator(wiring.Component):
             self.busy.eq(tags.r_rdy),
         ]
         beats, results = stream_of(reader.image.p.shape()).create(), stream_of(writer.result.p.shape()).create()
-        _queue(m, "beats", reader.image, beats, pipelined)
-        _queue(m, "results", results, writer.result, pipelined)
+        _queue(m, "beats", reader.image, beats, 2 * pipelined)
+        _queue(m, "results", results, writer.result, 2 * pipelined)
         m.d.comb += [
             accelerator.s_axis_tdata.eq(beats.p.data), accelerator.s_axis_tlast.eq(beats.p.last),
             accelerator.s_axis_tvalid.eq(beats.valid), beats.ready.eq(accelerator.s_axis_tready),
