@@ -44,16 +44,17 @@ def describe(schedule: Schedule, board: str, versions: dict[str, str]) -> dict:
             "m_axis": {"protocol": "AXI4-Stream", "role": "source", "tdata_width": 8,
                        "signals": [f"m_axis_{name}" for name in ("tdata", "tvalid", "tready", "tlast")],
                        "beats_per_frame": network.outputs + 2},
+            **({"load": {"signals": {"load_tdata": 16, "load_tvalid": 1, "load_tfirst": 1, "run": 1}, "file": WEIGHTS,
+                         "words": len(loaded_weights(schedule)) // 2,
+                         "about": "the file, 16 bits at a time, low byte first, in load_tdata beside load_tvalid, with "
+                                  "load_tfirst beside the first; then run, before which no frame begins"}}
+               if config.single_port else {}),
         },
         "input": {"shape": list(network.input_shape), "dtype": "int8", "order": "HWC",
                   "scale": network.input_scale, "zero_point": network.input_zero_point},
         "output": {"shape": list(network.output_shape), "dtype": "int8", "order": "HWC", "scale": network.output_scale,
                    "zero_point": network.output_zero_point,
                    "trailer": "index of the largest value, uint16, low byte first"},
-        **({"load": {"file": WEIGHTS, "words": len(loaded_weights(schedule)) // 2,
-                     "about": "weights, 16 bits at a time, low byte first: load_tdata beside load_tvalid, load_tfirst "
-                              "beside the first; then run, before which no frame begins"}}
-           if config.single_port else {}),
         "softmax": network.softmax is not None,
         "cycles": {"cycles": model.cycles, "compute_cycles": model.compute_cycles,
                    "interval_cycles": model.interval_cycles,

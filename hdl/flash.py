@@ -81,7 +81,7 @@ class FlashLoader(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.crc = crc = CRC(data_width=1).create()
+        m.submodules.checker = crc = CRC(data_width=1).create()
         expected = CRC(data_width=8).compute(self.image)
         first, bits = _COMMAND + 8 * HEADER.size, _COMMAND + 8 * len(self.image)
         assert first == 1 << first.bit_length() - 1

@@ -141,8 +141,53 @@ class CobsEncoder(wiring.Component):
         return m
 
 
+class _Crc(wiring.Component):
+    """The CRC of bytes.
+
+    Parameters
+    ----------
+    pipelined
+        Take a byte a cycle; else a bit a cycle, in a third of the logic.
+
+    Members
+    -------
+    start, valid, data : In
+        A byte, and whether it is the first one.
+    ready : Out(1)
+        The byte may be given, and those before are in ``crc`` and ``match``.
+    crc : Out(32), match : Out(1)
+    """
+
+    def __init__(self, pipelined: bool):
+        self.pipelined = pipelined
+        super().__init__({"start": In(1), "valid": In(1), "data": In(8), "ready": Out(1),
+                          "crc": Out(CRC.algorithm.crc_width), "match": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.unit = crc = (CRC if self.pipelined else CRC.algorithm(data_width=1)).create()
+        m.d.comb += [self.crc.eq(crc.crc), self.match.eq(crc.match_detected)]
+        if self.pipelined:
+            m.d.comb += [crc.start.eq(self.start), crc.valid.eq(self.valid), crc.data.eq(self.data), self.ready.eq(1)]
+            return m
+        # A one behind the byte's bits moves down with them.
+        shift = Signal(9, init=1)
+        m.d.comb += [self.ready.eq(shift == 1), crc.start.eq(self.ready & self.start), crc.valid.eq(~self.ready),
+                     crc.data.eq(shift[0])]
+        with m.If(~self.ready):
+            m.d.sync += shift.eq(shift[1:])
+        with m.Elif(self.valid):
+            m.d.sync += shift.eq(Cat(self.data, 1))
+        return m
+
+
 class CrcChecker(wiring.Component):
-    """Takes the CRC off the end of each packet.  A symbol a cycle; bytes leave when the fourth one behind them comes.
+    """Takes the CRC off the end of each packet.  Bytes leave when the fourth one behind them comes.
+
+    Parameters
+    ----------
+    pipelined
+        A symbol a cycle; else one in nine.
 
     Members
     -------
@@ -153,16 +198,20 @@ class CrcChecker(wiring.Component):
     i: In(stream_of(ARRIVED))
     o: Out(stream_of(ARRIVED))
 
+    def __init__(self, pipelined: bool = True):
+        self.pipelined = pipelined
+        super().__init__()
+
     def elaborate(self, platform):
         m = Module()
-        m.submodules.processor = crc = CRC.create()
+        m.submodules.processor = crc = _Crc(self.pipelined)
         size = CRC.algorithm.crc_width // 8
         held, count, emit = Signal(8 * size), Signal(range(size + 1)), Signal()
         m.d.comb += [
             emit.eq(self.i.p.end | (count == size)),
-            self.o.valid.eq(self.i.valid & emit), self.i.ready.eq(self.o.ready | ~emit),
+            self.o.valid.eq(self.i.valid & crc.ready & emit), self.i.ready.eq(crc.ready & (self.o.ready | ~emit)),
             self.o.p.byte.eq(held[:8]), self.o.p.end.eq(self.i.p.end),
-            self.o.p.damaged.eq(self.i.p.damaged | (count != size) | ~crc.match_detected),
+            self.o.p.damaged.eq(self.i.p.damaged | (count != size) | ~crc.match),
             crc.data.eq(self.i.p.byte), crc.start.eq(count == 0),
         ]
         with m.If(self.i.valid & self.i.ready):
@@ -177,7 +226,12 @@ class CrcChecker(wiring.Component):
 
 
 class CrcAppender(wiring.Component):
-    """Puts the CRC behind each packet's bytes.  Combinational, a symbol a cycle.
+    """Puts the CRC behind each packet's bytes.  Combinational.
+
+    Parameters
+    ----------
+    pipelined
+        A symbol a cycle; else one in nine.
 
     Members
     -------
@@ -187,15 +241,19 @@ class CrcAppender(wiring.Component):
     i: In(stream_of(SYMBOL))
     o: Out(stream_of(SYMBOL))
 
+    def __init__(self, pipelined: bool = True):
+        self.pipelined = pipelined
+        super().__init__()
+
     def elaborate(self, platform):
         m = Module()
-        m.submodules.processor = crc = CRC.create()
+        m.submodules.processor = crc = _Crc(self.pipelined)
         size = CRC.algorithm.crc_width // 8
         place, first = Signal(range(size + 1)), Signal(init=1)
         crc_byte = self.i.p.end & (place != size)
         taken = self.o.valid & self.o.ready
         m.d.comb += [
-            self.o.valid.eq(self.i.valid), self.i.ready.eq(self.o.ready & ~crc_byte),
+            self.o.valid.eq(self.i.valid & crc.ready), self.i.ready.eq(self.o.ready & crc.ready & ~crc_byte),
             self.o.p.byte.eq(Mux(self.i.p.end, crc.crc.word_select(place[:2], 8), self.i.p.byte)),
             self.o.p.end.eq(self.i.p.end & ~crc_byte),
             crc.data.eq(self.i.p.byte), crc.start.eq(first), crc.valid.eq(taken & ~self.i.p.end),
@@ -513,13 +571,13 @@ class LinkedAccelerator(wiring.Component):
         pipelined = self.schedule.config.pipelined
         room = self.ROOM if pipelined else 1
         m.submodules.decoder = decoder = CobsDecoder()
-        m.submodules.checker = checker = CrcChecker()
+        m.submodules.checker = checker = CrcChecker(pipelined)
         m.submodules.reader = reader = RequestReader(prod(self.identity.input_shape),
                                                      self.schedule.config.input_bytes, room,
                                                      debug=self.debug)
         m.submodules.tags = tags = fifo.SyncFIFO(width=32, depth=room)
         m.submodules.writer = writer = AnswerWriter(self.identity, debug=self.debug)
-        m.submodules.appender = appender = CrcAppender()
+        m.submodules.appender = appender = CrcAppender(pipelined)
         m.submodules.encoder = encoder = CobsEncoder()
         # From a memory's slow output to the loader, or from the results to the line, is too far for one cycle of a fast
         # clock.

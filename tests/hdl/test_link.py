@@ -64,17 +64,18 @@ def test_cobs_decoder(stall):
 
 
 @stalls
-def test_crc(stall):
+@pytest.mark.parametrize("pipelined", [True, False])
+def test_crc(stall, pipelined):
     short = [content for content in contents() if len(content) < 100]
     packets = [content + zlib.crc32(content).to_bytes(4, "little") for content in short]
-    appender = CrcAppender()
+    appender = CrcAppender(pipelined)
     (taken,), _ = run_streams(appender, [(appender.i, symbols(short))], [appender.o], stall=stall, seed=SEED)
     assert plain(taken) == symbols(packets)
 
     rng = np.random.default_rng(SEED)
     sent = packets + [bytes([packet[0] ^ 1 << rng.integers(8)]) + packet[1:] for packet in packets]
     sent += [packet[:-1] for packet in packets] + [b"abc", b"\0\0\0\1"] + packets[:1]
-    checker = CrcChecker()
+    checker = CrcChecker(pipelined)
     (taken,), _ = run_streams(checker, [(checker.i, symbols(sent))], [checker.o], stall=stall, seed=SEED)
     good = [*range(len(packets)), len(sent) - 1]
     expected = symbols([packet[:-4] for packet in sent], damaged=set(range(len(sent))) - set(good))
