@@ -253,8 +253,14 @@ class Accelerator(wiring.Component):
                                                          registers, rom=loaded)
         # The word is needed when the tile buffer's bytes are there.
         ahead = TileBuffer.latency(config.pipelined) - registers
-        m.d.comb += [getattr(matrix, name).eq(delay(m, getattr(feeder, name), ahead, name=name))
-                     for name in ("advance", "rewind", "commit", "restart")]
+        move = {name: delay(m, getattr(feeder, name), ahead, name=name)
+                for name in ("advance", "rewind", "commit", "restart")}
+        if loaded is not None:
+            # Written front to back, too; then from the beginning.
+            begins = self.run & ~delay(m, self.run, 1, name="running")
+            move["advance"] |= loaded.advance | begins
+            move["restart"] |= self.load_tfirst | begins
+        m.d.comb += [getattr(matrix, name).eq(value) for name, value in move.items()]
         for row in range(config.rows):
             m.d.comb += [array.x[row].eq(tile.x[row]), array.first[row].eq(tile.first_out[row]),
                          array.last[row].eq(tile.last_out[row])]
