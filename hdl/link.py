@@ -586,7 +586,7 @@ class LinkedAccelerator(wiring.Component):
         _queue(m, "checked", checker.o, reader.i, 1 + pipelined)
         wiring.connect(m, reader.replies, writer.replies)
         _queue(m, "answers", writer.o, appender.i, 1 + pipelined)
-        _queue(m, "appended", appender.o, encoder.i, 2 * pipelined)
+        _queue(m, "appended", appender.o, encoder.i, 1 + pipelined)
         wiring.connect(m, encoder.o, wiring.flipped(self.o))
         m.d.comb += [
             reader.overrun.eq(self.overrun),
