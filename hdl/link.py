@@ -595,7 +595,7 @@ class LinkedAccelerator(wiring.Component):
             self.busy.eq(tags.r_rdy),
         ]
         beats, results = stream_of(reader.image.p.shape()).create(), stream_of(writer.result.p.shape()).create()
-        _queue(m, "beats", reader.image, beats, 2 * pipelined)
+        _queue(m, "beats", reader.image, beats, 1 + pipelined)
         _queue(m, "results", results, writer.result, 2 * pipelined)
         m.d.comb += [
             accelerator.s_axis_tdata.eq(beats.p.data), accelerator.s_axis_tlast.eq(beats.p.last),
