@@ -6,14 +6,15 @@
 from fractions import Fraction
 from math import prod
 
-from amaranth import DomainRenamer, Module
-from amaranth.lib import fifo, wiring
+from amaranth import DomainRenamer, Module, Signal
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from tepal.hdl import Schedule
 from tepal.hdl.accelerator import LOAD
 from tepal.hdl.flash import FlashLoader, flash_image
 from tepal.hdl.link import LinkedAccelerator
 from tepal.hdl.ports import OutputStreamer
+from tepal.hdl.primitives import Ram, stream_of
 from tepal.hdl.protocol import Packet
 from tepal.hdl.uart import LINE_BITS, UartReceiver, UartTransmitter
 from tepal.sim import CycleModel
@@ -44,6 +45,44 @@ def window(schedule: Schedule, byte_cycles: Fraction | int, buffer: int) -> int:
     return min(MOST, 1 + buffer // request)
 
 
+class _Buffer(wiring.Component):
+    """A queue of bytes in a memory block.  Nobody reads what is being written, which tools can't see of an ordinary
+    queue and build logic for.
+
+    Parameters
+    ----------
+    depth
+        Bytes that have room, a power of two.
+
+    Members
+    -------
+    i, o : In, Out(stream of 8)
+        A byte leaves two cycles after it came at the earliest.
+    """
+
+    i: In(stream_of(8))
+    o: Out(stream_of(8))
+
+    def __init__(self, depth: int):
+        self.depth = depth
+        super().__init__()
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.memory = memory = Ram(8, self.depth)
+        # With a bit more than an address: full and empty look different.
+        written, taken, after = (Signal(range(2 * self.depth), name=name) for name in ("written", "taken", "after"))
+        m.d.comb += [
+            self.i.ready.eq((written ^ taken) != self.depth),
+            memory.write_address.eq(written), memory.write_data.eq(self.i.payload),
+            memory.write_enable.eq(self.i.valid & self.i.ready),
+            after.eq(taken + (self.o.valid & self.o.ready)), memory.read_address.eq(after),
+            self.o.payload.eq(memory.read_data),
+        ]
+        m.d.sync += [written.eq(written + memory.write_enable), taken.eq(after), self.o.valid.eq(after != written)]
+        return m
+
+
 class Top(wiring.Component):
     """An accelerator that talks to its host over two wires (see :mod:`tepal.hdl.protocol`).
 
@@ -54,7 +93,7 @@ class Top(wiring.Component):
     bit
         Clock cycles of a bit on the line (:func:`tepal.hdl.uart.bit_time`): eight data bits, no parity, one stop bit.
     buffer
-        Bytes that can wait behind the receiver.
+        Bytes that can wait behind the receiver, a power of two.
     line
         Clock domain of the line, whose cycles ``bit`` counts: everything else is in ``sync``.
     slowest
@@ -106,16 +145,16 @@ class Top(wiring.Component):
                          inward.o.ready.eq(1)]
             wiring.connect(m, outward.o, transmitter.i)
             arrived, leaving = inward.o, outward.i
-        m.submodules.buffer = buffer = fifo.SyncFIFOBuffered(width=8, depth=self.buffer + 1)
+        m.submodules.buffer = buffer = _Buffer(self.buffer)
         m.submodules.link = link = LinkedAccelerator(self.schedule, self.window, debug=self.debug)
         m.d.comb += [
             receiver.rx.eq(self.rx), self.tx.eq(transmitter.tx),
-            buffer.w_data.eq(arrived.payload), buffer.w_en.eq(arrived.valid),
-            link.overrun.eq(arrived.valid & ~buffer.w_rdy),
-            link.i.payload.eq(buffer.r_data), link.i.valid.eq(buffer.r_rdy), buffer.r_en.eq(link.i.ready),
+            buffer.i.payload.eq(arrived.payload), buffer.i.valid.eq(arrived.valid),
+            link.overrun.eq(arrived.valid & ~buffer.i.ready),
             leaving.payload.eq(link.o.payload), leaving.valid.eq(link.o.valid), link.o.ready.eq(leaving.ready),
             self.busy.eq(link.busy), self.result.eq(link.result),
         ]
+        wiring.connect(m, buffer.o, link.i)
         if not self.schedule.config.single_port:
             m.d.comb += [self.ready.eq(1), self.error.eq(link.fault)]
             return m
