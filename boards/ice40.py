@@ -107,7 +107,7 @@ class _ICE40(Family):
 
     def synthesis(self, top):
         # Flip-flops come up as zeros: those that are to begin as ones would get inverters.  But every design is reset
-        # when it begins (see ICE40Clocks), and the only ones that no reset reaches begin as zeros.
+        # when it begins (see ICE40Clocks), and what no reset reaches begins as zeros, or has settled when it ends.
         return ["setattr -unset init w:*", f"synth_ice40 -top {top}"]
 
     def _device(self, platform):
