@@ -112,7 +112,8 @@ def _boards(names: Sequence[str] | None) -> list[Board]:
 
 
 class _Reusing(Schedule):
-    """A schedule with requantisers that are already there: they take longest, and hold for every engine."""
+    """A schedule with requantisers that are already there: they take longest, and hold for every engine whose
+    requantisers are pipelines, or serial, alike."""
 
     def __init__(self, network: Network, config: EngineConfig, affines):
         self.affines = affines
@@ -134,11 +135,12 @@ def _rounded(count: int, printed: str) -> str:
 
 def _speeds(network: Network, boards: Iterable[Board], clock: float) -> dict[str, dict]:
     """Cycles of ``network`` on each board's default engine, whether or not it fits."""
-    result, affines = {}, None
+    result, affines = {}, {}
     for board in boards:
         config = board.engine(network)
-        schedule = _Reusing(network, config, affines) if affines else Schedule(network, config)
-        affines = schedule.affines
+        kind = config.lane_cycles > 1, config.requantiser_cycles > 1
+        schedule = _Reusing(network, config, affines[kind]) if kind in affines else Schedule(network, config)
+        affines[kind] = schedule.affines
         model, needs = CycleModel(schedule), fit(schedule, board)
         result[board.name] = {
             "cycles": model.cycles, "compute_cycles": model.compute_cycles, "interval_cycles": model.interval_cycles,

@@ -47,7 +47,7 @@ def describe(schedule: Schedule, board: str, versions: dict[str, str]) -> dict:
             **({"load": {"signals": {"load_tdata": 16, "load_tvalid": 1, "load_tfirst": 1, "run": 1}, "file": WEIGHTS,
                          "words": len(loaded_weights(schedule)) // 2,
                          "about": "the file, 16 bits at a time, low byte first: in load_tdata beside load_tvalid and "
-                                  "in the cycle behind, in which load_tvalid is low, with load_tfirst beside the first; "
+                                  "in the cycle behind, in which load_tvalid is low, load_tfirst beside the first; "
                                   "then run, before which no frame begins"}}
                if config.single_port else {}),
         },

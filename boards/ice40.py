@@ -106,8 +106,9 @@ class _ICE40(Family):
         return f"set_frequency {net} {frequency / 1e6:.3f}"
 
     def synthesis(self, top):
-        # Nobody reads the word of a memory that is being written: no logic need see to what comes of it.
-        return [f"synth_ice40 -no-rw-check -top {top}"]
+        # Flip-flops come up as zeros: those that are to begin as ones would get inverters.  But every design is reset
+        # when it begins (see ICE40Clocks), and what no reset reaches begins as zeros, or has settled when it ends.
+        return ["setattr -unset init w:*", f"synth_ice40 -top {top}"]
 
     def _device(self, platform):
         return [platform._nextpnr_device_options[platform.device], "--package", platform.package.lower()]

@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.markup import escape
 from tepal.hdl import Schedule, export_component
 from tepal.hdl.flash import FlashLoader, flash_image
+from tepal.hdl.primitives import bits_for
 from tepal.hdl.protocol import Packet
 from tepal.hdl.uart import LINE_BITS
 from tepal.quant import NetworkError
@@ -33,7 +34,7 @@ _PACE = 20_000
 def simulated_top(schedule: Schedule, *, debug: bool = False) -> Top:
     """A board's design for :class:`tepal.sim.Server`, with room for as many images as may be under way."""
     room = MOST * Packet.line_bytes(prod(schedule.network.input_shape))
-    return Top(schedule, Fraction(BIT), max(BUFFER, room), debug=debug)
+    return Top(schedule, Fraction(BIT), max(BUFFER, 1 << bits_for(room)), debug=debug)
 
 
 def patience(schedule: Schedule) -> int:

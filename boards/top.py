@@ -6,8 +6,8 @@
 from fractions import Fraction
 from math import prod
 
-from amaranth import DomainRenamer, Module
-from amaranth.lib import fifo, wiring
+from amaranth import DomainRenamer, Module, Signal
+from amaranth.lib import wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 from tepal.hdl import Schedule
@@ -15,6 +15,7 @@ from tepal.hdl.accelerator import LOAD
 from tepal.hdl.flash import FlashLoader, flash_image
 from tepal.hdl.link import LinkedAccelerator
 from tepal.hdl.ports import OutputStreamer
+from tepal.hdl.primitives import Ram, stream_of
 from tepal.hdl.protocol import Packet
 from tepal.hdl.uart import LINE_BITS, UartReceiver, UartTransmitter
 from tepal.sim import CycleModel
@@ -43,6 +44,44 @@ def window(schedule: Schedule, byte_cycles: Fraction | int, buffer: int) -> int:
     return min(MOST, 1 + buffer // request)
 
 
+class _Buffer(wiring.Component):
+    """A queue of bytes in a memory block.  Nobody reads what is being written, which tools can't see of an ordinary
+    queue and build logic for.
+
+    Parameters
+    ----------
+    depth
+        Bytes that have room, a power of two.
+
+    Members
+    -------
+    i, o : In, Out(stream of 8)
+        A byte leaves two cycles after it came at the earliest.
+    """
+
+    i: In(stream_of(8))
+    o: Out(stream_of(8))
+
+    def __init__(self, depth: int):
+        self.depth = depth
+        super().__init__()
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.memory = memory = Ram(8, self.depth)
+        # With a bit more than an address: full and empty look different.
+        written, taken, after = (Signal(range(2 * self.depth), name=name) for name in ("written", "taken", "after"))
+        m.d.comb += [
+            self.i.ready.eq((written ^ taken) != self.depth),
+            memory.write_address.eq(written), memory.write_data.eq(self.i.payload),
+            memory.write_enable.eq(self.i.valid & self.i.ready),
+            after.eq(taken + (self.o.valid & self.o.ready)), memory.read_address.eq(after),
+            self.o.payload.eq(memory.read_data),
+        ]
+        m.d.sync += [written.eq(written + memory.write_enable), taken.eq(after), self.o.valid.eq(after != written)]
+        return m
+
+
 class Top(wiring.Component):
     """An accelerator that talks to its host over two wires (see :mod:`tepal.hdl.protocol`).
 
@@ -53,7 +92,7 @@ class Top(wiring.Component):
     bit
         Clock cycles of a bit on the line (:func:`tepal.hdl.uart.bit_time`): eight data bits, no parity, one stop bit.
     buffer
-        Bytes that can wait behind the receiver.
+        Bytes that can wait behind the receiver, a power of two.
     line
         Clock domain of the line, whose cycles ``bit`` counts, and of the packets: the accelerator is in ``sync``.
     slowest
@@ -95,18 +134,18 @@ class Top(wiring.Component):
         m = Module()
         line = DomainRenamer(self.line)
         receiver, transmitter = UartReceiver(self.bit), UartTransmitter(self.bit)
-        buffer = fifo.SyncFIFOBuffered(width=8, depth=self.buffer + 1)
+        buffer = _Buffer(self.buffer)
         m.submodules.receiver, m.submodules.transmitter = line(receiver), line(transmitter)
         m.submodules.buffer = line(buffer)
         m.submodules.link = link = LinkedAccelerator(self.schedule, self.window, debug=self.debug, line=self.line)
         wiring.connect(m, link.o, transmitter.i)
         m.d.comb += [
             receiver.rx.eq(self.rx), self.tx.eq(transmitter.tx),
-            buffer.w_data.eq(receiver.o.payload), buffer.w_en.eq(receiver.o.valid),
-            link.overrun.eq(receiver.o.valid & ~buffer.w_rdy),
-            link.i.payload.eq(buffer.r_data), link.i.valid.eq(buffer.r_rdy), buffer.r_en.eq(link.i.ready),
+            buffer.i.payload.eq(receiver.o.payload), buffer.i.valid.eq(receiver.o.valid),
+            link.overrun.eq(receiver.o.valid & ~buffer.i.ready),
             self.busy.eq(link.busy), self.result.eq(link.result),
         ]
+        wiring.connect(m, buffer.o, link.i)
         if not self.schedule.config.single_port:
             m.d.comb += [self.ready.eq(1), self.error.eq(link.fault)]
             return m

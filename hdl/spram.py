@@ -98,18 +98,18 @@ class RegionRam(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         depths = (self.depth,) if self.depth <= self.base else (self.base, self.depth - self.base)
-        bit = bits_for(self.base)
+        bit = self.base.bit_length() - 1
         outputs = []
         for region, depth in enumerate(depths):
             m.submodules[f"region_{region}"] = ram = SinglePortRam(self.width, depth, self.granularity)
-            here = (self.write_address[bit] == region) if len(depths) > 1 else 1
+            here = (self.write_address[bit:].any() == region) if len(depths) > 1 else 1
             enable = Mux(here, self.write_enable, 0)
             m.d.comb += [ram.write_data.eq(self.write_data), ram.write_enable.eq(enable),
                          ram.address.eq(Mux(enable.any(), self.write_address, self.read_address))]
             outputs.append(ram.read_data)
         upper = Signal()
         if len(depths) > 1:
-            m.d.sync += upper.eq(self.read_address[bit])
+            m.d.sync += upper.eq(self.read_address[bit:].any())
         m.d.comb += self.read_data.eq(delay(m, Mux(upper, outputs[-1], outputs[0]), self.registers, name="read"))
         return m
 

@@ -8,8 +8,8 @@ __all__ = ["FlashModel"]
 class FlashModel:
     """Asleep at first, as an iCE40 leaves it, and for ``wake_steps`` after it is woken: then it answers nothing.
 
-    ``contents`` maps an address to the bytes that begin there; all else is erased.  ``good_after`` is how many reads
-    get ``bad``, if there is one, in place of what is there.  ``commands`` are those that came."""
+    ``contents`` maps an address to the bytes that begin there; all else is erased.  The first ``good_after`` reads get
+    ``bad`` in place of what is there.  ``commands`` are those that came."""
 
     def __init__(self, contents: Mapping[int, bytes], *, wake_steps: int = 150, bad: Mapping[int, bytes] | None = None,
                  good_after: int = 0):
@@ -28,8 +28,9 @@ class FlashModel:
                 self._waking = self.wake_steps
             self._bits, self._shift, self._out = 0, 0, 1
         elif clk and not self._clk:
-            self._shift, self._bits = self._shift << 1 & 0xFFFFFFFF | copi if self._bits < 32 else self._shift, \
-                self._bits + 1
+            if self._bits < 32:
+                self._shift = self._shift << 1 | copi
+            self._bits += 1
             if self._bits == 8:
                 self.commands.append(self._shift)
         elif self._clk and not clk and self._bits >= 32 and self._shift >> 24 == 0x03 and not self._asleep:

@@ -218,6 +218,9 @@ REFUSALS = {
                 "again"),
     "another shape": (after_three(error(Fault.LENGTH)),
                       "the device on PORT refuses images that it said it takes: it may have been programmed anew"),
+    "weights": (after_three(error(Fault.WEIGHTS)),
+                "the device on PORT could not load its weights: what its flash memory holds is damaged, or belongs to "
+                "another design; write it again with tepal program"),
     "short result": (after_three(result(b"\1\2")),
                      "the device on PORT contradicts itself: a result of 2 bytes instead of 62"),
     "empty result": (after_three(result(b"")),

@@ -19,6 +19,9 @@ GOOD = {"rows": 2, "columns": 6, "lanes": 4, "window": (3, 2), "requantisers": 2
     ({"window": (3, 0)}, "window must be two positive integers, not (3, 0)"),
     ({"columns": 5}, "requantisers (2) must divide columns (5)"),
     ({"lanes": 5}, "requantisers (2) must divide lanes (5)"),
+    ({"lane_cycles": 2}, "lane_cycles must be 1, or 3 or more, not 2"),
+    ({"requantiser_cycles": 3}, "requantiser_cycles above 1 (3) need requantisers to be 1, not 2"),
+    ({"pipelined": False}, "an engine that is not pipelined needs requantisers to be 1, not 2"),
 ])
 def test_error(change, sentence):
     with pytest.raises(ConfigError, match=f"^{re.escape(sentence)}$"):

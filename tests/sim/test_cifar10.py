@@ -75,7 +75,7 @@ def test_onnx_runtime_agrees(name, test_images):
 
 @pytest.mark.rtl
 @pytest.mark.parametrize(("name", "board", "cycles"), [
-    ("large_0.50_32", "ulx3s-85f", 60_000), ("small_0.25_32", "icebreaker", 40_000),
+    ("large_0.50_32", "ulx3s-85f", 60_000), ("small_0.25_32", "icebreaker", 46_000),
 ])
 def test_simulation(name, board, cycles, tmp_path):
     """Twenty pictures through the Verilog: no byte differs, no event is off its cycle."""
