@@ -104,6 +104,23 @@ class _ECP5(Family):
         # Equal elements of the array are made once.
         return [f"synth_ecp5 -noflatten -nodsp -top {top}", "flatten", "opt_clean -purge"]
 
+    def logic(self, netlist):
+        def net(cell, port):
+            return next(iter(cell["connections"].get(port, ())), None)
+
+        cells = netlist["cells"]
+        chain = [cell for cell in cells.values() if cell["type"] == "CCU2C"]
+        entered, left = ({net(cell, port) for cell in chain} for port in ("CIN", "COUT"))
+        for name, cell in cells.items():
+            kind = cell["type"]
+            luts = {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6}.get(kind, 0)
+            if kind == "CCU2C":
+                # nextpnr lengthens a chain by a cell where something enters it, and where something may leave it.
+                luts += 2 * (net(cell, "CIN") not in left)
+                luts += 2 * (net(cell, "COUT") is not None and net(cell, "COUT") not in entered)
+            if luts or kind == "TRELLIS_FF":
+                yield name, luts, int(kind == "TRELLIS_FF")
+
     def arguments(self, platform, design, constraints, routed):
         return [platform._nextpnr_device_options[platform.device],
                 "--package", platform._nextpnr_package_options[platform.package].upper(), "--speed", platform.speed,

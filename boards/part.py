@@ -1,7 +1,7 @@
 """An FPGA, and a board that carries one: what they offer, and how they are clocked."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import gcd
@@ -65,6 +65,10 @@ class Family(ABC):
     @abstractmethod
     def synthesis(self, top: str) -> list[str]:
         """Commands of yosys from RTLIL that is read to a netlist that nextpnr takes."""
+
+    @abstractmethod
+    def logic(self, netlist: dict) -> Iterator[tuple[str, int, int]]:
+        """(cell's name, LUTs that it will take, flip-flops) of a netlist of yosys."""
 
     @abstractmethod
     def arguments(self, platform: Any, design: str, constraints: str, routed: str) -> list[str]:

@@ -1,6 +1,7 @@
 """What a network's sums need on any engine: accumulators, and requantisers that are proved equal to the exact rules."""
 
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from tepal.quant import Average, Network, Requantise
@@ -39,8 +40,8 @@ class _Side:
         """Bits of a sum."""
         return max([16] + [_signed_bits(low.min(), high.max()) for _, _, (low, high) in filter(None, self.sums)])
 
-    def affines(self, cycles: int) -> tuple[Affine | None, ...]:
-        """Each block's requantisers, of ``cycles`` a value."""
+    def affines(self, cycles: int) -> tuple[Any, ...]:
+        """Each block's :class:`~tepal.hdl.affine.Affine`, for requantisers of ``cycles`` a value; or None."""
         return self._fitted(cycles)[0]
 
     def format(self, cycles: int) -> RequantiserFormat | SerialFormat:

@@ -113,6 +113,8 @@ def test_estimate(run, name):
     assert used.pop(board.part.multiplier) == ceil(multipliers / board.part.products)
     bits = sum(memory["count"] * memory["depth"] * memory["width"] for memory in report["memories"])
     sizes = {kind.name: max(words * bits for words, bits in kind.shapes) for kind in board.part.memories}
+    estimated = [used.pop(kind) for kind in report["estimated"]]
+    assert all(0 < count <= board.part.logic for count in estimated)
     assert used.keys() == (sizes.keys() or {"memory bits"})
     capacity = sum(count * sizes.get(kind, 1) for kind, count in used.items())
     assert bits <= capacity if sizes else bits == capacity
