@@ -13,7 +13,7 @@ import argparse
 import json
 import tempfile
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -35,22 +35,22 @@ SMALL, LARGE_24, LARGE_32, LARGE = (f"examples/cifar10/models/{name}_int8.onnx" 
 
 ENGINES = {
     "ulx3s-85f": (
-        (SMALL, EngineConfig(2, 4, 2, (3, 3), requantisers=2, spread=2)),
-        (DIGITS, EngineConfig(3, 8, 8, (3, 3), requantisers=8, spread=2)),
-        (LARGE_24, EngineConfig(6, 4, 4, (3, 3), requantisers=1, input_bytes=2, spread=2)),
-        (LARGE_32, EngineConfig(2, 16, 8, (3, 3), requantisers=4, input_bytes=4, spread=2, copy_lanes=9)),
-        (LARGE, EngineConfig(4, 8, 4, (3, 3), requantisers=4, input_bytes=4, spread=2, copy_lanes=9)),
-        (LARGE, EngineConfig(9, 16, 8, (3, 3), requantisers=8, input_bytes=4, spread=2, copy_lanes=9)),
+        (SMALL, {"rows": 2, "columns": 4, "lanes": 2, "requantisers": 2, "input_bytes": 1, "copy_lanes": 1}),
+        (DIGITS, {"rows": 3, "columns": 8, "lanes": 8, "requantisers": 8, "input_bytes": 1, "copy_lanes": 1}),
+        (LARGE_24, {"rows": 6, "columns": 4, "lanes": 4, "requantisers": 1, "input_bytes": 2, "copy_lanes": 1}),
+        (LARGE_32, {"rows": 2, "columns": 16, "requantisers": 4}),
+        (LARGE, {"rows": 4, "columns": 8, "lanes": 4, "requantisers": 4}),
+        (LARGE, {}),
     ),
     "icebreaker": (
-        (SMALL, EngineConfig(4, 4, 2, (1, 1))),
-        (DIGITS, EngineConfig(2, 2, 1, (1, 1))),
-        (DIGITS, EngineConfig(2, 4, 2, (1, 1), requantiser_cycles=4, lane_cycles=4)),
-        (SMALL, EngineConfig(4, 4, 2, (1, 1), requantiser_cycles=4, lane_cycles=5)),
-        (SMALL, EngineConfig(1, 2, 4, (1, 1), requantiser_cycles=8, lane_cycles=3)),
+        (SMALL, {}),
+        (DIGITS, {"rows": 2, "columns": 2, "lanes": 1}),
+        (DIGITS, {"rows": 2, "columns": 4, "lanes": 4}),
+        (SMALL, {"rows": 2, "columns": 8, "lanes": 2}),
+        (SMALL, {"rows": 1, "columns": 2, "lanes": 4}),
     ),
 }
-"""For each family, one board's engines; between them every feature varies."""
+"""For each family one board, and engines in place of its own: between them, every feature varies."""
 
 
 def load(model: str) -> Network:
@@ -59,10 +59,11 @@ def load(model: str) -> Network:
     return network
 
 
-def measure(board: Board, model: str, config: EngineConfig) -> dict:
+def measure(board: Board, model: str, changes: dict) -> dict:
     """One engine's logic by parts."""
-    family = require_platform(board)
-    begun, schedule = time.monotonic(), Schedule(load(model), config)
+    family, network = require_platform(board), load(model)
+    config = replace(board.engine(network), **changes)
+    begun, schedule = time.monotonic(), Schedule(network, config)
     prepared = prepare(BoardDesign(board, schedule, family.plls(board.oscillator)[0],
                                    Fraction(board.lowest) * 1_000_000), board, family)
     yosys = find("yosys")

@@ -39,8 +39,8 @@ class Fit:
 
     def within(self, limits: Mapping[str, int]) -> bool:
         """Whether there is enough of all, and no more is used than ``limits``; estimates are taken at their word."""
-        most = {**self.available, **limits}
-        return all(limit is None or self.used[kind] <= limit for kind, limit in most.items())
+        return all(self.used[kind] <= limit for most in (self.available, limits) for kind, limit in most.items()
+                   if limit is not None)
 
 
 _GENERIC = Board("generic", Part("any FPGA"),

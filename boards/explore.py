@@ -150,10 +150,11 @@ def explore(network: Network, board: Board, formats: Formats | None = None, *, b
         raise NetworkError(f"the logic that engines take has not been measured for {board.name}: name another board")
     if unknown := limits.keys() - known.available.keys():
         raise NetworkError(f"{board.name} has no {min(unknown)} to limit; it has {', '.join(known.available)}")
-    most = limits.get(board.part.multiplier, board.part.primitives or 0) * board.part.products
+    multipliers = board.part.primitives or 0
+    most = min(multipliers, limits.get(board.part.multiplier, multipliers)) * board.part.products
     grid = candidates(base, formats, most)
     cycles, logic = least_cycles(grid, formats), estimate(board, features(grid, formats))["LUT4"]
-    possible = logic <= limits.get("LUT4", board.part.logic)
+    possible = logic <= min(board.part.logic or 0, limits.get("LUT4", np.inf))
     for name, value in (fixed or {}).items():
         possible &= getattr(grid, name) == value
     order = np.lexsort((cycles, logic))
