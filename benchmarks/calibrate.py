@@ -40,6 +40,8 @@ ENGINES = {
         (LARGE_24, {"rows": 6, "columns": 4, "lanes": 4, "requantisers": 1, "input_bytes": 2, "copy_lanes": 1}),
         (LARGE_32, {"rows": 2, "columns": 16, "requantisers": 4}),
         (LARGE, {"rows": 4, "columns": 8, "lanes": 4, "requantisers": 4}),
+        (SMALL, {"rows": 4, "columns": 4, "lanes": 2, "requantisers": 1, "packing": 2}),
+        (DIGITS, {"rows": 8, "columns": 8, "lanes": 4, "requantisers": 4, "input_bytes": 1, "packing": 2}),
         (LARGE, {}),
     ),
     "icebreaker": (

@@ -122,6 +122,8 @@ def _parser() -> argparse.ArgumentParser:
             engine.add_argument("--lanes", type=int, metavar="L", help="channels of the depthwise engine")
             engine.add_argument("--window", type=_size, metavar="RxC", help="taps read at once, such as 3x3")
             engine.add_argument("--requantisers", type=int, metavar="R", help="results a cycle; divides C and L")
+            engine.add_argument("--packing", type=int, metavar="N", help="rows of the array that share a multiplier, 1 "
+                                "or 2")
             engine.add_argument("--copy-lanes", type=int, metavar="N", help="bytes of the first convolution's windows "
                                 "copied at once, if more than L")
             engine.add_argument("--input-bytes", type=int, metavar="N", help="width of the input stream")
@@ -171,7 +173,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _chosen(arguments) -> dict:
     """The engine's parameters that the command line gives."""
-    return {name: value for name in ("rows", "columns", "lanes", "window", "requantisers", "copy_lanes", "input_bytes")
+    return {name: value for name in ("rows", "columns", "lanes", "window", "requantisers", "packing", "copy_lanes",
+                              "input_bytes")
             if (value := getattr(arguments, name)) is not None}
 
 
@@ -183,6 +186,9 @@ def _engine(arguments, board: Board, network: Network):
     if chosen.keys() & {"columns", "lanes"} and "requantisers" not in chosen:
         columns, lanes = chosen.get("columns", config.columns), chosen.get("lanes", config.lanes)
         chosen["requantisers"] = int(np.gcd(columns, lanes))
+    if board.part.primitives is not None and chosen.get("packing", 1) > board.part.packing:
+        raise ConfigError(f"packing ({chosen['packing']}) must be 1 on {board.name}: rows can't share a "
+                          f"{board.part.multiplier}")
     return replace(config, **chosen)
 
 

@@ -45,7 +45,7 @@ class BoardDesign(Elaboratable):
         m = Module()
         board, family = self.board, self.board.part.family
         assert family is not None
-        m.domains.line, m.domains.sync = ClockDomain("line"), ClockDomain("sync")
+        m.domains.line, m.domains.sync = ClockDomain("line"), ClockDomain("sync", reset_less=not family.reset)
         m.submodules.clocks = family.clocks(board, self.pll)
         top = Top(self.schedule, bit_time(board.oscillator, board.baud), line="line",
                   slowest=Fraction(self.slowest, board.oscillator), debug=self.debug)

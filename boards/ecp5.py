@@ -9,9 +9,10 @@ from fractions import Fraction
 
 from amaranth import ClockSignal, Const, Elaboratable, Instance, Module, Signal
 from amaranth.lib import io
+from amaranth.lib.cdc import ResetSynchronizer
 from tepal.hdl import EngineConfig
 
-from .clocks import MHZ, hold_in_reset, within
+from .clocks import MHZ, within
 from .part import Board, Family, MemoryKind, Part, Pll
 
 __all__ = ["ECP5_5G_85F", "ECP5_25F", "ECP5_45F", "ECP5_85F", "ENGINE_85F", "ECP5Clocks", "parameters", "plls"]
@@ -52,9 +53,11 @@ def parameters(input_divider: int, feedback: int, output: int) -> dict[str, int]
 
 
 class ECP5Clocks(Elaboratable):
-    """Clock and reset of the domains ``line``, at the oscillator's frequency, and ``sync``, at the PLL's.
+    """The domains ``line``, at the oscillator's frequency, and ``sync``, at the PLL's.
 
-    Both leave reset when the PLL is steady and the board's button is not pressed.
+    ``sync`` has no reset: one register would have to reach tens of thousands all over the part within a cycle.  Its
+    clock stands until the PLL is steady, and registers begin with the values that configuration gave them.  ``line``
+    is held in reset for as long.  The board's button makes the part load its configuration again.
 
     Parameters
     ----------
@@ -70,7 +73,7 @@ class ECP5Clocks(Elaboratable):
     def elaborate(self, platform):
         m = Module()
         m.submodules.oscillator = oscillator = io.Buffer("i", platform.request(platform.default_clk, dir="-"))
-        locked, feedback = Signal(), Signal()
+        locked, feedback, running = Signal(), Signal(), Signal()
         m.d.comb += ClockSignal("line").eq(oscillator.i)
         m.submodules.pll = Instance(
             "EHXPLLL",
@@ -81,14 +84,20 @@ class ECP5Clocks(Elaboratable):
             p_CLKOS3_ENABLE="ENABLED", p_CLKOS3_DIV=1, p_CLKOS3_CPHASE=0, p_CLKOS3_FPHASE=0,
             p_FEEDBK_PATH="INT_OS3",
             i_CLKI=ClockSignal("line"), i_CLKFB=feedback, i_RST=Const(0), i_STDBY=Const(0),
-            o_CLKINTFB=feedback, o_CLKOP=ClockSignal("sync"), o_LOCK=locked)
-        hold_in_reset(m, platform, self.board, locked)
+            o_CLKINTFB=feedback, o_CLKOP=running, o_LOCK=locked)
+        m.submodules.gate = Instance("DCCA", i_CLKI=running, i_CE=locked, o_CLKO=ClockSignal("sync"))
+        m.submodules.line_reset = ResetSynchronizer(~locked, domain="line")
+        if self.board.button is not None:
+            m.submodules.button = button = io.Buffer("i", platform.request(self.board.button.resource,
+                                                                           self.board.button.number, dir="-"))
+            m.submodules.program = program = io.Buffer("o", platform.request("program", dir="-"))
+            m.d.comb += program.o.eq(button.i)
         return m
 
 
 class _ECP5(Family):
     place_and_route, packer = "nextpnr-ecp5", "ecppack"
-    output = "EHXPLLL", "CLKOP"
+    output, reset = ("DCCA", "CLKO"), False
     constraints, routed, bitstream = "lpf", "config", "bit"
 
     def plls(self, oscillator):
@@ -154,7 +163,7 @@ _SHAPES = ((16384, 1), (8192, 2), (4096, 4), (2048, 9), (1024, 18), (512, 36))
 
 # ECP5 and ECP5-5G Family Data Sheet (FPGA-DS-02012), Register-to-Register Performance: block memory at speed grade -6.
 # Faster grades allow more; what is common to all is enough.
-ECP5_85F = Part("LFE5U-85F", "MULT18X18D", 156, 1, (MemoryKind("DP16KD", 208, _SHAPES),), 83_640, 212.0, _ECP5())
+ECP5_85F = Part("LFE5U-85F", "MULT18X18D", 156, 1, (MemoryKind("DP16KD", 208, _SHAPES),), 83_640, 212.0, _ECP5(), 2)
 ECP5_45F = replace(ECP5_85F, name="LFE5U-45F", primitives=72, memories=(MemoryKind("DP16KD", 108, _SHAPES),),
                    logic=43_848)
 ECP5_25F = replace(ECP5_85F, name="LFE5U-25F", primitives=28, memories=(MemoryKind("DP16KD", 56, _SHAPES),),

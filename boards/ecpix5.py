@@ -13,7 +13,7 @@ ECPIX5_85F = Board(
     lights={"ready": Pin("rgb_led", 0, "g"), "busy": Pin("rgb_led", 0, "b"), "error": Pin("rgb_led", 0, "r"),
             "result0": Pin("rgb_led", 1, "g"), "result1": Pin("rgb_led", 2, "g"), "result2": Pin("rgb_led", 3, "g"),
             "result3": Pin("rgb_led", 3, "b")},
-    button=Pin("rst", 0), target=160.0, lowest=25.0)
+    target=160.0, lowest=25.0)
 
 if __name__ == "__main__":
     from .board import describe

@@ -28,7 +28,7 @@ __all__ = ["CLOSE", "OPTIONS", "ROUTED", "Point", "add_explore_arguments", "cand
 CLOSE = 0.01
 """An engine that is faster than a smaller one by no more than this share is left out."""
 
-OPTIONS = ("rows", "columns", "lanes", "requantisers", "copy_lanes")
+OPTIONS = ("rows", "columns", "lanes", "requantisers", "packing", "copy_lanes")
 """What is searched over; the rest is the board's."""
 
 ROUTED = Path(__file__).with_name("routed.json")
@@ -68,12 +68,13 @@ def _ceil(a, b):
 
 
 def candidates(config: EngineConfig, formats: Formats, most: int) -> SimpleNamespace:
-    """``config`` with arrays (candidates,) for :data:`OPTIONS`: engines of at most ``most`` products a cycle in the
-    array, and none larger than the network can use."""
+    """``config`` with arrays (candidates,) for all of :data:`OPTIONS` but packing: engines of at most ``most``
+    multipliers, and none larger than the network can use."""
     pixels = max(block.pixels for block in formats.blocks)
     width = max(block.matrix.weights.shape[0] for block in formats.blocks)
     channels = max(block.window.input_shape[2] for block in formats.blocks)
     row_bytes = formats.blocks[0].window.input_shape[2]
+    most *= config.packing
     # As many bytes of the first window's rows as make one more, or one less, cycle of each.
     copies = sorted({1} | {_ceil(row_bytes, parts) for parts in range(1, row_bytes + 1)})
     found = []
@@ -82,12 +83,14 @@ def candidates(config: EngineConfig, formats: Formats, most: int) -> SimpleNames
             if config.requantiser_cycles > 1 and requantisers > 1:
                 continue
             columns = np.arange(requantisers, min(most, width + requantisers - 1) + 1, requantisers)
-            rows, columns = np.meshgrid(np.arange(1, min(most, pixels) + 1), columns, indexing="ij")
+            rows = np.arange(config.packing, min(most, pixels + config.packing - 1) + 1, config.packing)
+            rows, columns = np.meshgrid(rows, columns, indexing="ij")
             few = rows * columns <= most
             for copy_lanes in (count for count in copies if count == 1 or count > lanes):
                 found.append(np.stack(np.broadcast_arrays(rows[few], columns[few], lanes, requantisers, copy_lanes)))
-    grid = SimpleNamespace(**dict(zip(OPTIONS, np.concatenate(found, axis=1), strict=True)))
-    for name in ("window", "taps", "input_bytes", "requantiser_cycles", "lane_cycles"):
+    names = [name for name in OPTIONS if name != "packing"]
+    grid = SimpleNamespace(**dict(zip(names, np.concatenate(found, axis=1), strict=True)))
+    for name in ("packing", "window", "taps", "input_bytes", "requantiser_cycles", "lane_cycles"):
         setattr(grid, name, getattr(config, name))
     grid.tile_lanes = np.maximum(grid.lanes, grid.copy_lanes)
     grid.drain_step = grid.columns // grid.requantisers * grid.requantiser_cycles
@@ -152,14 +155,18 @@ def explore(network: Network, board: Board, formats: Formats | None = None, *, b
         raise NetworkError(f"{board.name} has no {min(unknown)} to limit; it has {', '.join(known.available)}")
     multipliers = board.part.primitives or 0
     most = min(multipliers, limits.get(board.part.multiplier, multipliers)) * board.part.products
-    grid = candidates(base, formats, most)
-    cycles, logic = least_cycles(grid, formats), estimate(board, features(grid, formats))["LUT4"]
-    possible = logic <= min(board.part.logic or 0, limits.get("LUT4", np.inf))
+    pool = []
+    for packing in range(1, board.part.packing + 1):
+        grid = candidates(replace(base, rows=packing, packing=packing), formats, most)
+        logic = estimate(board, features(grid, formats))["LUT4"]
+        pool.append(np.stack(np.broadcast_arrays(logic, least_cycles(grid, formats),
+                                                 *(getattr(grid, name) for name in OPTIONS))))
+    table = np.concatenate(pool, axis=1)
+    possible = table[0] <= min(board.part.logic or 0, limits.get("LUT4", np.inf))
     for name, value in (fixed or {}).items():
-        possible &= getattr(grid, name) == value
-    order = np.lexsort((cycles, logic))
-    order = order[possible[order]]
-    engines = np.stack([getattr(grid, name) for name in OPTIONS])[:, order].T.tolist()
+        possible &= table[2 + OPTIONS.index(name)] == value
+    table = table[:, possible]
+    table = table[:, np.lexsort((table[1], table[0]))].T.tolist()
     front: list[Point] = []
 
     def matched(logic: float, cycles: float) -> bool:
@@ -167,12 +174,12 @@ def explore(network: Network, board: Board, formats: Formats | None = None, *, b
         index = bisect_right(front, logic, key=lambda point: point.logic)
         return index > 0 and cycles >= (1 - CLOSE) * front[index - 1].compute_cycles
 
-    for done, (engine, *bounds) in enumerate(zip(engines, logic[order].tolist(), cycles[order].tolist(), strict=True)):
+    for done, (least_logic, least, *engine) in enumerate(table):
         if done % 1000 == 0:
-            progress("Engines", done, len(engines))
-        if matched(*bounds):
+            progress("Engines", done, len(table))
+        if matched(least_logic, least):
             continue
-        point = Point.of(network, replace(base, **dict(zip(OPTIONS, engine, strict=True))), board, formats)
+        point = Point.of(network, replace(base, **dict(zip(OPTIONS, map(int, engine), strict=True))), board, formats)
         if not point.fit.within(limits) or matched(point.logic, point.compute_cycles):
             continue
         front = [other for other in front if other.logic < point.logic or other.compute_cycles < point.compute_cycles]

@@ -94,7 +94,7 @@ class ICE40Clocks(Elaboratable):
 
 class _ICE40(Family):
     place_and_route, packer = "nextpnr-ice40", "icepack"
-    output = "SB_PLL40_2_PAD", "PLLOUTGLOBALB"
+    output, reset = ("SB_PLL40_2_PAD", "PLLOUTGLOBALB"), True
     constraints, routed, bitstream = "pcf", "asc", "bin"
 
     def plls(self, oscillator):

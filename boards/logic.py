@@ -53,7 +53,8 @@ def features(config: Any, formats: Formats, memories: Iterable[MemoryUse] = ()) 
     ``config`` is an :class:`~tepal.hdl.EngineConfig`, or has arrays in place of its integers: so are the counts then.
     Without the schedule's ``memories``, those parts are missing."""
     lane_format = formats.depthwise.format(config.lane_cycles)
-    column_format = formats.matrix.format(config.requantiser_cycles)
+    sums = formats.matrix(config.packing)
+    column_format = sums.format(config.requantiser_cycles)
     elements, products = config.rows * config.columns, config.lanes * config.taps
     units = {"requantisers": [], "serial requantisers": []}
     for count, cycles, fmt in ((config.requantisers, config.requantiser_cycles, column_format),
@@ -63,7 +64,8 @@ def features(config: Any, formats: Formats, memories: Iterable[MemoryUse] = ()) 
     window_bytes = formats.layout.kernel * formats.layout.shape[2]
     column_bits = column_format.accumulator + column_format.width
     return {
-        "systolic array": {"elements": elements, "bits of sums": elements * formats.matrix.accumulator,
+        "systolic array": {"elements": elements, "bits of sums": elements * sums.accumulator,
+                           "packed multipliers": elements // 2 * (config.packing - 1),
                            "delayed weights": config.columns * (config.columns - 1) // 2},
         **{kind: {"units": sum(count for count, _ in counts), "bits of products": sum(bits for _, bits in counts)}
            for kind, counts in units.items() if counts},

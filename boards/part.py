@@ -48,7 +48,9 @@ class Family(ABC):
     routed: str
     bitstream: str
     output: tuple[str, str]
-    """The PLL's cell type, and its port that drives the domain ``sync``."""
+    """Type and port of the cell that drives the clock of the domain ``sync``."""
+    reset: bool
+    """Whether ``sync`` has a reset."""
 
     @abstractmethod
     def plls(self, oscillator: int) -> list[Pll]:
@@ -56,7 +58,8 @@ class Family(ABC):
 
     @abstractmethod
     def clocks(self, board: "Board", pll: Pll) -> Elaboratable:
-        """Drives the domains ``line`` (oscillator) and ``sync`` (PLL), both in reset until the PLL is steady."""
+        """Drives the domains ``line`` (oscillator) and ``sync`` (PLL); nothing happens in either until the PLL is
+        steady."""
 
     @abstractmethod
     def constraint(self, net: str, frequency: float) -> str:
@@ -94,8 +97,9 @@ class Part:
     """An FPGA.
 
     ``primitives`` counts its multipliers, ``multiplier`` names them and ``products`` says how many int8 products a
-    cycle one computes.  ``limit`` is the clock in MHz that its memories and multipliers allow: nextpnr does not check
-    these.  A part without ``family`` can't be built for, one without ``primitives`` has any number."""
+    cycle one computes; ``packing`` rows of the array may share one.  ``limit`` is the clock in MHz that its memories
+    and multipliers allow: nextpnr does not check these.  A part without ``family`` can't be built for, one without
+    ``primitives`` has any number."""
 
     name: str
     multiplier: str = "multiplier"
@@ -105,6 +109,7 @@ class Part:
     logic: int | None = None
     limit: float | None = None
     family: Family | None = None
+    packing: int = 1
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,7 @@ class Board:
     ``config`` is the engine built for it by default.  ``roles`` names the memory kind of a memory by its role where it
     is not the first one of the part's.  The rest is for building: ``platform`` is Amaranth's (its resource ``uart`` is
     the line to the host, at ``baud`` bits a second), ``oscillator`` in Hz.  ``lights`` tells which light shows
-    ``ready``, ``busy``, ``error`` and ``result0`` to ``result3``; ``button`` resets the design; ``high`` are pins to
+    ``ready``, ``busy``, ``error`` and ``result0`` to ``result3``; ``button`` begins anew; ``high`` are pins to
     hold high.  ``target`` is the clock in MHz to ask of the tools, a little above what is hoped for, and ``lowest`` the
     one below which a result counts as failed.  ``extras`` makes what a board needs beside the bitstream, such as the
     image of a flash memory: file name to content.  ``notes`` are things that a user must know."""

@@ -31,6 +31,8 @@ class EngineConfig:
     spread
         Registers between the array's multipliers and accumulators; a cycle of latency each, where a part's
         multipliers lie in few places, far from most accumulators.
+    packing
+        Neighbouring rows of the array that share a multiplier: 2 where it has 18 bits and logic beside it is to spare.
     copy_lanes
         Bytes of a row of the first convolution's window that are copied at once; counts if more than ``lanes``.
     requantiser_cycles
@@ -51,6 +53,7 @@ class EngineConfig:
     requantisers: int = 1
     input_bytes: int = 1
     spread: int = 0
+    packing: int = 1
     copy_lanes: int = 1
     requantiser_cycles: int = 1
     lane_cycles: int = 1
@@ -64,6 +67,10 @@ class EngineConfig:
                 raise ConfigError(f"{name} must be a positive integer, not {value!r}")
         if not isinstance(self.spread, int) or self.spread < 0:
             raise ConfigError(f"spread must be an integer that is not negative, not {self.spread!r}")
+        if self.packing not in (1, 2):
+            raise ConfigError(f"packing must be 1 or 2, not {self.packing!r}")
+        if self.rows % self.packing:
+            raise ConfigError(f"packing ({self.packing}) must divide rows ({self.rows})")
         if len(self.window) != 2 or any(not isinstance(n, int) or n < 1 for n in self.window):
             raise ConfigError(f"window must be two positive integers, not {self.window!r}")
         for name in ("columns", "lanes"):
@@ -101,4 +108,9 @@ class EngineConfig:
     @property
     def multipliers(self) -> int:
         """Multipliers of the systolic array, one vendor primitive each where there are any."""
-        return self.rows * self.columns
+        return self.rows * self.columns // self.packing
+
+    @property
+    def skew(self) -> int:
+        """Cycles from the array's first row to its last."""
+        return self.rows // self.packing - 1

@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 from tepal.quant import Average, Network, Requantise
 
+from . import multiplier
 from .affine import Affine, fit
 from .depthwise import ACTIVATION_OFFSET
 from .lower import Block, lower
 from .requantiser import RequantiserFormat
 from .serial import SerialFormat
 
-__all__ = ["Formats"]
+__all__ = ["Formats", "SumFormats"]
 
 
 def _range(weights: np.ndarray, axis, offset: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -27,9 +28,14 @@ def _signed_bits(low: int, high: int) -> int:
     return max(int(high).bit_length(), int(~low).bit_length() if low < 0 else 0) + 1
 
 
-class _Side:
-    """The depthwise or the array's side of a network: for each block None, or a rule, its constant and the range of
-    its sums."""
+class SumFormats:
+    """The depthwise engine's sums of a network, or the array's.
+
+    Parameters
+    ----------
+    sums
+        For each block None, or the rule of its requantisers, the constant to add before, and the range of its sums.
+    """
 
     def __init__(self, sums: list):
         self.sums = sums
@@ -41,7 +47,9 @@ class _Side:
         return max([16] + [_signed_bits(low.min(), high.max()) for _, _, (low, high) in filter(None, self.sums)])
 
     def affines(self, cycles: int) -> tuple[Any, ...]:
-        """Each block's :class:`~tepal.hdl.affine.Affine`, for requantisers of ``cycles`` a value; or None."""
+        """Each block's :class:`~tepal.hdl.affine.Affine`, for requantisers of ``cycles`` a value; or None.
+
+        Raises ArithmeticError if a channel has no exact one; so does :meth:`format`."""
         return self._fitted(cycles)[0]
 
     def format(self, cycles: int) -> RequantiserFormat | SerialFormat:
@@ -74,10 +82,8 @@ class Formats:
     ----------
     layout, blocks
         From :func:`~tepal.hdl.lower.lower`.
-    depthwise, matrix
-        Of the depthwise engine and of the array, each with ``accumulator`` (bits of a sum) and, for requantisers that
-        spend so many cycles on a value, ``affines(cycles)`` (one for each block, or None) and ``format(cycles)``,
-        which raise ArithmeticError if a channel has no exact requantiser.
+    depthwise : SumFormats
+        Of the depthwise engine's sums.
 
     Raises
     ------
@@ -88,9 +94,17 @@ class Formats:
     def __init__(self, network: Network):
         self.network = network
         self.layout, self.blocks = lower(network)
-        self.depthwise = _Side([self._reduced(block) for block in self.blocks])
-        self.matrix = _Side([(block.matrix.requantise, block.matrix.constant, _range(block.matrix.weights, 1))
-                             for block in self.blocks])
+        self.depthwise = SumFormats([self._reduced(block) for block in self.blocks])
+        self._matrix: dict[int, SumFormats] = {}
+
+    def matrix(self, packing: int) -> SumFormats:
+        """Of the array's sums, where so many rows share a multiplier."""
+        offset = multiplier.offset(packing)
+        if offset not in self._matrix:
+            self._matrix[offset] = SumFormats([
+                (matrix.requantise, matrix.constant - offset * matrix.weights.sum(axis=1, dtype=np.int64),
+                 _range(matrix.weights, 1, offset)) for matrix in (block.matrix for block in self.blocks)])
+        return self._matrix[offset]
 
     @staticmethod
     def _reduced(block: Block):

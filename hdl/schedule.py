@@ -23,7 +23,7 @@ from tepal.quant import Network, NetworkError
 from .affine import Affine
 from .config import EngineConfig
 from .depthwise import DepthwiseEngine
-from .formats import Formats
+from .formats import Formats, SumFormats
 from .lower import Block, InputLayout
 from .primitives import bits_for
 from .requantiser import SELECT, RequantiserFormat
@@ -198,15 +198,19 @@ class Schedule:
         return self.formats.depthwise.accumulator
 
     @property
+    def _matrix(self) -> SumFormats:
+        return self.formats.matrix(self.config.packing)
+
+    @property
     def matrix_accumulator(self) -> int:
         """Bits of a sum in the array."""
-        return self.formats.matrix.accumulator
+        return self._matrix.accumulator
 
     @property
     def affines(self) -> tuple[tuple[Affine | None, Affine], ...]:
         """Proved requantisers of each block: (depthwise, matrix)."""
         return tuple(zip(self.formats.depthwise.affines(self.config.lane_cycles),
-                         self.formats.matrix.affines(self.config.requantiser_cycles), strict=True))
+                         self._matrix.affines(self.config.requantiser_cycles), strict=True))
 
     @property
     def depthwise_format(self) -> RequantiserFormat | SerialFormat:
@@ -214,7 +218,7 @@ class Schedule:
 
     @property
     def matrix_format(self) -> RequantiserFormat | SerialFormat:
-        return self.formats.matrix.format(self.config.requantiser_cycles)
+        return self._matrix.format(self.config.requantiser_cycles)
 
     # -- shape -----------------------------------------------------------------------------------------
 
@@ -321,8 +325,9 @@ class Schedule:
     def drain_latency(self) -> int:
         """Cycles from a sum's last feed to the write of its first result."""
         select = SELECT if isinstance(self.matrix_format, RequantiserFormat) else 0
-        return (TileBuffer.LATENCY + SystolicArray.latency(self.config.rows, self.config.spread) + 1
-                + (self.config.requantisers - 1) * self.config.turns + select + self.matrix_format.latency)
+        config = self.config
+        return (TileBuffer.LATENCY + SystolicArray.latency(config.rows, config.spread, config.packing) + 1
+                + (config.requantisers - 1) * config.turns + select + self.matrix_format.latency)
 
     def _shape(self, block: Block, source: FeatureMap, target: FeatureMap) -> BlockSchedule:
         """A block with its own periods, not yet placed in time."""
@@ -348,14 +353,13 @@ class Schedule:
                              slot=0, last_slot=0, start=0, tile_latency=0)
 
     def _time(self, lowered, maps) -> tuple[BlockSchedule, ...]:
-        rows = self.config.rows
         placed = []
         for shaped in (self._shape(b, *m) for b, m in zip(lowered, maps, strict=True)):
             shaped = replace(shaped, tile_latency=self.reduce_latency if shaped.reduces else self.copy_latency)
             # A place in the tile buffer is written again when its last row has been read.
             steps, fed = shaped.steps, shaped.fed
             slot = max(steps, self.parameter_beats + 1, shaped.blocks * shaped.period,
-                       _ceil(fed + rows - shaped.tile_latency + 1, TileBuffer.TILES),
+                       _ceil(fed + self.config.skew + 2 - shaped.tile_latency, TileBuffer.TILES),
                        shaped.source.groups * shaped.group_period, 4)
             placed.append(replace(shaped, slot=slot))
         blocks = []
@@ -371,7 +375,6 @@ class Schedule:
     def _earliest(self, block: BlockSchedule, last_tile: int, following: BlockSchedule, raw: bool,
                   start: int) -> int:
         """First cycle at which ``following`` may take its first step."""
-        rows = self.config.rows
         bounds = [
             # One step at a time, constants of a layer held while its last windows are read.
             last_tile + max(block.source.groups * block.group_period, block.steps + WindowGenerator.LATENCY, 4),
@@ -388,7 +391,7 @@ class Schedule:
         for place in range(TileBuffer.TILES):
             back = TileBuffer.TILES - 1 - place
             fed = last_tile - back * block.slot + block.fed if back < block.tiles else start + block.filled + 1
-            bounds.append(fed + rows - following.tile_latency - place * following.slot)
+            bounds.append(fed + self.config.skew + 1 - following.tile_latency - place * following.slot)
         if raw and self.config.single_port:
             bounds.append(last_tile + self._written(block) + 1)
         if raw:

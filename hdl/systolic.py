@@ -4,14 +4,14 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .multiplier import Multiplier, products
+from . import multiplier
 from .primitives import delay, gated_sum
 
 __all__ = ["ProcessingElement", "SystolicArray"]
 
 
 class ProcessingElement(wiring.Component):
-    """One accumulator of the array; its multiplier is beside it.
+    """An accumulator of the array, or one each for ``packing`` rows; their multiplier is beside it.
 
     Operands are passed on a cycle later, activations (with their flags) to the right, weights downwards.
     A finished sum is copied to the drain register, which ``take`` replaces by the one above.
@@ -19,62 +19,72 @@ class ProcessingElement(wiring.Component):
     Parameters
     ----------
     accumulator
-        Width of the sum in bits.
+        Width of a sum in bits.
     spread
         Further registers between multiplier and accumulator.
+    packing
+        Rows that share the multiplier.
 
     Members
     -------
-    x, first, last, take : In
-        Activation, its place in the sum, and the drain command, from the left.
-    w, above : In
+    x, take : In per row
+        Activation and drain command from the left.
+    first, last : In(1)
+        Place of the activations in their sums, from the left.
+    w : In(signed(8)), above : In(signed(accumulator))
         Weight and drain register from above.
-    product : In(signed(16))
-        ``x * w`` of :attr:`Multiplier.LATENCY <tepal.hdl.multiplier.Multiplier.LATENCY>` + ``spread`` cycles ago.
+    product : In(signed(16)) per row
+        ``x * w`` of :func:`multiplier.latency <tepal.hdl.multiplier.latency>` cycles ago.
+    drain : Out(signed(accumulator)) per row
     captured : Out(1)
-        The drain register takes a new sum at the end of this cycle.
+        The drain registers take new sums at the end of this cycle.
     """
 
-    def __init__(self, accumulator: int, spread: int = 0):
-        self.accumulator, self.spread = accumulator, spread
-        operands = {"x": signed(8), "first": 1, "last": 1, "take": 1, "w": signed(8)}
+    def __init__(self, accumulator: int, spread: int = 0, packing: int = 1):
+        self.accumulator, self.spread, self.packing = accumulator, spread, packing
+        ports = {"first": In(1), "last": In(1), "w": In(signed(8)),
+                 **{f"x_{row}": In(signed(8)) for row in range(packing)},
+                 **{f"take_{row}": In(1) for row in range(packing)}}
+        self.passed = list(ports)
         super().__init__({
-            **{name: In(shape) for name, shape in operands.items()},
-            **{f"{name}_next": Out(shape) for name, shape in operands.items()},
-            "product": In(signed(16)), "above": In(signed(accumulator)),
-            "drain": Out(signed(accumulator)), "captured": Out(1),
+            **ports, **{f"{name}_next": port.flip() for name, port in ports.items()},
+            "product": In(signed(16)).array(packing), "above": In(signed(accumulator)),
+            "drain": Out(signed(accumulator)).array(packing), "captured": Out(1),
         })
 
     @staticmethod
-    def latency(spread: int) -> int:
+    def latency(spread: int, packing: int = 1) -> int:
         """Cycles from ``last`` at the input to ``captured``."""
-        return Multiplier.LATENCY + spread + 1
+        return multiplier.latency(spread, packing) + 1
 
     def elaborate(self, platform):
         m = Module()
-        for name in ("x", "first", "last", "take", "w"):
+        for name in self.passed:
             m.d.sync += getattr(self, f"{name}_next").eq(getattr(self, name))
-        acc = Signal(signed(self.accumulator), reset_less=True)
-        latency = self.latency(self.spread)
+        latency = self.latency(self.spread, self.packing)
         keep = delay(m, ~self.first_next, latency - 2, name="keep")
-        m.d.sync += acc.eq(gated_sum(m, platform, acc, keep, self.product))
         m.d.comb += self.captured.eq(delay(m, self.last_next, latency - 1, name="last"))
-        with m.If(self.captured):
-            m.d.sync += self.drain.eq(acc)
-        with m.Elif(self.take):
-            m.d.sync += self.drain.eq(self.above)
+        above = self.above
+        for row in range(self.packing):
+            acc = Signal(signed(self.accumulator), name=f"acc_{row}", reset_less=True)
+            m.d.sync += acc.eq(gated_sum(m, platform, acc, keep, self.product[row]))
+            with m.If(self.captured):
+                m.d.sync += self.drain[row].eq(acc)
+            with m.Elif(getattr(self, f"take_{row}")):
+                m.d.sync += self.drain[row].eq(above)
+            above = self.drain[row]
         return m
 
 
 class SystolicArray(wiring.Component):
     """Output-stationary matrix engine: ``rows`` pixels by ``columns`` output channels.
 
-    Row r takes its activations r cycles after row 0, column c its weights c cycles after column 0 (the array
-    delays them itself); element (r, c) multiplies what meets there.  Sums leave downwards, row ``rows`` - 1
-    first, one row every ``step`` cycles, while the next ones are being made: column c shows them from one
-    cycle after ``captured``, c cycles later than column 0.
+    A row takes its activations a cycle after the one above it (after the two above it, if two share their
+    multipliers), column c its weights c cycles after column 0 (the array delays them itself); element (r, c) multiplies
+    what meets there.  Sums leave downwards, row ``rows`` - 1 first, one row every ``step`` cycles, while the next ones
+    are being made: column c shows them from one cycle after ``captured``, c cycles later than column 0.
 
-    ``rows * columns`` multipliers.  A sum of K products takes K cycles; sums may follow one another every
+    ``rows * columns / packing`` multipliers.  A sum of K products takes K cycles; sums may follow one another every
     ``max(K, rows * step)`` cycles.
 
     Parameters
@@ -87,11 +97,14 @@ class SystolicArray(wiring.Component):
         Width of a sum in bits.
     spread
         Registers between each multiplier and its accumulator, for parts on which they lie far from each other.
+    packing
+        Rows that share multipliers, 1 or 2; divides ``rows``.  With 2, sums are of
+        (x + :func:`multiplier.offset <tepal.hdl.multiplier.offset>`) * w.
 
     Members
     -------
     x : In(signed(8)) per row, first, last : In(1) per row
-        Activation and whether it begins, ends a sum; row r lags r cycles behind row 0.
+        Activation and whether it begins, ends a sum; row r lags r // ``packing`` cycles behind row 0.
     w : In(signed(8)) per column
         Weights, all columns at once, with row 0's activation.
     bottom : Out(signed(accumulator)) per column
@@ -99,8 +112,9 @@ class SystolicArray(wiring.Component):
         Column 0 shows the first row of finished sums in the next cycle.
     """
 
-    def __init__(self, rows: int, columns: int, step: int, accumulator: int, spread: int = 0):
+    def __init__(self, rows: int, columns: int, step: int, accumulator: int, spread: int = 0, packing: int = 1):
         self.rows, self.columns, self.step, self.accumulator, self.spread = rows, columns, step, accumulator, spread
+        self.packing = packing
         super().__init__({
             "x": In(signed(8)).array(rows), "first": In(1).array(rows), "last": In(1).array(rows),
             "w": In(signed(8)).array(columns),
@@ -108,33 +122,35 @@ class SystolicArray(wiring.Component):
         })
 
     @staticmethod
-    def latency(rows: int, spread: int = 0) -> int:
+    def latency(rows: int, spread: int = 0, packing: int = 1) -> int:
         """Cycles from row 0's last activation to ``captured``."""
-        return rows - 1 + ProcessingElement.latency(spread)
+        return rows // packing - 1 + ProcessingElement.latency(spread, packing)
 
     def elaborate(self, platform):
         m = Module()
-        grid = [[ProcessingElement(self.accumulator, self.spread) for _ in range(self.columns)]
-                for _ in range(self.rows)]
+        packing = self.packing
+        grid = [[ProcessingElement(self.accumulator, self.spread, packing) for _ in range(self.columns)]
+                for _ in range(self.rows // packing)]
         for r, line in enumerate(grid):
+            rows = range(packing * r, packing * r + packing)
             for c, element in enumerate(line):
                 m.submodules[f"element_{r}_{c}"] = element
-                left = grid[r][c - 1]
                 if c:
-                    m.d.comb += [element.x.eq(left.x_next), element.first.eq(left.first_next),
-                                 element.last.eq(left.last_next), element.take.eq(left.take_next)]
+                    m.d.comb += [getattr(element, name).eq(getattr(line[c - 1], f"{name}_next"))
+                                 for name in element.passed if name != "w"]
                 else:
-                    m.d.comb += [element.x.eq(self.x[r]), element.first.eq(self.first[r]),
-                                 element.last.eq(self.last[r])]
+                    m.d.comb += [element.first.eq(self.first[rows[0]]), element.last.eq(self.last[rows[0]]),
+                                 *(getattr(element, f"x_{i}").eq(self.x[row]) for i, row in enumerate(rows))]
                 if r:
-                    m.d.comb += [element.w.eq(grid[r - 1][c].w_next), element.above.eq(grid[r - 1][c].drain)]
+                    m.d.comb += [element.w.eq(grid[r - 1][c].w_next), element.above.eq(grid[r - 1][c].drain[-1])]
                 else:
                     m.d.comb += element.w.eq(delay(m, self.w[c], c, name=f"w_{c}"))
         elements = [element for line in grid for element in line]
-        factors = [(element.x, element.w) for element in elements]
-        for element, product in zip(elements, products(m, platform, factors, self.spread), strict=True):
-            m.d.comb += element.product.eq(product)
-        m.d.comb += [self.bottom[c].eq(grid[-1][c].drain) for c in range(self.columns)]
+        factors = [([getattr(element, f"x_{i}") for i in range(packing)], element.w) for element in elements]
+        for element, results in zip(elements, multiplier.products(m, platform, factors, self.spread, packing),
+                                    strict=True):
+            m.d.comb += [element.product[i].eq(product) for i, product in enumerate(results)]
+        m.d.comb += [self.bottom[c].eq(grid[-1][c].drain[-1]) for c in range(self.columns)]
         m.d.comb += self.captured.eq(grid[-1][0].captured)
 
         # After a capture at the bottom, row r takes from above r times, every ``step`` cycles: just until
@@ -152,5 +168,6 @@ class SystolicArray(wiring.Component):
                 m.d.sync += phase.eq(phase - 1)
         for r in range(self.rows):
             # The i-th strobe of rows - 1 comes with count rows - i; row r obeys the first r of them.
-            m.d.comb += grid[r][0].take.eq(strobe & (count >= self.rows - r))
+            take = getattr(grid[r // packing][0], f"take_{r % packing}")
+            m.d.comb += take.eq(strobe & (count >= self.rows - r))
         return m

@@ -15,12 +15,14 @@ class TileBuffer(wiring.Component):
     With two, filling would wait for the array and the array for filling; memory blocks have room for more.
 
     One memory per row of the array.  Pixel i belongs to row ``rows`` - 1 - i, for sums leave the array last row
-    first.  The read address is passed from row to row, a cycle later each: the skew that the array wants.
+    first.  The read address is passed down the rows with the skew that the array wants.
 
     Parameters
     ----------
     rows, lanes, words
         Pixels of a tile, bytes of a word, words of a pixel.
+    packing
+        Rows of the array that are fed at once.
 
     Members
     -------
@@ -29,14 +31,14 @@ class TileBuffer(wiring.Component):
     part, word, lane, first, last : In
         Byte to read for row 0, and flags that go with it.
     x, first_out, last_out : Out per row
-        Row r's byte and its flags, 3 + r cycles later.
+        Row r's byte and its flags, :attr:`LATENCY` + r // ``packing`` cycles later.
     """
 
     TILES = 4
     LATENCY = 3
 
-    def __init__(self, rows: int, lanes: int, words: int):
-        self.rows, self.lanes, self.words = rows, lanes, words
+    def __init__(self, rows: int, lanes: int, words: int, packing: int = 1):
+        self.rows, self.lanes, self.words, self.packing = rows, lanes, words, packing
         super().__init__({
             "write": In(1), "write_part": In(range(self.TILES)), "write_word": In(bits_for(words)),
             "pixel": In(bits_for(rows)), "data": In(8 * lanes),
@@ -54,7 +56,7 @@ class TileBuffer(wiring.Component):
         m = Module()
         first, last, place = self.first, self.last, Cat(self.lane, self.word, self.part)
         for row in range(self.rows):
-            if row:
+            if row and row % self.packing == 0:
                 first = delay(m, first, 1, name=f"first_of_{row}")
                 last = delay(m, last, 1, name=f"last_of_{row}")
                 place = delay(m, place, 1, name=f"place_{row}")

@@ -145,9 +145,10 @@ def random_engine(rng: np.random.Generator, network: Network) -> EngineConfig:
     _, width, channels = network.input_shape
     beats = [beat for beat in (1, 2, 4) if width * channels % beat == 0]
     windows = ((1, 1), (3, 3), (3, 3), (2, 1), (1, 3), (2, 2))
-    return EngineConfig(int(rng.integers(1, 6)), columns, lanes, windows[rng.integers(len(windows))],
+    rows = int(rng.integers(1, 6))
+    return EngineConfig(rows, columns, lanes, windows[rng.integers(len(windows))],
                         int(rng.choice(requantisers)), int(rng.choice(beats)), spread=int(rng.integers(2)),
-                        copy_lanes=int(rng.integers(1, 10)))
+                        copy_lanes=int(rng.integers(1, 10)), packing=2 if rows % 2 == 0 else 1)
 
 
 def random_case(seed: int, frames: int = 3) -> tuple[Network, EngineConfig, np.ndarray]:

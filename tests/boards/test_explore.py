@@ -38,13 +38,17 @@ def front(network, formats):
     return explore(network, BOARD, formats)
 
 
-def schedules(network, formats, count: int, seed: int, most: int = 156):
-    """Random candidates, as (index, schedule)."""
-    base = BOARD.engine(network)
+def grid_of(network, formats, packing: int, most: int = 156):
+    """Candidates, and a schedule for each of their numbers."""
+    base = replace(BOARD.engine(network), rows=packing, packing=packing)
     grid = candidates(base, formats, most)
-    for index in np.random.default_rng(seed).choice(len(grid.rows), count, replace=False):
-        engine = {name: int(getattr(grid, name)[index]) for name in OPTIONS}
-        yield index, Schedule(network, replace(base, **engine), formats)
+    engines = np.stack(np.broadcast_arrays(*(getattr(grid, name) for name in OPTIONS))).T.tolist()
+    return grid, [lambda engine=engine: Schedule(network, replace(base, **dict(zip(OPTIONS, engine, strict=True))),
+                                                 formats) for engine in engines]
+
+
+def chosen(items: list, count: int, seed: int) -> list[int]:
+    return np.random.default_rng(seed).choice(len(items), count, replace=False).tolist()
 
 
 def test_front(front):
@@ -58,7 +62,10 @@ def test_front(front):
 
 def test_nothing_beats_the_front(network, formats, front):
     """No engine, the default included, is smaller than all points that are as fast."""
-    others = [schedule for _, schedule in schedules(network, formats, 300, seed=1)]
+    others = []
+    for packing in 1, 2:
+        _, engines = grid_of(network, formats, packing)
+        others += [engines[number]() for number in chosen(engines, 150, seed=1)]
     for schedule in [*others, Schedule(network, BOARD.engine(network), formats)]:
         found = fit(schedule, BOARD)
         if found.within({}):
@@ -71,11 +78,8 @@ def test_exhaustive(network, formats):
     """With few multipliers, looking at all engines finds the same front."""
     limits = {BOARD.part.multiplier: 3, "LUT4": 16_000}
     found = explore(network, BOARD, formats, limits=limits)
-    base = BOARD.engine(network)
-    grid = candidates(base, formats, 3)
     points = set()
-    for engine in zip(*(getattr(grid, name).tolist() for name in OPTIONS), strict=True):
-        schedule = Schedule(network, replace(base, **dict(zip(OPTIONS, engine, strict=True))), formats)
+    for schedule in (make() for packing in (1, 2) for make in grid_of(network, formats, packing, 3)[1]):
         if fit(schedule, BOARD).within(limits):
             points.add((fit(schedule, BOARD).used["LUT4"], CycleModel(schedule).compute_cycles))
     best = {point for point in points
@@ -95,14 +99,15 @@ def test_points_are_exact(network, front):
         assert point.fit == fit(schedule, BOARD)
 
 
-@pytest.mark.parametrize("cycles", [1, 4])
-def test_bounds(network, formats, cycles, monkeypatch):
+@pytest.mark.parametrize(("cycles", "packing"), [(1, 1), (1, 2), (4, 1)])
+def test_bounds(network, formats, cycles, packing, monkeypatch):
     """Neither bound is above what it bounds; and that of cycles is near."""
     monkeypatch.setattr("test_explore.BOARD", replace(BOARD, config=replace(BOARD.config, lane_cycles=cycles)))
-    grid = candidates(BOARD.engine(network), formats, 156)
+    grid, engines = grid_of(network, formats, packing)
     least = least_cycles(grid, formats)
     ratios = []
-    for index, schedule in schedules(network, formats, 200, seed=2):
+    for index in chosen(engines, 200, seed=2):
+        schedule = engines[index]()
         exact = CycleModel(schedule).compute_cycles
         assert least[index] <= exact, schedule.config
         ratios.append(least[index] / exact)
