@@ -150,7 +150,8 @@ def simulate(row: Row) -> dict:
         "command": command, "compute_cycles": report["compute_cycles"], "interval_cycles": report["interval_cycles"],
         "compared": report["compared"], "mismatches": report["mismatches"],
         "cycle_errors": len(report["cycle_errors"]), "macs": estimate["macs"],
-        "nominal_macs": (nominal or estimate)["macs"], "engine": estimate["engine"], "used": estimate["used"],
+        "nominal_macs": (nominal or estimate)["macs"], "utilisation": estimate["utilisation"],
+        "engine": estimate["engine"], "used": estimate["used"],
         "cycles_per_second": round(simulated / report["seconds"]["simulation"]),
         "seconds": {"estimate": estimate_seconds, "generate": generate_seconds, "simulate": seconds,
                     "simulation alone": report["seconds"]["simulation"]},
@@ -203,16 +204,14 @@ class Measured:
             return MISSING
         return form.format(s=SimpleNamespace(**self.simulated or {}), b=SimpleNamespace(**self.made or {}))
 
-    def share(self, macs: str, multipliers: int) -> str:
+    @property
+    def efficiency(self) -> str:
+        """MACs of the network as it came, a cycle and int8 product for which the part's multipliers are made."""
+        part = get_board(self.row.board).part
         if not self.simulated:
             return MISSING
-        return f"{self.simulated[macs] / self.simulated['compute_cycles'] / multipliers:.1%}"
-
-    @property
-    def multipliers(self) -> tuple[int, int]:
-        """Products a cycle of the array, and of the whole part."""
-        part, engine = get_board(self.row.board).part, (self.simulated or {}).get("engine", {"rows": 0, "columns": 0})
-        return engine["rows"] * engine["columns"], (part.primitives or 0) * part.products
+        multipliers = (part.primitives or 0) * part.products
+        return f"{self.simulated['nominal_macs'] / self.simulated['compute_cycles'] / multipliers:.1%}"
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
@@ -223,15 +222,14 @@ def page(results: dict) -> str:
     """``benchmarks/README.md``."""
     speed, limits, routed, tools, commands = [], [], [], [], []
     for item in (Measured.of(row, results) for row in ROWS):
-        used, whole = item.multipliers
         speed.append([f"**{item.title}**", item.told("{s.compute_cycles:,}"), item.told("{b.clock_mhz:.2f}"),
-                      item.told("**{b.latency_ms:.3f}**"), item.share("nominal_macs", whole), ""])
+                      item.told("**{b.latency_ms:.3f}**"), item.efficiency, ""])
         speed += [[other.system, f"{other.cycles:,}" if other.cycles else "", "",
                    f"{other.latency_ms:.3f}" if other.latency_ms else "",
                    f"{other.efficiency:.1%}" if other.efficiency else "", other.source] for other in item.row.published]
-        limits.append([item.title, item.told("{s.interval_cycles:,}"), item.told("{s.mismatches} of {s.compared:,}"),
-                       item.told("{s.cycle_errors}"), item.told("{s.macs:,}"), str(used or MISSING),
-                       item.share("macs", used), item.told("{b.clock_mhz:.2f} of {b.limit_mhz:g}")])
+        limits.append([item.title, *map(item.told, (
+            "{s.interval_cycles:,}", "{s.mismatches} of {s.compared:,}", "{s.cycle_errors}", "{s.macs:,}",
+            "{s.engine[multipliers]}", "{s.utilisation:.1%}", "{b.clock_mhz:.2f} of {b.limit_mhz:g}"))])
         routed.append([item.title, item.told("{b.fmax_mhz:.2f}"), *(
             item.told(f"{{b.used[{kind}]:,}} of {{b.available[{kind}]:,}}") for kind in ("lut", "ff", "dsp", "bram")),
             item.told("{s.used[LUT4]:,}") if "LUT4" in (item.simulated or {}).get("used", {}) else ""])
@@ -255,11 +253,10 @@ multiplier of the part.
 ## Proof, and what the part could do
 
 Cycles from frame to frame; bytes that differ from the reference, over every layer, and events that are not in their
-predicted cycle; MACs that are left to do, per cycle and multiplier of the array; and the clock of what the part's
-memories and multipliers allow, in MHz.
+predicted cycle; MACs that are left to do; the array's multipliers, and its share of these MACs, per cycle and
+multiplier; and the clock of what the part's memories and multipliers allow, in MHz.
 
-{table(["", "frame to frame", "bytes that differ", "events off", "MACs", "multipliers", "MACs / cycle / multiplier",
-        "clock"], limits)}
+{table(["", "frame to frame", "bytes that differ", "events off", "MACs", "multipliers", "in use", "clock"], limits)}
 
 ## Place and route
 

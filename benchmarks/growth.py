@@ -3,8 +3,8 @@
     python benchmarks/growth.py            # half an hour on one core: writes benchmarks/growth.json
     python benchmarks/growth.py --draw     # docs/growth.svg and docs/growth.md; needs matplotlib
 
-Networks have random weights: CIFAR's MobileNet of width α, 32 x 32 pixels.  They run on the board's own engine, whether
-or not they fit, and that of width 0.5 on arrays of all sizes.  Seconds are those of each step in this process, one
+Networks have random weights: CIFAR's MobileNet of width α, 32 x 32 pixels.  They run on one engine, whether or not
+they fit, and that of width 0.5 on arrays of all sizes.  Seconds are those of each step in this process, one
 frame simulated.
 """
 
@@ -28,15 +28,17 @@ RESULTS, FIGURE = ROOT / "benchmarks/growth.json", ROOT / "docs/growth.svg"
 
 BOARD = get_board("ulx3s-85f")
 ALPHAS = (0.25, 0.5, 0.75, 1.0)
-ARRAYS = ((4, 4), (4, 8), (8, 8), (6, 16), (8, 16), (9, 16), (19, 8))
-"""Rows and columns; the last one takes 152 of 156 multipliers."""
+OWN = (9, 16, 1)
+ARRAYS = ((4, 4, 1), (4, 8, 1), (8, 8, 1), OWN, (18, 16, 2))
+"""Rows, columns and packing; the widths are measured on one of them, and the last is the largest of which the part has
+multipliers and the network has uses."""
 
 
-def measure(alpha: float, rows: int, columns: int) -> dict:
+def measure(alpha: float, rows: int, columns: int, packing: int) -> dict:
     """One point: cycles, resources, seconds."""
     network = MobileNet(alpha, 32, classes=10, stem_stride=1, blocks=CIFAR_BLOCKS).network()
     config = BOARD.engine(network)
-    config = replace(config, rows=rows, columns=columns, requantisers=gcd(columns, config.lanes))
+    config = replace(config, rows=rows, columns=columns, packing=packing, requantisers=gcd(columns, config.lanes))
     seconds = {}
 
     def timed(name, job, *arguments):
@@ -57,9 +59,9 @@ def measure(alpha: float, rows: int, columns: int) -> dict:
         report = timed("simulate", simulate, simulator, schedule, images)
     assert report.ok
     assert report.compute_cycles == cycles.compute_cycles
-    return {"alpha": alpha, "rows": rows, "columns": columns, "macs": network.macs, "weights": network.parameters,
-            "compute_cycles": report.compute_cycles, "used": needs.used, "available": needs.available,
-            "fits": needs.ok, "seconds": seconds}
+    return {"alpha": alpha, "rows": rows, "columns": columns, "packing": packing, "macs": network.macs,
+            "weights": network.parameters, "compute_cycles": report.compute_cycles, "used": needs.used,
+            "available": needs.available, "seconds": seconds}
 
 
 def draw(points: list[dict]) -> None:
@@ -72,10 +74,11 @@ def draw(points: list[dict]) -> None:
     # The same bytes every time: no date, and ids that follow from a fixed salt.
     plt.rcParams.update({"svg.hashsalt": "tepal", "font.family": "sans-serif", "svg.fonttype": "none"})
     figure, axes = plt.subplots(2, 3, figsize=(11, 6), layout="constrained")
-    for (across, label), line, mine in zip(
-            (("alpha", "width multiplier α, 9 x 16 array"), ("array", "multipliers of the array, α 0.5")), axes,
-            (widths(points), arrays(points)), strict=True):
-        x = [point["alpha"] if across == "alpha" else point["rows"] * point["columns"] for point in mine]
+    for line, mine, label, across in (
+            (axes[0], widths(points), f"width multiplier α, {OWN[0]} x {OWN[1]} array", lambda point: point["alpha"]),
+            (axes[1], arrays(points), "products a cycle of the array, α 0.5",
+             lambda point: point["rows"] * point["columns"])):
+        x = [across(point) for point in mine]
         line[0].plot(x, [point["compute_cycles"] for point in mine], "o-", label="cycles")
         line[0].set_ylabel("cycles from image to answer")
         for kind, limit in mine[0]["available"].items():
@@ -96,7 +99,7 @@ def draw(points: list[dict]) -> None:
 
 
 def widths(points: list[dict]) -> list[dict]:
-    return [point for point in points if (point["rows"], point["columns"]) == (BOARD.config.rows, BOARD.config.columns)]
+    return [point for point in points if (point["rows"], point["columns"], point["packing"]) == OWN]
 
 
 def arrays(points: list[dict]) -> list[dict]:
@@ -106,7 +109,8 @@ def arrays(points: list[dict]) -> list[dict]:
 def table(points: list[dict]) -> str:
     kinds, names = list(points[0]["available"]), list(points[0]["seconds"])
     header = ["α", "array", "MACs", "weights", "cycles", *kinds, *(f"{name}, s" for name in names)]
-    rows = [[f"{point['alpha']:g}", f"{point['rows']} x {point['columns']}", f"{point['macs']:,}",
+    rows = [[f"{point['alpha']:g}", f"{point['rows']} x {point['columns']}" + " packed" * (point["packing"] > 1),
+             f"{point['macs']:,}",
              f"{point['weights']:,}", f"{point['compute_cycles']:,}",
              *(f"{point['used'][kind]:,}" + (" (too many)" if point["used"][kind] > limit else "")
                for kind, limit in point["available"].items()),
@@ -143,9 +147,8 @@ def main():
         draw(points)
         FIGURE.with_suffix(".md").write_text(page(points))
         return
-    shape = BOARD.config.rows, BOARD.config.columns
     points = []
-    for job in dict.fromkeys([*((alpha, *shape) for alpha in ALPHAS), *((0.5, *array) for array in ARRAYS)]):
+    for job in dict.fromkeys([*((alpha, *OWN) for alpha in ALPHAS), *((0.5, *array) for array in ARRAYS)]):
         points.append(measure(*job))
         print(points[-1], flush=True)
         RESULTS.write_text(json.dumps(points, indent=1) + "\n")

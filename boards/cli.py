@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -270,9 +270,7 @@ def _estimate(arguments) -> int:
         "estimated": [kind for kind in KINDS if kind in result.used],
         "memories": [{"role": use.role, "count": use.count, "depth": use.depth, "width": use.width}
                      for use in schedule.memories],
-        "engine": {"rows": config.rows, "columns": config.columns, "lanes": config.lanes,
-                   "window": list(config.window), "requantisers": config.requantisers,
-                   "input_bytes": config.input_bytes},
+        "engine": asdict(config) | {"multipliers": config.multipliers},
         "macs": schedule.network.macs, "parameters": schedule.network.parameters,
         "cycles": model.cycles, "compute_cycles": model.compute_cycles, "interval_cycles": model.interval_cycles,
         "utilisation": round(_utilisation(schedule, model.compute_cycles), 4), "layers": rows,
