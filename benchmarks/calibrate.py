@@ -70,7 +70,7 @@ def measure(board: Board, model: str, changes: dict) -> dict:
                                    Fraction(board.lowest) * 1_000_000), board, family)
     yosys = find("yosys")
     with tempfile.TemporaryDirectory() as folder:
-        counted = count(synthesise(prepared, family, yosys, Path(folder)), family)
+        counted = count(synthesise(prepared, board, config, yosys, Path(folder)), family)
     print(f"{board.name}: {config.rows} x {config.columns}, {config.lanes} lanes of {model}: "
           f"{', '.join(f'{sum(part[i] for part in counted.values()):,} {kind}' for i, kind in enumerate(KINDS))} "
           f"({time.monotonic() - begun:.0f} s)", flush=True)

@@ -13,7 +13,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from tepal.hdl import TOP, Schedule
+from tepal.hdl import TOP, EngineConfig, Schedule
 from tepal.hdl.export import PRIMITIVES, source
 from tepal.hdl.ports import OutputStreamer
 from tepal.hdl.protocol import Packet
@@ -126,7 +126,7 @@ def build(schedule: Schedule, board: Board, *, count: int = 1, wanted: float | N
                       step)
 
 
-def synthesise(prepared: Prepared, family: Family, yosys: Command, directory: Path) -> dict:
+def synthesise(prepared: Prepared, board: Board, config: EngineConfig, yosys: Command, directory: Path) -> dict:
     """The netlist that nextpnr takes, yosys's ``cells`` and ``netnames``; it and ``yosys.log`` stay in ``directory``.
 
     Raises
@@ -134,12 +134,17 @@ def synthesise(prepared: Prepared, family: Family, yosys: Command, directory: Pa
     ToolError
         yosys fails.
     """
+    family = require_platform(board)
     (directory / f"{TOP}.il").write_text(prepared.rtlil)
     (directory / PRIMITIVES).write_text(source(PRIMITIVES))
     (directory / f"{TOP}.ys").write_text("\n".join([
         f"read_verilog {PRIMITIVES}", f"read_rtlil {TOP}.il", *family.synthesis(TOP), f"write_json {TOP}.json"]) + "\n")
     yosys.run(["-q", "-l", "yosys.log", "-s", f"{TOP}.ys"], directory)
-    return json.loads((directory / f"{TOP}.json").read_text())["modules"][TOP]
+    design = json.loads((directory / f"{TOP}.json").read_text())
+    netlist = design["modules"][TOP]
+    family.finish(netlist, board, config)
+    (directory / f"{TOP}.json").write_text(json.dumps(design))
+    return netlist
 
 
 def _build(directory: Path, schedule: Schedule, board: Board, family: Family, commands: dict[str, Command],
@@ -151,7 +156,7 @@ def _build(directory: Path, schedule: Schedule, board: Board, family: Family, co
 
     yosys, nextpnr, packer = (commands[name] for name in ("yosys", family.place_and_route, family.packer))
     with step(f"Synthesis (yosys {yosys.version}, {yosys.origin})"):
-        netlist = synthesise(prepared, family, yosys, directory)
+        netlist = synthesise(prepared, board, schedule.config, yosys, directory)
         cells = Counter(cell["type"] for cell in netlist["cells"].values())
         clock = driven_by(netlist, *family.output)
         constraints = prepared.constraints + family.constraint(clock[0], target * 1e6) + "\n"

@@ -13,6 +13,7 @@ from amaranth.lib.cdc import ResetSynchronizer
 from tepal.hdl import EngineConfig
 
 from .clocks import MHZ, within
+from .ecp5_netlist import MultiplierSites, absorb_output_registers, place_multipliers
 from .part import Board, Family, MemoryKind, Part, Pll
 
 __all__ = ["ECP5_5G_85F", "ECP5_25F", "ECP5_45F", "ECP5_85F", "ENGINE_85F", "ECP5Clocks", "parameters", "plls"]
@@ -113,6 +114,10 @@ class _ECP5(Family):
         # Equal elements of the array are made once.
         return [f"synth_ecp5 -noflatten -nodsp -top {top}", "flatten", "opt_clean -purge"]
 
+    def finish(self, module, board, config):
+        absorb_output_registers(module)
+        place_multipliers(module, config, _MULTIPLIERS[board.platform.device])
+
     def logic(self, netlist):
         def net(cell, port):
             return next(iter(cell["connections"].get(port, ())), None)
@@ -158,6 +163,14 @@ def retuned(config: str, pll: Pll) -> str:
             raise ValueError(f"{count} words {name} in the configuration, not one")
     return config
 
+
+_COLUMNS_85F = (4, 13, 22, 31, 40, 49, 58, 69, 78, 87, 96, 105, 114)
+_MULTIPLIERS = {
+    "LFE5U-25F": MultiplierSites((13,), (4, 13, 22, 33, 42, 51, 60)),
+    "LFE5U-45F": MultiplierSites((22, 46), (4, 13, 22, 31, 42, 51, 60, 69, 78)),
+    "LFE5U-85F": MultiplierSites((10, 34, 58), _COLUMNS_85F),
+    "LFE5UM5G-85F": MultiplierSites((10, 34, 58), _COLUMNS_85F),
+}
 
 _SHAPES = ((16384, 1), (8192, 2), (4096, 4), (2048, 9), (1024, 18), (512, 36))
 

@@ -69,6 +69,10 @@ class Family(ABC):
     def synthesis(self, top: str) -> list[str]:
         """Commands of yosys from RTLIL that is read to a netlist that nextpnr takes."""
 
+    def finish(self, module: dict, board: "Board", config: EngineConfig) -> None:  # noqa: B027
+        """Change the netlist that synthesis made (a module of yosys' JSON), where place and route is the better for
+        it."""
+
     @abstractmethod
     def logic(self, netlist: dict) -> Iterator[tuple[str, int, int]]:
         """(cell's name, LUTs that it will take, flip-flops) of a netlist of yosys."""

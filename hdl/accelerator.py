@@ -218,7 +218,8 @@ class Accelerator(wiring.Component):
             reduced = self._requantise_lanes(m, sequencer, engine, schedule.depthwise_format, at_sum)
 
         # Both ways into the tile buffer; the schedule keeps them from meeting.
-        tile = m.submodules.tile_buffer = TileBuffer(config.rows, config.tile_lanes, schedule.tile_words, config.packing)
+        tile = m.submodules.tile_buffer = TileBuffer(config.rows, config.tile_lanes, schedule.tile_words,
+                                                       config.packing)
         feeder = m.submodules.feeder = Feeder(feeder_descriptors(schedule), config.tile_lanes, schedule.tile_words)
         place = Cat(sequencer.part, sequencer.word, sequencer.pixel, sequencer.number, sequencer.tile_end)
         copied = delay(m, sequencer.valid & ~sequencer.reduce, schedule.copy_latency, name="copied")

@@ -12,6 +12,9 @@ from .primitives import delay, is_ecp5
 __all__ = ["Multiplier", "MultiplierPair", "PackedMultiplier", "latency", "offset", "products"]
 
 
+_INT8 = signed(8)
+
+
 class Multiplier(wiring.Component):
     """``product = a * b``, registered at its inputs and at its output.
 
@@ -32,7 +35,7 @@ class Multiplier(wiring.Component):
     LATENCY = 2
     """Cycles from the factors to the product, without ``spread``."""
 
-    def __init__(self, spread: int = 0, a: Shape = signed(8), b: Shape = signed(8)):
+    def __init__(self, spread: int = 0, a: Shape = _INT8, b: Shape = _INT8):
         self.spread = spread
         super().__init__({"a": In(a), "b": In(b), "product": Out(signed(a.width + b.width))})
 
