@@ -219,20 +219,25 @@ class Accelerator(wiring.Component):
 
         # Both ways into the tile buffer; the schedule keeps them from meeting.
         tile = m.submodules.tile_buffer = TileBuffer(config.rows, config.tile_lanes, schedule.tile_words,
-                                                       config.packing)
+                                                     config.packing)
         feeder = m.submodules.feeder = Feeder(feeder_descriptors(schedule), config.tile_lanes, schedule.tile_words)
         place = Cat(sequencer.part, sequencer.word, sequencer.pixel, sequencer.number, sequencer.tile_end)
-        copied = delay(m, sequencer.valid & ~sequencer.reduce, schedule.copy_latency, name="copied")
+        at_copy, at_result = schedule.copy_latency - TileBuffer.ENTRY, schedule.reduce_latency - TileBuffer.ENTRY
+        copied = delay(m, sequencer.valid & ~sequencer.reduce, at_copy, name="copied")
         spacing = min([prod(b.chunks) for b in schedule.blocks if b.reduces], default=1)
         reduced_now, reduced_place = delay_events(m, sequencer.valid & sequencer.reduce & sequencer.last, place,
-                                                  schedule.reduce_latency, spacing, name="reduced")
-        place = Mux(reduced_now, reduced_place, delay(m, place, schedule.copy_latency, name="copied_place"))
+                                                  at_result, spacing, name="reduced")
+        place = Mux(reduced_now, reduced_place, delay(m, place, at_copy, name="copied_place"))
+        word_now = Mux(reduced_now, Cat(reduced), window.copied)
+        writes = delay(m, copied | reduced_now, TileBuffer.ENTRY, name="entering")
+        reduced_now = delay(m, reduced_now, TileBuffer.ENTRY, name="reduced_entering")
+        place = delay(m, place, TileBuffer.ENTRY, name="place")
         part, word_of_tile, pixel, number, tile_end = (
             place[start:start + width] for start, width in _fields(
                 len(sequencer.part), len(sequencer.word), len(sequencer.pixel), len(sequencer.number), 1))
         m.d.comb += [
-            tile.write.eq(copied | reduced_now), tile.write_part.eq(part), tile.write_word.eq(word_of_tile),
-            tile.pixel.eq(pixel), tile.data.eq(Mux(reduced_now, Cat(reduced), window.copied)),
+            tile.write.eq(writes), tile.write_part.eq(part), tile.write_word.eq(word_of_tile),
+            tile.pixel.eq(pixel), tile.data.eq(delay(m, word_now, TileBuffer.ENTRY, name="word")),
             feeder.tile_end.eq(tile.write & tile_end),
             *(getattr(tile, name).eq(getattr(feeder, name)) for name in ("part", "word", "lane", "first", "last")),
         ]
@@ -248,7 +253,8 @@ class Accelerator(wiring.Component):
         matrix = m.submodules.matrix_weights = ReplayRom("matrix_weights", 8 * config.columns, matrix_words,
                                                          registers=1, rom=loaded)
         # The word is needed when the tile buffer's bytes are there.
-        m.d.comb += [getattr(matrix, name).eq(delay(m, getattr(feeder, name), TileBuffer.LATENCY - 1, name=name))
+        m.d.comb += [getattr(matrix, name).eq(delay(m, getattr(feeder, name), TileBuffer.LATENCY - ReplayRom.latency(1),
+                                                    name=name))
                      for name in ("advance", "rewind", "commit", "restart")]
         for row in range(config.rows):
             m.d.comb += [array.x[row].eq(tile.x[row]), array.first[row].eq(tile.first_out[row]),
@@ -264,12 +270,9 @@ class Accelerator(wiring.Component):
         m.d.comb += [drain.captured.eq(array.captured), streamer.done.eq(drain.done)]
         for column in range(config.columns):
             m.d.comb += drain.bottom[column].eq(array.bottom[column])
-        for i, bank in enumerate(banks):
-            here = ~drain.to_output & (drain.row == i // columns) & (drain.column == i % columns)
-            m.d.comb += [bank.write_address.eq(drain.address), bank.write_data.eq(drain.data),
-                         bank.write_enable.eq(Mux(here, drain.enable, 0))]
-        m.d.comb += [output_memory.write_address.eq(drain.address), output_memory.write_data.eq(drain.data),
-                     output_memory.write_enable.eq(Mux(drain.to_output, drain.enable, 0))]
+        for memory, enable in zip([*banks, output_memory], drain.enable, strict=True):
+            m.d.comb += [memory.write_address.eq(drain.address), memory.write_data.eq(drain.data),
+                         memory.write_enable.eq(enable)]
 
         def wide_number(number):
             return Cat(number, C(0, 16))[:16]
@@ -278,12 +281,12 @@ class Accelerator(wiring.Component):
             depthwise, matrix = self.written.depthwise, self.written.matrix
             m.d.comb += [
                 depthwise.valid.eq(reduced_now), depthwise.block.eq(number), depthwise.data.eq(tile.data),
-                matrix.valid.eq(drain.enable.any()), matrix.block.eq(drain.number), matrix.data.eq(drain.data),
+                matrix.valid.eq(drain.written.any()), matrix.block.eq(drain.number), matrix.data.eq(drain.data),
             ]
         if isinstance(platform, VerilogExport):
             # The tap is empty in synthesis; in simulation it writes down what happens at which cycle.
             m.submodules.tap = Instance(
-                "tepal_tap", p_LANES=lanes, p_PARTS=len(drain.enable),
+                "tepal_tap", p_LANES=lanes, p_PARTS=len(drain.written),
                 i_clk=ClockSignal(), i_rst=ResetSignal(),
                 i_accepted=self.s_axis_tvalid & self.s_axis_tready, i_accepted_last=self.s_axis_tlast,
                 i_offered=self.m_axis_tvalid, i_sent=self.m_axis_tvalid & self.m_axis_tready,
@@ -292,6 +295,6 @@ class Accelerator(wiring.Component):
                 i_feed_begins=feeder.begins, i_feed_block=wide_number(feeder.number),
                 i_tile_write=reduced_now, i_tile_end=feeder.tile_end,
                 i_tile_block=wide_number(number), i_tile_data=tile.data[:word],
-                i_drain_write=drain.enable, i_drain_end=drain.end, i_drain_block=wide_number(drain.number),
+                i_drain_write=drain.written, i_drain_end=drain.end, i_drain_block=wide_number(drain.number),
                 i_drain_data=drain.data)
         return m

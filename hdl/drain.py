@@ -4,7 +4,7 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .descriptors import DescriptorTable
+from .descriptor_table import DescriptorTable
 from .primitives import ReplayRom, bits_for, delay, delay_events, modular_sum
 from .requantiser import SELECT, Requantiser, RequantiserFormat
 from .serial import ParameterRom, SerialFormat, SerialRequantiser
@@ -29,6 +29,9 @@ class LaneParameters(wiring.Component):
     active : Out(fmt.layout) per lane
     """
 
+    LATENCY = 1 + ReplayRom.latency(1)
+    """Least cycles between two ``take``, beyond those in which words are fetched."""
+
     def __init__(self, fmt: RequantiserFormat, lanes: int, per_beat: int, words: list[int]):
         self.format, self.lanes, self.per_beat, self.words = fmt, lanes, per_beat, words
         super().__init__({"take": In(1), "rewind": In(1), "commit": In(1), "restart": In(1),
@@ -38,19 +41,18 @@ class LaneParameters(wiring.Component):
         m = Module()
         width = self.format.width
         beats = -(-self.lanes // self.per_beat)
-        m.submodules.rom = rom = ReplayRom("depthwise_parameters", width * self.per_beat, self.words)
+        m.submodules.rom = rom = ReplayRom("depthwise_parameters", width * self.per_beat, self.words, registers=1)
         shadow = [Signal(width, name=f"shadow_{lane}", reset_less=True) for lane in range(self.lanes)]
-        # Word 0 shows one cycle after reset; from then on, one cycle after each jump.
-        beat = Signal(range(beats + 1), init=beats)
-        settling = Signal(init=1)
-        with m.If(settling):
-            m.d.sync += [settling.eq(0), beat.eq(0)]
-        with m.Elif(beat != beats):
-            m.d.comb += rom.advance.eq(beat != beats - 1)
+        # Of the words asked for: how many there are, and, when they come out of the memory, which.
+        beat = Signal(range(beats + 1), init=0)
+        asked = Signal(beats)
+        with m.If(beat != beats):
+            m.d.comb += [rom.advance.eq(beat != beats - 1), asked.eq(1 << beat)]
             m.d.sync += beat.eq(beat + 1)
-            for lane in range(self.lanes):
-                with m.If(beat == lane // self.per_beat):
-                    m.d.sync += shadow[lane].eq(rom.data.word_select(lane % self.per_beat, width))
+        arrived = [delay(m, asked[i], ReplayRom.latency(1), name=f"arrived_{i}") for i in range(beats)]
+        for lane in range(self.lanes):
+            with m.If(arrived[lane // self.per_beat]):
+                m.d.sync += shadow[lane].eq(rom.data.word_select(lane % self.per_beat, width))
         with m.If(self.take):
             # The ROM still shows the group's last word: only now is it known what comes after it.
             m.d.comb += [rom.advance.eq(1), rom.rewind.eq(self.rewind), rom.commit.eq(self.commit),
@@ -80,15 +82,19 @@ class Drain(wiring.Component):
     -------
     captured, bottom : In
         From the array.
-    enable : Out(1) per part of a word, address, data : Out
-        Write port, common to all banks.
-    row, column : Out
-        The bank, unless ``to_output``.
+    enable : Out(1) per part of a word, for each bank and the output memory behind them
+    address, data : Out
+        Write port, common to all memories.
     done : Out(1)
         This write is the frame's last.
-    number, end : Out
-        Block being written, and that this is its last write (for tracing).
+    written, number, end : Out
+        Parts of a word that are written anywhere, by which block, and that this is its last write (for tracing).
     """
+
+    PARAMETERS = ReplayRom.latency(1)
+    """Cycles from a column's first sum to its parameters."""
+    WRITE = 1
+    """Cycles from a result to its write: the memories are many."""
 
     def __init__(self, parameter_table: DescriptorTable, table: DescriptorTable, fmt: RequantiserFormat | SerialFormat,
                  words: list[int], columns: int, requantisers: int, lanes: int, window, address_bits: int):
@@ -96,16 +102,16 @@ class Drain(wiring.Component):
         self.columns, self.requantisers, self.lanes, self.window = columns, requantisers, lanes, window
         super().__init__({
             "captured": In(1), "bottom": In(signed(fmt.accumulator)).array(columns),
-            "enable": Out(lanes // requantisers), "address": Out(address_bits), "data": Out(8 * lanes),
-            "row": Out(range(max(2, window[0]))), "column": Out(range(max(2, window[1]))),
-            "to_output": Out(1), "done": Out(1), "number": Out(bits_for(len(table))), "end": Out(1),
+            "enable": Out(lanes // requantisers).array(window[0] * window[1] + 1),
+            "address": Out(address_bits), "data": Out(8 * lanes), "done": Out(1),
+            "written": Out(lanes // requantisers), "number": Out(bits_for(len(table))), "end": Out(1),
         })
 
     def _parameters(self, m: Module):
         """Each column's parameters, in time for its first sum."""
         following = Signal()
         d, _, number = self.parameter_table.follow(m, following, name="parameter_descriptor")
-        m.submodules.rom = rom = ReplayRom("matrix_parameters", self.format.width, self.words)
+        m.submodules.rom = rom = ReplayRom("matrix_parameters", self.format.width, self.words, registers=1)
         tile, block = Signal.like(d.last_tile), Signal.like(d.last_block)
         last_block, last_tile = block == d.last_block, tile == d.last_tile
         # A single block's parameters stay for all its tiles.
@@ -132,7 +138,7 @@ class Drain(wiring.Component):
         with m.If(ending):
             m.d.comb += Cat(rom.rewind, rom.commit, rom.restart).eq(Mux(load, replay, latched))
         parameters = []
-        arrives = load
+        arrives = delay(m, load, self.PARAMETERS, name="load")
         for index in range(self.columns):
             arrives = delay(m, arrives, 1, name=f"arrives_{index}") if index else arrives
             word = Signal(self.format.layout, name=f"parameters_{index}", reset_less=True)
@@ -154,13 +160,15 @@ class Drain(wiring.Component):
             phase = delay(m, phase, step, name=f"phase_{index}") if index else phase
             m.submodules[f"requantiser_{index}"] = unit = Requantiser(fmt)
             own = range(index * step, index * step + step)
-            m.d.comb += [unit.acc.eq(delay(m, Array([self.bottom[c] for c in own])[phase], SELECT,
+            m.d.comb += [unit.acc.eq(delay(m, Array([self.bottom[c] for c in own])[phase], self.PARAMETERS + SELECT,
                                            name=f"sum_{index}")),
-                         unit.parameters.eq(delay(m, Array([Value.cast(parameters[c]) for c in own])[phase],
-                                                  SELECT, name=f"word_{index}"))]
+                         unit.parameters.eq(delay(m, Array([Value.cast(parameters[c]) for c in own])[
+                             delay(m, phase, self.PARAMETERS, name=f"word_phase_{index}")], SELECT,
+                             name=f"word_{index}"))]
             results.append(delay(m, unit.result, (self.requantisers - 1 - index) * step, name=f"result_{index}"))
         # The same event, when its results are there.
-        return results, delay(m, first, SELECT + fmt.latency + (self.requantisers - 1) * step - EARLY, name="start")
+        return results, delay(m, first, self.PARAMETERS + SELECT + fmt.latency + (self.requantisers - 1) * step - EARLY,
+                              name="start")
 
     def _serial(self, m: Module, fmt: SerialFormat, tick, phase, move):
         """Result of the requantiser that takes the next value at every ``tick``; ``move`` says what comes after a
@@ -288,12 +296,17 @@ class Drain(wiring.Component):
         m.d.sync += address.eq(write.pop("within") + write.pop("base"))
         now = delay(m, now, 1, name="now")
         write = {name: delay(m, value, 1, name=f"write_{name}") for name, value in write.items()}
-        m.d.comb += [
-            self.address.eq(address), self.row.eq(write["row"]), self.column.eq(write["column"]),
-            self.data.eq(Cat(results).replicate(parts)),
-            self.to_output.eq(write["to_output"]), self.number.eq(write["number"]), self.end.eq(now & write["end"]),
-            self.done.eq(now & write["end"] & write["to_output"]),
-        ]
+        chosen = Signal(parts)
         with m.If(now & write["inside"]):
-            m.d.comb += self.enable.eq(1 << write["part"])
+            m.d.comb += chosen.eq(1 << write["part"])
+        to_output, ends = write["to_output"], now & write["end"]
+        for bank in range(len(self.enable) - 1):
+            row, column = divmod(bank, self.window[1])
+            here = ~to_output & (write["row"] == row) & (write["column"] == column)
+            m.d.sync += self.enable[bank].eq(Mux(here, chosen, 0))
+        data = delay(m, Cat(results), self.WRITE, name="data")
+        m.d.sync += [self.enable[len(self.enable) - 1].eq(Mux(to_output, chosen, 0)), self.address.eq(address),
+                     self.written.eq(chosen), self.number.eq(write["number"]), self.end.eq(ends),
+                     self.done.eq(ends & to_output)]
+        m.d.comb += self.data.eq(data.replicate(parts))
         return m

@@ -4,7 +4,7 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .descriptors import DescriptorTable
+from .descriptor_table import DescriptorTable
 from .primitives import bits_for
 from .tile_buffer import TileBuffer
 

@@ -189,7 +189,7 @@ class OutputStreamer(wiring.Component):
         word = Signal.like(self.word, reset_less=True)
         index, best_index = Signal(16), Signal(16)
         best = Signal(signed(8))
-        value = word.word_select(lane, 8).as_signed()
+        value = word[:8].as_signed()
         last_group = group == self.groups - 1
         with m.If(self.claim):
             m.d.sync += self.free.eq(0)
@@ -205,7 +205,7 @@ class OutputStreamer(wiring.Component):
             with m.State("RESULTS"):
                 m.d.comb += [self.valid.eq(1), self.data.eq(value)]
                 with m.If(self.ready):
-                    m.d.sync += [lane.eq(lane + 1), index.eq(index + 1)]
+                    m.d.sync += [lane.eq(lane + 1), index.eq(index + 1), word.eq(word >> 8)]
                     with m.If((index == 0) | (value > best)):
                         m.d.sync += [best.eq(value), best_index.eq(index)]
                     with m.If(lane == Mux(last_group, last_lane, self.lanes - 1)):

@@ -287,33 +287,34 @@ class Ram(wiring.Component):
 class ReplayRom(wiring.Component):
     """A ROM read front to back, a passage at a time, each passage as often as it is wanted.
 
-    ``data`` always shows the current word.  With ``advance`` the next cycle shows the word behind it, or,
-    with one of these beside it: ``rewind``, the passage's first word again; ``commit``, the word behind it,
-    where a new passage begins; ``restart``, the very first word.
+    With ``advance`` the next word becomes the current one, or, with one of these beside it: ``rewind``, the
+    passage's first word again; ``commit``, the word behind it, where a new passage begins; ``restart``, the
+    very first word.  ``data`` is :meth:`latency` cycles behind.
 
-    One layer's weights are a passage, replayed for every tile.  With ``registers``, ``data`` is that much late.
-    ``rom`` may be given where it is no plain one."""
+    One layer's weights are a passage, replayed for every tile.  ``rom`` may be given where it is no plain one."""
 
     def __init__(self, name: str, width: int, words: list[int], registers: int = 0, rom=None):
         self.rom = rom or Rom(name, width, words, registers)
         super().__init__({"advance": In(1), "rewind": In(1), "commit": In(1), "restart": In(1),
                           "data": Out(width)})
 
+    @staticmethod
+    def latency(registers: int) -> int:
+        """Cycles by which ``data`` is behind the current word; ``registers`` as in :class:`Rom`."""
+        return 1 + registers
+
     def elaborate(self, platform):
         m = Module()
         m.submodules.rom = rom = self.rom
+        # The address is a register of its own: memories are far away.
         here, first, after = (Signal.like(rom.address, name=name) for name in ("here", "first", "after"))
         m.d.comb += [after.eq(here + 1), rom.address.eq(here), self.data.eq(rom.data)]
         with m.If(self.advance):
+            m.d.sync += here.eq(after)
             with m.If(self.restart):
-                m.d.comb += rom.address.eq(0)
-                m.d.sync += first.eq(0)
+                m.d.sync += [here.eq(0), first.eq(0)]
             with m.Elif(self.commit):
-                m.d.comb += rom.address.eq(after)
                 m.d.sync += first.eq(after)
             with m.Elif(self.rewind):
-                m.d.comb += rom.address.eq(first)
-            with m.Else():
-                m.d.comb += rom.address.eq(after)
-        m.d.sync += here.eq(rom.address)
+                m.d.sync += here.eq(first)
         return m

@@ -94,7 +94,7 @@ class Requantiser(wiring.Component):
     def latency(fmt: RequantiserFormat) -> int:
         """Cycles from ``acc`` to ``result``."""
         terms = -(-fmt.multiplier // 2) + 1
-        return 1 + (terms - 1).bit_length() + 4
+        return 1 + (terms - 1).bit_length() + 5
 
     def elaborate(self, platform):
         m = Module()
@@ -117,11 +117,18 @@ class Requantiser(wiring.Component):
         m.d.comb += high.eq(total >> fmt.fraction)
         rounded = Signal(signed(len(high) + 1), reset_less=True)
         m.d.sync += rounded.eq(high + Mux(total[-1], less, half))
-        right, mode = delay(m, right, 1, name="right_rounded"), delay(m, mode, 1, name="mode_rounded")
+        mode = delay(m, mode, 1, name="mode_rounded")
 
-        shifted = Signal(signed(max(10, len(rounded) - min(fmt.rights))), reset_less=True)
-        m.d.sync += shifted.eq(Array([rounded >> r for r in fmt.rights])[right])
-        mode = delay(m, mode, 1, name="mode_shifted")
+        # Shifted by the least of all, and further in two steps, by no more than 3 in the first one.
+        least = min(fmt.rights)
+        further = Signal(bits_for(max(fmt.rights) - least + 1), reset_less=True)
+        m.d.sync += further.eq(Array([r - least for r in fmt.rights])[right])
+        nearly = Signal(signed(len(rounded) - least), reset_less=True)
+        m.d.sync += nearly.eq(Array([rounded >> least + r for r in range(1 << min(2, len(further)))])[further[:2]])
+        further = delay(m, further[2:], 1, name="further_rest")
+        shifted = Signal(signed(max(10, len(nearly))), reset_less=True)
+        m.d.sync += shifted.eq(Array([nearly >> 4 * r for r in range(1 << len(further))])[further])
+        mode = delay(m, mode, 2, name="mode_shifted")
 
         # Clamped before the zero point is added: comparison and addition side by side.
         def of_mode(value, width):

@@ -23,6 +23,7 @@ from tepal.quant import Network, NetworkError
 from .affine import Affine
 from .config import EngineConfig
 from .depthwise import DepthwiseEngine
+from .drain import Drain, LaneParameters
 from .formats import Formats, SumFormats
 from .lower import Block, InputLayout
 from .primitives import bits_for
@@ -225,12 +226,20 @@ class Schedule:
     @property
     def parameter_words(self) -> int:
         """Parameter words that the depthwise requantisers are given in a cycle."""
-        return 1 if self.config.lane_cycles > 1 else _ceil(self.config.lanes, self.config.rows)
+        if self.config.lane_cycles > 1:
+            return 1
+        # A group of few chunks takes a cycle a row.
+        return _ceil(self.config.lanes, max(1, self.config.rows - LaneParameters.LATENCY))
 
     @property
     def parameter_beats(self) -> int:
         """Cycles in which a channel group's parameters are loaded."""
         return _ceil(self.config.lanes, self.parameter_words)
+
+    @property
+    def parameter_period(self) -> int:
+        """Least cycles from one channel group to the next for their parameters to be there."""
+        return self.parameter_beats + LaneParameters.LATENCY
 
     @property
     def bank_depth(self) -> int:
@@ -299,12 +308,12 @@ class Schedule:
     @property
     def copy_latency(self) -> int:
         """Cycles from a step to the write of a copied word into the tile buffer."""
-        return WindowGenerator.LATENCY
+        return WindowGenerator.LATENCY + TileBuffer.ENTRY
 
     @property
     def reduce_latency(self) -> int:
         """Cycles from a step to the write of a depthwise result into the tile buffer."""
-        return self.sum_latency + self.last_lane + self.depthwise_format.latency
+        return self.sum_latency + self.last_lane + self.depthwise_format.latency + TileBuffer.ENTRY
 
     @property
     def sum_latency(self) -> int:
@@ -324,10 +333,10 @@ class Schedule:
     @property
     def drain_latency(self) -> int:
         """Cycles from a sum's last feed to the write of its first result."""
-        select = SELECT if isinstance(self.matrix_format, RequantiserFormat) else 0
+        select = Drain.PARAMETERS + SELECT if isinstance(self.matrix_format, RequantiserFormat) else 0
         config = self.config
         return (TileBuffer.LATENCY + SystolicArray.latency(config.rows, config.spread, config.packing) + 1
-                + (config.requantisers - 1) * config.turns + select + self.matrix_format.latency)
+                + (config.requantisers - 1) * config.turns + select + self.matrix_format.latency + Drain.WRITE)
 
     def _shape(self, block: Block, source: FeatureMap, target: FeatureMap) -> BlockSchedule:
         """A block with its own periods, not yet placed in time."""
@@ -344,7 +353,7 @@ class Schedule:
         group_period = tile_pixels * prod(chunks)
         if reduces:
             # The next group's parameters are fetched while this one is computed.
-            group_period = max(group_period, self.parameter_beats + 1)
+            group_period = max(group_period, self.parameter_period)
         out_channels, inner = block.matrix.weights.shape
         blocks = _ceil(out_channels, config.columns)
         # Sums leave row by row; where there are several blocks, each one's parameters enter column by column.
@@ -356,10 +365,10 @@ class Schedule:
         placed = []
         for shaped in (self._shape(b, *m) for b, m in zip(lowered, maps, strict=True)):
             shaped = replace(shaped, tile_latency=self.reduce_latency if shaped.reduces else self.copy_latency)
-            # A place in the tile buffer is written again when its last row has been read.
+            # A place in the tile buffer is written again when it has been read; rows are skewed alike in both.
             steps, fed = shaped.steps, shaped.fed
-            slot = max(steps, self.parameter_beats + 1, shaped.blocks * shaped.period,
-                       _ceil(fed + self.config.skew + 2 - shaped.tile_latency, TileBuffer.TILES),
+            slot = max(steps, self.parameter_period, shaped.blocks * shaped.period,
+                       _ceil(fed + 2 - shaped.tile_latency, TileBuffer.TILES),
                        shaped.source.groups * shaped.group_period, 4)
             placed.append(replace(shaped, slot=slot))
         blocks = []
@@ -391,7 +400,7 @@ class Schedule:
         for place in range(TileBuffer.TILES):
             back = TileBuffer.TILES - 1 - place
             fed = last_tile - back * block.slot + block.fed if back < block.tiles else start + block.filled + 1
-            bounds.append(fed + self.config.skew + 1 - following.tile_latency - place * following.slot)
+            bounds.append(fed + 1 - following.tile_latency - place * following.slot)
         if raw and self.config.single_port:
             bounds.append(last_tile + self._written(block) + 1)
         if raw:

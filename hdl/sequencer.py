@@ -4,7 +4,7 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .descriptors import DescriptorTable
+from .descriptor_table import DescriptorTable
 from .primitives import bits_for, modular_sum
 from .tile_buffer import TileBuffer
 from .window import coordinate_layout
@@ -33,13 +33,13 @@ class Sequencer(wiring.Component):
     Members
     -------
     input_full : In(1)
-        The input memory holds a frame.
+        The input memory holds a frame; its first step comes :attr:`LATENCY` cycles later.
     input_release : Out(1)
         The last word of the frame's input is being read; pulses once a frame.
     output_free : In(1)
         The output memory may be claimed.
     output_claim : Out(1)
-        The block that writes the results begins in the next cycle.
+        The block that writes the results begins.
     valid : Out(1)
         A step; all below belong to it.
     y, x, group
@@ -62,6 +62,8 @@ class Sequencer(wiring.Component):
     block_start : Out(1)
         First step of a block; ``number`` is the block.
     """
+
+    LATENCY = 2
 
     def __init__(self, table: DescriptorTable, window, value_bits: int, address_bits: int, rows: int,
                  tile_words: int, weight_words: int):
@@ -98,15 +100,14 @@ class Sequencer(wiring.Component):
             ]
             return moved
 
-        def of(descriptor, name, layout):
-            """A coordinate that a descriptor holds."""
-            place = Signal(layout, name=f"{name}_{descriptor.as_value().name}")
-            m.d.comb += [place[field].eq(getattr(descriptor, f"{name}_{field}"))
-                         for field in ("value", "remainder", "address")]
+        def of(name, layout):
+            """A coordinate that the descriptor holds."""
+            place = Signal(layout, name=name)
+            m.d.comb += [place[field].eq(getattr(d, f"{name}_{field}")) for field in ("value", "remainder", "address")]
             return place
 
-        # Conditions are registers of their own, made a cycle ahead from counters that fall to zero; so are places:
-        # beside a pixel's stands the one behind it.
+        # Two halves: what happens when is counted here, by counters that fall to zero, and told to the other half
+        # by a few registers; so the places below, a cycle behind, need no more than those.
         class Countdown:
             """``last`` is set while nothing is left to count."""
 
@@ -125,91 +126,43 @@ class Sequencer(wiring.Component):
         group_time = Countdown("group_cycle", d.last_group_cycle)
         slot_time = Countdown("slot_cycle", Signal(max(len(d.last_slot_cycle), len(d.last_slot_cycle_of_block))))
         stepping, more_groups = Signal(), Signal()
-        pixel_first, group_first, block_first = Signal(), Signal(), Signal()
-        group_word, group_weight = Signal.like(self.word), Signal.like(self.weight)
-        m.d.comb += [
-            self.valid.eq(stepping),
-            self.height.eq(d.height), self.width.eq(d.width), self.zero_point.eq(d.zero_point),
-            self.pitch.eq(d.pitch_address), self.step.eq(d.step_address), self.from_input.eq(d.from_input),
-            self.reduce.eq(d.reduce), self.number.eq(number),
-            self.first.eq(pixel_first), self.last.eq(row.last & column.last),
-            self.tile_end.eq(stepping & column.last & row.last & pixel.last & group.last),
-            self.input_release.eq(self.tile_end & tile.last & d.from_input),
-            self.group_start.eq(stepping & group_first & d.reduce), self.group_end.eq(stepping & pixel.last & d.reduce),
-            self.rewind.eq(group.last & ~tile.last), self.commit.eq(group.last & tile.last),
-            self.restart.eq(group.last & tile.last & d.last_reduce),
-            self.block_start.eq(stepping & block_first),
-        ]
-
-        # The pixel whose window is read (only its column is returned to), the one behind it, and of a tile, which is
-        # walked once for each group, the first and the second.
-        pixel_x = Signal(self.x_layout)
-        next_y, next_x = Signal(self.y_layout), Signal(self.x_layout)
-        tile_y, tile_x = Signal(self.y_layout), Signal(self.x_layout)
-        second_y, second_x = Signal(self.y_layout), Signal(self.x_layout)
-        next_column, second_column = Signal.like(d.last_out_column), Signal.like(d.last_out_column)
-        after_y, after_x, after_column = Signal(self.y_layout), Signal(self.x_layout), Signal.like(next_column)
-        row_end = next_column == d.last_out_column
-        m.d.comb += [
-            after_y.eq(Mux(row_end, advanced(self.y_layout, self.window[0], next_y, "stride_y"), next_y)),
-            after_x.eq(Mux(row_end, of(d, "origin_x", self.x_layout),
-                           advanced(self.x_layout, self.window[1], next_x, "stride_x"))),
-            after_column.eq(Mux(row_end, 0, next_column + 1)),
-        ]
-
-        def go_to(y, x):
-            return [self.y.eq(y), self.x.eq(x), pixel_x.eq(x)]
-
-        def then(y, x, out_column):
-            return [next_y.eq(y), next_x.eq(x), next_column.eq(out_column)]
+        tile_end, next_tile = Signal(), Signal()
+        m.d.comb += tile_end.eq(stepping & column.last & row.last & pixel.last & group.last)
 
         # One step to the next: chunk column, chunk row, pixel, channel group.
         with m.If(stepping):
-            m.d.sync += [self.weight.eq(self.weight + d.weight_step), self.word.eq(self.word + d.word_step),
-                         pixel_first.eq(0), group_first.eq(0), block_first.eq(0)]
             with m.If(~column.last):
-                m.d.sync += [*column.step(), self.x.eq(advanced(self.x_layout, self.window[1], self.x, "chunk_x"))]
-            with m.Elif(~row.last):
-                m.d.sync += [*column.start(d.last_column), *row.step(), self.x.eq(pixel_x),
-                             self.y.eq(advanced(self.y_layout, self.window[0], self.y, "chunk_y"))]
+                m.d.sync += column.step()
             with m.Else():
-                m.d.sync += [*column.start(d.last_column), *row.start(d.last_row), pixel_first.eq(1)]
-                with m.If(~pixel.last):
-                    m.d.sync += [*pixel.step(), self.pixel.eq(self.pixel + 1), *go_to(next_y, next_x),
-                                 *then(after_y, after_x, after_column),
-                                 self.weight.eq(group_weight), self.word.eq(group_word)]
+                m.d.sync += column.start(d.last_column)
+                with m.If(~row.last):
+                    m.d.sync += row.step()
                 with m.Else():
-                    m.d.sync += [*pixel.start(d.last_pixel), self.pixel.eq(0), stepping.eq(0), group_first.eq(1)]
-                    with m.If(~group.last):
-                        m.d.sync += [*group.step(), self.group.eq(self.group + 1), *go_to(tile_y, tile_x),
-                                     *then(second_y, second_x, second_column),
-                                     group_weight.eq(self.weight + d.weight_step), group_word.eq(group_word + 1),
-                                     self.word.eq(group_word + 1)]
+                    m.d.sync += row.start(d.last_row)
+                    with m.If(~pixel.last):
+                        m.d.sync += pixel.step()
                     with m.Else():
-                        # The next tile begins behind this one's last pixel.
-                        m.d.sync += [*go_to(next_y, next_x), *then(after_y, after_x, after_column),
-                                     tile_y.eq(next_y), tile_x.eq(next_x), second_y.eq(after_y),
-                                     second_x.eq(after_x), second_column.eq(after_column)]
+                        m.d.sync += [*pixel.start(d.last_pixel), stepping.eq(0)]
+                        with m.If(~group.last):
+                            m.d.sync += group.step()
 
         # Groups and tiles begin on time.
         m.d.sync += group_time.step()
-        with m.If(self.tile_end):
+        with m.If(tile_end):
             m.d.sync += more_groups.eq(0)
-        with m.If(group_time.last & more_groups & ~self.tile_end):
+        with m.If(group_time.last & more_groups & ~tile_end):
             m.d.sync += [*group_time.start(d.last_group_cycle), stepping.eq(1)]
 
         waiting = Signal(init=1)
         m.d.sync += slot_time.step()
 
         def start_tile(descriptor, is_last):
+            m.d.comb += next_tile.eq(1)
             m.d.sync += [
                 stepping.eq(1), more_groups.eq(1), *group_time.start(descriptor.last_group_cycle),
                 # A slot is never over at once.
                 slot_time.left.eq(Mux(is_last, descriptor.last_slot_cycle_of_block, descriptor.last_slot_cycle)),
-                slot_time.last.eq(0),
-                *group.start(descriptor.last_group), self.group.eq(descriptor.base_address),
-                self.weight.eq(descriptor.weight_base), group_weight.eq(descriptor.weight_base),
-                self.word.eq(0), group_word.eq(0), self.part.eq(self.part + 1), waiting.eq(0),
+                slot_time.last.eq(0), *group.start(descriptor.last_group), waiting.eq(0),
             ]
 
         # Long before a tile ends: is the next one the last?
@@ -221,15 +174,88 @@ class Sequencer(wiring.Component):
         with m.If((waiting | (slot_time.last & tile.last)) & (self.input_full | ~upcoming.from_input)
                   & (self.output_free | ~upcoming.to_output)):
             start_tile(upcoming, upcoming.last_tile == 0)
-            y, x = of(upcoming, "origin_y", self.y_layout), of(upcoming, "origin_x", self.x_layout)
-            second = of(upcoming, "second_y", self.y_layout), of(upcoming, "second_x", self.x_layout)
-            m.d.comb += [begin.eq(1), self.output_claim.eq(upcoming.to_output)]
-            m.d.sync += [
-                *go_to(y, x), *then(*second, upcoming.second_out_column), tile_y.eq(y), tile_x.eq(x),
-                second_y.eq(second[0]), second_x.eq(second[1]), second_column.eq(upcoming.second_out_column),
-                *tile.start(upcoming.last_tile), *pixel.start(upcoming.last_pixel), *row.start(upcoming.last_row),
-                *column.start(upcoming.last_column), pixel_first.eq(1), group_first.eq(1), block_first.eq(1),
-            ]
+            m.d.comb += begin.eq(1)
+            m.d.sync += [*tile.start(upcoming.last_tile), *pixel.start(upcoming.last_pixel),
+                         *row.start(upcoming.last_row), *column.start(upcoming.last_column)]
         with m.Elif(slot_time.last & tile.last):
             m.d.sync += waiting.eq(1)
+        m.d.sync += self.output_claim.eq(begin & upcoming.to_output)
+
+        # The other half: a cycle later, ``d`` is the descriptor of a block that was begun, or still the same.
+        block_first, pixel_first, group_first = Signal(), Signal(), Signal()
+        now = {name: Signal(name=f"now_{name}") for name in ("column", "row", "pixel", "group", "tile", "block")}
+        m.d.sync += [
+            self.valid.eq(stepping), self.last.eq(row.last & column.last), self.tile_end.eq(tile_end),
+            self.input_release.eq(tile_end & tile.last & d.from_input),
+            self.reduce.eq(d.reduce), self.group_end.eq(stepping & pixel.last & d.reduce), self.number.eq(number),
+            self.rewind.eq(group.last & ~tile.last), self.commit.eq(group.last & tile.last),
+            self.restart.eq(group.last & tile.last & d.last_reduce),
+            self.height.eq(d.height), self.width.eq(d.width), self.zero_point.eq(d.zero_point),
+            self.pitch.eq(d.pitch_address), self.step.eq(d.step_address), self.from_input.eq(d.from_input),
+            now["column"].eq(stepping & ~column.last),
+            now["row"].eq(stepping & column.last & ~row.last),
+            now["pixel"].eq(stepping & column.last & row.last & ~pixel.last),
+            now["group"].eq(stepping & column.last & row.last & pixel.last & ~group.last),
+            now["tile"].eq(next_tile), now["block"].eq(begin),
+        ]
+        ended = self.tile_end
+        m.d.comb += [self.first.eq(pixel_first), self.group_start.eq(self.valid & group_first & self.reduce),
+                     self.block_start.eq(self.valid & block_first)]
+
+        # The pixel whose window is read (only its column is returned to), the one behind it, and of a tile, which is
+        # walked once for each group, the first and the second.
+        group_word, group_weight = Signal.like(self.word), Signal.like(self.weight)
+        pixel_x = Signal(self.x_layout)
+        next_y, next_x = Signal(self.y_layout), Signal(self.x_layout)
+        tile_y, tile_x = Signal(self.y_layout), Signal(self.x_layout)
+        second_y, second_x = Signal(self.y_layout), Signal(self.x_layout)
+        next_column, second_column = Signal.like(d.last_out_column), Signal.like(d.last_out_column)
+        after_y, after_x, after_column = Signal(self.y_layout), Signal(self.x_layout), Signal.like(next_column)
+        row_end = next_column == d.last_out_column
+        m.d.comb += [
+            after_y.eq(Mux(row_end, advanced(self.y_layout, self.window[0], next_y, "stride_y"), next_y)),
+            after_x.eq(Mux(row_end, of("origin_x", self.x_layout),
+                           advanced(self.x_layout, self.window[1], next_x, "stride_x"))),
+            after_column.eq(Mux(row_end, 0, next_column + 1)),
+        ]
+
+        def go_to(y, x):
+            return [self.y.eq(y), self.x.eq(x), pixel_x.eq(x)]
+
+        def then(y, x, out_column):
+            return [next_y.eq(y), next_x.eq(x), next_column.eq(out_column)]
+
+        with m.If(self.valid):
+            m.d.sync += [self.weight.eq(self.weight + d.weight_step), self.word.eq(self.word + d.word_step),
+                         pixel_first.eq(0), group_first.eq(0), block_first.eq(0)]
+        with m.If(now["column"]):
+            m.d.sync += self.x.eq(advanced(self.x_layout, self.window[1], self.x, "chunk_x"))
+        with m.If(now["row"]):
+            m.d.sync += [self.x.eq(pixel_x), self.y.eq(advanced(self.y_layout, self.window[0], self.y, "chunk_y"))]
+        with m.If(now["pixel"]):
+            m.d.sync += [self.pixel.eq(self.pixel + 1), *go_to(next_y, next_x), *then(after_y, after_x, after_column),
+                         self.weight.eq(group_weight), self.word.eq(group_word), pixel_first.eq(1)]
+        with m.If(now["group"]):
+            m.d.sync += [self.group.eq(self.group + 1), *go_to(tile_y, tile_x),
+                         *then(second_y, second_x, second_column),
+                         group_weight.eq(self.weight + d.weight_step), group_word.eq(group_word + 1),
+                         self.word.eq(group_word + 1)]
+        with m.If(ended):
+            # The next tile begins behind this one's last pixel.
+            m.d.sync += [*go_to(next_y, next_x), *then(after_y, after_x, after_column),
+                         tile_y.eq(next_y), tile_x.eq(next_x), second_y.eq(after_y),
+                         second_x.eq(after_x), second_column.eq(after_column)]
+        with m.If(now["group"] | ended):
+            m.d.sync += [self.pixel.eq(0), group_first.eq(1), pixel_first.eq(1)]
+        with m.If(now["tile"]):
+            m.d.sync += [self.group.eq(d.base_address), self.weight.eq(d.weight_base), group_weight.eq(d.weight_base),
+                         self.word.eq(0), group_word.eq(0), self.part.eq(self.part + 1)]
+        with m.If(now["block"]):
+            y, x = of("origin_y", self.y_layout), of("origin_x", self.x_layout)
+            second = of("second_y", self.y_layout), of("second_x", self.x_layout)
+            m.d.sync += [
+                *go_to(y, x), *then(*second, d.second_out_column), tile_y.eq(y), tile_x.eq(x),
+                second_y.eq(second[0]), second_x.eq(second[1]), second_column.eq(d.second_out_column),
+                pixel_first.eq(1), group_first.eq(1), block_first.eq(1),
+            ]
         return m

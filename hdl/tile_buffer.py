@@ -15,7 +15,7 @@ class TileBuffer(wiring.Component):
     With two, filling would wait for the array and the array for filling; memory blocks have room for more.
 
     One memory per row of the array.  Pixel i belongs to row ``rows`` - 1 - i, for sums leave the array last row
-    first.  The read address is passed down the rows with the skew that the array wants.
+    first.  What is written, and the read address, are passed down the rows with the skew that the array wants.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class TileBuffer(wiring.Component):
     Members
     -------
     write, write_part, write_word, pixel, data : In
-        One word of one pixel.
+        One word of one pixel.  Row 0 may be read from the next cycle on, row r r // ``packing`` cycles later.
     part, word, lane, first, last : In
         Byte to read for row 0, and flags that go with it.
     x, first_out, last_out : Out per row
@@ -36,6 +36,8 @@ class TileBuffer(wiring.Component):
 
     TILES = 4
     LATENCY = 3
+    ENTRY = 1
+    """Cycles before ``write`` in which a word is chosen."""
 
     def __init__(self, rows: int, lanes: int, words: int, packing: int = 1):
         self.rows, self.lanes, self.words, self.packing = rows, lanes, words, packing
@@ -55,16 +57,19 @@ class TileBuffer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         first, last, place = self.first, self.last, Cat(self.lane, self.word, self.part)
+        written = Cat(self.data, self.write_word, self.write_part)
         for row in range(self.rows):
             if row and row % self.packing == 0:
                 first = delay(m, first, 1, name=f"first_of_{row}")
                 last = delay(m, last, 1, name=f"last_of_{row}")
                 place = delay(m, place, 1, name=f"place_{row}")
+                written = delay(m, written, 1, name=f"written_{row}")
             lane, address = place[:len(self.lane)], place[len(self.lane):]
             m.submodules[f"bank_{row}"] = bank = Ram(8 * self.lanes, self.depth(self.words), registers=1)
             m.d.comb += [
-                bank.write_address.eq(Cat(self.write_word, self.write_part)), bank.write_data.eq(self.data),
-                bank.write_enable.eq(self.write & (self.pixel == self.rows - 1 - row)),
+                Cat(bank.write_data, bank.write_address).eq(written),
+                bank.write_enable.eq(delay(m, self.write & (self.pixel == self.rows - 1 - row), row // self.packing,
+                                           name=f"write_{row}")),
                 bank.read_address.eq(address),
                 self.first_out[row].eq(delay(m, first, 3, name=f"first_{row}")),
                 self.last_out[row].eq(delay(m, last, 3, name=f"last_{row}")),

@@ -116,28 +116,52 @@ class WindowGenerator(wiring.Component):
         m.d.sync += self.input_address.eq(delay(m, self.y.address, 1, name="input_row") + column_address[0])
 
         # Cycles 3 and 4: the memories.  Cycle 5: rows into place.
-        y_remainder = delay(m, y_remainder, 3, name="y_remainder")
-        x_remainder = delay(m, x_remainder, 4, name="x_remainder")
+        y_remainder = delay(m, y_remainder, 2, name="y_remainder")
+        x_remainder = delay(m, x_remainder, 3, name="x_remainder")
         groups = -(-len(self.input_data) // (8 * self.copy_lanes))
         group = delay(m, self.group, 4, name="group")
         input_data = register("input_group", Array(
             [self.input_data[8 * self.copy_lanes * i:8 * self.copy_lanes * (i + 1)] for i in range(groups)])[group])
+
+        def place(name, words, turn):
+            m.submodules[name] = turned = _Turn(len(words), len(words[0]))
+            m.d.comb += [turned.turn.eq(turn), *(turned.words[i].eq(word) for i, word in enumerate(words))]
+            return turned
+
         turned = []
         for i in range(rows):
             for j in range(columns):
-                choices = Array([self.bank_data[(i + turn) % rows * columns + j] for turn in range(rows)])
-                turned.append(register(f"turned_{i}_{j}", choices[y_remainder]))
+                unit = place(f"row_{i}_{j}", [self.bank_data[(i + turn) % rows * columns + j] for turn in range(rows)],
+                             y_remainder)
+                turned.append(register(f"turned_{i}_{j}", unit.word))
         # Cycle 6: columns into place, zero point outside.
         from_input = delay(m, from_input, 4, name="from_input")
-        row_inside = [delay(m, s, 4, name=f"row_inside_{i}") for i, s in enumerate(row_inside)]
-        column_inside = [delay(m, s, 4, name=f"column_inside_{i}") for i, s in enumerate(column_inside)]
+        row_inside = [delay(m, s, 3, name=f"row_inside_{i}") for i, s in enumerate(row_inside)]
+        column_inside = [delay(m, s, 3, name=f"column_inside_{i}") for i, s in enumerate(column_inside)]
         for i in range(rows):
             for j in range(columns):
-                choices = Array([turned[i * columns + (j + turn) % columns] for turn in range(columns)])
-                word, visible = choices[x_remainder], row_inside[i] & column_inside[j]
+                unit = place(f"column_{i}_{j}", [turned[i * columns + (j + turn) % columns] for turn in range(columns)],
+                             x_remainder)
+                word, visible = unit.word, Signal(name=f"visible_{i}_{j}")
+                m.d.sync += visible.eq(row_inside[i] & column_inside[j])
                 zero_point = self.zero_point.as_unsigned()
                 m.d.sync += self.taps[i * columns + j].eq(Mux(visible, word, zero_point.replicate(self.lanes)))
                 if i == j == 0:
                     m.d.sync += self.copied.eq(Mux(visible, Mux(from_input, input_data, word),
                                                    zero_point.replicate(self.copy_lanes)))
+        return m
+
+
+class _Turn(wiring.Component):
+    """One of several words, that number ``turn`` of the cycle before.
+
+    Each has a register of its own for the choice, in a module of its own, which synthesis leaves alone: one register
+    for all of a window's bits would be far from most of them."""
+
+    def __init__(self, count: int, width: int):
+        super().__init__({"turn": In(range(max(2, count))), "words": In(width).array(count), "word": Out(width)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += self.word.eq(Array(self.words)[delay(m, self.turn, 1, name="turn")])
         return m

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tepal.hdl.ports import InputLoader, OutputStreamer
 from tepal.hdl.schedule import Schedule
+from tepal.hdl.sequencer import Sequencer
 from tepal.hdl.window import WindowGenerator
 
 __all__ = ["CycleModel", "FrameCycles", "LayerCycles"]
@@ -74,8 +75,7 @@ class CycleModel:
         beat, idle, output_free = 0, 0, 0
         for _ in range(count):
             last_beat = beat + load - 1
-            # The sequencer sees a full memory, or its turn, and steps in the next cycle.
-            moment = max(last_beat + full + 1, idle)
+            moment = max(last_beat + full + Sequencer.LATENCY, idle)
             steps = []
             for number, block in enumerate(blocks):
                 if number == len(blocks) - 1:
@@ -85,7 +85,7 @@ class CycleModel:
             idle = moment
             first_byte = steps[-1] + self._last_write(len(blocks) - 1) + self._send[0]
             last_byte = first_byte + self._send[1]
-            output_free = last_byte + 2
+            output_free = last_byte + 1 + Sequencer.LATENCY
             result.append(FrameCycles(beat, last_beat, steps[0], tuple(steps), first_byte, last_byte))
             released = steps[0] + (blocks[0].tiles - 1) * blocks[0].slot + blocks[0].steps - 1
             beat = max(last_beat + full, released + WindowGenerator.LATENCY + 1) + before

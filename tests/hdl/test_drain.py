@@ -18,8 +18,8 @@ def sums_and_writes(rng, schedule):
     """What the array shows, cycle -> [(column, sum)] and cycles of ``captured``; and cycle -> expected write."""
     config, step, cycles = schedule.config, schedule.config.turns, schedule.config.requantiser_cycles
     shown, captured, writes = {}, [], {}
-    select = SELECT if isinstance(schedule.matrix_format, RequantiserFormat) else 0
-    latency = 1 + select + (config.requantisers - 1) * step + schedule.matrix_format.latency
+    select = Drain.PARAMETERS + SELECT if isinstance(schedule.matrix_format, RequantiserFormat) else 0
+    latency = 1 + select + (config.requantisers - 1) * step + schedule.matrix_format.latency + Drain.WRITE
     limit = 1 << schedule.matrix_accumulator - 1
     now = loaded = 5
     for number, scheduled in [*enumerate(schedule.blocks)] * FRAMES:
@@ -67,8 +67,7 @@ def drained(schedule, seed):
     captured = set(captured)
     got = trace(drain, cycles, lambda cycle: [
         (drain.captured, cycle in captured), *((drain.bottom[c], value) for c, value in shown.get(cycle, ()))],
-        [drain.enable, drain.address, drain.data, drain.row, drain.column, drain.to_output, drain.done,
-         drain.number, drain.end])
+        [drain.written, drain.address, drain.data, drain.done, drain.number, drain.end, *drain.enable])
     return got, writes
 
 
@@ -82,13 +81,14 @@ def test_drain(seed, cycles):
     got, writes = drained(schedule, seed)
     last = len(schedule.blocks) - 1
     assert [cycle for cycle, row in enumerate(got) if row[0]] == sorted(writes)
-    assert [cycle for cycle, row in enumerate(got) if row[8]] == [c for c in sorted(writes) if writes[c]["end"]]
+    assert [cycle for cycle, row in enumerate(got) if row[5]] == [c for c in sorted(writes) if writes[c]["end"]]
     for cycle, want in writes.items():
-        enable, address, data, row, column, to_output, done, number, end = got[cycle]
-        assert (enable, address) == (1 << want["part"], want["address"])
-        assert (number, to_output, done) == (want["number"], number == last, end and number == last)
-        if not to_output:
-            assert (row, column) == want["bank"]
+        written, address, data, done, number, end, *enable = got[cycle]
+        assert (written, address) == (1 << want["part"], want["address"])
+        assert (number, done) == (want["number"], end and number == last)
+        row, column = want["bank"]
+        memory = config.taps if number == last else row * config.window[1] + column
+        assert enable == [written if i == memory else 0 for i in range(config.taps + 1)]
         values = np.frombuffer(data.to_bytes(config.lanes, "little"), np.int8).reshape(-1, config.requantisers)
         assert (values[want["part"]][:len(want["data"])] == want["data"]).all()
 
@@ -103,7 +103,7 @@ def test_lane_parameters(lanes, per_beat):
     groups = [[int(word) for word in rng.integers(0, 1 << width, lanes)] for count, _ in layers for _ in range(count)]
     words = [sum(word << width * i for i, word in enumerate(group[beat * per_beat:(beat + 1) * per_beat]))
              for group in groups for beat in range(beats)]
-    takes, now, start = {}, beats + 2, 0
+    takes, now, start = {}, beats + LaneParameters.LATENCY, 0
     expected = []
     for frame in range(2):
         start = 0
@@ -112,7 +112,7 @@ def test_lane_parameters(lanes, per_beat):
                 end, last = group == count - 1, tile == tiles - 1
                 takes[now] = (1, end and not last, end and last, end and last and number == len(layers) - 1)
                 expected.append((now + 1, groups[start + group]))
-                now += beats + 1 + int(frame and rng.choice([0, 2]))
+                now += beats + LaneParameters.LATENCY + int(frame and rng.choice([0, 2]))
             start += count
     unit = LaneParameters(fmt, lanes, per_beat, words)
     rows = trace(unit, now + 2, lambda cycle: zip(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from amaranth import Module
 from stepping import trace
-from tepal.hdl.descriptors import DescriptorTable
+from tepal.hdl.descriptor_table import DescriptorTable
 from tepal.hdl.feeder import Feeder
 from tepal.hdl.primitives import ReplayRom
 from tepal.hdl.tile_buffer import TileBuffer
@@ -46,7 +46,7 @@ def test_feeder(seed):
             tile_rows = int(rng.integers(1, rows + 1))
             count = tile_rows * block["groups"] * block["repeats"]
             data = rng.integers(0, 256, (tile_rows, block["groups"] * block["repeats"], lanes))
-            end = max(busy - 1, part_free[part] + count, max(writes, default=-1) + count)
+            end = max(busy - 1, part_free[part] + count - 1, max(writes, default=-1) + count)
             end += int(rng.choice([0, 0, 3]))
             for i, (pixel, word) in enumerate(np.ndindex(data.shape[:2])):
                 writes[end - count + 1 + i] = (part, word, pixel, data[pixel, word], i == count - 1)
@@ -61,7 +61,7 @@ def test_feeder(seed):
                     expected.append((now, pixels[:, k], weights[base + output * block["inner"] + k],
                                      k == 0, k == block["inner"] - 1))
                 busy += block["period"]
-            part_free[part], part = busy + rows, (part + 1) % TileBuffer.TILES
+            part_free[part], part = busy, (part + 1) % TileBuffer.TILES
     total = busy + rows + TileBuffer.LATENCY + 2
 
     def drive(cycle):
@@ -79,7 +79,7 @@ def test_feeder(seed):
             at = [cycle for cycle, values in enumerate(got) if values[3 + rows * (1 + flag) + row]]
             assert at == [now + TileBuffer.LATENCY + row for now, *_, first, last in expected if (first, last)[flag]]
     for now, pixels, weight, _, _ in expected:
-        assert got[now][2] == weight
+        assert got[now + ReplayRom.latency(0)][2] == weight
         for pixel, value in enumerate(pixels):
             row = rows - 1 - pixel
             assert got[now + TileBuffer.LATENCY + row][3 + row] & 0xFF == value
