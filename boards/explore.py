@@ -237,9 +237,8 @@ def run_explore(arguments, board: Board, network: Network, chosen: Mapping[str, 
         print(json.dumps({"model": str(arguments.model), "board": board.name, "clock_mhz": clock, "clock": told,
                           "available": default.fit.available, "front": entries, "default": beside}))
         return 0
-    shown = _spread(entries, arguments.points)
-    if beside:
-        shown = sorted([*shown, beside], key=lambda entry: -entry["compute_cycles"])
+    shown = sorted([*_spread(entries, arguments.points), *([beside] if beside else [])],
+                   key=lambda entry: -entry["compute_cycles"])
     kinds = list(default.fit.available)
     rows = [["cycles", *(["ms"] if clock else []), *kinds]]
     rows += [[f"{entry['compute_cycles']:,}", *([f"{entry['latency_ms']:.3f}"] if clock else []),
@@ -257,12 +256,12 @@ def run_explore(arguments, board: Board, network: Network, chosen: Mapping[str, 
 
 
 def _spread(entries: list[dict], most: int) -> list[dict]:
-    """``most`` of the entries, the first, the last, and those between at like ratios of cycles."""
+    """The default and ``most`` of the entries: the first, the last, and those between at like ratios of cycles."""
     if len(entries) <= most:
         return entries
     cycles = np.log([entry["compute_cycles"] for entry in entries])
-    wanted = np.linspace(cycles[0], cycles[-1], most)
-    return [entries[index] for index in sorted({int(np.abs(cycles - value).argmin()) for value in wanted})]
+    chosen = {int(np.abs(cycles - value).argmin()) for value in np.linspace(cycles[0], cycles[-1], most)}
+    return [entry for number, entry in enumerate(entries) if number in chosen or entry["default"]]
 
 
 def _entry(point: Point, clock: float | None) -> dict:

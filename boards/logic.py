@@ -110,7 +110,7 @@ def estimate(board: Board, counts: Mapping[str, Mapping[str, Any]]) -> dict[str,
     if not family:
         return {}
     each = family["each"]
-    if any(feature not in each[part] for part, found in counts.items() for feature in found):
+    if any(feature not in each.get(part, {}) for part, found in counts.items() for feature in found):
         return {}
     return {kind: sum(count * each[part][feature][i] for part, found in counts.items()
                       for feature, count in found.items()) for i, kind in enumerate(KINDS)}
