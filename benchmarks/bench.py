@@ -138,6 +138,12 @@ def run(command: str) -> tuple[dict, float]:
     return json.loads(done.stdout), round(time.monotonic() - begun, 2)
 
 
+def revision() -> str:
+    """The commit that is checked out, as git names it."""
+    done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, text=True, capture_output=True)
+    return done.stdout.strip() or "unknown"
+
+
 def simulate(row: Row) -> dict:
     """Estimated, generated and simulated."""
     nominal = run(f"tepal estimate {row.path} --board {row.board}")[0] if row.simplify else None
@@ -147,7 +153,8 @@ def simulate(row: Row) -> dict:
     report, seconds = run(command)
     simulated = report["cycles"] + (FRAMES - 1) * report["interval_cycles"]
     return {
-        "command": command, "compute_cycles": report["compute_cycles"], "interval_cycles": report["interval_cycles"],
+        "command": command, "revision": revision(),
+        "compute_cycles": report["compute_cycles"], "interval_cycles": report["interval_cycles"],
         "compared": report["compared"], "mismatches": report["mismatches"],
         "cycle_errors": len(report["cycle_errors"]), "macs": estimate["macs"],
         "nominal_macs": (nominal or estimate)["macs"], "utilisation": estimate["utilisation"],
@@ -166,7 +173,7 @@ def build(row: Row, seeds: int) -> dict:
             "frames_per_second", "used", "available", "critical_path", "seeds", "tools")
     if report["critical_path"]:
         del report["critical_path"]["steps"]
-    return {"command": command, **{name: report[name] for name in kept}, "seconds": seconds}
+    return {"command": command, "revision": revision(), **{name: report[name] for name in kept}, "seconds": seconds}
 
 
 def keep_clock(row: Row, made: dict) -> None:
@@ -236,7 +243,7 @@ def page(results: dict) -> str:
         tools.append([item.title, *(item.told(f"{{s.seconds[{name}]:.1f}}")
                                     for name in ("estimate", "generate", "simulate")),
                       item.told("{s.cycles_per_second:,}"), item.told("{b.seconds:.0f}")])
-        commands += [f"    {told['command']}" for told in (item.simulated, item.made) if told]
+        commands += [f"    {told['revision']}: {told['command']}" for told in (item.simulated, item.made) if told]
     return f"""# Measured
 
 Written by `make bench`: every figure of Tepal's is what the commands below said, and one whose command has not been run
@@ -271,7 +278,7 @@ Seconds that each command takes, and simulated cycles a second (comparing includ
 ## Commands
 
 Third-party models are looked for in the folder `TEPAL_DATA` (default: `../shared`); rows whose model is absent are
-skipped.
+skipped. Before each command stands the commit at which it was run last.
 
 {chr(10).join(commands)}
 """

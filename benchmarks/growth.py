@@ -1,17 +1,18 @@
 """How cost grows with the network's width and with the array: measures, then draws.
 
-    python benchmarks/growth.py            # half an hour on one core: writes benchmarks/growth.json
-    python benchmarks/growth.py --draw     # docs/growth.svg and docs/growth.md; needs matplotlib
+    python benchmarks/growth.py                # some minutes: writes benchmarks/growth.json
+    python benchmarks/growth.py --simulate     # half an hour: the Verilog of each, too
+    python benchmarks/growth.py --draw         # docs/growth.svg and docs/growth.md; needs matplotlib
 
 Networks have random weights: CIFAR's MobileNet of width α, 32 x 32 pixels.  They run on one engine, whether or not
-they fit, and that of width 0.5 on arrays of all sizes.  Seconds are those of each step in this process, one
-frame simulated.
+they fit, and that of width 0.5 on arrays of all sizes.  Seconds of the processor are those of each step in this process
+and those that it starts; one frame is simulated.
 """
 
 import argparse
 import json
+import os
 import tempfile
-import time
 from dataclasses import replace
 from math import gcd
 from pathlib import Path
@@ -34,7 +35,7 @@ ARRAYS = ((4, 4, 1), (4, 8, 1), (8, 8, 1), OWN, (18, 16, 2))
 multipliers and the network has uses."""
 
 
-def measure(alpha: float, rows: int, columns: int, packing: int) -> dict:
+def measure(alpha: float, rows: int, columns: int, packing: int, simulated: bool) -> dict:
     """One point: cycles, resources, seconds."""
     network = MobileNet(alpha, 32, classes=10, stem_stride=1, blocks=CIFAR_BLOCKS).network()
     config = BOARD.engine(network)
@@ -42,26 +43,29 @@ def measure(alpha: float, rows: int, columns: int, packing: int) -> dict:
     seconds = {}
 
     def timed(name, job, *arguments):
-        begun = time.monotonic()
+        before = os.times()
         result = job(*arguments)
-        seconds[name] = round(time.monotonic() - begun, 2)
+        # Of the processor, its children's too: other work may keep it busy.
+        seconds[name] = round(sum(os.times()[:4]) - sum(before[:4]), 2)
         return result
 
     def estimate():
         schedule = Schedule(network, config)
-        return schedule, CycleModel(schedule), fit(schedule, BOARD)
+        return schedule, CycleModel(schedule).compute_cycles, fit(schedule, BOARD)
 
     schedule, cycles, needs = timed("estimate", estimate)
-    with tempfile.TemporaryDirectory() as folder:
-        write_files(timed("generate", generate, schedule, BOARD.name), Path(folder))
-        simulator = timed("compile", Build, Path(folder).resolve())
-        images = np.random.default_rng(0).integers(-128, 128, (1, *network.input_shape), np.int8)
-        report = timed("simulate", simulate, simulator, schedule, images)
-    assert report.ok
-    assert report.compute_cycles == cycles.compute_cycles
+    files = timed("generate", generate, schedule, BOARD.name)
+    if simulated:
+        with tempfile.TemporaryDirectory() as folder:
+            write_files(files, Path(folder))
+            simulator = timed("compile", Build, Path(folder).resolve())
+            images = np.random.default_rng(0).integers(-128, 128, (1, *network.input_shape), np.int8)
+            report = timed("simulate", simulate, simulator, schedule, images)
+        assert report.ok
+        assert report.compute_cycles == cycles
     return {"alpha": alpha, "rows": rows, "columns": columns, "packing": packing, "macs": network.macs,
-            "weights": network.parameters, "compute_cycles": report.compute_cycles, "used": needs.used,
-            "available": needs.available, "seconds": seconds}
+            "weights": network.parameters, "compute_cycles": cycles, "used": needs.used,
+            "available": needs.available, "simulated": simulated, "seconds": seconds}
 
 
 def draw(points: list[dict]) -> None:
@@ -123,8 +127,9 @@ def page(points: list[dict]) -> str:
     return f"""# How cost grows
 
 CIFAR's MobileNet of random weights, 32 x 32 pixels, on `{BOARD.name}`'s engine of {BOARD.config.lanes} depthwise
-lanes. Cycles are those of the simulated Verilog; LUT4 and FF are estimated, the other resources counted; seconds are
-those of single steps on one core. Written by `benchmarks/growth.py`.
+lanes. Cycles are {"those of the simulated Verilog" if all(point["simulated"] for point in points) else
+"the cycle model's"}; LUT4 and FF are estimated, the other resources counted; seconds are the processor's.
+Written by `benchmarks/growth.py`.
 
 ![Cycles, resources and seconds, against the width and against the array](growth.svg)
 
@@ -140,6 +145,7 @@ With the array, α as it is:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--simulate", action="store_true", help="simulate too, and compare")
     parser.add_argument("--draw", action="store_true", help="draw what was measured before")
     arguments = parser.parse_args()
     if arguments.draw:
@@ -149,7 +155,7 @@ def main():
         return
     points = []
     for job in dict.fromkeys([*((alpha, *OWN) for alpha in ALPHAS), *((0.5, *array) for array in ARRAYS)]):
-        points.append(measure(*job))
+        points.append(measure(*job, arguments.simulate))
         print(points[-1], flush=True)
         RESULTS.write_text(json.dumps(points, indent=1) + "\n")
 
