@@ -6,13 +6,14 @@ MODEL := $(DEMO)/models/large_0.50_32_int8.onnx
 TEST_ARGS ?=
 ROWS ?=
 BENCH_ARGS ?=
+CALIBRATE_ARGS ?=
 
 .PHONY: help venv demo test bench calibrate lint clean
 help:
 	@echo "make demo   generate, simulate and compare the bundled model"
 	@echo "make test   run all tests (TEST_ARGS='-m \"not rtl\"' for the quick ones)"
 	@echo "make bench  measure what benchmarks/README.md tells (ROWS='vww kws' for some of it, BENCH_ARGS=--build for clocks)"
-	@echo "make calibrate  fit what engines take in LUTs to netlists, anew"
+	@echo "make calibrate  fit what engines take in LUTs to netlists, anew (CALIBRATE_ARGS='--board icebreaker' for one family)"
 	@echo "make lint   ruff and pyright"
 	@echo "make venv   only make .venv, with tepal in .venv/bin"
 
@@ -47,7 +48,7 @@ bench: venv
 	$(BIN)/python benchmarks/bench.py $(ROWS) $(BENCH_ARGS)
 
 calibrate: venv
-	$(BIN)/python benchmarks/calibrate.py
+	$(BIN)/python benchmarks/calibrate.py $(CALIBRATE_ARGS)
 
 lint: venv
 	$(BIN)/ruff check .
