@@ -15,6 +15,7 @@ from typing import Any
 
 from tepal.hdl import TOP, EngineConfig, Schedule
 from tepal.hdl.export import PRIMITIVES, source
+from tepal.hdl.flash import flash_image
 from tepal.hdl.ports import OutputStreamer
 from tepal.hdl.protocol import Packet
 from tepal.hdl.uart import LINE_BITS
@@ -26,7 +27,8 @@ from .part import Board, Family, Pll
 from .timing import clock_mhz, critical_path, driven_by
 from .tools import Command, ToolError, find
 
-__all__ = ["MARGIN", "STEPS", "Result", "allowed", "build", "choose_pll", "require_platform", "seeds", "synthesise"]
+__all__ = ["FLASH", "MARGIN", "STEPS", "Result", "allowed", "build", "choose_pll", "require_platform", "seeds",
+           "synthesise"]
 
 MARGIN = Fraction(2, 100)
 """By how much a path must be faster than the clock: nextpnr reckons with the slowest silicon, but with no jitter."""
@@ -34,6 +36,9 @@ MARGIN = Fraction(2, 100)
 
 STEPS = 5
 """Steps that :func:`build` tells of."""
+
+FLASH = "flash.bin"
+"""File for the board's flash memory, where the design loads its weights from there."""
 
 
 def seeds(count: int) -> list[int]:
@@ -204,8 +209,9 @@ def _build(directory: Path, schedule: Schedule, board: Board, family: Family, co
         f"{TOP}.{family.constraints}": constraints,
         "build.log": log,
         "report.json": json.dumps(report, indent=2) + "\n",
-        **(board.extras(schedule) if board.extras else {}),
     }
+    if report["flash"]:
+        files[report["flash"]["file"]] = flash_image(schedule)
     return Result(files, report, report["passed"])
 
 
@@ -238,6 +244,7 @@ def _report(schedule: Schedule, board: Board, family: Family, commands: dict[str
         "frames_per_second": round(clock * 1e6 / cycles.interval_cycles, 3),
         "baud": board.baud,
         "line_frames_per_second": round(board.baud / LINE_BITS / max(request, result), 3),
+        "flash": {"file": FLASH, "offset": board.flash.offset} if board.flash and schedule.config.single_port else None,
         "critical_path": path.as_json() if path else None,
         "seeds": [run.as_json() for run in runs],
         "best_seed": best.seed, "spread_mhz": round(max(spread) - min(spread), 3),

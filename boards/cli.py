@@ -183,7 +183,7 @@ def _engine(arguments, board: Board, network: Network):
     config = board.engine(network)
     if board.name == "generic" and not {"rows", "columns", "lanes"} <= chosen.keys():
         raise ConfigError("the generic board has no engine of its own: give at least --rows, --columns and --lanes")
-    if chosen.keys() & {"columns", "lanes"} and "requantisers" not in chosen:
+    if chosen.keys() & {"columns", "lanes"} and "requantisers" not in chosen and config.requantiser_cycles == 1:
         columns, lanes = chosen.get("columns", config.columns), chosen.get("lanes", config.lanes)
         chosen["requantisers"] = int(np.gcd(columns, lanes))
     if board.part.primitives is not None and chosen.get("packing", 1) > board.part.packing:
@@ -321,10 +321,6 @@ def _build(arguments) -> int:
     require_platform(board)
     board, schedule = _load(arguments)
     require_fit(schedule, board)
-    if not fit(schedule, replace(board, roles={})).ok:
-        raise NetworkError(f"{board.name}: this network needs the large memories of {board.part.name}, which come up "
-                           "blank, and a built design can't fill them yet: build a smaller network, or generate and "
-                           "simulate this one")
     check_folder(arguments.output)
     result = build(schedule, board, count=arguments.seeds, wanted=arguments.clock, debug=arguments.debug,
                    step=Steps(STEPS))

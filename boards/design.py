@@ -3,7 +3,7 @@
 # Amaranth gives components their ports at run time.
 # pyright: reportAttributeAccessIssue=false, reportGeneralTypeIssues=false, reportArgumentType=false
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -47,8 +47,10 @@ class BoardDesign(Elaboratable):
         assert family is not None
         m.domains.line, m.domains.sync = ClockDomain("line"), ClockDomain("sync", reset_less=not family.reset)
         m.submodules.clocks = family.clocks(board, self.pll)
-        top = Top(self.schedule, bit_time(board.oscillator, board.baud), line="line",
-                  slowest=Fraction(self.slowest, board.oscillator), debug=self.debug)
+        flash = board.flash if self.schedule.config.single_port else None
+        top = Top(self.schedule, bit_time(board.oscillator, board.baud), board.buffer, line="line",
+                  slowest=Fraction(self.slowest, board.oscillator), offset=flash.offset if flash else 0,
+                  debug=self.debug)
         m.submodules.top = top
         # Amaranth must not make pins for the whole of a resource: only for what is used.
         requested = {}
@@ -65,6 +67,12 @@ class BoardDesign(Elaboratable):
         for name, pin in board.lights.items():
             m.submodules[f"light_{name}"] = light = io.Buffer("o", port(pin))
             m.d.comb += light.o.eq(top.result[int(name[-1])] if name.startswith("result") else getattr(top, name))
+        if flash:
+            for name in ("cs", "clk", "copi", "cipo"):
+                pin = port(replace(flash.pins, part=name))
+                m.submodules[f"flash_{name}"] = buffer = io.Buffer("i" if name == "cipo" else "o", pin)
+                m.d.comb += (top.flash_cipo.eq(buffer.i) if name == "cipo"
+                             else buffer.o.eq(getattr(top, f"flash_{name}")))
         for pin in board.high:
             m.submodules[f"high_{pin.resource}_{pin.part}"] = high = io.Buffer("o", port(pin))
             m.d.comb += high.o.eq(1)

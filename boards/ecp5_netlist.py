@@ -24,7 +24,7 @@ class MultiplierSites:
 
     def row(self, y: int) -> list[str]:
         """nextpnr's names of the places in a row, from left to right."""
-        return [f"X{x + step}/Y{y}/MULT18_{number}" for x in self.x for step, number in ((0, 0), (1, 1), (4, 4), (5, 5))]
+        return [f"X{x + number}/Y{y}/MULT18_{number}" for x in self.x for number in (0, 1, 4, 5)]
 
 
 def place_multipliers(module: dict, config: EngineConfig, sites: MultiplierSites) -> int:

@@ -237,8 +237,9 @@ def run_explore(arguments, board: Board, network: Network, chosen: Mapping[str, 
         print(json.dumps({"model": str(arguments.model), "board": board.name, "clock_mhz": clock, "clock": told,
                           "available": default.fit.available, "front": entries, "default": beside}))
         return 0
-    shown = sorted([*_spread(entries, arguments.points), *([beside] if beside else [])],
-                   key=lambda entry: -entry["compute_cycles"])
+    shown = _spread(entries, arguments.points)
+    if beside:
+        shown = sorted([*shown, beside], key=lambda entry: -entry["compute_cycles"])
     kinds = list(default.fit.available)
     rows = [["cycles", *(["ms"] if clock else []), *kinds]]
     rows += [[f"{entry['compute_cycles']:,}", *([f"{entry['latency_ms']:.3f}"] if clock else []),

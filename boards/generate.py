@@ -10,12 +10,16 @@ from importlib import metadata
 from pathlib import Path
 
 from tepal.hdl import TOP, Schedule, export_verilog
+from tepal.hdl.images import loaded_weights
 from tepal.sim import CycleModel
 
 from . import yosys
 from .board import BOARDS
 
-__all__ = ["describe", "generate", "write_files"]
+__all__ = ["WEIGHTS", "describe", "generate", "write_files"]
+
+WEIGHTS = "weights.bin"
+"""File of the weights that an engine loads."""
 
 _ARCHITECTURES = {"LFE5U": "ecp5", "iCE40": "ice40"}
 """What yosys calls the families of parts."""
@@ -40,6 +44,12 @@ def describe(schedule: Schedule, board: str, versions: dict[str, str]) -> dict:
             "m_axis": {"protocol": "AXI4-Stream", "role": "source", "tdata_width": 8,
                        "signals": [f"m_axis_{name}" for name in ("tdata", "tvalid", "tready", "tlast")],
                        "beats_per_frame": network.outputs + 2},
+            **({"load": {"signals": {"load_tdata": 16, "load_tvalid": 1, "load_tfirst": 1, "run": 1}, "file": WEIGHTS,
+                         "words": len(loaded_weights(schedule)) // 2,
+                         "about": "the file, 16 bits at a time, low byte first: in load_tdata beside load_tvalid and "
+                                  "in the cycle behind, in which load_tvalid is low, with load_tfirst beside the first; "
+                                  "then run, before which no frame begins"}}
+               if config.single_port else {}),
         },
         "input": {"shape": list(network.input_shape), "dtype": "int8", "order": "HWC",
                   "scale": network.input_scale, "zero_point": network.input_zero_point},
@@ -77,8 +87,8 @@ def _core(name: str, board: str, roms: list[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def generate(schedule: Schedule, board: str) -> dict[str, str]:
-    """File name to text. The same schedule gives the same bytes.
+def generate(schedule: Schedule, board: str) -> dict[str, str | bytes]:
+    """File name to text, or to the bytes of weights that are to be loaded. The same schedule gives the same bytes.
 
     Raises
     ------
@@ -86,9 +96,11 @@ def generate(schedule: Schedule, board: str) -> dict[str, str]:
         yosys is missing or fails.
     """
     export = export_verilog(schedule, yosys.to_verilog)
-    files = export.files()
+    files: dict[str, str | bytes] = dict(export.files())
     safe = "".join(c if c.isascii() and c.isalnum() else "_" for c in schedule.network.name) or TOP
     files[f"{TOP}.core"] = _core(safe, board, sorted(export.roms))
+    if schedule.config.single_port:
+        files[WEIGHTS] = loaded_weights(schedule)
     versions = {name: metadata.version(name) for name in ("tepal", "amaranth")} | {"yosys": yosys.version()}
     files[f"{TOP}.json"] = json.dumps(describe(schedule, board, versions), indent=2) + "\n"
     return files

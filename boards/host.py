@@ -323,6 +323,9 @@ class _Batch:
                 if packet.tag in self._under_way:
                     self._lost(packet.tag, "damaged on the way" if packet.payload[0] == Fault.DAMAGED else "overrun")
                     self._wait()
+            case Kind.ERROR if packet.payload == bytes([Fault.WEIGHTS]):
+                raise HostError(f"the device on {self.device.port} could not load its weights: what its flash memory "
+                                "holds is damaged, or belongs to another design; write it again with tepal program")
             case _:
                 raise HostError(f"the device on {self.device.port} refuses images that it said it takes: it may have "
                                 "been programmed anew")

@@ -107,7 +107,8 @@ class _ICE40(Family):
         return f"set_frequency {net} {frequency / 1e6:.3f}"
 
     def synthesis(self, top):
-        return [f"synth_ice40 -top {top}"]
+        # Nobody reads the word of a memory that is being written: no logic need see to what comes of it.
+        return [f"synth_ice40 -no-rw-check -top {top}"]
 
     def logic(self, netlist):
         cells = netlist["cells"]

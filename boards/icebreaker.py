@@ -4,7 +4,7 @@ from amaranth_boards.icebreaker import ICEBreakerPlatform
 from tepal.hdl import EngineConfig
 
 from .ice40 import ICE40UP5K
-from .part import Board, Pin
+from .part import Board, Flash, Pin
 
 __all__ = ["ICEBREAKER"]
 
@@ -16,7 +16,8 @@ class _Platform(ICEBreakerPlatform):
 
 ICEBREAKER = Board(
     "icebreaker", ICE40UP5K,
-    EngineConfig(rows=4, columns=4, lanes=2, window=(1, 1), requantisers=1, input_bytes=1),
+    EngineConfig(rows=4, columns=4, lanes=2, window=(1, 1), requantisers=1, input_bytes=1, requantiser_cycles=3,
+                 lane_cycles=4, single_port=True, pipelined=False),
     # Activations and the array's weights in the large single-port memories (two regions are never read and written at
     # once), all else in the small ones.
     {"activations": "SB_SPRAM256KA", "matrix_weights": "SB_SPRAM256KA"},
@@ -24,7 +25,9 @@ ICEBREAKER = Board(
     platform=_Platform, oscillator=12_000_000, baud=3_000_000,
     lights={"ready": Pin("led_g", 0), "error": Pin("led_r", 0), "busy": Pin("led_r", 1),
             **{f"result{bit}": Pin("led_g", 1 + bit) for bit in range(4)}},
-    button=Pin("button", 0), target=30.0, lowest=16.0)
+    button=Pin("button", 0), target=30.0, lowest=16.0,
+    # 16 MiB; the bitstream, of some 102 KiB, is at its beginning.
+    flash=Flash(Pin("spi_flash_1x"), 1 << 20), buffer=512)
 
 if __name__ == "__main__":
     from .board import describe

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from amaranth.hdl import Elaboratable
-from tepal.hdl import EngineConfig, Schedule
+from tepal.hdl import EngineConfig
 from tepal.quant import Network
 
-__all__ = ["Board", "Family", "MemoryKind", "Part", "Pin", "Pll"]
+__all__ = ["Board", "Family", "Flash", "MemoryKind", "Part", "Pin", "Pll"]
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,15 @@ class Pin:
 
 
 @dataclass(frozen=True)
+class Flash:
+    """A flash memory that a design reads its weights from: an SPI resource of the platform's, and where in it, in
+    bytes, they begin: behind the bitstream, at a multiple of what is erased at a time."""
+
+    pins: Pin
+    offset: int
+
+
+@dataclass(frozen=True)
 class Board:
     """A board.
 
@@ -134,8 +143,8 @@ class Board:
     the line to the host, at ``baud`` bits a second), ``oscillator`` in Hz.  ``lights`` tells which light shows
     ``ready``, ``busy``, ``error`` and ``result0`` to ``result3``; ``button`` begins anew; ``high`` are pins to
     hold high.  ``target`` is the clock in MHz to ask of the tools, a little above what is hoped for, and ``lowest`` the
-    one below which a result counts as failed.  ``extras`` makes what a board needs beside the bitstream, such as the
-    image of a flash memory: file name to content.  ``notes`` are things that a user must know."""
+    one below which a result counts as failed.  ``flash`` is for boards whose engine loads its weights.  ``buffer`` is
+    how many bytes can wait behind the receiver.  ``notes`` are things that a user must know."""
 
     name: str
     part: Part
@@ -149,7 +158,8 @@ class Board:
     high: tuple[Pin, ...] = ()
     target: float = 0.0
     lowest: float = 0.0
-    extras: Callable[[Schedule], Mapping[str, bytes]] | None = None
+    flash: Flash | None = None
+    buffer: int = 2048
     notes: str = ""
 
     def engine(self, network: Network) -> EngineConfig:

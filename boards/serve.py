@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.markup import escape
 from tepal.hdl import Schedule, export_component
+from tepal.hdl.flash import FlashLoader, flash_image
 from tepal.hdl.protocol import Packet
 from tepal.hdl.uart import LINE_BITS
 from tepal.quant import NetworkError
@@ -36,9 +37,10 @@ def simulated_top(schedule: Schedule, *, debug: bool = False) -> Top:
 
 
 def patience(schedule: Schedule) -> int:
-    """Seconds within which even a busy computer should have simulated an image."""
+    """Seconds within which even a busy computer should have simulated an image, the first one too."""
     request = Packet.line_bytes(prod(schedule.network.input_shape))
-    return 2 + (request * LINE_BITS * BIT + CycleModel(schedule).compute_cycles) // _PACE
+    loading = FlashLoader.cycles(flash_image(schedule)) if schedule.config.single_port else 0
+    return 2 + (loading + request * LINE_BITS * BIT + CycleModel(schedule).compute_cycles) // _PACE
 
 
 def check_serve_arguments(arguments) -> None:
@@ -56,7 +58,7 @@ def serve(arguments, schedule: Schedule, directory: Path) -> int:
             top = simulated_top(schedule, debug=arguments.debug)
             write_files(export_component(top, yosys.to_verilog).files(), directory)
         with step("Building the simulator (a minute or two)"):
-            server = Server(directory, BIT)
+            server = Server(directory, BIT, flash_image(schedule) if schedule.config.single_port else None)
         with server:
             seconds = patience(schedule)
             if arguments.json:

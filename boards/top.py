@@ -1,19 +1,23 @@
 """What goes onto a board: an accelerator, the serial line to its host, and lights."""
 
+# Amaranth gives components their ports at run time.
+# pyright: reportAttributeAccessIssue=false
+
 from fractions import Fraction
 from math import prod
 
 from amaranth import DomainRenamer, Module
 from amaranth.lib import fifo, wiring
+from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 from tepal.hdl import Schedule
+from tepal.hdl.accelerator import LOAD
+from tepal.hdl.flash import FlashLoader, flash_image
 from tepal.hdl.link import LinkedAccelerator
 from tepal.hdl.ports import OutputStreamer
 from tepal.hdl.protocol import Packet
 from tepal.hdl.uart import LINE_BITS, UartReceiver, UartTransmitter
 from tepal.sim import CycleModel
-
-from .crossing import Crossing
 
 __all__ = ["BUFFER", "MOST", "Top", "window"]
 
@@ -51,9 +55,11 @@ class Top(wiring.Component):
     buffer
         Bytes that can wait behind the receiver.
     line
-        Clock domain of the line, whose cycles ``bit`` counts: everything else is in ``sync``.
+        Clock domain of the line, whose cycles ``bit`` counts, and of the packets: the accelerator is in ``sync``.
     slowest
         Least cycles of ``sync`` to one of ``line``.
+    offset
+        Of the weights in the flash memory, in bytes; with ``config.single_port`` alone.
     debug
         Build the debug tap in, which costs a memory and some logic (see :class:`tepal.hdl.trace.Tracer`).
 
@@ -62,50 +68,54 @@ class Top(wiring.Component):
     rx, tx : In(1), Out(1)
         The line.
     ready : Out(1)
-        The design runs.
+        The design runs, and has its weights.
     busy : Out(1)
         A result is outstanding.
     error : Out(1)
-        The last request was refused.
+        The last request was refused, or the weights can't be loaded.
     result : Out(4)
         Class of the last result, its lowest bits.
+    flash_cs, flash_clk, flash_copi : Out(1), flash_cipo : In(1)
+        With ``config.single_port`` alone: the flash memory (:class:`tepal.hdl.flash.FlashLoader`).
     """
 
-    rx: In(1, init=1)
-    tx: Out(1, init=1)
-    ready: Out(1)
-    busy: Out(1)
-    error: Out(1)
-    result: Out(4)
-
     def __init__(self, schedule: Schedule, bit: Fraction, buffer: int = BUFFER, *, line: str = "sync",
-                 slowest: Fraction | int = 1, debug: bool = False):
+                 slowest: Fraction | int = 1, offset: int = 0, debug: bool = False):
         self.schedule, self.bit, self.buffer, self.line, self.debug = schedule, bit, buffer, line, debug
+        self.offset = offset
         self.window = window(schedule, LINE_BITS * bit * slowest, buffer)
-        super().__init__()
+        super().__init__({
+            "rx": In(1, init=1), "tx": Out(1, init=1), "ready": Out(1), "busy": Out(1), "error": Out(1),
+            "result": Out(4),
+            **({"flash_cs": Out(1), "flash_clk": Out(1), "flash_copi": Out(1), "flash_cipo": In(1)}
+               if schedule.config.single_port else {}),
+        })
 
     def elaborate(self, platform):
         m = Module()
+        line = DomainRenamer(self.line)
         receiver, transmitter = UartReceiver(self.bit), UartTransmitter(self.bit)
-        m.submodules.receiver = DomainRenamer(self.line)(receiver)
-        m.submodules.transmitter = DomainRenamer(self.line)(transmitter)
-        arrived, leaving = receiver.o, transmitter.i
-        if self.line != "sync":
-            # The receiver does not wait, and need not: a byte is across long before the next one is whole.
-            m.submodules.inward = inward = Crossing(self.line, "sync")
-            m.submodules.outward = outward = Crossing("sync", self.line)
-            m.d.comb += [inward.i.payload.eq(receiver.o.payload), inward.i.valid.eq(receiver.o.valid),
-                         inward.o.ready.eq(1)]
-            wiring.connect(m, outward.o, transmitter.i)
-            arrived, leaving = inward.o, outward.i
-        m.submodules.buffer = buffer = fifo.SyncFIFOBuffered(width=8, depth=self.buffer)
-        m.submodules.link = link = LinkedAccelerator(self.schedule, self.window, debug=self.debug)
+        buffer = fifo.SyncFIFOBuffered(width=8, depth=self.buffer + 1)
+        m.submodules.receiver, m.submodules.transmitter = line(receiver), line(transmitter)
+        m.submodules.buffer = line(buffer)
+        m.submodules.link = link = LinkedAccelerator(self.schedule, self.window, debug=self.debug, line=self.line)
+        wiring.connect(m, link.o, transmitter.i)
         m.d.comb += [
             receiver.rx.eq(self.rx), self.tx.eq(transmitter.tx),
-            buffer.w_data.eq(arrived.payload), buffer.w_en.eq(arrived.valid),
-            link.overrun.eq(arrived.valid & ~buffer.w_rdy),
+            buffer.w_data.eq(receiver.o.payload), buffer.w_en.eq(receiver.o.valid),
+            link.overrun.eq(receiver.o.valid & ~buffer.w_rdy),
             link.i.payload.eq(buffer.r_data), link.i.valid.eq(buffer.r_rdy), buffer.r_en.eq(link.i.ready),
-            leaving.payload.eq(link.o.payload), leaving.valid.eq(link.o.valid), link.o.ready.eq(leaving.ready),
-            self.ready.eq(1), self.busy.eq(link.busy), self.error.eq(link.fault), self.result.eq(link.result),
+            self.busy.eq(link.busy), self.result.eq(link.result),
+        ]
+        if not self.schedule.config.single_port:
+            m.d.comb += [self.ready.eq(1), self.error.eq(link.fault)]
+            return m
+        m.submodules.loader = loader = FlashLoader(flash_image(self.schedule), self.offset)
+        m.submodules.unloaded = FFSynchronizer(loader.failed, link.unloaded, o_domain=self.line)
+        m.d.comb += [
+            self.flash_cs.eq(loader.cs), self.flash_clk.eq(loader.clk), self.flash_copi.eq(loader.copi),
+            loader.cipo.eq(self.flash_cipo),
+            *(getattr(link, name).eq(getattr(loader, name)) for name in LOAD),
+            self.ready.eq(loader.run), self.error.eq(link.fault | loader.failed),
         ]
         return m

@@ -10,6 +10,7 @@ from . import images
 from .depthwise import DepthwiseEngine
 from .descriptors import (
     address_bits,
+    column_bits,
     drain_descriptors,
     feeder_descriptors,
     parameter_descriptors,
@@ -30,7 +31,10 @@ from .systolic import SystolicArray
 from .tile_buffer import TileBuffer
 from .window import WindowGenerator
 
-__all__ = ["Accelerator", "written_layout"]
+__all__ = ["LOAD", "Accelerator", "written_layout"]
+
+LOAD = {"load_tdata": In(16), "load_tvalid": In(1), "load_tfirst": In(1), "run": In(1)}
+"""Further members of an :class:`Accelerator` with ``config.single_port``."""
 
 
 def written_layout(lanes: int) -> data.StructLayout:
@@ -81,7 +85,8 @@ class Accelerator(wiring.Component):
         What the stages write in this cycle.
     load_tdata, load_tvalid, load_tfirst, run
         With ``config.single_port`` alone: the array's weights, 16 bits at a time, ``load_tfirst`` beside the first
-        (:meth:`tepal.hdl.spram.LoadedRom.contents`); and that they are there: no frame begins before.
+        (:func:`tepal.hdl.images.loaded_weights`), at most every other cycle, each for two; and that they are there: no
+        frame begins before.
     """
 
     def __init__(self, schedule: Schedule, *, debug: bool = False):
@@ -90,8 +95,7 @@ class Accelerator(wiring.Component):
             "s_axis_tdata": In(8 * schedule.config.input_bytes), "s_axis_tvalid": In(1), "s_axis_tready": Out(1),
             "s_axis_tlast": In(1),
             "m_axis_tdata": Out(8), "m_axis_tvalid": Out(1), "m_axis_tready": In(1), "m_axis_tlast": Out(1),
-            **({"load_tdata": In(16), "load_tvalid": In(1), "load_tfirst": In(1), "run": In(1)}
-               if schedule.config.single_port else {}),
+            **(LOAD if schedule.config.single_port else {}),
         })
 
     def _requantise_lanes(self, m: Module, sequencer, engine, fmt, at_sum: int) -> list:
@@ -155,17 +159,17 @@ class Accelerator(wiring.Component):
         m = Module()
         schedule, config = self.schedule, self.schedule.config
         lanes, word = config.lanes, 8 * config.lanes
-        columns = config.window[1]
-        wide = address_bits(schedule)
+        columns, registers = config.window[1], int(config.pipelined)
+        wide, across = address_bits(schedule), column_bits(schedule)
 
         # Memories.
         loader = m.submodules.loader = InputLoader(schedule.layout, config.input_bytes)
-        input_memory = m.submodules.input_memory = Ram(8 * loader.window_bytes, loader.depth, registers=1)
+        input_memory = m.submodules.input_memory = Ram(8 * loader.window_bytes, loader.depth, registers=registers)
         if config.single_port:
-            banks = [RegionRam(word, schedule.bank_depth, schedule.region_base, 8 * config.requantisers, registers=1)
+            banks = [RegionRam(word, schedule.bank_depth, schedule.region_base, 8 * config.requantisers, registers)
                      for _ in range(config.taps)]
         else:
-            banks = [Ram(word, schedule.bank_depth, 8 * config.requantisers, registers=1) for _ in range(config.taps)]
+            banks = [Ram(word, schedule.bank_depth, 8 * config.requantisers, registers) for _ in range(config.taps)]
         for i, bank in enumerate(banks):
             m.submodules[f"activations_{i // columns}_{i % columns}"] = bank
         streamer = m.submodules.streamer = OutputStreamer(schedule.output_map.shape, lanes)
@@ -183,17 +187,18 @@ class Accelerator(wiring.Component):
         # Stage 1: windows, reduced or copied.
         weight_words = images.depthwise_weights(schedule)
         sequencer = m.submodules.sequencer = Sequencer(
-            sequencer_descriptors(schedule), config.window, value_bits(schedule), wide, config.rows,
+            sequencer_descriptors(schedule), config.window, value_bits(schedule), wide, across, config.rows,
             schedule.tile_words, len(weight_words))
         window = m.submodules.window = WindowGenerator(config.window, lanes, value_bits(schedule),
-                                                       bits_for(schedule.bank_depth), bits_for(loader.depth),
-                                                       loader.window_bytes, config.tile_lanes)
+                                                       bits_for(schedule.bank_depth), across,
+                                                       bits_for(loader.depth), loader.window_bytes,
+                                                       config.tile_lanes, config.pipelined)
         m.d.comb += [
             sequencer.input_full.eq(loader.full & self.run if config.single_port else loader.full),
             sequencer.output_free.eq(streamer.free),
             streamer.claim.eq(sequencer.output_claim),
             # The last words are still being read when the last step is made.
-            loader.release.eq(delay(m, sequencer.input_release, WindowGenerator.LATENCY, name="release")),
+            loader.release.eq(delay(m, sequencer.input_release, schedule.window_latency, name="release")),
             *(getattr(window, name).eq(getattr(sequencer, name))
               for name in ("y", "x", "group", "from_input", "pitch", "step", "height", "width", "zero_point")),
             input_memory.read_address.eq(window.input_address), window.input_data.eq(input_memory.read_data),
@@ -201,12 +206,12 @@ class Accelerator(wiring.Component):
         for i, bank in enumerate(banks):
             m.d.comb += [bank.read_address.eq(window.bank_address[i]), window.bank_data[i].eq(bank.read_data)]
 
-        at_window = WindowGenerator.LATENCY
+        at_window = schedule.window_latency
         engine = m.submodules.depthwise = DepthwiseEngine(lanes, config.taps, schedule.depthwise_accumulator)
         weights = m.submodules.depthwise_weights = Rom("depthwise_weights", word * config.taps, weight_words,
-                                                             registers=1)
-        m.d.comb += weights.address.eq(delay(m, sequencer.weight, at_window - 3, name="weight"))
-        weights_now = delay(m, weights.data, 1, name="weights")
+                                                       registers)
+        m.d.comb += weights.address.eq(delay(m, sequencer.weight, at_window - 1 - 2 * registers, name="weight"))
+        weights_now = delay(m, weights.data, registers, name="weights")
         m.d.comb += engine.first.eq(delay(m, sequencer.first, at_window, name="chunk_first"))
         for tap in range(config.taps):
             m.d.comb += [engine.windows[tap].eq(window.taps[tap]),
@@ -219,43 +224,51 @@ class Accelerator(wiring.Component):
 
         # Both ways into the tile buffer; the schedule keeps them from meeting.
         tile = m.submodules.tile_buffer = TileBuffer(config.rows, config.tile_lanes, schedule.tile_words,
-                                                     config.packing)
+                                                     config.together, config.pipelined)
         feeder = m.submodules.feeder = Feeder(feeder_descriptors(schedule), config.tile_lanes, schedule.tile_words)
         place = Cat(sequencer.part, sequencer.word, sequencer.pixel, sequencer.number, sequencer.tile_end)
-        at_copy, at_result = schedule.copy_latency - TileBuffer.ENTRY, schedule.reduce_latency - TileBuffer.ENTRY
+        entry = TileBuffer.entry(config.pipelined)
+        at_copy, at_result = schedule.window_latency, schedule.reduce_latency - entry
         copied = delay(m, sequencer.valid & ~sequencer.reduce, at_copy, name="copied")
         spacing = min([prod(b.chunks) for b in schedule.blocks if b.reduces], default=1)
         reduced_now, reduced_place = delay_events(m, sequencer.valid & sequencer.reduce & sequencer.last, place,
                                                   at_result, spacing, name="reduced")
         place = Mux(reduced_now, reduced_place, delay(m, place, at_copy, name="copied_place"))
         word_now = Mux(reduced_now, Cat(reduced), window.copied)
-        writes = delay(m, copied | reduced_now, TileBuffer.ENTRY, name="entering")
-        reduced_now = delay(m, reduced_now, TileBuffer.ENTRY, name="reduced_entering")
-        place = delay(m, place, TileBuffer.ENTRY, name="place")
+        writes = delay(m, copied | reduced_now, entry, name="entering")
+        reduced_now = delay(m, reduced_now, entry, name="reduced_entering")
+        place = delay(m, place, entry, name="place")
         part, word_of_tile, pixel, number, tile_end = (
             place[start:start + width] for start, width in _fields(
                 len(sequencer.part), len(sequencer.word), len(sequencer.pixel), len(sequencer.number), 1))
         m.d.comb += [
             tile.write.eq(writes), tile.write_part.eq(part), tile.write_word.eq(word_of_tile),
-            tile.pixel.eq(pixel), tile.data.eq(delay(m, word_now, TileBuffer.ENTRY, name="word")),
+            tile.pixel.eq(pixel), tile.data.eq(delay(m, word_now, entry, name="word")),
             feeder.tile_end.eq(tile.write & tile_end),
             *(getattr(tile, name).eq(getattr(feeder, name)) for name in ("part", "word", "lane", "first", "last")),
         ]
 
         # Stage 2: the array.
         array = m.submodules.array = SystolicArray(config.rows, config.columns, config.drain_step,
-                                                   schedule.matrix_accumulator, config.spread, config.packing)
+                                                   schedule.matrix_accumulator, config.spread, config.packing,
+                                                   config.pipelined)
         matrix_words, loaded = images.matrix_weights(schedule), None
         if config.single_port:
-            loaded = LoadedRom(8 * config.columns, len(matrix_words), registers=1)
+            loaded = LoadedRom(8 * config.columns, len(matrix_words), registers)
             m.d.comb += [loaded.load.eq(self.load_tvalid), loaded.load_first.eq(self.load_tfirst),
                          loaded.load_data.eq(self.load_tdata)]
         matrix = m.submodules.matrix_weights = ReplayRom("matrix_weights", 8 * config.columns, matrix_words,
-                                                         registers=1, rom=loaded)
+                                                         registers, rom=loaded)
         # The word is needed when the tile buffer's bytes are there.
-        m.d.comb += [getattr(matrix, name).eq(delay(m, getattr(feeder, name), TileBuffer.LATENCY - ReplayRom.latency(1),
-                                                    name=name))
-                     for name in ("advance", "rewind", "commit", "restart")]
+        ahead = TileBuffer.latency(config.pipelined) - ReplayRom.latency(registers)
+        move = {name: delay(m, getattr(feeder, name), ahead, name=name)
+                for name in ("advance", "rewind", "commit", "restart")}
+        if loaded is not None:
+            # Written front to back, too; then from the beginning.
+            begins = self.run & ~delay(m, self.run, 1, name="running")
+            move["advance"] |= loaded.advance | begins
+            move["restart"] |= self.load_tfirst | begins
+        m.d.comb += [getattr(matrix, name).eq(value) for name, value in move.items()]
         for row in range(config.rows):
             m.d.comb += [array.x[row].eq(tile.x[row]), array.first[row].eq(tile.first_out[row]),
                          array.last[row].eq(tile.last_out[row])]
@@ -266,7 +279,7 @@ class Accelerator(wiring.Component):
         drain = m.submodules.drain = Drain(
             parameter_descriptors(schedule), drain_descriptors(schedule), schedule.matrix_format,
             images.matrix_parameters(schedule), config.columns, config.requantisers, lanes, config.window,
-            target_bits(schedule))
+            target_bits(schedule), across, config.pipelined)
         m.d.comb += [drain.captured.eq(array.captured), streamer.done.eq(drain.done)]
         for column in range(config.columns):
             m.d.comb += drain.bottom[column].eq(array.bottom[column])

@@ -44,6 +44,10 @@ class EngineConfig:
     single_port
         Activations and the array's weights lie in memories with one port for both reading and writing, which come
         up blank: the weights are loaded from outside, and no block reads what another one is still writing.
+    pipelined
+        Registers wherever a fast clock wants them.  Without, for small parts with slow clocks: memories have no
+        registers at their outputs, windows are made in half the steps, and operands reach all of the array in the
+        same cycle; ``requantisers`` must be 1 then.
     """
 
     rows: int
@@ -58,6 +62,7 @@ class EngineConfig:
     requantiser_cycles: int = 1
     lane_cycles: int = 1
     single_port: bool = False
+    pipelined: bool = True
 
     def __post_init__(self):
         for name in ("rows", "columns", "lanes", "requantisers", "input_bytes", "copy_lanes", "requantiser_cycles",
@@ -85,6 +90,9 @@ class EngineConfig:
             raise ConfigError(f"requantiser_cycles above 1 ({self.requantiser_cycles}) need requantisers to be 1, "
                               f"not {self.requantisers}")
 
+        if not self.pipelined and self.requantisers > 1:
+            raise ConfigError(f"an engine that is not pipelined needs requantisers to be 1, not {self.requantisers}")
+
     @property
     def taps(self) -> int:
         """Depthwise products per lane and cycle; also the number of activation banks."""
@@ -111,6 +119,6 @@ class EngineConfig:
         return self.rows * self.columns // self.packing
 
     @property
-    def skew(self) -> int:
-        """Cycles from the array's first row to its last."""
-        return self.rows // self.packing - 1
+    def together(self) -> int:
+        """Rows of the array that take their operands in the same cycle."""
+        return self.packing if self.pipelined else self.rows

@@ -7,13 +7,10 @@ __all__ = ["DescriptorTable"]
 
 
 class DescriptorTable:
-    """The descriptors of one unit: a layout just wide enough, and their values.
+    """The descriptors of one unit: a layout just wide enough, and their values."""
 
-    Fields whose name ends in ``_address`` are taken modulo ``2 ** address_bits``."""
-
-    def __init__(self, rows: list[dict[str, int]], address_bits: int = 0):
-        self.rows = [{name: value % (1 << address_bits) if name.endswith("_address") else value
-                      for name, value in row.items()} for row in rows]
+    def __init__(self, rows: list[dict[str, int]]):
+        self.rows = rows
         fields = {}
         for name in rows[0]:
             values = [row[name] for row in self.rows]

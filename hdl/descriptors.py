@@ -7,20 +7,21 @@ from .descriptor_table import DescriptorTable
 from .primitives import bits_for
 from .schedule import FeatureMap, Schedule
 
-__all__ = ["address_bits", "drain_descriptors", "feeder_descriptors",
+__all__ = ["address_bits", "column_bits", "drain_descriptors", "feeder_descriptors",
            "parameter_descriptors", "sequencer_descriptors", "target_bits", "value_bits"]
 
 
-def _coordinate(name: str, value: tuple[int, int, int], wrap: int | None = None) -> dict[str, int]:
-    """Fields of a coordinate; or of a difference of coordinates, where ``wrap`` is what one bank row or column adds
-    to the address if the sum of remainders is too large for one."""
-    fields = {f"{name}_value": value[0], f"{name}_remainder": value[1], f"{name}_address": value[2]}
-    return fields if wrap is None else fields | {f"{name}_wrapped_address": value[2] + wrap}
+def _coordinate(name: str, value: tuple[int, int, int], bits: int, wrap: int | None = None) -> dict[str, int]:
+    """Fields of a coordinate, addresses modulo 2 ** ``bits``; or of a difference of coordinates, where ``wrap`` is
+    what one bank row or column adds to the address if the sum of remainders is too large for one."""
+    fields = {f"{name}_value": value[0], f"{name}_remainder": value[1], f"{name}_address": value[2] % (1 << bits)}
+    return fields if wrap is None else fields | {f"{name}_wrapped_address": (value[2] + wrap) % (1 << bits)}
 
 
 def sequencer_descriptors(schedule: Schedule) -> DescriptorTable:
     """For :class:`~tepal.hdl.sequencer.Sequencer`."""
     rows, weight_base = [], 0
+    row_bits, column = address_bits(schedule), column_bits(schedule)
     reducing = [n for n, b in enumerate(schedule.blocks) if b.reduces]
     for number, scheduled in enumerate(schedule.blocks):
         window, source = scheduled.block.window, scheduled.source
@@ -36,15 +37,15 @@ def sequencer_descriptors(schedule: Schedule) -> DescriptorTable:
             "last_group_cycle": scheduled.group_period - 1,
             "last_slot_cycle": scheduled.slot - 1,
             "last_slot_cycle_of_block": scheduled.last_slot - 1,
-            **_coordinate("origin_y", source.row(window.origin[0])),
-            **_coordinate("origin_x", source.column(window.origin[1])),
-            **_coordinate("second_y", source.row(window.origin[0] + (window.stride[0] if narrow else 0))),
-            **_coordinate("second_x", source.column(window.origin[1] + (0 if narrow else window.stride[1]))),
+            **_coordinate("origin_y", source.row(window.origin[0]), row_bits),
+            **_coordinate("origin_x", source.column(window.origin[1]), column),
+            **_coordinate("second_y", source.row(window.origin[0] + (window.stride[0] if narrow else 0)), row_bits),
+            **_coordinate("second_x", source.column(window.origin[1] + (0 if narrow else window.stride[1])), column),
             "second_out_column": int(not narrow),
-            **_coordinate("stride_y", source.row(window.stride[0]), source.pitch),
-            **_coordinate("stride_x", source.column(window.stride[1]), source.words),
-            **_coordinate("chunk_y", source.row(step[0]), source.pitch),
-            **_coordinate("chunk_x", source.column(step[1]), source.words),
+            **_coordinate("stride_y", source.row(window.stride[0]), row_bits, source.pitch),
+            **_coordinate("stride_x", source.column(window.stride[1]), column, source.words),
+            **_coordinate("chunk_y", source.row(step[0]), row_bits, source.pitch),
+            **_coordinate("chunk_x", source.column(step[1]), column, source.words),
             "pitch_address": source.pitch,
             "step_address": source.words,
             "base_address": source.base,
@@ -61,7 +62,7 @@ def sequencer_descriptors(schedule: Schedule) -> DescriptorTable:
         })
         if scheduled.reduces:
             weight_base += len(scheduled.depthwise_words)
-    return DescriptorTable(rows, address_bits(schedule))
+    return DescriptorTable(rows)
 
 
 def address_bits(schedule: Schedule) -> int:
@@ -69,6 +70,11 @@ def address_bits(schedule: Schedule) -> int:
     latter's channel groups."""
     source = schedule.input_map
     return max(bits_for(schedule.bank_depth), bits_for(source.depth), bits_for(source.groups))
+
+
+def column_bits(schedule: Schedule) -> int:
+    """Width in which sequencer and drain compute what a column adds to an address: less than a row of any bank."""
+    return bits_for(max(place.pitch for b in schedule.blocks for place in (b.source, b.target)))
 
 
 def value_bits(schedule: Schedule) -> int:
@@ -125,7 +131,7 @@ def drain_descriptors(schedule: Schedule) -> DescriptorTable:
                         "second_out_column"), second, strict=True)),
             "to_output": int(number == len(schedule.blocks) - 1),
         })
-    return DescriptorTable(rows, target_bits(schedule))
+    return DescriptorTable(rows)
 
 
 def target_bits(schedule: Schedule) -> int:

@@ -75,8 +75,10 @@ class Drain(wiring.Component):
         From :mod:`tepal.hdl.descriptors`.
     fmt, words
         Requantiser format, and one parameter word per column of every block.
-    columns, requantisers, lanes, window, address_bits
-        Shape of the engine, and width in which addresses are computed.
+    columns, requantisers, lanes, window, address_bits, column_bits
+        Shape of the engine, and widths in which addresses, and what a column adds to one, are computed.
+    pipelined
+        Without, results are written in the cycle in which they are there.
 
     Members
     -------
@@ -93,13 +95,18 @@ class Drain(wiring.Component):
 
     PARAMETERS = ReplayRom.latency(1)
     """Cycles from a column's first sum to its parameters."""
-    WRITE = 1
-    """Cycles from a result to its write: the memories are many."""
+
+    @staticmethod
+    def write(pipelined: bool) -> int:
+        """Cycles from a result to its write."""
+        return int(pipelined)
 
     def __init__(self, parameter_table: DescriptorTable, table: DescriptorTable, fmt: RequantiserFormat | SerialFormat,
-                 words: list[int], columns: int, requantisers: int, lanes: int, window, address_bits: int):
+                 words: list[int], columns: int, requantisers: int, lanes: int, window, address_bits: int,
+                 column_bits: int, pipelined: bool = True):
         self.parameter_table, self.table, self.format, self.words = parameter_table, table, fmt, words
         self.columns, self.requantisers, self.lanes, self.window = columns, requantisers, lanes, window
+        self.column_bits, self.pipelined = column_bits, pipelined
         super().__init__({
             "captured": In(1), "bottom": In(signed(fmt.accumulator)).array(columns),
             "enable": Out(lanes // requantisers).array(window[0] * window[1] + 1),
@@ -217,7 +224,7 @@ class Drain(wiring.Component):
         group_base, group = Signal(bits), Signal(bits)
         part_base, part = Signal(range(max(2, parts))), Signal(range(max(2, parts)))
         shapes = {"row": range(max(2, self.window[0])), "row_address": bits,
-                  "column": range(max(2, self.window[1])), "column_address": bits}
+                  "column": range(max(2, self.window[1])), "column_address": self.column_bits}
         ahead_shapes = shapes | {"out_column": d.last_out_column.shape()}
         begins = {name: self.table.rows[0][f"second_{name}"] for name in ahead_shapes}
 
@@ -274,10 +281,16 @@ class Drain(wiring.Component):
                             m.d.sync += tile.eq(0)
                             m.d.sync += begin_tile(first_place, second_place)
 
-        # The address is the sum of two sums, in a cycle of its own.
-        write = {"within": walker["row_address"] + walker["column_address"], "base": d.base_address + group,
-                 "row": walker["row"], "column": walker["column"], "to_output": d.to_output, "number": number,
+        within, base = walker["row_address"] + walker["column_address"], d.base_address + group
+        write = {"row": walker["row"], "column": walker["column"], "to_output": d.to_output, "number": number,
                  "part": part, "inside": inside & (chunk < d.chunks), "end": last_write}
+
+        def split(packed):
+            start = 0
+            for name, value in write.items():
+                write[name] = packed[start:start + len(value)]
+                start += len(value)
+
         if isinstance(self.format, SerialFormat):
             last_row = last_phase & last_pixel
             restart = last_block & last_tile & (number == len(self.table) - 1)
@@ -285,28 +298,33 @@ class Drain(wiring.Component):
                 "repeat": last_phase & ~last_row, "onward": last_row & ~last_block,
                 "rewind": last_row & last_block & ~last_tile, "commit": last_row & last_block & last_tile,
                 "restart": last_row & restart})]
-            now, late = delay_events(m, tick, Cat(*write.values()), self.format.latency - 1, self.format.cycles,
+            write["address"] = (within + base)[:bits]
+            now, late = delay_events(m, tick, Cat(*write.values()), self.format.latency, self.format.cycles,
                                      name="write")
+            split(late)
         else:
-            now = delay(m, tick, EARLY - 1, name="writing")
-            late = delay(m, Cat(*write.values()), EARLY - 1, name="write")
-        for name, value in write.items():
-            write[name], late = late[:len(value)], late[len(value):]
-        address = Signal.like(self.address, name="write_address", reset_less=True)
-        m.d.sync += address.eq(write.pop("within") + write.pop("base"))
-        now = delay(m, now, 1, name="now")
-        write = {name: delay(m, value, 1, name=f"write_{name}") for name, value in write.items()}
-        chosen = Signal(parts)
+            # The address is the sum of two sums, in a cycle of its own.
+            write |= {"within": within, "base": base}
+            now = delay(m, tick, EARLY, name="writing")
+            split(delay(m, Cat(*write.values()), EARLY - 1, name="write"))
+            address = write.pop("within") + write.pop("base")
+            write = {name: delay(m, value, 1, name=f"write_{name}") for name, value in write.items()}
+            write["address"] = Signal.like(self.address, name="write_address", reset_less=True)
+            m.d.sync += write["address"].eq(address)
+
+        written, data = Signal(parts), Signal(len(Cat(results)))
         with m.If(now & write["inside"]):
-            m.d.comb += chosen.eq(1 << write["part"])
+            m.d.comb += written.eq(1 << write["part"])
         to_output, ends = write["to_output"], now & write["end"]
-        for bank in range(len(self.enable) - 1):
+        last = len(self.enable) - 1
+        # Which memory, in a cycle of its own.
+        stage = m.d.sync if self.pipelined else m.d.comb
+        for bank in range(last):
             row, column = divmod(bank, self.window[1])
             here = ~to_output & (write["row"] == row) & (write["column"] == column)
-            m.d.sync += self.enable[bank].eq(Mux(here, chosen, 0))
-        data = delay(m, Cat(results), self.WRITE, name="data")
-        m.d.sync += [self.enable[len(self.enable) - 1].eq(Mux(to_output, chosen, 0)), self.address.eq(address),
-                     self.written.eq(chosen), self.number.eq(write["number"]), self.end.eq(ends),
-                     self.done.eq(ends & to_output)]
+            stage += self.enable[bank].eq(Mux(here, written, 0))
+        stage += [self.enable[last].eq(Mux(to_output, written, 0)), self.address.eq(write["address"]),
+                  data.eq(Cat(results)), self.written.eq(written), self.number.eq(write["number"]), self.end.eq(ends),
+                  self.done.eq(ends & to_output)]
         m.d.comb += self.data.eq(data.replicate(parts))
         return m

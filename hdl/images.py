@@ -3,8 +3,9 @@
 import numpy as np
 
 from .schedule import Schedule
+from .spram import LoadedRom
 
-__all__ = ["depthwise_parameters", "depthwise_weights", "matrix_parameters", "matrix_weights"]
+__all__ = ["depthwise_parameters", "depthwise_weights", "loaded_weights", "matrix_parameters", "matrix_weights"]
 
 
 def _words(array: np.ndarray) -> list[int]:
@@ -31,6 +32,11 @@ def matrix_weights(schedule: Schedule) -> list[int]:
         blocks = padded.reshape(scheduled.blocks, columns, -1)[:, order]
         words += _words(blocks.transpose(0, 2, 1))
     return words
+
+
+def loaded_weights(schedule: Schedule) -> bytes:
+    """:func:`matrix_weights` in the order in which they are loaded, with ``config.single_port``."""
+    return LoadedRom.contents(8 * schedule.config.columns, matrix_weights(schedule))
 
 
 def matrix_parameters(schedule: Schedule) -> list[int]:

@@ -13,10 +13,12 @@ from math import prod
 
 from amaranth import *
 from amaranth.lib import data, fifo, wiring
+from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 from tepal.quant import digest
 
-from .accelerator import Accelerator
+from .accelerator import LOAD, Accelerator
+from .crossing import Crossing
 from .ports import OutputStreamer
 from .primitives import Ram, stream_of
 from .protocol import CRC, HEADER, VERSION, Fault, Identity, Kind, Trace
@@ -141,8 +143,42 @@ class CobsEncoder(wiring.Component):
         return m
 
 
+class _Crc(wiring.Component):
+    """The CRC of bytes, a bit a cycle: on a serial line a byte takes longer.
+
+    Members
+    -------
+    start, valid, data : In
+        A byte, and whether it is the first one.
+    ready : Out(1)
+        The byte may be given, and those before are in ``crc`` and ``match``.
+    crc : Out(32), match : Out(1)
+    """
+
+    start: In(1)
+    valid: In(1)
+    data: In(8)
+    ready: Out(1)
+    crc: Out(CRC.algorithm.crc_width)
+    match: Out(1)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.unit = crc = CRC.algorithm(data_width=1).create()
+        # A one behind the byte's bits moves down with them.
+        shift = Signal(9, init=1)
+        m.d.comb += [self.crc.eq(crc.crc), self.match.eq(crc.match_detected), self.ready.eq(shift == 1),
+                     crc.start.eq(self.ready & self.start), crc.valid.eq(~self.ready), crc.data.eq(shift[0])]
+        with m.If(~self.ready):
+            m.d.sync += shift.eq(shift[1:])
+        with m.Elif(self.valid):
+            m.d.sync += shift.eq(Cat(self.data, 1))
+        return m
+
+
 class CrcChecker(wiring.Component):
-    """Takes the CRC off the end of each packet.  A symbol a cycle; bytes leave when the fourth one behind them comes.
+    """Takes the CRC off the end of each packet.  Bytes leave when the fourth one behind them comes.  A symbol
+    takes nine cycles.
 
     Members
     -------
@@ -155,14 +191,14 @@ class CrcChecker(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.processor = crc = CRC.create()
+        m.submodules.processor = crc = _Crc()
         size = CRC.algorithm.crc_width // 8
         held, count, emit = Signal(8 * size), Signal(range(size + 1)), Signal()
         m.d.comb += [
             emit.eq(self.i.p.end | (count == size)),
-            self.o.valid.eq(self.i.valid & emit), self.i.ready.eq(self.o.ready | ~emit),
+            self.o.valid.eq(self.i.valid & crc.ready & emit), self.i.ready.eq(crc.ready & (self.o.ready | ~emit)),
             self.o.p.byte.eq(held[:8]), self.o.p.end.eq(self.i.p.end),
-            self.o.p.damaged.eq(self.i.p.damaged | (count != size) | ~crc.match_detected),
+            self.o.p.damaged.eq(self.i.p.damaged | (count != size) | ~crc.match),
             crc.data.eq(self.i.p.byte), crc.start.eq(count == 0),
         ]
         with m.If(self.i.valid & self.i.ready):
@@ -177,7 +213,7 @@ class CrcChecker(wiring.Component):
 
 
 class CrcAppender(wiring.Component):
-    """Puts the CRC behind each packet's bytes.  Combinational, a symbol a cycle.
+    """Puts the CRC behind each packet's bytes.  A symbol takes nine cycles.
 
     Members
     -------
@@ -189,13 +225,13 @@ class CrcAppender(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.processor = crc = CRC.create()
+        m.submodules.processor = crc = _Crc()
         size = CRC.algorithm.crc_width // 8
         place, first = Signal(range(size + 1)), Signal(init=1)
         crc_byte = self.i.p.end & (place != size)
         taken = self.o.valid & self.o.ready
         m.d.comb += [
-            self.o.valid.eq(self.i.valid), self.i.ready.eq(self.o.ready & ~crc_byte),
+            self.o.valid.eq(self.i.valid & crc.ready), self.i.ready.eq(self.o.ready & crc.ready & ~crc_byte),
             self.o.p.byte.eq(Mux(self.i.p.end, crc.crc.word_select(place[:2], 8), self.i.p.byte)),
             self.o.p.end.eq(self.i.p.end & ~crc_byte),
             crc.data.eq(self.i.p.byte), crc.start.eq(first), crc.valid.eq(taken & ~self.i.p.end),
@@ -218,6 +254,8 @@ class RequestReader(wiring.Component):
     ----------
     image_bytes, beat
         Bytes of an image, and of a beat of ``image``; ``beat`` divides ``image_bytes``.
+    room
+        Replies that can wait.
     debug
         Take TRACE as well.
 
@@ -230,29 +268,30 @@ class RequestReader(wiring.Component):
     tags : Out(stream of 32)
         The tag of each image that the accelerator will answer, before that image's last beats.
     replies : Out(stream of REPLY)
-        What finds no room in its queue of ``REPLIES`` is dropped, so that requests never wait for answers to bad ones.
+        What finds no room is dropped, so that requests never wait for answers to bad ones.
     overrun : In(1)
         Bytes were lost before ``i`` for want of room: the next damaged packet is reported so.
     fault, done : Out(1)
         For one cycle: a packet was refused; a packet was accepted.
+    unloaded : In(1)
+        There are no weights: every INFER is refused.
     trace : Out(stream of TRACE_REQUEST)
         With ``debug``.  The next request is read when this one is taken.
     """
 
-    REPLIES = 4
-
-    def __init__(self, image_bytes: int, beat: int, *, debug: bool = False):
+    def __init__(self, image_bytes: int, beat: int, room: int, *, debug: bool = False):
         self.image_bytes, self.beat, self.beats, self.debug = image_bytes, beat, image_bytes // beat, debug
+        self.room = room
         super().__init__(({"trace": Out(stream_of(TRACE_REQUEST))} if debug else {}) | {
             "i": In(stream_of(ARRIVED)),
             "image": Out(stream_of(data.StructLayout({"data": 8 * beat, "last": 1}))),
             "tags": Out(stream_of(32)), "replies": Out(stream_of(REPLY)),
-            "overrun": In(1), "fault": Out(1), "done": Out(1),
+            "overrun": In(1), "unloaded": In(1), "fault": Out(1), "done": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.queue = queue = fifo.SyncFIFO(width=len(self.replies.p.as_value()), depth=self.REPLIES)
+        m.submodules.queue = queue = fifo.SyncFIFO(width=len(self.replies.p.as_value()), depth=self.room)
         m.d.comb += [self.replies.p.eq(queue.r_data), self.replies.valid.eq(queue.r_rdy),
                      queue.r_en.eq(self.replies.ready)]
 
@@ -285,7 +324,8 @@ class RequestReader(wiring.Component):
         with m.Elif(version != VERSION):
             m.d.comb += verdict.eq(Fault.VERSION)
         with m.Elif(kind == Kind.INFER):
-            m.d.comb += verdict.eq(Mux(overlong | (count != self.beats) | (lane != 0), Fault.LENGTH, 0))
+            wrong = overlong | (count != self.beats) | (lane != 0)
+            m.d.comb += verdict.eq(Mux(wrong, Fault.LENGTH, Mux(self.unloaded, Fault.WEIGHTS, 0)))
         with m.Elif(kind == Kind.IDENTIFY):
             m.d.comb += verdict.eq(Mux(empty, 0, Fault.LENGTH))
         if self.debug:
@@ -390,33 +430,32 @@ class AnswerWriter(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         identity = Array(Const(byte, 8) for byte in self.identity.pack())
-        header, fault = Signal(_HEADER_BITS), Signal(8)
+        tag, fault = Signal(32), Signal(8)
         place = Signal(range(max(HEADER.size, len(identity))))
         kind = Signal(8)
-        m.d.comb += self.o.p.byte.eq(header[:8])
+        m.d.comb += self.o.p.byte.eq(Mux(place == 0, VERSION, Mux(place == 1, kind, tag[:8])))
         with m.FSM(name="state"):
             with m.State("IDLE"):
                 m.d.sync += place.eq(0)
                 with m.If(self.tags.valid & self.result.valid):
                     m.d.comb += self.tags.ready.eq(1)
-                    m.d.sync += [header.eq(Cat(C(VERSION, 8), C(Kind.RESULT, 8), self.tags.payload)),
-                                 kind.eq(Kind.RESULT)]
+                    m.d.sync += [tag.eq(self.tags.payload), kind.eq(Kind.RESULT)]
                     m.next = "HEADER"
                 with m.Elif(self.replies.valid):
-                    chosen = Mux(self.replies.p.fault == 0, C(Kind.IDENTITY, 8), C(Kind.ERROR, 8))
                     m.d.comb += self.replies.ready.eq(1)
-                    m.d.sync += [header.eq(Cat(C(VERSION, 8), chosen, self.replies.p.tag)), kind.eq(chosen),
-                                 fault.eq(self.replies.p.fault)]
+                    m.d.sync += [tag.eq(self.replies.p.tag), fault.eq(self.replies.p.fault),
+                                 kind.eq(Mux(self.replies.p.fault == 0, Kind.IDENTITY, Kind.ERROR))]
                     m.next = "HEADER"
                 if self.debug:
                     with m.Elif(self.traced.valid):
-                        m.d.sync += [header.eq(Cat(C(VERSION, 8), C(Kind.TRACED, 8), self.traced.p.tag)),
-                                     kind.eq(Kind.TRACED)]
+                        m.d.sync += [tag.eq(self.traced.p.tag), kind.eq(Kind.TRACED)]
                         m.next = "HEADER"
             with m.State("HEADER"):
                 m.d.comb += self.o.valid.eq(1)
                 with m.If(self.o.ready):
-                    m.d.sync += [header.eq(header[8:]), place.eq(place + 1)]
+                    m.d.sync += place.eq(place + 1)
+                    with m.If(place >= 2):
+                        m.d.sync += tag.eq(tag[8:])
                     with m.If(place == HEADER.size - 1):
                         m.d.sync += place.eq(0)
                         m.next = "PAYLOAD"
@@ -446,14 +485,6 @@ class AnswerWriter(wiring.Component):
         return m
 
 
-def _queue(m: Module, name: str, source, sink) -> None:
-    """Connect two streams through a queue of two, where no path of logic goes through."""
-    value = Value.cast(source.payload)
-    m.submodules[name] = queue = fifo.SyncFIFO(width=len(value), depth=2)
-    m.d.comb += [queue.w_data.eq(value), queue.w_en.eq(source.valid), source.ready.eq(queue.w_rdy),
-                 Value.cast(sink.payload).eq(queue.r_data), sink.valid.eq(queue.r_rdy), queue.r_en.eq(sink.ready)]
-
-
 class LinkedAccelerator(wiring.Component):
     """An accelerator that speaks packets.
 
@@ -465,6 +496,9 @@ class LinkedAccelerator(wiring.Component):
         How many INFER the host may have under way; whoever makes the line knows how many bytes can wait in it.
     debug
         Build the debug tap in (:class:`~tepal.hdl.trace.Tracer`).
+    line
+        Clock domain of the packets, and of all members but ``load_*`` and ``run``: any that takes ten cycles to a byte
+        on the line.  The accelerator is in ``sync``.
 
     Members
     -------
@@ -480,43 +514,44 @@ class LinkedAccelerator(wiring.Component):
         The last request was refused.
     result : Out(16)
         Class of the last result.
+    load_tdata, load_tvalid, load_tfirst, run
+        With ``config.single_port`` alone: as of the :class:`~tepal.hdl.accelerator.Accelerator`.
+    unloaded : In(1)
+        With ``config.single_port`` alone: the weights can't be loaded; images are refused.
     """
 
-    TAGS = 4
-    """As many as images can be in the accelerator: in the loader, in the engine and before the output, and a spare."""
+    ROOM = 4
+    """Tags that can wait: as many as images can be in the accelerator, in the loader, in the engine and before the
+    output, and a spare; and replies.  Without ``config.pipelined``, one of each: an image's last bytes then wait for
+    the results of the one before."""
 
-    i: In(stream_of(8))
-    o: Out(stream_of(8))
-    overrun: In(1)
-    busy: Out(1)
-    fault: Out(1)
-    result: Out(16)
-
-    def __init__(self, schedule: Schedule, window: int, *, debug: bool = False):
-        self.schedule, self.debug = schedule, debug
+    def __init__(self, schedule: Schedule, window: int, *, debug: bool = False, line: str = "sync"):
+        self.schedule, self.debug, self.line = schedule, debug, line
         network = schedule.network
         self.identity = Identity(digest(network), network.input_shape, network.outputs, window)
-        super().__init__()
+        super().__init__({
+            "i": In(stream_of(8)), "o": Out(stream_of(8)), "overrun": In(1), "busy": Out(1), "fault": Out(1),
+            "result": Out(16), **(LOAD | {"unloaded": In(1)} if schedule.config.single_port else {}),
+        })
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.accelerator = accelerator = Accelerator(self.schedule, debug=self.debug)
-        m.submodules.decoder = decoder = CobsDecoder()
-        m.submodules.checker = checker = CrcChecker()
-        m.submodules.reader = reader = RequestReader(prod(self.identity.input_shape),
-                                                     self.schedule.config.input_bytes, debug=self.debug)
-        m.submodules.tags = tags = fifo.SyncFIFO(width=32, depth=self.TAGS)
-        m.submodules.writer = writer = AnswerWriter(self.identity, debug=self.debug)
-        m.submodules.appender = appender = CrcAppender()
-        m.submodules.encoder = encoder = CobsEncoder()
-        # From a memory's slow output to the loader, or from the results to the line, is too far for one cycle of a fast
-        # clock.
-        _queue(m, "arrivals", self.i, decoder.i)
+        line = DomainRenamer(self.line)
+        room = self.ROOM if self.schedule.config.pipelined else 1
+        decoder, checker, appender, encoder = CobsDecoder(), CrcChecker(), CrcAppender(), CobsEncoder()
+        reader = RequestReader(prod(self.identity.input_shape), self.schedule.config.input_bytes, room,
+                               debug=self.debug)
+        writer = AnswerWriter(self.identity, debug=self.debug)
+        tags = fifo.SyncFIFO(width=32, depth=room)
+        m.submodules.decoder, m.submodules.checker, m.submodules.reader = line(decoder), line(checker), line(reader)
+        m.submodules.writer, m.submodules.appender, m.submodules.encoder = line(writer), line(appender), line(encoder)
+        m.submodules.tags = line(tags)
+        wiring.connect(m, wiring.flipped(self.i), decoder.i)
         wiring.connect(m, decoder.o, checker.i)
-        _queue(m, "checked", checker.o, reader.i)
+        wiring.connect(m, checker.o, reader.i)
         wiring.connect(m, reader.replies, writer.replies)
-        _queue(m, "answers", writer.o, appender.i)
-        _queue(m, "appended", appender.o, encoder.i)
+        wiring.connect(m, writer.o, appender.i)
+        wiring.connect(m, appender.o, encoder.i)
         wiring.connect(m, encoder.o, wiring.flipped(self.o))
         m.d.comb += [
             reader.overrun.eq(self.overrun),
@@ -524,27 +559,40 @@ class LinkedAccelerator(wiring.Component):
             writer.tags.payload.eq(tags.r_data), writer.tags.valid.eq(tags.r_rdy), tags.r_en.eq(writer.tags.ready),
             self.busy.eq(tags.r_rdy),
         ]
-        beats, results = stream_of(reader.image.p.shape()).create(), stream_of(writer.result.p.shape()).create()
-        _queue(m, "beats", reader.image, beats)
-        _queue(m, "results", results, writer.result)
-        m.d.comb += [
-            accelerator.s_axis_tdata.eq(beats.p.data), accelerator.s_axis_tlast.eq(beats.p.last),
-            accelerator.s_axis_tvalid.eq(beats.valid), beats.ready.eq(accelerator.s_axis_tready),
-            results.p.data.eq(accelerator.m_axis_tdata), results.p.last.eq(accelerator.m_axis_tlast),
-            results.valid.eq(accelerator.m_axis_tvalid), accelerator.m_axis_tready.eq(results.ready),
-        ]
         with m.If(reader.fault | reader.done):
-            m.d.sync += self.fault.eq(reader.fault)
-        if self.debug:
-            m.submodules.tracer = tracer = Tracer(self.schedule.config)
-            wiring.connect(m, reader.trace, tracer.i)
-            wiring.connect(m, tracer.o, writer.traced)
-            m.d.comb += [tracer.written.eq(accelerator.written), tracer.idle.eq(~tags.r_rdy)]
+            m.d[self.line] += self.fault.eq(reader.fault)
         # The class is what the last bytes of a result hold.
         recent = Signal(8 * OutputStreamer.TRAILER)
-        now = Cat(recent[8:], accelerator.m_axis_tdata)
-        with m.If(accelerator.m_axis_tvalid & accelerator.m_axis_tready):
-            m.d.sync += recent.eq(now)
-            with m.If(accelerator.m_axis_tlast):
-                m.d.sync += self.result.eq(now)
+        now = Cat(recent[8:], writer.result.p.data)
+        with m.If(writer.result.valid & writer.result.ready):
+            m.d[self.line] += recent.eq(now)
+            with m.If(writer.result.p.last):
+                m.d[self.line] += self.result.eq(now)
+
+        # The accelerator's clock is a faster one.
+        m.submodules.accelerator = accelerator = Accelerator(self.schedule, debug=self.debug)
+        m.submodules.beats = beats = Crossing(self.line, "sync", reader.image.p.shape())
+        m.submodules.results = results = Crossing("sync", self.line, writer.result.p.shape())
+        wiring.connect(m, reader.image, beats.i)
+        wiring.connect(m, results.o, writer.result)
+        m.d.comb += [
+            accelerator.s_axis_tdata.eq(beats.o.p.data), accelerator.s_axis_tlast.eq(beats.o.p.last),
+            accelerator.s_axis_tvalid.eq(beats.o.valid), beats.o.ready.eq(accelerator.s_axis_tready),
+            results.i.p.data.eq(accelerator.m_axis_tdata), results.i.p.last.eq(accelerator.m_axis_tlast),
+            results.i.valid.eq(accelerator.m_axis_tvalid), accelerator.m_axis_tready.eq(results.i.ready),
+        ]
+        if self.schedule.config.single_port:
+            m.d.comb += [*(getattr(accelerator, name).eq(getattr(self, name)) for name in LOAD),
+                         reader.unloaded.eq(self.unloaded)]
+        if self.debug:
+            m.submodules.tracer = tracer = Tracer(self.schedule.config)
+            m.submodules.wishes = wishes = Crossing(self.line, "sync", TRACE_REQUEST)
+            m.submodules.traced = traced = Crossing("sync", self.line, TRACED)
+            wiring.connect(m, reader.trace, wishes.i)
+            wiring.connect(m, wishes.o, tracer.i)
+            wiring.connect(m, tracer.o, traced.i)
+            wiring.connect(m, traced.o, writer.traced)
+            working = Signal()
+            m.submodules.working = FFSynchronizer(tags.r_rdy, working)
+            m.d.comb += [tracer.written.eq(accelerator.written), tracer.idle.eq(~working)]
         return m

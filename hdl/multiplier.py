@@ -66,10 +66,10 @@ class Multiplier(wiring.Component):
 class PackedMultiplier(wiring.Component):
     """Two products by one factor, in one multiplier of 18 bits.
 
-    One factor is ``a[1] + 128``, ten zeros below it, plus ``a[0] + 128``.  So ten bits of the lower product stand alone,
-    and six lie upon the higher one's lowest six, which a few LUTs compute once more: the difference is what the lower
-    one added.  (Packing two products into a multiplier is described by Fu et al., "Deep Learning with INT8 Optimization
-    on Xilinx Devices", WP486, 2016, with more bits between them than there are here.)
+    One factor is ``a[1] + 128``, ten bits up, plus ``a[0] + 128``.  So ten bits of the lower product stand alone, and
+    six lie upon the higher one's lowest six, which a few LUTs compute once more: the difference is what the lower one
+    added.  (Packing two products into a multiplier is described by Fu et al., "Deep Learning with INT8 Optimization on
+    Xilinx Devices", WP486, 2016, with more bits between them than there are here.)
 
     Parameters
     ----------

@@ -187,7 +187,8 @@ class OutputStreamer(wiring.Component):
         group = Signal(range(max(2, self.groups)))
         lane = Signal(range(max(2, self.lanes)))
         word = Signal.like(self.word, reset_less=True)
-        index, best_index = Signal(16), Signal(16)
+        index, best_index = Signal(bits_for(prod(self.shape))), Signal(bits_for(prod(self.shape)))
+        trailer = Cat(best_index, C(0, 8 * self.TRAILER))
         best = Signal(signed(8))
         value = word[:8].as_signed()
         last_group = group == self.groups - 1
@@ -214,11 +215,11 @@ class OutputStreamer(wiring.Component):
                         with m.If(self.address == self.depth - 1):
                             m.next = "LOW"
             with m.State("LOW"):
-                m.d.comb += [self.valid.eq(1), self.data.eq(best_index[:8])]
+                m.d.comb += [self.valid.eq(1), self.data.eq(trailer[:8])]
                 with m.If(self.ready):
                     m.next = "HIGH"
             with m.State("HIGH"):
-                m.d.comb += [self.valid.eq(1), self.data.eq(best_index[8:]), self.last.eq(1)]
+                m.d.comb += [self.valid.eq(1), self.data.eq(trailer[8:16]), self.last.eq(1)]
                 with m.If(self.ready):
                     m.d.sync += self.free.eq(1)
                     m.next = "IDLE"

@@ -88,6 +88,8 @@ class Fault(IntEnum):
     """There is no such request."""
     VERSION = 5
     """The device speaks another version: that of the ERROR itself."""
+    WEIGHTS = 6
+    """The device could not load its weights, and computes nothing."""
 
 
 class PacketError(ValueError):

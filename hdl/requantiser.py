@@ -125,9 +125,9 @@ class Requantiser(wiring.Component):
         m.d.sync += further.eq(Array([r - least for r in fmt.rights])[right])
         nearly = Signal(signed(len(rounded) - least), reset_less=True)
         m.d.sync += nearly.eq(Array([rounded >> least + r for r in range(1 << min(2, len(further)))])[further[:2]])
-        further = delay(m, further[2:], 1, name="further_rest")
         shifted = Signal(signed(max(10, len(nearly))), reset_less=True)
-        m.d.sync += shifted.eq(Array([nearly >> 4 * r for r in range(1 << len(further))])[further])
+        rest = delay(m, further[2:], 1, name="further_rest") if len(further) > 2 else C(0, 1)
+        m.d.sync += shifted.eq(Array([nearly >> 4 * r for r in range(1 << len(rest))])[rest])
         mode = delay(m, mode, 2, name="mode_shifted")
 
         # Clamped before the zero point is added: comparison and addition side by side.

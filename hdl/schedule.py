@@ -306,19 +306,25 @@ class Schedule:
     # -- time ------------------------------------------------------------------------------------------
 
     @property
+    def window_latency(self) -> int:
+        """Cycles from a step to its window."""
+        return WindowGenerator.latency(self.config.pipelined)
+
+    @property
     def copy_latency(self) -> int:
         """Cycles from a step to the write of a copied word into the tile buffer."""
-        return WindowGenerator.LATENCY + TileBuffer.ENTRY
+        return self.window_latency + TileBuffer.entry(self.config.pipelined)
 
     @property
     def reduce_latency(self) -> int:
         """Cycles from a step to the write of a depthwise result into the tile buffer."""
-        return self.sum_latency + self.last_lane + self.depthwise_format.latency + TileBuffer.ENTRY
+        return (self.sum_latency + self.last_lane + self.depthwise_format.latency
+                + TileBuffer.entry(self.config.pipelined))
 
     @property
     def sum_latency(self) -> int:
         """Cycles from a step to the sum that it ends."""
-        return WindowGenerator.LATENCY + DepthwiseEngine.latency(self.config.taps)
+        return self.window_latency + DepthwiseEngine.latency(self.config.taps)
 
     @property
     def last_lane(self) -> int:
@@ -335,8 +341,10 @@ class Schedule:
         """Cycles from a sum's last feed to the write of its first result."""
         select = Drain.PARAMETERS + SELECT if isinstance(self.matrix_format, RequantiserFormat) else 0
         config = self.config
-        return (TileBuffer.LATENCY + SystolicArray.latency(config.rows, config.spread, config.packing) + 1
-                + (config.requantisers - 1) * config.turns + select + self.matrix_format.latency + Drain.WRITE)
+        return (TileBuffer.latency(config.pipelined) + 1
+                + SystolicArray.latency(config.rows, config.spread, config.packing, config.pipelined)
+                + (config.requantisers - 1) * config.turns + select + self.matrix_format.latency
+                + Drain.write(config.pipelined))
 
     def _shape(self, block: Block, source: FeatureMap, target: FeatureMap) -> BlockSchedule:
         """A block with its own periods, not yet placed in time."""
@@ -386,7 +394,7 @@ class Schedule:
         """First cycle at which ``following`` may take its first step."""
         bounds = [
             # One step at a time, constants of a layer held while its last windows are read.
-            last_tile + max(block.source.groups * block.group_period, block.steps + WindowGenerator.LATENCY, 4),
+            last_tile + max(block.source.groups * block.group_period, block.steps + self.window_latency + 1, 4),
             # The array is busy with the tile before.
             last_tile + block.fed - following.filled - 1,
             # Words enter the tile buffer in order, whichever way they come.

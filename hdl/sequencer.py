@@ -25,8 +25,8 @@ class Sequencer(wiring.Component):
         From :func:`~tepal.hdl.descriptors.sequencer_descriptors`.
     window
         Banks, (rows, columns).
-    value_bits, address_bits
-        Widths of coordinates, and in which addresses are computed.
+    value_bits, address_bits, column_bits
+        Widths of coordinates, of addresses, and of what a column adds to one.
     tile_words, rows, weight_words
         Extent of the tile buffer (words of a tile, pixels) and of the depthwise weights.
 
@@ -65,11 +65,11 @@ class Sequencer(wiring.Component):
 
     LATENCY = 2
 
-    def __init__(self, table: DescriptorTable, window, value_bits: int, address_bits: int, rows: int,
-                 tile_words: int, weight_words: int):
+    def __init__(self, table: DescriptorTable, window, value_bits: int, address_bits: int, column_bits: int,
+                 rows: int, tile_words: int, weight_words: int):
         self.table, self.window = table, window
         self.y_layout = coordinate_layout(value_bits, window[0], address_bits)
-        self.x_layout = coordinate_layout(value_bits, window[1], address_bits)
+        self.x_layout = coordinate_layout(value_bits, window[1], column_bits)
         super().__init__({
             "input_full": In(1), "input_release": Out(1), "output_free": In(1), "output_claim": Out(1),
             "valid": Out(1), "y": Out(self.y_layout), "x": Out(self.x_layout), "group": Out(address_bits),
@@ -190,8 +190,6 @@ class Sequencer(wiring.Component):
             self.reduce.eq(d.reduce), self.group_end.eq(stepping & pixel.last & d.reduce), self.number.eq(number),
             self.rewind.eq(group.last & ~tile.last), self.commit.eq(group.last & tile.last),
             self.restart.eq(group.last & tile.last & d.last_reduce),
-            self.height.eq(d.height), self.width.eq(d.width), self.zero_point.eq(d.zero_point),
-            self.pitch.eq(d.pitch_address), self.step.eq(d.step_address), self.from_input.eq(d.from_input),
             now["column"].eq(stepping & ~column.last),
             now["row"].eq(stepping & column.last & ~row.last),
             now["pixel"].eq(stepping & column.last & row.last & ~pixel.last),
@@ -199,7 +197,9 @@ class Sequencer(wiring.Component):
             now["tile"].eq(next_tile), now["block"].eq(begin),
         ]
         ended = self.tile_end
-        m.d.comb += [self.first.eq(pixel_first), self.group_start.eq(self.valid & group_first & self.reduce),
+        m.d.comb += [self.height.eq(d.height), self.width.eq(d.width), self.zero_point.eq(d.zero_point),
+                     self.pitch.eq(d.pitch_address), self.step.eq(d.step_address), self.from_input.eq(d.from_input),
+                     self.first.eq(pixel_first), self.group_start.eq(self.valid & group_first & self.reduce),
                      self.block_start.eq(self.valid & block_first)]
 
         # The pixel whose window is read (only its column is returned to), the one behind it, and of a tile, which is

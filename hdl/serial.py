@@ -94,9 +94,8 @@ class SerialFormat:
     @property
     def layout(self) -> data.StructLayout:
         """A parameter word."""
-        return data.StructLayout({"multiplier": unsigned(self.multiplier),
-                                  "offset": signed(self.offset),
-                                  "mode": unsigned(bits_for(len(self.modes)) if len(self.modes) > 1 else 0)})
+        mode = {"mode": unsigned(bits_for(len(self.modes)))} if len(self.modes) > 1 else {}
+        return data.StructLayout({"multiplier": unsigned(self.multiplier), "offset": signed(self.offset)} | mode)
 
     @property
     def width(self) -> int:
@@ -121,8 +120,10 @@ class SerialFormat:
         codes = ((digits & 3) << (_RADIX * np.arange(len(digits)))[:, None]).sum(axis=0)
         modes = [self.modes.index(self._mode(affine, int(r))) for r in affine.right]
         assert np.all(offsets << self.zeros >= low)
-        return [self.layout.const({"multiplier": int(c), "offset": int(o), "mode": m}).as_value().value
-                for c, o, m in zip(codes, offsets, modes, strict=True)]
+        values = {"multiplier": codes, "offset": offsets, "mode": modes}
+        fields = [name for name, _ in self.layout]
+        return [self.layout.const({name: int(values[name][channel]) for name in fields}).as_value().value
+                for channel in range(len(codes))]
 
 
 class SerialRequantiser(wiring.Component):
@@ -196,7 +197,7 @@ class SerialRequantiser(wiring.Component):
         m.d.sync += so_far.eq(Cat(offset[fmt.total - above - chunk:fmt.total - above], begun).as_signed() + product)
 
         # Both roundings are in the offset; only where the second one goes away from zero is something left to do.
-        mode = self.parameters.mode
+        mode = self.parameters.mode if len(fmt.modes) > 1 else Const(0, 1)
         for moment in (fmt.levels, fmt.levels + fmt.cycles):
             held = Signal.like(mode, name=f"mode_{moment}", reset_less=True)
             with m.If(strobes[moment]):

@@ -122,14 +122,17 @@ class LoadedRom(wiring.Component):
     address, data
         As of a :class:`~tepal.hdl.primitives.Rom`.
     load : In(1), load_first : In(1), load_data : In(16)
-        Write the next 16 bits; ``load_first`` beside it: the first ones.
+        Write the next 16 bits; ``load_first`` beside it: the lowest of word 0.  At most every other cycle;
+        ``load_data`` stays for the one behind.
+    advance : Out(1)
+        They are the lowest of a word: the next cycle's ``address`` must be its.
     """
 
     def __init__(self, width: int, depth: int, registers: int = 0):
         self.width, self.depth, self.registers = width, depth, registers
         self.parts = -(-width // _WORD)
-        super().__init__({"address": In(bits_for(depth)), "data": Out(width),
-                          "load": In(1), "load_first": In(1), "load_data": In(_WORD)})
+        super().__init__({"address": In(bits_for(depth)), "data": Out(width), "load": In(1), "load_first": In(1),
+                          "load_data": In(_WORD), "advance": Out(1)})
 
     @staticmethod
     def contents(width: int, words: list[int]) -> bytes:
@@ -139,13 +142,12 @@ class LoadedRom(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.memory = ram = SinglePortRam(_WORD * self.parts, self.depth, _WORD)
-        place = Signal(range(self.depth))
-        part = Signal(self.parts, init=1)
-        here, now = Mux(self.load_first, 0, place), Mux(self.load_first, 1, part)
-        m.d.comb += [ram.address.eq(Mux(self.load, here, self.address)),
+        part, written = Signal(self.parts, init=1), Signal(self.parts)
+        now = Mux(self.load_first, 1, part)
+        m.d.comb += [ram.address.eq(self.address), self.advance.eq(self.load & now[0]),
                      self.data.eq(delay(m, ram.read_data, self.registers, name="read")),
-                     ram.write_data.eq(self.load_data.replicate(self.parts)),
-                     ram.write_enable.eq(Mux(self.load, now, 0))]
+                     ram.write_data.eq(self.load_data.replicate(self.parts)), ram.write_enable.eq(written)]
+        m.d.sync += written.eq(Mux(self.load, now, 0))
         with m.If(self.load):
-            m.d.sync += [part.eq(Cat(now[-1], now)[:self.parts]), place.eq(here + now[self.parts - 1])]
+            m.d.sync += part.eq(Cat(now[-1], now)[:self.parts])
         return m

@@ -13,7 +13,7 @@ __all__ = ["ProcessingElement", "SystolicArray"]
 class ProcessingElement(wiring.Component):
     """An accumulator of the array, or one each for ``packing`` rows; their multiplier is beside it.
 
-    Operands are passed on a cycle later, activations (with their flags) to the right, weights downwards.
+    Operands are passed on, activations (with their flags) to the right, weights downwards.
     A finished sum is copied to the drain register, which ``take`` replaces by the one above.
 
     Parameters
@@ -24,6 +24,8 @@ class ProcessingElement(wiring.Component):
         Further registers between multiplier and accumulator.
     packing
         Rows that share the multiplier.
+    pipelined
+        Operands are passed on a cycle later; else at once.
 
     Members
     -------
@@ -40,8 +42,8 @@ class ProcessingElement(wiring.Component):
         The drain registers take new sums at the end of this cycle.
     """
 
-    def __init__(self, accumulator: int, spread: int = 0, packing: int = 1):
-        self.accumulator, self.spread, self.packing = accumulator, spread, packing
+    def __init__(self, accumulator: int, spread: int = 0, packing: int = 1, pipelined: bool = True):
+        self.accumulator, self.spread, self.packing, self.pipelined = accumulator, spread, packing, pipelined
         ports = {"first": In(1), "last": In(1), "w": In(signed(8)),
                  **{f"x_{row}": In(signed(8)) for row in range(packing)},
                  **{f"take_{row}": In(1) for row in range(packing)}}
@@ -59,11 +61,13 @@ class ProcessingElement(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        for name in self.passed:
-            m.d.sync += getattr(self, f"{name}_next").eq(getattr(self, name))
+        now = {name: getattr(self, name) for name in self.passed}
+        late = {name: Signal.like(value, name=f"{name}_late") for name, value in now.items()}
+        m.d.sync += [late[name].eq(value) for name, value in now.items()]
+        m.d.comb += [getattr(self, f"{name}_next").eq((late if self.pipelined else now)[name]) for name in now]
         latency = self.latency(self.spread, self.packing)
-        keep = delay(m, ~self.first_next, latency - 2, name="keep")
-        m.d.comb += self.captured.eq(delay(m, self.last_next, latency - 1, name="last"))
+        keep = delay(m, ~late["first"], latency - 2, name="keep")
+        m.d.comb += self.captured.eq(delay(m, late["last"], latency - 1, name="last"))
         above = self.above
         for row in range(self.packing):
             acc = Signal(signed(self.accumulator), name=f"acc_{row}", reset_less=True)
@@ -79,10 +83,10 @@ class ProcessingElement(wiring.Component):
 class SystolicArray(wiring.Component):
     """Output-stationary matrix engine: ``rows`` pixels by ``columns`` output channels.
 
-    A row takes its activations a cycle after the one above it (after the two above it, if two share their
-    multipliers), column c its weights c cycles after column 0 (the array delays them itself); element (r, c) multiplies
-    what meets there.  Sums leave downwards, row ``rows`` - 1 first, one row every ``step`` cycles, while the next ones
-    are being made: column c shows them from one cycle after ``captured``, c cycles later than column 0.
+    If ``pipelined``, a row takes its activations a cycle after the one above it (after the two above it, if two share
+    their multipliers), column c its weights c cycles after column 0 (the array delays them itself); element (r, c)
+    multiplies what meets there.  Sums leave downwards, row ``rows`` - 1 first, one row every ``step`` cycles, while the
+    next ones are being made: column c shows them from one cycle after ``captured``, c cycles later than column 0.
 
     ``rows * columns / packing`` multipliers.  A sum of K products takes K cycles; sums may follow one another every
     ``max(K, rows * step)`` cycles.
@@ -100,6 +104,8 @@ class SystolicArray(wiring.Component):
     packing
         Rows that share multipliers, 1 or 2; divides ``rows``.  With 2, sums are of
         (x + :func:`multiplier.offset <tepal.hdl.multiplier.offset>`) * w.
+    pipelined
+        Without, rows and columns take their operands, and show their sums, in the same cycle each.
 
     Members
     -------
@@ -112,9 +118,10 @@ class SystolicArray(wiring.Component):
         Column 0 shows the first row of finished sums in the next cycle.
     """
 
-    def __init__(self, rows: int, columns: int, step: int, accumulator: int, spread: int = 0, packing: int = 1):
+    def __init__(self, rows: int, columns: int, step: int, accumulator: int, spread: int = 0, packing: int = 1,
+                 pipelined: bool = True):
         self.rows, self.columns, self.step, self.accumulator, self.spread = rows, columns, step, accumulator, spread
-        self.packing = packing
+        self.packing, self.pipelined = packing, pipelined
         super().__init__({
             "x": In(signed(8)).array(rows), "first": In(1).array(rows), "last": In(1).array(rows),
             "w": In(signed(8)).array(columns),
@@ -122,15 +129,15 @@ class SystolicArray(wiring.Component):
         })
 
     @staticmethod
-    def latency(rows: int, spread: int = 0, packing: int = 1) -> int:
+    def latency(rows: int, spread: int = 0, packing: int = 1, pipelined: bool = True) -> int:
         """Cycles from row 0's last activation to ``captured``."""
-        return rows // packing - 1 + ProcessingElement.latency(spread, packing)
+        return (rows // packing - 1 if pipelined else 0) + ProcessingElement.latency(spread, packing)
 
     def elaborate(self, platform):
         m = Module()
         packing = self.packing
-        grid = [[ProcessingElement(self.accumulator, self.spread, packing) for _ in range(self.columns)]
-                for _ in range(self.rows // packing)]
+        grid = [[ProcessingElement(self.accumulator, self.spread, packing, self.pipelined)
+                 for _ in range(self.columns)] for _ in range(self.rows // packing)]
         for r, line in enumerate(grid):
             rows = range(packing * r, packing * r + packing)
             for c, element in enumerate(line):
@@ -144,7 +151,7 @@ class SystolicArray(wiring.Component):
                 if r:
                     m.d.comb += [element.w.eq(grid[r - 1][c].w_next), element.above.eq(grid[r - 1][c].drain[-1])]
                 else:
-                    m.d.comb += element.w.eq(delay(m, self.w[c], c, name=f"w_{c}"))
+                    m.d.comb += element.w.eq(delay(m, self.w[c], c if self.pipelined else 0, name=f"w_{c}"))
         elements = [element for line in grid for element in line]
         factors = [([getattr(element, f"x_{i}") for i in range(packing)], element.w) for element in elements]
         for element, results in zip(elements, multiplier.products(m, platform, factors, self.spread, packing),

@@ -21,26 +21,25 @@ class TileBuffer(wiring.Component):
     ----------
     rows, lanes, words
         Pixels of a tile, bytes of a word, words of a pixel.
-    packing
-        Rows of the array that are fed at once.
+    together
+        Rows that are read in the same cycle.
+    pipelined
+        Without, memories have no register at their output.
 
     Members
     -------
     write, write_part, write_word, pixel, data : In
-        One word of one pixel.  Row 0 may be read from the next cycle on, row r r // ``packing`` cycles later.
+        One word of one pixel.  Row 0 may be read from the next cycle on, row r r // ``together`` cycles later.
     part, word, lane, first, last : In
         Byte to read for row 0, and flags that go with it.
     x, first_out, last_out : Out per row
-        Row r's byte and its flags, :attr:`LATENCY` + r // ``packing`` cycles later.
+        Row r's byte and its flags, :meth:`latency` + r // ``together`` cycles later.
     """
 
     TILES = 4
-    LATENCY = 3
-    ENTRY = 1
-    """Cycles before ``write`` in which a word is chosen."""
 
-    def __init__(self, rows: int, lanes: int, words: int, packing: int = 1):
-        self.rows, self.lanes, self.words, self.packing = rows, lanes, words, packing
+    def __init__(self, rows: int, lanes: int, words: int, together: int = 1, pipelined: bool = True):
+        self.rows, self.lanes, self.words, self.together, self.pipelined = rows, lanes, words, together, pipelined
         super().__init__({
             "write": In(1), "write_part": In(range(self.TILES)), "write_word": In(bits_for(words)),
             "pixel": In(bits_for(rows)), "data": In(8 * lanes),
@@ -54,26 +53,38 @@ class TileBuffer(wiring.Component):
         """Words of each row's memory."""
         return cls.TILES << bits_for(words)
 
+    @staticmethod
+    def latency(pipelined: bool) -> int:
+        """Cycles from an address to row 0's byte."""
+        return 2 + pipelined
+
+    @staticmethod
+    def entry(pipelined: bool) -> int:
+        """Cycles before ``write`` in which a word is chosen."""
+        return int(pipelined)
+
     def elaborate(self, platform):
         m = Module()
+        latency = self.latency(self.pipelined)
         first, last, place = self.first, self.last, Cat(self.lane, self.word, self.part)
         written = Cat(self.data, self.write_word, self.write_part)
         for row in range(self.rows):
-            if row and row % self.packing == 0:
+            if row and row % self.together == 0:
                 first = delay(m, first, 1, name=f"first_of_{row}")
                 last = delay(m, last, 1, name=f"last_of_{row}")
                 place = delay(m, place, 1, name=f"place_{row}")
                 written = delay(m, written, 1, name=f"written_{row}")
             lane, address = place[:len(self.lane)], place[len(self.lane):]
-            m.submodules[f"bank_{row}"] = bank = Ram(8 * self.lanes, self.depth(self.words), registers=1)
+            m.submodules[f"bank_{row}"] = bank = Ram(8 * self.lanes, self.depth(self.words),
+                                                     registers=int(self.pipelined))
             m.d.comb += [
                 Cat(bank.write_data, bank.write_address).eq(written),
-                bank.write_enable.eq(delay(m, self.write & (self.pixel == self.rows - 1 - row), row // self.packing,
+                bank.write_enable.eq(delay(m, self.write & (self.pixel == self.rows - 1 - row), row // self.together,
                                            name=f"write_{row}")),
                 bank.read_address.eq(address),
-                self.first_out[row].eq(delay(m, first, 3, name=f"first_{row}")),
-                self.last_out[row].eq(delay(m, last, 3, name=f"last_{row}")),
+                self.first_out[row].eq(delay(m, first, latency, name=f"first_{row}")),
+                self.last_out[row].eq(delay(m, last, latency, name=f"last_{row}")),
             ]
-            lane = delay(m, lane, 2, name=f"lane_{row}")
+            lane = delay(m, lane, latency - 1, name=f"lane_{row}")
             m.d.sync += self.x[row].eq(bank.read_data.word_select(lane, 8))
         return m

@@ -25,7 +25,7 @@ class WindowGenerator(wiring.Component):
     the taps of any window, at any stride, lie in different banks and are read at once.  What comes out
     of the banks is rotated into place, and taps outside the map are replaced by the zero point.
 
-    Latency :attr:`LATENCY`, one window a cycle; no multipliers; ``rows * columns`` memory ports.
+    Latency :meth:`latency`, one window a cycle; no multipliers; ``rows * columns`` memory ports.
 
     Parameters
     ----------
@@ -33,12 +33,14 @@ class WindowGenerator(wiring.Component):
         (rows, columns) of taps.
     lanes
         Bytes of a memory word.
-    value_bits, address_bits
-        Widths of coordinates and bank addresses.
+    value_bits, address_bits, column_bits
+        Widths of coordinates, bank addresses, and of what a column adds to an address.
     input_address_bits, input_bytes
         Widths of an address (bits) and of a word (bytes) of the input memory, which holds a pixel a word.
     copy_lanes
         Bytes that are copied at once from the input memory.
+    pipelined
+        Memories have a register at their outputs, and this one has more of them; :meth:`latency`.
 
     Members
     -------
@@ -53,24 +55,22 @@ class WindowGenerator(wiring.Component):
     height, width, zero_point
         Of the feature map.
     bank_address, bank_data, input_address, input_data
-        To the memories' read ports; data comes two cycles after the address.
+        To the memories' read ports; data comes two cycles after the address, or one without ``pipelined``.
     taps : Out(8 * lanes) per tap
         Row-major.
     copied : Out(8 * copy_lanes)
         Tap (0, 0) as it is to be copied; wider words from the input memory.
     """
 
-    LATENCY = 6
-
-    def __init__(self, window, lanes: int, value_bits: int, address_bits: int, input_address_bits: int,
-                 input_bytes: int, copy_lanes: int):
-        self.window, self.lanes, self.copy_lanes = window, lanes, copy_lanes
+    def __init__(self, window, lanes: int, value_bits: int, address_bits: int, column_bits: int,
+                 input_address_bits: int, input_bytes: int, copy_lanes: int, pipelined: bool = True):
+        self.window, self.lanes, self.copy_lanes, self.pipelined = window, lanes, copy_lanes, pipelined
         rows, columns = window
         taps = rows * columns
         common = max(address_bits, input_address_bits, bits_for(-(-input_bytes // copy_lanes)))
         super().__init__({
             "y": In(coordinate_layout(value_bits, rows, common)),
-            "x": In(coordinate_layout(value_bits, columns, common)),
+            "x": In(coordinate_layout(value_bits, columns, column_bits)),
             "group": In(common), "from_input": In(1),
             "pitch": In(common), "step": In(common),
             "height": In(value_bits), "width": In(value_bits), "zero_point": In(signed(8)),
@@ -79,21 +79,30 @@ class WindowGenerator(wiring.Component):
             "taps": Out(8 * lanes).array(taps), "copied": Out(8 * copy_lanes),
         })
 
+    @staticmethod
+    def latency(pipelined: bool) -> int:
+        """Cycles from a position to its window."""
+        return 6 if pipelined else 3
+
     def elaborate(self, platform):
         m = Module()
         rows, columns = self.window
 
-        # Cycle 1: both parts of the address, as they are and one bank row or column on; which taps are
-        # inside the map.
+        # In brackets: the cycles without ``pipelined``, where only the second of each two steps ends in a register.
+        deep = int(self.pipelined)
+        late = 2 + 2 * deep
+
         def register(name, value):
             signal = Signal(value.shape(), name=name, reset_less=True)
-            m.d.sync += signal.eq(value)
+            m.d[("comb", "sync")[deep]] += signal.eq(value)
             return signal
 
+        # Cycle 1 (1): both parts of the address, as they are and one bank row or column on; which taps are
+        # inside the map.
         width = len(self.group)
         row_address = [register(f"row_address_{i}", value[:width]) for i, value in enumerate(
             (self.y.address + self.group, self.y.address + self.group + self.pitch))]
-        column_address = [register(f"column_address_{i}", value[:width]) for i, value in enumerate(
+        column_address = [register(f"column_address_{i}", value[:len(self.x.address)]) for i, value in enumerate(
             (self.x.address, self.x.address + self.step))]
 
         def inside(coordinate, size, tap):
@@ -106,20 +115,20 @@ class WindowGenerator(wiring.Component):
         x_remainder = register("x_remainder", self.x.remainder)
         from_input = register("from_input_1", self.from_input)
 
-        # Cycle 2: the address of each bank.  Banks before the window's first hold its later taps, which
+        # Cycle 2 (1): the address of each bank.  Banks before the window's first hold its later taps, which
         # lie one bank row (or column) further on.
         for i in range(rows):
             for j in range(columns):
                 m.d.sync += self.bank_address[i * columns + j].eq(
                     Mux(i < y_remainder, row_address[1], row_address[0])
                     + Mux(j < x_remainder, column_address[1], column_address[0]))
-        m.d.sync += self.input_address.eq(delay(m, self.y.address, 1, name="input_row") + column_address[0])
+        m.d.sync += self.input_address.eq(delay(m, self.y.address, deep, name="input_row") + column_address[0])
 
-        # Cycles 3 and 4: the memories.  Cycle 5: rows into place.
-        y_remainder = delay(m, y_remainder, 2, name="y_remainder")
-        x_remainder = delay(m, x_remainder, 3, name="x_remainder")
+        # Cycles 3 and 4 (2): the memories.  Cycle 5 (3): rows into place.
+        y_remainder = delay(m, y_remainder, 1 + deep, name="y_remainder")
+        x_remainder = delay(m, x_remainder, late - 1, name="x_remainder")
         groups = -(-len(self.input_data) // (8 * self.copy_lanes))
-        group = delay(m, self.group, 4, name="group")
+        group = delay(m, self.group[:bits_for(groups)], late, name="group")
         input_data = register("input_group", Array(
             [self.input_data[8 * self.copy_lanes * i:8 * self.copy_lanes * (i + 1)] for i in range(groups)])[group])
 
@@ -134,10 +143,10 @@ class WindowGenerator(wiring.Component):
                 unit = place(f"row_{i}_{j}", [self.bank_data[(i + turn) % rows * columns + j] for turn in range(rows)],
                              y_remainder)
                 turned.append(register(f"turned_{i}_{j}", unit.word))
-        # Cycle 6: columns into place, zero point outside.
-        from_input = delay(m, from_input, 4, name="from_input")
-        row_inside = [delay(m, s, 3, name=f"row_inside_{i}") for i, s in enumerate(row_inside)]
-        column_inside = [delay(m, s, 3, name=f"column_inside_{i}") for i, s in enumerate(column_inside)]
+        # Cycle 6 (3): columns into place, zero point outside.
+        from_input = delay(m, from_input, late, name="from_input")
+        row_inside = [delay(m, s, late - 1, name=f"row_inside_{i}") for i, s in enumerate(row_inside)]
+        column_inside = [delay(m, s, late - 1, name=f"column_inside_{i}") for i, s in enumerate(column_inside)]
         for i in range(rows):
             for j in range(columns):
                 unit = place(f"column_{i}_{j}", [turned[i * columns + (j + turn) % columns] for turn in range(columns)],

@@ -68,6 +68,20 @@ async def receive(dut, count: int, stalls: Stalls) -> list[int]:
     return taken
 
 
+async def load(dut, weights: np.ndarray, stalls: Stalls):
+    """Give weights to an accelerator whose memories come up blank."""
+    for position, word in enumerate(weights.tolist()):
+        while stalls:
+            await FallingEdge(dut.clk)
+        dut.load_tdata.value = word
+        dut.load_tfirst.value = int(position == 0)
+        dut.load_tvalid.value = 1
+        await FallingEdge(dut.clk)
+        dut.load_tvalid.value = 0
+        await FallingEdge(dut.clk)
+    dut.run.value = 1
+
+
 @cocotb.test(timeout_time=int(os.environ.get("TEPAL_TIMEOUT_CYCLES", "1000000")) * PERIOD_NS, timeout_unit="ns")
 async def frames(dut):
     order = Path(os.environ["TEPAL_BENCH"])
@@ -76,11 +90,16 @@ async def frames(dut):
     dut.s_axis_tvalid.value = 0
     dut.s_axis_tlast.value = 0
     dut.m_axis_tready.value = 0
+    if job["weights"]:
+        dut.load_tvalid.value = 0
+        dut.run.value = 0
     dut.rst.value = 1
     Clock(dut.clk, PERIOD_NS, unit="ns", impl="gpi").start()
     for _ in range(4):
         await FallingEdge(dut.clk)
     dut.rst.value = 0
+    if job["weights"]:
+        await load(dut, np.load(order.parent / "weights.npy"), Stalls(job["stalls"], "weights"))
     sender = cocotb.start_soon(send(dut, beats, job["beats_per_frame"], Stalls(job["stalls"], "input")))
     taken = await receive(dut, job["bytes"], Stalls(job["stalls"], "output"))
     await sender

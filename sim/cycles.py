@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from tepal.hdl.ports import InputLoader, OutputStreamer
 from tepal.hdl.schedule import Schedule
 from tepal.hdl.sequencer import Sequencer
-from tepal.hdl.window import WindowGenerator
 
 __all__ = ["CycleModel", "FrameCycles", "LayerCycles"]
 
@@ -88,7 +87,7 @@ class CycleModel:
             output_free = last_byte + 1 + Sequencer.LATENCY
             result.append(FrameCycles(beat, last_beat, steps[0], tuple(steps), first_byte, last_byte))
             released = steps[0] + (blocks[0].tiles - 1) * blocks[0].slot + blocks[0].steps - 1
-            beat = max(last_beat + full, released + WindowGenerator.LATENCY + 1) + before
+            beat = max(last_beat + full, released + self.schedule.window_latency + 1) + before
         return result
 
     def layers(self) -> list[LayerCycles]:

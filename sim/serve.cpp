@@ -9,6 +9,9 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <unistd.h>
+#include <fstream>
+#include <iterator>
+#include <vector>
 
 #include "Vtepal.h"
 #include "verilated.h"
@@ -93,6 +96,39 @@ public:
     }
 };
 
+#ifdef TEPAL_FLASH
+// An SPI flash memory, in mode 0: once it was woken, it can be read. All that is not in its file is erased.
+class Flash {
+    std::vector<uint8_t> contents;
+    bool awake = false;
+    int clk = 0, out = 1;
+    unsigned bits = 0, shift = 0;
+
+public:
+    Flash() {
+        std::ifstream file(TEPAL_FLASH, std::ios::binary);
+        contents.assign(std::istreambuf_iterator<char>(file), {});
+    }
+
+    // The level of its output after a cycle with these at its inputs.
+    int step(int selected, int now, int in) {
+        if (!selected) {
+            awake |= bits == 8 && (shift & 0xFF) == 0xAB;
+            bits = shift = 0;
+            out = 1;
+        } else if (now && !clk) {
+            if (bits < 32) shift = shift << 1 | in;
+            bits++;
+        } else if (clk && !now && bits >= 32 && shift >> 24 == 0x03 && awake) {
+            const size_t place = (shift & 0xFFFFFF) + (bits - 32) / 8;
+            out = (place < contents.size() ? contents[place] : 0xFF) >> (7 - bits % 8) & 1;
+        }
+        clk = now;
+        return out;
+    }
+};
+#endif
+
 } // namespace
 
 int main(int argc, char** argv) {
@@ -116,11 +152,17 @@ int main(int argc, char** argv) {
 
     Sender sender;
     Receiver receiver;
+#ifdef TEPAL_FLASH
+    Flash flash;
+#endif
     for (int quiet = 0, look = 0;;) {
         top.rx = sender.level(bit_cycles);
+#ifdef TEPAL_FLASH
+        top.flash_cipo = flash.step(top.flash_cs, top.flash_clk, top.flash_copi);
+#endif
         cycle();
         if (!receiver.take(top.tx, bit_cycles)) return 0;
-        quiet = sender.idle() && receiver.idle() && top.ready && !top.busy ? quiet + 1 : 0;
+        quiet = sender.idle() && receiver.idle() && (top.ready || top.error) && !top.busy ? quiet + 1 : 0;
         if (quiet > QUIET_CYCLES) {
             if (!wait_for(POLLIN, -1)) return 0;
             quiet = 0;

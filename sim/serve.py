@@ -15,6 +15,7 @@ from .simulate import SimulationError, require_tools, verilator_environment
 __all__ = ["Server"]
 
 _PROGRAM = "serve"
+_FLASH = "flash.bin"
 
 
 class Server:
@@ -29,6 +30,8 @@ class Server:
         Folder with the Verilog and its ROM contents.
     bit
         Clock cycles of a bit on the line, as the design was made for.
+    flash
+        What the design's flash memory holds, whole; None where it has no pins for one.
 
     Raises
     ------
@@ -36,9 +39,11 @@ class Server:
         A tool is missing or fails; the message names the log.
     """
 
-    def __init__(self, directory: Path, bit: int):
+    def __init__(self, directory: Path, bit: int, flash: bytes | None = None):
         require_tools()
         self.directory, self.bit = Path(directory).resolve(), bit
+        if flash is not None:
+            (self.directory / _FLASH).write_bytes(flash)
         folder = self.directory / "server"
         log = self.directory / "build.log"
         command = ["verilator", "--cc", "--exe", "--build", "-j", "2", "--top-module", TOP, "--prefix", f"V{TOP}",
@@ -46,6 +51,7 @@ class Server:
                    "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-MAKEFLAGS", "OPT_FAST=-O1",
                    # Without this, models of several C++ files fail in Verilator's makefile (precompiled headers).
                    "-MAKEFLAGS", "CFG_CXXFLAGS_PCH_I=-include",
+                   *([] if flash is None else ["-CFLAGS", f"-DTEPAL_FLASH='\"{_FLASH}\"'"]),
                    str(self.directory / f"{TOP}.v"), str(Path(__file__).with_name("serve.cpp"))]
         with log.open("w") as file:
             builder = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file,

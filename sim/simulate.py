@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from tepal.hdl.export import TOP
+from tepal.hdl.images import loaded_weights
 from tepal.hdl.schedule import Schedule
 
 from . import golden
@@ -171,11 +172,15 @@ class Build:
         beats = np.ascontiguousarray(images).reshape(-1).view(np.uint8).reshape(-1, schedule.config.input_bytes)
         per_frame = schedule.network.outputs + 2
         np.save(self.directory / "beats.npy", beats)
+        weights = np.zeros(0, "<u2")
+        if schedule.config.single_port:
+            weights = np.frombuffer(loaded_weights(schedule), "<u2")
+            np.save(self.directory / "weights.npy", weights)
         order = self.directory / "bench.json"
         order.write_text(json.dumps({"beats_per_frame": len(beats) // len(images),
-                                     "bytes": per_frame * len(images), "stalls": stalls}))
+                                     "bytes": per_frame * len(images), "weights": len(weights), "stalls": stalls}))
         model = CycleModel(schedule)
-        limit = (model.cycles + 1000) * (len(images) + 1) * (1 if stalls is None else 10)
+        limit = (len(weights) + (model.cycles + 1000) * (len(images) + 1)) * (1 if stalls is None else 10)
         tap = self.directory / "tap.txt"
         (self.directory / "taken.npy").unlink(missing_ok=True)
         plusargs = [f"+tap={tap}"]

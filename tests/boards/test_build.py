@@ -4,7 +4,6 @@ import json
 import re
 from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,6 +17,7 @@ from tepal.boards.part import Pll
 from tepal.boards.timing import driven_by
 from tepal.boards.tools import TOOLS, ToolError
 from tepal.hdl import TOP, EngineConfig, Schedule
+from tepal.hdl.flash import flash_image
 from tepal.quant import read_tflite
 from tepal.sim import CycleModel
 from tflite_writer import Chain
@@ -95,7 +95,8 @@ def test_retuned_is_what_it_would_have_been(name, tmp_path):
 @pytest.mark.parametrize("board", BUILDABLE, ids=lambda board: board.name)
 def test_pins(board, model):
     """Every board's design elaborates, with the line, the lights and the clock on pins of their own."""
-    schedule = Schedule(read_tflite(model), EngineConfig(1, 1, 1, (1, 1)))
+    single_port = board.config.single_port
+    schedule = Schedule(read_tflite(model), EngineConfig(1, 1, 1, (1, 1), single_port=single_port))
     family = board.part.family
     prepared = prepare(BoardDesign(board, schedule, family.plls(board.oscillator)[0], Fraction(16_000_000)), board,
                        family)
@@ -104,7 +105,7 @@ def test_pins(board, model):
     pins = [line[-1].strip('";') for line in lines]
     # On an ECP5 the button works on a pin of its own.
     buttons = 0 if board.button is None else 2 if family.constraints == "lpf" else 1
-    assert len(set(pins)) == len(pins) == len(board.lights) + len(board.high) + buttons + 3
+    assert len(set(pins)) == len(pins) == len(board.lights) + len(board.high) + buttons + 3 + 4 * single_port
     assert "ready" in board.lights
     assert "error" in board.lights
 
@@ -126,12 +127,15 @@ def test_icebreaker(run, model, tmp_path):
     assert (code, err) == (0, "")
     report = json.loads(out)
     assert json.loads((tmp_path / "made/report.json").read_text()).items() <= report.items()
-    assert report["files"] == ["build.log", "report.json", "tepal.bin", "tepal.pcf"]
+    assert report["files"] == ["build.log", "flash.bin", "report.json", "tepal.bin", "tepal.pcf"]
     assert sorted(path.name for path in (tmp_path / "made").iterdir()) == report["files"]
     # An iCE40 bitstream begins with its preamble, and a UP5K's is always as long.
     assert bytes.fromhex("7eaa997e") in (tmp_path / "made/tepal.bin").read_bytes()[:64]
     assert 100_000 < (tmp_path / "made/tepal.bin").stat().st_size < 110_000
-    cycles = CycleModel(Schedule(read_tflite(model), EngineConfig(1, 1, 1, (1, 1))))
+    schedule = Schedule(read_tflite(model), replace(BOARDS["icebreaker"].config, rows=1, columns=1, lanes=1))
+    cycles = CycleModel(schedule)
+    assert report["flash"] == {"file": "flash.bin", "offset": 1 << 20}
+    assert (tmp_path / "made/flash.bin").read_bytes() == flash_image(schedule)
     assert (report["passed"], report["problem"]) == (True, None)
     assert report["clock_mhz"] * 1.02 <= report["fmax_mhz"]
     assert report["latency_ms"] == pytest.approx(cycles.compute_cycles / report["clock_mhz"] / 1e3, rel=1e-3)
@@ -158,7 +162,8 @@ def without_tools(monkeypatch):
             if name == "yosys":
                 (directory / "yosys.log").write_text("synthesised")
                 (directory / f"{TOP}.json").write_text(json.dumps({"modules": {TOP: {
-                    "cells": {"gate": {"type": "DCCA", "connections": {"CLKO": [2]}}},
+                    "ports": {}, "cells": {"gate": {
+                        "type": "DCCA", "port_directions": {"CLKO": "output"}, "connections": {"CLKO": [2]}}},
                     "netnames": {"clk": {"bits": [2]}}}}}))
             elif name == "ecppack":
                 routed = (directory / arguments[arguments.index("--input") + 1]).read_text()
@@ -220,15 +225,6 @@ def test_seeds_that_fail(run, refusal, model, without_tools):
         "(--rows, --columns, --lanes)\n")
 
 
-def test_what_a_board_needs_beside(run, model, without_tools, tmp_path, monkeypatch):
-    board = replace(get_board("ulx3s-85f"), extras=lambda schedule: {"weights.bin": schedule.network.name.encode()})
-    monkeypatch.setitem(BOARDS, "ulx3s-85f", board)
-    code, out, err = run("build", model, *ULX3S, "-o", "made", "--json")
-    assert (code, err) == (0, "")
-    assert "weights.bin" in json.loads(out)["files"]
-    assert (tmp_path / "made/weights.bin").read_bytes() == b"tiny"
-
-
 def test_asked_for_clock(run, model, without_tools):
     code, out, err = run("build", model, *ULX3S, "-o", "made", "--clock", "30", "--json")
     report = json.loads(out)
@@ -262,12 +258,6 @@ def test_too_slow(run, model, without_tools, tmp_path, argv, reached, sentence):
 ])
 def test_refused(refusal, model, argv, sentence):
     assert sentence in refusal("build", model, *argv, "-o", "made")
-
-
-def test_refused_large_memories(refusal):
-    model = Path(__file__).parents[2] / "examples/cifar10/models/small_0.25_32_int8.onnx"
-    assert "needs the large memories of iCE40UP5K" in refusal("build", str(model), "--board", "icebreaker",
-                                                              "-o", "made")
 
 
 def test_refused_before_any_tool(refusal, model, monkeypatch):

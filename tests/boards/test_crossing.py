@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 from networks import pointwise
-from tepal.boards.crossing import Crossing
 from tepal.boards.top import Top
 from tepal.hdl import EngineConfig, Schedule
+from tepal.hdl.crossing import Crossing
 from tepal.hdl.protocol import Kind, Packet, Splitter
 from tepal.hdl.uart import LINE_BITS
 from tepal.sim import golden

@@ -15,6 +15,7 @@ from tepal.boards.board import BOARDS, fit
 from tepal.boards.generate import generate, write_files
 from tepal.boards.tools import find
 from tepal.hdl import EngineConfig, Schedule
+from tepal.hdl.images import loaded_weights
 from tepal.quant import read_tflite
 from tepal.sim import CycleModel
 from tepal.sim.simulate import verilator_folder
@@ -23,7 +24,7 @@ from tflite_writer import Chain
 DIGITS = Path(__file__).parents[2] / "examples/digits/digits.tflite"
 BASELINE = Path(__file__).with_name("baseline.json")
 TOLERANCE = 0.05
-ROMS = ["depthwise_parameters", "depthwise_weights", "matrix_parameters", "matrix_weights"]
+ROMS = {"depthwise_parameters", "depthwise_weights", "matrix_parameters", "matrix_weights"}
 ENGINES = {
     "one": EngineConfig(1, 1, 1, (1, 1)),
     "small": EngineConfig(2, 4, 2, (1, 3), requantisers=2),
@@ -82,7 +83,8 @@ def test_same_bytes_and_no_traces_of_the_machine(tmp_path):
 def test_roms(made, name):
     schedule, folder = made(name)
     memories = {use.role: use for use in schedule.memories}
-    assert sorted(path.stem for path in folder.glob("*.hex")) == ROMS
+    loaded = {"matrix_weights"} if schedule.config.single_port else set()
+    assert {path.stem for path in folder.glob("*.hex")} == ROMS - loaded
     for path in folder.glob("*.hex"):
         lines = path.read_text().splitlines()
         assert len(lines) == memories[path.stem].depth
@@ -129,6 +131,11 @@ def test_description(made, name):
     assert ports["s_axis"]["beats_per_frame"] * bits == 8 * pixels
     assert ports["m_axis"]["beats_per_frame"] == network.outputs + 2
     expected = {("input", "clk", 1), ("input", "rst", 1)}
+    if config.single_port:
+        widths = ports["load"]["signals"]
+        expected |= {("input", name, width) for name, width in widths.items()}
+        assert ports["load"]["words"] * 2 == len((folder / ports["load"]["file"]).read_bytes())
+        assert (folder / "weights.bin").read_bytes() == loaded_weights(schedule)
     for name, forth, back in ("s_axis", "input", "output"), ("m_axis", "output", "input"):
         expected |= {(forth, f"{name}_tdata", ports[name]["tdata_width"]), (forth, f"{name}_tvalid", 1),
                      (forth, f"{name}_tlast", 1), (back, f"{name}_tready", 1)}

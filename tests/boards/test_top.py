@@ -2,16 +2,19 @@
 
 import re
 import subprocess
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
+from flash import FlashModel
 from networks import pointwise
 from tepal.boards import yosys
 from tepal.boards.generate import write_files
 from tepal.boards.top import MOST, Top, window
 from tepal.hdl import EngineConfig, Schedule, export_component
+from tepal.hdl.flash import flash_image
 from tepal.hdl.protocol import Fault, Identity, Kind, Packet, Splitter
 from tepal.hdl.uart import LINE_BITS, bit_time
 from tepal.quant import digest
@@ -23,19 +26,30 @@ BIT = 4
 ENGINE = EngineConfig(2, 2, 2, (1, 1))
 
 
-def talk(top: Top, line: bytes, enough) -> tuple[list[Packet], list[tuple[int, ...]]]:
+def talk(top: Top, line: bytes, enough, flash: FlashModel | None = None,
+         ) -> tuple[list[Packet], list[tuple[int, ...]]]:
     """Send ``line`` without a pause, until ``enough`` holds of the packets that came: these, and the lights after
-    each."""
+    each.  With a ``flash`` memory, once the design is done with it."""
     levels = [level for byte in line for level in [0, *((byte >> i) & 1 for i in range(8)), 1] for _ in range(BIT)]
     splitter, packets, lights = Splitter(10000), [], []
 
+    async def load(ctx):
+        assert flash
+        while True:
+            ctx.set(top.flash_cipo, flash.step(ctx.get(top.flash_cs), ctx.get(top.flash_clk), ctx.get(top.flash_copi)))
+            await ctx.tick()
+
     async def send(ctx):
+        while flash and not (ctx.get(top.ready) or ctx.get(top.error)):
+            await ctx.tick()
         for level in levels:
             ctx.set(top.rx, level)
             await ctx.tick()
 
     async def receive(ctx):
         bits, wait = [], 0
+        while flash and not (ctx.get(top.ready) or ctx.get(top.error)):
+            await ctx.tick()
         for _ in range(len(levels) + 20000):
             _, _, tx = await ctx.tick().sample(top.tx)
             wait -= bool(bits)
@@ -58,6 +72,8 @@ def talk(top: Top, line: bytes, enough) -> tuple[list[Packet], list[tuple[int, .
     simulator.add_clock(1e-6)
     simulator.add_testbench(send)
     simulator.add_testbench(receive)
+    if flash:
+        simulator.add_testbench(load, background=True)
     simulator.run()
     return packets, lights
 
@@ -79,6 +95,28 @@ def test_pin_to_pin():
         *(Packet(Kind.RESULT, 100 + tag, row.tobytes() + int(row.argmax()).to_bytes(2, "little"))
           for tag, row in enumerate(logits[:top.window]))]
     assert lights[-1] == (1, 0, int(logits[top.window - 1].argmax()) & 15)
+
+
+@pytest.mark.parametrize("good", [True, False])
+def test_weights_from_flash(good):
+    """They are there before the first image; or every image is refused, and the light says so from the beginning."""
+    network = pointwise((3, 4, 2), 5)
+    schedule = Schedule(network, replace(ENGINE, single_port=True, pipelined=False, requantiser_cycles=3))
+    top = Top(schedule, Fraction(BIT), 64, offset=0x20000)
+    stored = flash_image(schedule) if good else flash_image(schedule)[:-1]
+    image = np.random.default_rng(SEED).integers(-128, 128, (1, *network.input_shape), np.int8)
+    logits = golden.run(network, image)[0]
+    requests = [Packet(Kind.IDENTIFY, 7), Packet(Kind.INFER, 8, image.tobytes())]
+    packets, lights = talk(top, b"".join(packet.encode() for packet in requests), lambda packets: len(packets) == 2,
+                           FlashModel({0x20000: stored}))
+    assert packets[0].payload == Identity(digest(network), network.input_shape, network.outputs, top.window).pack()
+    label = int(logits.argmax())
+    if good:
+        assert packets[1] == Packet(Kind.RESULT, 8, logits.tobytes() + label.to_bytes(2, "little"))
+        assert lights == [(1, 0, 0), (1, 0, label & 15)]
+    else:
+        assert packets[1] == Packet(Kind.ERROR, 8, bytes([Fault.WEIGHTS]))
+        assert lights == [(0, 1, 0), (0, 1, 0)]
 
 
 def test_overrun_is_told():

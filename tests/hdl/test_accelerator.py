@@ -8,22 +8,21 @@ from amaranth import Module, ResetInserter, Signal
 from amaranth.sim import Simulator
 from networks import random_case
 from tepal.hdl import Accelerator, Schedule, images
-from tepal.hdl.spram import LoadedRom
 from tepal.sim import CycleModel, golden
 
 
-@pytest.mark.parametrize(("requantiser_cycles", "lane_cycles", "single_port"), [
-    (3, 4, True), (4, 3, True), (5, 1, False), (1, 3, True)])
+@pytest.mark.parametrize(("requantiser_cycles", "lane_cycles", "single_port", "pipelined"), [
+    (3, 4, True, False), (4, 3, True, True), (5, 1, False, False), (1, 3, True, True), (1, 1, False, False)])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_small_engine(seed, requantiser_cycles, lane_cycles, single_port):
-    """Serial requantisers, and memories with one port whose weights come from outside: the golden model's bytes, at
-    the cycle model's cycles."""
+def test_small_engine(seed, requantiser_cycles, lane_cycles, single_port, pipelined):
+    """Serial requantisers, memories with one port whose weights come from outside, and few registers: the golden
+    model's bytes, at the cycle model's cycles."""
     network, config, pictures = random_case(seed, 2)
     schedule = Schedule(network, replace(config, requantisers=1, requantiser_cycles=requantiser_cycles,
-                                         lane_cycles=lane_cycles, single_port=single_port))
+                                         lane_cycles=lane_cycles, single_port=single_port, pipelined=pipelined))
     dut, model = Accelerator(schedule), CycleModel(schedule)
     beats = pictures.reshape(-1).view(np.uint8).reshape(-1, config.input_bytes)
-    weights = np.frombuffer(LoadedRom.contents(8 * config.columns, images.matrix_weights(schedule)), "<u2")
+    weights = np.frombuffer(images.loaded_weights(schedule), "<u2")
     taken, sent, offered = [], [], []
 
     async def bench(ctx):
@@ -33,8 +32,9 @@ def test_small_engine(seed, requantiser_cycles, lane_cycles, single_port):
             ctx.set(dut.load_tfirst, index == 0)
             ctx.set(dut.load_tvalid, 1)
             await ctx.tick()
-        if single_port:
             ctx.set(dut.load_tvalid, 0)
+            await ctx.tick()
+        if single_port:
             ctx.set(dut.run, 1)
             await ctx.tick()
         for cycle in range(3 * model.cycles + 100):

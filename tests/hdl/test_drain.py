@@ -7,7 +7,7 @@ import pytest
 from networks import random_case
 from stepping import trace
 from tepal.hdl import Schedule, images
-from tepal.hdl.descriptors import drain_descriptors, parameter_descriptors, target_bits
+from tepal.hdl.descriptors import column_bits, drain_descriptors, parameter_descriptors, target_bits
 from tepal.hdl.drain import Drain, LaneParameters
 from tepal.hdl.requantiser import SELECT, RequantiserFormat
 
@@ -19,7 +19,8 @@ def sums_and_writes(rng, schedule):
     config, step, cycles = schedule.config, schedule.config.turns, schedule.config.requantiser_cycles
     shown, captured, writes = {}, [], {}
     select = Drain.PARAMETERS + SELECT if isinstance(schedule.matrix_format, RequantiserFormat) else 0
-    latency = 1 + select + (config.requantisers - 1) * step + schedule.matrix_format.latency + Drain.WRITE
+    latency = (1 + select + (config.requantisers - 1) * step + schedule.matrix_format.latency
+               + Drain.write(config.pipelined))
     limit = 1 << schedule.matrix_accumulator - 1
     now = loaded = 5
     for number, scheduled in [*enumerate(schedule.blocks)] * FRAMES:
@@ -63,7 +64,7 @@ def drained(schedule, seed):
     shown, captured, writes, cycles = sums_and_writes(np.random.default_rng(seed), schedule)
     drain = Drain(parameter_descriptors(schedule), drain_descriptors(schedule), schedule.matrix_format,
                   images.matrix_parameters(schedule), config.columns, config.requantisers, config.lanes,
-                  config.window, target_bits(schedule))
+                  config.window, target_bits(schedule), column_bits(schedule))
     captured = set(captured)
     got = trace(drain, cycles, lambda cycle: [
         (drain.captured, cycle in captured), *((drain.bottom[c], value) for c, value in shown.get(cycle, ()))],

@@ -12,8 +12,9 @@ from tepal.hdl.tile_buffer import TileBuffer
 FRAMES = 2
 
 
+@pytest.mark.parametrize("pipelined", [True, False])
 @pytest.mark.parametrize("seed", range(8))
-def test_feeder(seed):
+def test_feeder(seed, pipelined):
     """Three network blocks, two frames, tiles at random distances, often the smallest."""
     rng = np.random.default_rng(seed)
     rows, lanes = (int(n) for n in rng.integers(1, 5, 2))
@@ -31,7 +32,7 @@ def test_feeder(seed):
         "full_lane": lanes - 1, "last_lane": (block["channels"] - 1) % lanes} for block in blocks])
     weights = rng.integers(0, 256, sum(block["inner"] * block["outputs"] for block in blocks)).tolist()
     m = Module()
-    m.submodules.buffer = buffer = TileBuffer(rows, lanes, words)
+    m.submodules.buffer = buffer = TileBuffer(rows, lanes, words, 1 if pipelined else rows, pipelined)
     m.submodules.feeder = feeder = Feeder(table, lanes, words)
     m.submodules.rom = rom = ReplayRom("weights", 8, weights)
     m.d.comb += [getattr(buffer, name).eq(getattr(feeder, name)) for name in ("part", "word", "lane", "first", "last")]
@@ -62,7 +63,10 @@ def test_feeder(seed):
                                      k == 0, k == block["inner"] - 1))
                 busy += block["period"]
             part_free[part], part = busy, (part + 1) % TileBuffer.TILES
-    total = busy + rows + TileBuffer.LATENCY + 2
+    total = busy + rows + TileBuffer.latency(pipelined) + 2
+
+    def late(row):
+        return TileBuffer.latency(pipelined) + (row if pipelined else 0)
 
     def drive(cycle):
         if cycle not in writes:
@@ -77,9 +81,9 @@ def test_feeder(seed):
     for flag in range(2):
         for row in range(rows):
             at = [cycle for cycle, values in enumerate(got) if values[3 + rows * (1 + flag) + row]]
-            assert at == [now + TileBuffer.LATENCY + row for now, *_, first, last in expected if (first, last)[flag]]
+            assert at == [now + late(row) for now, *_, first, last in expected if (first, last)[flag]]
     for now, pixels, weight, _, _ in expected:
         assert got[now + ReplayRom.latency(0)][2] == weight
         for pixel, value in enumerate(pixels):
             row = rows - 1 - pixel
-            assert got[now + TileBuffer.LATENCY + row][3 + row] & 0xFF == value
+            assert got[now + late(row)][3 + row] & 0xFF == value

@@ -1,6 +1,7 @@
 """The device's end of the link, stage by stage against the host's codec, and whole, with a network behind it."""
 
 import zlib
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -122,7 +123,7 @@ def random_request(rng, tag: int, size: int) -> tuple[bytes, bool, int | None]:
 def test_request_reader(size, beat, stall):
     """Of requests good and bad in every way, the accelerator gets each good image and nothing else."""
     rng = np.random.default_rng([SEED, size, beat])
-    dut = RequestReader(size, beat)
+    dut = RequestReader(size, beat, 4)
     requests = {tag: random_request(rng, tag, size) for tag in range(1, 40)}
     sent = [symbol for content, damaged, _ in requests.values()
             for symbol in symbols([content], damaged=[0] if damaged else [])]
@@ -139,14 +140,14 @@ def test_request_reader(size, beat, stall):
 
 def test_bad_requests_never_hold_up_good_ones():
     """Nobody takes the replies; what does not fit their queue is dropped."""
-    dut = RequestReader(3, 1)
+    dut = RequestReader(3, 1, 4)
     sent = symbols([request(0x33, tag) for tag in range(9)] + [request(Kind.INFER, 77, b"abc")])
     (beats, tags), _ = run_streams(dut, [(dut.i, sent)], [dut.image, dut.tags], stall=0, seed=SEED)
     assert (split_image(beats, 1, 3), tags) == ([b"abc"], [77])
 
 
 def test_overrun_is_reported_once():
-    m, dut = Module(), RequestReader(3, 1)
+    m, dut = Module(), RequestReader(3, 1, 4)
     m.submodules.dut = dut
     begun = Signal()
     m.d.sync += begun.eq(1)
@@ -154,6 +155,18 @@ def test_overrun_is_reported_once():
     sent = symbols([request(0x33, 1), request(Kind.INFER, 2, b"a"), request(Kind.INFER, 3, b"a")], damaged=[1, 2])
     (replies,), _ = run_streams(dut, [(dut.i, sent)], [dut.replies], stall=0, seed=SEED, top=m)
     assert [reply >> 32 for reply in replies] == [Fault.KIND, Fault.OVERRUN, Fault.DAMAGED]
+
+
+def test_without_weights():
+    """Every image is refused and forgotten; what is wrong with a request is told first."""
+    m, dut = Module(), RequestReader(3, 1, 4)
+    m.submodules.dut = dut
+    m.d.comb += dut.unloaded.eq(1)
+    sent = symbols([request(Kind.INFER, 1, b"abc"), request(Kind.INFER, 2, b"a"), request(Kind.IDENTIFY, 3)])
+    (beats, tags, replies), _ = run_streams(dut, [(dut.i, sent)], [dut.image, dut.tags, dut.replies], stall=0,
+                                            seed=SEED, top=m)
+    assert [(reply & 0xFF, reply >> 32) for reply in replies] == [(1, Fault.WEIGHTS), (2, Fault.LENGTH), (3, 0)]
+    assert (split_image(beats, 1, 3), tags) == ([], [])
 
 
 @stalls
@@ -193,13 +206,14 @@ def damage(rng, line: bytes) -> bytes:
     ][rng.integers(6)]
 
 
+@pytest.mark.parametrize("pipelined", [True, False])
 @pytest.mark.parametrize("seed", [17, 40])
-def test_linked_accelerator(seed):
+def test_linked_accelerator(seed, pipelined):
     """A real network behind the link, every other request flawed: what is answered is right, what came whole is
     answered, and at the end all is in step."""
     rng = np.random.default_rng([SEED, seed])
     network, config, images = random_case(seed, 8)
-    schedule = Schedule(network, config)
+    schedule = Schedule(network, config if pipelined else replace(config, requantisers=1, pipelined=False))
     dut = LinkedAccelerator(schedule, 4)
     logits = golden.run(network, images)
     expected, line = {}, b""

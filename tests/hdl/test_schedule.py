@@ -7,7 +7,6 @@ import pytest
 from networks import random_case
 from tepal.hdl import Schedule
 from tepal.hdl.tile_buffer import TileBuffer
-from tepal.hdl.window import WindowGenerator
 
 SEEDS = [*range(25), 1293]
 """The last one is a case where the second tile of the next block comes just behind the last row."""
@@ -54,7 +53,7 @@ def test_nothing_twice_at_once(seed):
         last_step = start + block.steps - 1
         # One step in a cycle; a block's constants stay until its last window is out.
         assert last_step < then
-        assert tile or last_step + WindowGenerator.LATENCY - 1 < then
+        assert tile or last_step + schedule.copy_latency - 1 < then
         # Groups that are reduced leave time to load the next one's parameters.
         if block.reduces:
             assert then - (start + (block.source.groups - 1) * block.group_period) > schedule.parameter_beats

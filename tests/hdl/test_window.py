@@ -20,8 +20,9 @@ def words(pixels: np.ndarray, lanes: int) -> list[int]:
     return [int.from_bytes(word.tobytes(), "little") for word in filled.reshape(-1, lanes)]
 
 
+@pytest.mark.parametrize("pipelined", [True, False])
 @pytest.mark.parametrize("seed", range(10))
-def test_window(seed):
+def test_window(seed, pipelined):
     rng = np.random.default_rng(seed)
     window = tuple(int(n) for n in rng.integers(1, 4, 2))
     lanes, channels = int(rng.integers(1, 5)), int(rng.integers(1, 8))
@@ -33,10 +34,10 @@ def test_window(seed):
     activations, inputs = rng.integers(-128, 128, (2, height, width, channels), np.int8)
 
     depth = image.base + image.depth
-    generator = WindowGenerator(window, lanes, 6, bits_for(depth), bits_for(wide.depth), channels, copy_lanes)
+    generator = WindowGenerator(window, lanes, 6, bits_for(depth), bits_for(max(image.pitch, wide.pitch)),
+                                bits_for(wide.depth), channels, copy_lanes, pipelined)
     m = Module()
     m.submodules.generator = generator
-    address_bits = len(generator.group)
     for bank in range(window[0] * window[1]):
         mine = activations[bank // window[1]::window[0], bank % window[1]::window[1]]
         contents = [0] * depth
@@ -46,11 +47,12 @@ def test_window(seed):
         m.submodules[f"bank_{bank}"] = memory = Memory(shape=unsigned(8 * lanes), depth=depth, init=contents)
         port = memory.read_port()
         m.d.comb += [port.addr.eq(generator.bank_address[bank]),
-                     generator.bank_data[bank].eq(delay(m, port.data, 1, name=f"late_{bank}"))]
+                     generator.bank_data[bank].eq(delay(m, port.data, int(pipelined), name=f"late_{bank}"))]
     m.submodules.inputs = memory = Memory(shape=unsigned(8 * channels), depth=wide.depth,
                                           init=words(inputs.reshape(-1, channels), channels))
     port = memory.read_port()
-    m.d.comb += [port.addr.eq(generator.input_address), generator.input_data.eq(delay(m, port.data, 1, name="late"))]
+    m.d.comb += [port.addr.eq(generator.input_address),
+                 generator.input_data.eq(delay(m, port.data, int(pipelined), name="late"))]
 
     # Whole runs from the input and from the banks: the block's constants do not change from step to step.
     places = np.stack([rng.integers(-9, height + 9, CYCLES), rng.integers(-9, width + 9, CYCLES),
@@ -59,13 +61,14 @@ def test_window(seed):
     for place, wide_word in zip(places, from_input, strict=True):
         place[2] %= wide.groups if wide_word else image.groups
 
-    def coordinate(value):
-        return dict(zip(("value", "remainder", "address"), (*value[:2], value[2] % (1 << address_bits)), strict=True))
+    def coordinate(place, value):
+        wrapped = value[2] % (1 << len(place.address))
+        return place, dict(zip(("value", "remainder", "address"), (*value[:2], wrapped), strict=True))
 
     def drive(cycle):
         y, x, group = places[cycle]
         source = wide if from_input[cycle] else image
-        return [(generator.y, coordinate(source.row(y))), (generator.x, coordinate(source.column(x))),
+        return [coordinate(generator.y, source.row(y)), coordinate(generator.x, source.column(x)),
                 (generator.group, source.base + group), (generator.from_input, from_input[cycle]),
                 (generator.pitch, source.pitch), (generator.step, source.words), (generator.height, height),
                 (generator.width, width), (generator.zero_point, zero_point)]
@@ -88,8 +91,9 @@ def test_window(seed):
         return np.frombuffer(int(word).to_bytes(count, "little"), np.int8).tolist()
 
     rows = trace(m, CYCLES, drive, [generator.copied, *generator.taps])
-    for cycle in range(CYCLES - WindowGenerator.LATENCY):
-        copy, *taps = rows[cycle + WindowGenerator.LATENCY]
+    latency = WindowGenerator.latency(pipelined)
+    for cycle in range(CYCLES - latency):
+        copy, *taps = rows[cycle + latency]
         wanted = copied(cycle)
         assert signed_bytes(copy, copy_lanes)[:len(wanted)] == wanted
         for tap in range(0 if from_input[cycle] else len(taps)):
