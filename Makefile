@@ -4,11 +4,16 @@ BIN := .venv/bin
 DEMO := examples/cifar10
 MODEL := $(DEMO)/models/large_0.50_32_int8.onnx
 TEST_ARGS ?=
+ROWS ?=
+BENCH_ARGS ?=
+CALIBRATE_ARGS ?=
 
-.PHONY: help venv demo test lint clean
+.PHONY: help venv demo test bench calibrate lint clean
 help:
 	@echo "make demo   generate, simulate and compare the bundled model"
 	@echo "make test   run all tests (TEST_ARGS='-m \"not rtl\"' for the quick ones)"
+	@echo "make bench  measure what benchmarks/README.md tells (ROWS='vww kws' for some of it, BENCH_ARGS=--build for clocks)"
+	@echo "make calibrate  fit what engines take in LUTs to netlists, anew (CALIBRATE_ARGS='--board icebreaker' for one family)"
 	@echo "make lint   ruff and pyright"
 	@echo "make venv   only make .venv, with tepal in .venv/bin"
 
@@ -38,6 +43,12 @@ demo: venv
 
 test: venv
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(TEST_ARGS)
+
+bench: venv
+	$(BIN)/python benchmarks/bench.py $(ROWS) $(BENCH_ARGS)
+
+calibrate: venv
+	$(BIN)/python benchmarks/calibrate.py $(CALIBRATE_ARGS)
 
 lint: venv
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """The boards, and whether a schedule fits one."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -9,6 +10,7 @@ from tepal.quant import NetworkError
 from .console import out
 from .ecpix5 import ECPIX5_85F
 from .icebreaker import ICEBREAKER
+from .logic import KINDS, MARGIN, logic
 from .orangecrab import ORANGECRAB_85F
 from .part import Board, Part
 from .ulx3s import ULX3S_25F, ULX3S_45F, ULX3S_85F
@@ -18,14 +20,27 @@ __all__ = ["BOARDS", "Board", "Fit", "describe", "fit", "get_board", "require_fi
 
 @dataclass(frozen=True)
 class Fit:
-    """Resources of a schedule on a board: ``used`` and ``available`` per kind (None: unlimited)."""
+    """Resources of a schedule on a board: ``used`` and ``available`` per kind (None: unlimited).
+
+    Multipliers and memory blocks are counted, and :data:`~tepal.boards.logic.KINDS` estimated."""
 
     used: dict[str, int]
     available: dict[str, int | None]
 
     @property
+    def over(self) -> list[str]:
+        """The kinds of which there are too few; for sure, where they are estimated."""
+        return [kind for kind, limit in self.available.items()
+                if limit is not None and self.used[kind] > limit * (1 + MARGIN if kind in KINDS else 1)]
+
+    @property
     def ok(self) -> bool:
-        return all(limit is None or self.used[kind] <= limit for kind, limit in self.available.items())
+        return not self.over
+
+    def within(self, limits: Mapping[str, int]) -> bool:
+        """Whether there is enough of all, and no more is used than ``limits``; estimates are taken at their word."""
+        return all(self.used[kind] <= limit for most in (self.available, limits) for kind, limit in most.items()
+                   if limit is not None)
 
 
 _GENERIC = Board("generic", Part("any FPGA"),
@@ -80,16 +95,21 @@ def fit(schedule: Schedule, board: Board) -> Fit:
     for use in schedule.memories:
         kind, blocks = _blocks(board, use)
         used[kind] += blocks
+    for kind, count in logic(schedule, board).items():
+        used[kind], available[kind] = count, board.part.logic
     return Fit(used, available)
 
 
 def require_fit(schedule: Schedule, board: Board) -> Fit:
     """:func:`fit`, or NetworkError saying which resource, by how much, and what would fit."""
     result = fit(schedule, board)
-    for kind, limit in result.available.items():
-        used = result.used[kind]
-        if limit is None or used <= limit:
-            continue
+    for kind in result.over:
+        used, limit = result.used[kind], result.available[kind]
+        assert limit is not None
+        if kind in KINDS:
+            raise NetworkError(f"the engine does not fit {board.name}: by estimate it needs {used:,} {kind}, and "
+                               f"{board.part.name} has {limit:,}; choose fewer --lanes, --requantisers, --rows or "
+                               "--columns (tepal explore lists engines that fit)")
         message = (f"the network does not fit {board.name}: it needs {used} {kind} and {board.part.name} has {limit} "
                    f"({used - limit} too many)")
         if kind == board.part.multiplier:

@@ -13,7 +13,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from tepal.hdl import TOP, Schedule
+from tepal.hdl import TOP, EngineConfig, Schedule
 from tepal.hdl.export import PRIMITIVES, source
 from tepal.hdl.flash import flash_image
 from tepal.hdl.ports import OutputStreamer
@@ -22,12 +22,13 @@ from tepal.hdl.uart import LINE_BITS
 from tepal.quant import NetworkError
 from tepal.sim import CycleModel
 
-from .design import BoardDesign, prepare
+from .design import BoardDesign, Prepared, prepare
 from .part import Board, Family, Pll
 from .timing import clock_mhz, critical_path, driven_by
 from .tools import Command, ToolError, find
 
-__all__ = ["FLASH", "MARGIN", "STEPS", "Result", "allowed", "build", "choose_pll", "require_platform", "seeds"]
+__all__ = ["FLASH", "MARGIN", "STEPS", "Result", "allowed", "build", "choose_pll", "require_platform", "seeds",
+           "synthesise"]
 
 MARGIN = Fraction(2, 100)
 """By how much a path must be faster than the clock: nextpnr reckons with the slowest silicon, but with no jitter."""
@@ -130,30 +131,42 @@ def build(schedule: Schedule, board: Board, *, count: int = 1, wanted: float | N
                       step)
 
 
+def synthesise(prepared: Prepared, board: Board, config: EngineConfig, yosys: Command, directory: Path) -> dict:
+    """The netlist that nextpnr takes, yosys's ``cells`` and ``netnames``; it and ``yosys.log`` stay in ``directory``.
+
+    Raises
+    ------
+    ToolError
+        yosys fails.
+    """
+    family = require_platform(board)
+    (directory / f"{TOP}.il").write_text(prepared.rtlil)
+    (directory / PRIMITIVES).write_text(source(PRIMITIVES))
+    (directory / f"{TOP}.ys").write_text("\n".join([
+        f"read_verilog {PRIMITIVES}", f"read_rtlil {TOP}.il", *family.synthesis(TOP), f"write_json {TOP}.json"]) + "\n")
+    yosys.run(["-q", "-l", "yosys.log", "-s", f"{TOP}.ys"], directory)
+    design = json.loads((directory / f"{TOP}.json").read_text())
+    netlist = design["modules"][TOP]
+    family.finish(netlist, board, config)
+    (directory / f"{TOP}.json").write_text(json.dumps(design))
+    return netlist
+
+
 def _build(directory: Path, schedule: Schedule, board: Board, family: Family, commands: dict[str, Command],
            settings: list[Pll], target: float, slowest: Fraction, count: int, wanted: float | None,
            debug: bool, step: Step) -> Result:
     first = choose_pll(settings, target, board.part.limit)
     with step("Making the design"):
         prepared = prepare(BoardDesign(board, schedule, first, slowest, debug=debug), board, family)
-        (directory / f"{TOP}.il").write_text(prepared.rtlil)
-        (directory / PRIMITIVES).write_text(source(PRIMITIVES))
 
     yosys, nextpnr, packer = (commands[name] for name in ("yosys", family.place_and_route, family.packer))
     with step(f"Synthesis (yosys {yosys.version}, {yosys.origin})"):
-        (directory / f"{TOP}.ys").write_text("\n".join([
-            f"read_verilog {PRIMITIVES}", f"read_rtlil {TOP}.il", *family.synthesis(TOP),
-            f"write_json {TOP}.json"]) + "\n")
-        yosys.run(["-q", "-l", "yosys.log", "-s", f"{TOP}.ys"], directory)
-        design = json.loads((directory / f"{TOP}.json").read_text())
-        netlist = design["modules"][TOP]
-        family.finish(netlist, board, schedule.config)
-        (directory / f"{TOP}.json").write_text(json.dumps(design))
+        netlist = synthesise(prepared, board, schedule.config, yosys, directory)
         cells = Counter(cell["type"] for cell in netlist["cells"].values())
         clock = driven_by(netlist, *family.output)
         constraints = prepared.constraints + family.constraint(clock[0], target * 1e6) + "\n"
         (directory / f"{TOP}.{family.constraints}").write_text(constraints)
-        del design, netlist
+        del netlist
 
     def place_and_route(seed: int) -> _Run:
         name = f"seed{seed}"

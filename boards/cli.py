@@ -20,10 +20,12 @@ from tepal.sim import Build, CycleModel, SimulationError, golden, require_tools,
 from .board import BOARDS, Board, fit, get_board, require_fit
 from .build import STEPS, build, require_platform
 from .console import MISMATCH, Steps, err, out, step
+from .explore import add_explore_arguments, run_explore
 from .family import add_family_arguments, run_family
 from .files import check_folder, choose_frames, read_images, read_names
 from .generate import generate, write_files
 from .host import HostError
+from .logic import KINDS
 from .program import add_program_arguments, run_program
 from .quantise import add_evaluate_arguments, add_quantize_arguments, run_evaluate, run_quantize
 from .run import add_run_arguments, run_on_device
@@ -120,6 +122,10 @@ def _parser() -> argparse.ArgumentParser:
             engine.add_argument("--lanes", type=int, metavar="L", help="channels of the depthwise engine")
             engine.add_argument("--window", type=_size, metavar="RxC", help="taps read at once, such as 3x3")
             engine.add_argument("--requantisers", type=int, metavar="R", help="results a cycle; divides C and L")
+            engine.add_argument("--packing", type=int, metavar="N", help="rows of the array that share a multiplier, 1 "
+                                "or 2")
+            engine.add_argument("--copy-lanes", type=int, metavar="N", help="bytes of the first convolution's windows "
+                                "copied at once, if more than L")
             engine.add_argument("--input-bytes", type=int, metavar="N", help="width of the input stream")
         return sub
 
@@ -131,6 +137,8 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("family", run_family, "count MobileNets of any size beside the paper's tables, and their cycles",
                   model=False)
     add_family_arguments(sub)
+    sub = command("explore", _explore, "search for engines: the fewest cycles for every number of LUTs")
+    add_explore_arguments(sub, _count, _mhz)
     command("estimate", _estimate, "say whether a network fits a board, and the cycles of every layer")
     sub = command("generate", _generate, "write Verilog, ROMs, a FuseSoC core and a JSON description")
     sub.add_argument("-o", "--output", type=_path, required=True, metavar="DIR", help="folder to write to")
@@ -163,20 +171,28 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _chosen(arguments) -> dict:
+    """The engine's parameters that the command line gives."""
+    return {name: value for name in ("rows", "columns", "lanes", "window", "requantisers", "packing", "copy_lanes",
+                              "input_bytes")
+            if (value := getattr(arguments, name)) is not None}
+
+
 def _engine(arguments, board: Board, network: Network):
-    chosen = {name: getattr(arguments, name)
-              for name in ("rows", "columns", "lanes", "window", "requantisers", "input_bytes")
-              if getattr(arguments, name) is not None}
+    chosen = _chosen(arguments)
     config = board.engine(network)
     if board.name == "generic" and not {"rows", "columns", "lanes"} <= chosen.keys():
         raise ConfigError("the generic board has no engine of its own: give at least --rows, --columns and --lanes")
     if chosen.keys() & {"columns", "lanes"} and "requantisers" not in chosen and config.requantiser_cycles == 1:
         columns, lanes = chosen.get("columns", config.columns), chosen.get("lanes", config.lanes)
         chosen["requantisers"] = int(np.gcd(columns, lanes))
+    if board.part.primitives is not None and chosen.get("packing", 1) > board.part.packing:
+        raise ConfigError(f"packing ({chosen['packing']}) must be 1 on {board.name}: rows can't share a "
+                          f"{board.part.multiplier}")
     return replace(config, **chosen)
 
 
-def _load(arguments) -> tuple[Board, Schedule]:
+def _read(arguments) -> tuple[Board, Network]:
     board = get_board(arguments.board)
     with step(f"Reading {escape(str(arguments.model))}"):
         network = read_model(arguments.model)
@@ -186,6 +202,11 @@ def _load(arguments) -> tuple[Board, Schedule]:
         simplified = simplify(network)
         network = simplified.network
         err.print(f"{simplified}.")
+    return board, network
+
+
+def _load(arguments) -> tuple[Board, Schedule]:
+    board, network = _read(arguments)
     with step("Scheduling"):
         return board, Schedule(network, _engine(arguments, board, network))
 
@@ -246,9 +267,10 @@ def _estimate(arguments) -> int:
     report = {
         "model": str(arguments.model), "board": board.name, "fits": result.ok,
         "used": result.used, "available": result.available,
+        "estimated": [kind for kind in KINDS if kind in result.used],
         "memories": [{"role": use.role, "count": use.count, "depth": use.depth, "width": use.width}
                      for use in schedule.memories],
-        "engine": asdict(config),
+        "engine": asdict(config) | {"multipliers": config.multipliers},
         "macs": schedule.network.macs, "parameters": schedule.network.parameters,
         "cycles": model.cycles, "compute_cycles": model.compute_cycles, "interval_cycles": model.interval_cycles,
         "utilisation": round(_utilisation(schedule, model.compute_cycles), 4), "layers": rows,
@@ -260,7 +282,8 @@ def _estimate(arguments) -> int:
         table = Table("resource", "used", "available", "", title=f"{board.name} ({board.part.name})")
         for kind, used in result.used.items():
             limit = result.available[kind]
-            table.add_row(kind, f"{used:,}", f"{limit:,}" if limit else "any", _bar(used / limit) if limit else "")
+            table.add_row(f"{kind} (estimated)" if kind in report["estimated"] else kind, f"{used:,}",
+                          f"{limit:,}" if limit else "any", _bar(used / limit) if limit else "")
         out.print(table)
         rows_, columns_ = config.window
         out.print(f"Engine: {config.rows} x {config.columns} array, {config.lanes} depthwise lanes of {rows_} x "
@@ -272,6 +295,10 @@ def _estimate(arguments) -> int:
     if not arguments.json:
         out.print(f"[bold green]The network fits {board.name}.[/]")
     return 0
+
+
+def _explore(arguments) -> int:
+    return run_explore(arguments, *_read(arguments), _chosen(arguments))
 
 
 def _generate(arguments) -> int:
@@ -362,11 +389,11 @@ def _simulate(arguments) -> int:
         raise NetworkError(f"{arguments.waves} can't be written: there is no such folder, or it is read-only")
     require_tools(waves=arguments.waves is not None)
     with _workplace(arguments.keep) as directory:
-        with step("Making Verilog"):
+        with step("Making Verilog") as making:
             write_files(generate(schedule, board.name), directory)
-        with step("Building the simulator (a minute or two)"):
+        with step("Building the simulator (a minute or two)") as building:
             build = Build(directory.resolve(), waves=arguments.waves is not None)
-        with step(f"Simulating {len(images)} frames"):
+        with step(f"Simulating {len(images)} frames") as simulating:
             report = simulate(build, schedule, images, stalls=arguments.stalls, waves=arguments.waves)
     model = CycleModel(schedule)
     result = {
@@ -380,6 +407,8 @@ def _simulate(arguments) -> int:
         "outputs": report.outputs.tolist(), "classes": report.classes, "layers": report.layers,
         "utilisation": round(_utilisation(schedule, model.compute_cycles), 4),
         "waves": str(arguments.waves) if arguments.waves else None,
+        "seconds": {"verilog": round(making.seconds, 2), "simulator": round(building.seconds, 2),
+                    "simulation": round(simulating.seconds, 2)},
     }
     if arguments.json:
         print(json.dumps(result))

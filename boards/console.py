@@ -16,7 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["MISMATCH", "Steps", "bar", "err", "out", "step"]
+__all__ = ["MISMATCH", "Elapsed", "Steps", "bar", "err", "out", "step"]
 
 MISMATCH = 1
 """Exit code: the simulation, or the device, differs from the golden model or the cycle model."""
@@ -25,17 +25,21 @@ out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+class Elapsed:
+    """``seconds`` that a step took, when it is over."""
+
+    seconds = 0.0
+
+
 @contextlib.contextmanager
-def step(text: str):
+def step(text: str) -> Iterator[Elapsed]:
     """Show that something is under way, on a terminal; say nothing elsewhere."""
-    if not err.is_terminal:
-        yield
-        return
-    begun = time.monotonic()
-    with err.status(f"{text} …"):
-        yield
-    if (elapsed := time.monotonic() - begun) > 2:
-        err.print(f"[dim]{text}: {elapsed:.1f} s[/]")
+    begun, elapsed = time.monotonic(), Elapsed()
+    with err.status(f"{text} …") if err.is_terminal else contextlib.nullcontext():
+        yield elapsed
+    elapsed.seconds = time.monotonic() - begun
+    if err.is_terminal and elapsed.seconds > 2:
+        err.print(f"[dim]{text}: {elapsed.seconds:.1f} s[/]")
 
 
 class Steps:

@@ -118,6 +118,23 @@ class _ECP5(Family):
         absorb_output_registers(module)
         place_multipliers(module, config, _MULTIPLIERS[board.platform.device])
 
+    def logic(self, netlist):
+        def net(cell, port):
+            return next(iter(cell["connections"].get(port, ())), None)
+
+        cells = netlist["cells"]
+        chain = [cell for cell in cells.values() if cell["type"] == "CCU2C"]
+        entered, left = ({net(cell, port) for cell in chain} for port in ("CIN", "COUT"))
+        for name, cell in cells.items():
+            kind = cell["type"]
+            luts = {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6}.get(kind, 0)
+            if kind == "CCU2C":
+                # nextpnr lengthens a chain by a cell where something enters it, and where something may leave it.
+                luts += 2 * (net(cell, "CIN") not in left)
+                luts += 2 * (net(cell, "COUT") is not None and net(cell, "COUT") not in entered)
+            if luts or kind == "TRELLIS_FF":
+                yield name, luts, int(kind == "TRELLIS_FF")
+
     def arguments(self, platform, design, constraints, routed):
         return [platform._nextpnr_device_options[platform.device],
                 "--package", platform._nextpnr_package_options[platform.package].upper(), "--speed", platform.speed,
@@ -159,7 +176,7 @@ _SHAPES = ((16384, 1), (8192, 2), (4096, 4), (2048, 9), (1024, 18), (512, 36))
 
 # ECP5 and ECP5-5G Family Data Sheet (FPGA-DS-02012), Register-to-Register Performance: block memory at speed grade -6.
 # Faster grades allow more; what is common to all is enough.
-ECP5_85F = Part("LFE5U-85F", "MULT18X18D", 156, 1, (MemoryKind("DP16KD", 208, _SHAPES),), 83_640, 212.0, _ECP5())
+ECP5_85F = Part("LFE5U-85F", "MULT18X18D", 156, 1, (MemoryKind("DP16KD", 208, _SHAPES),), 83_640, 212.0, _ECP5(), 2)
 ECP5_45F = replace(ECP5_85F, name="LFE5U-45F", primitives=72, memories=(MemoryKind("DP16KD", 108, _SHAPES),),
                    logic=43_848)
 ECP5_25F = replace(ECP5_85F, name="LFE5U-25F", primitives=28, memories=(MemoryKind("DP16KD", 56, _SHAPES),),

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from itertools import product
 
 from rich.table import Column, Table
-from tepal.hdl import EngineConfig, Schedule
+from tepal.hdl import Formats, Schedule
 from tepal.quant import IMAGENET_BLOCKS, MobileNet, Network, NetworkError
 from tepal.sim import CycleModel
 
@@ -111,15 +111,6 @@ def _boards(names: Sequence[str] | None) -> list[Board]:
     return [get_board(name) for name in dict.fromkeys(names)]
 
 
-class _Reusing(Schedule):
-    """A schedule with requantisers that are already there: they take longest, and hold for every engine whose
-    requantisers are pipelines, or serial, alike."""
-
-    def __init__(self, network: Network, config: EngineConfig, affines):
-        self.affines = affines
-        super().__init__(network, config)
-
-
 def _figure(count: int, printed: str | None, **others: int) -> dict:
     """A count beside the paper's millions; ``others`` are told with it."""
     if printed is None:
@@ -135,12 +126,9 @@ def _rounded(count: int, printed: str) -> str:
 
 def _speeds(network: Network, boards: Iterable[Board], clock: float) -> dict[str, dict]:
     """Cycles of ``network`` on each board's default engine, whether or not it fits."""
-    result, affines = {}, {}
+    result, formats = {}, Formats(network)
     for board in boards:
-        config = board.engine(network)
-        kind = config.lane_cycles > 1, config.requantiser_cycles > 1
-        schedule = _Reusing(network, config, affines[kind]) if kind in affines else Schedule(network, config)
-        affines[kind] = schedule.affines
+        schedule = Schedule(network, board.engine(network), formats)
         model, needs = CycleModel(schedule), fit(schedule, board)
         result[board.name] = {
             "cycles": model.cycles, "compute_cycles": model.compute_cycles, "interval_cycles": model.interval_cycles,

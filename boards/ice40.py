@@ -4,6 +4,7 @@
 # pyright: reportAttributeAccessIssue=false, reportGeneralTypeIssues=false, reportArgumentType=false
 
 import json
+from collections import Counter
 from fractions import Fraction
 
 from amaranth import ClockDomain, ClockSignal, Const, Elaboratable, Instance, Module, Signal
@@ -109,6 +110,22 @@ class _ICE40(Family):
         # Flip-flops come up as zeros: those that are to begin as ones would get inverters.  But every design is reset
         # when it begins (see ICE40Clocks), and what no reset reaches begins as zeros, or has settled when it ends.
         return ["setattr -unset init w:*", f"synth_ice40 -top {top}"]
+
+    def logic(self, netlist):
+        cells = netlist["cells"]
+        readers = Counter(bit for cell in cells.values() for port, bits in cell["connections"].items()
+                          if cell["port_directions"][port] == "input" for bit in bits)
+        tables = [cell["connections"] for cell in cells.values() if cell["type"] == "SB_LUT4"]
+        # A flip-flop lies in the place of the LUT that feeds it alone, a carry in that of the LUT with the same inputs.
+        alone = {table["O"][0] for table in tables if readers[table["O"][0]] == 1}
+        inputs = {tuple(table[port][0] for port in ("I1", "I2", "I3")) for table in tables}
+        for name, cell in cells.items():
+            kind, nets = cell["type"], cell["connections"]
+            if kind == "SB_LUT4" or (kind == "SB_CARRY"
+                                     and tuple(nets[port][0] for port in ("I0", "I1", "CI")) not in inputs):
+                yield name, 1, 0
+            elif kind.startswith("SB_DFF"):
+                yield name, int(nets["D"][0] not in alone), 1
 
     def _device(self, platform):
         return [platform._nextpnr_device_options[platform.device], "--package", platform.package.lower()]

@@ -1,7 +1,7 @@
 """An FPGA, and a board that carries one: what they offer, and how they are clocked."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import gcd
@@ -74,6 +74,10 @@ class Family(ABC):
         it."""
 
     @abstractmethod
+    def logic(self, netlist: dict) -> Iterator[tuple[str, int, int]]:
+        """(cell's name, LUTs that it will take, flip-flops) of a netlist of yosys."""
+
+    @abstractmethod
     def arguments(self, platform: Any, design: str, constraints: str, routed: str) -> list[str]:
         """nextpnr's arguments."""
 
@@ -97,8 +101,9 @@ class Part:
     """An FPGA.
 
     ``primitives`` counts its multipliers, ``multiplier`` names them and ``products`` says how many int8 products a
-    cycle one computes.  ``limit`` is the clock in MHz that its memories and multipliers allow: nextpnr does not check
-    these.  A part without ``family`` can't be built for, one without ``primitives`` has any number."""
+    cycle one computes; ``packing`` rows of the array may share one.  ``limit`` is the clock in MHz that its memories
+    and multipliers allow: nextpnr does not check these.  A part without ``family`` can't be built for, one without
+    ``primitives`` has any number."""
 
     name: str
     multiplier: str = "multiplier"
@@ -108,6 +113,7 @@ class Part:
     logic: int | None = None
     limit: float | None = None
     family: Family | None = None
+    packing: int = 1
 
 
 @dataclass(frozen=True)

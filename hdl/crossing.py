@@ -30,7 +30,7 @@ class Crossing(wiring.Component):
     o : Out(stream of shape)
     """
 
-    def __init__(self, writer: str, reader: str, shape=8):
+    def __init__(self, writer: str, reader: str, shape):
         self.writer, self.reader = writer, reader
         super().__init__({"i": In(stream_of(shape)), "o": Out(stream_of(shape))})
 

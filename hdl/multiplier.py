@@ -119,9 +119,10 @@ class PackedMultiplier(wiring.Component):
         alone = delay(m, packed[:10], 1, name="alone")
         above = delay(m, packed[16:26], 1, name="above")
         modulo = delay(m, modulo, 1, name="modulo_of_difference")
-        carried = difference[5] ^ difference[6]
-        raised = Signal(10, reset_less=True)
-        m.d.sync += raised.eq(above + Cat(carried, (carried & difference[6]).replicate(9)))
+        negative, carry, raised = difference[6], Signal(signed(2)), Signal(10, reset_less=True)
+        with m.If(difference[5] != negative):
+            m.d.comb += carry.eq(Mux(negative, -1, 1))
+        m.d.sync += raised.eq(Value.cast(above) + carry)
         m.d.comb += [
             self.product[0].eq(delay(m, Cat(alone, difference[:6]), 1, name="low").as_signed()),
             self.product[1].eq(Cat(delay(m, modulo, 1, name="high_modulo"), raised).as_signed()),

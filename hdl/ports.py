@@ -1,5 +1,6 @@
 """Both ends of the accelerator: images in, results out."""
 
+from functools import cache
 from math import prod
 
 from amaranth import *
@@ -52,6 +53,7 @@ class InputLoader(wiring.Component):
         })
 
     @staticmethod
+    @cache
     def timing(layout: InputLayout, beat: int) -> tuple[int, int, int]:
         """(cycles before the first beat, in which windows of nothing but padding are stored; from the first beat
         to the last one, both counted; from the last one to ``full``), with a stream that never waits."""

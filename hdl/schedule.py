@@ -20,12 +20,12 @@ from math import prod
 import numpy as np
 from tepal.quant import Network, NetworkError
 
-from . import multiplier
-from .affine import Affine, fit
+from .affine import Affine
 from .config import EngineConfig
-from .depthwise import ACTIVATION_OFFSET, DepthwiseEngine
+from .depthwise import DepthwiseEngine
 from .drain import Drain, LaneParameters
-from .lower import Block, InputLayout, lower
+from .formats import Formats, SumFormats
+from .lower import Block, InputLayout
 from .primitives import bits_for
 from .requantiser import SELECT, RequantiserFormat
 from .serial import SerialFormat
@@ -37,18 +37,6 @@ __all__ = ["BlockSchedule", "FeatureMap", "MemoryUse", "Schedule"]
 
 def _ceil(a: int, b: int) -> int:
     return -(-a // b)
-
-
-def _range(weights: np.ndarray, axis, offset: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Smallest and largest sum of int8 weight * (activation + ``offset``); every partial sum lies between them too."""
-    positive = np.maximum(weights, 0).sum(axis=axis, dtype=np.int64)
-    negative = np.minimum(weights, 0).sum(axis=axis, dtype=np.int64)
-    low, high = -128 + offset, 127 + offset
-    return high * negative + low * positive, high * positive + low * negative
-
-
-def _signed_bits(low: int, high: int) -> int:
-    return max(int(high).bit_length(), int(~low).bit_length() if low < 0 else 0) + 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,6 +174,8 @@ class Schedule:
         What to compute.
     config
         How big the engine is.
+    formats
+        The network's, if another schedule has them already (:attr:`formats`).
 
     Raises
     ------
@@ -193,71 +183,43 @@ class Schedule:
         The engine can't run the network.
     """
 
-    def __init__(self, network: Network, config: EngineConfig):
+    def __init__(self, network: Network, config: EngineConfig, formats: Formats | None = None):
         self.network, self.config = network, config
-        self.layout: InputLayout
-        self.layout, lowered = lower(network)
+        self.formats = formats or Formats(network)
+        self.layout: InputLayout = self.formats.layout
         self._check_input()
-        self.input_map, maps = self._place(lowered)
-        self.blocks = self._time(lowered, maps)
+        self.input_map, maps = self._place(self.formats.blocks)
+        self.blocks = self._time(self.formats.blocks, maps)
 
     # -- numbers ---------------------------------------------------------------------------------------
 
-    @cached_property
+    @property
     def depthwise_accumulator(self) -> int:
         """Bits of a depthwise sum."""
-        ranges = [self._reduced_range(b) for b in self.blocks if b.block.reduction]
-        return max([16] + [_signed_bits(low.min(), high.max()) for low, high in ranges])
-
-    @staticmethod
-    def _reduced_range(scheduled: BlockSchedule):
-        assert scheduled.block.reduction is not None
-        return _range(scheduled.block.reduction.weights, (0, 1), ACTIVATION_OFFSET)
+        return self.formats.depthwise.accumulator
 
     @property
-    def _matrix_offset(self) -> int:
-        return multiplier.offset(self.config.packing)
+    def _matrix(self) -> SumFormats:
+        return self.formats.matrix(self.config.packing)
 
-    def _matrix_range(self, scheduled: BlockSchedule):
-        return _range(scheduled.block.matrix.weights, 1, self._matrix_offset)
-
-    @cached_property
+    @property
     def matrix_accumulator(self) -> int:
         """Bits of a sum in the array."""
-        ranges = [self._matrix_range(b) for b in self.blocks]
-        return max([16] + [_signed_bits(low.min(), high.max()) for low, high in ranges])
+        return self._matrix.accumulator
 
-    @cached_property
+    @property
     def affines(self) -> tuple[tuple[Affine | None, Affine], ...]:
         """Proved requantisers of each block: (depthwise, matrix)."""
-        result = []
-        for number, scheduled in enumerate(self.blocks):
-            reduction, matrix = scheduled.block.reduction, scheduled.block.matrix
-            try:
-                reduced = None
-                if reduction:
-                    reduced = fit(reduction.requantise, reduction.constant, *self._reduced_range(scheduled),
-                                  one_shift=self.config.lane_cycles > 1)
-                constant = matrix.constant - self._matrix_offset * matrix.weights.sum(axis=1, dtype=np.int64)
-                result.append((reduced, fit(matrix.requantise, constant, *self._matrix_range(scheduled),
-                                            one_shift=self.config.requantiser_cycles > 1)))
-            except ArithmeticError as error:
-                raise ArithmeticError(f"block {number}: {error}") from error
-        return tuple(result)
+        return tuple(zip(self.formats.depthwise.affines(self.config.lane_cycles),
+                         self._matrix.affines(self.config.requantiser_cycles), strict=True))
 
-    @cached_property
+    @property
     def depthwise_format(self) -> RequantiserFormat | SerialFormat:
-        return self._format([a for a, _ in self.affines if a], self.depthwise_accumulator, self.config.lane_cycles)
+        return self.formats.depthwise.format(self.config.lane_cycles)
 
-    @cached_property
+    @property
     def matrix_format(self) -> RequantiserFormat | SerialFormat:
-        return self._format([a for _, a in self.affines], self.matrix_accumulator, self.config.requantiser_cycles)
-
-    @staticmethod
-    def _format(affines: list[Affine], accumulator: int, cycles: int) -> RequantiserFormat | SerialFormat:
-        if cycles > 1:
-            return SerialFormat.of(affines, accumulator, cycles)
-        return RequantiserFormat.of(affines, accumulator)
+        return self._matrix.format(self.config.requantiser_cycles)
 
     # -- shape -----------------------------------------------------------------------------------------
 
@@ -408,10 +370,8 @@ class Schedule:
                              slot=0, last_slot=0, start=0, tile_latency=0)
 
     def _time(self, lowered, maps) -> tuple[BlockSchedule, ...]:
-        # Latencies need the accumulators, which need the blocks: a first pass gives those.
-        self.blocks = tuple(self._shape(b, *m) for b, m in zip(lowered, maps, strict=True))
         placed = []
-        for shaped in self.blocks:
+        for shaped in (self._shape(b, *m) for b, m in zip(lowered, maps, strict=True)):
             shaped = replace(shaped, tile_latency=self.reduce_latency if shaped.reduces else self.copy_latency)
             # A place in the tile buffer is written again when it has been read; rows are skewed alike in both.
             steps, fed = shaped.steps, shaped.fed

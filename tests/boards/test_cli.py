@@ -113,6 +113,8 @@ def test_estimate(run, name):
     assert used.pop(board.part.multiplier) == ceil(multipliers / board.part.products)
     bits = sum(memory["count"] * memory["depth"] * memory["width"] for memory in report["memories"])
     sizes = {kind.name: max(words * bits for words, bits in kind.shapes) for kind in board.part.memories}
+    estimated = [used.pop(kind) for kind in report["estimated"]]
+    assert all(0 < count <= board.part.logic for count in estimated)
     assert used.keys() == (sizes.keys() or {"memory bits"})
     capacity = sum(count * sizes.get(kind, 1) for kind, count in used.items())
     assert bits <= capacity if sizes else bits == capacity
@@ -217,6 +219,8 @@ def test_too_many_multipliers(run, argv, sentence):
     (["--board", "icebraker"], r"no board 'icebraker'; did you mean icebreaker\? \(known: ulx3s-85f, ulx3s-45f, "),
     (["--board", "ULX3S"], "no board 'ULX3S'; did you mean ulx3s-85f"),
     (["--board", ""], r"no board '' \(known: ulx3s-85f, ulx3s-45f, .*generic\)"),
+    (["--board", "icebreaker", "--packing", 2], r"packing \(2\) must be 1 on icebreaker: rows can't share a SB_MAC16"),
+    (["--board", "ulx3s-85f", "--packing", 2], r"packing \(2\) must divide rows \(9\)"),
     (["--board", "generic"], "generic board .* give at least --rows, --columns and --lanes"),
     (["--board", "generic", "--rows", 1, "--lanes", 1], "give at least --rows, --columns and --lanes"),
     ([*GENERIC, "--requantisers", 3], r"requantisers \(3\) must divide columns \(8\)"),

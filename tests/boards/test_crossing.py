@@ -19,7 +19,7 @@ SEED = 5
 @pytest.mark.parametrize("reader_period", [0.13, 0.5, 0.97, 1.0, 1.4, 3.3])
 def test_crossing(reader_period):
     """Every byte once and in order, with either side waiting at random."""
-    dut, rng = Crossing("writer", "reader"), np.random.default_rng(SEED)
+    dut, rng = Crossing("writer", "reader", 8), np.random.default_rng(SEED)
     sent, received = rng.integers(0, 256, 300).tolist(), []
 
     async def write(ctx):

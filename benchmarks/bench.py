@@ -1,0 +1,317 @@
+"""Reproduces every figure that the documentation tells of speed: runs ``tepal``, keeps what it said, writes the tables.
+
+    python benchmarks/bench.py                     # simulate every row
+    python benchmarks/bench.py vww kws --build     # these rows only, and place and route them too
+    python benchmarks/bench.py --tables            # only write the tables again
+
+Each row's own commands fill in its figures, and nothing else does: those that were never run say "not measured".  What
+was measured is kept in ``benchmarks/results.json`` and told in ``benchmarks/README.md``.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+from tepal.boards.board import get_board
+from tepal.boards.explore import ROUTED
+from tepal.quant import MobileNet, write_onnx
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS, PAGE = ROOT / "benchmarks/results.json", ROOT / "benchmarks/README.md"
+DATA = Path(os.environ.get("TEPAL_DATA") or ROOT.parent / "shared")
+WORK = Path("build/bench")
+
+FRAMES = 4
+"""Enough for the steady state: the interval is that from the third to the fourth."""
+
+RANDOM = WORK / "mobilenet_v1_0.25_96.onnx"
+VWW, KWS = ("mlperf_vww_int8", "mlperf_kws_int8")
+CIFAR, PICTURES = "examples/cifar10/models/{}_int8.onnx", "examples/cifar10/pictures.npz"
+
+
+@dataclass(frozen=True)
+class Published:
+    """Somebody else's figure: of time in ms or in cycles, and MACs per cycle and multiplier; None if not published."""
+
+    system: str
+    source: str
+    latency_ms: float | None = None
+    cycles: int | None = None
+    efficiency: float | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A figure to reproduce: ``model`` is a file of the repository, or the name of a third-party model's folder."""
+
+    name: str
+    title: str
+    model: str
+    board: str
+    simplify: bool = False
+    published: tuple[Published, ...] = ()
+
+    @property
+    def third_party(self) -> bool:
+        return self.model in (VWW, KWS)
+
+    @property
+    def path(self) -> str:
+        return f"$TEPAL_DATA/models/{self.model}/model.tflite" if self.third_party else self.model
+
+    @property
+    def input(self) -> str:
+        if self.third_party:
+            return f"$TEPAL_DATA/models/{self.model}/inputs.npy"
+        return PICTURES if self.model != str(RANDOM) else str(RANDOM.with_suffix(".npy"))
+
+    def command(self, verb: str, *more: str) -> str:
+        """As one would type it."""
+        return " ".join(["tepal", verb, self.path, "--board", self.board, *(["--simplify"] * self.simplify), *more])
+
+    @property
+    def absent(self) -> str | None:
+        """Why the row can't be run, if it can't."""
+        folder = DATA / "models" / self.model
+        return f"no {folder}: TEPAL_DATA names the folder" if self.third_party and not folder.is_dir() else None
+
+
+TINY = "MLPerf Tiny {}, published results"
+_VWW = (
+    Published("Qualcomm, next-generation Snapdragon sensing hub", TINY.format("v1.3"), 0.114),
+    Published("ANPU on VCU128 (994 DSPs, 320 MHz)", TINY.format("v1.3"), 0.216, efficiency=0.109),
+    Published("fpgaConvNet on ZC706 (564 DSPs, 200 MHz)", TINY.format("v1.1"), 0.720),
+    Published("GreenWaves GAP9 (370 MHz)", TINY.format("v1.0"), 1.125),
+    Published("Arm Ethos-U55-128", "Vela's estimate", cycles=220_870, efficiency=0.265),
+)
+_KWS = (
+    Published("Qualcomm, next-generation", TINY.format("v1.3"), 0.065),
+    Published("fpgaConvNet on ZedBoard (188 DSPs, 143 MHz)", TINY.format("v1.1"), 0.324, efficiency=0.305),
+    Published("GreenWaves GAP9 (370 MHz)", TINY.format("v1.0"), 0.475),
+    Published("Arm Ethos-U55-128", "Vela's estimate", cycles=89_900, efficiency=0.232),
+)
+_FOMU = (Published("CFU-Playground on Fomu, iCE40UP5K", "CFU-Playground", cycles=25_190_000),)
+_DENSE = (
+    Published("Zhao et al., ZC706, MobileNetV2-class", "Zhao et al. 2024", efficiency=0.9458),
+    Published("ZFTurbo MobileNet-in-FPGA, MobileNetV1 0.25-128, 24 multipliers", "its own RTL, simulated",
+              cycles=1_153_030, efficiency=0.481),
+)
+
+ROWS = (
+    Row("vww-simplified", "VWW, dead channels removed", VWW, "ulx3s-85f", True, _VWW),
+    Row("vww", "VWW as it is", VWW, "ulx3s-85f"),
+    Row("kws", "KWS", KWS, "ulx3s-85f", published=_KWS),
+    Row("kws-icebreaker", "KWS", KWS, "icebreaker", published=_FOMU),
+    Row("cifar-large", "CIFAR-10, large_0.50_32", CIFAR.format("large_0.50_32"), "ulx3s-85f"),
+    Row("cifar-small", "CIFAR-10, small_0.25_32", CIFAR.format("small_0.25_32"), "icebreaker"),
+    Row("dense", "MobileNetV1-0.25-96, random weights", str(RANDOM), "ulx3s-85f", published=_DENSE),
+)
+"""All rows.  The last one has VWW's shape and no dead channels to speak of."""
+
+
+def make_random() -> None:
+    """The random network and its images: the same bytes every time."""
+    network = MobileNet(0.25, 96, classes=2).network(seed=0)
+    (ROOT / WORK).mkdir(parents=True, exist_ok=True)
+    write_onnx(network, ROOT / RANDOM)
+    images = np.random.default_rng(0).integers(-128, 128, (FRAMES, *network.input_shape), np.int8)
+    np.save(ROOT / RANDOM.with_suffix(".npy"), images)
+
+
+def run(command: str) -> tuple[dict, float]:
+    """What a ``tepal`` command said in JSON, and the seconds that it took; ends the program if it failed."""
+    print(command, flush=True)
+    words = [word.replace("$TEPAL_DATA", str(DATA)) for word in command.split()[1:]]
+    begun = time.monotonic()
+    done = subprocess.run([sys.executable, "-m", "tepal.boards.cli", *words, "--json"], cwd=ROOT, text=True,
+                          stdout=subprocess.PIPE)
+    # A build that misses its clock has a report all the same.
+    if done.returncode not in (0, 3):
+        sys.exit(f"bench: exit code {done.returncode} of: {command}")
+    return json.loads(done.stdout), round(time.monotonic() - begun, 2)
+
+
+def revision() -> str:
+    """The commit that is checked out, as git names it."""
+    done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, text=True, capture_output=True)
+    return done.stdout.strip() or "unknown"
+
+
+def simulate(row: Row) -> dict:
+    """Estimated, generated and simulated."""
+    nominal = run(f"tepal estimate {row.path} --board {row.board}")[0] if row.simplify else None
+    estimate, estimate_seconds = run(row.command("estimate"))
+    _, generate_seconds = run(row.command("generate", "-o", str(WORK / row.name / "core")))
+    command = row.command("simulate", "--input", row.input, "--frames", str(FRAMES))
+    report, seconds = run(command)
+    simulated = report["cycles"] + (FRAMES - 1) * report["interval_cycles"]
+    return {
+        "command": command, "revision": revision(),
+        "compute_cycles": report["compute_cycles"], "interval_cycles": report["interval_cycles"],
+        "compared": report["compared"], "mismatches": report["mismatches"],
+        "cycle_errors": len(report["cycle_errors"]), "macs": estimate["macs"],
+        "nominal_macs": (nominal or estimate)["macs"], "utilisation": estimate["utilisation"],
+        "engine": estimate["engine"], "used": estimate["used"],
+        "cycles_per_second": round(simulated / report["seconds"]["simulation"]),
+        "seconds": {"estimate": estimate_seconds, "generate": generate_seconds, "simulate": seconds,
+                    "simulation alone": report["seconds"]["simulation"]},
+    }
+
+
+def build(row: Row, seeds: int) -> dict:
+    """Placed and routed."""
+    command = row.command("build", "-o", str(WORK / row.name / "build"), "--seeds", str(seeds))
+    report, seconds = run(command)
+    kept = ("part", "passed", "problem", "compute_cycles", "fmax_mhz", "clock_mhz", "limit_mhz", "latency_ms",
+            "frames_per_second", "used", "available", "critical_path", "seeds", "tools")
+    if report["critical_path"]:
+        del report["critical_path"]["steps"]
+    return {"command": command, "revision": revision(), **{name: report[name] for name in kept}, "seconds": seconds}
+
+
+def keep_clock(row: Row, made: dict) -> None:
+    """Let ``tepal explore`` know of the fastest clock on a part."""
+    routed = json.loads(ROUTED.read_text())
+    if made["passed"] and made["clock_mhz"] >= routed.get(made["part"], {}).get("clock_mhz", 0):
+        routed[made["part"]] = {"clock_mhz": made["clock_mhz"], "design": f"{row.title} on {row.board}'s own engine"}
+        ROUTED.write_text(json.dumps(routed, indent=1) + "\n")
+
+
+MISSING = "not measured"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A row with what its commands said; ``made`` is None too if another engine was built than is simulated now."""
+
+    row: Row
+    simulated: dict | None
+    made: dict | None
+
+    @classmethod
+    def of(cls, row: Row, results: dict) -> "Measured":
+        simulated, made = (results.get(row.name, {}).get(key) for key in ("simulate", "build"))
+        same = simulated and made and simulated["compute_cycles"] == made["compute_cycles"]
+        return cls(row, simulated, made if same else None)
+
+    @property
+    def title(self) -> str:
+        return f"{self.row.title}, `{self.row.board}`"
+
+    def told(self, form: str) -> str:
+        """``form`` filled in with what was simulated (s) and built (b)."""
+        if ("{s" in form and not self.simulated) or ("{b" in form and not self.made):
+            return MISSING
+        return form.format(s=SimpleNamespace(**self.simulated or {}), b=SimpleNamespace(**self.made or {}))
+
+    @property
+    def efficiency(self) -> str:
+        """MACs of the network as it came, a cycle and int8 product for which the part's multipliers are made."""
+        part = get_board(self.row.board).part
+        if not self.simulated:
+            return MISSING
+        multipliers = (part.primitives or 0) * part.products
+        return f"{self.simulated['nominal_macs'] / self.simulated['compute_cycles'] / multipliers:.1%}"
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, ["---"] * len(header), *rows])
+
+
+def page(results: dict) -> str:
+    """``benchmarks/README.md``."""
+    speed, limits, routed, tools, commands = [], [], [], [], []
+    for item in (Measured.of(row, results) for row in ROWS):
+        speed.append([f"**{item.title}**", item.told("{s.compute_cycles:,}"), item.told("{b.clock_mhz:.2f}"),
+                      item.told("**{b.latency_ms:.3f}**"), item.efficiency, ""])
+        speed += [[other.system, f"{other.cycles:,}" if other.cycles else "", "",
+                   f"{other.latency_ms:.3f}" if other.latency_ms else "",
+                   f"{other.efficiency:.1%}" if other.efficiency else "", other.source] for other in item.row.published]
+        limits.append([item.title, *map(item.told, (
+            "{s.interval_cycles:,}", "{s.mismatches} of {s.compared:,}", "{s.cycle_errors}", "{s.macs:,}",
+            "{s.engine[multipliers]}", "{s.utilisation:.1%}", "{b.clock_mhz:.2f} of {b.limit_mhz:g}"))])
+        routed.append([item.title, item.told("{b.fmax_mhz:.2f}"), *(
+            item.told(f"{{b.used[{kind}]:,}} of {{b.available[{kind}]:,}}") for kind in ("lut", "ff", "dsp", "bram")),
+            item.told("{s.used[LUT4]:,}") if "LUT4" in (item.simulated or {}).get("used", {}) else ""])
+        tools.append([item.title, *(item.told(f"{{s.seconds[{name}]:.1f}}")
+                                    for name in ("estimate", "generate", "simulate")),
+                      item.told("{s.cycles_per_second:,}"), item.told("{b.seconds:.0f}")])
+        commands += [f"    {told['revision']}: {told['command']}" for told in (item.simulated, item.made) if told]
+    return f"""# Measured
+
+Written by `make bench`: every figure of Tepal's is what the commands below said, and one whose command has not been run
+is "{MISSING}". Others' figures are quoted.
+
+## Speed
+
+Cycles of the simulated Verilog, from the last byte of an image to the first byte of the result; the clock that was set
+after place and route of the same design, in MHz; latency in ms. MACs of the network as it came, per cycle and
+multiplier of the part.
+
+{table(["", "cycles", "clock", "latency", "MACs / cycle / multiplier", "source"], speed)}
+
+## Proof, and what the part could do
+
+Cycles from frame to frame; bytes that differ from the reference, over every layer, and events that are not in their
+predicted cycle; MACs that are left to do; the array's multipliers, and its share of these MACs, per cycle and
+multiplier; and the clock of what the part's memories and multipliers allow, in MHz.
+
+{table(["", "frame to frame", "bytes that differ", "events off", "MACs", "multipliers", "in use", "clock"], limits)}
+
+## Place and route
+
+{table(["", "MHz reached", "LUT", "FF", "multipliers", "memory blocks", "LUT estimated"], routed)}
+
+## The tools themselves
+
+Seconds that each command takes, and simulated cycles a second (comparing included).
+
+{table(["", "estimate", "generate", "simulate", "cycles / s", "build"], tools)}
+
+## Commands
+
+Third-party models are looked for in the folder `TEPAL_DATA` (default: `../shared`); rows whose model is absent are
+skipped. Before each command stands the commit at which it was run last.
+
+{chr(10).join(commands)}
+"""
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(row.name for row in ROWS)} "
+                        "(default: all)")
+    parser.add_argument("--build", action="store_true", help="place and route them too: an hour for a large engine")
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="seeds to place and route from")
+    parser.add_argument("--tables", action="store_true", help="run nothing, write the tables")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.rows) - {row.name for row in ROWS}:
+        parser.error(f"there is no row {min(unknown)}")
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for row in () if arguments.tables else ROWS:
+        if arguments.rows and row.name not in arguments.rows:
+            continue
+        if row.absent:
+            print(f"{row.name}: skipped ({row.absent})")
+            continue
+        if row.model == str(RANDOM):
+            make_random()
+        measured = results.setdefault(row.name, {})
+        measured["simulate"] = simulate(row)
+        if arguments.build:
+            measured["build"] = build(row, arguments.seeds)
+            keep_clock(row, measured["build"])
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    PAGE.write_text(page(results))
+    print(f"wrote {PAGE.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()

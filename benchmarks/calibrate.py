@@ -1,0 +1,136 @@
+"""Fits the logic that engines take, part by part, to netlists of small ones, and writes ``boards/logic.json``.
+
+    python benchmarks/calibrate.py                 # both families, a quarter of an hour on one core
+    python benchmarks/calibrate.py --board icebreaker
+    python benchmarks/calibrate.py --refit         # other features, the same netlists' counts
+
+An engine is synthesised as ``tepal build`` does it, on a whole board, and its cells are counted by the parts that their
+names tell, as nextpnr will pack them.  Each part's coefficients are then fitted on their own, none below zero.  To be
+run again when the hardware, or yosys, changes.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from dataclasses import asdict, replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from tepal.boards.board import get_board
+from tepal.boards.build import require_platform, synthesise
+from tepal.boards.design import BoardDesign, prepare
+from tepal.boards.logic import KINDS, LOGIC, count, features
+from tepal.boards.part import Board
+from tepal.boards.tools import find
+from tepal.hdl import EngineConfig, Schedule
+from tepal.quant import Network, read_model
+
+ROOT = Path(__file__).resolve().parent.parent
+
+DIGITS = "examples/digits/digits.tflite"
+SMALL, LARGE_24, LARGE_32, LARGE = (f"examples/cifar10/models/{name}_int8.onnx" for name in (
+    "small_0.25_32", "large_0.25_24", "large_0.25_32", "large_0.50_32"))
+
+ENGINES = {
+    "ulx3s-85f": (
+        (SMALL, {"rows": 2, "columns": 4, "lanes": 2, "requantisers": 2, "input_bytes": 1, "copy_lanes": 1}),
+        (DIGITS, {"rows": 3, "columns": 8, "lanes": 8, "requantisers": 8, "input_bytes": 1, "copy_lanes": 1}),
+        (LARGE_24, {"rows": 6, "columns": 4, "lanes": 4, "requantisers": 1, "input_bytes": 2, "copy_lanes": 1}),
+        (LARGE_32, {"rows": 2, "columns": 16, "requantisers": 4}),
+        (LARGE, {"rows": 4, "columns": 8, "lanes": 4, "requantisers": 4}),
+        (SMALL, {"rows": 4, "columns": 4, "lanes": 2, "requantisers": 1, "packing": 2}),
+        (DIGITS, {"rows": 8, "columns": 8, "lanes": 4, "requantisers": 4, "input_bytes": 1, "packing": 2}),
+        (LARGE, {}),
+    ),
+    "icebreaker": (
+        (SMALL, {}),
+        (DIGITS, {"rows": 2, "columns": 2, "lanes": 1}),
+        (DIGITS, {"rows": 2, "columns": 4, "lanes": 4}),
+        (SMALL, {"rows": 2, "columns": 8, "lanes": 2}),
+        (SMALL, {"rows": 1, "columns": 2, "lanes": 4}),
+    ),
+}
+"""For each family one board, and engines in place of its own: between them, every feature varies."""
+
+
+def load(model: str) -> Network:
+    network = read_model(ROOT / model)
+    assert isinstance(network, Network)
+    return network
+
+
+def measure(board: Board, model: str, changes: dict) -> dict:
+    """One engine's logic by parts."""
+    family, network = require_platform(board), load(model)
+    config = replace(board.engine(network), **changes)
+    begun, schedule = time.monotonic(), Schedule(network, config)
+    prepared = prepare(BoardDesign(board, schedule, family.plls(board.oscillator)[0],
+                                   Fraction(board.lowest) * 1_000_000), board, family)
+    yosys = find("yosys")
+    with tempfile.TemporaryDirectory() as folder:
+        counted = count(synthesise(prepared, board, config, yosys, Path(folder)), family)
+    print(f"{board.name}: {config.rows} x {config.columns}, {config.lanes} lanes of {model}: "
+          f"{', '.join(f'{sum(part[i] for part in counted.values()):,} {kind}' for i, kind in enumerate(KINDS))} "
+          f"({time.monotonic() - begun:.0f} s)", flush=True)
+    return {"model": model, "engine": asdict(config), "yosys": yosys.version, "counted": counted}
+
+
+def fitted(counts: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Coefficients (features,), none below zero: ``counts`` (engines, features) to what was ``found`` (engines,)."""
+    kept = counts.any(axis=0)
+    while True:
+        # What matters is how far off an estimate is in relation to what it is of.
+        scale = 1 / np.maximum(found, 1)[:, None]
+        solution = np.zeros(counts.shape[1])
+        solution[kept] = np.linalg.lstsq(counts[:, kept] * scale, found * scale[:, 0], rcond=None)[0]
+        if (solution >= 0).all():
+            return solution
+        kept[solution.argmin()] = False
+
+
+def fit(engines: list[dict]) -> dict[str, dict[str, list[float]]]:
+    """Part to feature to what one takes of each of :data:`~tepal.boards.logic.KINDS`."""
+    rows = []
+    for engine in engines:
+        config = EngineConfig(**engine["engine"] | {"window": tuple(engine["engine"]["window"])})
+        schedule = Schedule(load(engine["model"]), config)
+        rows.append(features(config, schedule.formats, schedule.memories))
+    each = {}
+    for part in {part: None for row in rows for part in row}:
+        names = list({name: None for row in rows for name in row.get(part, {})})
+        counts = np.array([[row.get(part, {}).get(name, 0) for name in names] for row in rows], float)
+        found = np.array([engine["counted"].get(part, [0] * len(KINDS)) for engine in engines], float)
+        solution = np.array([fitted(counts, found[:, i]) for i in range(len(KINDS))])
+        each[part] = {name: [round(value, 3) for value in solution[:, i]] for i, name in enumerate(names)}
+        for engine, off in zip(engines, counts @ solution.T - found, strict=True):
+            engine.setdefault("off", {})[part] = [round(value) for value in off]
+    return each
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--board", choices=ENGINES, action="append", help="a family's board (default: all)")
+    parser.add_argument("--refit", action="store_true", help="take the counts that logic.json holds")
+    arguments = parser.parse_args()
+    table = json.loads(LOGIC.read_text()) if LOGIC.is_file() else {}
+    for name in arguments.board or ENGINES:
+        board = get_board(name)
+        family = require_platform(board).place_and_route
+        engines = (table[family]["engines"] if arguments.refit
+                   else [measure(board, *engine) for engine in ENGINES[name]])
+        for engine in engines:
+            engine.pop("off", None)
+        table[family] = {"each": fit(engines), "engines": engines}
+        for engine in engines:
+            sums = [[sum(part[i] for part in engine[key].values()) for i in range(len(KINDS))]
+                    for key in ("counted", "off")]
+            told = ", ".join(f"{counted:,} {kind} counted, {off / counted:+.1%} estimated"
+                             for kind, counted, off in zip(KINDS, *sums, strict=True))
+            print(f"{name}: {engine['engine']['rows']} x {engine['engine']['columns']} of {engine['model']}: {told}")
+        LOGIC.write_text(json.dumps(table, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,272 @@
+"""The search for an engine: cycles from the exact model, logic from the calibrated one, and the Pareto front of both.
+
+Every engine for which the part has multipliers is a candidate, a hundred thousand of them.  All get a bound that their
+cycles can't fall below, and the logic of all their parts but the memories, in a few array operations.  Then, least
+logic first, those whose bounds do not prove that a smaller engine is as fast are scheduled: a millisecond each."""
+
+import json
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from math import prod
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+from tepal.hdl import EngineConfig, Formats, Schedule
+from tepal.quant import Network, NetworkError
+from tepal.sim import CycleModel
+
+from .board import Board, Fit, fit
+from .console import bar, out
+from .logic import estimate, features
+
+__all__ = ["CLOSE", "OPTIONS", "ROUTED", "Point", "add_explore_arguments", "candidates", "explore", "least_cycles",
+           "options", "run_explore"]
+
+CLOSE = 0.01
+"""An engine that is faster than a smaller one by no more than this share is left out."""
+
+OPTIONS = ("rows", "columns", "lanes", "requantisers", "packing", "copy_lanes")
+"""What is searched over; the rest is the board's."""
+
+ROUTED = Path(__file__).with_name("routed.json")
+"""Part to the fastest clock that ``make bench`` has seen a design reach on it, and which."""
+
+_MOST_LANES = 64
+
+
+@dataclass(frozen=True)
+class Point:
+    """An engine, its cycles (as :class:`~tepal.sim.CycleModel` has them), and what it takes of the board."""
+
+    config: EngineConfig
+    compute_cycles: int
+    interval_cycles: int
+    fit: Fit
+
+    @classmethod
+    def of(cls, network: Network, config: EngineConfig, board: Board, formats: Formats) -> "Point":
+        schedule = Schedule(network, config, formats)
+        model = CycleModel(schedule)
+        return cls(config, model.compute_cycles, model.interval_cycles, fit(schedule, board))
+
+    @property
+    def logic(self) -> int:
+        """LUTs, estimated."""
+        return self.fit.used["LUT4"]
+
+
+def options(config: EngineConfig) -> str:
+    """The command line that asks for ``config`` on a board of its kind."""
+    return " ".join(f"--{name.replace('_', '-')} {getattr(config, name)}" for name in OPTIONS)
+
+
+def _ceil(a, b):
+    return -(-a // b)
+
+
+def candidates(config: EngineConfig, formats: Formats, most: int) -> SimpleNamespace:
+    """``config`` with arrays (candidates,) for all of :data:`OPTIONS` but packing: engines of at most ``most``
+    multipliers, and none larger than the network can use."""
+    pixels = max(block.pixels for block in formats.blocks)
+    width = max(block.matrix.weights.shape[0] for block in formats.blocks)
+    channels = max(block.window.input_shape[2] for block in formats.blocks)
+    row_bytes = formats.blocks[0].window.input_shape[2]
+    most *= config.packing
+    # As many bytes of the first window's rows as make one more, or one less, cycle of each.
+    copies = sorted({1} | {_ceil(row_bytes, parts) for parts in range(1, row_bytes + 1)})
+    found = []
+    for lanes in range(1, min(channels, _MOST_LANES) + 1):
+        for requantisers in (count for count in range(1, lanes + 1) if lanes % count == 0):
+            if config.requantiser_cycles > 1 and requantisers > 1:
+                continue
+            columns = np.arange(requantisers, min(most, width + requantisers - 1) + 1, requantisers)
+            rows = np.arange(config.packing, min(most, pixels + config.packing - 1) + 1, config.packing)
+            rows, columns = np.meshgrid(rows, columns, indexing="ij")
+            few = rows * columns <= most
+            for copy_lanes in (count for count in copies if count == 1 or count > lanes):
+                found.append(np.stack(np.broadcast_arrays(rows[few], columns[few], lanes, requantisers, copy_lanes)))
+    names = [name for name in OPTIONS if name != "packing"]
+    grid = SimpleNamespace(**dict(zip(names, np.concatenate(found, axis=1), strict=True)))
+    for name in ("packing", "window", "taps", "input_bytes", "requantiser_cycles", "lane_cycles"):
+        setattr(grid, name, getattr(config, name))
+    grid.tile_lanes = np.maximum(grid.lanes, grid.copy_lanes)
+    grid.drain_step = grid.columns // grid.requantisers * grid.requantiser_cycles
+    return grid
+
+
+def least_cycles(grid: SimpleNamespace, formats: Formats) -> np.ndarray:
+    """A bound that ``compute_cycles`` can't fall below, (candidates,): the schedule without latencies."""
+    serial = grid.lanes * grid.lane_cycles if grid.lane_cycles > 1 else 1
+    shapes = []
+    for number, block in enumerate(formats.blocks):
+        out_channels, inner = block.matrix.weights.shape
+        tile = _ceil(block.pixels, _ceil(block.pixels, grid.rows))
+        tiles = _ceil(block.pixels, tile)
+        groups = _ceil(block.window.input_shape[2], grid.lanes if number else grid.tile_lanes)
+        chunks = prod(block.window.kernel)
+        if block.reduction is not None:
+            down, across = (_ceil(*pair) for pair in zip(block.window.kernel, grid.window, strict=True))
+            chunks = np.maximum(down, _ceil(serial, across)) * across
+        steps = groups * tile * chunks
+        blocks = _ceil(out_channels, grid.columns)
+        fed = blocks * np.maximum(np.maximum(inner, grid.rows * grid.drain_step), np.where(blocks > 1, grid.columns, 1))
+        shapes.append((tiles, steps, fed, np.maximum(steps, fed), tile * grid.drain_step))
+    total = 0
+    for (tiles, steps, fed, slot, drained), (next_tiles, _, _, next_slot, _) in pairwise(shapes):
+        # The next block's last tile reads what this one's last tile wrote.
+        written = steps + fed + drained - (next_tiles - 1) * next_slot
+        total = total + (tiles - 1) * slot + np.maximum(steps, written)
+    tiles, steps, fed, slot, _ = shapes[-1]
+    return total + (tiles - 1) * slot + steps + fed
+
+
+def explore(network: Network, board: Board, formats: Formats | None = None, *, base: EngineConfig | None = None,
+            fixed: Mapping[str, int] | None = None, limits: Mapping[str, int] | None = None,
+            progress=lambda what, done, total: None) -> list[Point]:
+    """The engines that fit ``board`` and that no smaller one matches, smallest first.
+
+    Each point has fewer LUTs, or fewer cycles from image to answer, than each other one.  An engine that fits and is
+    not among them has at least as many LUTs as one of them, and not :data:`CLOSE` fewer cycles.
+
+    Parameters
+    ----------
+    base
+        What is not searched over (default: the board's engine).
+    fixed
+        One of :data:`OPTIONS` to the only value to look at.
+    limits
+        Kind of resource, as :class:`~tepal.boards.board.Fit` names it, to how many may be used.
+    progress
+        Told ``(what, done, total)``.
+
+    Raises
+    ------
+    NetworkError
+        Nothing is known of the part's logic, there is no such kind, or no engine fits.
+    """
+    formats, base, limits = formats or Formats(network), base or board.engine(network), limits or {}
+    known = Point.of(network, base, board, formats).fit
+    if "LUT4" not in known.used:
+        raise NetworkError(f"the logic that engines take has not been measured for {board.name}: name another board")
+    if unknown := limits.keys() - known.available.keys():
+        raise NetworkError(f"{board.name} has no {min(unknown)} to limit; it has {', '.join(known.available)}")
+    multipliers = board.part.primitives or 0
+    most = min(multipliers, limits.get(board.part.multiplier, multipliers)) * board.part.products
+    pool = []
+    for packing in range(1, board.part.packing + 1):
+        grid = candidates(replace(base, rows=packing, packing=packing), formats, most)
+        logic = estimate(board, features(grid, formats))["LUT4"]
+        pool.append(np.stack(np.broadcast_arrays(logic, least_cycles(grid, formats),
+                                                 *(getattr(grid, name) for name in OPTIONS))))
+    table = np.concatenate(pool, axis=1)
+    possible = table[0] <= min(board.part.logic or 0, limits.get("LUT4", np.inf))
+    for name, value in (fixed or {}).items():
+        possible &= table[2 + OPTIONS.index(name)] == value
+    table = table[:, possible]
+    table = table[:, np.lexsort((table[1], table[0]))].T.tolist()
+    front: list[Point] = []
+
+    def matched(logic: float, cycles: float) -> bool:
+        """Whether a point of the front is no larger, and faster or about as fast."""
+        index = bisect_right(front, logic, key=lambda point: point.logic)
+        return index > 0 and cycles >= (1 - CLOSE) * front[index - 1].compute_cycles
+
+    for done, (least_logic, least, *engine) in enumerate(table):
+        if done % 1000 == 0:
+            progress("Engines", done, len(table))
+        if matched(least_logic, least):
+            continue
+        point = Point.of(network, replace(base, **dict(zip(OPTIONS, map(int, engine), strict=True))), board, formats)
+        if not point.fit.within(limits) or matched(point.logic, point.compute_cycles):
+            continue
+        front = [other for other in front if other.logic < point.logic or other.compute_cycles < point.compute_cycles]
+        front.insert(bisect_right(front, point.logic, key=lambda point: point.logic), point)
+    if not front:
+        raise NetworkError(f"no such engine that {board.name} has room for runs this network")
+    return front
+
+
+def _limit(text: str) -> tuple[str, int]:
+    kind, _, count = text.partition("=")
+    if not (kind and count.isdigit()):
+        raise ValueError
+    return kind, int(count)
+
+
+_limit.__name__ = "limit, such as LUT4=60000"
+
+
+def add_explore_arguments(parser, count, mhz) -> None:
+    """What ``tepal explore`` takes beside a model, a board and its engine; ``count`` and ``mhz`` read
+    a number and a clock."""
+    parser.add_argument("--limit", type=_limit, action="append", default=[], metavar="KIND=N",
+                        help="use at most N of a resource (as tepal estimate names it), such as LUT4=60000; may be "
+                        "repeated")
+    parser.add_argument("--points", type=count, default=16, metavar="N",
+                        help="show so many engines (default: %(default)s; --json has all)")
+    parser.add_argument("--clock", type=mhz, metavar="MHZ",
+                        help="clock to turn cycles into time (default: one that was reached on this part, if any was)")
+
+
+def _clock(board: Board, asked: float | None) -> tuple[float | None, str]:
+    """MHz, and where they are from."""
+    if asked:
+        return asked, f"{asked:g} MHz, as asked for, and not the clock that each engine would reach"
+    known = json.loads(ROUTED.read_text(encoding="utf-8")).get(board.part.name)
+    if known is None:
+        return None, f"no clock: none has been recorded for {board.part.name}, and --clock gives none"
+    return known["clock_mhz"], (f"{known['clock_mhz']:.2f} MHz, which {known['design']} reached after routing, and not "
+                                "the clock that each engine would reach")
+
+
+def run_explore(arguments, board: Board, network: Network, chosen: Mapping[str, int]) -> int:
+    """Search, print.  ``chosen`` are the engine's parameters that the command line gave."""
+    base = replace(board.engine(network), **{name: value for name, value in chosen.items() if name not in OPTIONS})
+    formats = Formats(network)
+    with bar() as progress:
+        front = explore(network, board, formats, base=base, limits=dict(arguments.limit), progress=progress,
+                        fixed={name: value for name, value in chosen.items() if name in OPTIONS})
+    default = Point.of(network, board.engine(network), board, formats)
+    clock, told = _clock(board, arguments.clock)
+    entries = [{**_entry(point, clock), "default": point.config == default.config} for point in front]
+    beside = None if any(entry["default"] for entry in entries) else {**_entry(default, clock), "default": True}
+    if arguments.json:
+        print(json.dumps({"model": str(arguments.model), "board": board.name, "clock_mhz": clock, "clock": told,
+                          "available": default.fit.available, "front": entries, "default": beside}))
+        return 0
+    shown = _spread(entries, arguments.points)
+    if beside:
+        shown = sorted([*shown, beside], key=lambda entry: -entry["compute_cycles"])
+    kinds = list(default.fit.available)
+    rows = [["cycles", *(["ms"] if clock else []), *kinds]]
+    rows += [[f"{entry['compute_cycles']:,}", *([f"{entry['latency_ms']:.3f}"] if clock else []),
+              *(f"{entry['used'][kind]:,}" for kind in kinds)] for entry in shown]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    # No table of Rich's: however wide, options are there to be copied.
+    for row, entry in zip(rows, [None, *shown], strict=True):
+        engine = "engine" if entry is None else entry["options"] + "  (default)" * entry["default"]
+        out.print("  ".join([*(cell.rjust(width) for cell, width in zip(row, widths, strict=True)), engine]),
+                  style="bold" if entry is None else None, markup=False)
+    left_out = f" ({len(shown)} of {len(entries)} are shown)" if len(shown) < len(entries) else ""
+    out.print(f"Engines that fit and that no smaller one matches to {CLOSE:.0%}{left_out}. Cycles are exact, LUTs and "
+              f"flip-flops estimated. {'Time is at' if clock else 'There is'} {told}.")
+    return 0
+
+
+def _spread(entries: list[dict], most: int) -> list[dict]:
+    """The default and ``most`` of the entries: the first, the last, and those between at like ratios of cycles."""
+    if len(entries) <= most:
+        return entries
+    cycles = np.log([entry["compute_cycles"] for entry in entries])
+    chosen = {int(np.abs(cycles - value).argmin()) for value in np.linspace(cycles[0], cycles[-1], most)}
+    return [entry for number, entry in enumerate(entries) if number in chosen or entry["default"]]
+
+
+def _entry(point: Point, clock: float | None) -> dict:
+    config = point.config
+    return {"compute_cycles": point.compute_cycles, "interval_cycles": point.interval_cycles,
+            "latency_ms": round(point.compute_cycles / clock / 1e3, 6) if clock else None, "used": point.fit.used,
+            "engine": {name: getattr(config, name) for name in OPTIONS}, "options": options(config)}

@@ -1,0 +1,70 @@
+"""The scripts in ``benchmarks/``: pages say what was measured, and commands are ones that ``tepal`` takes."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from tepal.boards.cli import _parser
+
+ROOT = Path(__file__).parents[1]
+
+
+def script(name: str):
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"benchmarks/{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+bench, growth, calibrate = (script(name) for name in ("bench", "growth", "calibrate"))
+
+
+def test_pages():
+    """The committed pages are those that the committed figures make."""
+    assert bench.PAGE.read_text() == bench.page(json.loads(bench.RESULTS.read_text()))
+    assert growth.FIGURE.with_suffix(".md").read_text() == growth.page(json.loads(growth.RESULTS.read_text()))
+
+
+def test_nothing_is_invented():
+    """Without results there is no figure of ours; a build of another engine than the simulated one is none."""
+    assert "ms**" not in bench.page({})
+    ours = [line for line in bench.page({}).splitlines() if any(f"| **{row.title}" in line for row in bench.ROWS)]
+    assert len(ours) == len(bench.ROWS)
+    assert all(line.count(bench.MISSING) == 4 for line in ours)
+    row = bench.ROWS[0].name
+    results = json.loads(bench.RESULTS.read_text())[row]
+    made = {"command": "", "revision": "", "compute_cycles": results["simulate"]["compute_cycles"],
+            "clock_mhz": 12.5, "limit_mhz": 212, "latency_ms": 98.765, "fmax_mhz": 13, "seconds": 1,
+            **{side: dict.fromkeys(("lut", "ff", "dsp", "bram"), 7) for side in ("used", "available")}}
+    assert "98.765" in bench.page({row: results | {"build": made}})
+    made["compute_cycles"] += 1
+    assert "98.765" not in bench.page({row: results | {"build": made}})
+
+
+@pytest.mark.parametrize("row", bench.ROWS, ids=lambda row: row.name)
+def test_commands(row):
+    for verb, more in (("estimate", ()), ("simulate", ("--input", row.input, "--frames", "4")),
+                       ("build", ("-o", "x", "--seeds", "2"))):
+        arguments = _parser().parse_args(row.command(verb, *more).split()[1:])
+        assert (arguments.command, arguments.board, arguments.simplify) == (verb, row.board, row.simplify)
+
+
+def test_clock_is_kept(tmp_path, monkeypatch):
+    """The fastest one of each part, if the design passed."""
+    monkeypatch.setattr(bench, "ROUTED", tmp_path / "routed.json")
+    bench.ROUTED.write_text("{}")
+    row = bench.ROWS[0]
+    for clock, passed in ((50.0, True), (70.0, False), (60.0, True), (40.0, True)):
+        bench.keep_clock(row, {"part": "LFE5U-85F", "clock_mhz": clock, "passed": passed})
+    assert json.loads(bench.ROUTED.read_text()) == {
+        "LFE5U-85F": {"clock_mhz": 60.0, "design": "VWW, dead channels removed on ulx3s-85f's own engine"}}
+
+
+def test_fit():
+    """Coefficients are found again, and none is below zero."""
+    counts = calibrate.np.array([[1, 2], [3, 1], [4, 9.0]])
+    assert calibrate.fitted(counts, counts @ [5, 7]) == pytest.approx([5, 7])
+    assert (calibrate.fitted(counts, counts @ [5, -1]) >= 0).all()
