@@ -89,8 +89,8 @@ def draw(points: list[dict]) -> None:
             line[1].plot(x, [100 * point["used"][kind] / limit for point in mine], "o-", label=kind)
         line[1].axhline(100, color="black", linewidth=0.8)
         line[1].set_ylabel(f"% of {BOARD.part.name}")
-        for name in mine[0]["seconds"]:
-            line[2].plot(x, [point["seconds"][name] for point in mine], "o-", label=name)
+        for name in steps(points):
+            line[2].plot(x, [point["seconds"].get(name, np.nan) for point in mine], "o-", label=name)
         line[2].set_ylabel("seconds")
         line[2].set_yscale("log")
         line[0].set_ylim(bottom=0)
@@ -102,6 +102,11 @@ def draw(points: list[dict]) -> None:
     figure.savefig(FIGURE, metadata={"Date": None})
 
 
+def steps(points: list[dict]) -> list[str]:
+    """What seconds were measured of, at any point."""
+    return list(dict.fromkeys(name for point in points for name in point["seconds"]))
+
+
 def widths(points: list[dict]) -> list[dict]:
     return [point for point in points if (point["rows"], point["columns"], point["packing"]) == OWN]
 
@@ -111,14 +116,15 @@ def arrays(points: list[dict]) -> list[dict]:
 
 
 def table(points: list[dict]) -> str:
-    kinds, names = list(points[0]["available"]), list(points[0]["seconds"])
+    kinds, names = list(points[0]["available"]), steps(points)
     header = ["α", "array", "MACs", "weights", "cycles", *kinds, *(f"{name}, s" for name in names)]
     rows = [[f"{point['alpha']:g}", f"{point['rows']} x {point['columns']}" + " packed" * (point["packing"] > 1),
              f"{point['macs']:,}",
              f"{point['weights']:,}", f"{point['compute_cycles']:,}",
              *(f"{point['used'][kind]:,}" + (" (too many)" if point["used"][kind] > limit else "")
                for kind, limit in point["available"].items()),
-             *(f"{point['seconds'][name]:.1f}" for name in names)] for point in points]
+             *(f"{point['seconds'][name]:.1f}" if name in point["seconds"] else "not measured" for name in names)]
+            for point in points]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, ["---"] * len(header), *rows])
 
 
