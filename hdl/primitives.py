@@ -145,7 +145,8 @@ class LogicMultiplier(wiring.Component):
     """``product = a * b`` of a signed and an unsigned value, made of logic, pipelined.
 
     A part's multipliers belong to the systolic array; tools would spend them on any other product too.  Two bits
-    of ``b`` make a row, a carry chain; the rows are added by a tree.
+    of ``b`` make a row, a carry chain; the rows are added by a tree, the first level of it in the rows' own cycle:
+    registers are scarcer than time.
 
     Members
     -------
@@ -158,24 +159,19 @@ class LogicMultiplier(wiring.Component):
         super().__init__({"a": In(signed(a)), "b": In(b), "product": Out(signed(a + b))})
 
     @staticmethod
-    def rows(m: Module, platform, a, b, *, name: str):
-        """Registered partial products, as :func:`pipelined_sum` takes them; one cycle."""
-        result = []
-        for low in range(0, len(b), 2):
-            pair = Cat(b[low:low + 2], C(0, 1))[:2]
-            row = Signal(signed(len(a) + 2), name=f"{name}_row_{low}", reset_less=True)
-            m.d.sync += row.eq(_row_pair(m, platform, a, pair))
-            result.append((row, low))
-        return result
+    def rows(m: Module, platform, a, b):
+        """Partial products, as :func:`pipelined_sum` takes them."""
+        return [(_row_pair(m, platform, a, Cat(b[low:low + 2], C(0, 1))[:2]), low) for low in range(0, len(b), 2)]
 
     @staticmethod
     def latency(b: int) -> int:
-        """Cycles from the operands to the product."""
+        """Cycles from the operands to the product: registers of its own, for operands come from afar, and the tree."""
         return 1 + (-(-b // 2) - 1).bit_length()
 
     def elaborate(self, platform):
         m = Module()
-        total, _ = pipelined_sum(m, self.rows(m, platform, self.a, self.b, name="product"), name="product")
+        a, b = (delay(m, value, 1, name=name) for name, value in (("a", self.a), ("b", self.b)))
+        total, _ = pipelined_sum(m, self.rows(m, platform, a.as_signed(), b), name="product")
         m.d.comb += self.product.eq(total)
         return m
 

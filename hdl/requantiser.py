@@ -94,17 +94,16 @@ class Requantiser(wiring.Component):
     def latency(fmt: RequantiserFormat) -> int:
         """Cycles from ``acc`` to ``result``."""
         terms = -(-fmt.multiplier // 2) + 1
-        return 1 + (terms - 1).bit_length() + 5
+        return (terms - 1).bit_length() + 5
 
     def elaborate(self, platform):
         m = Module()
         fmt = self.format
-        rows = LogicMultiplier.rows(m, platform, self.acc, self.parameters.multiplier, name="product")
-        offset = delay(m, self.parameters.offset, 1, name="offset").as_signed()
-        total, levels = pipelined_sum(m, [(offset, 0), *rows], name="total")
+        rows = LogicMultiplier.rows(m, platform, self.acc, self.parameters.multiplier)
+        total, levels = pipelined_sum(m, [(self.parameters.offset, 0), *rows], name="total")
         # What rounding adds, to values of either sign, is known a cycle before the sum is.
-        right = delay(m, self.parameters.right, levels, name="right")
-        mode = delay(m, self.parameters.mode, levels, name="mode")
+        right = delay(m, self.parameters.right, levels - 1, name="right")
+        mode = delay(m, self.parameters.mode, levels - 1, name="mode")
         half = Signal(max(fmt.rights) + 1, reset_less=True)
         less = Signal.like(half, reset_less=True)
         away = Array([Const(entry[0], 1) for entry in fmt.modes])[mode]

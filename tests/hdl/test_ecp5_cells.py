@@ -48,7 +48,7 @@ def accumulated(width, operand):
 
 def multiplied(a, b):
     def ways(m, platform, twins, name):
-        return Cat(value for value, _ in LogicMultiplier.rows(m, platform, twins.a, twins.b, name=name))
+        return Cat(value for value, _ in LogicMultiplier.rows(m, platform, twins.a, twins.b))
 
     return Twins(ways, {"a": signed(a), "b": b})
 
