@@ -138,10 +138,7 @@ class _ECP5(Family):
     def arguments(self, platform, design, constraints, routed):
         return [platform._nextpnr_device_options[platform.device],
                 "--package", platform._nextpnr_package_options[platform.package].upper(), "--speed", platform.speed,
-                # Packed as densely as nextpnr likes to, all logic lies between the fixed multipliers and can't be
-                # routed while a third of the part is empty.
-                "--placer-heap-beta", "0.6",
-                # Of its routers the one that is faster where much of the part is in use; with its usual weights it
+                # Of nextpnr's routers the one that is faster where much of the part is in use; with its usual weights it
                 # strays further and further when little is left to do.
                 "--router", "router2", "--router2-alt-weights",
                 "--json", design, "--lpf", constraints, "--textcfg", routed]

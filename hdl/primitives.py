@@ -181,10 +181,19 @@ PART = 2048
 that are a byte wide."""
 
 
-def _joined(m: Module, parts: list, address, registers: int):
-    """The word out of several parts of a memory, ``registers`` cycles after it was read."""
+_BLOCKS = ((PART, 9), (1024, 18), (512, 36))
+"""Words and bits of an ECP5's memory block; no other part's are larger."""
+
+
+def part_depth(width: int, depth: int) -> int:
+    """Words of a part whose blocks lie side by side, with a register behind each, and are as few as can be."""
+    return min(_BLOCKS, key=lambda block: -(-depth // block[0]) * -(-width // block[1]))[0]
+
+
+def _joined(m: Module, parts: list, address, registers: int, depth: int = PART):
+    """The word out of several parts of a memory of ``depth`` words each, ``registers`` cycles after it was read."""
     parts = [delay(m, part, registers, name=f"part_{i}") for i, part in enumerate(parts)]
-    return Array(parts)[delay(m, address[bits_for(PART):], 1 + registers, name="part")] if parts[1:] else parts[0]
+    return Array(parts)[delay(m, address[bits_for(depth):], 1 + registers, name="part")] if parts[1:] else parts[0]
 
 
 class Rom(wiring.Component):
@@ -255,28 +264,28 @@ class Ram(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        parts = []
-        for first in range(0, self.depth, PART):
-            depth = min(PART, self.depth - first)
+        parts, most = [], part_depth(self.width, self.depth) if self.registers else PART
+        for first in range(0, self.depth, most):
+            depth = min(most, self.depth - first)
             bits = bits_for(depth)
-            here = self.write_address[bits_for(PART):] == first // PART if self.depth > PART else 1
+            here = self.write_address[bits_for(most):] == first // most if self.depth > most else 1
             enable = Mux(here, self.write_enable, 0)
             write, read = self.write_address[:bits], self.read_address[:bits]
             if platform is None:
-                m.submodules[f"part_{first // PART}"] = contents = memory.Memory(
+                m.submodules[f"part_{first // most}"] = contents = memory.Memory(
                     shape=unsigned(self.width), depth=depth, init=[])
                 write_port, read_port = contents.write_port(granularity=self.granularity), contents.read_port()
                 m.d.comb += [write_port.addr.eq(write), write_port.data.eq(self.write_data),
                              write_port.en.eq(enable), read_port.addr.eq(read)]
                 data = read_port.data
             else:
-                data = Signal(self.width, name=f"word_{first // PART}")
+                data = Signal(self.width, name=f"word_{first // most}")
                 m.submodules += Instance(
                     "tepal_ram", p_WIDTH=self.width, p_DEPTH=depth, p_GRANULARITY=self.granularity,
                     p_ADDRESS_BITS=bits, i_clk=ClockSignal(), i_write_address=write, i_write_data=self.write_data,
                     i_write_enable=enable, i_read_address=read, o_read_data=data)
             parts.append(data)
-        m.d.comb += self.read_data.eq(_joined(m, parts, self.read_address, self.registers))
+        m.d.comb += self.read_data.eq(_joined(m, parts, self.read_address, self.registers, most))
         return m
 
 

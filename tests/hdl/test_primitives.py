@@ -49,7 +49,8 @@ def test_logic_multiplier(a, b):
 
 
 @pytest.mark.parametrize(("width", "granularity", "depth", "registers"), [
-    (8, None, 5, 0), (24, 8, 5, 1), (32, 16, 5, 0), (8, 4, 2 * PART + 3, 1), (4, None, PART, 1)])
+    (8, None, 5, 0), (24, 8, 5, 1), (32, 16, 5, 0), (8, 4, 2 * PART + 3, 1), (4, None, PART, 1),
+    (32, 8, 1500, 1), (60, None, 700, 1)])
 def test_ram(width, granularity, depth, registers):
     rng = np.random.default_rng(width)
     ram = Ram(width, depth, granularity, registers)
