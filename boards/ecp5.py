@@ -138,9 +138,8 @@ class _ECP5(Family):
     def arguments(self, platform, design, constraints, routed):
         return [platform._nextpnr_device_options[platform.device],
                 "--package", platform._nextpnr_package_options[platform.package].upper(), "--speed", platform.speed,
-                # Of nextpnr's routers the one that is faster where much of the part is in use; with its usual weights it
-                # strays further and further when little is left to do.
-                "--router", "router2", "--router2-alt-weights",
+                # Of nextpnr's routers the one that is faster where much of the part is in use.
+                "--router", "router2",
                 "--json", design, "--lpf", constraints, "--textcfg", routed]
 
     def retune(self, directory, name, pll, platform, run):
