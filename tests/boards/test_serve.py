@@ -123,7 +123,7 @@ def test_every_layer_is_traced_exactly(wrong_server):
     with Device(wrong_server.port, timeout=TIMEOUT) as device:
         assert device.identify() == Identity(digest(network), network.input_shape, network.outputs, 8)
         # All that the order of writing depends on, and no more.
-        assert device.engine() == replace(engine, spread=0, copy_lanes=1)
+        assert device.engine() == replace(engine, spread=0, copy_lanes=1, packing=1)
         for image in images[:2]:
             assert find_first_mismatch(device, Schedule(wrong, engine), image) is None
         expected, got = (golden.run(n, images, layers=True) for n in (network, wrong))
@@ -229,5 +229,6 @@ def test_tap_costs_nothing_unless_built_in():
     schedule = Schedule(pointwise((3, 4, 2), 5), EngineConfig(2, 2, 2, (1, 1)))
     plain, debug = (export_component(simulated_top(schedule, debug=debug), lambda rtlil: rtlil).verilog
                     for debug in (False, True))
-    assert "tracer" in debug
-    assert not re.search("trace|written", plain)
+    built_in = r"trace|written\.depthwise"
+    assert len(set(re.findall(built_in, debug))) == 2
+    assert not re.search(built_in, plain)
