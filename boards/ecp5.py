@@ -13,7 +13,7 @@ from amaranth.lib.cdc import ResetSynchronizer
 from tepal.hdl import EngineConfig
 
 from .clocks import MHZ, within
-from .ecp5_netlist import MultiplierSites, absorb_output_registers, place_multipliers
+from .ecp5_netlist import Sites, absorb_output_registers, place_memories, place_multipliers
 from .part import Board, Family, MemoryKind, Part, Pll
 
 __all__ = ["ECP5_5G_85F", "ECP5_25F", "ECP5_45F", "ECP5_85F", "ENGINE_85F", "ECP5Clocks", "parameters", "plls"]
@@ -116,7 +116,8 @@ class _ECP5(Family):
 
     def finish(self, module, board, config):
         absorb_output_registers(module)
-        place_multipliers(module, config, _MULTIPLIERS[board.platform.device])
+        if place_multipliers(module, config, _SITES[board.platform.device]):
+            place_memories(module, config, _SITES[board.platform.device])
 
     def logic(self, netlist):
         def net(cell, port):
@@ -165,12 +166,12 @@ def retuned(config: str, pll: Pll) -> str:
     return config
 
 
-_COLUMNS_85F = (4, 13, 22, 31, 40, 49, 58, 69, 78, 87, 96, 105, 114)
-_MULTIPLIERS = {
-    "LFE5U-25F": MultiplierSites((13,), (4, 13, 22, 33, 42, 51, 60)),
-    "LFE5U-45F": MultiplierSites((22, 46), (4, 13, 22, 31, 42, 51, 60, 69, 78)),
-    "LFE5U-85F": MultiplierSites((10, 34, 58), _COLUMNS_85F),
-    "LFE5UM5G-85F": MultiplierSites((10, 34, 58), _COLUMNS_85F),
+_SITES_85F = Sites((10, 34, 58), (22, 46, 70, 82), (4, 13, 22, 31, 40, 49, 58, 69, 78, 87, 96, 105, 114))
+_SITES = {
+    "LFE5U-25F": Sites((13,), (25, 37), (4, 13, 22, 33, 42, 51, 60)),
+    "LFE5U-45F": Sites((22, 46), (10, 34, 58), (4, 13, 22, 31, 42, 51, 60, 69, 78)),
+    "LFE5U-85F": _SITES_85F,
+    "LFE5UM5G-85F": _SITES_85F,
 }
 
 _SHAPES = ((16384, 1), (8192, 2), (4096, 4), (2048, 9), (1024, 18), (512, 36))

@@ -4,38 +4,45 @@ yosys leaves the registers behind memories outside, though each block has one of
 4 ns; and nextpnr, left alone, scatters a systolic array's multipliers, which it then can't move much."""
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tepal.hdl import EngineConfig
 
-__all__ = ["MultiplierSites", "absorb_output_registers", "place_multipliers"]
+__all__ = ["Sites", "absorb_output_registers", "place_memories", "place_multipliers"]
 
 
 @dataclass(frozen=True)
-class MultiplierSites:
-    """Where an ECP5 has its MULT18X18D: in rows at ``y``, four each behind every ``x``, in nextpnr's coordinates.
+class Sites:
+    """Where an ECP5 has its MULT18X18D and DP16KD, in nextpnr's coordinates: the former in rows at
+    ``multipliers``, the latter in rows at ``memories``, four of either behind every one of ``columns``.
 
-    Read off its placements of as many multipliers as there are."""
+    Read off nextpnr's placements of as many as there are."""
 
-    y: Sequence[int]
-    x: Sequence[int]
+    multipliers: Sequence[int]
+    memories: Sequence[int]
+    columns: Sequence[int]
 
-    def row(self, y: int) -> list[str]:
-        """nextpnr's names of the places in a row, from left to right."""
-        return [f"X{x + number}/Y{y}/MULT18_{number}" for x in self.x for number in (0, 1, 4, 5)]
+    def multiplier_row(self, y: int) -> list[str]:
+        """nextpnr's names of the places of multipliers in a row, from left to right."""
+        return [f"X{x + number}/Y{y}/MULT18_{number}" for x in self.columns for number in (0, 1, 4, 5)]
+
+    def memory_places(self) -> dict[str, tuple[int, int]]:
+        """(x, y) of each place of a memory block, by nextpnr's name."""
+        return {f"X{x + 2 * number}/Y{y}/EBR{number}": (x + 2 * number, y)
+                for y in self.memories for x in self.columns for number in range(4)}
 
 
-def place_multipliers(module: dict, config: EngineConfig, sites: MultiplierSites) -> int:
+def place_multipliers(module: dict, config: EngineConfig, sites: Sites) -> int:
     """Fix the multipliers of the systolic array where its operands have short ways: its columns from left to right,
-    its rows over the part's rows of multipliers.  All else finds its place around them.
+    its rows over the part's rows of multipliers.
 
     ``module`` is a module of a netlist of yosys, and changed.  Returns how many were placed: none where the array
     does not fit in that way."""
     lines, columns = config.rows // config.packing, config.columns
-    per_row = -(-lines // len(sites.y))
-    rows = [sites.row(y) for y in sites.y]
+    per_row = -(-lines // len(sites.multipliers))
+    rows = [sites.multiplier_row(y) for y in sites.multipliers]
     if per_row * columns > len(rows[0]):
         return 0
     placed = 0
@@ -46,6 +53,42 @@ def place_multipliers(module: dict, config: EngineConfig, sites: MultiplierSites
             place = column * per_row + line % per_row
             cell["attributes"]["BEL"] = rows[line // per_row][place * len(rows[0]) // (per_row * columns)]
             placed += 1
+    return placed
+
+
+def place_memories(module: dict, config: EngineConfig, sites: Sites) -> int:
+    """Fix the memory blocks of the engine: what belongs to a lane, or to the columns that make its results, in a strip
+    from top to bottom; what comes before the array on its left.  All logic finds its place around them.
+
+    ``module`` is a module of a netlist of yosys, and changed.  Returns how many were placed."""
+    left, right = sites.columns[0], sites.columns[-1] + 6
+    last, behind = sites.memories[-1], sites.memories[max(0, len(sites.memories) - 2)]
+    per_row = -(-config.rows // len(sites.multipliers))
+    wishes = {
+        # A tile buffer's row begins a row of the array.
+        r"\.tile_buffer\.bank_(\d+)\.": lambda row, _: (left, sites.multipliers[int(row) // per_row] + 12),
+        # The rest is split by bits; weights come in at the top.
+        r"\.matrix_weights\.(?:rom\.)?()": lambda _, across: (across, sites.memories[0]),
+        r"\.activations_\d+_\d+\.()": lambda _, across: (across, last),
+        r"\.depthwise_weights\.()": lambda _, across: (across, behind),
+        r"\.depthwise_parameters\.()": lambda _, across: (across, behind),
+        r"\.drain\.()": lambda _, across: ((left + right) / 2, behind),
+    }
+    free = sites.memory_places()
+    blocks = [name for name, cell in module["cells"].items() if cell["type"] == "DP16KD"]
+    placed = 0
+    for pattern, wish in wishes.items():
+        parts = defaultdict(list)
+        for name in blocks:
+            if found := re.search(pattern, name):
+                parts[found[1], name.rpartition(".")[0]].append(name)
+        for (row, _), names in sorted(parts.items()):
+            for index, name in enumerate(sorted(names, key=lambda name: int(name.rpartition(".")[2]))):
+                x, y = wish(row, left + (right - left) * (2 * index + 1) / (2 * len(names)))
+                place = min(free, key=lambda place: abs(free[place][0] - x) + abs(free[place][1] - y))
+                module["cells"][name]["attributes"]["BEL"] = place
+                del free[place]
+                placed += 1
     return placed
 
 

@@ -103,8 +103,9 @@ class Accelerator(wiring.Component):
         schedule, lanes = self.schedule, self.schedule.config.lanes
         parameters = m.submodules.depthwise_parameters = LaneParameters(
             fmt, lanes, schedule.parameter_words, images.depthwise_parameters(schedule))
-        replay = delay(m, Cat(sequencer.rewind, sequencer.commit, sequencer.restart), at_sum - 1, name="group_replay")
-        m.d.comb += [parameters.take.eq(delay(m, sequencer.group_start, at_sum - 1, name="group_start")),
+        ahead = at_sum - LaneParameters.ACTIVE
+        replay = delay(m, Cat(sequencer.rewind, sequencer.commit, sequencer.restart), ahead, name="group_replay")
+        m.d.comb += [parameters.take.eq(delay(m, sequencer.group_start, ahead, name="group_start")),
                      Cat(parameters.rewind, parameters.commit, parameters.restart).eq(replay)]
         results = []
         for lane in range(lanes):
@@ -215,7 +216,8 @@ class Accelerator(wiring.Component):
         m.d.comb += engine.first.eq(delay(m, sequencer.first, at_window, name="chunk_first"))
         for tap in range(config.taps):
             m.d.comb += [engine.windows[tap].eq(window.taps[tap]),
-                         engine.weights[tap].eq(weights_now.word_select(tap, word))]
+                         engine.weights[tap].eq(Cat(weights_now.word_select(lane * config.taps + tap, 8)
+                                                    for lane in range(lanes)))]
         at_sum = schedule.sum_latency
         if isinstance(schedule.depthwise_format, SerialFormat):
             reduced = self._requantise_in_turn(m, sequencer, engine, schedule.depthwise_format)

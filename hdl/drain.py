@@ -24,10 +24,13 @@ class LaneParameters(wiring.Component):
     Members
     -------
     take : In(1)
-        The next cycle wants the next group's parameters; ``rewind``, ``commit``, ``restart`` beside it say
-        where those of the group after it are (see :class:`~tepal.hdl.primitives.ReplayRom`).
+        In :attr:`ACTIVE` cycles the next group's parameters are wanted; ``rewind``, ``commit``, ``restart`` beside it
+        say where those of the group after it are (see :class:`~tepal.hdl.primitives.ReplayRom`).
     active : Out(fmt.layout) per lane
     """
+
+    ACTIVE = 2
+    """Cycles from ``take`` to the parameters."""
 
     LATENCY = 1 + ReplayRom.latency(1)
     """Least cycles between two ``take``, beyond those in which words are fetched."""
@@ -42,7 +45,6 @@ class LaneParameters(wiring.Component):
         width = self.format.width
         beats = -(-self.lanes // self.per_beat)
         m.submodules.rom = rom = ReplayRom("depthwise_parameters", width * self.per_beat, self.words, registers=1)
-        shadow = [Signal(width, name=f"shadow_{lane}", reset_less=True) for lane in range(self.lanes)]
         # Of the words asked for: how many there are, and, when they come out of the memory, which.
         beat = Signal(range(beats + 1), init=0)
         asked = Signal(beats)
@@ -51,14 +53,50 @@ class LaneParameters(wiring.Component):
             m.d.sync += beat.eq(beat + 1)
         arrived = [delay(m, asked[i], ReplayRom.latency(1), name=f"arrived_{i}") for i in range(beats)]
         for lane in range(self.lanes):
-            with m.If(arrived[lane // self.per_beat]):
-                m.d.sync += shadow[lane].eq(rom.data.word_select(lane % self.per_beat, width))
-        with m.If(self.take):
+            m.submodules[f"lane_{lane}"] = unit = _Shadowed(width)
+            m.d.comb += [unit.arrived.eq(arrived[lane // self.per_beat]), unit.take.eq(self.take),
+                         unit.word.eq(rom.data.word_select(lane % self.per_beat, width)),
+                         self.active[lane].eq(unit.active)]
+        take = delay(m, self.take, 1, name="take")
+        moves = delay(m, Cat(self.rewind, self.commit, self.restart), 1, name="moves")
+        with m.If(take):
             # The ROM still shows the group's last word: only now is it known what comes after it.
-            m.d.comb += [rom.advance.eq(1), rom.rewind.eq(self.rewind), rom.commit.eq(self.commit),
-                         rom.restart.eq(self.restart)]
+            m.d.comb += [rom.advance.eq(1), Cat(rom.rewind, rom.commit, rom.restart).eq(moves)]
             m.d.sync += beat.eq(0)
-            m.d.sync += [self.active[lane].eq(shadow[lane]) for lane in range(self.lanes)]
+        return m
+
+
+class _Shadowed(wiring.Component):
+    """A word that waits, and the one in use, which it replaces in the second cycle after ``take``.
+
+    Lanes lie all over the part: each takes its word by a register of its own."""
+
+    def __init__(self, width: int):
+        super().__init__({"arrived": In(1), "word": In(width), "take": In(1), "active": Out(width)})
+
+    def elaborate(self, platform):
+        m = Module()
+        shadow = Signal.like(self.word, name="shadow", reset_less=True)
+        with m.If(self.arrived):
+            m.d.sync += shadow.eq(self.word)
+        with m.If(delay(m, self.take, 1, name="take")):
+            m.d.sync += self.active.eq(shadow)
+        return m
+
+
+_NEIGHBOURS = 4
+"""Columns whose parameters come by the same register."""
+
+
+class _Copy(wiring.Component):
+    """A word a cycle later, in a module of its own: equal registers of one module are made once."""
+
+    def __init__(self, width: int):
+        super().__init__({"word": In(width), "late": Out(width)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += self.late.eq(delay(m, self.word, 1, name="late"))
         return m
 
 
@@ -93,7 +131,7 @@ class Drain(wiring.Component):
         Parts of a word that are written anywhere, by which block, and that this is its last write (for tracing).
     """
 
-    PARAMETERS = ReplayRom.latency(1)
+    PARAMETERS = ReplayRom.latency(1) + 1
     """Cycles from a column's first sum to its parameters."""
 
     @staticmethod
@@ -148,9 +186,12 @@ class Drain(wiring.Component):
         arrives = delay(m, load, self.PARAMETERS, name="load")
         for index in range(self.columns):
             arrives = delay(m, arrives, 1, name=f"arrives_{index}") if index else arrives
+            if index % _NEIGHBOURS == 0:
+                m.submodules[f"copy_{index}"] = copy = _Copy(self.format.width)
+                m.d.comb += copy.word.eq(rom.data)
             word = Signal(self.format.layout, name=f"parameters_{index}", reset_less=True)
             with m.If(arrives):
-                m.d.sync += word.eq(rom.data)
+                m.d.sync += word.eq(copy.late)
             parameters.append(word)
         return parameters
 

@@ -52,8 +52,9 @@ def matrix_parameters(schedule: Schedule) -> list[int]:
 
 
 def depthwise_weights(schedule: Schedule) -> list[int]:
-    """For each block's channel groups and chunks of the kernel, one byte per tap and lane, lane fastest."""
-    blocks = [scheduled.depthwise_words for scheduled in schedule.blocks if scheduled.reduces]
+    """For each block's channel groups and chunks of the kernel, one byte per lane and tap, tap fastest: what a lane
+    needs comes from neighbouring memory blocks."""
+    blocks = [scheduled.depthwise_words.transpose(0, 2, 1) for scheduled in schedule.blocks if scheduled.reduces]
     return [word for words in blocks for word in _words(words.reshape(len(words), -1))] or [0]
 
 

@@ -186,8 +186,12 @@ _BLOCKS = ((PART, 9), (1024, 18), (512, 36))
 
 
 def part_depth(width: int, depth: int) -> int:
-    """Words of a part whose blocks lie side by side, with a register behind each, and are as few as can be."""
-    return min(_BLOCKS, key=lambda block: -(-depth // block[0]) * -(-width // block[1]))[0]
+    """Words of a part whose blocks lie side by side, with a register behind each.
+
+    As many as can be, for between the parts' words one has to be chosen, with at most a third more blocks than the
+    fewest that would do."""
+    blocks = {block[0]: -(-depth // block[0]) * -(-width // block[1]) for block in _BLOCKS}
+    return max(most for most, number in blocks.items() if 3 * number <= 4 * min(blocks.values()))
 
 
 def _joined(m: Module, parts: list, address, registers: int, depth: int = PART):

@@ -94,13 +94,17 @@ class Requantiser(wiring.Component):
     def latency(fmt: RequantiserFormat) -> int:
         """Cycles from ``acc`` to ``result``."""
         terms = -(-fmt.multiplier // 2) + 1
-        return (terms - 1).bit_length() + 5
+        return (terms - 1).bit_length() + 6
 
     def elaborate(self, platform):
         m = Module()
         fmt = self.format
         rows = LogicMultiplier.rows(m, platform, self.acc, self.parameters.multiplier)
-        total, levels = pipelined_sum(m, [(self.parameters.offset, 0), *rows], name="total")
+        # Rows have registers of their own: a row and its sum with another in one cycle are two carry chains.
+        rows = [(delay(m, row, 1, name=f"row_{low}"), low) for row, low in rows]
+        offset = delay(m, self.parameters.offset, 1, name="offset")
+        total, levels = pipelined_sum(m, [(offset, 0), *rows], name="total")
+        levels += 1
         # What rounding adds, to values of either sign, is known a cycle before the sum is.
         right = delay(m, self.parameters.right, levels - 1, name="right")
         mode = delay(m, self.parameters.mode, levels - 1, name="mode")

@@ -132,40 +132,58 @@ class WindowGenerator(wiring.Component):
         input_data = register("input_group", Array(
             [self.input_data[8 * self.copy_lanes * i:8 * self.copy_lanes * (i + 1)] for i in range(groups)])[group])
 
-        def place(name, words, turn):
-            m.submodules[name] = turned = _Turn(len(words), len(words[0]))
-            m.d.comb += [turned.turn.eq(turn), *(turned.words[i].eq(word) for i, word in enumerate(words))]
-            return turned
+        def turned(name, words, turn):
+            """Word number ``turn`` of the cycle before, slice by slice."""
+            chosen = []
+            for low, part in _slices(len(words[0])):
+                m.submodules[f"{name}_{low}"] = unit = _Turn(len(words), len(words[0][part]))
+                m.d.comb += [unit.turn.eq(turn), *(unit.words[i].eq(word[part]) for i, word in enumerate(words))]
+                chosen.append(unit.word)
+            return Cat(chosen)
 
-        turned = []
-        for i in range(rows):
-            for j in range(columns):
-                unit = place(f"row_{i}_{j}", [self.bank_data[(i + turn) % rows * columns + j] for turn in range(rows)],
-                             y_remainder)
-                turned.append(register(f"turned_{i}_{j}", unit.word))
+        def bordered(name, word, visible):
+            """``word``, or the zero point where ``visible`` was not set in the cycle before, slice by slice."""
+            shown = []
+            for low, part in _slices(len(word)):
+                m.submodules[f"{name}_{low}"] = unit = _Border(len(word[part]))
+                m.d.comb += [unit.visible.eq(visible), unit.zero_point.eq(self.zero_point.as_unsigned()),
+                             unit.word.eq(word[part])]
+                shown.append(unit.shown)
+            return Cat(shown)
+
+        across = [register(f"turned_{i}_{j}", turned(
+            f"row_{i}_{j}", [self.bank_data[(i + turn) % rows * columns + j] for turn in range(rows)], y_remainder))
+            for i in range(rows) for j in range(columns)]
+
         # Cycle 6 (3): columns into place, zero point outside.
-        from_input = delay(m, from_input, late, name="from_input")
         row_inside = [delay(m, s, late - 1, name=f"row_inside_{i}") for i, s in enumerate(row_inside)]
         column_inside = [delay(m, s, late - 1, name=f"column_inside_{i}") for i, s in enumerate(column_inside)]
         for i in range(rows):
             for j in range(columns):
-                unit = place(f"column_{i}_{j}", [turned[i * columns + (j + turn) % columns] for turn in range(columns)],
-                             x_remainder)
-                word, visible = unit.word, Signal(name=f"visible_{i}_{j}")
-                m.d.sync += visible.eq(row_inside[i] & column_inside[j])
-                zero_point = self.zero_point.as_unsigned()
-                m.d.sync += self.taps[i * columns + j].eq(Mux(visible, word, zero_point.replicate(self.lanes)))
+                word = turned(f"column_{i}_{j}", [across[i * columns + (j + turn) % columns]
+                                                  for turn in range(columns)], x_remainder)
+                visible = row_inside[i] & column_inside[j]
+                m.d.sync += self.taps[i * columns + j].eq(bordered(f"border_{i}_{j}", word, visible))
                 if i == j == 0:
-                    m.d.sync += self.copied.eq(Mux(visible, Mux(from_input, input_data, word),
-                                                   zero_point.replicate(self.copy_lanes)))
+                    words = [Cat(value, C(0, len(self.copied)))[:len(self.copied)] for value in (word, input_data)]
+                    source = turned("source", words, delay(m, from_input, late - 1, name="from_input"))
+                    m.d.sync += self.copied.eq(bordered("copied_border", source, visible))
         return m
 
 
-class _Turn(wiring.Component):
-    """One of several words, that number ``turn`` of the cycle before.
+_SLICE = 16
+"""Bits of a word that share what chooses them: as many as a memory block gives, for the blocks lie all over the part.
 
-    Each has a register of its own for the choice, in a module of its own, which synthesis leaves alone: one register
-    for all of a window's bits would be far from most of them."""
+The register that chooses for a slice is in a module of its own, which synthesis leaves alone."""
+
+
+def _slices(width: int):
+    """(lowest bit, slice) of the parts of a word."""
+    return ((low, slice(low, min(low + _SLICE, width))) for low in range(0, width, _SLICE))
+
+
+class _Turn(wiring.Component):
+    """One of several words, that number ``turn`` of the cycle before."""
 
     def __init__(self, count: int, width: int):
         super().__init__({"turn": In(range(max(2, count))), "words": In(width).array(count), "word": Out(width)})
@@ -173,4 +191,18 @@ class _Turn(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.d.comb += self.word.eq(Array(self.words)[delay(m, self.turn, 1, name="turn")])
+        return m
+
+
+class _Border(wiring.Component):
+    """``word``, or the zero point in each of its bytes where ``visible`` was not set in the cycle before."""
+
+    def __init__(self, width: int):
+        super().__init__({"visible": In(1), "zero_point": In(8), "word": In(width), "shown": Out(width)})
+
+    def elaborate(self, platform):
+        m = Module()
+        visible = delay(m, self.visible, 1, name="visible")
+        zero_point = delay(m, self.zero_point, 1, name="zero_point")
+        m.d.comb += self.shown.eq(Mux(visible, self.word, zero_point.replicate(len(self.word) // 8)))
         return m

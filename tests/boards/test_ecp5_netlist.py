@@ -3,12 +3,12 @@
 import copy
 
 import pytest
-from tepal.boards.ecp5 import _MULTIPLIERS, ECP5_85F, ENGINE_85F
-from tepal.boards.ecp5_netlist import MultiplierSites, absorb_output_registers, place_multipliers
+from tepal.boards.ecp5 import _SITES, ECP5_85F, ENGINE_85F
+from tepal.boards.ecp5_netlist import Sites, absorb_output_registers, place_memories, place_multipliers
 from tepal.hdl import EngineConfig
 
 CLOCK, OTHER = 2, 3
-SITES = MultiplierSites((10, 34), (4, 13))
+SITES = Sites((10, 34), (22, 46, 58), (4, 13))
 
 
 def cell(kind, inputs, outputs, **parameters):
@@ -89,7 +89,7 @@ def test_places():
 @pytest.mark.parametrize("config", [ENGINE_85F, EngineConfig(18, 16, 8, packing=2), EngineConfig(12, 13, 1)])
 def test_every_multiplier_has_a_place_of_its_own(config):
     module = multipliers(config.multipliers)
-    assert place_multipliers(module, config, _MULTIPLIERS[ECP5_85F.name]) == config.multipliers
+    assert place_multipliers(module, config, _SITES[ECP5_85F.name]) == config.multipliers
     assert len(set(places(module))) == config.multipliers
 
 
@@ -97,3 +97,33 @@ def test_too_wide_an_array_is_left_alone():
     module = multipliers(36)
     assert place_multipliers(module, EngineConfig(4, 9, 1), SITES) == 0
     assert set(places(module)) == {None}
+
+
+def memories(names):
+    return {"cells": {f"top.accelerator.{name}": cell("DP16KD", {}, {}) for name in names}}
+
+
+def site(module, name):
+    """(x, y) of the place that a memory block got."""
+    x, y, _ = module["cells"][f"top.accelerator.{name}"]["attributes"]["BEL"].split("/")
+    return int(x[1:]), int(y[1:])
+
+
+def test_memories():
+    """Words are split over the part from left to right, a tile buffer's rows are where the array's begin."""
+    weights = [f"depthwise_weights.part_0.0.{i}" for i in range(3)]
+    tiles = [f"tile_buffer.bank_{row}.U$0.words.0.0" for row in range(4)]
+    module = memories([*weights, *tiles, "activations_0_0.U$0.words.0.0", "input_memory.U$0.words.0.0"])
+    assert place_memories(module, EngineConfig(4, 3, 1), SITES) == 8
+    assert [site(module, name) for name in weights] == [(8, 46), (10, 46), (17, 46)]
+    assert [site(module, name) for name in tiles] == [(4, 22), (6, 22), (4, 46), (6, 46)]
+    assert site(module, "activations_0_0.U$0.words.0.0")[1] == 58
+    assert "BEL" not in module["cells"]["top.accelerator.input_memory.U$0.words.0.0"]["attributes"]
+
+
+def test_memories_that_a_row_of_the_part_cannot_hold():
+    names = [f"activations_{i}_0.U$0.words.0.{k}" for i in range(3) for k in range(8)]
+    module = memories(names)
+    assert place_memories(module, EngineConfig(4, 3, 1), SITES) == 24
+    assert len({site(module, name) for name in names}) == 24
+    assert {site(module, name)[1] for name in names} == {22, 46, 58}

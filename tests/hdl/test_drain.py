@@ -112,11 +112,11 @@ def test_lane_parameters(lanes, per_beat):
             for tile, group in np.ndindex(tiles, count):
                 end, last = group == count - 1, tile == tiles - 1
                 takes[now] = (1, end and not last, end and last, end and last and number == len(layers) - 1)
-                expected.append((now + 1, groups[start + group]))
+                expected.append((now + LaneParameters.ACTIVE, groups[start + group]))
                 now += beats + LaneParameters.LATENCY + int(frame and rng.choice([0, 2]))
             start += count
     unit = LaneParameters(fmt, lanes, per_beat, words)
-    rows = trace(unit, now + 2, lambda cycle: zip(
+    rows = trace(unit, now + LaneParameters.ACTIVE + 1, lambda cycle: zip(
         (unit.take, unit.rewind, unit.commit, unit.restart), takes.get(cycle, (0, 0, 0, 0)), strict=True),
         [active.as_value() for active in unit.active])
     for (cycle, group), (following, _) in zip(expected, [*expected[1:], (now, None)], strict=True):

@@ -11,15 +11,8 @@ from cobs import cobs
 from networks import random_case
 from streams import run_streams
 from tepal.hdl import Schedule
-from tepal.hdl.link import (
-    AnswerWriter,
-    CobsDecoder,
-    CobsEncoder,
-    CrcAppender,
-    CrcChecker,
-    LinkedAccelerator,
-    RequestReader,
-)
+from tepal.hdl.framing import CobsDecoder, CobsEncoder, CrcAppender, CrcChecker
+from tepal.hdl.link import AnswerWriter, LinkedAccelerator, RequestReader
 from tepal.hdl.protocol import VERSION, Fault, Identity, Kind, Packet, PacketError, Splitter
 from tepal.quant import digest
 from tepal.sim import CycleModel, golden
