@@ -72,7 +72,9 @@ def place_memories(module: dict, config: EngineConfig, sites: Sites) -> int:
         r"\.activations_\d+_\d+\.()": lambda _, across: (across, last),
         r"\.depthwise_weights\.()": lambda _, across: (across, behind),
         r"\.depthwise_parameters\.()": lambda _, across: (across, behind),
+        # What is not split by lanes or columns lies together: one word of it is read, or one address goes to all.
         r"\.drain\.()": lambda _, across: ((left + right) / 2, behind),
+        r"\.input_memory\.()": lambda _, across: (left + (right - left) / 3, sites.memories[len(sites.memories) // 3]),
     }
     free = sites.memory_places()
     blocks = [name for name, cell in module["cells"].items() if cell["type"] == "DP16KD"]

@@ -113,12 +113,12 @@ def test_memories():
     """Words are split over the part from left to right, a tile buffer's rows are where the array's begin."""
     weights = [f"depthwise_weights.part_0.0.{i}" for i in range(3)]
     tiles = [f"tile_buffer.bank_{row}.U$0.words.0.0" for row in range(4)]
-    module = memories([*weights, *tiles, "activations_0_0.U$0.words.0.0", "input_memory.U$0.words.0.0"])
+    module = memories([*weights, *tiles, "activations_0_0.U$0.words.0.0", "encoder.block.U$0.words.0.0"])
     assert place_memories(module, EngineConfig(4, 3, 1), SITES) == 8
     assert [site(module, name) for name in weights] == [(8, 46), (10, 46), (17, 46)]
     assert [site(module, name) for name in tiles] == [(4, 22), (6, 22), (4, 46), (6, 46)]
     assert site(module, "activations_0_0.U$0.words.0.0")[1] == 58
-    assert "BEL" not in module["cells"]["top.accelerator.input_memory.U$0.words.0.0"]["attributes"]
+    assert "BEL" not in module["cells"]["top.accelerator.encoder.block.U$0.words.0.0"]["attributes"]
 
 
 def test_memories_that_a_row_of_the_part_cannot_hold():
