@@ -182,16 +182,17 @@ class Drain(wiring.Component):
             m.d.comb += [rom.advance.eq(1), ending.eq(column == self.columns - 1)]
         with m.If(ending):
             m.d.comb += Cat(rom.rewind, rom.commit, rom.restart).eq(Mux(load, replay, latched))
-        parameters = []
+        parameters, copies = [], []
         arrives = delay(m, load, self.PARAMETERS, name="load")
         for index in range(self.columns):
             arrives = delay(m, arrives, 1, name=f"arrives_{index}") if index else arrives
             if index % _NEIGHBOURS == 0:
                 m.submodules[f"copy_{index}"] = copy = _Copy(self.format.width)
                 m.d.comb += copy.word.eq(rom.data)
+                copies.append(copy)
             word = Signal(self.format.layout, name=f"parameters_{index}", reset_less=True)
             with m.If(arrives):
-                m.d.sync += word.eq(copy.late)
+                m.d.sync += word.eq(copies[-1].late)
             parameters.append(word)
         return parameters
 
