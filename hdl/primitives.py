@@ -13,7 +13,8 @@ from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 __all__ = ["LogicMultiplier", "Ram", "ReplayRom", "Rom", "VerilogExport", "bits_for", "delay", "delay_events",
-           "gated_sum", "is_ecp5", "modular_sum", "pipelined_sum", "stream_of"]
+           "gated_sum", "is_ecp5", "modular_sum", "part_depths", "pipelined_sum",
+           "stream_of"]
 
 
 class VerilogExport:
@@ -177,27 +178,43 @@ class LogicMultiplier(wiring.Component):
 
 
 PART = 2048
-"""Words of a memory behind which a part has its own output register; a memory block of an ECP5 has no more
-that are a byte wide."""
+"""Words of an ECP5's memory block where they are a byte wide; no other part's blocks have more."""
+
+_BLOCKS = {PART: 9, 1024: 18, 512: 36}
+"""Bits of an ECP5's memory block by its words."""
 
 
-_BLOCKS = ((PART, 9), (1024, 18), (512, 36))
-"""Words and bits of an ECP5's memory block; no other part's are larger."""
+def part_depths(width: int, depth: int, registers: int) -> list[int]:
+    """Words of each part of a memory.
+
+    With ``registers`` the blocks of a part lie side by side, so that a register behind each is one behind the part:
+    those parts that take the fewest blocks, and as few as do.  Larger ones come first."""
+    if not registers:
+        return [min(PART, depth - first) for first in range(0, depth, PART)]
+    units = -(-depth // 512)
+    choices = [(a, b, max(0, units - 4 * a - 2 * b)) for a in range(units // 4 + 2) for b in range(units // 2 + 2)]
+
+    def cost(choice):
+        return sum(n * -(-width // bits) for n, bits in zip(choice, _BLOCKS.values(), strict=True)), sum(choice)
+
+    sizes = [size for size, n in zip(_BLOCKS, min(choices, key=cost), strict=True) for _ in range(n)]
+    return [min(size, depth - sum(sizes[:i])) for i, size in enumerate(sizes)]
 
 
-def part_depth(width: int, depth: int) -> int:
-    """Words of a part whose blocks lie side by side, with a register behind each.
+def _part_of(depths: list[int], address):
+    """The number of the part in which a word is: parts begin at multiples of the smallest before the last."""
+    unit = min(depths[:-1])
+    numbers = [i for i, depth in enumerate(depths) for _ in range(-(-depth // unit))]
+    place = address[bits_for(unit):]
+    return place if numbers == list(range(len(depths))) else Array(numbers)[place]
 
-    As many as can be, for between the parts' words one has to be chosen, with at most a third more blocks than the
-    fewest that would do."""
-    blocks = {block[0]: -(-depth // block[0]) * -(-width // block[1]) for block in _BLOCKS}
-    return max(most for most, number in blocks.items() if 3 * number <= 4 * min(blocks.values()))
 
-
-def _joined(m: Module, parts: list, address, registers: int, depth: int = PART):
-    """The word out of several parts of a memory of ``depth`` words each, ``registers`` cycles after it was read."""
+def _joined(m: Module, parts: list, depths: list[int], address, registers: int):
+    """The word out of several parts of a memory, ``registers`` cycles after it was read."""
     parts = [delay(m, part, registers, name=f"part_{i}") for i, part in enumerate(parts)]
-    return Array(parts)[delay(m, address[bits_for(depth):], 1 + registers, name="part")] if parts[1:] else parts[0]
+    if not parts[1:]:
+        return parts[0]
+    return Array(parts)[delay(m, _part_of(depths, address), 1 + registers, name="part")]
 
 
 class Rom(wiring.Component):
@@ -230,14 +247,15 @@ class Rom(wiring.Component):
             m.submodules.memory = Instance(
                 "tepal_rom", p_WIDTH=self.width, p_DEPTH=len(self.words), p_ADDRESS_BITS=len(self.address),
                 p_FILE=f"{self.name}.hex", i_clk=ClockSignal(), i_address=self.address, o_data=parts[0])
-        for first in range(0, 0 if parts else len(self.words), PART):
-            words = self.words[first:first + PART]
-            m.submodules[f"part_{first // PART}"] = contents = memory.Memory(
-                shape=unsigned(self.width), depth=len(words), init=words)
+        depths = part_depths(self.width, len(self.words), self.registers)
+        for i, depth in enumerate(depths if not parts else ()):
+            first = sum(depths[:i])
+            m.submodules[f"part_{i}"] = contents = memory.Memory(
+                shape=unsigned(self.width), depth=depth, init=self.words[first:first + depth])
             port = contents.read_port()
-            m.d.comb += port.addr.eq(self.address[:bits_for(len(words))])
+            m.d.comb += port.addr.eq(self.address[:bits_for(depth)])
             parts.append(port.data)
-        m.d.comb += self.data.eq(_joined(m, parts, self.address, self.registers))
+        m.d.comb += self.data.eq(_joined(m, parts, depths, self.address, self.registers))
         return m
 
 
@@ -268,28 +286,27 @@ class Ram(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        parts, most = [], part_depth(self.width, self.depth) if self.registers else PART
-        for first in range(0, self.depth, most):
-            depth = min(most, self.depth - first)
+        parts, depths = [], part_depths(self.width, self.depth, self.registers)
+        for i, depth in enumerate(depths):
             bits = bits_for(depth)
-            here = self.write_address[bits_for(most):] == first // most if self.depth > most else 1
+            here = _part_of(depths, self.write_address) == i if depths[1:] else 1
             enable = Mux(here, self.write_enable, 0)
             write, read = self.write_address[:bits], self.read_address[:bits]
             if platform is None:
-                m.submodules[f"part_{first // most}"] = contents = memory.Memory(
+                m.submodules[f"part_{i}"] = contents = memory.Memory(
                     shape=unsigned(self.width), depth=depth, init=[])
                 write_port, read_port = contents.write_port(granularity=self.granularity), contents.read_port()
                 m.d.comb += [write_port.addr.eq(write), write_port.data.eq(self.write_data),
                              write_port.en.eq(enable), read_port.addr.eq(read)]
                 data = read_port.data
             else:
-                data = Signal(self.width, name=f"word_{first // most}")
+                data = Signal(self.width, name=f"word_{i}")
                 m.submodules += Instance(
                     "tepal_ram", p_WIDTH=self.width, p_DEPTH=depth, p_GRANULARITY=self.granularity,
                     p_ADDRESS_BITS=bits, i_clk=ClockSignal(), i_write_address=write, i_write_data=self.write_data,
                     i_write_enable=enable, i_read_address=read, o_read_data=data)
             parts.append(data)
-        m.d.comb += self.read_data.eq(_joined(m, parts, self.read_address, self.registers, most))
+        m.d.comb += self.read_data.eq(_joined(m, parts, depths, self.read_address, self.registers))
         return m
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from amaranth import Module, Signal, signed
 from stepping import trace
-from tepal.hdl.primitives import PART, LogicMultiplier, Ram, ReplayRom, Rom, bits_for, delay, pipelined_sum
+from tepal.hdl.primitives import PART, LogicMultiplier, Ram, ReplayRom, Rom, bits_for, delay, part_depths, pipelined_sum
 
 CYCLES = 60
 
@@ -74,14 +74,22 @@ def test_ram(width, granularity, depth, registers):
     assert [value for value, in rows[late:]] == expected[:-late]
 
 
-@pytest.mark.parametrize(("depth", "registers"), [(5, 0), (5, 2), (PART + 1, 1), (3 * PART, 1)])
-def test_rom(depth, registers):
-    words = np.random.default_rng(depth).integers(256, size=depth).tolist()
-    rom = Rom("rom", 8, words, registers)
+@pytest.mark.parametrize(("width", "depth", "registers"), [
+    (8, 5, 0), (8, 5, 2), (8, PART + 1, 1), (8, 3 * PART, 1), (62, 1350, 1), (62, 2 * PART + 1500, 1)])
+def test_rom(width, depth, registers):
+    words = np.random.default_rng(depth).integers(1 << width, size=depth).tolist()
+    rom = Rom("rom", width, words, registers)
     order = np.random.default_rng(0).integers(len(words), size=CYCLES)
     rows = trace(rom, CYCLES, lambda cycle: [(rom.address, order[cycle])], [rom.data])
     late = 1 + registers
     assert [value for value, in rows[late:]] == [words[i] for i in order[:-late]]
+
+
+@pytest.mark.parametrize(("width", "depth", "depths"), [
+    (128, 1350, [1024, 326]), (72, 4608, [2048, 2048, 512]), (128, 1990, [1990]), (64, 600, [600]), (8, 1, [1])])
+def test_parts_take_the_fewest_blocks(width, depth, depths):
+    assert part_depths(width, depth, 1) == depths
+    assert part_depths(width, depth, 0) == [min(PART, depth - first) for first in range(0, depth, PART)]
 
 
 @pytest.mark.parametrize("passages", [[1], [1, 1, 1], [4, 1, 7, 2]])
