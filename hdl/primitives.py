@@ -13,8 +13,7 @@ from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 __all__ = ["LogicMultiplier", "Ram", "ReplayRom", "Rom", "VerilogExport", "bits_for", "delay", "delay_events",
-           "gated_sum", "is_ecp5", "modular_sum", "part_depths", "pipelined_sum",
-           "stream_of"]
+           "gated_sum", "is_ecp5", "modular_sum", "part_depths", "pipelined_sum", "stream_of"]
 
 
 class VerilogExport:
