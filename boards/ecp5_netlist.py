@@ -1,7 +1,7 @@
 """What is done to an ECP5's netlist between synthesis and place and route.
 
 yosys leaves the registers behind memories outside, though each block has one of its own that is faster by some
-4 ns; and nextpnr, left alone, scatters a systolic array's multipliers, which it then can't move much."""
+4 ns; and nextpnr, left alone, scatters a systolic array's multipliers and memories, which it then can't move much."""
 
 import re
 from collections import Counter, defaultdict
@@ -60,12 +60,13 @@ def place_memories(module: dict, config: EngineConfig, sites: Sites) -> int:
     """Fix the memory blocks of the engine: what belongs to a lane, or to the columns that make its results, in a strip
     from top to bottom; what comes before the array on its left.  All logic finds its place around them.
 
-    ``module`` is a module of a netlist of yosys, and changed.  Returns how many were placed."""
+    ``module`` is a module of a netlist of yosys, and changed.  Returns how many were placed: no more than the part
+    has, and what is left over is for nextpnr to complain of."""
     left, right = sites.columns[0], sites.columns[-1] + 6
     last, behind = sites.memories[-1], sites.memories[max(0, len(sites.memories) - 2)]
     per_row = -(-config.rows // len(sites.multipliers))
     wishes = {
-        # A tile buffer's row begins a row of the array.
+        # A tile buffer's row begins a row of the array; memories lie 12 below multipliers.
         r"\.tile_buffer\.bank_(\d+)\.": lambda row, _: (left, sites.multipliers[int(row) // per_row] + 12),
         # The rest is split by bits; weights come in at the top.
         r"\.matrix_weights\.(?:rom\.)?()": lambda _, across: (across, sites.memories[0]),
@@ -86,6 +87,8 @@ def place_memories(module: dict, config: EngineConfig, sites: Sites) -> int:
                 parts[found[1], name.rpartition(".")[0]].append(name)
         for (row, _), names in sorted(parts.items()):
             for index, name in enumerate(sorted(names, key=lambda name: int(name.rpartition(".")[2]))):
+                if not free:
+                    return placed
                 x, y = wish(row, left + (right - left) * (2 * index + 1) / (2 * len(names)))
                 place = min(free, key=lambda place: abs(free[place][0] - x) + abs(free[place][1] - y))
                 module["cells"][name]["attributes"]["BEL"] = place

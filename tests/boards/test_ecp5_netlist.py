@@ -3,7 +3,7 @@
 import copy
 
 import pytest
-from tepal.boards.ecp5 import _SITES, ECP5_85F, ENGINE_85F
+from tepal.boards.ecp5 import _SITES, ECP5_5G_85F, ECP5_25F, ECP5_45F, ECP5_85F, ENGINE_85F
 from tepal.boards.ecp5_netlist import Sites, absorb_output_registers, place_memories, place_multipliers
 from tepal.hdl import EngineConfig
 
@@ -127,3 +127,15 @@ def test_memories_that_a_row_of_the_part_cannot_hold():
     assert place_memories(module, EngineConfig(4, 3, 1), SITES) == 24
     assert len({site(module, name) for name in names}) == 24
     assert {site(module, name)[1] for name in names} == {22, 46, 58}
+
+
+def test_more_memories_than_the_part_has():
+    module = memories([f"activations_{i}_0.U$0.words.0.{k}" for i in range(4) for k in range(8)])
+    assert place_memories(module, EngineConfig(4, 3, 1), SITES) == len(SITES.memory_places()) == 24
+
+
+@pytest.mark.parametrize("part", [ECP5_25F, ECP5_45F, ECP5_85F, ECP5_5G_85F], ids=lambda part: part.name)
+def test_places_are_all_of_the_parts(part):
+    sites = _SITES[part.name]
+    assert len(sites.memory_places()) == part.memories[0].count
+    assert len({name for y in sites.multipliers for name in sites.multiplier_row(y)}) == part.primitives
