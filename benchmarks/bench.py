@@ -236,7 +236,8 @@ def page(results: dict) -> str:
                    f"{other.efficiency:.1%}" if other.efficiency else "", other.source] for other in item.row.published]
         limits.append([item.title, *map(item.told, (
             "{s.interval_cycles:,}", "{s.mismatches} of {s.compared:,}", "{s.cycle_errors}", "{s.macs:,}",
-            "{s.engine[multipliers]}", "{s.utilisation:.1%}", "{b.clock_mhz:.2f} of {b.limit_mhz:g}"))])
+            "{s.engine[multipliers]}", "{s.engine[products]}", "{s.utilisation:.1%}",
+            "{b.clock_mhz:.2f} of {b.limit_mhz:g}"))])
         routed.append([item.title, item.told("{b.fmax_mhz:.2f}"), *(
             item.told(f"{{b.used[{kind}]:,}} of {{b.available[{kind}]:,}}") for kind in ("lut", "ff", "dsp", "bram")),
             item.told("{s.used[LUT4]:,}") if "LUT4" in (item.simulated or {}).get("used", {}) else ""])
@@ -260,10 +261,11 @@ multiplier of the part.
 ## Proof, and what the part could do
 
 Cycles from frame to frame; bytes that differ from the reference, over every layer, and events that are not in their
-predicted cycle; MACs that are left to do; the array's multipliers, and its share of these MACs, per cycle and
-multiplier; and the clock of what the part's memories and multipliers allow, in MHz.
+predicted cycle; MACs that are left to do; the array's multipliers, the products that they make in a cycle, and how many
+of these its share of the MACs needs; and the clock of what the part's memories and multipliers allow, in MHz.
 
-{table(["", "frame to frame", "bytes that differ", "events off", "MACs", "multipliers", "in use", "clock"], limits)}
+{table(["", "frame to frame", "bytes that differ", "events off", "MACs", "multipliers", "products", "in use", "clock"],
+       limits)}
 
 ## Place and route
 

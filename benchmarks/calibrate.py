@@ -18,7 +18,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-from tepal.boards.board import get_board
+from tepal.boards.board import default_engine, get_board
 from tepal.boards.build import require_platform, synthesise
 from tepal.boards.design import BoardDesign, prepare
 from tepal.boards.logic import KINDS, LOGIC, count, features
@@ -64,7 +64,7 @@ def load(model: str) -> Network:
 def measure(board: Board, model: str, changes: dict) -> dict:
     """One engine's logic by parts."""
     family, network = require_platform(board), load(model)
-    config = replace(board.engine(network), **changes)
+    config = replace(default_engine(board, network), **changes)
     begun, schedule = time.monotonic(), Schedule(network, config)
     prepared = prepare(BoardDesign(board, schedule, family.plls(board.oscillator)[0],
                                    Fraction(board.lowest) * 1_000_000), board, family)
@@ -96,7 +96,7 @@ def fit(engines: list[dict]) -> dict[str, dict[str, list[float]]]:
     for engine in engines:
         config = EngineConfig(**engine["engine"] | {"window": tuple(engine["engine"]["window"])})
         schedule = Schedule(load(engine["model"]), config)
-        rows.append(features(config, schedule.formats, schedule.memories))
+        rows.append(features(schedule.config, schedule.formats, schedule.layout, schedule.memories))
     each = {}
     for part in {part: None for row in rows for part in row}:
         names = list({name: None for row in rows for name in row.get(part, {})})

@@ -2,11 +2,14 @@
 
     python benchmarks/growth.py                # some minutes: writes benchmarks/growth.json
     python benchmarks/growth.py --simulate     # half an hour: the Verilog of each, too
+    python benchmarks/growth.py --build        # two hours: a bitstream of each that fits
+    python benchmarks/growth.py --build 0 4    # of two of them
     python benchmarks/growth.py --draw         # docs/growth.svg and docs/growth.md; needs matplotlib
 
 Networks have random weights: CIFAR's MobileNet of width α, 32 x 32 pixels.  They run on one engine, whether or not
 they fit, and that of width 0.5 on arrays of all sizes.  Seconds of the processor are those of each step in this process
-and those that it starts; one frame is simulated.
+and those that it starts; one frame is simulated, and placed and routed from one seed.  What is not measured anew stays
+as it was, unless cycles or resources have changed.
 """
 
 import argparse
@@ -18,7 +21,8 @@ from math import gcd
 from pathlib import Path
 
 import numpy as np
-from tepal.boards.board import fit, get_board
+from tepal.boards.board import default_engine, fit, get_board
+from tepal.boards.build import build
 from tepal.boards.generate import generate, write_files
 from tepal.hdl import Schedule
 from tepal.quant import CIFAR_BLOCKS, MobileNet
@@ -29,17 +33,19 @@ RESULTS, FIGURE = ROOT / "benchmarks/growth.json", ROOT / "docs/growth.svg"
 
 BOARD = get_board("ulx3s-85f")
 ALPHAS = (0.25, 0.5, 0.75, 1.0)
-OWN = (9, 16, 1)
-ARRAYS = ((4, 4, 1), (4, 8, 1), (8, 8, 1), OWN, (18, 16, 2))
+OWN = (BOARD.config.rows, BOARD.config.columns, BOARD.config.packing)
+ARRAYS = ((4, 4, 1), (4, 8, 1), (8, 8, 1), (9, 16, 1), OWN, (18, 16, 2))
 """Rows, columns and packing; the widths are measured on one of them, and the last is the largest of which the part has
 multipliers and the network has uses."""
 
+POINTS = list(dict.fromkeys([*((alpha, *OWN) for alpha in ALPHAS), *((0.5, *array) for array in ARRAYS)]))
 
-def measure(alpha: float, rows: int, columns: int, packing: int, simulated: bool) -> dict:
-    """One point: cycles, resources, seconds."""
+
+def measure(alpha: float, rows: int, columns: int, packing: int, *, simulated: bool, built: bool) -> dict:
+    """One point: cycles, resources, seconds; and MHz, if it is built."""
     network = MobileNet(alpha, 32, classes=10, stem_stride=1, blocks=CIFAR_BLOCKS).network()
-    config = BOARD.engine(network)
-    config = replace(config, rows=rows, columns=columns, packing=packing, requantisers=gcd(columns, config.lanes))
+    config = replace(default_engine(BOARD, network), rows=rows, columns=columns, packing=packing,
+                     requantisers=gcd(columns, BOARD.config.lanes), copy_lanes=BOARD.config.copy_lanes)
     seconds = {}
 
     def timed(name, job, *arguments):
@@ -63,9 +69,17 @@ def measure(alpha: float, rows: int, columns: int, packing: int, simulated: bool
             report = timed("simulate", simulate, simulator, schedule, images)
         assert report.ok
         assert report.compute_cycles == cycles
+    reached = timed("build", build, schedule, BOARD).report["fmax_mhz"] if built and needs.ok else None
     return {"alpha": alpha, "rows": rows, "columns": columns, "packing": packing, "macs": network.macs,
             "weights": network.parameters, "compute_cycles": cycles, "used": needs.used,
-            "available": needs.available, "simulated": simulated, "seconds": seconds}
+            "available": needs.available, "fits": needs.ok, "mhz": reached, "seconds": seconds}
+
+
+def merged(point: dict, before: dict | None) -> dict:
+    """A point with what was measured ``before``, where it is still the same one."""
+    if before is None or any(point[name] != before.get(name) for name in ("compute_cycles", "used")):
+        return point
+    return point | {"mhz": point["mhz"] or before["mhz"], "seconds": before["seconds"] | point["seconds"]}
 
 
 def draw(points: list[dict]) -> None:
@@ -102,13 +116,17 @@ def draw(points: list[dict]) -> None:
     figure.savefig(FIGURE, metadata={"Date": None})
 
 
+def key(point: dict) -> tuple:
+    return tuple(point[name] for name in ("alpha", "rows", "columns", "packing"))
+
+
 def steps(points: list[dict]) -> list[str]:
     """What seconds were measured of, at any point."""
     return list(dict.fromkeys(name for point in points for name in point["seconds"]))
 
 
 def widths(points: list[dict]) -> list[dict]:
-    return [point for point in points if (point["rows"], point["columns"], point["packing"]) == OWN]
+    return [point for point in points if key(point)[1:] == OWN]
 
 
 def arrays(points: list[dict]) -> list[dict]:
@@ -117,13 +135,19 @@ def arrays(points: list[dict]) -> list[dict]:
 
 def table(points: list[dict]) -> str:
     kinds, names = list(points[0]["available"]), steps(points)
-    header = ["α", "array", "MACs", "weights", "cycles", *kinds, *(f"{name}, s" for name in names)]
+    header = ["α", "array", "MACs", "weights", "cycles", *kinds, "MHz", *(f"{name}, s" for name in names)]
+
+    def seconds(point: dict, name: str) -> str:
+        if name == "build" and not point["fits"]:
+            return "does not fit"
+        return f"{point['seconds'][name]:.1f}" if name in point["seconds"] else "not measured"
+
     rows = [[f"{point['alpha']:g}", f"{point['rows']} x {point['columns']}" + " packed" * (point["packing"] > 1),
              f"{point['macs']:,}",
              f"{point['weights']:,}", f"{point['compute_cycles']:,}",
              *(f"{point['used'][kind]:,}" + (" (too many)" if point["used"][kind] > limit else "")
                for kind, limit in point["available"].items()),
-             *(f"{point['seconds'][name]:.1f}" if name in point["seconds"] else "not measured" for name in names)]
+             f"{point['mhz']:.2f}" if point["mhz"] else "", *(seconds(point, name) for name in names)]
             for point in points]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, ["---"] * len(header), *rows])
 
@@ -133,8 +157,9 @@ def page(points: list[dict]) -> str:
     return f"""# How cost grows
 
 CIFAR's MobileNet of random weights, 32 x 32 pixels, on `{BOARD.name}`'s engine of {BOARD.config.lanes} depthwise
-lanes. Cycles are {"those of the simulated Verilog" if all(point["simulated"] for point in points) else
-"the cycle model's"}; LUT4 and FF are estimated, the other resources counted; seconds are the processor's.
+lanes. Cycles are {"those of the simulated Verilog" if all("simulate" in point["seconds"] for point in points) else
+"the cycle model's"}; LUT4 and FF are estimated, the other resources counted; MHz are what nextpnr reached after
+routing, from one seed; seconds are the processor's.
 Written by `benchmarks/growth.py`.
 
 ![Cycles, resources and seconds, against the width and against the array](growth.svg)
@@ -151,19 +176,27 @@ With the array, α as it is:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("points", nargs="*", type=int, metavar="N",
+                        help=f"measure these of the {len(POINTS)} points, counted from 0 (default: all)")
     parser.add_argument("--simulate", action="store_true", help="simulate too, and compare")
+    parser.add_argument("--build", action="store_true", help="make bitstreams too")
     parser.add_argument("--draw", action="store_true", help="draw what was measured before")
     arguments = parser.parse_args()
+    if unknown := set(arguments.points) - set(range(len(POINTS))):
+        parser.error(f"there is no point {min(unknown)}")
     if arguments.draw:
         points = json.loads(RESULTS.read_text())
         draw(points)
         FIGURE.with_suffix(".md").write_text(page(points))
         return
-    points = []
-    for job in dict.fromkeys([*((alpha, *OWN) for alpha in ALPHAS), *((0.5, *array) for array in ARRAYS)]):
-        points.append(measure(*job, arguments.simulate))
-        print(points[-1], flush=True)
-        RESULTS.write_text(json.dumps(points, indent=1) + "\n")
+    for number in arguments.points or range(len(POINTS)):
+        job = POINTS[number]
+        point = measure(*job, simulated=arguments.simulate, built=arguments.build)
+        print(point, flush=True)
+        # Others may have been written meanwhile.
+        known = {key(other): other for other in (json.loads(RESULTS.read_text()) if RESULTS.exists() else [])}
+        known[job] = merged(point, known.get(job))
+        RESULTS.write_text(json.dumps([known[job] for job in POINTS if job in known], indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """The boards, and whether a schedule fits one."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from math import gcd
 
-from tepal.hdl import EngineConfig, MemoryUse, Schedule
-from tepal.quant import NetworkError
+from tepal.hdl import EngineConfig, Formats, MemoryUse, Schedule
+from tepal.quant import Network, NetworkError
 
 from .console import out
 from .ecpix5 import ECPIX5_85F
@@ -15,7 +16,7 @@ from .orangecrab import ORANGECRAB_85F
 from .part import Board, Part
 from .ulx3s import ULX3S_25F, ULX3S_45F, ULX3S_85F
 
-__all__ = ["BOARDS", "Board", "Fit", "describe", "fit", "get_board", "require_fit"]
+__all__ = ["BOARDS", "Board", "Fit", "default_engine", "describe", "fit", "get_board", "require_fit"]
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,16 @@ def fit(schedule: Schedule, board: Board) -> Fit:
     for kind, count in logic(schedule, board).items():
         used[kind], available[kind] = count, board.part.logic
     return Fit(used, available)
+
+
+def default_engine(board: Board, network: Network, formats: Formats | None = None) -> EngineConfig:
+    """The engine for ``network`` by default: the fastest of the board's that fits, or the smallest one; its input
+    stream no wider than divides an image row.  ``formats`` are the network's, if there are any already."""
+    _, width, channels = network.input_shape
+    configs = [replace(config, input_bytes=gcd(config.input_bytes, width * channels))
+               for config in (board.config, *board.smaller)]
+    formats = formats or Formats(network)
+    return next((config for config in configs[:-1] if fit(Schedule(network, config, formats), board).ok), configs[-1])
 
 
 def require_fit(schedule: Schedule, board: Board) -> Fit:

@@ -8,16 +8,17 @@ import shutil
 import sys
 import tempfile
 from dataclasses import asdict, replace
+from math import gcd
 from pathlib import Path
 
 import numpy as np
 from rich.markup import escape
 from rich.table import Column, Table
-from tepal.hdl import TOP, ConfigError, Schedule
+from tepal.hdl import TOP, ConfigError, Formats, Schedule
 from tepal.quant import Convolution, FloatNetwork, Network, NetworkError, read_model, simplify
 from tepal.sim import Build, CycleModel, SimulationError, golden, require_tools, simulate
 
-from .board import BOARDS, Board, fit, get_board, require_fit
+from .board import BOARDS, Board, default_engine, fit, get_board, require_fit
 from .build import STEPS, build, require_platform
 from .console import MISMATCH, Steps, err, out, step
 from .explore import add_explore_arguments, run_explore
@@ -178,14 +179,16 @@ def _chosen(arguments) -> dict:
             if (value := getattr(arguments, name)) is not None}
 
 
-def _engine(arguments, board: Board, network: Network):
+def _engine(arguments, board: Board, network: Network, formats: Formats):
     chosen = _chosen(arguments)
-    config = board.engine(network)
+    config = default_engine(board, network, formats)
     if board.name == "generic" and not {"rows", "columns", "lanes"} <= chosen.keys():
         raise ConfigError("the generic board has no engine of its own: give at least --rows, --columns and --lanes")
     if chosen.keys() & {"columns", "lanes"} and "requantisers" not in chosen and config.requantiser_cycles == 1:
         columns, lanes = chosen.get("columns", config.columns), chosen.get("lanes", config.lanes)
-        chosen["requantisers"] = int(np.gcd(columns, lanes))
+        chosen["requantisers"] = gcd(columns, lanes)
+    if "rows" in chosen and "packing" not in chosen:
+        chosen["packing"] = gcd(chosen["rows"], config.packing)
     if board.part.primitives is not None and chosen.get("packing", 1) > board.part.packing:
         raise ConfigError(f"packing ({chosen['packing']}) must be 1 on {board.name}: rows can't share a "
                           f"{board.part.multiplier}")
@@ -208,7 +211,8 @@ def _read(arguments) -> tuple[Board, Network]:
 def _load(arguments) -> tuple[Board, Schedule]:
     board, network = _read(arguments)
     with step("Scheduling"):
-        return board, Schedule(network, _engine(arguments, board, network))
+        formats = Formats(network)
+        return board, Schedule(network, _engine(arguments, board, network, formats), formats)
 
 
 def _boards(arguments) -> int:
@@ -254,9 +258,9 @@ def _layer_table(rows: list[dict]) -> Table:
 
 
 def _utilisation(schedule: Schedule, cycles: int) -> float:
-    """Share of the array's multipliers in use; the depthwise layers' products are made elsewhere, of logic."""
+    """Share of the array's products in use; the depthwise layers' products are made elsewhere, of logic."""
     macs = sum(layer.macs for layer in schedule.network.layers if isinstance(layer, Convolution))
-    return macs / cycles / schedule.config.multipliers
+    return macs / cycles / schedule.config.products
 
 
 def _estimate(arguments) -> int:
@@ -270,7 +274,7 @@ def _estimate(arguments) -> int:
         "estimated": [kind for kind in KINDS if kind in result.used],
         "memories": [{"role": use.role, "count": use.count, "depth": use.depth, "width": use.width}
                      for use in schedule.memories],
-        "engine": asdict(config) | {"multipliers": config.multipliers},
+        "engine": asdict(config) | {"multipliers": config.multipliers, "products": config.products},
         "macs": schedule.network.macs, "parameters": schedule.network.parameters,
         "cycles": model.cycles, "compute_cycles": model.compute_cycles, "interval_cycles": model.interval_cycles,
         "utilisation": round(_utilisation(schedule, model.compute_cycles), 4), "layers": rows,
@@ -289,7 +293,7 @@ def _estimate(arguments) -> int:
         out.print(f"Engine: {config.rows} x {config.columns} array, {config.lanes} depthwise lanes of {rows_} x "
                   f"{columns_} taps, {config.requantisers} requantisers, {config.input_bytes}-byte input beats.")
         out.print(f"{schedule.network.macs:,} multiply-accumulates in {model.compute_cycles:,} cycles on "
-                  f"{config.multipliers} multipliers: {report['utilisation']:.1%} in use. "
+                  f"{config.products} products a cycle: {report['utilisation']:.1%} in use. "
                   f"{model.cycles:,} cycles with the image streaming in; a frame every {model.interval_cycles:,}.")
     require_fit(schedule, board)
     if not arguments.json:
@@ -443,8 +447,8 @@ def _show(arguments, schedule: Schedule, model: CycleModel, images, report, name
                   f"{report.cycles:,} with the image streaming in ({model.cycles:,})"
                   + (f", a frame every {report.interval_cycles:,} ({model.interval_cycles:,})"
                      if report.interval_cycles else "") + ".")
-        out.print(f"{_utilisation(schedule, report.compute_cycles):.1%} of {schedule.config.multipliers} "
-                  "multipliers in use.")
+        out.print(f"{_utilisation(schedule, report.compute_cycles):.1%} of {schedule.config.products} "
+                  "products a cycle in use.")
     style = "bold green" if report.ok else "bold red"
     out.print(f"[{style}]{report.compared - report.mismatches:,} of {report.compared:,} bytes equal[/] over "
               f"{len(images)} frames and every layer"

@@ -16,7 +16,8 @@ from .clocks import MHZ, within
 from .ecp5_netlist import Sites, absorb_output_registers, place_memories, place_multipliers
 from .part import Board, Family, MemoryKind, Part, Pll
 
-__all__ = ["ECP5_5G_85F", "ECP5_25F", "ECP5_45F", "ECP5_85F", "ENGINE_85F", "ECP5Clocks", "parameters", "plls"]
+__all__ = ["ECP5_5G_85F", "ECP5_25F", "ECP5_45F", "ECP5_85F", "ENGINE_85F", "NARROW_85F", "ECP5Clocks", "parameters",
+           "plls"]
 
 # ECP5 and ECP5-5G Family Data Sheet (FPGA-DS-02012), sysCLOCK PLL Timing.
 _INPUT = (8 * MHZ, 400 * MHZ)
@@ -185,6 +186,9 @@ ECP5_25F = replace(ECP5_85F, name="LFE5U-25F", primitives=28, memories=(MemoryKi
                    logic=24_288)
 ECP5_5G_85F = replace(ECP5_85F, name="LFE5UM5G-85F")
 
-ENGINE_85F = EngineConfig(rows=9, columns=16, lanes=8, window=(3, 3), requantisers=8, input_bytes=4, spread=2,
-                          copy_lanes=9)
-"""An engine for 156 multipliers."""
+ENGINE_85F = EngineConfig(rows=16, columns=16, lanes=8, window=(3, 3), requantisers=8, input_bytes=4, spread=2,
+                          packing=2, copy_lanes=15)
+"""An engine for 156 multipliers and 84,000 LUTs."""
+
+NARROW_85F = replace(ENGINE_85F, rows=9, packing=1, copy_lanes=9)
+"""One for networks that need most of the memory."""

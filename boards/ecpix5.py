@@ -2,13 +2,13 @@
 
 from amaranth_boards.ecpix5 import ECPIX585Platform
 
-from .ecp5 import ECP5_5G_85F, ENGINE_85F
+from .ecp5 import ECP5_5G_85F, ENGINE_85F, NARROW_85F
 from .part import Board, Pin
 
 __all__ = ["ECPIX5_85F"]
 
 ECPIX5_85F = Board(
-    "ecpix5-85f", ECP5_5G_85F, ENGINE_85F,
+    "ecpix5-85f", ECP5_5G_85F, ENGINE_85F, (NARROW_85F,),
     platform=ECPIX585Platform, oscillator=100_000_000, baud=3_000_000,
     lights={"ready": Pin("rgb_led", 0, "g"), "busy": Pin("rgb_led", 0, "b"), "error": Pin("rgb_led", 0, "r"),
             "result0": Pin("rgb_led", 1, "g"), "result1": Pin("rgb_led", 2, "g"), "result2": Pin("rgb_led", 3, "g"),

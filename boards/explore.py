@@ -15,10 +15,11 @@ from types import SimpleNamespace
 
 import numpy as np
 from tepal.hdl import EngineConfig, Formats, Schedule
+from tepal.hdl.lower import Block, fold
 from tepal.quant import Network, NetworkError
 from tepal.sim import CycleModel
 
-from .board import Board, Fit, fit
+from .board import Board, Fit, default_engine, fit
 from .console import bar, out
 from .logic import estimate, features
 
@@ -50,7 +51,7 @@ class Point:
     def of(cls, network: Network, config: EngineConfig, board: Board, formats: Formats) -> "Point":
         schedule = Schedule(network, config, formats)
         model = CycleModel(schedule)
-        return cls(config, model.compute_cycles, model.interval_cycles, fit(schedule, board))
+        return cls(schedule.config, model.compute_cycles, model.interval_cycles, fit(schedule, board))
 
     @property
     def logic(self) -> int:
@@ -70,13 +71,15 @@ def _ceil(a, b):
 def candidates(config: EngineConfig, formats: Formats, most: int) -> SimpleNamespace:
     """``config`` with arrays (candidates,) for all of :data:`OPTIONS` but packing: engines of at most ``most``
     multipliers, and none larger than the network can use."""
-    pixels = max(block.pixels for block in formats.blocks)
+    pixels = max(block.windows for block in formats.blocks)
     width = max(block.matrix.weights.shape[0] for block in formats.blocks)
     channels = max(block.window.input_shape[2] for block in formats.blocks)
-    row_bytes = formats.blocks[0].window.input_shape[2]
     most *= config.packing
-    # As many bytes of the first window's rows as make one more, or one less, cycle of each.
-    copies = sorted({1} | {_ceil(row_bytes, parts) for parts in range(1, row_bytes + 1)})
+    # As many bytes of the first window's rows as make one more, or one less, cycle of each; wider ones if it is folded.
+    copies = {(1, 1)}
+    for block in (formats.blocks[0], *_folded(formats, most)):
+        row_bytes = block.window.input_shape[2]
+        copies |= {(block.fold, _ceil(row_bytes, parts)) for parts in range(1, row_bytes + 1)}
     found = []
     for lanes in range(1, min(channels, _MOST_LANES) + 1):
         for requantisers in (count for count in range(1, lanes + 1) if lanes % count == 0):
@@ -86,8 +89,11 @@ def candidates(config: EngineConfig, formats: Formats, most: int) -> SimpleNames
             rows = np.arange(config.packing, min(most, pixels + config.packing - 1) + 1, config.packing)
             rows, columns = np.meshgrid(rows, columns, indexing="ij")
             few = rows * columns <= most
-            for copy_lanes in (count for count in copies if count == 1 or count > lanes):
-                found.append(np.stack(np.broadcast_arrays(rows[few], columns[few], lanes, requantisers, copy_lanes)))
+            for count, copy_lanes in sorted(copies):
+                if copy_lanes == 1 or copy_lanes > lanes:
+                    fits = few if count == 1 else few & (columns == count * formats.blocks[0].output_shape[2])
+                    found.append(np.stack(np.broadcast_arrays(rows[fits], columns[fits], lanes, requantisers,
+                                                              copy_lanes)))
     names = [name for name in OPTIONS if name != "packing"]
     grid = SimpleNamespace(**dict(zip(names, np.concatenate(found, axis=1), strict=True)))
     for name in ("packing", "window", "taps", "input_bytes", "requantiser_cycles", "lane_cycles"):
@@ -97,15 +103,22 @@ def candidates(config: EngineConfig, formats: Formats, most: int) -> SimpleNames
     return grid
 
 
+def _folded(formats: Formats, most: int) -> list[Block]:
+    """The first block, folded in all ways in which it may fill up to ``most`` columns."""
+    _, width, channels = formats.blocks[0].output_shape
+    return [fold(formats.layout, formats.blocks[0], count)[1]
+            for count in range(2, min(width, most // channels) + 1) if width % count == 0]
+
+
 def least_cycles(grid: SimpleNamespace, formats: Formats) -> np.ndarray:
     """A bound that ``compute_cycles`` can't fall below, (candidates,): the schedule without latencies."""
     serial = grid.lanes * grid.lane_cycles if grid.lane_cycles > 1 else 1
-    shapes = []
-    for number, block in enumerate(formats.blocks):
+
+    def shape(block: Block, lanes: np.ndarray) -> tuple:
         out_channels, inner = block.matrix.weights.shape
-        tile = _ceil(block.pixels, _ceil(block.pixels, grid.rows))
-        tiles = _ceil(block.pixels, tile)
-        groups = _ceil(block.window.input_shape[2], grid.lanes if number else grid.tile_lanes)
+        tile = _ceil(block.windows, _ceil(block.windows, grid.rows))
+        tiles = _ceil(block.windows, tile)
+        groups = _ceil(block.window.input_shape[2], lanes)
         chunks = prod(block.window.kernel)
         if block.reduction is not None:
             down, across = (_ceil(*pair) for pair in zip(block.window.kernel, grid.window, strict=True))
@@ -113,7 +126,16 @@ def least_cycles(grid: SimpleNamespace, formats: Formats) -> np.ndarray:
         steps = groups * tile * chunks
         blocks = _ceil(out_channels, grid.columns)
         fed = blocks * np.maximum(np.maximum(inner, grid.rows * grid.drain_step), np.where(blocks > 1, grid.columns, 1))
-        shapes.append((tiles, steps, fed, np.maximum(steps, fed), tile * grid.drain_step))
+        return tiles, steps, fed, np.maximum(steps, fed), tile * grid.drain_step
+
+    first, *others = formats.blocks
+    shapes = [shape(first, grid.tile_lanes), *(shape(block, grid.lanes) for block in others)]
+    for block in _folded(formats, int(grid.columns.max(initial=0))):
+        # As the schedule has it: where it fits the columns and is faster.
+        folded, plain = shape(block, grid.tile_lanes), shapes[0]
+        better = ((grid.columns == len(block.matrix.weights)) & (block.output_shape[2] % grid.requantisers == 0)
+                  & (grid.requantiser_cycles == 1) & (folded[0] * folded[3] < plain[0] * plain[3]))
+        shapes[0] = tuple(np.where(better, *pair) for pair in zip(folded, plain, strict=True))
     total = 0
     for (tiles, steps, fed, slot, drained), (next_tiles, _, _, next_slot, _) in pairwise(shapes):
         # The next block's last tile reads what this one's last tile wrote.
@@ -147,7 +169,7 @@ def explore(network: Network, board: Board, formats: Formats | None = None, *, b
     NetworkError
         Nothing is known of the part's logic, there is no such kind, or no engine fits.
     """
-    formats, base, limits = formats or Formats(network), base or board.engine(network), limits or {}
+    formats, base, limits = formats or Formats(network), base or default_engine(board, network, formats), limits or {}
     known = Point.of(network, base, board, formats).fit
     if "LUT4" not in known.used:
         raise NetworkError(f"the logic that engines take has not been measured for {board.name}: name another board")
@@ -224,12 +246,13 @@ def _clock(board: Board, asked: float | None) -> tuple[float | None, str]:
 
 def run_explore(arguments, board: Board, network: Network, chosen: Mapping[str, int]) -> int:
     """Search, print.  ``chosen`` are the engine's parameters that the command line gave."""
-    base = replace(board.engine(network), **{name: value for name, value in chosen.items() if name not in OPTIONS})
     formats = Formats(network)
+    usual = default_engine(board, network, formats)
+    base = replace(usual, **{name: value for name, value in chosen.items() if name not in OPTIONS})
     with bar() as progress:
         front = explore(network, board, formats, base=base, limits=dict(arguments.limit), progress=progress,
                         fixed={name: value for name, value in chosen.items() if name in OPTIONS})
-    default = Point.of(network, board.engine(network), board, formats)
+    default = Point.of(network, usual, board, formats)
     clock, told = _clock(board, arguments.clock)
     entries = [{**_entry(point, clock), "default": point.config == default.config} for point in front]
     beside = None if any(entry["default"] for entry in entries) else {**_entry(default, clock), "default": True}

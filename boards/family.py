@@ -15,7 +15,7 @@ from tepal.hdl import Formats, Schedule
 from tepal.quant import IMAGENET_BLOCKS, MobileNet, Network, NetworkError
 from tepal.sim import CycleModel
 
-from .board import BOARDS, Board, fit, get_board
+from .board import BOARDS, Board, default_engine, fit, get_board
 from .console import out, step
 
 __all__ = ["ALPHAS", "PAPER", "RESOLUTIONS", "Row", "add_family_arguments", "run_family"]
@@ -128,7 +128,7 @@ def _speeds(network: Network, boards: Iterable[Board], clock: float) -> dict[str
     """Cycles of ``network`` on each board's default engine, whether or not it fits."""
     result, formats = {}, Formats(network)
     for board in boards:
-        schedule = Schedule(network, board.engine(network), formats)
+        schedule = Schedule(network, default_engine(board, network, formats), formats)
         model, needs = CycleModel(schedule), fit(schedule, board)
         result[board.name] = {
             "cycles": model.cycles, "compute_cycles": model.compute_cycles, "interval_cycles": model.interval_cycles,

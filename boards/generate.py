@@ -34,7 +34,7 @@ def describe(schedule: Schedule, board: str, versions: dict[str, str]) -> dict:
         "board": board,
         "top": TOP,
         "versions": versions,
-        "engine": asdict(config) | {"multipliers": config.multipliers},
+        "engine": asdict(config) | {"multipliers": config.multipliers, "products": config.products},
         "ports": {
             "clk": {"direction": "in", "width": 1},
             "rst": {"direction": "in", "width": 1, "active": "high", "synchronous": True},

@@ -20,7 +20,7 @@ ICEBREAKER = Board(
                  lane_cycles=4, single_port=True, pipelined=False),
     # Activations and the array's weights in the large single-port memories (two regions are never read and written at
     # once), all else in the small ones.
-    {"activations": "SB_SPRAM256KA", "matrix_weights": "SB_SPRAM256KA"},
+    roles={"activations": "SB_SPRAM256KA", "matrix_weights": "SB_SPRAM256KA"},
     # A bit is four cycles of the oscillator, the fewest; the USB chip has the same one.
     platform=_Platform, oscillator=12_000_000, baud=3_000_000,
     lights={"ready": Pin("led_g", 0), "error": Pin("led_r", 0), "busy": Pin("led_r", 1),

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from tepal.hdl import Formats, MemoryUse, Schedule
+from tepal.hdl.lower import InputLayout
 from tepal.hdl.primitives import PART
 
 from .part import Board, Family
@@ -47,8 +48,10 @@ _REST = "all else"
 """Sequencer, feeder, streamer, and the way to the host."""
 
 
-def features(config: Any, formats: Formats, memories: Iterable[MemoryUse] = ()) -> dict[str, dict[str, Any]]:
-    """Part to feature to count, for a network with these ``formats``.
+def features(config: Any, formats: Formats, layout: InputLayout | None = None,
+             memories: Iterable[MemoryUse] = ()) -> dict[str, dict[str, Any]]:
+    """Part to feature to count, for a network with these ``formats``, and the image in this ``layout`` (None: it is not
+    folded).
 
     ``config`` is an :class:`~tepal.hdl.EngineConfig`, or has arrays in place of its integers: so are the counts then.
     Without the schedule's ``memories``, those parts are missing."""
@@ -61,7 +64,8 @@ def features(config: Any, formats: Formats, memories: Iterable[MemoryUse] = ()) 
                                (config.lanes, config.lane_cycles, lane_format)):
         kind, count = ("requantisers", count) if cycles == 1 else ("serial requantisers", 1)
         units[kind].append((count, count * fmt.multiplier * fmt.accumulator))
-    window_bytes = formats.layout.kernel * formats.layout.shape[2]
+    layout = layout or formats.layout
+    window_bytes = layout.kernel * layout.shape[2]
     column_bits = column_format.accumulator + column_format.width
     return {
         "systolic array": {"elements": elements, "bits of sums": elements * sums.accumulator,
@@ -118,7 +122,7 @@ def estimate(board: Board, counts: Mapping[str, Mapping[str, Any]]) -> dict[str,
 
 def logic(schedule: Schedule, board: Board) -> dict[str, int]:
     """:data:`KINDS` to how many ``schedule``'s design takes on ``board``, estimated; empty where nothing is known."""
-    found = estimate(board, features(schedule.config, schedule.formats, schedule.memories))
+    found = estimate(board, features(schedule.config, schedule.formats, schedule.layout, schedule.memories))
     return {kind: round(count) for kind, count in found.items()}
 
 

@@ -4,7 +4,7 @@ from amaranth.build import Attrs
 from amaranth_boards.orangecrab_r0_2 import OrangeCrabR0_2_85FPlatform
 from amaranth_boards.resources import UARTResource
 
-from .ecp5 import ECP5_85F, ENGINE_85F
+from .ecp5 import ECP5_85F, ENGINE_85F, NARROW_85F
 from .part import Board, Pin
 
 __all__ = ["ORANGECRAB_85F"]
@@ -18,7 +18,7 @@ class _Platform(OrangeCrabR0_2_85FPlatform):
 
 
 ORANGECRAB_85F = Board(
-    "orangecrab-85f", ECP5_85F, ENGINE_85F,
+    "orangecrab-85f", ECP5_85F, ENGINE_85F, (NARROW_85F,),
     platform=_Platform, oscillator=48_000_000, baud=1_000_000,
     lights={"ready": Pin("rgb_led", 0, "g"), "busy": Pin("rgb_led", 0, "b"), "error": Pin("rgb_led", 0, "r")},
     button=Pin("button", 0), target=160.0, lowest=24.0,

@@ -2,15 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fractions import Fraction
-from math import gcd
 from pathlib import Path
 from typing import Any
 
 from amaranth.hdl import Elaboratable
 from tepal.hdl import EngineConfig
-from tepal.quant import Network
 
 __all__ = ["Board", "Family", "Flash", "MemoryKind", "Part", "Pin", "Pll"]
 
@@ -138,10 +136,11 @@ class Flash:
 class Board:
     """A board.
 
-    ``config`` is the engine built for it by default.  ``roles`` names the memory kind of a memory by its role where it
-    is not the first one of the part's.  The rest is for building: ``platform`` is Amaranth's (its resource ``uart`` is
-    the line to the host, at ``baud`` bits a second), ``oscillator`` in Hz.  ``lights`` tells which light shows
-    ``ready``, ``busy``, ``error`` and ``result0`` to ``result3``; ``button`` begins anew; ``high`` are pins to
+    ``config`` is the engine built for it by default, and ``smaller`` are those for networks that leave no room for it,
+    fastest first (:func:`tepal.boards.board.default_engine`).  ``roles`` names the memory kind of a memory by its role
+    where it is not the first one of the part's.  The rest is for building: ``platform`` is Amaranth's (its resource
+    ``uart`` is the line to the host, at ``baud`` bits a second), ``oscillator`` in Hz.  ``lights`` tells which light
+    shows ``ready``, ``busy``, ``error`` and ``result0`` to ``result3``; ``button`` begins anew; ``high`` are pins to
     hold high.  ``target`` is the clock in MHz to ask of the tools, a little above what is hoped for, and ``lowest`` the
     one below which a result counts as failed.  ``flash`` is for boards whose engine loads its weights.  ``buffer`` is
     how many bytes can wait behind the receiver.  ``notes`` are things that a user must know."""
@@ -149,6 +148,7 @@ class Board:
     name: str
     part: Part
     config: EngineConfig
+    smaller: tuple[EngineConfig, ...] = ()
     roles: Mapping[str, str] = field(default_factory=dict)
     platform: Any = None
     oscillator: int = 0
@@ -161,8 +161,3 @@ class Board:
     flash: Flash | None = None
     buffer: int = 2048
     notes: str = ""
-
-    def engine(self, network: Network) -> EngineConfig:
-        """The default engine for ``network``: its input stream no wider than divides an image row."""
-        _, width, channels = network.input_shape
-        return replace(self.config, input_bytes=gcd(self.config.input_bytes, width * channels))

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 from amaranth_boards.ulx3s import ULX3S_25F_Platform, ULX3S_45F_Platform, ULX3S_85F_Platform
 
-from .ecp5 import ECP5_25F, ECP5_45F, ECP5_85F, ENGINE_85F
+from .ecp5 import ECP5_25F, ECP5_45F, ECP5_85F, ENGINE_85F, NARROW_85F
 from .part import Board, Pin
 
 __all__ = ["ULX3S_25F", "ULX3S_45F", "ULX3S_85F"]
 
 ULX3S_85F = Board(
-    "ulx3s-85f", ECP5_85F, ENGINE_85F,
+    "ulx3s-85f", ECP5_85F, ENGINE_85F, (NARROW_85F,),
     platform=ULX3S_85F_Platform, oscillator=25_000_000, baud=3_000_000,
     lights={"ready": Pin("led", 7), "busy": Pin("led", 6), "error": Pin("led", 5),
             **{f"result{bit}": Pin("led", bit) for bit in range(4)}},
@@ -19,10 +19,10 @@ ULX3S_85F = Board(
     high=(Pin("esp32", 0, "gpio0"),), target=150.0, lowest=25.0)
 
 ULX3S_45F = replace(ULX3S_85F, name="ulx3s-45f", part=ECP5_45F, platform=ULX3S_45F_Platform,
-                    config=replace(ENGINE_85F, rows=4))
+                    config=replace(ENGINE_85F, rows=4, packing=1), smaller=())
 
 ULX3S_25F = replace(ULX3S_85F, name="ulx3s-25f", part=ECP5_25F, platform=ULX3S_25F_Platform,
-                    config=replace(ENGINE_85F, rows=3, columns=8, lanes=4, requantisers=4))
+                    config=replace(ENGINE_85F, rows=3, columns=8, lanes=4, requantisers=4, packing=1), smaller=())
 
 if __name__ == "__main__":
     from .board import describe

@@ -14,7 +14,8 @@ from .descriptors import (
     drain_descriptors,
     feeder_descriptors,
     parameter_descriptors,
-    sequencer_descriptors,
+    sequencer_places,
+    sequencer_times,
     target_bits,
     value_bits,
 )
@@ -178,8 +179,9 @@ class Accelerator(wiring.Component):
         m.d.comb += [
             loader.data.eq(self.s_axis_tdata), loader.last.eq(self.s_axis_tlast),
             loader.valid.eq(self.s_axis_tvalid), self.s_axis_tready.eq(loader.ready),
-            input_memory.write_enable.eq(loader.enable), input_memory.write_address.eq(loader.address),
-            input_memory.write_data.eq(loader.word),
+            # The last word is there long before the first step.
+            *(getattr(input_memory, f"write_{name}").eq(delay(m, value, registers, name=f"loaded_{name}"))
+              for name, value in (("enable", loader.enable), ("address", loader.address), ("data", loader.word))),
             self.m_axis_tdata.eq(streamer.data), self.m_axis_tlast.eq(streamer.last),
             self.m_axis_tvalid.eq(streamer.valid), streamer.ready.eq(self.m_axis_tready),
             output_memory.read_address.eq(streamer.address), streamer.word.eq(output_memory.read_data),
@@ -188,8 +190,8 @@ class Accelerator(wiring.Component):
         # Stage 1: windows, reduced or copied.
         weight_words = images.depthwise_weights(schedule)
         sequencer = m.submodules.sequencer = Sequencer(
-            sequencer_descriptors(schedule), config.window, value_bits(schedule), wide, across, config.rows,
-            schedule.tile_words, len(weight_words))
+            sequencer_times(schedule), sequencer_places(schedule), config.window, value_bits(schedule), wide, across,
+            config.rows, schedule.tile_words, len(weight_words))
         window = m.submodules.window = WindowGenerator(config.window, lanes, value_bits(schedule),
                                                        bits_for(schedule.bank_depth), across,
                                                        bits_for(loader.depth), loader.window_bytes,
@@ -236,7 +238,10 @@ class Accelerator(wiring.Component):
         reduced_now, reduced_place = delay_events(m, sequencer.valid & sequencer.reduce & sequencer.last, place,
                                                   at_result, spacing, name="reduced")
         place = Mux(reduced_now, reduced_place, delay(m, place, at_copy, name="copied_place"))
-        word_now = Mux(reduced_now, Cat(reduced), window.copied)
+        near = entry // 2
+        entering = Mux(delay(m, reduced_now, near, name="reduced_near"),
+                       delay(m, Cat(reduced), near, name="reduced_word"),
+                       delay(m, window.copied, near, name="copied_word"))
         writes = delay(m, copied | reduced_now, entry, name="entering")
         reduced_now = delay(m, reduced_now, entry, name="reduced_entering")
         place = delay(m, place, entry, name="place")
@@ -245,7 +250,7 @@ class Accelerator(wiring.Component):
                 len(sequencer.part), len(sequencer.word), len(sequencer.pixel), len(sequencer.number), 1))
         m.d.comb += [
             tile.write.eq(writes), tile.write_part.eq(part), tile.write_word.eq(word_of_tile),
-            tile.pixel.eq(pixel), tile.data.eq(delay(m, word_now, entry, name="word")),
+            tile.pixel.eq(pixel), tile.data.eq(delay(m, entering, entry - near, name="word")),
             feeder.tile_end.eq(tile.write & tile_end),
             *(getattr(tile, name).eq(getattr(feeder, name)) for name in ("part", "word", "lane", "first", "last")),
         ]
@@ -259,10 +264,11 @@ class Accelerator(wiring.Component):
             loaded = LoadedRom(8 * config.columns, len(matrix_words), registers)
             m.d.comb += [loaded.load.eq(self.load_tvalid), loaded.load_first.eq(self.load_tfirst),
                          loaded.load_data.eq(self.load_tdata)]
+        relays = registers if loaded is None else 0
         matrix = m.submodules.matrix_weights = ReplayRom("matrix_weights", 8 * config.columns, matrix_words,
-                                                         registers, rom=loaded)
+                                                         registers, relays, rom=loaded)
         # The word is needed when the tile buffer's bytes are there.
-        ahead = TileBuffer.latency(config.pipelined) - ReplayRom.latency(registers)
+        ahead = TileBuffer.latency(config.pipelined) - ReplayRom.latency(registers, relays)
         move = {name: delay(m, getattr(feeder, name), ahead, name=name)
                 for name in ("advance", "rewind", "commit", "restart")}
         if loaded is not None:

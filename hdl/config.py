@@ -114,9 +114,14 @@ class EngineConfig:
         return self.columns // self.requantisers
 
     @property
+    def products(self) -> int:
+        """What the systolic array multiplies in a cycle."""
+        return self.rows * self.columns
+
+    @property
     def multipliers(self) -> int:
         """Multipliers of the systolic array, one vendor primitive each where there are any."""
-        return self.rows * self.columns // self.packing
+        return self.products // self.packing
 
     @property
     def together(self) -> int:

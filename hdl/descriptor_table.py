@@ -1,9 +1,10 @@
-"""Tables of descriptors: each field is as wide as its largest value, decided before synthesis."""
+"""Tables of descriptors: each field is as wide as its largest value, decided before synthesis; and what counts by
+them."""
 
 from amaranth import *
 from amaranth.lib import data
 
-__all__ = ["DescriptorTable"]
+__all__ = ["Countdown", "DescriptorTable"]
 
 
 class DescriptorTable:
@@ -39,3 +40,36 @@ class DescriptorTable:
             m.d.sync += [current.eq(upcoming), number.eq(ahead),
                          ahead.eq(Mux(ahead == count - 1, 0, ahead + 1))]
         return current, upcoming, number
+
+
+class Countdown:
+    """A counter that falls: ``last`` is set while nothing is left to count.
+
+    Its methods are statements for ``m.d.sync``.  That it has come to zero is known from a register.
+
+    Parameters
+    ----------
+    name, shape
+        Of the signal that says how many steps are ``left``.
+    most
+        Steps that it is ever started with; without any there is no counter.
+    init
+        Steps to count at first.
+    """
+
+    def __init__(self, name: str, shape, most: int = 1, init: int = 0):
+        self.counts = most > 0
+        self.left = Signal(shape, name=f"{name}_left", init=init) if self.counts else Const(0, shape)
+        self.last = Signal(name=f"last_{name}", init=init == 0) if self.counts else Const(1, 1)
+
+    @classmethod
+    def of(cls, table: DescriptorTable, field: str, init: int = 0) -> "Countdown":
+        """One that is started with a field of descriptors."""
+        return cls(field.removeprefix("last_"), table.layout[field].shape, max(row[field] for row in table.rows), init)
+
+    def start(self, full):
+        """Count ``full`` steps more from now on."""
+        return [self.left.eq(full), self.last.eq(full == 0)] if self.counts else []
+
+    def step(self):
+        return [self.left.eq(self.left - 1), self.last.eq(self.left == 1)] if self.counts else []

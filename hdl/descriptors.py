@@ -2,13 +2,15 @@
 
 A descriptor is a dictionary of integers.  Counters are described by their last value."""
 
+from math import prod
+
 from .config import EngineConfig
 from .descriptor_table import DescriptorTable
 from .primitives import bits_for
 from .schedule import FeatureMap, Schedule
 
 __all__ = ["address_bits", "column_bits", "drain_descriptors", "feeder_descriptors",
-           "parameter_descriptors", "sequencer_descriptors", "target_bits", "value_bits"]
+           "parameter_descriptors", "sequencer_places", "sequencer_times", "target_bits", "value_bits"]
 
 
 def _coordinate(name: str, value: tuple[int, int, int], bits: int, wrap: int | None = None) -> dict[str, int]:
@@ -18,8 +20,27 @@ def _coordinate(name: str, value: tuple[int, int, int], bits: int, wrap: int | N
     return fields if wrap is None else fields | {f"{name}_wrapped_address": (value[2] + wrap) % (1 << bits)}
 
 
-def sequencer_descriptors(schedule: Schedule) -> DescriptorTable:
-    """For :class:`~tepal.hdl.sequencer.Sequencer`."""
+def sequencer_times(schedule: Schedule) -> DescriptorTable:
+    """For :class:`~tepal.hdl.sequencer.Sequencer`: when its steps are."""
+    last = len(schedule.blocks) - 1
+    return DescriptorTable([{
+        "last_tile": scheduled.tiles - 1,
+        "last_group": scheduled.source.groups - 1,
+        "last_group_cycle": scheduled.group_period - 1,
+        "last_step": scheduled.tile_windows * prod(scheduled.chunks) - 1,
+        "last_pixel": scheduled.tile_windows - 1,
+        "last_row": scheduled.chunks[0] - 1,
+        "last_column": scheduled.chunks[1] - 1,
+        # Two cycles of a slot are over when they begin to be counted.
+        "slot_wait": scheduled.slot - 2,
+        "slot_wait_of_block": scheduled.last_slot - 2,
+        "from_input": int(number == 0),
+        "to_output": int(number == last),
+    } for number, scheduled in enumerate(schedule.blocks)])
+
+
+def sequencer_places(schedule: Schedule) -> DescriptorTable:
+    """For :class:`~tepal.hdl.sequencer.Sequencer`: where its windows are."""
     rows, weight_base = [], 0
     row_bits, column = address_bits(schedule), column_bits(schedule)
     reducing = [n for n, b in enumerate(schedule.blocks) if b.reduces]
@@ -28,15 +49,7 @@ def sequencer_descriptors(schedule: Schedule) -> DescriptorTable:
         step = schedule.config.window if scheduled.reduces else (1, 1)
         narrow = window.output_size[1] == 1
         rows.append({
-            "last_tile": scheduled.tiles - 1,
-            "last_group": source.groups - 1,
-            "last_pixel": scheduled.tile_pixels - 1,
-            "last_row": scheduled.chunks[0] - 1,
-            "last_column": scheduled.chunks[1] - 1,
             "last_out_column": window.output_size[1] - 1,
-            "last_group_cycle": scheduled.group_period - 1,
-            "last_slot_cycle": scheduled.slot - 1,
-            "last_slot_cycle_of_block": scheduled.last_slot - 1,
             **_coordinate("origin_y", source.row(window.origin[0]), row_bits),
             **_coordinate("origin_x", source.column(window.origin[1]), column),
             **_coordinate("second_y", source.row(window.origin[0] + (window.stride[0] if narrow else 0)), row_bits),
@@ -58,7 +71,6 @@ def sequencer_descriptors(schedule: Schedule) -> DescriptorTable:
             "from_input": int(number == 0),
             "reduce": int(scheduled.reduces),
             "last_reduce": int(bool(reducing) and number == reducing[-1]),
-            "to_output": int(number == len(schedule.blocks) - 1),
         })
         if scheduled.reduces:
             weight_base += len(scheduled.depthwise_words)
@@ -121,7 +133,9 @@ def drain_descriptors(schedule: Schedule) -> DescriptorTable:
             "last_tile": scheduled.tiles - 1,
             "last_block": scheduled.blocks - 1,
             "last_pixel": scheduled.tile_pixels - 1,
-            "last_pixel_of_block": (scheduled.block.pixels - 1) % scheduled.tile_pixels,
+            # Of the last tile, behind the map's last pixel.
+            "pixels_beyond": scheduled.tiles * scheduled.tile_pixels - target.shape[0] * target.shape[1],
+            "last_phase": config.turns // scheduled.block.fold - 1,
             "chunks": -(-target.shape[2] // config.requantisers),
             "last_out_column": target.shape[1] - 1,
             "row_remainder": row[1], "row_address": row[2], "row_wrapped_address": row[2] + target.pitch,

@@ -4,8 +4,8 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .descriptor_table import DescriptorTable
-from .primitives import ReplayRom, bits_for, delay, delay_events, modular_sum
+from .descriptor_table import Countdown, DescriptorTable
+from .primitives import Relay, ReplayRom, bits_for, delay, delay_events, modular_sum
 from .requantiser import SELECT, Requantiser, RequantiserFormat
 from .serial import ParameterRom, SerialFormat, SerialRequantiser
 
@@ -88,18 +88,6 @@ _NEIGHBOURS = 4
 """Columns whose parameters come by the same register."""
 
 
-class _Copy(wiring.Component):
-    """A word a cycle later, in a module of its own: equal registers of one module are made once."""
-
-    def __init__(self, width: int):
-        super().__init__({"word": In(width), "late": Out(width)})
-
-    def elaborate(self, platform):
-        m = Module()
-        m.d.comb += self.late.eq(delay(m, self.word, 1, name="late"))
-        return m
-
-
 class Drain(wiring.Component):
     """Requantises the sums that leave the array and writes them to memory.
 
@@ -131,7 +119,7 @@ class Drain(wiring.Component):
         Parts of a word that are written anywhere, by which block, and that this is its last write (for tracing).
     """
 
-    PARAMETERS = ReplayRom.latency(1) + 1
+    PARAMETERS = ReplayRom.latency(1) + 2
     """Cycles from a column's first sum to its parameters."""
 
     @staticmethod
@@ -174,20 +162,23 @@ class Drain(wiring.Component):
         column = Signal(range(self.columns + 1), init=self.columns)
         latched = Signal.like(replay, name="replay")
         ending = Signal()
+        advance, moves = Signal(), Signal.like(replay, name="moves")
         with m.If(load):
             m.d.sync += [column.eq(1), latched.eq(replay)]
-            m.d.comb += [rom.advance.eq(1), ending.eq(self.columns == 1)]
+            m.d.comb += [advance.eq(1), ending.eq(self.columns == 1)]
         with m.Elif(column != self.columns):
             m.d.sync += column.eq(column + 1)
-            m.d.comb += [rom.advance.eq(1), ending.eq(column == self.columns - 1)]
+            m.d.comb += [advance.eq(1), ending.eq(column == self.columns - 1)]
         with m.If(ending):
-            m.d.comb += Cat(rom.rewind, rom.commit, rom.restart).eq(Mux(load, replay, latched))
+            m.d.comb += moves.eq(Mux(load, replay, latched))
+        m.d.comb += [rom.advance.eq(delay(m, advance, 1, name="advance")),
+                     Cat(rom.rewind, rom.commit, rom.restart).eq(delay(m, moves, 1, name="moves"))]
         parameters, copies = [], []
         arrives = delay(m, load, self.PARAMETERS, name="load")
         for index in range(self.columns):
             arrives = delay(m, arrives, 1, name=f"arrives_{index}") if index else arrives
             if index % _NEIGHBOURS == 0:
-                m.submodules[f"copy_{index}"] = copy = _Copy(self.format.width)
+                m.submodules[f"copy_{index}"] = copy = Relay(self.format.width)
                 m.d.comb += copy.word.eq(rom.data)
                 copies.append(copy)
             word = Signal(self.format.layout, name=f"parameters_{index}", reset_less=True)
@@ -247,8 +238,8 @@ class Drain(wiring.Component):
         following = Signal()
         d, upcoming, number = self.table.follow(m, following, name="descriptor")
         parts = self.lanes // self.requantisers
-        tile, block = Signal.like(d.last_tile), Signal.like(d.last_block)
-        pixel = Signal.like(d.last_pixel)
+        tile, block, pixel = (Countdown.of(self.table, name, self.table.rows[0][name])
+                              for name in ("last_tile", "last_block", "last_pixel"))
         phase = Signal(range(max(2, step)))
         # Up to ``step`` more than there are, in a last block that is not full.
         most = max(row["chunks"] for row in self.table.rows) + step
@@ -297,31 +288,32 @@ class Drain(wiring.Component):
             return goto(place, following_place) + [tile_start[name].eq(place[name]) for name in tile_start] + [
                 tile_second[name].eq(following_place[name]) for name in tile_second]
 
-        last_tile, last_block = tile == d.last_tile, block == d.last_block
-        last_pixel, last_phase = pixel == d.last_pixel, phase == step - 1
-        inside = ~last_tile | (pixel <= d.last_pixel_of_block)
-        last_write = tick & last_tile & last_block & (pixel == d.last_pixel_of_block) & (chunk == d.chunks - 1)
+        # The columns of a folded block hold several pixels.
+        folds = any(row["last_phase"] != step - 1 for row in self.table.rows)
+        last_phase = phase == (d.last_phase if folds else step - 1)
+        inside = ~tile.last | (pixel.left >= d.pixels_beyond)
+        last_write = tick & tile.last & block.last & (pixel.left == d.pixels_beyond) & (chunk == d.chunks - 1)
         next_part = Mux(part == parts - 1, 0, part + 1)
         next_group = Mux(part == parts - 1, group + 1, group)
         with m.If(tick):
             m.d.sync += [busy.eq(1), phase.eq(phase + 1), chunk.eq(chunk + 1), part.eq(next_part),
                          group.eq(next_group)]
             with m.If(last_phase):
-                m.d.sync += [phase.eq(0), pixel.eq(pixel + 1), chunk.eq(chunk_base), group.eq(group_base),
+                m.d.sync += [phase.eq(0), *pixel.step(), chunk.eq(chunk_base), group.eq(group_base),
                              part.eq(part_base), *goto(ahead, after)]
-                with m.If(last_pixel):
-                    m.d.sync += [busy.eq(0), pixel.eq(0), block.eq(block + 1), *goto(tile_start, tile_second),
+                with m.If(pixel.last):
+                    m.d.sync += [busy.eq(0), *pixel.start(d.last_pixel), *block.step(), *goto(tile_start, tile_second),
                                  chunk_base.eq(chunk + 1), chunk.eq(chunk + 1),
                                  group_base.eq(next_group), group.eq(next_group),
                                  part_base.eq(next_part), part.eq(next_part)]
-                    with m.If(last_block):
-                        m.d.sync += [block.eq(0), tile.eq(tile + 1), chunk_base.eq(0), chunk.eq(0),
+                    with m.If(block.last):
+                        m.d.sync += [*block.start(d.last_block), *tile.step(), chunk_base.eq(0), chunk.eq(0),
                                      group_base.eq(0), group.eq(0), part_base.eq(0), part.eq(0),
                                      *begin_tile(ahead, after)]
-                        with m.If(last_tile):
+                        with m.If(tile.last):
                             m.d.comb += following.eq(1)
-                            m.d.sync += tile.eq(0)
-                            m.d.sync += begin_tile(first_place, second_place)
+                            m.d.sync += [*begin_tile(first_place, second_place), *tile.start(upcoming.last_tile),
+                                         *block.start(upcoming.last_block), *pixel.start(upcoming.last_pixel)]
 
         within, base = walker["row_address"] + walker["column_address"], d.base_address + group
         write = {"row": walker["row"], "column": walker["column"], "to_output": d.to_output, "number": number,
@@ -334,11 +326,11 @@ class Drain(wiring.Component):
                 start += len(value)
 
         if isinstance(self.format, SerialFormat):
-            last_row = last_phase & last_pixel
-            restart = last_block & last_tile & (number == len(self.table) - 1)
+            last_row = last_phase & pixel.last
+            restart = block.last & tile.last & (number == len(self.table) - 1)
             results = [self._serial(m, self.format, tick, phase, {
-                "repeat": last_phase & ~last_row, "onward": last_row & ~last_block,
-                "rewind": last_row & last_block & ~last_tile, "commit": last_row & last_block & last_tile,
+                "repeat": last_phase & ~last_row, "onward": last_row & ~block.last,
+                "rewind": last_row & block.last & ~tile.last, "commit": last_row & block.last & tile.last,
                 "restart": last_row & restart})]
             write["address"] = (within + base)[:bits]
             now, late = delay_events(m, tick, Cat(*write.values()), self.format.latency, self.format.cycles,

@@ -45,12 +45,12 @@ def merge_equal_modules(text: str) -> str:
 
     Amaranth writes a module per instance; an array of a hundred elements is better read as a hundred
     instances of one.  Instances are renamed bottom-up until nothing changes."""
-    pattern = re.compile(r"^(?:attribute [^\n]*\n)*module (\S+)\n.*?^end\n", re.M | re.S)
+    text = _number_ports(text)
     while True:
         seen: dict[str, str] = {}
         same: dict[str, str] = {}
         kept = []
-        for match in pattern.finditer(text):
+        for match in _MODULE.finditer(text):
             name = match[1]
             body = match[0].replace(f"module {name}\n", "module\n", 1)
             if body in seen and name != f"\\\\{TOP}":
@@ -62,6 +62,37 @@ def merge_equal_modules(text: str) -> str:
             return text
         text = re.sub(r"^(  cell )(\S+)( )", lambda m, same=same: m[1] + same.get(m[2], m[2]) + m[3], "".join(kept),
                       flags=re.M)
+
+
+_MODULE = re.compile(r"^(?:attribute [^\n]*\n)*module (\S+)\n.*?^end\n", re.M | re.S)
+_CELL = re.compile(r"^  cell (\S+) .*?^  end\n", re.M | re.S)
+_PORT = re.compile(r"\\port\$\d+\$\d+")
+
+
+def _number_ports(text: str) -> str:
+    """RTLIL with each module's ports that have no name numbered from zero.
+
+    Amaranth counts them throughout the design, where a part of a signal crosses a module's border."""
+    ports = {}
+    for match in _MODULE.finditer(text):
+        names = re.findall(r"^  wire [^\n]*put \d+ [^\n]*?(\\port\$\d+\$\d+)$", match[0], re.M)
+        ports[match[1]] = {name: f"\\port${number}" for number, name in enumerate(names)}
+
+    def renamed(part: str, names: dict[str, str]) -> str:
+        return _PORT.sub(lambda m: names.get(m[0], m[0]), part)
+
+    def module(match: re.Match) -> str:
+        own, parts, end = ports[match[1]], [], 0
+        for cell in _CELL.finditer(match[0]):
+            # Names on the left are the other module's, those on the right this one's.
+            inner = ports.get(cell[1], {})
+            parts += [renamed(match[0][end:cell.start()], own),
+                      re.sub(r"^(    connect \S+)([^\n]*)$",
+                             lambda m, inner=inner: renamed(m[1], inner) + renamed(m[2], own), cell[0], flags=re.M)]
+            end = cell.end()
+        return "".join([*parts, renamed(match[0][end:], own)])
+
+    return _MODULE.sub(module, text)
 
 
 def plain_module_names(text: str) -> str:

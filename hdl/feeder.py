@@ -4,7 +4,7 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .descriptor_table import DescriptorTable
+from .descriptor_table import Countdown, DescriptorTable
 from .primitives import bits_for
 from .tile_buffer import TileBuffer
 
@@ -42,37 +42,39 @@ class Feeder(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         following = Signal()
-        d, _, number = self.table.follow(m, following, name="descriptor")
+        d, upcoming, number = self.table.follow(m, following, name="descriptor")
         running = Signal()
         cycle = Signal.like(d.last_cycle)
         group = Signal.like(d.last_group)
-        block, tile = Signal.like(d.last_block), Signal.like(d.last_tile)
+        block, tile = (Countdown.of(self.table, name, self.table.rows[0][name]) for name in ("last_block", "last_tile"))
+        # Nothing of this network block has been fed.
+        fresh = Signal(init=1)
         last_group = group == d.last_group
         last_lane = self.lane == Mux(last_group, d.last_lane, d.full_lane)
-        last_cycle, last_block, last_tile = cycle == d.last_cycle, block == d.last_block, tile == d.last_tile
+        last_cycle = cycle == d.last_cycle
 
         m.d.comb += [
             self.advance.eq(running & (cycle >= d.idle)),
             self.first.eq(running & (cycle == d.idle)),
             self.last.eq(running & last_cycle),
-            self.rewind.eq(last_cycle & last_block),
-            self.commit.eq(last_cycle & last_block & last_tile),
+            self.rewind.eq(last_cycle & block.last),
+            self.commit.eq(last_cycle & block.last & tile.last),
             self.restart.eq(self.commit & (number == len(self.table) - 1)),
-            self.begins.eq(running & (cycle == 0) & (block == 0) & (tile == 0)), self.number.eq(number),
+            self.begins.eq(running & fresh), self.number.eq(number),
         ]
         with m.If(running):
-            m.d.sync += cycle.eq(cycle + 1)
+            m.d.sync += [cycle.eq(cycle + 1), fresh.eq(0)]
             with m.If(self.advance):
                 m.d.sync += self.lane.eq(self.lane + 1)
                 with m.If(last_lane):
                     m.d.sync += [self.lane.eq(0), self.word.eq(self.word + 1),
                                  group.eq(Mux(last_group, 0, group + 1))]
             with m.If(last_cycle):
-                m.d.sync += [cycle.eq(0), self.lane.eq(0), self.word.eq(0), group.eq(0), block.eq(block + 1)]
-                with m.If(last_block):
-                    m.d.sync += [block.eq(0), running.eq(0), tile.eq(tile + 1), self.part.eq(self.part + 1)]
-                    with m.If(last_tile):
-                        m.d.sync += tile.eq(0)
+                m.d.sync += [cycle.eq(0), self.lane.eq(0), self.word.eq(0), group.eq(0), *block.step()]
+                with m.If(block.last):
+                    m.d.sync += [*block.start(d.last_block), running.eq(0), *tile.step(), self.part.eq(self.part + 1)]
+                    with m.If(tile.last):
+                        m.d.sync += [*tile.start(upcoming.last_tile), *block.start(upcoming.last_block), fresh.eq(1)]
                         m.d.comb += following.eq(1)
         with m.If(self.tile_end):
             m.d.sync += running.eq(1)

@@ -95,7 +95,12 @@ class FlashLoader(wiring.Component):
             # The byte that came first is the higher one here, and the lower one of what is loaded.
             self.load_tdata.eq(Cat(word[8:], word[:8])),
         ]
-        m.d.sync += self.load_tvalid.eq(0)
+        # A place lasts two cycles, and what is to be known of it in the second one is found in the first.
+        ends, full, begins, addressed = Signal(), Signal(), Signal(), Signal()
+        m.d.sync += [
+            self.load_tvalid.eq(0), ends.eq(place == Mux(awake, bits - 1, 7)), addressed.eq(place == _COMMAND - 1),
+            full.eq((place[:4] == 15) & (place >= first)), begins.eq(place == first + 15),
+        ]
         with m.FSM(name="state"):
             with m.State("REST"):
                 m.d.sync += place.eq(place + 1)
@@ -106,12 +111,11 @@ class FlashLoader(wiring.Component):
                 m.d.sync += self.clk.eq(~self.clk)
                 with m.If(self.clk):
                     # What the memory put out at the last falling edge is taken at this one, a whole period later.
-                    full = place[:4] == 15
                     m.d.sync += [word.eq(Cat(self.cipo, word)), place.eq(place + 1),
-                                 self.load_tvalid.eq(full & (place >= first)), self.load_tfirst.eq(place == first + 15)]
-                    with m.If(awake & (place == _COMMAND - 1)):
+                                 self.load_tvalid.eq(full), self.load_tfirst.eq(begins)]
+                    with m.If(awake & addressed):
                         m.d.sync += within.eq(1)
-                    with m.If(place == Mux(awake, bits - 1, 7)):
+                    with m.If(ends):
                         m.d.sync += [place.eq(0), self.cs.eq(0), within.eq(0), awake.eq(~awake)]
                         m.next = "REST"
                         with m.If(awake):

@@ -44,7 +44,7 @@ def matrix_parameters(schedule: Schedule) -> list[int]:
     columns, order = schedule.config.columns, _column_channels(schedule)
     result = []
     for scheduled, (_, affine) in zip(schedule.blocks, schedule.affines, strict=True):
-        words = schedule.matrix_format.words(affine)
+        words = schedule.matrix_format.words(affine) * scheduled.block.fold
         words += [0] * (scheduled.blocks * columns - len(words))
         for block in range(scheduled.blocks):
             result += [words[block * columns + channel] for channel in order]

@@ -13,16 +13,18 @@ Everything a Network may hold is brought to this one form:
 The input memory of the first block holds, for every output column, the row of ``kernel width * channels``
 bytes that its window covers ("row im2col", done on the fly by the loader), so that few input channels
 still fill a memory word.
+
+A first block of few output channels may be folded (:func:`fold`): neighbouring pixels become channels of one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from tepal.quant import Average, AveragePool, Convolution, Depthwise, Layer, Network, NetworkError, Requantise
 
 from .depthwise import ACTIVATION_OFFSET
 
-__all__ = ["Block", "InputLayout", "Matrix", "Reduction", "Window", "lower"]
+__all__ = ["Block", "InputLayout", "Matrix", "Reduction", "Window", "fold", "lower"]
 
 @dataclass(frozen=True)
 class Window:
@@ -53,6 +55,8 @@ class Reduction:
 class Matrix:
     """The systolic array's part: int8 ``weights`` (out channels, inner dimension), the rest as above.
 
+    In a folded block the weights are those of ``fold`` pixels, all else is that of one.
+
     ``layer`` is None for an identity."""
 
     layer: int | None
@@ -63,18 +67,24 @@ class Matrix:
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """One pass through the engine; without a ``reduction`` the windows are copied as they are."""
+    """One pass through the engine; without a ``reduction`` the windows are copied as they are.
+
+    ``fold`` neighbouring pixels of a row are made from one window: the matrix has the weights of the first one's
+    channels, then those of the second one's."""
 
     window: Window
     reduction: Reduction | None
     matrix: Matrix
+    fold: int = 1
 
     @property
     def output_shape(self) -> tuple[int, int, int]:
-        return (*self.window.output_size, self.matrix.weights.shape[0])
+        height, width = self.window.output_size
+        return height, width * self.fold, self.matrix.weights.shape[0] // self.fold
 
     @property
-    def pixels(self) -> int:
+    def windows(self) -> int:
+        """Windows of the block: pixels of what the array makes, before they are unfolded."""
         return self.window.output_size[0] * self.window.output_size[1]
 
 
@@ -170,3 +180,22 @@ def lower(network: Network) -> tuple[InputLayout, tuple[Block, ...]]:
             raise NetworkError(f"layer {layer.index} ({layer.name}): the engine has no {type(layer).__name__}")
         number += 1
     return layout, tuple(blocks)
+
+
+def fold(layout: InputLayout, block: Block, count: int) -> tuple[InputLayout, Block]:
+    """The first block with ``count`` neighbouring pixels of each row as channels of one, and the image for it.
+
+    A window covers all that they cover, and each has zero weights for what only the others do.  So the array makes
+    ``count`` times as many channels of as many fewer pixels, from fewer bytes than before.  Sums are the same."""
+    height, width, row = block.window.input_shape
+    out, across = len(block.matrix.weights), layout.stride * layout.shape[2]
+    weights = block.matrix.weights.reshape(out, block.window.kernel[0], row)
+    folded = np.zeros((count, *weights.shape[:2], row + (count - 1) * across), np.int8)
+    for number in range(count):
+        folded[number, :, :, number * across:number * across + row] = weights
+    window = replace(block.window, input_shape=(height, width // count, folded.shape[-1]),
+                     output_size=(block.window.output_size[0], block.window.output_size[1] // count))
+    return (replace(layout, columns=layout.columns // count, kernel=layout.kernel + (count - 1) * layout.stride,
+                    stride=count * layout.stride),
+            replace(block, window=window, fold=count,
+                    matrix=replace(block.matrix, weights=folded.reshape(count * out, -1))))

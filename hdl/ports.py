@@ -8,7 +8,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .lower import InputLayout
-from .primitives import bits_for
+from .primitives import bits_for, delay
 
 __all__ = ["InputLoader", "OutputStreamer"]
 
@@ -17,8 +17,8 @@ class InputLoader(wiring.Component):
     """Writes an image that arrives row by row, pixel by pixel, channel by channel into the input memory.
 
     For every row of the image and every output column it stores the bytes that the first convolution's
-    window covers there, with the zero point beyond the edges, as one word.  While a window is being stored the
-    stream waits.
+    window covers there, with the zero point beyond the edges, as one word.  While a window is being stored, and for a
+    cycle between two rows, the stream waits.
 
     ``last`` on a beat before a frame's final one abandons that frame: the next beat begins a new one, so that
     a sender that lost bytes is back in step with its next frame.
@@ -59,7 +59,9 @@ class InputLoader(wiring.Component):
         to the last one, both counted; from the last one to ``full``), with a stream that never waits."""
         height, width, channels = layout.shape
         cycle = accepted = first = 0
-        for _ in range(height):
+        for row in range(height):
+            # Between two rows there is a cycle.
+            cycle += row > 0
             excess, left = (layout.left - layout.kernel) * channels, width * channels // beat
             windows = layout.columns
             while windows or left:
@@ -100,12 +102,15 @@ class InputLoader(wiring.Component):
         last_beat, last_column, last_row = (Signal(name=name, init=counter.init == 1) for name, counter in (
             ("last_beat", beats), ("last_column", column), ("last_row", row)))
         missing, storing, shift, accept = Signal(), Signal(), Signal(), Signal()
+        # A row, a frame was over in the cycle before: all begins anew, which is a lot to reach.
+        row_over, frame_over, pausing = Signal(), Signal(), Signal()
         m.d.comb += [
+            pausing.eq(self.full | row_over),
             missing.eq(excess[-1]),
-            storing.eq(~self.full & some_columns & ~missing),
-            self.ready.eq(~self.full & ~storing & some_beats),
+            storing.eq(~pausing & some_columns & ~missing),
+            self.ready.eq(~pausing & ~storing & some_beats),
             accept.eq(self.valid & self.ready),
-            shift.eq(accept | (~self.full & ~storing & ~some_beats & some_columns)),
+            shift.eq(accept | (~pausing & ~storing & ~some_beats & some_columns)),
         ]
 
         # The newest byte is the highest; a window lies ``excess`` bytes below it.  A beat or more below there is
@@ -124,13 +129,16 @@ class InputLoader(wiring.Component):
             m.d.sync += [self.address.eq(self.address + 1), column.eq(column - 1), some_columns.eq(~last_column),
                          last_column.eq(column == 2), excess.eq(excess - self._stride)]
             m.d.comb += end_of_row.eq(last_column & ~some_beats)
-        with m.If(end_of_row | restart):
+        with m.If(end_of_row & last_row):
+            m.d.sync += self.full.eq(1)
+        m.d.sync += [row_over.eq(end_of_row | restart), frame_over.eq(restart | last_row)]
+        with m.If(row_over):
             m.d.sync += [history.eq(history.init), excess.eq(self._start),
                          *(signal.eq(signal.init) for signal in (beats, column, some_beats, some_columns, last_beat,
                                                                  last_column)),
                          row.eq(row - 1), last_row.eq(row == 2)]
-            with m.If(restart | last_row):
-                m.d.sync += [row.eq(row.init), last_row.eq(last_row.init), self.address.eq(0), self.full.eq(~restart)]
+            with m.If(frame_over):
+                m.d.sync += [row.eq(row.init), last_row.eq(last_row.init), self.address.eq(0)]
         with m.If(self.release):
             m.d.sync += self.full.eq(0)
         return m
@@ -166,6 +174,9 @@ class OutputStreamer(wiring.Component):
     FETCH = 2
     """Cycles to fetch a word."""
 
+    COMPARE = 1
+    """Cycles from the last result to the index of the largest."""
+
     def __init__(self, shape: tuple[int, int, int], lanes: int):
         self.shape, self.lanes = shape, lanes
         self.groups = -(-shape[2] // lanes)
@@ -179,7 +190,7 @@ class OutputStreamer(wiring.Component):
     def timing(cls, shape: tuple[int, int, int], lanes: int) -> tuple[int, int]:
         """(cycles from ``done`` to the first byte, from the first byte to the last one), never made to wait."""
         words = shape[0] * shape[1] * -(-shape[2] // lanes)
-        return 1 + cls.FETCH, (words - 1) * cls.FETCH + prod(shape) + cls.TRAILER - 1
+        return 1 + cls.FETCH, (words - 1) * cls.FETCH + prod(shape) + cls.COMPARE + cls.TRAILER - 1
 
     def elaborate(self, platform):
         m = Module()
@@ -190,7 +201,11 @@ class OutputStreamer(wiring.Component):
         index, best_index = Signal(bits_for(prod(self.shape))), Signal(bits_for(prod(self.shape)))
         trailer = Cat(best_index, C(0, 8 * self.TRAILER))
         best = Signal(signed(8))
-        value = word[:8].as_signed()
+        value, taken = word[:8].as_signed(), Signal()
+        # Results are compared the cycle after they went, far from whoever took them.
+        compared, compared_index = delay(m, value, 1, name="compared"), delay(m, index, 1, name="compared_index")
+        with m.If(delay(m, taken, 1, name="compares") & ((compared_index == 0) | (compared > best))):
+            m.d.sync += [best.eq(compared), best_index.eq(compared_index)]
         last_group = group == self.groups - 1
         with m.If(self.claim):
             m.d.sync += self.free.eq(0)
@@ -206,14 +221,15 @@ class OutputStreamer(wiring.Component):
             with m.State("RESULTS"):
                 m.d.comb += [self.valid.eq(1), self.data.eq(value)]
                 with m.If(self.ready):
+                    m.d.comb += taken.eq(1)
                     m.d.sync += [lane.eq(lane + 1), index.eq(index + 1), word.eq(word >> 8)]
-                    with m.If((index == 0) | (value > best)):
-                        m.d.sync += [best.eq(value), best_index.eq(index)]
                     with m.If(lane == Mux(last_group, last_lane, self.lanes - 1)):
                         m.d.sync += [self.address.eq(self.address + 1), group.eq(Mux(last_group, 0, group + 1))]
                         m.next = "ADDRESS"
                         with m.If(self.address == self.depth - 1):
-                            m.next = "LOW"
+                            m.next = "COMPARE"
+            with m.State("COMPARE"):
+                m.next = "LOW"
             with m.State("LOW"):
                 m.d.comb += [self.valid.eq(1), self.data.eq(trailer[:8])]
                 with m.If(self.ready):

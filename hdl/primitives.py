@@ -12,8 +12,8 @@ from amaranth import *
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["LogicMultiplier", "Ram", "ReplayRom", "Rom", "VerilogExport", "bits_for", "delay", "delay_events",
-           "gated_sum", "is_ecp5", "modular_sum", "part_depths", "pipelined_sum", "stream_of"]
+__all__ = ["LogicMultiplier", "Ram", "Relay", "ReplayRom", "Rom", "VerilogExport", "bits_for", "delay",
+           "delay_events", "gated_sum", "is_ecp5", "modular_sum", "part_depths", "pipelined_sum", "stream_of"]
 
 
 class VerilogExport:
@@ -145,8 +145,8 @@ class LogicMultiplier(wiring.Component):
     """``product = a * b`` of a signed and an unsigned value, made of logic, pipelined.
 
     A part's multipliers belong to the systolic array; tools would spend them on any other product too.  Two bits
-    of ``b`` make a row, a carry chain; the rows are added by a tree, the first level of it in the rows' own cycle:
-    registers are scarcer than time.
+    of ``b`` make a row, a carry chain; the rows are added by a tree.  A row and its sum with another would be two carry
+    chains in a cycle, so rows have registers of their own.
 
     Members
     -------
@@ -160,13 +160,14 @@ class LogicMultiplier(wiring.Component):
 
     @staticmethod
     def rows(m: Module, platform, a, b):
-        """Partial products, as :func:`pipelined_sum` takes them."""
-        return [(_row_pair(m, platform, a, Cat(b[low:low + 2], C(0, 1))[:2]), low) for low in range(0, len(b), 2)]
+        """Partial products of the cycle before, as :func:`pipelined_sum` takes them."""
+        return [(delay(m, _row_pair(m, platform, a, Cat(b[low:low + 2], C(0, 1))[:2]), 1, name=f"row_{low}"), low)
+                for low in range(0, len(b), 2)]
 
     @staticmethod
     def latency(b: int) -> int:
-        """Cycles from the operands to the product: registers of its own, for operands come from afar, and the tree."""
-        return 1 + (-(-b // 2) - 1).bit_length()
+        """Cycles from the operands to the product: registers of its own, for operands come from afar, rows, tree."""
+        return 2 + (-(-b // 2) - 1).bit_length()
 
     def elaborate(self, platform):
         m = Module()
@@ -216,6 +217,18 @@ def _joined(m: Module, parts: list, depths: list[int], address, registers: int):
     return Array(parts)[delay(m, _part_of(depths, address), 1 + registers, name="part")]
 
 
+class Relay(wiring.Component):
+    """A word a cycle later, in a module of its own: equal registers of one module are made once."""
+
+    def __init__(self, width: int):
+        super().__init__({"word": In(width), "late": Out(width)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += self.late.eq(delay(m, self.word, 1, name="late"))
+        return m
+
+
 class Rom(wiring.Component):
     """Read-only memory, one port.
 
@@ -230,10 +243,12 @@ class Rom(wiring.Component):
     registers
         Cycles from address to data are one and these.  A register fits into a memory block; with one, words may
         come from several blocks in time.
+    relays
+        Cycles more, in which the address gets to each part of a large memory by registers of its own.
     """
 
-    def __init__(self, name: str, width: int, words: list[int], registers: int = 0):
-        self.name, self.width, self.words, self.registers = name, width, words, registers
+    def __init__(self, name: str, width: int, words: list[int], registers: int = 0, relays: int = 0):
+        self.name, self.width, self.words, self.registers, self.relays = name, width, words, registers, relays
         super().__init__({"address": In(bits_for(len(words))), "data": Out(width)})
 
     def elaborate(self, platform):
@@ -245,16 +260,23 @@ class Rom(wiring.Component):
             parts.append(Signal(self.width, name="word"))
             m.submodules.memory = Instance(
                 "tepal_rom", p_WIDTH=self.width, p_DEPTH=len(self.words), p_ADDRESS_BITS=len(self.address),
-                p_FILE=f"{self.name}.hex", i_clk=ClockSignal(), i_address=self.address, o_data=parts[0])
+                p_FILE=f"{self.name}.hex", i_clk=ClockSignal(), o_data=parts[0],
+                i_address=delay(m, self.address, self.relays, name="relayed"))
         depths = part_depths(self.width, len(self.words), self.registers)
         for i, depth in enumerate(depths if not parts else ()):
             first = sum(depths[:i])
             m.submodules[f"part_{i}"] = contents = memory.Memory(
                 shape=unsigned(self.width), depth=depth, init=self.words[first:first + depth])
             port = contents.read_port()
-            m.d.comb += port.addr.eq(self.address[:bits_for(depth)])
+            address = self.address[:bits_for(depth)]
+            for number in range(self.relays):
+                m.submodules[f"relay_{i}_{number}"] = relay = Relay(len(address))
+                m.d.comb += relay.word.eq(address)
+                address = relay.late
+            m.d.comb += port.addr.eq(address)
             parts.append(port.data)
-        m.d.comb += self.data.eq(_joined(m, parts, depths, self.address, self.registers))
+        address = delay(m, self.address, self.relays, name="address")
+        m.d.comb += self.data.eq(_joined(m, parts, depths, address, self.registers))
         return m
 
 
@@ -318,15 +340,15 @@ class ReplayRom(wiring.Component):
 
     One layer's weights are a passage, replayed for every tile.  ``rom`` may be given where it is no plain one."""
 
-    def __init__(self, name: str, width: int, words: list[int], registers: int = 0, rom=None):
-        self.rom = rom or Rom(name, width, words, registers)
+    def __init__(self, name: str, width: int, words: list[int], registers: int = 0, relays: int = 0, rom=None):
+        self.rom = rom or Rom(name, width, words, registers, relays)
         super().__init__({"advance": In(1), "rewind": In(1), "commit": In(1), "restart": In(1),
                           "data": Out(width)})
 
     @staticmethod
-    def latency(registers: int) -> int:
-        """Cycles by which ``data`` is behind the current word; ``registers`` as in :class:`Rom`."""
-        return 1 + registers
+    def latency(registers: int, relays: int = 0) -> int:
+        """Cycles by which ``data`` is behind the current word; ``registers`` and ``relays`` as in :class:`Rom`."""
+        return 1 + registers + relays
 
     def elaborate(self, platform):
         m = Module()

@@ -100,8 +100,6 @@ class Requantiser(wiring.Component):
         m = Module()
         fmt = self.format
         rows = LogicMultiplier.rows(m, platform, self.acc, self.parameters.multiplier)
-        # Rows have registers of their own: a row and its sum with another in one cycle are two carry chains.
-        rows = [(delay(m, row, 1, name=f"row_{low}"), low) for row, low in rows]
         offset = delay(m, self.parameters.offset, 1, name="offset")
         total, levels = pipelined_sum(m, [(offset, 0), *rows], name="total")
         levels += 1

@@ -25,7 +25,7 @@ from .config import EngineConfig
 from .depthwise import DepthwiseEngine
 from .drain import Drain, LaneParameters
 from .formats import Formats, SumFormats
-from .lower import Block, InputLayout
+from .lower import Block, InputLayout, fold
 from .primitives import bits_for
 from .requantiser import SELECT, RequantiserFormat
 from .serial import SerialFormat
@@ -105,7 +105,7 @@ class BlockSchedule:
     block: Block
     source: FeatureMap
     target: FeatureMap
-    tile_pixels: int
+    tile_windows: int
     chunks: tuple[int, int]
     group_period: int
     inner: int
@@ -123,13 +123,18 @@ class BlockSchedule:
 
     @property
     def tiles(self) -> int:
-        return _ceil(self.block.pixels, self.tile_pixels)
+        return _ceil(self.block.windows, self.tile_windows)
+
+    @property
+    def tile_pixels(self) -> int:
+        """Pixels of the output that a tile makes."""
+        return self.tile_windows * self.block.fold
 
     @property
     def steps(self) -> int:
         """Cycles from a tile's first step to its last, both counted."""
         return ((self.source.groups - 1) * self.group_period
-                + self.tile_pixels * self.chunks[0] * self.chunks[1])
+                + self.tile_windows * self.chunks[0] * self.chunks[1])
 
     @cached_property
     def depthwise_words(self) -> np.ndarray:
@@ -186,10 +191,14 @@ class Schedule:
     def __init__(self, network: Network, config: EngineConfig, formats: Formats | None = None):
         self.network, self.config = network, config
         self.formats = formats or Formats(network)
-        self.layout: InputLayout = self.formats.layout
+        self.layout, first = self._fold()
+        row = first.window.input_shape[2]
+        # A row of the first window in as many cycles, but no wider words than that takes.
+        self.config = replace(config, copy_lanes=_ceil(row, _ceil(row, config.copy_lanes)))
         self._check_input()
-        self.input_map, maps = self._place(self.formats.blocks)
-        self.blocks = self._time(self.formats.blocks, maps)
+        lowered = (first, *self.formats.blocks[1:])
+        self.input_map, maps = self._place(lowered)
+        self.blocks = self._time(lowered, maps)
 
     # -- numbers ---------------------------------------------------------------------------------------
 
@@ -289,6 +298,26 @@ class Schedule:
                                f"{self.config.input_bytes}-byte beats: choose --input-bytes 1 or another divisor of "
                                f"{width * channels}")
 
+    def _fold(self) -> tuple[InputLayout, Block]:
+        """The image and the first block: its output pixels side by side in the array's columns, if their channels
+        fill them all and it is faster so."""
+        config = self.config
+        plain = self.formats.layout, self.formats.blocks[0]
+        _, width, channels = plain[1].output_shape
+        count = config.columns // channels
+        if (count < 2 or channels * count != config.columns or channels % config.requantisers or width % count
+                or config.requantiser_cycles > 1):
+            return plain
+
+        def cycles(first: tuple[InputLayout, Block]) -> int:
+            shape = self._shape(first[1], self._input(first[1]), self._input(first[1]))
+            return shape.tiles * max(shape.steps, shape.blocks * shape.period)
+
+        return min(plain, fold(*plain, count), key=cycles)
+
+    def _input(self, first: Block) -> FeatureMap:
+        return FeatureMap(first.window.input_shape, (1, 1), self.config.tile_lanes, wide=True)
+
     def _place(self, lowered):
         """Input map, and for each block (source, target): two regions in turn, so that none is read and
         written at once but by neighbours."""
@@ -299,7 +328,7 @@ class Schedule:
             # Memories of their own, which an address bit tells apart.
             first = 1 << bits_for(first)
         inner = [FeatureMap(m.shape, banks, lanes, first * (i % 2)) for i, m in enumerate(inner)]
-        chain = [FeatureMap(lowered[0].window.input_shape, (1, 1), self.config.tile_lanes, wide=True), *inner,
+        chain = [self._input(lowered[0]), *inner,
                  FeatureMap(lowered[-1].output_shape, (1, 1), lanes)]
         return chain[0], list(pairwise(chain))
 
@@ -349,8 +378,7 @@ class Schedule:
     def _shape(self, block: Block, source: FeatureMap, target: FeatureMap) -> BlockSchedule:
         """A block with its own periods, not yet placed in time."""
         config = self.config
-        pixels = block.pixels
-        tile_pixels = _ceil(pixels, _ceil(pixels, config.rows))
+        tile_windows = _ceil(block.windows, _ceil(block.windows, config.rows))
         kernel = block.window.kernel
         reduces = block.reduction is not None
         chunks = kernel
@@ -358,7 +386,7 @@ class Schedule:
             chunks = (_ceil(kernel[0], config.window[0]), _ceil(kernel[1], config.window[1]))
             # Sums must not come faster than they are requantised: rows of zero weights fill up the time.
             chunks = (max(chunks[0], _ceil(self.reduced_cycles, chunks[1])), chunks[1])
-        group_period = tile_pixels * prod(chunks)
+        group_period = tile_windows * prod(chunks)
         if reduces:
             # The next group's parameters are fetched while this one is computed.
             group_period = max(group_period, self.parameter_period)
@@ -366,7 +394,7 @@ class Schedule:
         blocks = _ceil(out_channels, config.columns)
         # Sums leave row by row; where there are several blocks, each one's parameters enter column by column.
         period = max(inner, config.rows * config.drain_step, config.columns if blocks > 1 else 1)
-        return BlockSchedule(block, source, target, tile_pixels, chunks, group_period, inner, period, blocks,
+        return BlockSchedule(block, source, target, tile_windows, chunks, group_period, inner, period, blocks,
                              slot=0, last_slot=0, start=0, tile_latency=0)
 
     def _time(self, lowered, maps) -> tuple[BlockSchedule, ...]:
@@ -422,7 +450,7 @@ class Schedule:
     def _written(self, block: BlockSchedule) -> int:
         """Cycles from a tile's first step to the write of its last result."""
         return (block.fed - 1 + self.drain_latency
-                + block.tile_pixels * self.config.drain_step - self.config.requantiser_cycles)
+                + block.tile_windows * self.config.drain_step - self.config.requantiser_cycles)
 
     def _needs(self, block: BlockSchedule, following: BlockSchedule) -> np.ndarray:
         """For each tile of ``following``, the last tile of ``block`` that it reads from."""
@@ -433,5 +461,5 @@ class Schedule:
         right = np.minimum(np.arange(out_width) * window.stride[1] + window.origin[1] + window.kernel[1], width) - 1
         last = np.maximum(bottom[:, None], 0) * width + np.maximum(right[None, :], 0)
         last = np.maximum.accumulate(last.ravel())
-        ends = np.minimum(np.arange(1, following.tiles + 1) * following.tile_pixels, last.size) - 1
+        ends = np.minimum(np.arange(1, following.tiles + 1) * following.tile_windows, last.size) - 1
         return last[ends] // block.tile_pixels

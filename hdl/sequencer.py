@@ -1,10 +1,12 @@
 """The sequencer: one descriptor per block, one step a cycle."""
 
+from types import SimpleNamespace
+
 from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .descriptor_table import DescriptorTable
+from .descriptor_table import Countdown, DescriptorTable
 from .primitives import bits_for, modular_sum
 from .tile_buffer import TileBuffer
 from .window import coordinate_layout
@@ -21,8 +23,8 @@ class Sequencer(wiring.Component):
 
     Parameters
     ----------
-    table
-        From :func:`~tepal.hdl.descriptors.sequencer_descriptors`.
+    times, places
+        From :func:`~tepal.hdl.descriptors.sequencer_times` and :func:`~tepal.hdl.descriptors.sequencer_places`.
     window
         Banks, (rows, columns).
     value_bits, address_bits, column_bits
@@ -63,11 +65,11 @@ class Sequencer(wiring.Component):
         First step of a block; ``number`` is the block.
     """
 
-    LATENCY = 2
+    LATENCY = 5
 
-    def __init__(self, table: DescriptorTable, window, value_bits: int, address_bits: int, column_bits: int,
-                 rows: int, tile_words: int, weight_words: int):
-        self.table, self.window = table, window
+    def __init__(self, times: DescriptorTable, places: DescriptorTable, window, value_bits: int, address_bits: int,
+                 column_bits: int, rows: int, tile_words: int, weight_words: int):
+        self.times, self.places, self.window = times, places, window
         self.y_layout = coordinate_layout(value_bits, window[0], address_bits)
         self.x_layout = coordinate_layout(value_bits, window[1], column_bits)
         super().__init__({
@@ -80,138 +82,137 @@ class Sequencer(wiring.Component):
             "part": Out(range(TileBuffer.TILES), init=TileBuffer.TILES - 1),
             "tile_end": Out(1), "group_start": Out(1), "group_end": Out(1),
             "rewind": Out(1), "commit": Out(1), "restart": Out(1),
-            "block_start": Out(1), "number": Out(bits_for(len(table))),
+            "block_start": Out(1), "number": Out(bits_for(len(places))),
         })
 
     def elaborate(self, platform):
         m = Module()
-        begin = Signal()
-        d, upcoming, number = self.table.follow(m, begin, name="descriptor", before=True)
+        begin, begun = Signal(), Signal()
+        d, upcoming, _ = self.times.follow(m, begin, name="times", before=True)
+        place, _, number = self.places.follow(m, begun, name="places", before=True)
 
-        def advanced(layout, banks, place, step):
-            """``place`` moved by the descriptor's ``step``."""
-            name = f"{step}_{place.as_value().name}"
-            total, wrapped = modular_sum(m, place.remainder, getattr(d, f"{step}_remainder"), banks, name=name)
+        def advanced(layout, banks, at, step):
+            """``at`` moved by the descriptor's ``step``."""
+            name = f"{step}_{at.as_value().name}"
+            total, wrapped = modular_sum(m, at.remainder, getattr(place, f"{step}_remainder"), banks, name=name)
             moved = Signal(layout, name=name)
             m.d.comb += [
-                moved.value.eq(place.value + getattr(d, f"{step}_value")), moved.remainder.eq(total),
-                moved.address.eq(place.address + Mux(wrapped, getattr(d, f"{step}_wrapped_address"),
-                                                    getattr(d, f"{step}_address"))),
+                moved.value.eq(at.value + getattr(place, f"{step}_value")), moved.remainder.eq(total),
+                moved.address.eq(at.address + Mux(wrapped, getattr(place, f"{step}_wrapped_address"),
+                                                    getattr(place, f"{step}_address"))),
             ]
+            return moved
+
+        def placed(layout, banks, pixel, chunk, next_bank):
+            """The sum of two coordinates; ``next_bank`` is what the address is higher by if their remainders wrap."""
+            name = pixel.as_value().name.replace("pixel", "placed")
+            total, wrapped = modular_sum(m, pixel.remainder, chunk.remainder, banks, name=name)
+            moved = Signal(layout, name=name)
+            m.d.comb += [moved.value.eq(pixel.value + chunk.value), moved.remainder.eq(total),
+                         moved.address.eq(pixel.address + chunk.address + Mux(wrapped, next_bank, 0))]
             return moved
 
         def of(name, layout):
             """A coordinate that the descriptor holds."""
-            place = Signal(layout, name=name)
-            m.d.comb += [place[field].eq(getattr(d, f"{name}_{field}")) for field in ("value", "remainder", "address")]
-            return place
+            at = Signal(layout, name=name)
+            m.d.comb += [at[field].eq(getattr(place, f"{name}_{field}")) for field in at.shape().members]
+            return at
 
-        # Two halves: what happens when is counted here, by counters that fall to zero, and told to the other half
-        # by a few registers; so the places below, a cycle behind, need no more than those.
-        class Countdown:
-            """``last`` is set while nothing is left to count."""
+        # When tiles begin.  What is decided in one cycle is started in the next one, from the block's own descriptor;
+        # whether a block may begin is known a cycle before.
+        starting, may_begin, waiting = Signal(), Signal(), Signal(init=1)
+        tile = Countdown.of(self.times, "last_tile")
+        slot_time = Countdown("slot", max(len(d.slot_wait), len(d.slot_wait_of_block)))
+        slot_over = slot_time.last & ~waiting
+        next_tile = slot_over & ~tile.last
+        m.d.comb += begin.eq((waiting | (slot_over & tile.last)) & may_begin)
+        m.d.sync += [
+            may_begin.eq((self.input_full | ~upcoming.from_input) & (self.output_free | ~upcoming.to_output)),
+            starting.eq(begin | next_tile), begun.eq(begin), self.output_claim.eq(begun & d.to_output),
+        ]
+        with m.If(begin):
+            m.d.sync += [waiting.eq(0), *tile.start(upcoming.last_tile)]
+        with m.Elif(slot_over & tile.last):
+            m.d.sync += waiting.eq(1)
+        with m.Elif(next_tile):
+            m.d.sync += tile.step()
+        with m.If(starting):
+            m.d.sync += [slot_time.left.eq(Mux(tile.last, d.slot_wait_of_block, d.slot_wait)), slot_time.last.eq(0)]
+        with m.Elif(~waiting):
+            m.d.sync += slot_time.step()
+        with m.Else():
+            m.d.sync += slot_time.last.eq(0)
 
-            def __init__(self, name, full):
-                self.left, self.last = Signal.like(full, name=f"{name}_left"), Signal(name=f"last_{name}", init=1)
-
-            def start(self, full):
-                return [self.left.eq(full), self.last.eq(full == 0)]
-
-            def step(self):
-                return [self.left.eq(self.left - 1), self.last.eq(self.left == 1)]
-
-        column, row = Countdown("column", d.last_column), Countdown("row", d.last_row)
-        pixel, group = Countdown("pixel", d.last_pixel), Countdown("group", d.last_group)
-        tile = Countdown("tile", d.last_tile)
-        group_time = Countdown("group_cycle", d.last_group_cycle)
-        slot_time = Countdown("slot_cycle", Signal(max(len(d.last_slot_cycle), len(d.last_slot_cycle_of_block))))
-        stepping, more_groups = Signal(), Signal()
-        tile_end, next_tile = Signal(), Signal()
-        m.d.comb += tile_end.eq(stepping & column.last & row.last & pixel.last & group.last)
-
-        # One step to the next: chunk column, chunk row, pixel, channel group.
-        with m.If(stepping):
-            with m.If(~column.last):
-                m.d.sync += column.step()
-            with m.Else():
-                m.d.sync += column.start(d.last_column)
-                with m.If(~row.last):
-                    m.d.sync += row.step()
-                with m.Else():
-                    m.d.sync += row.start(d.last_row)
-                    with m.If(~pixel.last):
-                        m.d.sync += pixel.step()
-                    with m.Else():
-                        m.d.sync += [*pixel.start(d.last_pixel), stepping.eq(0)]
-                        with m.If(~group.last):
-                            m.d.sync += group.step()
-
-        # Groups and tiles begin on time.
+        # When steps are made: channel groups begin on time, and have a step a cycle.
+        group, group_time = (Countdown.of(self.times, name) for name in ("last_group", "last_group_cycle"))
+        step = Countdown.of(self.times, "last_step")
+        stepping, more_groups, tile_end = Signal(), Signal(), Signal()
+        m.d.comb += tile_end.eq(stepping & step.last & group.last)
         m.d.sync += group_time.step()
+        with m.If(stepping):
+            m.d.sync += step.step()
+            with m.If(step.last):
+                m.d.sync += [stepping.eq(0), *group.step()]
         with m.If(tile_end):
             m.d.sync += more_groups.eq(0)
-        with m.If(group_time.last & more_groups & ~tile_end):
-            m.d.sync += [*group_time.start(d.last_group_cycle), stepping.eq(1)]
+        with m.If(starting):
+            m.d.sync += [*group.start(d.last_group), more_groups.eq(1)]
+        with m.If(starting | (group_time.last & more_groups & ~tile_end)):
+            m.d.sync += [*group_time.start(d.last_group_cycle), *step.start(d.last_step), stepping.eq(1)]
 
-        waiting = Signal(init=1)
-        m.d.sync += slot_time.step()
+        # From one step to the next: chunk column, chunk row, pixel.
+        column, row, pixel = (Countdown.of(self.times, f"last_{name}") for name in ("column", "row", "pixel"))
+        with m.If(stepping):
+            m.d.sync += column.step()
+            with m.If(column.last):
+                m.d.sync += [*column.start(d.last_column), *row.step()]
+                with m.If(row.last):
+                    m.d.sync += [*row.start(d.last_row), *pixel.step()]
+                    with m.If(pixel.last):
+                        m.d.sync += pixel.start(d.last_pixel)
+        with m.If(starting):
+            m.d.sync += [*column.start(d.last_column), *row.start(d.last_row), *pixel.start(d.last_pixel)]
 
-        def start_tile(descriptor, is_last):
-            m.d.comb += next_tile.eq(1)
-            m.d.sync += [
-                stepping.eq(1), more_groups.eq(1), *group_time.start(descriptor.last_group_cycle),
-                # A slot is never over at once.
-                slot_time.left.eq(Mux(is_last, descriptor.last_slot_cycle_of_block, descriptor.last_slot_cycle)),
-                slot_time.last.eq(0), *group.start(descriptor.last_group), waiting.eq(0),
-            ]
-
-        # Long before a tile ends: is the next one the last?
-        next_is_last = Signal()
-        m.d.sync += next_is_last.eq(tile.left == 1)
-        with m.If(~waiting & slot_time.last & ~tile.last):
-            start_tile(d, next_is_last)
-            m.d.sync += tile.step()
-        with m.If((waiting | (slot_time.last & tile.last)) & (self.input_full | ~upcoming.from_input)
-                  & (self.output_free | ~upcoming.to_output)):
-            start_tile(upcoming, upcoming.last_tile == 0)
-            m.d.comb += begin.eq(1)
-            m.d.sync += [*tile.start(upcoming.last_tile), *pixel.start(upcoming.last_pixel),
-                         *row.start(upcoming.last_row), *column.start(upcoming.last_column)]
-        with m.Elif(slot_time.last & tile.last):
-            m.d.sync += waiting.eq(1)
-        m.d.sync += self.output_claim.eq(begin & upcoming.to_output)
-
-        # The other half: a cycle later, ``d`` is the descriptor of a block that was begun, or still the same.
-        block_first, pixel_first, group_first = Signal(), Signal(), Signal()
+        # Where: a cycle later, by a few registers, with the descriptor of the block whose step it is; and another cycle
+        # later at the outputs, for there a position is the sum of a pixel's and a chunk's of its window.
+        names = [name for name, member in self.signature.members.items()
+                 if member.flow is Out and name not in ("y", "x", "output_claim")]
+        at = SimpleNamespace(**{name: Signal.like(getattr(self, name), name=f"{name}_ahead") for name in names})
+        m.d.sync += [getattr(self, name).eq(getattr(at, name)) for name in names]
+        block_first, pixel_first, group_first, last_tile = Signal(), Signal(), Signal(), Signal()
         now = {name: Signal(name=f"now_{name}") for name in ("column", "row", "pixel", "group", "tile", "block")}
+        with m.If(starting):
+            m.d.sync += last_tile.eq(tile.last)
         m.d.sync += [
-            self.valid.eq(stepping), self.last.eq(row.last & column.last), self.tile_end.eq(tile_end),
-            self.input_release.eq(tile_end & tile.last & d.from_input),
-            self.reduce.eq(d.reduce), self.group_end.eq(stepping & pixel.last & d.reduce), self.number.eq(number),
-            self.rewind.eq(group.last & ~tile.last), self.commit.eq(group.last & tile.last),
-            self.restart.eq(group.last & tile.last & d.last_reduce),
+            at.valid.eq(stepping), at.last.eq(row.last & column.last), at.tile_end.eq(tile_end),
+            at.input_release.eq(tile_end & last_tile & place.from_input),
+            at.reduce.eq(place.reduce), at.group_end.eq(stepping & pixel.last & place.reduce),
+            at.number.eq(number),
+            at.rewind.eq(group.last & ~last_tile), at.commit.eq(group.last & last_tile),
+            at.restart.eq(group.last & last_tile & place.last_reduce),
             now["column"].eq(stepping & ~column.last),
             now["row"].eq(stepping & column.last & ~row.last),
             now["pixel"].eq(stepping & column.last & row.last & ~pixel.last),
-            now["group"].eq(stepping & column.last & row.last & pixel.last & ~group.last),
-            now["tile"].eq(next_tile), now["block"].eq(begin),
+            now["group"].eq(stepping & step.last & ~group.last),
+            now["tile"].eq(starting), now["block"].eq(begun),
         ]
-        ended = self.tile_end
-        m.d.comb += [self.height.eq(d.height), self.width.eq(d.width), self.zero_point.eq(d.zero_point),
-                     self.pitch.eq(d.pitch_address), self.step.eq(d.step_address), self.from_input.eq(d.from_input),
-                     self.first.eq(pixel_first), self.group_start.eq(self.valid & group_first & self.reduce),
-                     self.block_start.eq(self.valid & block_first)]
+        ended = at.tile_end
+        m.d.comb += [*(getattr(at, name).eq(getattr(place, name))
+                       for name in ("height", "width", "zero_point", "from_input")),
+                     at.pitch.eq(place.pitch_address), at.step.eq(place.step_address),
+                     at.first.eq(pixel_first), at.group_start.eq(at.valid & group_first & at.reduce),
+                     at.block_start.eq(at.valid & block_first)]
 
-        # The pixel whose window is read (only its column is returned to), the one behind it, and of a tile, which is
-        # walked once for each group, the first and the second.
-        group_word, group_weight = Signal.like(self.word), Signal.like(self.weight)
-        pixel_x = Signal(self.x_layout)
+        # The pixel whose window is read, the one behind it, and of a tile, which is walked once for each group, the
+        # first and the second.
+        group_word, group_weight = Signal.like(at.word), Signal.like(at.weight)
+        pixel_y, pixel_x = Signal(self.y_layout), Signal(self.x_layout)
         next_y, next_x = Signal(self.y_layout), Signal(self.x_layout)
         tile_y, tile_x = Signal(self.y_layout), Signal(self.x_layout)
         second_y, second_x = Signal(self.y_layout), Signal(self.x_layout)
-        next_column, second_column = Signal.like(d.last_out_column), Signal.like(d.last_out_column)
+        next_column, second_column = Signal.like(place.last_out_column), Signal.like(place.last_out_column)
         after_y, after_x, after_column = Signal(self.y_layout), Signal(self.x_layout), Signal.like(next_column)
-        row_end = next_column == d.last_out_column
+        row_end = next_column == place.last_out_column
         m.d.comb += [
             after_y.eq(Mux(row_end, advanced(self.y_layout, self.window[0], next_y, "stride_y"), next_y)),
             after_x.eq(Mux(row_end, of("origin_x", self.x_layout),
@@ -220,42 +221,51 @@ class Sequencer(wiring.Component):
         ]
 
         def go_to(y, x):
-            return [self.y.eq(y), self.x.eq(x), pixel_x.eq(x)]
+            return [pixel_y.eq(y), pixel_x.eq(x)]
 
         def then(y, x, out_column):
             return [next_y.eq(y), next_x.eq(x), next_column.eq(out_column)]
 
-        with m.If(self.valid):
-            m.d.sync += [self.weight.eq(self.weight + d.weight_step), self.word.eq(self.word + d.word_step),
+        with m.If(at.valid):
+            m.d.sync += [at.weight.eq(at.weight + place.weight_step), at.word.eq(at.word + place.word_step),
                          pixel_first.eq(0), group_first.eq(0), block_first.eq(0)]
+        # Of a window's chunks the first is at its pixel.
+        down, across = Signal(self.y_layout), Signal(self.x_layout)
         with m.If(now["column"]):
-            m.d.sync += self.x.eq(advanced(self.x_layout, self.window[1], self.x, "chunk_x"))
+            m.d.sync += across.eq(advanced(self.x_layout, self.window[1], across, "chunk_x"))
+        with m.Else():
+            m.d.sync += across.eq(0)
         with m.If(now["row"]):
-            m.d.sync += [self.x.eq(pixel_x), self.y.eq(advanced(self.y_layout, self.window[0], self.y, "chunk_y"))]
+            m.d.sync += down.eq(advanced(self.y_layout, self.window[0], down, "chunk_y"))
+        with m.Elif(now["pixel"] | now["group"] | now["tile"]):
+            m.d.sync += down.eq(0)
+        m.d.sync += [self.y.eq(placed(self.y_layout, self.window[0], pixel_y, down, place.pitch_address)),
+                     self.x.eq(placed(self.x_layout, self.window[1], pixel_x, across, place.step_address))]
         with m.If(now["pixel"]):
-            m.d.sync += [self.pixel.eq(self.pixel + 1), *go_to(next_y, next_x), *then(after_y, after_x, after_column),
-                         self.weight.eq(group_weight), self.word.eq(group_word), pixel_first.eq(1)]
+            m.d.sync += [at.pixel.eq(at.pixel + 1), *go_to(next_y, next_x), *then(after_y, after_x, after_column),
+                         at.weight.eq(group_weight), at.word.eq(group_word), pixel_first.eq(1)]
         with m.If(now["group"]):
-            m.d.sync += [self.group.eq(self.group + 1), *go_to(tile_y, tile_x),
+            m.d.sync += [at.group.eq(at.group + 1), *go_to(tile_y, tile_x),
                          *then(second_y, second_x, second_column),
-                         group_weight.eq(self.weight + d.weight_step), group_word.eq(group_word + 1),
-                         self.word.eq(group_word + 1)]
+                         group_weight.eq(at.weight + place.weight_step), group_word.eq(group_word + 1),
+                         at.word.eq(group_word + 1)]
         with m.If(ended):
             # The next tile begins behind this one's last pixel.
             m.d.sync += [*go_to(next_y, next_x), *then(after_y, after_x, after_column),
                          tile_y.eq(next_y), tile_x.eq(next_x), second_y.eq(after_y),
                          second_x.eq(after_x), second_column.eq(after_column)]
         with m.If(now["group"] | ended):
-            m.d.sync += [self.pixel.eq(0), group_first.eq(1), pixel_first.eq(1)]
+            m.d.sync += [at.pixel.eq(0), group_first.eq(1), pixel_first.eq(1)]
         with m.If(now["tile"]):
-            m.d.sync += [self.group.eq(d.base_address), self.weight.eq(d.weight_base), group_weight.eq(d.weight_base),
-                         self.word.eq(0), group_word.eq(0), self.part.eq(self.part + 1)]
+            m.d.sync += [at.group.eq(place.base_address), at.weight.eq(place.weight_base),
+                         group_weight.eq(place.weight_base), at.word.eq(0), group_word.eq(0),
+                         at.part.eq(at.part + 1)]
         with m.If(now["block"]):
             y, x = of("origin_y", self.y_layout), of("origin_x", self.x_layout)
             second = of("second_y", self.y_layout), of("second_x", self.x_layout)
             m.d.sync += [
-                *go_to(y, x), *then(*second, d.second_out_column), tile_y.eq(y), tile_x.eq(x),
-                second_y.eq(second[0]), second_x.eq(second[1]), second_column.eq(d.second_out_column),
+                *go_to(y, x), *then(*second, place.second_out_column), tile_y.eq(y), tile_x.eq(x),
+                second_y.eq(second[0]), second_x.eq(second[1]), second_column.eq(place.second_out_column),
                 pixel_first.eq(1), group_first.eq(1), block_first.eq(1),
             ]
         return m

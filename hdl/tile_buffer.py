@@ -24,7 +24,7 @@ class TileBuffer(wiring.Component):
     together
         Rows that are read in the same cycle.
     pipelined
-        Without, memories have no register at their output.
+        Without, memories have no register at their output, and a byte of their words is chosen in one cycle.
 
     Members
     -------
@@ -56,12 +56,12 @@ class TileBuffer(wiring.Component):
     @staticmethod
     def latency(pipelined: bool) -> int:
         """Cycles from an address to row 0's byte."""
-        return 2 + pipelined
+        return 2 + 2 * pipelined
 
     @staticmethod
     def entry(pipelined: bool) -> int:
-        """Cycles before ``write`` in which a word is chosen."""
-        return int(pipelined)
+        """Cycles before ``write`` in which a word gets near, and is chosen."""
+        return 2 * pipelined
 
     def elaborate(self, platform):
         m = Module()
@@ -85,6 +85,15 @@ class TileBuffer(wiring.Component):
                 self.first_out[row].eq(delay(m, first, latency, name=f"first_{row}")),
                 self.last_out[row].eq(delay(m, last, latency, name=f"last_{row}")),
             ]
-            lane = delay(m, lane, latency - 1, name=f"lane_{row}")
-            m.d.sync += self.x[row].eq(bank.read_data.word_select(lane, 8))
+            data, late = bank.read_data, latency - 1
+            if self.pipelined:
+                # The byte is chosen in two cycles: first one of each four.
+                some = Signal(-(-len(data) // 32) * 8, name=f"some_{row}", reset_less=True)
+                early = delay(m, lane, latency - 2, name=f"early_lane_{row}")
+                m.d.sync += some.eq(Cat(data[first:first + 32].word_select(early[:2], 8)
+                                        for first in range(0, len(data), 32)))
+                data, lane, late = some, early[2:], 1
+            if len(data) > 8:
+                data = data.word_select(delay(m, lane, late, name=f"lane_{row}"), 8)
+            m.d.sync += self.x[row].eq(data)
         return m

@@ -15,7 +15,7 @@ __all__ = ["CycleModel", "FrameCycles", "LayerCycles"]
 @dataclass(frozen=True)
 class LayerCycles:
     """First cycle in which a layer computes and the one in which its last result is written, counted from
-    the frame's first step; ``utilisation`` is multiply-accumulates / cycles / multipliers of the array.
+    the frame's first step; ``utilisation`` is multiply-accumulates / cycles / products of the array in a cycle.
 
     A fused pair overlaps: the pointwise layer begins when the first tile of its depthwise layer is there."""
 
@@ -61,9 +61,9 @@ class CycleModel:
     def _last_write(self, number: int) -> int:
         """Cycles from a block's first step to the write of its last result."""
         block, config = self.schedule.blocks[number], self.schedule.config
-        chunks = -(-block.target.shape[2] // config.requantisers)
-        pixel = (block.block.pixels - 1) % block.tile_pixels
-        element = (pixel * config.turns + (chunks - 1) % config.turns) * config.requantiser_cycles
+        chunks = -(-len(block.block.matrix.weights) // config.requantisers)
+        window = (block.block.windows - 1) % block.tile_windows
+        element = (window * config.turns + (chunks - 1) % config.turns) * config.requantiser_cycles
         return (block.tiles - 1) * block.slot + block.fed - 1 + self.schedule.drain_latency + element
 
     def frames(self, count: int) -> list[FrameCycles]:
@@ -103,5 +103,5 @@ class CycleModel:
                 if layer is not None:
                     macs = schedule.network.layers[layer].macs
                     result.append(LayerCycles(layer, number, start, end, macs,
-                                              macs / (end - start + 1) / schedule.config.multipliers))
+                                              macs / (end - start + 1) / schedule.config.products))
         return result

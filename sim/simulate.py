@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -204,15 +205,16 @@ def stage_words(schedule: Schedule, block: int, kind: str) -> int:
     """Words that a stage of ``block`` writes in a frame: ``kind`` R, depthwise, or D, matrix."""
     scheduled = schedule.blocks[block]
     if kind == "R":
-        return scheduled.tiles * scheduled.source.groups * scheduled.tile_pixels
-    return scheduled.block.pixels * -(-scheduled.block.output_shape[2] // schedule.config.requantisers)
+        return scheduled.tiles * scheduled.source.groups * scheduled.tile_windows
+    height, width, channels = scheduled.block.output_shape
+    return height * width * -(-channels // schedule.config.requantisers)
 
 
 def layer_tensors(schedule: Schedule, block: int, kind: str, words, frames: int):
     """(layer index, int8 (frames, height, width, channels)) of what a stage wrote, in order of writing."""
     config, scheduled = schedule.config, schedule.blocks[block]
     data = np.array(words, np.int8)
-    pixels, tiles, per_tile = scheduled.block.pixels, scheduled.tiles, scheduled.tile_pixels
+    pixels, tiles, per_tile = prod(scheduled.block.output_shape[:2]), scheduled.tiles, scheduled.tile_pixels
     if kind == "R":
         shape = (*scheduled.block.window.output_size, scheduled.source.shape[2])
         data = data.reshape(frames, tiles, scheduled.source.groups, per_tile, config.lanes)

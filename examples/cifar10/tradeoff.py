@@ -15,7 +15,7 @@ matplotlib.use("svg")
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-from tepal.boards.board import get_board
+from tepal.boards.board import default_engine, get_board
 from tepal.hdl import Schedule
 from tepal.quant import Network, read_model
 from tepal.sim import CycleModel, accuracy
@@ -66,7 +66,7 @@ def main():
         with np.load(arguments.data / f"test_{network.input_shape[0]}.npz") as file:
             share = accuracy(network, file["images"], file["labels"])
         body, alpha, _ = path.stem.removesuffix("_int8").rsplit("_", 2)
-        cycles = CycleModel(Schedule(network, board.engine(network))).interval_cycles
+        cycles = CycleModel(Schedule(network, default_engine(board, network))).interval_cycles
         points.append((body, float(alpha), network.input_shape[0], network.macs, network.parameters, cycles, share))
         print(points[-1], flush=True)
     points.sort(key=lambda point: point[3])

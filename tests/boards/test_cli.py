@@ -96,21 +96,22 @@ def test_estimate(run, name):
     assert (report["macs"], report["parameters"]) == (300_096, network.parameters)
 
     layers, engine = report["layers"], report["engine"]
-    multipliers = engine["rows"] * engine["columns"]
+    products = engine["rows"] * engine["columns"]
+    assert (engine["products"], engine["multipliers"]) == (products, products // engine["packing"])
     assert [layer["name"] for layer in layers] == [layer.name for layer in network.layers]
     assert [layer["shape"] for layer in layers] == [list(layer.output_shape) for layer in network.layers]
     assert sum(layer["macs"] for layer in layers) == report["macs"]
     for layer, following in zip(layers, [*layers[1:], {"end": report["compute_cycles"]}], strict=True):
         assert layer["start"] <= layer["end"] < following["end"]
         assert layer["cycles"] == layer["end"] - layer["start"] + 1
-        assert layer["utilisation"] == round(layer["macs"] / layer["cycles"] / multipliers, 4)
+        assert layer["utilisation"] == round(layer["macs"] / layer["cycles"] / products, 4)
     in_array = sum(layer["macs"] for layer in layers if layer["kind"] == "Convolution")
-    assert report["utilisation"] == round(in_array / report["compute_cycles"] / multipliers, 4) <= 1
-    assert in_array / multipliers < report["compute_cycles"] < report["cycles"]
+    assert report["utilisation"] == round(in_array / report["compute_cycles"] / products, 4) <= 1
+    assert in_array / products < report["compute_cycles"] < report["cycles"]
     assert report["compute_cycles"] // 2 < report["interval_cycles"] < report["cycles"]
 
     used = dict(report["used"])
-    assert used.pop(board.part.multiplier) == ceil(multipliers / board.part.products)
+    assert used.pop(board.part.multiplier) == ceil(engine["multipliers"] / board.part.products)
     bits = sum(memory["count"] * memory["depth"] * memory["width"] for memory in report["memories"])
     sizes = {kind.name: max(words * bits for words, bits in kind.shapes) for kind in board.part.memories}
     estimated = [used.pop(kind) for kind in report["estimated"]]
@@ -200,7 +201,7 @@ def test_published_model_too_big(run):
 
 
 @pytest.mark.parametrize(("argv", "sentence"), [
-    (["ulx3s-85f", "--rows", 10],
+    (["ulx3s-85f", "--rows", 10, "--packing", 1],
      "it needs 160 MULT18X18D and LFE5U-85F has 156 (4 too many); choose rows x columns of at most 156"),
     # Two products each.
     (["icebreaker", "--rows", 1, "--columns", 17, "--lanes", 1],
@@ -220,7 +221,7 @@ def test_too_many_multipliers(run, argv, sentence):
     (["--board", "ULX3S"], "no board 'ULX3S'; did you mean ulx3s-85f"),
     (["--board", ""], r"no board '' \(known: ulx3s-85f, ulx3s-45f, .*generic\)"),
     (["--board", "icebreaker", "--packing", 2], r"packing \(2\) must be 1 on icebreaker: rows can't share a SB_MAC16"),
-    (["--board", "ulx3s-85f", "--packing", 2], r"packing \(2\) must divide rows \(9\)"),
+    (["--board", "ulx3s-85f", "--rows", 9, "--packing", 2], r"packing \(2\) must divide rows \(9\)"),
     (["--board", "generic"], "generic board .* give at least --rows, --columns and --lanes"),
     (["--board", "generic", "--rows", 1, "--lanes", 1], "give at least --rows, --columns and --lanes"),
     ([*GENERIC, "--requantisers", 3], r"requantisers \(3\) must divide columns \(8\)"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tepal.boards import explore as module
-from tepal.boards.board import Fit, fit, get_board
+from tepal.boards.board import Fit, default_engine, fit, get_board
 from tepal.boards.explore import CLOSE, OPTIONS, candidates, explore, least_cycles, options
 from tepal.boards.logic import KINDS, MARGIN, estimate, features, logic, table
 from tepal.hdl import EngineConfig, Formats, Schedule
@@ -40,7 +40,7 @@ def front(network, formats):
 
 def grid_of(network, formats, packing: int, most: int = 156):
     """Candidates, how many there are, and what makes a schedule of one's number."""
-    base = replace(BOARD.engine(network), rows=packing, packing=packing)
+    base = replace(default_engine(BOARD, network), rows=packing, packing=packing)
     grid = candidates(base, formats, most)
 
     def make(number: int) -> Schedule:
@@ -68,7 +68,7 @@ def test_nothing_beats_the_front(network, formats, front):
     for packing in 1, 2:
         _, count, make = grid_of(network, formats, packing)
         others += map(make, some(60, count, seed=1))
-    for schedule in [*others, Schedule(network, BOARD.engine(network), formats)]:
+    for schedule in [*others, Schedule(network, default_engine(BOARD, network), formats)]:
         found = fit(schedule, BOARD)
         if found.within({}):
             cycles = CycleModel(schedule).compute_cycles
@@ -181,7 +181,7 @@ def test_command(run, network):
         assert told["interval_cycles"] == entry["interval_cycles"]
         assert told["used"] == entry["used"]
         assert entry["latency_ms"] == pytest.approx(entry["compute_cycles"] / 100e3)
-    assert report["default"]["options"] == options(BOARD.engine(network))
+    assert report["default"]["options"] == options(default_engine(BOARD, network))
 
 
 def test_what_is_printed(run, tmp_path, monkeypatch):

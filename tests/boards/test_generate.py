@@ -114,7 +114,7 @@ def test_description(made, name):
     assert (text["name"], text["board"], text["top"]) == (network.name, "generic", "tepal")
     assert text["versions"].keys() == {"tepal", "amaranth", "yosys"}
     assert re.fullmatch(r"Yosys \d+\.\d+\S*", text["versions"]["yosys"])
-    assert text["engine"]["multipliers"] == config.rows * config.columns
+    assert text["engine"]["products"] == config.rows * config.columns
     cycles = {key: getattr(model, key) for key in ("cycles", "compute_cycles", "interval_cycles")}
     assert text["cycles"] == {**cycles, "about": text["cycles"]["about"]}
     assert text["input"] == {"shape": list(network.input_shape), "dtype": "int8", "order": "HWC",

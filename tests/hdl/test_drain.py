@@ -13,6 +13,9 @@ from tepal.hdl.requantiser import SELECT, RequantiserFormat
 
 FRAMES = 2
 
+FOLDED = (15, 40)
+"""Cases in which the first block is folded."""
+
 
 def sums_and_writes(rng, schedule):
     """What the array shows, cycle -> [(column, sum)] and cycles of ``captured``; and cycle -> expected write."""
@@ -24,8 +27,10 @@ def sums_and_writes(rng, schedule):
     limit = 1 << schedule.matrix_accumulator - 1
     now = loaded = 5
     for number, scheduled in [*enumerate(schedule.blocks)] * FRAMES:
-        affine, target, pixels = schedule.affines[number][1], scheduled.target, scheduled.block.pixels
-        channels, width = target.shape[2], scheduled.blocks * config.columns
+        affine, target, fold = schedule.affines[number][1], scheduled.target, scheduled.block.fold
+        pixels, channels = target.shape[0] * target.shape[1], target.shape[2]
+        # What the array makes of a window: channels of all the pixels that are folded into it.
+        together, width, turns = channels * fold, scheduled.blocks * config.columns, step // fold
         for tile, block in np.ndindex(scheduled.tiles, scheduled.blocks):
             now += scheduled.period + int(rng.choice([0, 0, 3]))
             if tile == 0 or scheduled.blocks > 1:
@@ -34,8 +39,8 @@ def sums_and_writes(rng, schedule):
                 loaded = now
             captured.append(now)
             sums = np.zeros((config.rows, width), np.int64)
-            sums[:, :channels] = rng.integers(-limit, limit, (config.rows, channels))
-            results = affine(sums[:, :channels])
+            sums[:, :together] = rng.integers(-limit, limit, (config.rows, together))
+            results = affine(sums[:, :together].reshape(-1, channels))
             for column in range(config.columns):
                 channel = block * config.columns + column % step * config.requantisers + column // step
                 for row in range(config.rows):
@@ -46,13 +51,13 @@ def sums_and_writes(rng, schedule):
                 (_, row, down), (_, column, across) = (
                     line(int(at)) for line, at in zip((target.row, target.column), divmod(pixel, target.shape[1]),
                                                       strict=True))
-                for phase in range(step):
-                    first = (block * step + phase) * config.requantisers
+                for phase in range(turns):
+                    first = (block * turns + phase) * config.requantisers
                     if first >= channels:
                         continue
                     group, lane = divmod(first, config.lanes)
                     end = pixel == pixels - 1 and first + config.requantisers >= channels
-                    writes[now + latency + (place * step + phase) * cycles] = {
+                    writes[now + latency + (place * turns + phase) * cycles] = {
                         "bank": (row, column), "address": target.base + down + across + group,
                         "part": lane // config.requantisers, "number": number, "end": end,
                         "data": results[place, first:first + config.requantisers]}
@@ -73,12 +78,13 @@ def drained(schedule, seed):
 
 
 @pytest.mark.parametrize("cycles", [1, 3, 4])
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", [*range(8), *FOLDED])
 def test_drain(seed, cycles):
     network, config, _ = random_case(seed)
     if cycles > 1:
         config = replace(config, requantisers=1, requantiser_cycles=cycles)
     schedule = Schedule(network, config)
+    assert (schedule.blocks[0].block.fold > 1) == (seed in FOLDED and cycles == 1)
     got, writes = drained(schedule, seed)
     last = len(schedule.blocks) - 1
     assert [cycle for cycle, row in enumerate(got) if row[0]] == sorted(writes)

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from models import require_data
 from onnx_models import integers, maps, real, run, step
-from tepal.boards.board import BOARDS, require_fit
+from tepal.boards.board import BOARDS, default_engine, require_fit
 from tepal.boards.generate import generate, write_files
 from tepal.hdl import Schedule
 from tepal.quant import Network, read_model
@@ -81,7 +81,7 @@ def test_simulation(name, board, cycles, tmp_path):
     """Twenty pictures through the Verilog: no byte differs, no event is off its cycle."""
     network = integer_network(name)
     images = network.quantise_input(np.load(EXAMPLE / "pictures.npz")["images"])
-    schedule = Schedule(network, BOARDS[board].engine(network))
+    schedule = Schedule(network, default_engine(BOARDS[board], network))
     require_fit(schedule, BOARDS[board])
     write_files(generate(schedule, board), tmp_path)
     report = simulate(Build(tmp_path), schedule, images)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from models import require_model
-from tepal.boards.board import BOARDS, require_fit
+from tepal.boards.board import BOARDS, default_engine, require_fit
 from tepal.boards.generate import generate, write_files
 from tepal.hdl import Schedule
 from tepal.quant import read_tflite
@@ -24,7 +24,7 @@ def test_model(model, board, frames, stalled, goal, tmp_path):
     network = read_tflite(folder / "model.tflite")
     images, published = np.load(folder / "inputs.npy"), np.load(folder / "outputs.npy")
     assert len(images) >= frames
-    schedule = Schedule(network, BOARDS[board].engine(network))
+    schedule = Schedule(network, default_engine(BOARDS[board], network))
     require_fit(schedule, BOARDS[board])
     write_files(generate(schedule, board), tmp_path)
     build = Build(tmp_path)

@@ -10,7 +10,9 @@ from tepal.hdl import EngineConfig, Schedule, export_verilog
 from tepal.quant import Network
 from tepal.sim.simulate import Build, simulate
 
-SEEDS = 32
+SEEDS = [*range(32), 40]
+"""In 15 and 40 the first block is folded."""
+
 FRAMES = 3
 
 pytestmark = pytest.mark.rtl
@@ -36,7 +38,7 @@ def check(network: Network, config: EngineConfig, images: np.ndarray, directory:
     assert simulate(build, schedule, images, stalls=stalls).mismatches == 0
 
 
-@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_random_network(seed, tmp_path):
     check(*random_case(seed, FRAMES), tmp_path, stalls=seed)
 
