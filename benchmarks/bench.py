@@ -218,7 +218,7 @@ class Measured:
         if not self.simulated:
             return MISSING
         multipliers = (part.primitives or 0) * part.products
-        return f"{self.simulated['nominal_macs'] / self.simulated['compute_cycles'] / multipliers:.1%}"
+        return f"{self.simulated['nominal_macs'] / self.simulated['compute_cycles'] / multipliers:.2f}"
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
@@ -233,7 +233,7 @@ def page(results: dict) -> str:
                       item.told("**{b.latency_ms:.3f}**"), item.efficiency, ""])
         speed += [[other.system, f"{other.cycles:,}" if other.cycles else "", "",
                    f"{other.latency_ms:.3f}" if other.latency_ms else "",
-                   f"{other.efficiency:.1%}" if other.efficiency else "", other.source] for other in item.row.published]
+                   f"{other.efficiency:.2f}" if other.efficiency else "", other.source] for other in item.row.published]
         limits.append([item.title, *map(item.told, (
             "{s.interval_cycles:,}", "{s.mismatches} of {s.compared:,}", "{s.cycle_errors}", "{s.macs:,}",
             "{s.engine[multipliers]}", "{s.engine[products]}", "{s.utilisation:.1%}",

@@ -64,7 +64,8 @@ def load(model: str) -> Network:
 def measure(board: Board, model: str, changes: dict) -> dict:
     """One engine's logic by parts."""
     family, network = require_platform(board), load(model)
-    config = replace(default_engine(board, network), **changes)
+    # Rows of a smaller array share no multipliers, if nothing else is said.
+    config = replace(default_engine(board, network), **({"packing": 1} | changes if changes else {}))
     begun, schedule = time.monotonic(), Schedule(network, config)
     prepared = prepare(BoardDesign(board, schedule, family.plls(board.oscillator)[0],
                                    Fraction(board.lowest) * 1_000_000), board, family)
