@@ -124,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
             engine.add_argument("--window", type=_size, metavar="RxC", help="taps read at once, such as 3x3")
             engine.add_argument("--requantisers", type=int, metavar="R", help="results a cycle; divides C and L")
             engine.add_argument("--packing", type=int, metavar="N", help="rows of the array that share a multiplier, 1 "
-                                "or 2")
+                                "or 2 (default: the board's, if that divides P)")
             engine.add_argument("--copy-lanes", type=int, metavar="N", help="bytes of the first convolution's windows "
                                 "copied at once, if more than L")
             engine.add_argument("--input-bytes", type=int, metavar="N", help="width of the input stream")

@@ -178,7 +178,7 @@ class Schedule:
     network
         What to compute.
     config
-        How big the engine is.
+        How big the engine is.  The schedule's own has no more ``copy_lanes`` than shorten the copying.
     formats
         The network's, if another schedule has them already (:attr:`formats`).
 
