@@ -191,7 +191,7 @@ class Accelerator(wiring.Component):
         weight_words = images.depthwise_weights(schedule)
         sequencer = m.submodules.sequencer = Sequencer(
             sequencer_times(schedule), sequencer_places(schedule), config.window, value_bits(schedule), wide, across,
-            config.rows, schedule.tile_words, len(weight_words))
+            config.rows, schedule.tile_words, len(weight_words), config.pipelined)
         window = m.submodules.window = WindowGenerator(config.window, lanes, value_bits(schedule),
                                                        bits_for(schedule.bank_depth), across,
                                                        bits_for(loader.depth), loader.window_bytes,

@@ -31,11 +31,13 @@ class Sequencer(wiring.Component):
         Widths of coordinates, of addresses, and of what a column adds to one.
     tile_words, rows, weight_words
         Extent of the tile buffer (words of a tile, pixels) and of the depthwise weights.
+    pipelined
+        Without, for small parts, there are no registers at the outputs.
 
     Members
     -------
     input_full : In(1)
-        The input memory holds a frame; its first step comes :attr:`LATENCY` cycles later.
+        The input memory holds a frame; its first step comes :meth:`latency` cycles later.
     input_release : Out(1)
         The last word of the frame's input is being read; pulses once a frame.
     output_free : In(1)
@@ -65,11 +67,14 @@ class Sequencer(wiring.Component):
         First step of a block; ``number`` is the block.
     """
 
-    LATENCY = 5
+    @staticmethod
+    def latency(pipelined: bool) -> int:
+        """Cycles from what a frame waits for to its first step."""
+        return 4 + pipelined
 
     def __init__(self, times: DescriptorTable, places: DescriptorTable, window, value_bits: int, address_bits: int,
-                 column_bits: int, rows: int, tile_words: int, weight_words: int):
-        self.times, self.places, self.window = times, places, window
+                 column_bits: int, rows: int, tile_words: int, weight_words: int, pipelined: bool = True):
+        self.times, self.places, self.window, self.pipelined = times, places, window, pipelined
         self.y_layout = coordinate_layout(value_bits, window[0], address_bits)
         self.x_layout = coordinate_layout(value_bits, window[1], column_bits)
         super().__init__({
@@ -173,12 +178,13 @@ class Sequencer(wiring.Component):
         with m.If(starting):
             m.d.sync += [*column.start(d.last_column), *row.start(d.last_row), *pixel.start(d.last_pixel)]
 
-        # Where: a cycle later, by a few registers, with the descriptor of the block whose step it is; and another cycle
-        # later at the outputs, for there a position is the sum of a pixel's and a chunk's of its window.
+        # Where: a cycle later, by a few registers, with the descriptor of the block whose step it is. At the outputs a
+        # position is the sum of a pixel's and a chunk's of its window: yet another cycle later, if pipelined.
         names = [name for name, member in self.signature.members.items()
                  if member.flow is Out and name not in ("y", "x", "output_claim")]
         at = SimpleNamespace(**{name: Signal.like(getattr(self, name), name=f"{name}_ahead") for name in names})
-        m.d.sync += [getattr(self, name).eq(getattr(at, name)) for name in names]
+        output = m.d.sync if self.pipelined else m.d.comb
+        output += [getattr(self, name).eq(getattr(at, name)) for name in names]
         block_first, pixel_first, group_first, last_tile = Signal(), Signal(), Signal(), Signal()
         now = {name: Signal(name=f"now_{name}") for name in ("column", "row", "pixel", "group", "tile", "block")}
         with m.If(starting):
@@ -239,8 +245,8 @@ class Sequencer(wiring.Component):
             m.d.sync += down.eq(advanced(self.y_layout, self.window[0], down, "chunk_y"))
         with m.Elif(now["pixel"] | now["group"] | now["tile"]):
             m.d.sync += down.eq(0)
-        m.d.sync += [self.y.eq(placed(self.y_layout, self.window[0], pixel_y, down, place.pitch_address)),
-                     self.x.eq(placed(self.x_layout, self.window[1], pixel_x, across, place.step_address))]
+        output += [self.y.eq(placed(self.y_layout, self.window[0], pixel_y, down, place.pitch_address)),
+                   self.x.eq(placed(self.x_layout, self.window[1], pixel_x, across, place.step_address))]
         with m.If(now["pixel"]):
             m.d.sync += [at.pixel.eq(at.pixel + 1), *go_to(next_y, next_x), *then(after_y, after_x, after_column),
                          at.weight.eq(group_weight), at.word.eq(group_word), pixel_first.eq(1)]

@@ -71,10 +71,11 @@ class CycleModel:
         blocks = self.schedule.blocks
         result: list[FrameCycles] = []
         before, load, full = self._load
+        latency = Sequencer.latency(self.schedule.config.pipelined)
         beat, idle, output_free = 0, 0, 0
         for _ in range(count):
             last_beat = beat + load - 1
-            moment = max(last_beat + full + Sequencer.LATENCY, idle)
+            moment = max(last_beat + full + latency, idle)
             steps = []
             for number, block in enumerate(blocks):
                 if number == len(blocks) - 1:
@@ -84,7 +85,7 @@ class CycleModel:
             idle = moment
             first_byte = steps[-1] + self._last_write(len(blocks) - 1) + self._send[0]
             last_byte = first_byte + self._send[1]
-            output_free = last_byte + 1 + Sequencer.LATENCY
+            output_free = last_byte + 1 + latency
             result.append(FrameCycles(beat, last_beat, steps[0], tuple(steps), first_byte, last_byte))
             released = steps[0] + (blocks[0].tiles - 1) * blocks[0].slot + blocks[0].steps - 1
             beat = max(last_beat + full, released + self.schedule.window_latency + 1) + before
