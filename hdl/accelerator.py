@@ -267,8 +267,8 @@ class Accelerator(wiring.Component):
         relays = registers if loaded is None else 0
         matrix = m.submodules.matrix_weights = ReplayRom("matrix_weights", 8 * config.columns, matrix_words,
                                                          registers, relays, rom=loaded)
-        # The word is needed when the tile buffer's bytes are there.
-        ahead = TileBuffer.latency(config.pipelined) - ReplayRom.latency(registers, relays)
+        # The word is needed when the tile buffer's bytes are there; a register of the array's takes it from the ROM.
+        ahead = TileBuffer.latency(config.pipelined) - ReplayRom.latency(registers, relays) - registers
         move = {name: delay(m, getattr(feeder, name), ahead, name=name)
                 for name in ("advance", "rewind", "commit", "restart")}
         if loaded is not None:
@@ -280,8 +280,9 @@ class Accelerator(wiring.Component):
         for row in range(config.rows):
             m.d.comb += [array.x[row].eq(tile.x[row]), array.first[row].eq(tile.first_out[row]),
                          array.last[row].eq(tile.last_out[row])]
+        matrix_word = delay(m, matrix.data, registers, name="matrix_word")
         for column in range(config.columns):
-            m.d.comb += array.w[column].eq(matrix.data.word_select(column, 8))
+            m.d.comb += array.w[column].eq(matrix_word.word_select(column, 8))
 
         # Stage 3: the drain.
         drain = m.submodules.drain = Drain(

@@ -105,6 +105,7 @@ def value_bits(schedule: Schedule) -> int:
 
 def feeder_descriptors(schedule: Schedule) -> DescriptorTable:
     """For :class:`~tepal.hdl.feeder.Feeder`."""
+    last = len(schedule.blocks) - 1
     return DescriptorTable([{
         "last_tile": scheduled.tiles - 1,
         "last_block": scheduled.blocks - 1,
@@ -113,7 +114,8 @@ def feeder_descriptors(schedule: Schedule) -> DescriptorTable:
         "last_group": scheduled.source.groups - 1,
         "full_lane": scheduled.source.lanes - 1,
         "last_lane": (scheduled.source.shape[2] - 1) % scheduled.source.lanes,
-    } for scheduled in schedule.blocks])
+        "ends_frame": int(number == last),
+    } for number, scheduled in enumerate(schedule.blocks)])
 
 
 def parameter_descriptors(schedule: Schedule) -> DescriptorTable:

@@ -44,37 +44,43 @@ class Feeder(wiring.Component):
         following = Signal()
         d, upcoming, number = self.table.follow(m, following, name="descriptor")
         running = Signal()
-        cycle = Signal.like(d.last_cycle)
+        # Cycles of a sum before its first byte, and its cycles.
+        begin = self.table.rows[0]
+        idle, cycle, block, tile = (Countdown.of(self.table, name, begin[name])
+                                    for name in ("idle", "last_cycle", "last_block", "last_tile"))
         group = Signal.like(d.last_group)
-        block, tile = (Countdown.of(self.table, name, self.table.rows[0][name]) for name in ("last_block", "last_tile"))
-        # Nothing of this network block has been fed.
-        fresh = Signal(init=1)
+        # Nothing of this sum, and nothing of this network block has been fed.
+        fresh_sum, fresh = Signal(init=1), Signal(init=1)
         last_group = group == d.last_group
         last_lane = self.lane == Mux(last_group, d.last_lane, d.full_lane)
-        last_cycle = cycle == d.last_cycle
 
         m.d.comb += [
-            self.advance.eq(running & (cycle >= d.idle)),
-            self.first.eq(running & (cycle == d.idle)),
-            self.last.eq(running & last_cycle),
-            self.rewind.eq(last_cycle & block.last),
-            self.commit.eq(last_cycle & block.last & tile.last),
-            self.restart.eq(self.commit & (number == len(self.table) - 1)),
+            self.advance.eq(running & idle.last),
+            self.first.eq(self.advance & fresh_sum),
+            self.last.eq(running & cycle.last),
+            self.rewind.eq(cycle.last & block.last),
+            self.commit.eq(self.rewind & tile.last),
+            self.restart.eq(self.commit & d.ends_frame),
             self.begins.eq(running & fresh), self.number.eq(number),
         ]
         with m.If(running):
-            m.d.sync += [cycle.eq(cycle + 1), fresh.eq(0)]
-            with m.If(self.advance):
-                m.d.sync += self.lane.eq(self.lane + 1)
+            m.d.sync += [*cycle.step(), fresh.eq(0)]
+            with m.If(idle.last):
+                m.d.sync += [self.lane.eq(self.lane + 1), fresh_sum.eq(0)]
                 with m.If(last_lane):
                     m.d.sync += [self.lane.eq(0), self.word.eq(self.word + 1),
                                  group.eq(Mux(last_group, 0, group + 1))]
-            with m.If(last_cycle):
-                m.d.sync += [cycle.eq(0), self.lane.eq(0), self.word.eq(0), group.eq(0), *block.step()]
+            with m.Else():
+                m.d.sync += idle.step()
+            with m.If(cycle.last):
+                m.d.sync += [*idle.start(d.idle), *cycle.start(d.last_cycle), *block.step(), fresh_sum.eq(1),
+                             self.lane.eq(0), self.word.eq(0), group.eq(0)]
                 with m.If(block.last):
                     m.d.sync += [*block.start(d.last_block), running.eq(0), *tile.step(), self.part.eq(self.part + 1)]
                     with m.If(tile.last):
-                        m.d.sync += [*tile.start(upcoming.last_tile), *block.start(upcoming.last_block), fresh.eq(1)]
+                        m.d.sync += [counter.start(upcoming[name]) for counter, name in (
+                            (idle, "idle"), (cycle, "last_cycle"), (block, "last_block"), (tile, "last_tile"))]
+                        m.d.sync += fresh.eq(1)
                         m.d.comb += following.eq(1)
         with m.If(self.tile_end):
             m.d.sync += running.eq(1)

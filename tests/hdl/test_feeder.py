@@ -29,7 +29,8 @@ def test_feeder(seed, pipelined):
     table = DescriptorTable([{
         "last_tile": block["tiles"] - 1, "last_block": block["outputs"] - 1, "idle": block["idle"],
         "last_cycle": block["period"] - 1, "last_group": block["groups"] - 1,
-        "full_lane": lanes - 1, "last_lane": (block["channels"] - 1) % lanes} for block in blocks])
+        "full_lane": lanes - 1, "last_lane": (block["channels"] - 1) % lanes,
+        "ends_frame": int(block is blocks[-1])} for block in blocks])
     weights = rng.integers(0, 256, sum(block["inner"] * block["outputs"] for block in blocks)).tolist()
     m = Module()
     m.submodules.buffer = buffer = TileBuffer(rows, lanes, words, 1 if pipelined else rows, pipelined)
