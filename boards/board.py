@@ -7,6 +7,7 @@ from math import gcd
 
 from tepal.hdl import EngineConfig, Formats, MemoryUse, Schedule
 from tepal.quant import Network, NetworkError
+from tepal.sim import CycleModel
 
 from .console import out
 from .ecpix5 import ECPIX5_85F
@@ -102,13 +103,18 @@ def fit(schedule: Schedule, board: Board) -> Fit:
 
 
 def default_engine(board: Board, network: Network, formats: Formats | None = None) -> EngineConfig:
-    """The engine for ``network`` by default: the fastest of the board's that fits, or the smallest one; its input
-    stream no wider than divides an image row.  ``formats`` are the network's, if there are any already."""
+    """The engine for ``network`` by default: of the board's the one that takes the fewest cycles and fits, or else the
+    smallest one; its input stream no wider than divides an image row.  ``formats`` are the network's, if there are any
+    already."""
     _, width, channels = network.input_shape
     configs = [replace(config, input_bytes=gcd(config.input_bytes, width * channels))
-               for config in (board.config, *board.smaller)]
+               for config in (board.config, *board.others)]
+    if not board.others:
+        return configs[0]
     formats = formats or Formats(network)
-    return next((config for config in configs[:-1] if fit(Schedule(network, config, formats), board).ok), configs[-1])
+    schedules = [(config, Schedule(network, config, formats)) for config in configs]
+    fitting = [(config, schedule) for config, schedule in schedules if fit(schedule, board).ok]
+    return min(fitting or schedules[-1:], key=lambda pair: CycleModel(pair[1]).compute_cycles)[0]
 
 
 def require_fit(schedule: Schedule, board: Board) -> Fit:

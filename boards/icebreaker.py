@@ -1,5 +1,7 @@
 """iCEBreaker: Lattice iCE40UP5K, 12 MHz, FT2232H to USB.  ``python -m tepal.boards.icebreaker`` tells more."""
 
+from dataclasses import replace
+
 from amaranth_boards.icebreaker import ICEBreakerPlatform
 from tepal.hdl import EngineConfig
 
@@ -7,6 +9,9 @@ from .ice40 import ICE40UP5K
 from .part import Board, Flash, Pin
 
 __all__ = ["ICEBREAKER"]
+
+_ENGINE = EngineConfig(rows=4, columns=4, lanes=2, window=(1, 1), requantisers=1, input_bytes=1, requantiser_cycles=3,
+                       lane_cycles=4, single_port=True, pipelined=False)
 
 
 class _Platform(ICEBreakerPlatform):
@@ -16,8 +21,8 @@ class _Platform(ICEBreakerPlatform):
 
 ICEBREAKER = Board(
     "icebreaker", ICE40UP5K,
-    EngineConfig(rows=4, columns=4, lanes=2, window=(1, 1), requantisers=1, input_bytes=1, requantiser_cycles=3,
-                 lane_cycles=4, single_port=True, pipelined=False),
+    # Five rows where images are of a multiple of five pixels, or nearly.
+    _ENGINE, (replace(_ENGINE, rows=5, columns=3),),
     # Activations and the array's weights in the large single-port memories (two regions are never read and written at
     # once), all else in the small ones.
     roles={"activations": "SB_SPRAM256KA", "matrix_weights": "SB_SPRAM256KA"},

@@ -136,19 +136,20 @@ class Flash:
 class Board:
     """A board.
 
-    ``config`` is the engine built for it by default, and ``smaller`` are those for networks that leave no room for it,
-    fastest first (:func:`tepal.boards.board.default_engine`).  ``roles`` names the memory kind of a memory by its role
-    where it is not the first one of the part's.  The rest is for building: ``platform`` is Amaranth's (its resource
-    ``uart`` is the line to the host, at ``baud`` bits a second), ``oscillator`` in Hz.  ``lights`` tells which light
-    shows ``ready``, ``busy``, ``error`` and ``result0`` to ``result3``; ``button`` begins anew; ``high`` are pins to
-    hold high.  ``target`` is the clock in MHz to ask of the tools, a little above what is hoped for, and ``lowest`` the
-    one below which a result counts as failed.  ``flash`` is for boards whose engine loads its weights.  ``buffer`` is
-    how many bytes can wait behind the receiver.  ``notes`` are things that a user must know."""
+    ``config`` is the engine built for it by default, and ``others`` are those for networks that leave no room for it or
+    that are faster on them, the smallest last (:func:`tepal.boards.board.default_engine`).  ``roles`` names the memory
+    kind of a memory by its role where it is not the first one of the part's.  The rest is for building: ``platform`` is
+    Amaranth's (its resource ``uart`` is the line to the host, at ``baud`` bits a second), ``oscillator`` in Hz.
+    ``lights`` tells which light shows ``ready``, ``busy``, ``error`` and ``result0`` to ``result3``; ``button`` begins
+    anew; ``high`` are pins to hold high.  ``target`` is the clock in MHz to ask of the tools, a little above what is
+    hoped for, and ``lowest`` the one below which a result counts as failed.  ``flash`` is for boards whose engine loads
+    its weights.  ``buffer`` is how many bytes can wait behind the receiver.  ``notes`` are things that a user must
+    know."""
 
     name: str
     part: Part
     config: EngineConfig
-    smaller: tuple[EngineConfig, ...] = ()
+    others: tuple[EngineConfig, ...] = ()
     roles: Mapping[str, str] = field(default_factory=dict)
     platform: Any = None
     oscillator: int = 0

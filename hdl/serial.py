@@ -141,7 +141,7 @@ class SerialRequantiser(wiring.Component):
         ``acc`` is there; again after ``fmt.cycles`` at the earliest.
     acc : In(signed(fmt.accumulator))
     parameters : In(fmt.layout)
-        Of the value, in the ``fmt.cycles`` cycles behind ``start``.
+        Of the value, in ``fmt.cycles`` cycles from ``start`` on.
     advance : Out(1)
         The last of those cycles.
     result : Out(signed(8)), done : Out(1)
@@ -160,17 +160,17 @@ class SerialRequantiser(wiring.Component):
         strobes = [self.start]
         for index in range(fmt.latency):
             strobes.append(delay(m, strobes[-1], 1, name=f"start_{index}"))
-        beats = strobes[1:1 + fmt.cycles]
+        beats = strobes[:fmt.cycles]
         m.d.comb += [self.advance.eq(beats[-1]), self.done.eq(strobes[-1])]
 
-        # This beat's digits, and the sum of their multiples.
+        # The next cycle's digits, and the sum of this one's multiples.
         acc = Signal.like(self.acc, reset_less=True)
         with m.If(self.start):
             m.d.sync += acc.eq(self.acc)
-        digits, value = Signal(chunk), 0
+        digits, value = Signal(chunk, reset_less=True), 0
         for index, beat in enumerate(reversed(beats)):
             value |= Mux(beat, self.parameters.multiplier[chunk * index:chunk * (index + 1)], 0)
-        m.d.comb += digits.eq(value)
+        m.d.sync += digits.eq(value)
         sums = []
         for low in range(0, fmt.digits, _CHAIN):
             total = 0
@@ -186,9 +186,18 @@ class SerialRequantiser(wiring.Component):
         assert levels + 1 == fmt.levels
 
         # The product so far, moved up by a beat's bits, which the offset fills; above those it begins the sum.
+        mode = self.parameters.mode if len(fmt.modes) > 1 else Const(0, 1)
+        late = Cat(self.parameters.offset, mode)
+        if fmt.levels >= fmt.cycles:
+            # By then the parameters are the next value's.
+            held = Signal.like(late, name="held", reset_less=True)
+            with m.If(beats[-1]):
+                m.d.sync += held.eq(late)
+            late = held
+        mode = late[fmt.offset:]
         offset = Signal(fmt.total, reset_less=True)
         with m.If(strobes[fmt.levels]):
-            m.d.sync += offset.eq(self.parameters.offset << fmt.zeros)
+            m.d.sync += offset.eq(late[:fmt.offset].as_signed() << fmt.zeros)
         with m.Else():
             m.d.sync += offset.eq(offset << chunk)
         above = fmt.total - chunk * fmt.cycles
@@ -197,7 +206,6 @@ class SerialRequantiser(wiring.Component):
         m.d.sync += so_far.eq(Cat(offset[fmt.total - above - chunk:fmt.total - above], begun).as_signed() + product)
 
         # Both roundings are in the offset; only where the second one goes away from zero is something left to do.
-        mode = self.parameters.mode if len(fmt.modes) > 1 else Const(0, 1)
         for moment in (fmt.levels, fmt.levels + fmt.cycles):
             held = Signal.like(mode, name=f"mode_{moment}", reset_less=True)
             with m.If(strobes[moment]):

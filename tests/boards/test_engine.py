@@ -16,12 +16,19 @@ BOARD = BOARDS["ulx3s-85f"]
     (MobileNet(0.5, 96, classes=2), 1, False),
 ])
 def test_default_engine(mobilenet, number, fits):
-    """The fastest one that there is room for, or else the smallest."""
+    """The one that takes the fewest cycles of those that there is room for, or else the smallest."""
     network = mobilenet.network()
-    engines = [BOARD.config, *BOARD.smaller]
+    engines = [BOARD.config, *BOARD.others]
     assert default_engine(BOARD, network) == engines[number]
     assert [fit(Schedule(network, engine), BOARD).ok for engine in engines] == [
         fits and index >= number for index in range(len(engines))]
+
+
+@pytest.mark.parametrize(("resolution", "rows"), [(8, 4), (10, 5)])
+def test_rows_that_divide_pixels(resolution, rows):
+    """Of 4 x 4 and 5 x 5 pixels, each has its engine."""
+    network = MobileNet(1.0, resolution, classes=10, blocks=((64, 1), (64, 1))).network()
+    assert default_engine(BOARDS["icebreaker"], network).rows == rows
 
 
 def test_input_bytes():
@@ -31,5 +38,5 @@ def test_input_bytes():
         beat = default_engine(board, network).input_bytes
         assert 32 % beat == 0
         assert board.config.input_bytes % beat == 0
-    board = replace(BOARD, config=replace(BOARD.config, input_bytes=3))
+    board = replace(BOARD, config=replace(BOARD.config, input_bytes=3), others=())
     assert default_engine(board, network).input_bytes == 1

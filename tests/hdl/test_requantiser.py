@@ -74,13 +74,13 @@ def test_serial(seed, cycles, one_shift):
         now = value.get(cycle)
         yield unit.start, now is not None
         yield unit.acc, rng.integers(-4, 4) if now is None else acc[now]
-        using = next((value[cycle - ago] for ago in range(1, cycles + 1) if cycle - ago in value), None)
+        using = next((value[cycle - ago] for ago in range(cycles) if cycle - ago in value), None)
         yield unit.parameters.as_value(), (rng.integers(1 << 20) if using is None
                                            else words[layer[using]][channel[using]])
 
     rows = trace(unit, int(starts[-1]) + fmt.latency + 1, drive, [unit.result, unit.advance])
     assert [rows[start + fmt.latency][0] for start in starts] == expected[:len(starts)]
-    assert [cycle for cycle, row in enumerate(rows) if row[1]] == [start + cycles for start in starts]
+    assert [cycle for cycle, row in enumerate(rows) if row[1]] == [start + cycles - 1 for start in starts]
     # A result stays until the next one.
     assert all(rows[later + fmt.latency - 1][0] == expected[number] for number, later in enumerate(starts[1:]))
 
