@@ -77,7 +77,7 @@ class FlashLoader(wiring.Component):
     @classmethod
     def cycles(cls, image: bytes) -> int:
         """From reset to ``run``, at the first attempt."""
-        return 2 * cls.REST + 2 * (8 + _COMMAND + 8 * len(image)) + 1
+        return 2 * cls.REST + 2 * (8 + _COMMAND + 8 * len(image)) + 2
 
     def elaborate(self, platform):
         m = Module()
@@ -95,16 +95,18 @@ class FlashLoader(wiring.Component):
             # The byte that came first is the higher one here, and the lower one of what is loaded.
             self.load_tdata.eq(Cat(word[8:], word[:8])),
         ]
-        # A place lasts two cycles, and what is to be known of it in the second one is found in the first.
-        ends, full, begins, addressed = Signal(), Signal(), Signal(), Signal()
+        # A place lasts two cycles, and what is to be known of it in the second one is found in the first; so is what
+        # must be known of a rest's last cycle, and of the CRC.
+        ends, full, begins, addressed, rested, right = Signal(), Signal(), Signal(), Signal(), Signal(), Signal()
         m.d.sync += [
             self.load_tvalid.eq(0), ends.eq(place == Mux(awake, bits - 1, 7)), addressed.eq(place == _COMMAND - 1),
             full.eq((place[:4] == 15) & (place >= first)), begins.eq(place == first + 15),
+            rested.eq(place == self.REST - 2), right.eq(crc.crc == expected),
         ]
         with m.FSM(name="state"):
             with m.State("REST"):
                 m.d.sync += place.eq(place + 1)
-                with m.If(place == self.REST - 1):
+                with m.If(rested):
                     m.d.sync += [place.eq(0), self.cs.eq(1)]
                     m.next = "SHIFT"
             with m.State("SHIFT"):
@@ -122,9 +124,11 @@ class FlashLoader(wiring.Component):
                             m.next = "CHECK"
             with m.State("CHECK"):
                 # The CRC begins anew at the end of this cycle.
+                m.next = "DECIDE"
+            with m.State("DECIDE"):
                 m.d.sync += attempt.eq(attempt + 1)
                 m.next = "REST"
-                with m.If(crc.crc == expected):
+                with m.If(right):
                     m.next = "LOADED"
                 with m.Elif(attempt == self.ATTEMPTS - 1):
                     m.next = "FAILED"
