@@ -30,7 +30,7 @@ ICEBREAKER = Board(
     platform=_Platform, oscillator=12_000_000, baud=3_000_000,
     lights={"ready": Pin("led_g", 0), "error": Pin("led_r", 0), "busy": Pin("led_r", 1),
             **{f"result{bit}": Pin("led_g", 1 + bit) for bit in range(4)}},
-    button=Pin("button", 0), target=30.0, lowest=16.0,
+    button=Pin("button", 0), target=48.0, lowest=16.0,
     # 16 MiB; the bitstream, of some 102 KiB, is at its beginning.
     flash=Flash(Pin("spi_flash_1x"), 1 << 20), buffer=512)
 
