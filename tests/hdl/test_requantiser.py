@@ -1,5 +1,7 @@
 """The requantiser computes the exact rule, one value a cycle, ``latency`` cycles late."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from networks import random_requantise
@@ -58,13 +60,17 @@ def test_requantiser(seed):
 
 
 @pytest.mark.parametrize("one_shift", [False, True])
-@pytest.mark.parametrize("cycles", [3, 4, 7])
+@pytest.mark.parametrize(("cycles", "digits"), [(3, 0), (4, 0), (7, 0), (3, 7), (3, 13)])
 @pytest.mark.parametrize("seed", range(4))
-def test_serial(seed, cycles, one_shift):
+def test_serial(seed, cycles, digits, one_shift):
     """Values follow each other at once or later; parameters are right only while they must be."""
     rng = np.random.default_rng(seed)
     affines, width, layer, channel, acc, expected = values(rng, one_shift=one_shift)
     fmt = SerialFormat.of(affines, width, cycles)
+    if digits:
+        # As for a longer multiplier, whose digits are added up when the next value's parameters are there.
+        fmt = replace(fmt, digits=digits, total=max(fmt.total, 1 + 2 * digits * cycles))
+        assert fmt.levels >= cycles
     words = [fmt.words(affine) for affine in affines]
     starts = np.cumsum(cycles + rng.integers(0, 3, 200) * rng.integers(0, 2, 200))
     value = {int(start): number for number, start in enumerate(starts)}
