@@ -254,7 +254,7 @@ def test_too_slow(run, model, without_tools, tmp_path, argv, reached, sentence):
     (["--board", "ulx3s-58f"], "there is no board 'ulx3s-58f'; did you mean ulx3s-85f"),
     ([*ULX3S, "--clock", "3"], "--clock 3: the PLL of ulx3s-85f makes 3.125 to 400 MHz"),
     ([*ULX3S, "--clock", "250"], "--clock 250: the memories and multipliers of LFE5U-85F allow no more than 212 MHz"),
-    (["--board", "icebreaker", "--rows", "40"], "it needs 80 SB_MAC16 and iCE40UP5K has 8"),
+    (["--board", "icebreaker", "--rows", "40", "--columns", "4"], "it needs 80 SB_MAC16 and iCE40UP5K has 8"),
 ])
 def test_refused(refusal, model, argv, sentence):
     assert sentence in refusal("build", model, *argv, "-o", "made")
