@@ -109,7 +109,7 @@ class _ICE40(Family):
     def synthesis(self, top):
         # Flip-flops come up as zeros: those that are to begin as ones would get inverters.  But every design is reset
         # when it begins (see ICE40Clocks), and what no reset reaches begins as zeros, or has settled when it ends.
-        # The eight cells of a tile share a clock enable: one of its own for a flip-flop or two takes the places of more.
+        # The eight cells of a tile share a clock enable: one that few flip-flops have keeps places from others.
         return ["setattr -unset init w:*", f"synth_ice40 -top {top} -dffe_min_ce_use 3"]
 
     def logic(self, netlist):
