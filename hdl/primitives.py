@@ -338,10 +338,11 @@ class ReplayRom(wiring.Component):
     passage's first word again; ``commit``, the word behind it, where a new passage begins; ``restart``, the
     very first word.  ``data`` is :meth:`latency` cycles behind.
 
-    One layer's weights are a passage, replayed for every tile.  ``rom`` may be given where it is no plain one."""
+    One layer's weights are a passage, replayed for every tile.  ``rom`` may be given where it is no plain one: which
+    word is current is then unknown until a ``restart``."""
 
     def __init__(self, name: str, width: int, words: list[int], registers: int = 0, relays: int = 0, rom=None):
-        self.rom = rom or Rom(name, width, words, registers, relays)
+        self.rom, self.begins = rom or Rom(name, width, words, registers, relays), rom is None
         super().__init__({"advance": In(1), "rewind": In(1), "commit": In(1), "restart": In(1),
                           "data": Out(width)})
 
@@ -354,7 +355,8 @@ class ReplayRom(wiring.Component):
         m = Module()
         m.submodules.rom = rom = self.rom
         # The address is a register of its own: memories are far away.
-        here, first, after = (Signal.like(rom.address, name=name) for name in ("here", "first", "after"))
+        here, first, after = (Signal.like(rom.address, name=name, reset_less=not self.begins)
+                              for name in ("here", "first", "after"))
         m.d.comb += [after.eq(here + 1), rom.address.eq(here), self.data.eq(rom.data)]
         with m.If(self.advance):
             m.d.sync += here.eq(after)
