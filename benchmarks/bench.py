@@ -176,14 +176,6 @@ def build(row: Row, seeds: int) -> dict:
     return {"command": command, "revision": revision(), **{name: report[name] for name in kept}, "seconds": seconds}
 
 
-def keep_clock(row: Row, made: dict) -> None:
-    """Let ``tepal explore`` know of the fastest clock on a part."""
-    routed = json.loads(ROUTED.read_text())
-    if made["passed"] and made["clock_mhz"] >= routed.get(made["part"], {}).get("clock_mhz", 0):
-        routed[made["part"]] = {"clock_mhz": made["clock_mhz"], "design": f"{row.title} on {row.board}'s own engine"}
-        ROUTED.write_text(json.dumps(routed, indent=1) + "\n")
-
-
 MISSING = "not measured"
 
 
@@ -219,6 +211,17 @@ class Measured:
             return MISSING
         multipliers = (part.primitives or 0) * part.products
         return f"{self.simulated['nominal_macs'] / self.simulated['compute_cycles'] / multipliers:.2f}"
+
+
+def clocks(results: dict) -> dict:
+    """For ``tepal explore``: the fastest clock on each part, and the design that has it now."""
+    routed = {}
+    for row in ROWS:
+        made = Measured.of(row, results).made
+        if made and made["passed"] and made["clock_mhz"] > routed.get(made["part"], {}).get("clock_mhz", 0):
+            routed[made["part"]] = {"clock_mhz": made["clock_mhz"],
+                                    "design": f"{row.title} on {row.board}'s own engine"}
+    return routed
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
@@ -286,6 +289,10 @@ skipped. Before each command stands the commit at which it was run last.
 """
 
 
+def read_results() -> dict:
+    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(row.name for row in ROWS)} "
@@ -296,7 +303,6 @@ def main():
     arguments = parser.parse_args()
     if unknown := set(arguments.rows) - {row.name for row in ROWS}:
         parser.error(f"there is no row {min(unknown)}")
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for row in () if arguments.tables else ROWS:
         if arguments.rows and row.name not in arguments.rows:
             continue
@@ -305,12 +311,15 @@ def main():
             continue
         if row.model == str(RANDOM):
             make_random()
-        measured = results.setdefault(row.name, {})
-        measured["simulate"] = simulate(row)
+        measured = {"simulate": simulate(row)}
         if arguments.build:
             measured["build"] = build(row, arguments.seeds)
-            keep_clock(row, measured["build"])
+        # Others may have been written meanwhile.
+        results = read_results()
+        results[row.name] = results.get(row.name, {}) | measured
         RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    results = read_results()
+    ROUTED.write_text(json.dumps(clocks(results), indent=1) + "\n")
     PAGE.write_text(page(results))
     print(f"wrote {PAGE.relative_to(ROOT)}")
 

@@ -52,15 +52,28 @@ def test_commands(row):
         assert (arguments.command, arguments.board, arguments.simplify) == (verb, row.board, row.simplify)
 
 
-def test_clock_is_kept(tmp_path, monkeypatch):
-    """The fastest one of each part, if the design passed."""
-    monkeypatch.setattr(bench, "ROUTED", tmp_path / "routed.json")
-    bench.ROUTED.write_text("{}")
-    row = bench.ROWS[0]
-    for clock, passed in ((50.0, True), (70.0, False), (60.0, True), (40.0, True)):
-        bench.keep_clock(row, {"part": "LFE5U-85F", "clock_mhz": clock, "passed": passed})
-    assert json.loads(bench.ROUTED.read_text()) == {
-        "LFE5U-85F": {"clock_mhz": 60.0, "design": "VWW, dead channels removed on ulx3s-85f's own engine"}}
+def test_clocks():
+    """The fastest one of each part, of designs that passed and are the ones that are simulated now."""
+    assert json.loads(bench.ROUTED.read_text()) == bench.clocks(json.loads(bench.RESULTS.read_text()))
+    results = {row.name: {
+        "simulate": {"compute_cycles": 10},
+        "build": {"part": row.board, "clock_mhz": clock, "passed": passed, "compute_cycles": cycles}}
+        for row, clock, passed, cycles in zip(bench.ROWS, (50.0, 90.0, 60.0, 30.0, 80.0, 25.0),
+                                              (True, False, True, True, True, True), (10, 10, 10, 10, 11, 10),
+                                              strict=False)}
+    assert bench.clocks(results) == {
+        "ulx3s-85f": {"clock_mhz": 60.0, "design": "KWS on ulx3s-85f's own engine"},
+        "icebreaker": {"clock_mhz": 30.0, "design": "KWS on icebreaker's own engine"}}
+
+
+def test_growth_keeps_what_still_holds():
+    """Measured before: kept with another estimate of logic, not with other cycles or counted resources."""
+    before = {"compute_cycles": 10, "used": {"LUT4": 5, "FF": 5, "DP16KD": 2}, "mhz": 80.0,
+              "seconds": {"generate": 3, "build": 400}}
+    point = before | {"used": before["used"] | {"LUT4": 6}, "mhz": None, "seconds": {"generate": 4}}
+    assert growth.merged(point, before) == point | {"mhz": 80.0, "seconds": {"generate": 4, "build": 400}}
+    for changed in (point | {"compute_cycles": 11}, point | {"used": point["used"] | {"DP16KD": 3}}):
+        assert growth.merged(changed, before) == changed
 
 
 def test_fit():
