@@ -51,6 +51,5 @@ module tepal_tap #(
         if (drain_write != 0) $fwrite(file, "%0d D %0d %h.%h\n", cycle, drain_block, drain_write, drain_data);
         if (drain_end) $fwrite(file, "%0d E %0d 0\n", cycle, drain_block);
     end
-    final if (file != 0) $fclose(file);
 `endif
 endmodule

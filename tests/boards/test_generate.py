@@ -160,10 +160,11 @@ def test_verilator_has_no_warnings(made, name):
 @engines
 def test_icarus_has_no_warnings(made, name, tmp_path):
     _, folder = made(name)
-    # Into a file of its own: Icarus makes its output executable, which root must not do to /dev/null.
-    done = subprocess.run(["iverilog", "-g2005", "-Wall", "-s", "tepal", "-o", tmp_path / "tepal.vvp", "tepal.v"],
-                          cwd=folder, capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    for options in ["-g2005"], ["-g2012"], ["-g2005", "-DTEPAL_TAP"]:
+        # Into a file of its own: Icarus makes its output executable, which root must not do to /dev/null.
+        done = subprocess.run(["iverilog", *options, "-Wall", "-s", "tepal", "-o", tmp_path / "tepal.vvp", "tepal.v"],
+                              cwd=folder, capture_output=True, text=True)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), options
 
 
 @pytest.mark.synthesis
