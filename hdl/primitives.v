@@ -1,11 +1,12 @@
 // Primitives of the accelerator: the places to put a vendor's own if inference does not serve.
 
-// One port, one cycle from address to data, contents from a file.
+// One port, one cycle from address to data, contents from a file, in the folder ROM_DIR if that is given.
 module tepal_rom #(
     parameter WIDTH = 8,
     parameter DEPTH = 1,
     parameter ADDRESS_BITS = 1,
-    parameter FILE = ""
+    parameter FILE = "",
+    parameter ROM_DIR = ""
 ) (
     input  wire                    clk,
     input  wire [ADDRESS_BITS-1:0] address,
@@ -14,8 +15,10 @@ module tepal_rom #(
     reg [WIDTH-1:0] words [0:DEPTH-1];
     // Tools that look at the module before its parameters are known must not look for a file.
     generate
-        if (FILE != "") begin : contents
+        if (FILE != "" && ROM_DIR == "") begin : contents
             initial $readmemh(FILE, words);
+        end else if (FILE != "") begin : contents_elsewhere
+            initial $readmemh({ROM_DIR, "/", FILE}, words);
         end
     endgenerate
     always @(posedge clk) data <= words[address];
