@@ -9,9 +9,8 @@ from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 
-from tepal.hdl import Schedule, export_verilog
+from tepal.hdl import TOP, Schedule, export_verilog
 from tepal.hdl.images import loaded_weights
-from tepal.hdl.names import name_from
 from tepal.sim import CycleModel
 
 from . import yosys
@@ -94,10 +93,10 @@ def _core(name: str, board: str, roms: list[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def generate(schedule: Schedule, board: str, name: str | None = None) -> dict[str, str | bytes]:
+def generate(schedule: Schedule, board: str, name: str = TOP) -> dict[str, str | bytes]:
     """File name to text, or to the bytes of weights that are to be loaded. The same schedule gives the same bytes.
 
-    All files and modules are called ``name``, or begin with it; without one, with the network's, as far as that can be.
+    All files and modules are called ``name``, or that, an underscore and a word.
 
     Raises
     ------
@@ -106,7 +105,6 @@ def generate(schedule: Schedule, board: str, name: str | None = None) -> dict[st
     ToolError
         yosys is missing or fails.
     """
-    name = name_from(schedule.network.name) if name is None else name
     export = export_verilog(schedule, yosys.to_verilog, name)
     files: dict[str, str | bytes] = dict(export.files())
     roms = sorted(export.roms)

@@ -122,21 +122,21 @@ def _hand_down_folder(text: str) -> str:
                   lambda m: m[0] + '    parameter \\ROM_DIR "ROM_DIR"\n' * (m[1] in having), text, flags=re.M)
 
 
-def _declare_folder(verilog: str) -> str:
-    """Verilog whose modules have the parameter ``ROM_DIR`` that they hand down."""
+def _declare_folder(verilog: str, name: str) -> str:
+    """Verilog whose modules have the parameter ``ROM_DIR`` that they hand down; ``name`` is the top module's."""
     def module(match: re.Match) -> str:
-        body = match[2].replace('.ROM_DIR("ROM_DIR")', ".ROM_DIR(ROM_DIR)")
-        return match[1] + '  parameter ROM_DIR = "";\n' * (body != match[2]) + body
+        body = match[3].replace('.ROM_DIR("ROM_DIR")', ".ROM_DIR(ROM_DIR)")
+        # yosys looks for files as soon as it sees a module, before the one above has handed anything down.
+        default = "" if match[2] == name else "?"
+        return match[1] + f'  parameter ROM_DIR = "{default}";\n' * (body != match[3]) + body
 
-    return re.sub(r"^(module [^;]*;\n)(.*?^endmodule$)", module, verilog, flags=re.M | re.S)
+    return re.sub(r"^(module ([^ (]*)[^;]*;\n)(.*?^endmodule$)", module, verilog, flags=re.M | re.S)
 
 
 def _waivers(name: str) -> str:
     """Waivers for the file ``name``.v alone, in whatever folder: not for another whose name ends the same way."""
-    def both(match: re.Match) -> str:
-        return "".join(f'{match[1]}-file "{folder}{name}.v"\n' for folder in ("", "*/"))
-
-    return re.sub(rf'^(.*)-file "{TOP}\.v"\n', both, source("waivers.vlt").replace("NAME", name), flags=re.M)
+    text = re.sub(rf'^(.*-file ")({TOP}\.v"\n)', r"\g<0>\1*/\2", source("waivers.vlt"), flags=re.M)
+    return text.replace(f"{TOP}.v", f"{name}.v")
 
 
 def export_verilog(schedule: Schedule, to_verilog, name: str = TOP) -> Export:
@@ -166,5 +166,5 @@ def export_component(component: wiring.Component, to_verilog, name: str = TOP) -
     platform = VerilogExport()
     text = rtlil.convert(component, name=TOP, platform=platform, emit_src=False)
     text = _named(_hand_down_folder(merge_equal_modules(text)), name)
-    return Export(name, _declare_folder(to_verilog(text)),
+    return Export(name, _declare_folder(to_verilog(text), name),
                   {f"{name}_{file}": contents for file, contents in platform.roms.items()})

@@ -38,7 +38,7 @@ def core(tmp_path_factory):
     model.write_bytes(chain.fully_connected(rng.integers(-99, 99, (5, 6), np.int8)).write())
     network = read_tflite(model)
     images = rng.integers(-128, 128, (40, *network.input_shape), np.int8)
-    write_files(generate(Schedule(network, ENGINE), "ulx3s-85f"), folder / "core")
+    write_files(generate(Schedule(network, ENGINE), "ulx3s-85f", "digits"), folder / "core")
     # Two images of which the answers differ: a design that is stuck would fail on one of them.
     classes = golden.run(network, images).reshape(len(images), -1).argmax(axis=1)
     first = int(np.flatnonzero(classes != 0)[0])
@@ -67,7 +67,7 @@ def verilog(core, tmp_path):
     generated, images, classes = core
     np.save(tmp_path / "images.npy", images)
     (tmp_path / "picture.hex").write_text(run(
-        [sys.executable, EXAMPLES / "verilog/picture.py", generated, "images.npy", "1"], tmp_path))
+        [sys.executable, EXAMPLES / "verilog/picture.py", generated / "digits.json", "images.npy", "1"], tmp_path))
     for source in (*generated.iterdir(), *(EXAMPLES / "verilog").glob("*.v")):
         shutil.copy(source, tmp_path)
     return tmp_path, classes[1]
@@ -77,17 +77,17 @@ def verilog(core, tmp_path):
 def test_verilog_example_shows_the_class(verilog):
     folder, label = verilog
     run(["iverilog", "-g2005", "-Wall", "-s", "bench", "-Pbench.BEATS=16", "-o", "bench", "bench.v", "classify.v",
-         "tepal.v"], folder)
+         "digits.v"], folder)
     assert run(["vvp", "-n", "bench"], folder).splitlines()[-1] == f"class {label}"
 
 
 def test_picture_of_real_numbers(core, tmp_path):
     """Real numbers are put into the network's own scale."""
     generated, images, _ = core
-    scale = json.loads((generated / "tepal.json").read_text())["input"]
+    scale = json.loads((generated / "digits.json").read_text())["input"]
     np.save(tmp_path / "int8.npy", images)
     np.save(tmp_path / "real.npy", (images - float(scale["zero_point"])) * scale["scale"])
-    texts = [run([sys.executable, EXAMPLES / "verilog/picture.py", generated, f"{name}.npy", "0"], tmp_path)
+    texts = [run([sys.executable, EXAMPLES / "verilog/picture.py", generated / "digits.json", f"{name}.npy", "0"], tmp_path)
              for name in ("int8", "real")]
     assert texts[0] == texts[1]
     assert [bytes.fromhex(line)[::-1] for line in texts[0].split()] == [
@@ -99,7 +99,7 @@ def test_picture_of_real_numbers(core, tmp_path):
     ("ecp5", "MULT18X18D", "TRELLIS_DPR16X4"), ("ice40 -dsp", "SB_MAC16", "SB_RAM40_4K")])
 def test_verilog_example_synthesises(verilog, family, multiplier, memory):
     folder, _ = verilog
-    found = cells(folder, "read_verilog classify.v tepal.v; hierarchy -check -top classify -chparam BEATS 16; "
+    found = cells(folder, "read_verilog classify.v digits.v; hierarchy -check -top classify -chparam BEATS 16; "
                   f"synth_{family} -noflatten -top classify", "classify")
     # Nothing is optimised away: the multipliers of the whole array are there, memories and logic.
     assert found[multiplier] == ENGINE.multipliers
@@ -131,21 +131,21 @@ def test_fusesoc_resolves_and_lints(cores):
     fusesoc(cores, "run", "--target=lint", "tepal:accelerator:digits")
     work, = (cores / "build").rglob("lint")
     generated = {path.name: path.read_bytes() for path in (cores / "core").iterdir()}
-    sources = {path.name: path.read_bytes() for path in work.rglob("src/*/tepal.*")}
-    assert sources == {name: generated[name] for name in ("tepal.v", "tepal.vlt")}
+    sources = {path.name: path.read_bytes() for path in work.rglob("src/*/digits.v*")}
+    assert sources == {name: generated[name] for name in ("digits.v", "digits.vlt")}
     # Where the tool runs, $readmemh finds the contents of the ROMs.
     roms = {path.name: path.read_bytes() for path in work.glob("*.hex")}
     assert roms == {name: text for name, text in generated.items() if name.endswith(".hex")}
     assert roms
-    assert "--top-module tepal" in next(work.glob("*.vc")).read_text()
+    assert "--top-module digits" in next(work.glob("*.vc")).read_text()
 
 
 def test_fusesoc_synthesis_target(cores):
     fusesoc(cores, "run", "--setup", "--target=synth", "tepal:accelerator:digits")
     script = "".join(path.read_text() for path in (cores / "build").rglob("synth/*.tcl"))
     assert re.search(r"^synth_ecp5\s+-top \$top$", script, re.M)
-    assert re.search(r"^set top tepal$", script, re.M)
-    assert re.search(r"^read_verilog \{src/\S+/tepal\.v\}$", script, re.M)
+    assert re.search(r"^set top digits$", script, re.M)
+    assert re.search(r"^read_verilog \{src/\S+/digits\.v\}$", script, re.M)
 
 
 @needs_icarus
@@ -167,7 +167,7 @@ def test_fusesoc_example_sets_up_a_bitstream(cores):
 def system(core, tmp_path_factory) -> Path:
     """Folder of the LiteX system's Verilog."""
     folder = tmp_path_factory.mktemp("litex")
-    run([sys.executable, EXAMPLES / "litex/soc.py", core[0], "-o", "soc", "--baudrate",
+    run([sys.executable, EXAMPLES / "litex/soc.py", core[0] / "digits.json", "-o", "soc", "--baudrate",
          str(25_000_000 // CYCLES_A_BIT)], folder)
     return folder / "soc"
 
@@ -177,8 +177,8 @@ def test_litex_system_synthesises(core, system):
     """The script that LiteX wrote, as far as its statistics."""
     folder = system / "gateware"
     assert (folder / "soc.ys").exists()
-    shutil.copy(core[0] / "tepal.v", folder)
-    found = cells(folder, "read_verilog tepal.v soc.v; hierarchy -check -top soc; synth_ecp5 -noflatten -top soc",
+    shutil.copy(core[0] / "digits.v", folder)
+    found = cells(folder, "read_verilog digits.v soc.v; hierarchy -check -top soc; synth_ecp5 -noflatten -top soc",
                   "soc")
     assert found["MULT18X18D"] == ENGINE.multipliers
     assert found["LUT4"] > 1500
@@ -200,14 +200,14 @@ def test_litex_system_classifies(core, system, tmp_path):
     wait = 256
 
     def read(name):
-        *head, last = b"\2\1" + word(addresses[f"tepal_{name}"])
+        *head, last = b"\2\1" + word(addresses[f"tepal_digits_{name}"])
         return [*head, last + wait]
 
     sent = []
     for image in images:
         for beat in image.reshape(-1, ENGINE.input_bytes):
             value = int.from_bytes(beat.tobytes(), "little")
-            sent += b"\1\1" + word(addresses["tepal_pixels"]) + word(value)
+            sent += b"\1\1" + word(addresses["tepal_digits_pixels"]) + word(value)
         # Reads are slow enough for the answer to be there behind a few of them.
         sent += read("status") * 8 + read("answers") + read("answer")
     (tmp_path / "sent.hex").write_text("\n".join(f"{byte:03x}" for byte in sent))
@@ -250,12 +250,12 @@ def test_litex_system_classifies(core, system, tmp_path):
             end
             initial #20_000_000 $finish;
         endmodule""")
-    for source in (*generated.glob("*.hex"), generated / "tepal.v", system / "gateware/soc.v",
+    for source in (*generated.glob("*.hex"), generated / "digits.v", system / "gateware/soc.v",
                    *(system / "gateware").glob("*.init")):
         shutil.copy(source, tmp_path)
     # As yosys writes it: Icarus 11 stops for good at the first write, with Migen's own text.
     find("yosys").run(["-q", "-p", "read_verilog soc.v; proc; write_verilog -noattr system.v"], tmp_path)
-    run(["iverilog", "-g2005", "-s", "bench", "-o", "bench", "bench.v", "system.v", "tepal.v"], tmp_path)
+    run(["iverilog", "-g2005", "-s", "bench", "-o", "bench", "bench.v", "system.v", "digits.v"], tmp_path)
     got = bytes.fromhex("".join(run(["vvp", "-n", "bench"], tmp_path).split()))
     words = [int.from_bytes(got[at:at + 4], "big") for at in range(0, len(got), 4)]
     assert words == [1] * 8 + [1, classes[0]] + [1] * 8 + [2, classes[1]]
