@@ -26,7 +26,9 @@ _ARCHITECTURES = {"LFE5U": "ecp5", "iCE40": "ice40"}
 
 
 def describe(schedule: Schedule, board: str, versions: dict[str, str], name: str, roms: list[str]) -> dict:
-    """The JSON sidecar of the design ``name`` with the files ``roms``: ports, shapes, quantisation, cycles, versions."""
+    """The JSON sidecar: names, ports, shapes, quantisation, cycles, versions.
+
+    ``name`` is the top module's, ``roms`` are the names of the ``.hex`` files."""
     network, config, model = schedule.network, schedule.config, CycleModel(schedule)
     beats = schedule.layout.shape[0] * schedule.layout.shape[1] * schedule.layout.shape[2] // config.input_bytes
     return {
@@ -35,9 +37,8 @@ def describe(schedule: Schedule, board: str, versions: dict[str, str], name: str
         "top": name,
         "roms": roms,
         "parameters": {
-            "ROM_DIR": {"default": "", "about": "folder in which $readmemh looks for the files of roms, without a slash at "
-                                                "the end; as it is by default, they must be where the tool runs that "
-                                                "reads the Verilog"}},
+            "ROM_DIR": {"default": "", "about": "folder in which $readmemh looks for the files in roms; without one, "
+                                                "they must be where the tool runs that reads the Verilog"}},
         "versions": versions,
         "engine": asdict(config) | {"multipliers": config.multipliers, "products": config.products},
         "ports": {

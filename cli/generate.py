@@ -18,8 +18,8 @@ def add_arguments(parser) -> None:
     """What ``tepal generate`` takes."""
     add_model_arguments(parser)
     add_output_argument(parser)
-    parser.add_argument("--name", help="what the top module is called, and what all modules, files and the FuseSoC core "
-                        "are called after (default: MODEL's file name)")
+    parser.add_argument("--name", help="of the top module and the FuseSoC core; all other modules and files begin with "
+                        "it (default: MODEL's file name)")
 
 
 def run(arguments) -> int:

@@ -29,8 +29,8 @@ def source(name: str) -> str:
 
 
 class Export:
-    """What :func:`export_verilog` makes: ``name``, of the top module; ``verilog``, the text without the memories' and the
-    tap's modules; ``roms``, file name to (width in bits, words)."""
+    """What :func:`export_verilog` makes: ``name``, of the top module; ``verilog``, the text without the memories' and
+    the tap's modules; ``roms``, file name to (width in bits, words)."""
 
     def __init__(self, name: str, verilog: str, roms: dict[str, tuple[int, list[int]]]):
         self.name, self.verilog, self.roms = name, verilog, roms

@@ -1,7 +1,7 @@
 """The accelerator as a LiteX module: a stream of image beats in, a stream of results out.
 
-``description`` is the path of the ``.json`` file that ``tepal generate`` wrote, with all else beside it.  Cores of several
-networks can be in one system: what belongs to each begins with its own name.
+``description`` is the path of the ``.json`` file that ``tepal generate`` wrote, with all else beside it.  Cores of
+several networks can be in one system: what belongs to each begins with its own name.
 """
 
 import json

@@ -18,8 +18,8 @@ CLOCK = 25_000_000
 
 
 class TepalSoC(SoCMini):
-    """The board's own clock, a bridge from its serial port (see ``litex_server --uart``), and a peripheral for each accelerator,
-    called ``tepal_`` and the accelerator's name."""
+    """The board's own clock, a bridge from its serial port (see ``litex_server --uart``), and a peripheral for each
+    accelerator, called ``tepal_`` and the accelerator's name."""
 
     def __init__(self, descriptions, device: str = "LFE5U-85F", baudrate: int = 115_200):
         platform = radiona_ulx3s.Platform(device=device, toolchain="trellis")

@@ -2,7 +2,8 @@
 
     python picture.py DESCRIPTION IMAGES.npy NUMBER > picture.hex
 
-``DESCRIPTION`` is the ``.json`` file that ``tepal generate`` wrote; images are int8, or real numbers as the float model takes them.
+``DESCRIPTION`` is the ``.json`` file that ``tepal generate`` wrote; images are int8, or real numbers as the float model
+takes them.
 """
 
 import json

@@ -103,8 +103,8 @@ def test_picture_of_real_numbers(core, tmp_path):
     scale = json.loads((generated / "digits.json").read_text())["input"]
     np.save(tmp_path / "int8.npy", images)
     np.save(tmp_path / "real.npy", (images - float(scale["zero_point"])) * scale["scale"])
-    texts = [run([sys.executable, EXAMPLES / "verilog/picture.py", generated / "digits.json", f"{name}.npy", "0"], tmp_path)
-             for name in ("int8", "real")]
+    texts = [run([sys.executable, EXAMPLES / "verilog/picture.py", generated / "digits.json", f"{name}.npy", "0"],
+                 tmp_path) for name in ("int8", "real")]
     assert texts[0] == texts[1]
     assert [bytes.fromhex(line)[::-1] for line in texts[0].split()] == [
         beat.tobytes() for beat in images[0].reshape(-1, 4)]
@@ -181,8 +181,8 @@ def test_fusesoc_example_sets_up_a_bitstream(cores):
 
 @pytest.fixture
 def pair(core, other, tmp_path):
-    """(folder, lines that the bench must print): both cores, a design with both, and its bench.  One's ROMs are where the
-    tools run, the other's in the folder that the design's parameter names."""
+    """(folder, lines that the bench must print): both cores, a design with both, and its bench.  One's ROMs are where
+    the tools run, the other's in the folder that the design's parameter names."""
     streams, feeds, expected = [], [], set()
     for name, (generated, images, classes), engine in ("digits", core, ENGINE), ("other", other, OTHER_ENGINE):
         description = json.loads((generated / f"{name}.json").read_text())
@@ -255,8 +255,8 @@ def answers(text: str) -> set[str]:
 @pytest.mark.parametrize("language", ["2005", "2012"])
 def test_two_cores_in_icarus(pair, language):
     folder, expected = pair
-    run(["iverilog", f"-g{language}", "-Wall", "-s", "bench", "-o", "bench", "bench.v", "pair.v", "digits.v", "other.v"],
-        folder)
+    run(["iverilog", f"-g{language}", "-Wall", "-s", "bench", "-o", "bench", "bench.v", "pair.v", "digits.v",
+         "other.v"], folder)
     assert answers(run(["vvp", "-n", "bench"], folder)) == expected
 
 
@@ -281,7 +281,8 @@ def test_two_cores_in_yosys(pair):
     """What yosys read gives the same answers; and both are there in synthesis, which stops where LUTs would be made."""
     folder, expected = pair
     read = "read_verilog digits.v other.v pair.v; hierarchy -check -top pair"
-    find("yosys").run(["-q", "-p", f"{read}; proc; memory -nomap; rename -top pair; write_verilog -noattr read.v"], folder)
+    find("yosys").run(["-q", "-p", f"{read}; proc; memory -nomap; rename -top pair; write_verilog -noattr read.v"],
+                      folder)
     bench = (folder / "bench.v").read_text().replace("pair #(.FOLDER(FOLDER)) pair", "pair pair")
     (folder / "bench.v").write_text(bench)
     run(["iverilog", "-g2005", "-s", "bench", "-o", "bench", "bench.v", "read.v"], folder)
@@ -329,8 +330,8 @@ def test_litex_system_synthesises(core, other, system):
     assert (folder / "soc.ys").exists()
     shutil.copy(core[0] / "digits.v", folder)
     shutil.copy(other[0] / "other.v", folder)
-    found = cells(folder, "read_verilog digits.v other.v soc.v; hierarchy -check -top soc; synth_ecp5 -noflatten -top soc",
-                  "soc")
+    found = cells(folder, "read_verilog digits.v other.v soc.v; hierarchy -check -top soc; "
+                  "synth_ecp5 -noflatten -top soc", "soc")
     assert found["MULT18X18D"] == ENGINE.multipliers + OTHER_ENGINE.multipliers
     assert found["LUT4"] > 1500
 
