@@ -9,8 +9,7 @@ __all__ = ["KEYWORDS", "LONGEST", "name_from", "require_name"]
 LONGEST = 64
 """Characters of a name. Modules and files add some, and tools and file systems set a limit to each."""
 
-
-KEYWORDS = frozenset("""
+_KEYWORDS = """
     accept_on alias always always_comb always_ff always_latch and assert assign assume automatic before begin bind
     bins binsof bit break buf bufif0 bufif1 byte case casex casez cell chandle checker class clocking cmos config
     const constraint context continue cover covergroup coverpoint cross deassign default defparam design disable
@@ -29,7 +28,8 @@ KEYWORDS = frozenset("""
     tagged task this throughout time timeprecision timeunit tran tranif0 tranif1 tri tri0 tri1 triand trior trireg
     type typedef union unique unique0 unsigned until until_with untyped use uwire var vectored virtual void wait
     wait_order wand weak weak0 weak1 while wildcard wire with within wor xnor xor
-""".split())
+"""
+KEYWORDS = frozenset(_KEYWORDS.split())
 """What SystemVerilog keeps for itself, and with that Verilog (IEEE 1800-2017, annex B)."""
 
 

@@ -4,6 +4,7 @@ import pytest
 from tepal.hdl import ConfigError
 from tepal.hdl.names import LONGEST, name_from, require_name
 
+
 @pytest.mark.parametrize("name", ["a", "_", "_1", "Net_2", "x" * LONGEST, "Module", "modules", "digits"])
 def test_good_names(name):
     require_name(name)
