@@ -115,7 +115,7 @@ class RequestReader(wiring.Component):
         with m.Elif(version != VERSION):
             m.d.comb += verdict.eq(Fault.VERSION)
         with m.Elif(kind == Kind.INFER):
-            wrong = overlong | (count != self.beats) | (lane != 0)
+            wrong = overlong | (count != self.beats)
             m.d.comb += verdict.eq(Mux(wrong, Fault.LENGTH, Mux(self.unloaded, Fault.WEIGHTS, 0)))
         with m.Elif(kind == Kind.IDENTIFY):
             m.d.comb += verdict.eq(Mux(empty, 0, Fault.LENGTH))

@@ -199,15 +199,19 @@ def test_litex_system_classifies(core, system, tmp_path):
     # Beside a byte: the bridge answers now, and does not listen before it has.
     wait = 256
 
+    def write(name, value):
+        return b"\1\1" + word(addresses[f"tepal_{name}"]) + word(value)
+
     def read(name):
         *head, last = b"\2\1" + word(addresses[f"tepal_{name}"])
         return [*head, last + wait]
 
-    sent = []
+    # Of an image that another program did not finish.
+    sent = [*write("pixels", 0), *write("last", 1), *write("pixels", 0), *write("pixels", 0), *write("last", 0)]
     for image in images:
         for beat in image.reshape(-1, ENGINE.input_bytes):
             value = int.from_bytes(beat.tobytes(), "little")
-            sent += b"\1\1" + word(addresses["tepal_pixels"]) + word(value)
+            sent += write("pixels", value)
         # Reads are slow enough for the answer to be there behind a few of them.
         sent += read("status") * 8 + read("answers") + read("answer")
     (tmp_path / "sent.hex").write_text("\n".join(f"{byte:03x}" for byte in sent))
@@ -258,4 +262,5 @@ def test_litex_system_classifies(core, system, tmp_path):
     run(["iverilog", "-g2005", "-s", "bench", "-o", "bench", "bench.v", "system.v", "tepal.v"], tmp_path)
     got = bytes.fromhex("".join(run(["vvp", "-n", "bench"], tmp_path).split()))
     words = [int.from_bytes(got[at:at + 4], "big") for at in range(0, len(got), 4)]
-    assert words == [1] * 8 + [1, classes[0]] + [1] * 8 + [2, classes[1]]
+    # Ready, with an error since reset.
+    assert words == [3] * 8 + [1, classes[0]] + [3] * 8 + [2, classes[1]]
