@@ -182,39 +182,44 @@ def beats_of(layout, beat) -> int:
 
 @layouts
 @pytest.mark.parametrize("stall", [0.0, 0.5])
-def test_right_lengths(layout, beat, stall):
+@pytest.mark.parametrize("marked", [MARKED, UNMARKED])
+def test_right_lengths(layout, beat, stall, marked):
     size = beats_of(layout, beat)
-    for marked in MARKED, UNMARKED:
-        answers, error, _, _ = load(layout, beat, [(size, marked)] * 3, stall=stall, hold=3)
-        assert (answers, error) == ([(0, 0, 0, 0), (size, 1, 0, 0), (2 * size, 2, 0, 0)], 0)
+    answers, error, _, _ = load(layout, beat, [(size, marked)] * 3, stall=stall, hold=3)
+    assert (answers, error) == ([(0, 0, 0, 0), (size, 1, 0, 0), (2 * size, 2, 0, 0)], 0)
 
 
 @layouts
 @pytest.mark.parametrize("stall", [0.0, 0.5])
 def test_frame_cut_short_at_every_beat(layout, beat, stall):
-    size = beats_of(layout, beat)
+    size, run, expected, begin = beats_of(layout, beat), [], [], 0
     for cut in range(1, size):
-        answers, error, _, _ = load(layout, beat, [(size, MARKED), (cut, MARKED), (size, MARKED), (size, MARKED)],
-                                    stall=stall)
-        assert (answers, error) == (
-            [(0, 0, 0, 0), (size + cut, 2, 0, 1), (2 * size + cut, 3, 0, 0)], 1), cut
+        number = len(run)
+        run += [(size, MARKED), (cut, MARKED), (size, MARKED)]
+        expected += [(begin, number, 0, 0), (begin + size + cut, number + 2, 0, 1)]
+        begin += 2 * size + cut
+    answers, error, _, _ = load(layout, beat, run, stall=stall)
+    assert (answers, error) == (expected, 1)
 
 
 @layouts
 @pytest.mark.parametrize(("stall", "hold"), [(0.0, 0), (0.5, 7), (0.0, 100)])
 def test_frame_too_long(layout, beat, stall, hold):
     """Its image is right, the rest is dropped, and both frames beside it are as if it had been right."""
-    size = beats_of(layout, beat)
+    size, run, expected, surplus, begin = beats_of(layout, beat), [], [], [], 0
     for more in 1, 2, size - 1, size, size + 1, 3 * size:
-        answers, error, went, released = load(
-            layout, beat, [(size, MARKED), (size + more, MARKED), (size, MARKED)], stall=stall, hold=hold)
-        assert (answers, error) == (
-            [(0, 0, 0, 0), (size, 1, 1, 0), (2 * size + more, 2, 0, 0)], 1), more
-        if not stall:
-            # A beat a cycle, and the engine need not be done before.
-            surplus = went[2 * size:2 * size + more]
-            assert surplus == list(range(went[2 * size - 1] + 1, went[2 * size - 1] + 1 + more))
-            assert hold < 100 or surplus[-1] < released[1]
+        number = len(run)
+        run += [(size, MARKED), (size + more, MARKED)]
+        expected += [(begin, number, 0, 0), (begin + size, number + 1, 1, 0)]
+        surplus.append((number + 1, range(begin + 2 * size, begin + 2 * size + more)))
+        begin += 2 * size + more
+    answers, error, went, released = load(layout, beat, [*run, (size, MARKED)], stall=stall, hold=hold)
+    assert (answers, error) == ([*expected, (begin, len(run), 0, 0)], 1)
+    for number, beats in surplus if not stall else ():
+        # A beat a cycle, and the engine need not be done before.
+        cycles = [went[beat] for beat in beats]
+        assert cycles == list(range(went[beats[0] - 1] + 1, went[beats[0] - 1] + 1 + len(beats)))
+        assert hold < 100 or cycles[-1] < released[number]
 
 
 @layouts
@@ -234,7 +239,7 @@ def test_first_frame_too_long(layout, beat):
     """Nothing has yet told that the sender marks ends: what is too much begins another frame, and is abandoned, unless
     it is a whole frame."""
     size = beats_of(layout, beat)
-    for more in range(1, size):
+    for more in {1, size - 1}:
         answers, error, _, _ = load(layout, beat, [(size + more, MARKED), (size, MARKED), (size, MARKED)])
         assert (answers, error) == (
             [(0, 0, 0, 0), (size + more, 2, 0, 1), (2 * size + more, 3, 0, 0)], 1), more
@@ -246,15 +251,23 @@ def test_first_frame_too_long(layout, beat):
 @pytest.mark.parametrize("before", [UNMARKED, MARKED])
 def test_back_in_step_without_last(layout, beat, before):
     """Two beats with last, wherever a frame has come to, whether or not ends were marked before."""
-    size = beats_of(layout, beat)
+    size, run, expected, begin, number = beats_of(layout, beat), [], [], 0, 0
     for under_way in range(size):
-        answers, error, _, _ = load(layout, beat, [(size, before), (under_way, UNMARKED), (1, MARKED), (1, MARKED),
-                                                   (size, UNMARKED), (size, UNMARKED)])
-        begin = size + under_way + 2
-        whole = [(size, 1, 0, 0)] if under_way == size - 1 else []
-        assert (answers, error) == (
-            [(0, 0, 0, 0), *whole, (begin, 3, 0, 1), (begin + size, 4, 0, 0)], 1), under_way
-    # From among what is being dropped, too.
+        run += [(size, before), (under_way, UNMARKED), (1, MARKED), (1, MARKED), (size, UNMARKED), (size, UNMARKED)]
+        expected.append((begin, number, 0, 0))
+        begin += size
+        if under_way == size - 1:
+            expected.append((begin, number + 1, 0, 0))
+        begin += under_way + 2
+        expected += [(begin, number + 3, 0, 1), (begin + size, number + 4, 0, 0)]
+        begin, number = begin + 2 * size, number + 5
+    answers, error, _, _ = load(layout, beat, run)
+    assert (answers, error) == (expected, 1)
+
+
+@layouts
+def test_back_in_step_from_a_frame_too_long(layout, beat):
+    size = beats_of(layout, beat)
     answers, error, _, _ = load(layout, beat, [(size, MARKED), (2 * size + 1, UNMARKED), (1, MARKED), (1, MARKED),
                                                (size, UNMARKED), (size, UNMARKED)])
     assert (answers, error) == (
@@ -388,9 +401,7 @@ def test_memory_is_kept_until_the_last_byte_is_taken():
     streamer.run(bench)
 
 
-@pytest.mark.parametrize("length", [1, 4])
-@pytest.mark.parametrize("stall", [0.0, 0.5])
-@pytest.mark.parametrize("patience", [0, 40])
+@pytest.mark.parametrize(("length", "stall", "patience"), [(1, 0.0, 0), (1, 0.0, 40), (4, 0.5, 0)])
 def test_reset_within_an_answer(length, stall, patience):
     """In each cycle: what was begun is ended by one byte, what was not leaves no trace, and the next answer is whole.
     Nothing is valid during a reset; and however long nobody takes the byte, the next frame waits for it."""
@@ -399,22 +410,20 @@ def test_reset_within_an_answer(length, stall, patience):
     values = [random_values(rng, shape) for _ in range(2)]
     wanted = answer(values[0], 5, 0)
     closing = 0x100 | Status.CUT_OFF
-    lengths = set()
-    for moment in range(50):
-        streamer, taken = StreamerBench(shape, lanes), []
+    streamer, lengths = StreamerBench(shape, lanes), set()
 
-        async def bench(ctx, streamer=streamer, taken=taken, moment=moment):
+    async def bench(ctx):
+        for moment in range(40):
             streamer.words[:] = words_of(values[0], lanes)
             await streamer.begin(ctx, 5)
-            for _ in range(moment):
-                taken.append(await streamer.cycle(ctx, rng.random() >= stall))
+            taken = [await streamer.cycle(ctx, rng.random() >= stall) for _ in range(moment)]
             ctx.set(streamer.domain.rst, 1)
             for _ in range(length):
                 assert not ctx.get(streamer.dut.valid)
                 assert await streamer.cycle(ctx, True) is None
             ctx.set(streamer.domain.rst, 0)
             streamer.words[:] = words_of(values[1], lanes)
-            taken[:] = [byte for byte in taken if byte is not None]
+            taken = [byte for byte in taken if byte is not None]
             lengths.add(cut := len(taken))
             is_open = 0 < cut < len(wanted)
             for _ in range(patience):
@@ -429,7 +438,7 @@ def test_reset_within_an_answer(length, stall, patience):
                 taken += [byte for byte in [await streamer.cycle(ctx, True)] if byte is not None]
             assert taken == answer(values[1], 0, Status.ABANDONED)
 
-        streamer.run(bench)
+    streamer.run(bench)
     # Without stalls, it was cut behind every byte.
     assert stall or lengths == set(range(len(wanted) + 1))
 
