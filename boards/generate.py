@@ -66,7 +66,7 @@ def describe(schedule: Schedule, board: str, versions: dict[str, str], name: str
         "output": {"shape": list(network.output_shape), "dtype": "int8", "order": "HWC", "scale": network.output_scale,
                    "zero_point": network.output_zero_point,
                    "trailer": [
-                       {"name": "index", "bytes": 2, "byte_order": "low first", "about": "index of the largest value"},
+                       {"name": "argmax", "bytes": 2, "byte_order": "low first", "about": "index of the largest value"},
                        {"name": "number", "bytes": 1,
                         "about": "of the frame among all that were begun since reset, those that were abandoned "
                                  "included, modulo 256"},

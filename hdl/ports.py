@@ -34,7 +34,7 @@ class Status(IntFlag):
 class Trailer(NamedTuple):
     """What an answer ends with: the index of the largest result, the frame's number, its :class:`Status`."""
 
-    index: int
+    argmax: int
     number: int
     status: int
 
@@ -161,7 +161,7 @@ class InputLoader(wiring.Component):
             pausing.eq(self.full | row_over),
             missing.eq(excess[-1]),
             storing.eq(~pausing & some_columns & ~missing),
-            self.ready.eq((dropping | (~pausing & ~storing & some_beats)) & ~ResetSignal(allow_reset_less=True)),
+            self.ready.eq(dropping | (~pausing & ~storing & some_beats)),
             accept.eq(self.valid & self.ready & ~dropping),
             shift.eq(accept | (~pausing & ~storing & ~some_beats & some_columns)),
         ]

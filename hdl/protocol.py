@@ -45,6 +45,7 @@ import struct
 import zlib
 from dataclasses import dataclass, fields
 from enum import IntEnum
+from typing import Any
 
 from amaranth.lib.crc import catalog
 from cobs import cobs
@@ -220,7 +221,8 @@ class Traced:
             raise PacketError(f"a trace of {len(payload)} bytes")
         tag, *flat = cls.FORMAT.unpack_from(payload)
         parts = iter(flat)
-        values = {name: (next(parts), next(parts)) if code == "2H" else next(parts) for name, code in cls._FIELDS}
+        values: dict[str, Any] = {
+            name: (next(parts), next(parts)) if code == "2H" else next(parts) for name, code in cls._FIELDS}
         try:
             engine = EngineConfig(**values)
         except ConfigError as error:

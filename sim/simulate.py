@@ -335,7 +335,7 @@ def simulate(build: Build, schedule: Schedule, images: np.ndarray, *, stalls: in
     content = (taken & 0xFF).astype(np.uint8)
     outputs = content[:, :network.outputs].view(np.int8)
     trailers = [Trailer.unpack(ending.tobytes()) for ending in content[:, network.outputs:]]
-    classes = [trailer.index for trailer in trailers]
+    classes = [trailer.argmax for trailer in trailers]
 
     expected = golden.run(network, images)
     problems: list[str] = []

@@ -378,10 +378,11 @@ def test_streamer(shape, lanes, stall):
     streamer.run(bench)
 
 
-def test_memory_is_kept_until_the_last_byte_is_taken():
+@pytest.mark.parametrize("closes", [True, False])
+def test_memory_is_kept_until_the_last_byte_is_taken(closes):
     shape, lanes = (1, 1, 5), 2
     values = random_values(np.random.default_rng(SEED), shape)
-    streamer = StreamerBench(shape, lanes)
+    streamer = StreamerBench(shape, lanes, closes=closes)
     streamer.words[:] = words_of(values, lanes)
 
     async def bench(ctx):
@@ -465,26 +466,3 @@ def test_reset_where_the_receiver_is_reset_as_well():
         assert taken == answer(values, 3, 0)
 
     streamer.run(bench)
-
-
-def test_no_beat_is_lost_in_a_reset():
-    """The loader takes none, so that what is offered meanwhile is the next frame's first beat."""
-    domain, loader = ClockDomain("sync"), InputLoader(InputLayout((1, 2, 1), 1, 2, 1, 0, 0), 1)
-
-    async def bench(ctx):
-        ctx.set(loader.valid, 1)
-        assert ctx.get(loader.ready)
-        ctx.set(domain.rst, 1)
-        for _ in range(3):
-            assert not ctx.get(loader.ready)
-            await ctx.tick()
-        ctx.set(domain.rst, 0)
-        assert ctx.get(loader.ready)
-
-    m = Module()
-    m.domains += domain
-    m.submodules.dut = loader
-    simulator = Simulator(m)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()

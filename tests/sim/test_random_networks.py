@@ -94,4 +94,4 @@ def test_wrong_lengths(stalls, tmp_path):
     assert [bytes.fromhex(packet) for packet in seen["packets"]] == [*expected, answers[0] + bytes(2)]
     assert bytes.fromhex(seen["begun"]) == answers[0][:network.outputs + 1]
     assert bytes.fromhex(seen["ended"]) == bytes([Status.CUT_OFF])
-    assert (seen["errors"], seen["in_reset"]) == ([0, 1, 0], [False] * 4)
+    assert (seen["errors"], seen["in_reset"]) == ([0, 1, 0], [False] * 2)
