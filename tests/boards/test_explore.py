@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tepal.boards import explore as module
+from tepal.boards import routed
 from tepal.boards.board import Fit, default_engine, fit, get_board
 from tepal.boards.explore import CLOSE, OPTIONS, candidates, explore, least_cycles, options
 from tepal.boards.logic import KINDS, MARGIN, estimate, features, logic, table
@@ -186,8 +186,8 @@ def test_command(run, network):
 
 def test_what_is_printed(run, tmp_path, monkeypatch):
     argv = ["explore", MODEL, "--board", "ulx3s-85f", "--columns", 8, "--points", 5]
-    monkeypatch.setattr(module, "ROUTED", tmp_path / "routed.json")
-    module.ROUTED.write_text("{}")
+    monkeypatch.setattr(routed, "ROUTED", tmp_path / "routed.json")
+    routed.ROUTED.write_text("{}")
     code, out, err = run(*argv)
     assert (code, err) == (0, "")
     lines = out.splitlines()
@@ -195,7 +195,7 @@ def test_what_is_printed(run, tmp_path, monkeypatch):
     assert all("--columns 8 " in line or line.endswith("(default)") for line in lines[1:-1])
     assert 4 <= len(lines[1:-1]) <= 6
     assert "There is no clock" in lines[-1]
-    module.ROUTED.write_text(json.dumps({"LFE5U-85F": {"clock_mhz": 50.0, "design": "another one"}}))
+    routed.ROUTED.write_text(json.dumps({"ulx3s-85f": {"clock_mhz": 50.0, "design": "another one"}}))
     lines = run(*argv)[1].splitlines()
     assert lines[0].split()[:2] == ["cycles", "ms"]
     cycles, latency = lines[1].split()[:2]
@@ -204,7 +204,7 @@ def test_what_is_printed(run, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("argv", "sentence"), [
-    (["--board", "generic"], "the logic that engines take has not been measured for generic: name another board"),
+    (["--board", "generic"], "generic has no limits to look for engines within: name a board that has"),
     (["--board", "ulx3s-85f", "--limit", "LUT=3"], "ulx3s-85f has no LUT to limit; it has MULT18X18D, DP16KD, "),
     (["--board", "ulx3s-85f", "--limit", "LUT4=300"], "no such engine that ulx3s-85f has room for runs this network"),
     (["--board", "ulx3s-85f", "--limit", "MULT18X18D=0"], "no such engine that ulx3s-85f has room for"),
