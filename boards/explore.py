@@ -91,7 +91,8 @@ def candidates(config: EngineConfig, formats: Formats, most: int) -> SimpleNames
                                                               copy_lanes)))
     names = [name for name in OPTIONS if name != "packing"]
     grid = SimpleNamespace(**dict(zip(names, np.concatenate(found, axis=1), strict=True)))
-    for name in ("packing", "window", "taps", "input_bytes", "requantiser_cycles", "lane_cycles"):
+    for name in ("packing", "window", "taps", "input_bytes", "requantiser_cycles", "lane_cycles",
+                 "single_port"):
         setattr(grid, name, getattr(config, name))
     grid.tile_lanes = np.maximum(grid.lanes, grid.copy_lanes)
     grid.drain_step = grid.columns // grid.requantisers * grid.requantiser_cycles
@@ -156,8 +157,10 @@ def least_blocks(grid: SimpleNamespace, formats: Formats, board: Board) -> dict[
     # Pools are left out: their weights are all the same.
     filters = [block for block in formats.blocks if block.reduction is not None
                and isinstance(formats.network.layers[block.reduction.layer], Depthwise)]
+    regions = largest(inner[0::2]), largest(inner[1::2])
     needs = [
-        ("activations", grid.taps, largest(inner[0::2]) + largest(inner[1::2]), 8 * grid.lanes),
+        *(("activations", grid.taps, depth, 8 * grid.lanes)
+          for depth in (regions if grid.single_port else [sum(regions)])),
         ("matrix_weights", 1, sum(_ceil(out, grid.columns) * depth for out, depth in (
             block.matrix.weights.shape for block in formats.blocks)), 8 * grid.columns),
         ("depthwise_weights", 1, sum(_ceil(block.window.input_shape[2], grid.lanes)

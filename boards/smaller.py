@@ -11,6 +11,7 @@ from tepal.quant import Network, NetworkError
 from tepal.quant.scale import Scaled, smaller
 
 from .board import blocks, fit
+from .logic import KINDS, MARGIN
 from .part import Board, Part
 
 __all__ = ["advice", "capacity", "fits", "largest"]
@@ -44,27 +45,33 @@ def _schedule(network: Network, config: EngineConfig, formats: Formats) -> Sched
     return Schedule(network, replace(config, input_bytes=gcd(config.input_bytes, width * channels)), formats)
 
 
-def fits(network: Network, board: Board, engines: Iterable[EngineConfig], formats: Formats | None = None) -> bool:
+def fits(network: Network, board: Board, engines: Iterable[EngineConfig]) -> bool:
     """Whether ``network`` runs on one of ``engines`` and ``board`` has room for it."""
     try:
-        formats = formats or Formats(network)
+        formats = Formats(network)
         return any(fit(_schedule(network, config, formats), board).ok for config in engines)
     except (NetworkError, ArithmeticError):
         return False
 
 
-def _may_fit(network: Network, board: Board, engines: Iterable[EngineConfig], lender: Formats) -> bool:
-    """Whether what can be counted at once leaves hope: all memories but those of parameters, one block of each of
-    these."""
+def _hopeful(network: Network, board: Board, engines: Iterable[EngineConfig],
+             lender: Formats) -> tuple[EngineConfig, ...]:
+    """The engines for which what can be counted at once leaves hope: with the formats of ``lender``, half as wide
+    parameters, and twice the usual margin of logic."""
     formats = _Borrowed(network, lender)
-    for config in engines:
-        left = {kind.name: kind.count for kind in board.part.memories}
-        for use in _schedule(network, config, formats).memories:
-            kind, count = blocks(board, use)
-            left[kind] -= use.count if use.role.endswith("_parameters") else count
-        if min(left.values()) >= 0:
-            return True
-    return False
+
+    def hopeful(config: EngineConfig) -> bool:
+        schedule = _schedule(network, config, formats)
+        found = fit(schedule, board)
+        used = dict(found.used)
+        for use in schedule.memories:
+            if use.role.endswith("_parameters"):
+                kind, count = blocks(board, use)
+                used[kind] += blocks(board, replace(use, width=-(-use.width // 2)))[1] - count
+        return all(used[kind] <= limit * (1 + 2 * MARGIN if kind in KINDS else 1)
+                   for kind, limit in found.available.items() if limit is not None)
+
+    return tuple(config for config in engines if hopeful(config))
 
 
 def capacity(part: Part) -> int:
@@ -87,7 +94,7 @@ def largest(schedule: Schedule, board: Board) -> list[Scaled]:
         if 8 * variant.parameters > room or (found and not unchanged):
             continue
         scaled = variant.network()
-        if _may_fit(scaled, board, engines, schedule.formats) and fits(scaled, board, engines):
+        if fits(scaled, board, _hopeful(scaled, board, engines, schedule.formats)):
             found.append(variant)
             if unchanged:
                 break

@@ -113,8 +113,8 @@ def smaller(network: Network) -> list[Scaled]:
     height, width, _ = network.input_shape
     longer = max(height, width)
     images = [(height, width)]
-    images += [tuple(max(1, round(side * size / longer)) for side in (height, width)) for size in IMAGES
-               if size <= _NEAR * longer]
+    images += [(max(1, round(height * size / longer)), max(1, round(width * size / longer)))
+               for size in IMAGES if size <= _NEAR * longer]
     found: dict[tuple, Scaled] = {}
     for multiplier in WIDTHS:
         for image in images:

@@ -1,6 +1,7 @@
 """The search for engines: a true front, exact cycles, options that reproduce, and refusals."""
 
 import json
+import re
 import shlex
 from dataclasses import replace
 from itertools import pairwise
@@ -8,12 +9,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from models import require_model
 from tepal.boards import routed
-from tepal.boards.board import Fit, default_engine, fit, get_board
-from tepal.boards.explore import CLOSE, OPTIONS, candidates, explore, least_cycles, options
+from tepal.boards.board import Fit, blocks, default_engine, fit, get_board
+from tepal.boards.explore import (
+    CLOSE,
+    OPTIONS,
+    Point,
+    candidates,
+    explore,
+    least_blocks,
+    least_cycles,
+    options,
+)
 from tepal.boards.logic import KINDS, MARGIN, estimate, features, logic, table
 from tepal.hdl import EngineConfig, Formats, Schedule
-from tepal.quant import Network, read_model
+from tepal.quant import MobileNet, Network, NetworkError, read_model
 from tepal.sim import CycleModel
 
 ROOT = Path(__file__).parents[2]
@@ -119,6 +130,60 @@ def test_bounds(network, formats, cycles, packing, monkeypatch):
         if parts is not None:
             assert parts[index] <= logic(schedule, BOARD)["LUT4"] + 0.5
     assert np.median(ratios) > 0.9
+
+
+@pytest.mark.parametrize("name", ["ulx3s-85f", "icebreaker"])
+def test_memory_bound(network, formats, name):
+    """What activations and weights take is never below the bound; where they are all of a kind, it is near."""
+    board, ratios = get_board(name), []
+    base = replace(default_engine(board, network), rows=1, packing=1)
+    grid = candidates(base, formats, (board.part.primitives or 0) * board.part.products)
+    least = least_blocks(grid, formats, board)
+    for number in some(60, len(grid.rows), seed=3):
+        engine = {option: int(getattr(grid, option)[number]) for option in OPTIONS if option != "packing"}
+        taken = dict.fromkeys(least, 0)
+        for use in Schedule(network, replace(base, **engine), formats).memories:
+            if use.role in ("activations", "matrix_weights", "depthwise_weights"):
+                kind, count = blocks(board, use)
+                taken[kind] += count
+        assert all(least[kind][number] <= taken[kind] for kind in taken), engine
+        ratios += [least[kind][number] / taken[kind] for kind in taken]
+    assert np.median(ratios) > 0.6
+
+
+@pytest.mark.parametrize(("mobilenet", "board", "begin"), [
+    (MobileNet(0.5, 32, classes=10), "ulx3s-25f",
+     "no engine makes the network fit ulx3s-25f: its weights alone are 812,768 bytes and all memories of LFE5U-25F "
+     "hold 129,024; "),
+    # The weights alone would fit.
+    (MobileNet(0.25, 64, classes=10), "ulx3s-45f", "no such engine that ulx3s-45f has room for runs this network; "),
+])
+def test_stops_at_once(mobilenet, board, begin, monkeypatch):
+    """No engine is scheduled for a network that none has memory for; what would fit is said."""
+    network = mobilenet.network()
+    monkeypatch.setattr(Point, "of", classmethod(lambda *_: pytest.fail("an engine was scheduled")))
+    with pytest.raises(NetworkError) as error:
+        explore(network, get_board(board))
+    assert str(error.value).startswith(begin)
+    assert re.search(r"; 0\.\d+ times the model's width at \d+ x \d+ pixels( or .*)? would fit", str(error.value))
+
+
+@pytest.mark.parametrize(("model", "engine"), [
+    (MODEL, (4, 4, 2)), ("mlperf_kws_int8", (5, 3, 2)),
+], ids=["cifar10", "kws"])
+def test_icebreaker(model, engine):
+    """The board's engines, or better ones, and smaller ones; each with the board's serial requantisers."""
+    path = model if isinstance(model, Path) else require_model(model) / "model.tflite"
+    network, board = read_model(path), get_board("icebreaker")
+    formats = Formats(network)
+    found = explore(network, board, formats)
+    assert len({(point.config.rows, point.config.columns, point.config.lanes) for point in found}) > 5
+    assert all(replace(point.config, rows=4, columns=4, lanes=2, copy_lanes=1) == replace(board.config, copy_lanes=1)
+               for point in found)
+    usual = Point.of(network, default_engine(board, network, formats), board, formats)
+    assert (usual.config.rows, usual.config.columns, usual.config.lanes) == engine
+    assert any(point.logic <= usual.logic and point.compute_cycles <= (1 + CLOSE) * usual.compute_cycles
+               for point in found)
 
 
 def test_formats_are_the_same_for_all(network, formats):

@@ -1,6 +1,7 @@
 """Other widths and image sizes: the shapes that the MobileNets have, and networks that run."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -11,8 +12,6 @@ from tepal.quant import (
     Convolution,
     MobileNet,
     Network,
-    NetworkError,
-    Padding,
     Requantise,
     digest,
     simplify,
@@ -90,7 +89,7 @@ def dense(*sizes: int) -> Network:
         name=f"dense{number}", index=number, input_shape=(1, 1, inputs), output_shape=(1, 1, outputs),
         input_zero_point=0, weights=np.ones((outputs, 1, 1, inputs)), bias=np.zeros(outputs),
         requantise=Requantise(np.full(outputs, 1 << 30), np.full(outputs, -6), 0))
-        for number, (inputs, outputs) in enumerate(zip(sizes, sizes[1:], strict=False))]
+        for number, (inputs, outputs) in enumerate(pairwise(sizes))]
     return Network("dense", tuple(layers), 1.0, 0)
 
 
