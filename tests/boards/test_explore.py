@@ -133,9 +133,11 @@ def test_bounds(network, formats, cycles, packing, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["ulx3s-85f", "icebreaker"])
-def test_memory_bound(network, formats, name):
+def test_memory_bound(name):
     """What activations and weights take is never below the bound; where they are all of a kind, it is near."""
-    board, ratios = get_board(name), []
+    # Large maps: a word too many in each row is more blocks.
+    network = MobileNet(0.25, 160, classes=10).network()
+    formats, board, ratios = Formats(network), get_board(name), []
     base = replace(default_engine(board, network), rows=1, packing=1)
     grid = candidates(base, formats, (board.part.primitives or 0) * board.part.products)
     least = least_blocks(grid, formats, board)
@@ -148,7 +150,7 @@ def test_memory_bound(network, formats, name):
                 taken[kind] += count
         assert all(least[kind][number] <= taken[kind] for kind in taken), engine
         ratios += [least[kind][number] / taken[kind] for kind in taken]
-    assert np.median(ratios) > 0.6
+    assert np.median(ratios) > 0.8
 
 
 @pytest.mark.parametrize(("mobilenet", "board", "begin"), [
