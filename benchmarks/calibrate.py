@@ -1,6 +1,6 @@
 """Fits the logic that engines take, part by part, to netlists of small ones, and writes ``boards/logic.json``.
 
-    python benchmarks/calibrate.py                 # both families, a quarter of an hour on one core
+    python benchmarks/calibrate.py                 # both families, some twenty minutes on one core
     python benchmarks/calibrate.py --board icebreaker
     python benchmarks/calibrate.py --refit         # other features, the same netlists' counts
 

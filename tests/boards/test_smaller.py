@@ -12,7 +12,7 @@ from tepal.hdl import Formats, Schedule
 from tepal.quant import CIFAR_BLOCKS, Convolution, MobileNet, Network, NetworkError, read_model, simplify
 from tepal.quant.scale import scaled, smaller
 
-LARGER = 3
+LARGER = 2
 """So many of the next larger versions are looked at."""
 
 
