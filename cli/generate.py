@@ -27,7 +27,8 @@ def run(arguments) -> int:
     name = name_from(arguments.model.stem) if arguments.name is None else arguments.name
     require_name(name)
     board, schedule = load(arguments)
-    require_fit(schedule, board)
+    with step("Counting what the board has room for"):
+        require_fit(schedule, board)
     check_folder(arguments.output)
     with step("Making Verilog"):
         files = generate(schedule, board.name, name)
