@@ -40,7 +40,8 @@ def run(arguments) -> int:
     if arguments.frames is not None and arguments.input is None:
         raise NetworkError("--frames goes with --input: there are no images to choose from without it")
     board, schedule = load(arguments)
-    require_fit(schedule, board)
+    with step("Counting what the board has room for"):
+        require_fit(schedule, board)
     check_folder(arguments.output)
     images = _images(arguments, schedule) if arguments.bench else None
     with step("Making Verilog"):
