@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -90,9 +91,10 @@ def verilog(core, tmp_path):
 
 
 @needs_icarus
-def test_verilog_example_shows_the_class(verilog):
+@pytest.mark.parametrize("language", ["2005", "2012"])
+def test_verilog_example_shows_the_class(verilog, language):
     folder, label = verilog
-    run(["iverilog", "-g2005", "-Wall", "-s", "bench", "-Pbench.BEATS=16", "-o", "bench", "bench.v", "classify.v",
+    run(["iverilog", f"-g{language}", "-Wall", "-s", "bench", "-Pbench.BEATS=16", "-o", "bench", "bench.v", "classify.v",
          "digits.v"], folder)
     assert run(["vvp", "-n", "bench"], folder).splitlines()[-1] == f"class {label}"
 
@@ -254,10 +256,16 @@ def answers(text: str) -> set[str]:
 @needs_icarus
 @pytest.mark.parametrize("language", ["2005", "2012"])
 def test_two_cores_in_icarus(pair, language):
+    """Each with its own answers, and a tap of its own."""
     folder, expected = pair
-    run(["iverilog", f"-g{language}", "-Wall", "-s", "bench", "-o", "bench", "bench.v", "pair.v", "digits.v",
-         "other.v"], folder)
-    assert answers(run(["vvp", "-n", "bench"], folder)) == expected
+    run(["iverilog", f"-g{language}", "-DTEPAL_TAP", "-Wall", "-s", "bench", "-o", "bench", "bench.v", "pair.v",
+         "digits.v", "other.v"], folder)
+    taps = {name: f"+{name}_tap={name}.txt" for name in ("digits", "other")}
+    assert answers(run(["vvp", "-n", "bench", *taps.values()], folder)) == expected
+    written = {name: Counter(line.split()[1] for line in (folder / f"{name}.txt").read_text().splitlines())
+               for name in taps}
+    assert [counts["O"] for counts in written.values()] == [2, 2]
+    assert written["digits"] != written["other"]
 
 
 @pytest.mark.rtl
