@@ -95,6 +95,7 @@ def test_picture_of_real_numbers(core, tmp_path):
 
 
 @pytest.mark.synthesis
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "multiplier", "memory"), [
     ("ecp5", "MULT18X18D", "TRELLIS_DPR16X4"), ("ice40 -dsp", "SB_MAC16", "SB_RAM40_4K")])
 def test_verilog_example_synthesises(verilog, family, multiplier, memory):
@@ -173,6 +174,7 @@ def system(core, tmp_path_factory) -> Path:
 
 
 @pytest.mark.synthesis
+@pytest.mark.slow
 def test_litex_system_synthesises(core, system):
     """The script that LiteX wrote, as far as its statistics."""
     folder = system / "gateware"
