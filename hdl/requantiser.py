@@ -48,7 +48,7 @@ class RequantiserFormat:
         """The narrowest format that holds all of ``affines`` (whose fractions may differ)."""
         if not affines:
             return cls(accumulator, 1, 1, 0, (0,), ((False, 0, -128, 127),))
-        fraction = max(a.fraction for a in affines)
+        fraction = int(max(np.max(a.fraction) for a in affines))
         wide = [a.widen(fraction) for a in affines]
         offset = max(max(int(a.offset.max()).bit_length(), int((~a.offset).max()).bit_length()) for a in wide)
         return cls(accumulator, max(1, *(int(a.multiplier.max()).bit_length() for a in wide)), offset + 1,

@@ -60,7 +60,7 @@ class SerialFormat:
         """The narrowest format that holds all of ``affines``."""
         if not affines:
             return cls(accumulator, cycles, 1, 2, 0, 2 * cycles + 2, 1, 0, ((0, 0, -128, 127),))
-        fraction = max(a.fraction + int(a.right.max()) for a in affines)
+        fraction = int(max((a.fraction + a.right).max() for a in affines))
         modes = sorted({cls._mode(a, int(r)) for a in affines for r in a.right})
         draft = cls(accumulator, cycles, 1, 2, fraction, 64, 64, 0, tuple(modes))
         multipliers, lows, highs = zip(*map(draft._numbers, affines), strict=True)
