@@ -3,6 +3,7 @@
 import numpy as np
 from amaranth.sim import Simulator
 from tepal.hdl import Accelerator, Schedule, images
+from tepal.hdl.ports import OutputStreamer
 from tepal.sim import CycleModel
 
 __all__ = ["run_frames"]
@@ -14,7 +15,7 @@ def run_frames(schedule: Schedule, pictures: np.ndarray) -> tuple[list[int], lis
     dut, config, model = Accelerator(schedule), schedule.config, CycleModel(schedule)
     beats = pictures.reshape(-1).view(np.uint8).reshape(-1, config.input_bytes)
     weights = np.frombuffer(images.loaded_weights(schedule), "<u2")
-    wanted = len(pictures) * (schedule.network.outputs + 2)
+    wanted = len(pictures) * (schedule.network.outputs + OutputStreamer.TRAILER)
     taken, offered, sent = [], [], []
 
     async def bench(ctx):

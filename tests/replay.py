@@ -6,6 +6,7 @@ from itertools import pairwise
 
 from tepal.hdl import Schedule
 from tepal.hdl.drain import LaneParameters
+from tepal.hdl.ports import OutputStreamer
 from tepal.hdl.schedule import BlockSchedule
 from tepal.hdl.tile_buffer import TileBuffer
 from tepal.sim import CycleModel
@@ -168,6 +169,6 @@ def _stream_slacks(schedule: Schedule) -> dict[str, int]:
         fetched = frame.last_byte - model._send[1] - 2
         found["output after results"].append(fetched - max(cycles(writes, number, last, frame.steps[-1])) - 1)
         tail = (outputs.shape[2] - 1) % config.lanes + 1
-        fetched = frame.last_byte - 3 - tail - 1
+        fetched = frame.last_byte - OutputStreamer.TRAILER - OutputStreamer.COMPARE - tail - 1
         found["results after output"].append(min(cycles(writes, number, last, following.steps[-1])) - fetched - 1)
     return {kind: min(values) for kind, values in found.items()}

@@ -12,6 +12,7 @@ from networks import depthwise, random_case
 from replay import slacks
 from tepal.hdl import EngineConfig, Schedule
 from tepal.hdl.formats import Formats
+from tepal.hdl.ports import Trailer
 from tepal.hdl.tile_buffer import TileBuffer
 from tepal.sim import golden
 
@@ -147,8 +148,8 @@ def test_what_the_hardware_needs(method, name, seed, frugal, monkeypatch):
         schedule = Schedule(network, config)
         assert slacks(schedule)[kind] == margin(kind, config) - less
         taken, _, _ = run_frames(schedule, images)
-        expected = b"".join(row.tobytes() + int(row.argmax()).to_bytes(2, "little")
-                            for row in golden.run(network, images).reshape(2, -1))
+        expected = b"".join(row.tobytes() + Trailer(int(row.argmax()), frame, 0).pack()
+                            for frame, row in enumerate(golden.run(network, images).reshape(2, -1)))
         right.append(bytes(taken) == expected)
     assert right == [True, False]
 
