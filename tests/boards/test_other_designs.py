@@ -113,6 +113,7 @@ def test_picture_of_real_numbers(core, tmp_path):
 
 
 @pytest.mark.synthesis
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "multiplier", "memory"), [
     ("ecp5", "MULT18X18D", "TRELLIS_DPR16X4"), ("ice40 -dsp", "SB_MAC16", "SB_RAM40_4K")])
 def test_verilog_example_synthesises(verilog, family, multiplier, memory):
@@ -335,6 +336,7 @@ def system(core, other, tmp_path_factory) -> Path:
 
 
 @pytest.mark.synthesis
+@pytest.mark.slow
 def test_litex_system_synthesises(core, other, system):
     """The script that LiteX wrote, as far as its statistics."""
     folder = system / "gateware"
