@@ -54,6 +54,11 @@ class Affine:
         return np.clip(((high + half - negative) >> self.right) + self.zero_point,
                        self.minimum, self.maximum).astype(np.int8)
 
+    @property
+    def uniform(self) -> bool:
+        """Whether all channels have the same parameters."""
+        return all((values == values[0]).all() for values in (self.multiplier, self.offset, self.right, self.slack))
+
     def widen(self, fraction: int) -> "Affine":
         """The same function with more fraction bits, so that a whole network can share their number."""
         more = fraction - self.fraction

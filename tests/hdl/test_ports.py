@@ -1,9 +1,11 @@
 """The loader stores the windows that the first convolution wants; the streamer sends all and the argmax."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
-from tepal.hdl.lower import InputLayout
+from tepal.hdl.lower import InputLayout, least_word
 from tepal.hdl.ports import InputLoader, OutputStreamer
 
 SEED = 7
@@ -15,7 +17,25 @@ def expected_words(layout: InputLayout, image: np.ndarray) -> np.ndarray:
     padded = np.pad(image, ((0, 0), (layout.left, right), (0, 0)), constant_values=layout.zero_point)
     windows = np.stack([padded[:, c * layout.stride:c * layout.stride + layout.kernel].reshape(height, -1)
                         for c in range(layout.columns)], axis=1)
-    return windows.reshape(-1, windows.shape[2])
+    windows = windows.reshape(-1, windows.shape[2])
+    if layout.parts == 1:
+        return windows
+    # Several words: bytes behind a window may be anything, here what the row goes on with.
+    return np.pad(windows, ((0, 0), (0, layout.parts * layout.word - windows.shape[1]))).reshape(-1, layout.word)
+
+
+def stored_bytes(layout: InputLayout) -> np.ndarray:
+    """Which bytes of all words are a window's: bool (words, bytes of a word)."""
+    places = np.arange(layout.parts * layout.word_bytes) < layout.window_bytes
+    return np.tile(places.reshape(layout.parts, -1), (layout.depth // layout.parts, 1))
+
+
+def assert_stored(layout: InputLayout, memory: dict[int, int], image: np.ndarray):
+    assert sorted(memory) == list(range(layout.depth))
+    words = np.array([list(memory[place].to_bytes(layout.word_bytes, "little")) for place in range(layout.depth)],
+                     np.uint8)
+    own = stored_bytes(layout)
+    assert (words[own] == expected_words(layout, image).view(np.uint8)[own]).all()
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.5])
@@ -29,13 +49,21 @@ def expected_words(layout: InputLayout, image: np.ndarray) -> np.ndarray:
     # Windows of nothing but padding, before the row's first beat.
     (InputLayout((3, 1, 1), 3, 2, 2, 5, 40), 1),
     (InputLayout((2, 3, 2), 4, 1, 2, 5, 7), 3),
+    # Several words to a window: vectors, whose last word is full, has a byte, and lacks one; pixels; windows apart from
+    # each other, and not to the row's end; windows that overlap by less than a word.
+    (InputLayout((1, 1, 24), 1, 1, 1, 0, 9, word=8), 4),
+    (InputLayout((1, 1, 25), 1, 1, 1, 0, 9, word=8), 1),
+    (InputLayout((1, 1, 640), 1, 1, 1, 0, 9, word=9), 4),
+    (InputLayout((2, 1, 23), 1, 1, 1, 0, 9, word=8), 1),
+    (InputLayout((2, 3, 10), 3, 1, 1, 0, 9, word=4), 3),
+    (InputLayout((2, 9, 2), 2, 3, 5, 0, 5, word=4), 2),
+    (InputLayout((2, 8, 1), 3, 4, 2, 0, 5, word=2), 4),
 ])
 def test_loader(layout, beat, stall):
     rng = np.random.default_rng(SEED)
     loader = InputLoader(layout, beat)
     images = rng.integers(-128, 128, (2, *layout.shape), dtype=np.int8)
     memory: dict[int, int] = {}
-    windows = expected_words(layout, images[1])
 
     async def feed(ctx):
         for image in images:
@@ -65,18 +93,29 @@ def test_loader(layout, beat, stall):
     simulator.add_testbench(watch, background=True)
     simulator.run()
 
-    got = [np.frombuffer(memory[index].to_bytes(windows.shape[1], "little"), np.int8) for index in range(len(windows))]
-    assert (np.array(got) == windows).all()
-    assert len(memory) == len(windows)
+    assert_stored(layout, memory, images[1])
 
 
 @pytest.mark.parametrize("seed", range(40))
 def test_loader_at_any_geometry(seed):
-    """One image without a pause: what is stored, and when."""
-    rng = np.random.default_rng(seed)
+    check_geometry(np.random.default_rng(seed), word=None)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_loader_of_several_words(seed):
+    check_geometry(np.random.default_rng(seed), word=1 + seed % 5)
+
+
+def check_geometry(rng, word):
+    """One image without a pause: what is stored, and when; windows in words of ``word`` bytes, if they may be."""
     kernel, stride, left, right = (int(rng.integers(*ends)) for ends in ((1, 5), (1, 4), (0, 7), (0, 6)))
+    if word:
+        left, right, stride = 0, 0, max(stride, kernel)
     shape = (int(rng.integers(1, 4)), max(int(rng.integers(1, 8)), kernel - left - right), int(rng.integers(1, 5)))
     layout = InputLayout(shape, (shape[1] + left + right - kernel) // stride + 1, kernel, stride, left, 5)
+    if word:
+        layout = replace(layout, word=int(least_word(layout, word)))
+        assert layout.word == min(word, layout.window_bytes)
     beat = int(rng.choice([n for n in range(1, 5) if shape[1] * shape[2] % n == 0]))
     image = rng.integers(-128, 128, shape, dtype=np.int8)
     beats = [int.from_bytes(data.tobytes(), "little") for data in image.reshape(-1, beat)]
@@ -104,12 +143,15 @@ def test_loader_at_any_geometry(seed):
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
     simulator.run()
-    windows = expected_words(layout, image)
-    assert memory == {place: int.from_bytes(window.tobytes(), "little") for place, window in enumerate(windows)}
+    assert_stored(layout, memory, image)
 
 
-def test_loader_abandons_a_frame_cut_short():
-    layout = InputLayout((2, 4, 1), 4, 1, 1, 0, 0)
+@pytest.mark.parametrize(("layout", "words"), [
+    (InputLayout((2, 4, 1), 4, 1, 1, 0, 0), range(10, 18)),
+    # Cut short within a window.
+    (InputLayout((2, 1, 4), 1, 1, 1, 0, 0, word=2), [10 | 11 << 8, 12 | 13 << 8, 14 | 15 << 8, 16 | 17 << 8]),
+])
+def test_loader_abandons_a_frame_cut_short(layout, words):
     loader = InputLoader(layout, 1)
     memory = {}
 
@@ -133,7 +175,7 @@ def test_loader_abandons_a_frame_cut_short():
     simulator.add_testbench(feed)
     simulator.add_testbench(watch, background=True)
     simulator.run()
-    assert memory == dict(enumerate(range(10, 18)))
+    assert memory == dict(enumerate(words))
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.5])

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from networks import pointwise, random_case
+from networks import pointwise, random_case, wide_case
 from tepal.boards.yosys import to_verilog
 from tepal.hdl import EngineConfig, Schedule, export_verilog
 from tepal.quant import Network
@@ -41,6 +41,12 @@ def check(network: Network, config: EngineConfig, images: np.ndarray, directory:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_random_network(seed, tmp_path):
     check(*random_case(seed, FRAMES), tmp_path, stalls=seed)
+
+
+@pytest.mark.parametrize("seed", range(13))
+def test_wide_input(seed, tmp_path):
+    """Vectors, and pixels of many channels: images in several narrow words a pixel."""
+    check(*wide_case(seed, FRAMES), tmp_path, stalls=seed)
 
 
 @pytest.mark.parametrize(("network", "config"), [
