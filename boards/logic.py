@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from tepal.hdl import Formats, MemoryUse, Schedule
-from tepal.hdl.lower import InputLayout
+from tepal.hdl.lower import InputLayout, least_word
 from tepal.hdl.primitives import PART
 
 from .part import Board, Family
@@ -64,8 +64,8 @@ def features(config: Any, formats: Formats, layout: InputLayout | None = None,
                                (config.lanes, config.lane_cycles, lane_format)):
         kind, count = ("requantisers", count) if cycles == 1 else ("serial requantisers", 1)
         units[kind].append((count, count * fmt.multiplier * fmt.accumulator))
-    layout = layout or formats.layout
-    window_bytes = layout.kernel * layout.shape[2]
+    # Unless the schedule has said how wide the input memory's words are: as narrow as they may be.
+    word_bytes = layout.word_bytes if layout else least_word(formats.layout, config.tile_lanes)
     column_bits = column_format.accumulator + column_format.width
     return {
         "systolic array": {"elements": elements, "bits of sums": elements * sums.accumulator,
@@ -82,7 +82,7 @@ def features(config: Any, formats: Formats, layout: InputLayout | None = None,
                   "delayed results": config.columns * (config.requantisers - 1) // 2,
                   "blocks": len(formats.blocks), "fixed": 1},
         "tile buffer": {"bytes to choose from": config.rows * _choices(config.tile_lanes), "rows": config.rows},
-        "image loader": {"bytes to choose from": (config.input_bytes - 1) * window_bytes, "bytes": window_bytes,
+        "image loader": {"bytes to choose from": (config.input_bytes - 1) * word_bytes, "bytes": word_bytes,
                          "fixed": 1},
         _REST: {"blocks": len(formats.blocks), "bytes of a word": config.tile_lanes, "fixed": 1},
         **({"memories": _memories(memories)} if memories else {}),

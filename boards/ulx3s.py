@@ -22,10 +22,10 @@ ULX3S_85F = Board(
     programmer=open_fpga_loader("ulx3s", f"{TOP}.bit", keep=["--write-flash"]))
 
 ULX3S_45F = replace(ULX3S_85F, name="ulx3s-45f", part=ECP5_45F, platform=ULX3S_45F_Platform,
-                    config=replace(ENGINE_85F, rows=4, packing=1), others=())
+                    config=replace(ENGINE_85F, rows=8, lanes=4, requantisers=4, copy_lanes=9), others=())
 
 ULX3S_25F = replace(ULX3S_85F, name="ulx3s-25f", part=ECP5_25F, platform=ULX3S_25F_Platform,
-                    config=replace(ENGINE_85F, rows=3, columns=8, lanes=4, requantisers=4, packing=1), others=())
+                    config=replace(ENGINE_85F, rows=6, columns=8, lanes=4, requantisers=4), others=())
 
 if __name__ == "__main__":
     from .board import describe

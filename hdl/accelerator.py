@@ -171,8 +171,9 @@ class Accelerator(wiring.Component):
         wide, across = address_bits(schedule), column_bits(schedule)
 
         # Memories.
-        loader = m.submodules.loader = InputLoader(schedule.layout, config.input_bytes)
-        input_memory = m.submodules.input_memory = Ram(8 * loader.window_bytes, loader.depth, registers=registers)
+        layout = schedule.layout
+        loader = m.submodules.loader = InputLoader(layout, config.input_bytes)
+        input_memory = m.submodules.input_memory = Ram(8 * layout.word_bytes, layout.depth, registers=registers)
         if config.single_port:
             banks = [RegionRam(word, schedule.bank_depth, schedule.region_base, 8 * config.requantisers, registers)
                      for _ in range(config.taps)]
@@ -200,8 +201,8 @@ class Accelerator(wiring.Component):
             config.rows, schedule.tile_words, len(weight_words), config.pipelined)
         window = m.submodules.window = WindowGenerator(config.window, lanes, value_bits(schedule),
                                                        bits_for(schedule.bank_depth), across,
-                                                       bits_for(loader.depth), loader.window_bytes,
-                                                       config.tile_lanes, config.pipelined)
+                                                       bits_for(layout.depth), layout.word_bytes,
+                                                       config.tile_lanes, config.pipelined, layout.parts)
         # The loader may have another frame already when this one's results are claimed.
         working = Signal(FRAME, reset_less=True)
         with m.If(sequencer.input_claim):
@@ -237,8 +238,8 @@ class Accelerator(wiring.Component):
             reduced = self._requantise_lanes(m, sequencer, engine, schedule.depthwise_format, at_sum)
 
         # Both ways into the tile buffer; the schedule keeps them from meeting.
-        tile = m.submodules.tile_buffer = TileBuffer(config.rows, config.tile_lanes, schedule.tile_words,
-                                                     config.together, config.pipelined)
+        tile = m.submodules.tile_buffer = TileBuffer(config.tile_lanes, schedule.tile_row_words, config.together,
+                                                     config.pipelined)
         feeder = m.submodules.feeder = Feeder(feeder_descriptors(schedule), config.tile_lanes, schedule.tile_words)
         place = Cat(sequencer.part, sequencer.word, sequencer.pixel, sequencer.number, sequencer.tile_end)
         entry = TileBuffer.entry(config.pipelined)

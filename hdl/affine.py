@@ -105,6 +105,11 @@ class Affine:
         return np.clip(((high + half - negative) >> self.right) + self.zero_point,
                        self.minimum, self.maximum).astype(np.int8)
 
+    @property
+    def uniform(self) -> bool:
+        """Whether all channels have the same parameters."""
+        return all((values == values[0]).all() for values in (self.multiplier, self.offset, self.right, self.slack))
+
     def widen(self, fraction: int | np.ndarray) -> "Affine":
         """The same function with more fraction bits, an integer or one for each channel, so that a whole network can
         share their number."""

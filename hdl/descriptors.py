@@ -44,6 +44,10 @@ def sequencer_places(schedule: Schedule) -> DescriptorTable:
     rows, weight_base = [], 0
     row_bits, column = address_bits(schedule), column_bits(schedule)
     reducing = [n for n, b in enumerate(schedule.blocks) if b.reduces]
+    # Channel groups that are stored once; no field where there are none.
+    again = {"weights_again": [b.weights_again for b in schedule.blocks],
+             "parameters_again": [stored == 1 < b.source.groups for stored, b in
+                                  zip(schedule.parameter_groups, schedule.blocks, strict=True)]}
     for number, scheduled in enumerate(schedule.blocks):
         window, source = scheduled.block.window, scheduled.source
         step = schedule.config.window if scheduled.reduces else (1, 1)
@@ -71,6 +75,7 @@ def sequencer_places(schedule: Schedule) -> DescriptorTable:
             "from_input": int(number == 0),
             "reduce": int(scheduled.reduces),
             "last_reduce": int(bool(reducing) and number == reducing[-1]),
+            **{name: int(flags[number]) for name, flags in again.items() if any(flags)},
         })
         if scheduled.reduces:
             weight_base += len(scheduled.depthwise_words)

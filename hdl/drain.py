@@ -259,7 +259,9 @@ class Drain(wiring.Component):
         shapes = {"row": range(max(2, self.window[0])), "row_address": bits,
                   "column": range(max(2, self.window[1])), "column_address": self.column_bits}
         ahead_shapes = shapes | {"out_column": d.last_out_column.shape()}
-        begins = {name: self.table.rows[0][f"second_{name}"] for name in ahead_shapes}
+        # Behind a map's only pixel there is no place: whatever fits.
+        begins = {name: self.table.rows[0][f"second_{name}"] % (1 << Shape.cast(shape).width)
+                  for name, shape in ahead_shapes.items()}
 
         def places(name, shapes, init):
             return {field: Signal(shape, name=f"{name}_{field}", init=init[field]) for field, shape in shapes.items()}

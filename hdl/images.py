@@ -59,16 +59,16 @@ def depthwise_weights(schedule: Schedule) -> list[int]:
 
 
 def depthwise_parameters(schedule: Schedule) -> list[int]:
-    """For each channel group, the lanes' parameter words, ``parameter_words`` to a ROM word."""
+    """For each channel group that is stored, the lanes' parameter words, ``parameter_words`` to a ROM word."""
     lanes, per_beat, beats = schedule.config.lanes, schedule.parameter_words, schedule.parameter_beats
     width = schedule.depthwise_format.width
     result = []
-    for scheduled, (affine, _) in zip(schedule.blocks, schedule.affines, strict=True):
+    for groups, (affine, _) in zip(schedule.parameter_groups, schedule.affines, strict=True):
         if affine is None:
             continue
         words = schedule.depthwise_format.words(affine)
-        words += [0] * (scheduled.source.groups * lanes - len(words))
-        for group in range(scheduled.source.groups):
+        words += [0] * (groups * lanes - len(words))
+        for group in range(groups):
             own = words[group * lanes:group * lanes + lanes] + [0] * (beats * per_beat - lanes)
             result += [sum(word << width * i for i, word in enumerate(own[beat * per_beat:(beat + 1) * per_beat]))
                        for beat in range(beats)]

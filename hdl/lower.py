@@ -12,7 +12,8 @@ Everything a Network may hold is brought to this one form:
 
 The input memory of the first block holds, for every output column, the row of ``kernel width * channels``
 bytes that its window covers ("row im2col", done on the fly by the loader), so that few input channels
-still fill a memory word.
+still fill a memory word.  Where a window covers the whole image, the image is a single pixel: a vector.  Many bytes
+are stored in several words (:func:`split`), for memory blocks have many narrow words rather than a few wide ones.
 
 A first block of few output channels may be folded (:func:`fold`): neighbouring pixels become channels of one.
 """
@@ -20,11 +21,12 @@ A first block of few output channels may be folded (:func:`fold`): neighbouring 
 from dataclasses import dataclass, replace
 
 import numpy as np
-from tepal.quant import Average, AveragePool, Convolution, Depthwise, Layer, Network, NetworkError, Requantise
+from tepal.quant import Average, AveragePool, Convolution, Depthwise, Layer, Network, NetworkError, Padding, Requantise
 
 from .depthwise import ACTIVATION_OFFSET
 
-__all__ = ["Block", "InputLayout", "Matrix", "Reduction", "Window", "fold", "lower"]
+__all__ = ["Block", "InputLayout", "Matrix", "Reduction", "Window", "fold", "least_word", "lower",
+           "split"]
 
 @dataclass(frozen=True)
 class Window:
@@ -93,7 +95,8 @@ class InputLayout:
     """How the loader lays an image out in the input memory.
 
     For each row of the image and each of ``columns`` output columns it stores the ``kernel * channels``
-    bytes that begin ``left`` columns left of ``column * stride``."""
+    bytes that begin ``left`` columns left of ``column * stride``: in one word, or in several of ``word`` bytes, the
+    last of which is filled up with what comes behind them in the row."""
 
     shape: tuple[int, int, int]
     columns: int
@@ -101,6 +104,27 @@ class InputLayout:
     stride: int
     left: int
     zero_point: int
+    word: int | None = None
+
+    @property
+    def window_bytes(self) -> int:
+        """Bytes of a row of a window."""
+        return self.kernel * self.shape[2]
+
+    @property
+    def word_bytes(self) -> int:
+        """Bytes of a word of the input memory."""
+        return self.word or self.window_bytes
+
+    @property
+    def parts(self) -> int:
+        """Words that a row of a window takes."""
+        return -(-self.window_bytes // self.word_bytes)
+
+    @property
+    def depth(self) -> int:
+        """Words of an image."""
+        return self.shape[0] * self.columns * self.parts
 
 
 def _raw_constant(weights: np.ndarray, bias: np.ndarray, zero_point: int, axes) -> np.ndarray:
@@ -139,6 +163,18 @@ def _is_pointwise(layer: Convolution) -> bool:
             and layer.output_shape[:2] == layer.input_shape[:2])
 
 
+def _flat(first: Convolution) -> Convolution:
+    """A convolution whose only window covers the whole image as one of a single pixel: the same bytes in the same
+    order.  What the window covers beside the image is padding, and adds nothing to a sum."""
+    (height, width, _), (rows, columns) = first.input_shape, first.kernel
+    top, left = first.padding.top, first.padding.left
+    if first.output_shape[:2] != (1, 1) or top + height > rows or left + width > columns:
+        return first
+    weights = first.weights[:, top:top + height, left:left + width]
+    weights = weights.reshape(len(weights), 1, 1, -1)
+    return replace(first, input_shape=(1, 1, weights.shape[3]), weights=weights, stride=(1, 1), padding=Padding())
+
+
 def lower(network: Network) -> tuple[InputLayout, tuple[Block, ...]]:
     """Blocks of ``network`` in order, and the layout of the image for the first of them.
 
@@ -152,6 +188,7 @@ def lower(network: Network) -> tuple[InputLayout, tuple[Block, ...]]:
     number = 0
     first = layers[0]
     if isinstance(first, Convolution):
+        first = _flat(first)
         (height, _, channels), (kernel_height, kernel_width) = first.input_shape, first.kernel
         layout = InputLayout(first.input_shape, first.output_shape[1], kernel_width, first.stride[1],
                              first.padding.left, first.input_zero_point)
@@ -199,3 +236,31 @@ def fold(layout: InputLayout, block: Block, count: int) -> tuple[InputLayout, Bl
                     stride=count * layout.stride),
             replace(block, window=window, fold=count,
                     matrix=replace(block.matrix, weights=folded.reshape(count * out, -1))))
+
+
+_BLOCK = 512, 4
+"""Words, and bytes of each, of a typical memory block where its words are widest."""
+
+
+def least_word(layout: InputLayout, lanes):
+    """Bytes of the narrowest words for ``layout``, an integer array: ``lanes``, one integer or an array of them, as
+    many as are copied in a cycle.
+
+    Windows that overlap or lie on padding stay in a word each: the loader goes forward only, and all but a row's last
+    word are full."""
+    whole, (_, width, channels) = layout.window_bytes, layout.shape
+    inside = layout.left == 0 and (layout.columns - 1) * layout.stride + layout.kernel <= width
+    forward = layout.stride * channels >= (-(-whole // lanes) - 1) * lanes
+    return np.where(inside & forward, np.minimum(whole, lanes), whole)
+
+
+def split(layout: InputLayout, lanes: int) -> InputLayout:
+    """``layout`` in words of ``lanes`` bytes, if memory blocks are saved so: 640 bytes in a word take 160 of them, in
+    words of 8 bytes two.  Copying takes as long as before."""
+    narrow = replace(layout, word=int(least_word(layout, lanes)))
+
+    def blocks(layout: InputLayout) -> int:
+        words, word_bytes = _BLOCK
+        return -(-layout.depth // words) * -(-layout.word_bytes // word_bytes)
+
+    return min(layout, narrow, key=blocks) if narrow.parts > 1 else layout

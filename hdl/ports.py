@@ -10,6 +10,7 @@ from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from .descriptor_table import Countdown
 from .lower import InputLayout
 from .primitives import bits_for, delay
 
@@ -55,8 +56,8 @@ class InputLoader(wiring.Component):
     """Writes an image that arrives row by row, pixel by pixel, channel by channel into the input memory.
 
     For every row of the image and every output column it stores the bytes that the first convolution's
-    window covers there, with the zero point beyond the edges, as one word.  While a window is being stored, and for a
-    cycle between two rows, the stream waits.
+    window covers there, with the zero point beyond the edges, in the words that the layout says.  While a word is being
+    stored, and for a cycle between two rows, the stream waits.
 
     ``last`` on a beat before a frame's final one abandons that frame: the next beat begins a new one, so that
     a sender that lost bytes is back in step with its next frame.
@@ -93,13 +94,11 @@ class InputLoader(wiring.Component):
 
     def __init__(self, layout: InputLayout, beat: int):
         self.layout, self.beat = layout, beat
-        height, width, channels = layout.shape
-        self.window_bytes = layout.kernel * channels
+        _, width, channels = layout.shape
         self.row_beats = width * channels // beat
-        self.depth = height * layout.columns
         super().__init__({
             "data": In(8 * beat), "last": In(1), "valid": In(1), "ready": Out(1),
-            "enable": Out(1), "address": Out(bits_for(self.depth)), "word": Out(8 * self.window_bytes),
+            "enable": Out(1), "address": Out(bits_for(layout.depth)), "word": Out(8 * layout.word_bytes),
             "full": Out(1), "release": In(1), "frame": Out(FRAME), "error": Out(1),
         })
 
@@ -113,13 +112,14 @@ class InputLoader(wiring.Component):
         for row in range(height):
             # Between two rows there is a cycle.
             cycle += row > 0
-            excess, left = (layout.left - layout.kernel) * channels, width * channels // beat
-            windows = layout.columns
-            while windows or left:
-                if windows and excess >= 0:
+            excess, left = layout.left * channels - layout.word_bytes, width * channels // beat
+            words = layout.columns * layout.parts
+            while words or left:
+                if words and (excess >= 0 or (words == 1 and not left and layout.parts > 1)):
                     cycle += 1
-                    windows -= 1
-                    excess -= layout.stride * channels
+                    words -= 1
+                    onward = layout.stride * channels - (layout.parts - 1) * layout.word_bytes
+                    excess -= layout.word_bytes if words % layout.parts else onward
                     continue
                 cycle += 1
                 excess += beat
@@ -131,46 +131,63 @@ class InputLoader(wiring.Component):
 
     @property
     def _start(self) -> int:
-        """Bytes of zero point on the left, less those of a window."""
-        return self.layout.left * self.layout.shape[2] - self.window_bytes
+        """Bytes of zero point on the left, less those of a word."""
+        return self.layout.left * self.layout.shape[2] - self.layout.word_bytes
 
     @property
     def _stride(self) -> int:
-        return self.layout.stride * self.layout.shape[2]
+        """Bytes from a window's last word to the next window's first one."""
+        return self.layout.stride * self.layout.shape[2] - (self.layout.parts - 1) * self.layout.word_bytes
+
+    @property
+    def _beyond(self) -> int:
+        """Bytes by which the last word of a row's last window lies behind the row."""
+        layout = self.layout
+        _, width, channels = layout.shape
+        begin = ((layout.columns - 1) * layout.stride - layout.left) * channels
+        return begin + layout.parts * layout.word_bytes - width * channels
 
     def elaborate(self, platform):
         m = Module()
-        size = max(self.window_bytes, 0) + self.beat - 1
+        word_bytes, parts = self.layout.word_bytes, self.layout.parts
+        size = word_bytes + self.beat - 1
         zero = Const(self.layout.zero_point & 0xFF, 8)
         history = Signal(8 * size, init=int.from_bytes(bytes([self.layout.zero_point & 0xFF] * size), "little"))
-        reach = self.window_bytes + self._stride + self.beat + abs(self._start)
-        # Bytes behind the end of the next window; negative while bytes of it are missing.
+        reach = word_bytes + self._stride + self.beat + abs(self._start)
+        # Bytes behind the end of the next word; negative while bytes of it are missing.
         excess = Signal(signed(reach.bit_length() + 1), init=self._start)
         beats, column, row = (Signal(range(count + 1), init=count) for count in (
-            self.row_beats, self.layout.columns, self.layout.shape[0]))
-        # Of beats and windows of the row and of the frame's rows: are there any left, is it the last?
+            self.row_beats, self.layout.columns * parts, self.layout.shape[0]))
+        # Of a window's words, but the last one.
+        part = Countdown("part", range(parts), parts - 1, parts - 1)
+        # Of beats and words of the row and of the frame's rows: are there any left, is it the last?
         some_beats, some_columns = Signal(init=1), Signal(init=1)
         last_beat, last_column, last_row = (Signal(name=name, init=counter.init == 1) for name, counter in (
             ("last_beat", beats), ("last_column", column), ("last_row", row)))
         missing, storing, shift, accept = Signal(), Signal(), Signal(), Signal()
         # Does the sender mark ends, is the rest of a frame too long under way, does the next beat begin a frame?
         marked, dropping, first_beat = Signal(), Signal(), Signal(init=1)
+        # Of several words, a row's last one is stored as soon as the row's bytes are in, whatever it is filled up with.
+        padded = last_column & ~some_beats
         # A row, a frame was over in the cycle before: all begins anew, which is a lot to reach.
         row_over, frame_over, pausing = Signal(), Signal(), Signal()
         m.d.comb += [
             pausing.eq(self.full | row_over),
             missing.eq(excess[-1]),
-            storing.eq(~pausing & some_columns & ~missing),
+            storing.eq(~pausing & some_columns & (~missing | padded if parts > 1 else ~missing)),
             self.ready.eq(dropping | (~pausing & ~storing & some_beats)),
             accept.eq(self.valid & self.ready & ~dropping),
             shift.eq(accept | (~pausing & ~storing & ~some_beats & some_columns)),
         ]
 
-        # The newest byte is the highest; a window lies ``excess`` bytes below it.  A beat or more below there is
+        # The newest byte is the highest; a word lies ``excess`` bytes below it.  A beat or more below there is
         # only padding, before a row's first beat: then all places are alike, but each must be one.
         bits = bits_for(self.beat)
-        places = [history.bit_select(8 * max(0, self.beat - 1 - i), 8 * self.window_bytes) for i in range(1 << bits)]
+        places = [history.bit_select(8 * max(0, self.beat - 1 - i), 8 * word_bytes) for i in range(1 << bits)]
         m.d.comb += [self.word.eq(Array(places)[excess[:bits]]), self.enable.eq(storing)]
+        if parts > 1 and self._beyond > 0:
+            with m.If(padded & missing):
+                m.d.comb += self.word.eq(history[8 * (self.beat - 1 + self._beyond):])
         end_of_row, restart, too_long = Signal(), Signal(), Signal()
         with m.If(shift):
             incoming = Mux(some_beats, self.data, zero.replicate(self.beat))
@@ -185,12 +202,16 @@ class InputLoader(wiring.Component):
         with m.If(storing):
             m.d.sync += [self.address.eq(self.address + 1), column.eq(column - 1), some_columns.eq(~last_column),
                          last_column.eq(column == 2), excess.eq(excess - self._stride)]
+            if parts > 1:
+                m.d.sync += part.start(parts - 1)
+                with m.If(~part.last):
+                    m.d.sync += [excess.eq(excess - word_bytes), *part.step()]
             m.d.comb += end_of_row.eq(last_column & ~some_beats)
         with m.If(end_of_row & last_row):
             m.d.sync += self.full.eq(1)
         m.d.sync += [row_over.eq(end_of_row | restart), frame_over.eq(restart | last_row)]
         with m.If(row_over):
-            m.d.sync += [history.eq(history.init), excess.eq(self._start),
+            m.d.sync += [history.eq(history.init), excess.eq(self._start), *part.start(parts - 1),
                          *(signal.eq(signal.init) for signal in (beats, column, some_beats, some_columns, last_beat,
                                                                  last_column)),
                          row.eq(row - 1), last_row.eq(row == 2)]

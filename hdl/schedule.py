@@ -12,6 +12,7 @@ Stages of a tile, each at a fixed distance from the one before it:
 3. finished sums drain out of the array, are requantised and written to the activation memory.
 """
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -25,7 +26,7 @@ from .config import EngineConfig
 from .depthwise import DepthwiseEngine
 from .drain import Drain, LaneParameters
 from .formats import Formats, SumFormats
-from .lower import Block, InputLayout, fold
+from .lower import Block, InputLayout, fold, split
 from .primitives import bits_for
 from .requantiser import SELECT, RequantiserFormat
 from .serial import SerialFormat
@@ -34,6 +35,10 @@ from .tile_buffer import TileBuffer
 from .window import WindowGenerator
 
 __all__ = ["BlockSchedule", "FeatureMap", "MemoryUse", "Schedule"]
+
+_LEAST_DEPTH = 256
+"""Words of a memory block where there are fewest: a shallower memory takes as much."""
+
 
 def _ceil(a: int, b: int) -> int:
     return -(-a // b)
@@ -140,7 +145,7 @@ class BlockSchedule:
     def depthwise_words(self) -> np.ndarray:
         """int8 (words, taps, lanes): weights of each channel group and each chunk of the kernel, in order.
 
-        A single word where all are equal, as an average pool's mostly are."""
+        A single word where all are equal, and one group's where all groups' are: so are an average pool's."""
         rows, columns = self.source.banks
         assert self.block.reduction is not None
         weights, lanes, groups = self.block.reduction.weights, self.source.lanes, self.source.groups
@@ -151,8 +156,15 @@ class BlockSchedule:
         # Lanes beyond the last channel may hold anything; this lets an average pool's words be equal.
         padded[:height, :width, channels:] = weights[:, :, -1:]
         padded = padded.reshape(down, rows, across, columns, groups, lanes).transpose(4, 0, 2, 1, 3, 5)
-        words = padded.reshape(groups * down * across, rows * columns, lanes)
-        return words[:1] if (words == words[0]).all() else words
+        words = padded.reshape(groups, down * across, rows * columns, lanes)
+        if (words == words[0, 0]).all():
+            return words[0, :1]
+        return words[0] if (words == words[0]).all() else words.reshape(-1, rows * columns, lanes)
+
+    @property
+    def weights_again(self) -> bool:
+        """Whether each channel group has the same several words of depthwise weights."""
+        return self.reduces and 1 < len(self.depthwise_words) < self.source.groups * prod(self.chunks)
 
     @property
     def words(self) -> int:
@@ -195,6 +207,7 @@ class Schedule:
         row = first.window.input_shape[2]
         # A row of the first window in as many cycles, but no wider words than that takes.
         self.config = replace(config, copy_lanes=_ceil(row, _ceil(row, config.copy_lanes)))
+        self.layout = split(self.layout, self.config.tile_lanes)
         self._check_input()
         lowered = (first, *self.formats.blocks[1:])
         self.input_map, maps = self._place(lowered)
@@ -245,6 +258,14 @@ class Schedule:
         """Cycles in which a channel group's parameters are loaded."""
         return _ceil(self.config.lanes, self.parameter_words)
 
+    @cached_property
+    def parameter_groups(self) -> tuple[int, ...]:
+        """Channel groups of each block whose parameters are stored: one where all channels' are equal, as an average
+        pool's are."""
+        affines = self.formats.depthwise.affines(self.config.lane_cycles)
+        return tuple(0 if affine is None else 1 if affine.uniform else block.source.groups
+                     for affine, block in zip(affines, self.blocks, strict=True))
+
     @property
     def parameter_period(self) -> int:
         """Least cycles from one channel group to the next for their parameters to be there."""
@@ -268,17 +289,18 @@ class Schedule:
         regions = tuple(end - base for base, end in zip(bases, [*bases[1:], self.bank_depth], strict=True))
         reducing = [b for b in self.blocks if b.reduces]
         return (
-            MemoryUse("input", 1, self.input_map.depth, 8 * self.input_map.shape[2]),
+            MemoryUse("input", 1, self.layout.depth, 8 * self.layout.word_bytes),
             MemoryUse("activations", config.taps, self.bank_depth, word, regions),
             MemoryUse("output", 1, self.output_map.depth, word),
-            MemoryUse("tile_buffer", config.rows, TileBuffer.depth(self.tile_words), 8 * config.tile_lanes),
+            *(MemoryUse("tile_buffer", count, depth, 8 * config.tile_lanes) for depth, count in
+              sorted(Counter(TileBuffer.depth(words) for words in self.tile_row_words if words).items(), reverse=True)),
             MemoryUse("matrix_weights", 1, sum(b.blocks * b.inner for b in self.blocks), 8 * config.columns),
             MemoryUse("matrix_parameters", 1, sum(b.blocks for b in self.blocks) * config.columns,
                       self.matrix_format.width),
             MemoryUse("depthwise_weights", 1, max(1, sum(len(b.depthwise_words) for b in reducing)),
                       word * config.taps),
             MemoryUse("depthwise_parameters", 1,
-                      max(1, sum(b.source.groups for b in reducing) * self.parameter_beats),
+                      max(1, sum(self.parameter_groups) * self.parameter_beats),
                       self.depthwise_format.width * self.parameter_words),
         )
 
@@ -288,8 +310,16 @@ class Schedule:
 
     @property
     def tile_words(self) -> int:
-        """Words of a tile in a tile buffer bank."""
+        """Most words that a pixel takes in the tile buffer."""
         return max(b.words for b in self.blocks)
+
+    @cached_property
+    def tile_row_words(self) -> tuple[int, ...]:
+        """Words of a pixel for which each row of the tile buffer has room: none where no tile has so many pixels."""
+        least = min(self.tile_words, _LEAST_DEPTH // TileBuffer.TILES)
+        needed = (max((b.words for b in self.blocks if b.tile_windows > pixel), default=0)
+                  for pixel in reversed(range(self.config.rows)))
+        return tuple(words and max(words, least) for words in needed)
 
     def _check_input(self):
         _, width, channels = self.layout.shape
@@ -315,8 +345,8 @@ class Schedule:
 
         return min(plain, fold(*plain, count), key=cycles)
 
-    def _input(self, first: Block) -> FeatureMap:
-        return FeatureMap(first.window.input_shape, (1, 1), self.config.tile_lanes, wide=True)
+    def _input(self, first: Block, *, wide: bool = True) -> FeatureMap:
+        return FeatureMap(first.window.input_shape, (1, 1), self.config.tile_lanes, wide=wide)
 
     def _place(self, lowered):
         """Input map, and for each block (source, target): two regions in turn, so that none is read and
@@ -328,7 +358,7 @@ class Schedule:
             # Memories of their own, which an address bit tells apart.
             first = 1 << bits_for(first)
         inner = [FeatureMap(m.shape, banks, lanes, first * (i % 2)) for i, m in enumerate(inner)]
-        chain = [self._input(lowered[0]), *inner,
+        chain = [self._input(lowered[0], wide=self.layout.parts == 1), *inner,
                  FeatureMap(lowered[-1].output_shape, (1, 1), lanes)]
         return chain[0], list(pairwise(chain))
 

@@ -193,12 +193,16 @@ class Sequencer(wiring.Component):
         now = {name: Signal(name=f"now_{name}") for name in ("column", "row", "pixel", "group", "tile", "block")}
         with m.If(starting):
             m.d.sync += last_tile.eq(tile.last)
+        rewind = group.last & ~last_tile
+        if "parameters_again" in self.places.rows[0]:
+            # The next group's are this one's.
+            rewind |= place.parameters_again & ~group.last
         m.d.sync += [
             at.valid.eq(stepping), at.last.eq(row.last & column.last), at.tile_end.eq(tile_end),
             at.input_release.eq(tile_end & last_tile & place.from_input),
             at.reduce.eq(place.reduce), at.group_end.eq(stepping & pixel.last & place.reduce),
             at.number.eq(number),
-            at.rewind.eq(group.last & ~last_tile), at.commit.eq(group.last & last_tile),
+            at.rewind.eq(rewind), at.commit.eq(group.last & last_tile),
             at.restart.eq(group.last & last_tile & place.last_reduce),
             now["column"].eq(stepping & ~column.last),
             now["row"].eq(stepping & column.last & ~row.last),
@@ -259,6 +263,9 @@ class Sequencer(wiring.Component):
                          *then(second_y, second_x, second_column),
                          group_weight.eq(at.weight + place.weight_step), group_word.eq(group_word + 1),
                          at.word.eq(group_word + 1)]
+            if "weights_again" in self.places.rows[0]:
+                with m.If(place.weights_again):
+                    m.d.sync += [group_weight.eq(group_weight), at.weight.eq(group_weight)]
         with m.If(ended):
             # The next tile begins behind this one's last pixel.
             m.d.sync += [*go_to(next_y, next_x), *then(after_y, after_x, after_column),

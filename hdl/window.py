@@ -36,7 +36,9 @@ class WindowGenerator(wiring.Component):
     value_bits, address_bits, column_bits
         Widths of coordinates, bank addresses, and of what a column adds to an address.
     input_address_bits, input_bytes
-        Widths of an address (bits) and of a word (bytes) of the input memory, which holds a pixel a word.
+        Widths of an address (bits) and of a word (bytes) of the input memory.
+    input_parts
+        Words of a pixel there: one, or one for each channel group.
     copy_lanes
         Bytes that are copied at once from the input memory.
     pipelined
@@ -63,8 +65,10 @@ class WindowGenerator(wiring.Component):
     """
 
     def __init__(self, window, lanes: int, value_bits: int, address_bits: int, column_bits: int,
-                 input_address_bits: int, input_bytes: int, copy_lanes: int, pipelined: bool = True):
+                 input_address_bits: int, input_bytes: int, copy_lanes: int, pipelined: bool = True,
+                 input_parts: int = 1):
         self.window, self.lanes, self.copy_lanes, self.pipelined = window, lanes, copy_lanes, pipelined
+        self.input_parts = input_parts
         rows, columns = window
         taps = rows * columns
         common = max(address_bits, input_address_bits, bits_for(-(-input_bytes // copy_lanes)))
@@ -122,15 +126,20 @@ class WindowGenerator(wiring.Component):
                 m.d.sync += self.bank_address[i * columns + j].eq(
                     Mux(i < y_remainder, row_address[1], row_address[0])
                     + Mux(j < x_remainder, column_address[1], column_address[0]))
-        m.d.sync += self.input_address.eq(delay(m, self.y.address, deep, name="input_row") + column_address[0])
+        # A pixel's groups are in one word, or lie one after the other as they do in the banks.
+        input_row = delay(m, self.y.address, deep, name="input_row") if self.input_parts == 1 else row_address[0]
+        m.d.sync += self.input_address.eq(input_row + column_address[0])
 
         # Cycles 3 and 4 (2): the memories.  Cycle 5 (3): rows into place.
         y_remainder = delay(m, y_remainder, 1 + deep, name="y_remainder")
         x_remainder = delay(m, x_remainder, late - 1, name="x_remainder")
-        groups = -(-len(self.input_data) // (8 * self.copy_lanes))
-        group = delay(m, self.group[:bits_for(groups)], late, name="group")
-        input_data = register("input_group", Array(
-            [self.input_data[8 * self.copy_lanes * i:8 * self.copy_lanes * (i + 1)] for i in range(groups)])[group])
+        input_data = self.input_data
+        if self.input_parts == 1:
+            groups = -(-len(self.input_data) // (8 * self.copy_lanes))
+            group = delay(m, self.group[:bits_for(groups)], late, name="group")
+            input_data = Array([self.input_data[8 * self.copy_lanes * i:8 * self.copy_lanes * (i + 1)]
+                                for i in range(groups)])[group]
+        input_data = register("input_group", input_data)
 
         def turned(name, words, turn):
             """Word number ``turn`` of the cycle before, slice by slice."""

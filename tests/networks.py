@@ -8,7 +8,7 @@ from tepal.hdl.config import EngineConfig
 from tepal.quant import Average, AveragePool, Convolution, Depthwise, Network, Padding, Requantise, Rounding
 from tepal.quant.arithmetic import quantize_multiplier
 
-__all__ = ["depthwise", "pointwise", "random_case", "random_engine", "random_network", "random_requantise"]
+__all__ = ["depthwise", "pointwise", "random_case", "random_engine", "random_network", "random_requantise", "wide_case"]
 
 KERNELS = ((1, 1), (3, 3), (5, 5), (1, 3), (3, 1), (4, 1), (1, 2), (2, 2), (2, 3), (7, 2))
 ZERO_POINTS = (-128, 127, 0, -128, -3, 40)
@@ -111,9 +111,13 @@ def _pool(rng, common, shape, zero_point) -> tuple[AveragePool, int]:
                        padding=Padding(), window=window, bias=bias, requantise=requantise), zero_point
 
 
-def random_network(rng: np.random.Generator) -> Network:
-    """Up to ``LAYERS`` layers of every kind, in any order that the engine takes."""
-    shape = (*(int(rng.choice([1, 2, 3, 4, 5, 6, 7, 9])) for _ in range(2)), int(rng.choice([1, 2, 3, 4, 7])))
+def random_network(rng: np.random.Generator, shape: tuple[int, int, int] | None = None,
+                   first: str | None = None) -> Network:
+    """Up to ``LAYERS`` layers of every kind, in any order that the engine takes; of images of ``shape``, the first
+    layer of the kind ``first``, if these are given."""
+    if not shape:
+        size = (int(rng.choice([1, 2, 3, 4, 5, 6, 7, 9])) for _ in range(2))
+        shape = (*size, int(rng.choice([1, 2, 3, 4, 7])))
     zero_point = first_zero_point = int(rng.choice(ZERO_POINTS))
     layers = []
     count = int(rng.integers(1, LAYERS + 1))
@@ -122,6 +126,8 @@ def random_network(rng: np.random.Generator) -> Network:
         channels = int(rng.integers(1, 12))
         common = {"name": f"layer{len(layers)}", "index": len(layers), "tensor": -1, "input_zero_point": zero_point}
         kind = rng.choice(["dense", "depthwise", "pointwise", "pool", "full"], p=[0.2, 0.35, 0.3, 0.08, 0.07])
+        if first and not layers:
+            kind = first
         if kind == "dense":
             layer = _convolution(rng, common, shape, channels, KERNELS[rng.integers(len(KERNELS))], after)
         elif kind == "depthwise":
@@ -170,6 +176,20 @@ def random_case(seed: int, frames: int = 3, *, frugal: bool | None = None) -> tu
     rng = np.random.default_rng(seed)
     network = random_network(rng)
     config = random_engine(rng, network, frugal=frugal)
+    return network, config, rng.integers(-128, 128, (frames, *network.input_shape), np.int8)
+
+
+def wide_case(seed: int, frames: int = 3) -> tuple[Network, EngineConfig, np.ndarray]:
+    """As :func:`random_case`, of images with many bytes to a window: vectors, images that the first layer's only window
+    covers, and pixels of many channels."""
+    rng = np.random.default_rng([seed, 1])
+    kind = ("full", "pointwise", "depthwise", "dense")[seed % 4]
+    if seed % 8 < 3:
+        shape = (1, 1, int(rng.integers(17, 90)))
+    else:
+        shape = (*(int(n) for n in rng.integers(1, 5, 2)), int(rng.integers(9, 40)))
+    network = random_network(rng, shape, kind)
+    config = random_engine(rng, network)
     return network, config, rng.integers(-128, 128, (frames, *network.input_shape), np.int8)
 
 

@@ -8,7 +8,7 @@ import pytest
 from amaranth import ClockDomain, Module
 from amaranth.sim import Simulator
 from frames import run_frames
-from networks import pointwise, random_case
+from networks import pointwise, random_case, wide_case
 from tepal.hdl import Accelerator, EngineConfig, Schedule
 from tepal.hdl.ports import Status, Trailer
 from tepal.sim import CycleModel, golden
@@ -21,8 +21,22 @@ def test_small_engine(seed, requantiser_cycles, lane_cycles, single_port, pipeli
     """Serial requantisers, memories with one port whose weights come from outside, and few registers: the golden
     model's bytes, at the cycle model's cycles."""
     network, config, pictures = random_case(seed, 2)
-    schedule = Schedule(network, replace(config, requantisers=1, requantiser_cycles=requantiser_cycles,
-                                         lane_cycles=lane_cycles, single_port=single_port, pipelined=pipelined))
+    check(network, replace(config, requantisers=1, requantiser_cycles=requantiser_cycles, lane_cycles=lane_cycles,
+                           single_port=single_port, pipelined=pipelined), pictures)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_wide_input(seed):
+    """Vectors, images under a single window, pixels of many channels."""
+    network, config, pictures = wide_case(seed, 2)
+    if seed % 6 == 0:
+        config = replace(config, requantisers=1, requantiser_cycles=4, lane_cycles=3, single_port=True)
+    check(network, config, pictures)
+
+
+def check(network, config, pictures):
+    """Two frames without a pause: the golden model's bytes, at the cycle model's cycles."""
+    schedule = Schedule(network, config)
     taken, offered, sent = run_frames(schedule, pictures)
     model = CycleModel(schedule)
     expected = golden.run(network, pictures).reshape(2, -1)

@@ -33,7 +33,7 @@ def test_feeder(seed, pipelined):
         "ends_frame": int(block is blocks[-1])} for block in blocks])
     weights = rng.integers(0, 256, sum(block["inner"] * block["outputs"] for block in blocks)).tolist()
     m = Module()
-    m.submodules.buffer = buffer = TileBuffer(rows, lanes, words, 1 if pipelined else rows, pipelined)
+    m.submodules.buffer = buffer = TileBuffer(lanes, [words] * rows, 1 if pipelined else rows, pipelined)
     m.submodules.feeder = feeder = Feeder(table, lanes, words)
     m.submodules.rom = rom = ReplayRom("weights", 8, weights)
     m.d.comb += [getattr(buffer, name).eq(getattr(feeder, name)) for name in ("part", "word", "lane", "first", "last")]

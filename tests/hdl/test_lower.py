@@ -16,7 +16,7 @@ def sums(layout, block, image):
     height, width, channels = layout.shape
     reach = layout.columns * layout.stride + layout.kernel
     row = np.full((height, layout.left + max(width, reach), channels), layout.zero_point, np.int64)
-    row[:, layout.left:layout.left + width] = image
+    row[:, layout.left:layout.left + width] = image.reshape(layout.shape)
     stored = np.stack([row[:, at:at + layout.kernel].reshape(height, -1)
                        for at in range(0, layout.columns * layout.stride, layout.stride)], axis=1)
     assert stored.shape == block.window.input_shape

@@ -1,10 +1,12 @@
 """The loader stores the windows that the first convolution wants; the streamer sends all and the argmax."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from amaranth import ClockDomain, Module
 from amaranth.sim import Simulator
-from tepal.hdl.lower import InputLayout
+from tepal.hdl.lower import InputLayout, least_word
 from tepal.hdl.ports import InputLoader, OutputStreamer, Status, Trailer
 
 SEED = 7
@@ -16,7 +18,25 @@ def expected_words(layout: InputLayout, image: np.ndarray) -> np.ndarray:
     padded = np.pad(image, ((0, 0), (layout.left, right), (0, 0)), constant_values=layout.zero_point)
     windows = np.stack([padded[:, c * layout.stride:c * layout.stride + layout.kernel].reshape(height, -1)
                         for c in range(layout.columns)], axis=1)
-    return windows.reshape(-1, windows.shape[2])
+    windows = windows.reshape(-1, windows.shape[2])
+    if layout.parts == 1:
+        return windows
+    # Several words: bytes behind a window may be anything, here what the row goes on with.
+    return np.pad(windows, ((0, 0), (0, layout.parts * layout.word - windows.shape[1]))).reshape(-1, layout.word)
+
+
+def stored_bytes(layout: InputLayout) -> np.ndarray:
+    """Which bytes of all words are a window's: bool (words, bytes of a word)."""
+    places = np.arange(layout.parts * layout.word_bytes) < layout.window_bytes
+    return np.tile(places.reshape(layout.parts, -1), (layout.depth // layout.parts, 1))
+
+
+def assert_stored(layout: InputLayout, memory: dict[int, int], image: np.ndarray):
+    assert sorted(memory) == list(range(layout.depth))
+    words = np.array([list(memory[place].to_bytes(layout.word_bytes, "little")) for place in range(layout.depth)],
+                     np.uint8)
+    own = stored_bytes(layout)
+    assert (words[own] == expected_words(layout, image).view(np.uint8)[own]).all()
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.5])
@@ -30,13 +50,21 @@ def expected_words(layout: InputLayout, image: np.ndarray) -> np.ndarray:
     # Windows of nothing but padding, before the row's first beat.
     (InputLayout((3, 1, 1), 3, 2, 2, 5, 40), 1),
     (InputLayout((2, 3, 2), 4, 1, 2, 5, 7), 3),
+    # Several words to a window: vectors, whose last word is full, has a byte, and lacks one; pixels; windows apart from
+    # each other, and not to the row's end; windows that overlap by less than a word.
+    (InputLayout((1, 1, 24), 1, 1, 1, 0, 9, word=8), 4),
+    (InputLayout((1, 1, 25), 1, 1, 1, 0, 9, word=8), 1),
+    (InputLayout((1, 1, 640), 1, 1, 1, 0, 9, word=9), 4),
+    (InputLayout((2, 1, 23), 1, 1, 1, 0, 9, word=8), 1),
+    (InputLayout((2, 3, 10), 3, 1, 1, 0, 9, word=4), 3),
+    (InputLayout((2, 9, 2), 2, 3, 5, 0, 5, word=4), 2),
+    (InputLayout((2, 8, 1), 3, 4, 2, 0, 5, word=2), 4),
 ])
 def test_loader(layout, beat, stall):
     rng = np.random.default_rng(SEED)
     loader = InputLoader(layout, beat)
     images = rng.integers(-128, 128, (2, *layout.shape), dtype=np.int8)
     memory: dict[int, int] = {}
-    windows = expected_words(layout, images[1])
 
     async def feed(ctx):
         for image in images:
@@ -66,18 +94,29 @@ def test_loader(layout, beat, stall):
     simulator.add_testbench(watch, background=True)
     simulator.run()
 
-    got = [np.frombuffer(memory[index].to_bytes(windows.shape[1], "little"), np.int8) for index in range(len(windows))]
-    assert (np.array(got) == windows).all()
-    assert len(memory) == len(windows)
+    assert_stored(layout, memory, images[1])
 
 
 @pytest.mark.parametrize("seed", range(40))
 def test_loader_at_any_geometry(seed):
-    """One image without a pause: what is stored, and when."""
-    rng = np.random.default_rng(seed)
+    check_geometry(np.random.default_rng(seed), word=None)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_loader_of_several_words(seed):
+    check_geometry(np.random.default_rng(seed), word=1 + seed % 5)
+
+
+def check_geometry(rng, word):
+    """One image without a pause: what is stored, and when; windows in words of ``word`` bytes, if they may be."""
     kernel, stride, left, right = (int(rng.integers(*ends)) for ends in ((1, 5), (1, 4), (0, 7), (0, 6)))
+    if word:
+        left, right, stride = 0, 0, max(stride, kernel)
     shape = (int(rng.integers(1, 4)), max(int(rng.integers(1, 8)), kernel - left - right), int(rng.integers(1, 5)))
     layout = InputLayout(shape, (shape[1] + left + right - kernel) // stride + 1, kernel, stride, left, 5)
+    if word:
+        layout = replace(layout, word=int(least_word(layout, word)))
+        assert layout.word == min(word, layout.window_bytes)
     beat = int(rng.choice([n for n in range(1, 5) if shape[1] * shape[2] % n == 0]))
     image = rng.integers(-128, 128, shape, dtype=np.int8)
     beats = [int.from_bytes(data.tobytes(), "little") for data in image.reshape(-1, beat)]
@@ -105,8 +144,7 @@ def test_loader_at_any_geometry(seed):
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
     simulator.run()
-    windows = expected_words(layout, image)
-    assert memory == {place: int.from_bytes(window.tobytes(), "little") for place, window in enumerate(windows)}
+    assert_stored(layout, memory, image)
 
 
 # -- frames of a wrong length --------------------------------------------------------------------------
@@ -118,6 +156,8 @@ LAYOUTS = [
     (InputLayout((1, 5, 1), 2, 3, 2, 0, 3), 1),
     # Windows of nothing but padding, before the row's first beat.
     (InputLayout((2, 3, 2), 4, 1, 2, 5, 7), 3),
+    # Several words to a window, the last one not full.
+    (InputLayout((2, 1, 7), 1, 1, 1, 0, 0, word=2), 1),
 ]
 layouts = pytest.mark.parametrize(("layout", "beat"), LAYOUTS)
 MARKED, UNMARKED = True, False
@@ -134,7 +174,8 @@ def load(layout: InputLayout, beat: int, frames: list[tuple[int, bool]], *, stal
     size = layout.shape[0] * layout.shape[1] * layout.shape[2] // beat
     lasts = [marked and place == count - 1 for count, marked in frames for place in range(count)]
     content = rng.integers(-128, 128, (len(lasts), beat), dtype=np.int8)
-    images = {expected_words(layout, content[begin:begin + size].reshape(layout.shape)).tobytes(): begin
+    own = stored_bytes(layout)
+    images = {expected_words(layout, content[begin:begin + size].reshape(layout.shape))[own].tobytes(): begin
               for begin in range(len(lasts) - size + 1)}
     loader = InputLoader(layout, beat)
     answers, went, released, memory = [], [], [], {}
@@ -151,9 +192,9 @@ def load(layout: InputLayout, beat: int, frames: list[tuple[int, bool]], *, stal
             ctx.set(loader.release, release)
             full, frame, ready = ctx.get(loader.full), ctx.get(loader.frame), ctx.get(loader.ready)
             if ctx.get(loader.enable):
-                memory[ctx.get(loader.address)] = ctx.get(loader.word).to_bytes(loader.window_bytes, "little")
+                memory[ctx.get(loader.address)] = ctx.get(loader.word).to_bytes(layout.word_bytes, "little")
             if full and not held:
-                stored = b"".join(memory[place] for place in sorted(memory))
+                stored = np.array([list(memory[place]) for place in sorted(memory)], np.uint8)[own].tobytes()
                 answers.append((images.get(stored), frame.number, frame.too_long, frame.abandoned))
                 memory.clear()
             elif full:

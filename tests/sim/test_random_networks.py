@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from networks import pointwise, random_case
+from networks import pointwise, random_case, wide_case
 from tepal.boards.yosys import to_verilog
 from tepal.hdl import TOP, EngineConfig, Schedule, export_verilog
 from tepal.hdl.ports import Status
@@ -70,6 +70,12 @@ def test_random_network(seed, tmp_path):
 def test_frugal_network(seed, tmp_path):
     """Weights are loaded from outside where memories have a single port."""
     check(*random_case(seed, FRAMES, frugal=True), tmp_path, stalls=seed)
+
+
+@pytest.mark.parametrize("seed", fast(range(13), 5))
+def test_wide_input(seed, tmp_path):
+    """Vectors, and pixels of many channels: images in several narrow words a pixel."""
+    check(*wide_case(seed, FRAMES), tmp_path, stalls=seed)
 
 
 @pytest.mark.parametrize(("network", "config"), [
