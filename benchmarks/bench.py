@@ -74,7 +74,8 @@ class Row:
 
     def command(self, verb: str, *more: str) -> str:
         """As one would type it."""
-        return " ".join(["tepal", verb, self.path, "--board", self.board, *(["--simplify"] * self.simplify), *more])
+        return " ".join(["tepal", verb, self.path, "--board", self.board, *(["--no-simplify"] * (not self.simplify)),
+                         *more])
 
     @property
     def absent(self) -> str | None:
@@ -132,7 +133,7 @@ def run(command: str) -> tuple[dict, float]:
     print(command, flush=True)
     words = [word.replace("$TEPAL_DATA", str(DATA)) for word in command.split()[1:]]
     begun = time.monotonic()
-    done = subprocess.run([sys.executable, "-m", "tepal.boards.cli", *words, "--json"], cwd=ROOT, text=True,
+    done = subprocess.run([sys.executable, "-m", "tepal.cli", *words, "--json"], cwd=ROOT, text=True,
                           stdout=subprocess.PIPE)
     # A build that misses its clock has a report all the same.
     if done.returncode not in (0, 3):
@@ -148,7 +149,7 @@ def revision() -> str:
 
 def simulate(row: Row) -> dict:
     """Estimated, generated and simulated."""
-    nominal = run(f"tepal estimate {row.path} --board {row.board}")[0] if row.simplify else None
+    nominal = run(f"tepal estimate {row.path} --board {row.board} --no-simplify")[0] if row.simplify else None
     estimate, estimate_seconds = run(row.command("estimate"))
     _, generate_seconds = run(row.command("generate", "-o", str(WORK / row.name / "core")))
     command = row.command("simulate", "--input", row.input, "--frames", str(FRAMES))

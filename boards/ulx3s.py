@@ -3,9 +3,11 @@
 from dataclasses import replace
 
 from amaranth_boards.ulx3s import ULX3S_25F_Platform, ULX3S_45F_Platform, ULX3S_85F_Platform
+from tepal.hdl import TOP
 
 from .ecp5 import ECP5_25F, ECP5_45F, ECP5_85F, ENGINE_85F, NARROW_85F
 from .part import Board, Pin
+from .programmer import open_fpga_loader
 
 __all__ = ["ULX3S_25F", "ULX3S_45F", "ULX3S_85F"]
 
@@ -16,7 +18,8 @@ ULX3S_85F = Board(
             **{f"result{bit}": Pin("led", bit) for bit in range(4)}},
     button=Pin("button_fire", 0),
     # The ESP32 beside the FPGA reboots the board when this one falls.
-    high=(Pin("esp32", 0, "gpio0"),), target=150.0, lowest=25.0)
+    high=(Pin("esp32", 0, "gpio0"),), target=150.0, lowest=25.0,
+    programmer=open_fpga_loader("ulx3s", f"{TOP}.bit", keep=["--write-flash"]))
 
 ULX3S_45F = replace(ULX3S_85F, name="ulx3s-45f", part=ECP5_45F, platform=ULX3S_45F_Platform,
                     config=replace(ENGINE_85F, rows=8, lanes=4, requantisers=4, copy_lanes=9), others=())
@@ -27,4 +30,4 @@ ULX3S_25F = replace(ULX3S_85F, name="ulx3s-25f", part=ECP5_25F, platform=ULX3S_2
 if __name__ == "__main__":
     from .board import describe
 
-    describe(ULX3S_85F, ULX3S_45F, ULX3S_25F)
+    print(describe(ULX3S_85F, ULX3S_45F, ULX3S_25F))

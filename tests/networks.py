@@ -114,8 +114,8 @@ def _pool(rng, common, shape, zero_point) -> tuple[AveragePool, int]:
 
 def random_network(rng: np.random.Generator, shape: tuple[int, int, int] | None = None,
                    first: str | None = None) -> Network:
-    """Up to ``LAYERS`` layers of every kind, in any order that the engine takes; of images of ``shape``, the first layer
-    of the kind ``first``, if these are given."""
+    """Up to ``LAYERS`` layers of every kind, in any order that the engine takes; of images of ``shape``, the first
+    layer of the kind ``first``, if these are given."""
     if not shape:
         size = (int(rng.choice([1, 2, 3, 4, 5, 6, 7, 9])) for _ in range(2))
         shape = (*size, int(rng.choice([1, 2, 3, 4, 7])))

@@ -1,93 +1,51 @@
-"""The command ``tepal program``: a bitstream onto a board."""
+"""``tepal program``: a bitstream onto a board."""
 
 import json
 import shutil
-import struct
 import subprocess
 import tempfile
-import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tepal.boards.board import BOARDS, Board, get_board
+from tepal.boards.programmer import Programmer, dfu_suffix
+from tepal.boards.tools import ToolError
 from tepal.hdl import TOP
 from tepal.quant import NetworkError
 
+from .arguments import path
 from .console import err, out, step
-from .tools import ToolError
 
-__all__ = ["PROGRAMMERS", "Programmer", "add_program_arguments", "dfu_suffix", "run_program"]
+__all__ = ["add_arguments", "run"]
 
 _SECTOR = 1 << 16
 """Bytes of a flash memory that openFPGALoader erases at a time."""
 
 
-@dataclass(frozen=True)
-class Programmer:
-    """How bits get onto a board.
-
-    ``arguments(file, offset)`` follow ``tool``: with an offset, a plain file is written there into the flash memory;
-    without one, the file is the bitstream.  ``keep`` are the arguments with which a bitstream survives a power cycle,
-    None where it always does.  ``usb`` is the identity of a DFU boot loader."""
-
-    tool: str
-    package: str
-    bitstream: str
-    arguments: Callable[[Path, int | None], list[str]]
-    keep: list[str] | None = None
-    flash: bool = False
-    usb: tuple[int, int] | None = None
-
-
-def _loader(board: str, **options) -> Programmer:
-    def arguments(file: Path, offset: int | None) -> list[str]:
-        place = [] if offset is None else ["--write-flash", "--offset", str(offset)]
-        return ["--board", board, *place, str(file)]
-    return Programmer("openFPGALoader", "openfpgaloader", arguments=arguments, **options)
-
-
-_ORANGECRAB = 0x1209, 0x5AF0
-
-PROGRAMMERS = {
-    "ulx3s": _loader("ulx3s", bitstream=f"{TOP}.bit", keep=["--write-flash"]),
-    "ecpix5": _loader("ecpix5", bitstream=f"{TOP}.bit", keep=["--write-flash"]),
-    # It boots from the flash memory, and is written nowhere else.
-    "icebreaker": _loader("ice40_generic", bitstream=f"{TOP}.bin", flash=True),
-    "orangecrab": Programmer(
-        "dfu-util", "dfu-util", f"{TOP}.bit", usb=_ORANGECRAB,
-        arguments=lambda file, _: ["--device", "{:04x}:{:04x}".format(*_ORANGECRAB), "--alt", "0", "--download",
-                                   str(file)]),
-}
-"""By board, without what follows a hyphen."""
-
-
-def add_program_arguments(parser, path_type) -> None:
+def add_arguments(parser) -> None:
     """What ``tepal program`` takes."""
-    parser.add_argument("built", type=path_type, nargs="?", default=Path(), metavar="DIR",
+    parser.add_argument("built", type=path, nargs="?", default=Path(), metavar="DIR",
                         help="folder that tepal build wrote, or a bitstream (default: the current folder)")
     parser.add_argument("--board", required=True, metavar="B",
-                        help=f"which board it is: {', '.join(PROGRAMMERS)}, with or without its variant")
+                        help=f"which board it is: {', '.join(_known())}; without what follows the hyphen, any of them")
     parser.add_argument("--flash", action="store_true", help="write it to the board's flash memory, so that it "
                         "survives a power cycle")
 
 
-def dfu_suffix(content: bytes, vendor: int, product: int) -> bytes:
-    """What a DFU file ends with (USB Device Firmware Upgrade 1.1, appendix B), so that it reaches no other device."""
-    suffix = struct.pack("<HHHH3sB", 0xFFFF, product, vendor, 0x0100, b"UFD", 16)
-    return suffix + struct.pack("<I", zlib.crc32(content + suffix) ^ 0xFFFFFFFF)
-
-
-def run_program(arguments) -> int:
+def run(arguments) -> int:
     """Find the files and the tool, and write."""
-    programmer = PROGRAMMERS.get(arguments.board.partition("-")[0])
+    boards = _boards(arguments.board)
+    programmer = boards[0].programmer
     if programmer is None:
         raise NetworkError(f"--board {arguments.board}: it can't be programmed from here (known: "
-                           f"{', '.join(PROGRAMMERS)})")
+                           f"{', '.join(_known())})")
+    if any(board.programmer != programmer for board in boards):
+        raise NetworkError(f"--board {arguments.board}: say which one ({', '.join(board.name for board in boards)}), "
+                           "for they are programmed in different ways")
     if arguments.flash and programmer.keep is None:
         raise NetworkError(f"--flash: on {arguments.board} a bitstream is always written to the flash memory; leave it "
                            "out")
-    writes = _writes(arguments, programmer)
+    writes = _writes(arguments, programmer, [board.name for board in boards])
     tool = shutil.which(programmer.tool)
     if tool is None:
         raise ToolError(f"{programmer.tool} was not found: install it with 'apt-get install {programmer.package}'")
@@ -103,7 +61,7 @@ def run_program(arguments) -> int:
             if arguments.flash:
                 command[-1:-1] = programmer.keep or []
             with step(f"Writing {source}"):
-                _run(tool, programmer.tool, command)
+                _write(tool, programmer.tool, command)
     report = {"board": arguments.board, "tool": tool, "files": [str(file) for file, _ in writes]}
     if arguments.json:
         print(json.dumps(report))
@@ -112,9 +70,20 @@ def run_program(arguments) -> int:
     return 0
 
 
-def _writes(arguments, programmer: Programmer) -> list[tuple[Path, int | None]]:
+def _known() -> list[str]:
+    """Boards that can be programmed."""
+    return [board.name for board in BOARDS.values() if board.programmer]
+
+
+def _boards(name: str) -> list[Board]:
+    """The board called ``name``, or all variants of it; NetworkError if there is neither."""
+    variants = [board for board in BOARDS.values() if board.name.startswith(f"{name}-")]
+    return [BOARDS[name]] if name in BOARDS else variants or [get_board(name)]
+
+
+def _writes(arguments, programmer: Programmer, boards: list[str]) -> list[tuple[Path, int | None]]:
     """(file, offset into the flash memory, None for the bitstream) in order of writing: a board starts when its
-    bitstream is there, and wants everything else by then."""
+    bitstream is there, and wants everything else by then.  What was built must be for one of ``boards``."""
     built: Path = arguments.built
     suffix = Path(programmer.bitstream).suffix
     if not built.is_dir():
@@ -127,7 +96,7 @@ def _writes(arguments, programmer: Programmer) -> list[tuple[Path, int | None]]:
                                "weights in it as well")
         return [(built, None)]
     report = _report(built / "report.json")
-    if report.get("board", arguments.board).partition("-")[0] != arguments.board.partition("-")[0]:
+    if report.get("board", boards[0]) not in boards:
         raise NetworkError(f"{built} was built for {report['board']}, not for {arguments.board}")
     if not report.get("passed", True):
         err.print(f"{built} was built for a clock that it does not reach: it may compute wrongly.", style="yellow",
@@ -166,7 +135,7 @@ def _flash(built: Path, flash: Any) -> tuple[Path, int]:
     raise NetworkError(f"{built / 'report.json'} is damaged: build again")
 
 
-def _run(tool: str, name: str, arguments: list[str]) -> None:
+def _write(tool: str, name: str, arguments: list[str]) -> None:
     done = subprocess.run([tool, *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL,
                           errors="replace")
     if done.returncode:
