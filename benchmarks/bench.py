@@ -74,7 +74,8 @@ class Row:
 
     def command(self, verb: str, *more: str) -> str:
         """As one would type it."""
-        return " ".join(["tepal", verb, self.path, "--board", self.board, *(["--simplify"] * self.simplify), *more])
+        return " ".join(["tepal", verb, self.path, "--board", self.board, *(["--no-simplify"] * (not self.simplify)),
+                         *more])
 
     @property
     def absent(self) -> str | None:
@@ -108,11 +109,11 @@ ROWS = (
     Row("vww-simplified", "VWW, dead channels removed", VWW, "ulx3s-85f", True, _VWW),
     Row("vww", "VWW as it is", VWW, "ulx3s-85f"),
     Row("kws", "KWS", KWS, "ulx3s-85f", published=_KWS),
-    Row("kws-45f", "KWS", KWS, "ulx3s-45f"),
-    Row("kws-25f", "KWS", KWS, "ulx3s-25f"),
     Row("kws-icebreaker", "KWS", KWS, "icebreaker", published=_FOMU),
     Row("cifar-large", "CIFAR-10, large_0.50_32", CIFAR.format("large_0.50_32"), "ulx3s-85f"),
     Row("cifar-small", "CIFAR-10, small_0.25_32", CIFAR.format("small_0.25_32"), "icebreaker"),
+    Row("kws-45f", "KWS", KWS, "ulx3s-45f"),
+    Row("kws-25f", "KWS", KWS, "ulx3s-25f"),
     Row("dense", "MobileNetV1-0.25-96, random weights", str(RANDOM), "ulx3s-85f", published=_DENSE),
 )
 """All rows.  The last one has VWW's shape and no dead channels to speak of."""
@@ -148,7 +149,7 @@ def revision() -> str:
 
 def simulate(row: Row) -> dict:
     """Estimated, generated and simulated."""
-    nominal = run(f"tepal estimate {row.path} --board {row.board}")[0] if row.simplify else None
+    nominal = run(f"tepal estimate {row.path} --board {row.board} --no-simplify")[0] if row.simplify else None
     estimate, estimate_seconds = run(row.command("estimate"))
     _, generate_seconds = run(row.command("generate", "-o", str(WORK / row.name / "core")))
     command = row.command("simulate", "--input", row.input, "--frames", str(FRAMES))

@@ -58,7 +58,9 @@ def add_model_arguments(parser, *, any_board: bool = False) -> None:
     parser.add_argument("model", type=path, metavar="MODEL", help="int8 .tflite or .onnx file")
     parser.add_argument("--board", required=not any_board, metavar="B",
                         help=f"one of {', '.join(BOARDS)}{' (default: compare all)' * any_board}")
-    parser.add_argument("--simplify", action="store_true", help="remove channels that never change the answer")
+    parser.add_argument("--simplify", action=argparse.BooleanOptionalAction, default=True,
+                        help="leave out channels that never change the answer, unless the network were slower without "
+                        "them (default: yes)")
     engine = parser.add_argument_group("engine", "in place of the board's default")
     engine.add_argument("--rows", type=int, metavar="P", help="pixels in a tile")
     engine.add_argument("--columns", type=int, metavar="C", help="output channels in a block")

@@ -8,13 +8,13 @@ from tepal.boards.board import BOARDS, Board, fit, require_fit, shortage
 from tepal.boards.logic import KINDS
 from tepal.boards.routed import Clock, clock_of
 from tepal.boards.smaller import largest
-from tepal.hdl import ConfigError, Formats, Schedule
+from tepal.hdl import ConfigError, Schedule
 from tepal.quant import Network, NetworkError
 from tepal.sim import CycleModel
 
 from .arguments import add_model_arguments, mhz
-from .console import out, step
-from .scheduling import load, on_board, read_network
+from .console import err, out, step
+from .scheduling import load, on_board, read_forms
 from .tables import layer_rows, layer_table, share_bar, utilisation
 
 __all__ = ["add_arguments", "run"]
@@ -91,24 +91,28 @@ def _times(model: CycleModel, clock: Clock) -> dict:
 
 def _compare(arguments) -> int:
     """All boards but the generic one, which has no engine and no limits of its own."""
-    network = read_network(arguments)
+    forms = read_forms(arguments)
+    network = forms.network
     schedules: dict[str, Schedule] = {}
     entries = []
+    forms_told: dict[str, list[str]] = {}
     with step("Scheduling"):
-        formats = Formats(network)
         for board in BOARDS.values():
             if board.name == "generic":
                 continue
             entry = {"board": board.name, "part": board.part.name, "fits": False, "problem": None}
             try:
-                schedule = on_board(arguments, board, network, formats)
+                schedule, told = on_board(arguments, board, forms)
                 entry |= _entry(schedule, board, clock_of(board, arguments.clock))
                 schedules[board.name] = schedule
+                forms_told.setdefault(told, []).append(board.name)
             except (ConfigError, NetworkError, ArithmeticError) as error:
                 entry["problem"] = str(error)
             entries.append(entry)
     if not schedules:
         raise NetworkError(_refused(entries))
+    for told, names in forms_told.items() if arguments.simplify else ():
+        err.print(f"{', '.join(names)}: {told}" if len(forms_told) > 1 else told, markup=False)
     if arguments.json:
         print(json.dumps({"model": str(arguments.model), "macs": network.macs, "parameters": network.parameters,
                           "boards": entries}))

@@ -7,11 +7,10 @@ import numpy as np
 from tepal.boards.board import default_engine
 from tepal.boards.explore import CLOSE, OPTIONS, Point, explore, options
 from tepal.boards.routed import Clock, clock_of
-from tepal.hdl import Formats
 
 from .arguments import add_model_arguments, chosen, count, mhz
 from .console import bar, out
-from .scheduling import read
+from .scheduling import load
 
 __all__ = ["add_arguments", "run"]
 
@@ -40,8 +39,8 @@ def add_arguments(parser) -> None:
 
 def run(arguments) -> int:
     """Search, print."""
-    (board, network), given = read(arguments), chosen(arguments)
-    formats = Formats(network)
+    (board, scheduled), given = load(arguments, default_engine), chosen(arguments)
+    network, formats = scheduled.network, scheduled.formats
     usual = default_engine(board, network, formats)
     base = replace(usual, **{name: value for name, value in given.items() if name not in OPTIONS})
     with bar() as progress:

@@ -43,7 +43,7 @@ _SOUND = (".wav", ".wave", ".flac", ".mp3", ".ogg")
 
 
 def _networks(network: Network) -> Iterator[Network]:
-    """A design made with ``--simplify`` gives the same answers."""
+    """The forms in which a device may have it (:mod:`tepal.boards.variant`): all give the same answers."""
     yield network
     yield simplify(network).network
 

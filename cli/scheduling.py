@@ -1,47 +1,48 @@
 """From the command line to a schedule: model, board, engine."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from math import gcd
 
 from rich.markup import escape
 from tepal.boards.board import Board, default_engine, get_board
+from tepal.boards.variant import Forms, choose
 from tepal.hdl import ConfigError, EngineConfig, Formats, Schedule
-from tepal.quant import FloatNetwork, Network, NetworkError, read_model, simplify
+from tepal.quant import FloatNetwork, Network, NetworkError, read_model
 
 from .arguments import chosen
 from .console import err, step
 
-__all__ = ["load", "on_board", "read", "read_network"]
+__all__ = ["load", "on_board", "read_forms"]
+
+BoardsEngine = Callable[[Board, Network, Formats], EngineConfig]
 
 
-def read(arguments) -> tuple[Board, Network]:
-    """The board, and the model that is to run on it."""
-    return get_board(arguments.board), read_network(arguments)
-
-
-def read_network(arguments) -> Network:
-    """The model."""
+def read_forms(arguments) -> Forms:
+    """The model, in the forms in which it may run."""
     with step(f"Reading {escape(str(arguments.model))}"):
         network = read_model(arguments.model)
     if isinstance(network, FloatNetwork):
         raise NetworkError(f"{arguments.model} is a float model: quantise it first, with tepal quantize")
-    if arguments.simplify:
-        simplified = simplify(network)
-        network = simplified.network
-        err.print(f"{simplified}.")
-    return network
+    return Forms(network, simplify=arguments.simplify)
 
 
-def load(arguments) -> tuple[Board, Schedule]:
-    """The board, and the model on the engine that the command line asks for."""
-    board, network = read(arguments)
+def load(arguments, engine: BoardsEngine | None = None) -> tuple[Board, Schedule]:
+    """The board, and the form of the model that runs best there on the engine that the command line asks for, or that
+    ``engine`` gives it; says on stderr which form it is."""
+    board, forms = get_board(arguments.board), read_forms(arguments)
     with step("Scheduling"):
-        return board, on_board(arguments, board, network, Formats(network))
+        schedule, told = on_board(arguments, board, forms, engine)
+    if told:
+        err.print(told)
+    return board, schedule
 
 
-def on_board(arguments, board: Board, network: Network, formats: Formats) -> Schedule:
-    """The model on the engine of ``board`` that the command line asks for; ``formats`` serve all boards."""
-    return Schedule(network, _engine(arguments, board, network, formats), formats)
+def on_board(arguments, board: Board, forms: Forms, engine: BoardsEngine | None = None) -> tuple[Schedule, str]:
+    """The schedule, and a sentence about the form, of :func:`load`."""
+    engine = engine or partial(_engine, arguments)
+    return choose(forms, board, partial(engine, board))
 
 
 def _engine(arguments, board: Board, network: Network, formats: Formats) -> EngineConfig:

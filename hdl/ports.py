@@ -165,10 +165,10 @@ class InputLoader(wiring.Component):
         last_beat, last_column, last_row = (Signal(name=name, init=counter.init == 1) for name, counter in (
             ("last_beat", beats), ("last_column", column), ("last_row", row)))
         missing, storing, shift, accept = Signal(), Signal(), Signal(), Signal()
-        # Does the sender mark ends, is the rest of a frame too long under way, does the next beat begin a frame?
-        marked, dropping, first_beat = Signal(), Signal(), Signal(init=1)
         # Of several words, a row's last one is stored as soon as the row's bytes are in, whatever it is filled up with.
         padded = last_column & ~some_beats
+        # Does the sender mark ends, is the rest of a frame too long under way, does the next beat begin a frame?
+        marked, dropping, first_beat = Signal(), Signal(), Signal(init=1)
         # A row, a frame was over in the cycle before: all begins anew, which is a lot to reach.
         row_over, frame_over, pausing = Signal(), Signal(), Signal()
         m.d.comb += [

@@ -97,7 +97,11 @@ class RegionRam(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        depths = (self.depth,) if self.depth <= self.base else (self.base, self.depth - self.base)
+        upper_depth = self.depth - self.base
+        if upper_depth > self.base:
+            # Its addresses do not begin at zero then, but go round.
+            upper_depth = 1 << bits_for(upper_depth)
+        depths = (self.depth,) if self.depth <= self.base else (self.base, upper_depth)
         bit = self.base.bit_length() - 1
         outputs = []
         for region, depth in enumerate(depths):

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from cocotb_tools import runner
+from cocotb_tools.check_results import get_results
 
 __all__ = ["KINDS", "PORTS", "Verilator", "run", "verilator_environment", "verilator_folder"]
 
@@ -81,6 +82,6 @@ def run(core: dict, folder: Path, simulator: str, test_module: str, environment:
     # ROMs are looked for where the simulator runs.
     results = made.test(test_module=test_module, hdl_toplevel=top, build_dir=build, test_dir=folder,
                         results_xml=str(build / "results.xml"), waves=waves, extra_env=environment)
-    tests, failures = runner.get_results(results)
+    tests, failures = get_results(results)
     if failures or not tests:
         raise SystemExit(f"{failures} of {tests} tests failed")

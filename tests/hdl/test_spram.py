@@ -7,7 +7,7 @@ from tepal.hdl.spram import RegionRam
 
 
 @pytest.mark.parametrize("registers", [0, 1])
-@pytest.mark.parametrize(("base", "depth"), [(16, 16), (16, 20), (16, 32), (8, 40), (1, 9)])
+@pytest.mark.parametrize(("base", "depth"), [(16, 16), (16, 20), (16, 32), (8, 40), (1, 9), (16, 40), (4, 14)])
 def test_regions(base, depth, registers):
     """Also where the upper region is the larger one, and where there is none."""
     rng = np.random.default_rng(base * depth)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from litert import reference
 from models import require_model
 from tepal.boards.board import BOARDS, default_engine, require_fit
 from tepal.boards.generate import generate, write_files
@@ -39,3 +40,22 @@ def test_model(model, board, frames, stalled, goal, tmp_path):
     assert report.first_mismatch is None, report.first_mismatch.describe(network)
     assert report.mismatches == 0
     assert np.array_equal(golden.softmax(network.softmax, report.outputs), published[frames - stalled:frames])
+
+
+def test_vector(tmp_path):
+    """A fully connected network whose input is a vector of 640 bytes fits, and computes LiteRT's bytes."""
+    model = (require_model("mlperf_ad01_int8") / "model.tflite").read_bytes()
+    (tmp_path / "model.tflite").write_bytes(model)
+    network, board = read_tflite(tmp_path / "model.tflite"), BOARDS["ulx3s-85f"]
+    schedule = Schedule(network, default_engine(board, network))
+    used = require_fit(schedule, board).used
+    assert used["DP16KD"] <= 181
+    folder = tmp_path / "core"
+    write_files(generate(schedule, board.name), folder)
+    images = np.random.default_rng(0).integers(-128, 128, (2, *network.input_shape), np.int8)
+    report = simulate(Build(folder), schedule, images)
+    assert (report.mismatches, report.cycle_errors) == (0, [])
+    # The model takes real numbers, and quantises them itself.
+    reals = ((images.astype(float) - network.input_zero_point) * network.input_scale).astype(np.float32)
+    expected = reference(model, reals)[network.layers[-1].tensor]
+    assert np.array_equal(report.outputs.reshape(expected.shape), expected)

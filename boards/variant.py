@@ -1,0 +1,93 @@
+"""Which form of a network a board is given: as it came, or without the channels that never change the answer.
+
+Both give the same answers.  Fewer channels are mostly fewer cycles, but not always: a first layer of 8 channels may
+fill an array's columns twice over, and of 7 it does not."""
+
+from collections.abc import Callable
+from functools import cached_property
+from types import SimpleNamespace
+
+import numpy as np
+from tepal.hdl import EngineConfig, Formats, Schedule
+from tepal.quant import Network, Simplification, simplify
+from tepal.sim import CycleModel
+
+from .board import Board, fit
+from .explore import OPTIONS, least_cycles
+
+__all__ = ["Engine", "Forms", "choose"]
+
+Engine = Callable[[Network, Formats], EngineConfig]
+"""What gives each form of a network its engine."""
+
+
+class Forms:
+    """A network as it came and, if ``simplify``, without the channels that never change the answer.
+
+    The formats of either are made when they are first asked for: fitting takes far longer than scheduling does, and
+    all boards share them."""
+
+    def __init__(self, network: Network, *, simplify: bool = True):
+        self.network, self._simplify = network, simplify
+
+    @cached_property
+    def found(self) -> Simplification | None:
+        """The other form, if there is one, or that there is none."""
+        return simplify(self.network) if self._simplify else None
+
+    @cached_property
+    def plain(self) -> Formats:
+        """Of the network as it came."""
+        return Formats(self.network)
+
+    @cached_property
+    def simplified(self) -> Formats:
+        """Of the network without those channels."""
+        assert self.found is not None
+        return Formats(self.found.network)
+
+
+def choose(forms: Forms, board: Board, engine: Engine) -> tuple[Schedule, str]:
+    """The form with the fewest cycles from image to answer of those that fit ``board``, scheduled on the engine that
+    ``engine`` gives it; and a sentence about what was removed, or why nothing was, empty if nobody asked.
+
+    Of forms that are as fast the smaller one is taken, and so it is where neither fits."""
+    found = forms.found
+    if found is None:
+        return _schedule(forms.plain, engine), ""
+    if not found.removed:
+        return _schedule(forms.plain, engine), f"None of the network's {found.channels:,} channels can be left out."
+    simplified = _schedule(forms.simplified, engine)
+    cycles, fits = CycleModel(simplified).compute_cycles, fit(simplified, board).ok
+    if fits and cycles <= _least(board, simplified.config, forms.plain):
+        # Requantisers, which take most of the time, need not be fitted twice.
+        return simplified, f"{found}."
+    plain = _schedule(forms.plain, engine)
+    plain_cycles = CycleModel(plain).compute_cycles
+    if not fit(plain, board).ok or (fits and cycles <= plain_cycles):
+        return simplified, f"{found}."
+    return plain, _kept(found, fits, cycles, plain_cycles)
+
+
+def _schedule(formats: Formats, engine: Engine) -> Schedule:
+    return Schedule(formats.network, engine(formats.network, formats), formats)
+
+
+def _least(board: Board, config: EngineConfig, formats: Formats) -> int:
+    """A bound below the cycles of the network with these ``formats``, on ``config`` or any of the board's engines."""
+    engines = [config, board.config, *board.others]
+    return min(int(least_cycles(_grid(each), formats)[0]) for each in engines)
+
+
+def _grid(config: EngineConfig) -> SimpleNamespace:
+    names = (*OPTIONS, "tile_lanes", "drain_step")
+    return SimpleNamespace(**{name: np.array([getattr(config, name)]) for name in names}, window=config.window,
+                           taps=config.taps, input_bytes=config.input_bytes, lane_cycles=config.lane_cycles,
+                           requantiser_cycles=config.requantiser_cycles)
+
+
+def _kept(found: Simplification, fits: bool, cycles: int, plain_cycles: int) -> str:
+    begin = (f"{found.removed:,} of {found.channels:,} channels never change the answer, but they are kept: without "
+             "them ")
+    return begin + (f"the network takes {cycles:,} cycles on this engine, with them {plain_cycles:,}." if fits
+                    else "the network does not fit, with them it does.")
