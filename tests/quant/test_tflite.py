@@ -4,7 +4,8 @@ import time
 
 import numpy as np
 import pytest
-from models import require_model
+from litert import reference
+from models import require_case, require_model
 from tepal.quant import (
     AveragePool,
     Convolution,
@@ -119,9 +120,42 @@ def test_padv2_with_the_zero_point(read):
         read(chain.write())
 
 
-def test_old_converters_and_absent_bias(read):
-    network = read(Chain(3, 3, 2).depthwise(weights(3, 3, 2)).write(old_converter=True))
-    assert network.layers[0].bias.tolist() == [0, 0]
+def test_absent_bias(read):
+    assert read(Chain(3, 3, 2).depthwise(weights(3, 3, 2)).write()).layers[0].bias.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("codes_in", ["old", "zero", "new", "both"])
+def test_operator_codes_of_old_and_new_converters(read, codes_in):
+    """The larger of the deprecated byte and the field that replaced it is meant: the same bytes as LiteRT."""
+    content = small().write(codes_in=codes_in)
+    network = read(content)
+    assert [type(layer) for layer in network.layers] == [Convolution, Depthwise, AveragePool, AveragePool, Convolution]
+    images = np.random.default_rng(1).integers(-128, 128, (3, *network.input_shape), dtype=np.int8)
+    tensors = reference(content, images)
+    for layer, result in zip(network.layers, golden.run(network, images, layers=True), strict=True):
+        assert np.array_equal(result.ravel(), tensors[layer.tensor].ravel())
+
+
+@pytest.mark.parametrize(("codes_in", "name"), [
+    ("new", "GELU"), ("both", "GELU"), ("old", "PLACEHOLDER_FOR_GREATER_OP_CODES"),
+    ("new", "ELU"), ("both", "ELU"), ("old", "ELU")])
+def test_operator_codes_that_a_byte_holds_and_that_it_does_not(read, codes_in, name):
+    """GELU is 150, ELU is 111; 127 in the old field alone stands for no operator."""
+    chain = small()
+    chain.operators[1].name, chain.operators[1].options = "ELU" if name == "ELU" else "GELU", {}
+    with pytest.raises(NetworkError, match=f"not supported: 1 {name}[ ;]"):
+        read(chain.write(codes_in=codes_in))
+
+
+@pytest.mark.model
+def test_a_published_network_with_operator_codes_in_the_new_field_alone(tmp_path):
+    content = require_case("tflite_new_opcodes_only.tflite").read_bytes()
+    network = read_tflite(require_case("tflite_new_opcodes_only.tflite"))
+    images = np.random.default_rng(1).integers(-128, 128, (2, *network.input_shape), dtype=np.int8)
+    tensors = reference(content, images)
+    for layer, result in zip(network.layers, golden.run(network, images, layers=True), strict=True):
+        assert np.array_equal(result.ravel(), tensors[layer.tensor].ravel())
+    assert len(network.layers) == 9
 
 
 def test_layers_are_immutable(read):
@@ -188,11 +222,16 @@ SENTENCES = {
     "float inside": (changed(conv_2d_1__type="FLOAT32"),
                      r"operator 1 \(CONV_2D\) works on float32 values; quantise the model to int8 activations"),
     "relu alone": (Chain(4, 4, 1).append("RELU", (1, 4, 4, 1)).write(),
-                   r"operator 0 \(RELU\) stands alone; in an int8 model it must be fused"),
-    "uint8": (changed(input__type="UINT8"), "operator 0 .PAD. works on uint8 values; quantise"),
-    "int16": (changed(input__type="INT16"), "works on int16 values"),
-    "add": (renamed(1, "ADD"), r"operator 1 \(ADD\) is not supported; supported are CONV_2D, DEPTHWISE"),
-    "custom": (renamed(1, "CUSTOM", "MyOp"), r"operator 1 \(MyOp\) is not supported"),
+                   r"not supported: 1 RELU \(alone in an int8 model: convert again with a current TensorFlow, which"),
+    "uint8": (changed(input__type="UINT8"), r"operator 0 \(PAD\) works on uint8 values \(the older quantisation, "
+              r"asymmetric weights\); quantise the float model to int8"),
+    "int16": (changed(input__type="INT16"), r"works on int16 values \(16x8 quantisation\); convert with "
+              r"supported_ops=\[tf.lite.OpsSet.TFLITE_BUILTINS_INT8\]"),
+    "float16": (changed(input__type="FLOAT16"), "works on float16 values; export the model as float32"),
+    "int32": (changed(input__type="INT32"), "works on int32 values; quantise the model to int8 activations"),
+    "add": (renamed(1, "ADD"),
+            r"has operators that are not supported: 1 ADD \(arithmetic on the images or the results: leave it"),
+    "custom": (renamed(1, "CUSTOM", "MyOp"), "not supported: 1 MyOp; 'tepal ops' lists those that are$"),
     "subgraphs": (small().write(subgraphs=2), "has 2 subgraphs"),
     "no subgraph": (small().write(subgraphs=0), "has 0 subgraphs"),
     "two inputs": (two_inputs(), "has 2 inputs; only models with one input"),
@@ -270,8 +309,8 @@ def test_missing_file(tmp_path):
 
 
 @pytest.mark.model
-def test_residual_network_is_refused_by_its_first_add():
-    with pytest.raises(NetworkError, match=r"operator 3 \(ADD\) is not supported; supported are CONV_2D"):
+def test_residual_network_is_refused_with_its_additions_counted():
+    with pytest.raises(NetworkError, match=r"not supported: 3 ADD \(residual connections and other branches: take a"):
         read_tflite(require_model("mlperf_resnet8_int8") / "model.tflite")
 
 
