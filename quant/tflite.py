@@ -512,8 +512,7 @@ class _IntegerChain(_Chain[Layer]):
         else:
             multiplier, shift = quantize_multiplier(real)
             fits = np.ones_like(shift, bool)
-        widest = np.maximum(-low, high + 1) << np.clip(shift, 0, 30)
-        if (overflowing := (shift > 30) | (widest > 1 << 31)).any():
+        if (overflowing := _overflows(low, high, shift)).any():
             raise operator.error(f"can overflow its 32-bit accumulator in channel {np.argmax(overflowing)}")
         if not fits.all():
             raise operator.error(f"has a scale in channel {np.argmin(fits)} that no integer multiplier "
@@ -542,8 +541,8 @@ class _IntegerChain(_Chain[Layer]):
         multiplier, shift = (int(number) for number in quantize_multiplier(real))
         by = min(count.bit_length() - 1, 32, 31 + shift)
         multiplier, shift = (multiplier << by) // count, shift - by
-        largest = count * max(128 + self.tensor.zero_point, 127 - self.tensor.zero_point)
-        if shift > 30 or largest << max(shift, 0) >= 1 << 31:
+        low, high = -count * (128 + self.tensor.zero_point), count * (127 - self.tensor.zero_point)
+        if _overflows(low, high, shift).any():
             raise operator.error("can overflow its 32-bit accumulator")
         return Requantise(np.full(channels, multiplier), np.full(channels, shift), operator.output.zero_point)
 
@@ -567,6 +566,12 @@ class _IntegerChain(_Chain[Layer]):
     def dequantize(self, operator: Operator):
         """At the end: the accelerator delivers the int8 values before it."""
         self.closed = operator
+
+
+def _overflows(low, high, shift) -> np.ndarray:
+    """Whether an accumulator of ``low … high`` that is shifted to the left leaves int32."""
+    widest = np.maximum(-np.asarray(low, np.int64), np.asarray(high, np.int64) + 1)
+    return (np.asarray(shift) > 30) | (widest << np.clip(shift, 0, 30) > 1 << 31)
 
 
 class _FloatChain(_Chain[FloatLayer]):

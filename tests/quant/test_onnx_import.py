@@ -118,6 +118,35 @@ def test_auto_pad(read, auto_pad, stride):
     check(read, conv(2, 8, 7, auto_pad=auto_pad, strides=[stride, stride]))
 
 
+@pytest.mark.parametrize(("size", "kernel", "strides"), [
+    ((6, 6), [2, 2], [2, 2]), ((5, 7), [1, 6], [4, 1]), ((6, 7), [6, 3], [1, 2])])
+def test_ceil_mode_that_changes_nothing(read, size, kernel, strides):
+    """The last window ends where the map ends."""
+    graph = conv(3, size[0] + 2, size[1] + 2)
+    check(read, graph.add("AveragePool", kernel_shape=kernel, strides=strides, ceil_mode=1))
+
+
+@pytest.mark.parametrize(("kernel", "strides"), [([3, 1], [2, 1]), ([1, 3], [1, 2]), ([3, 3], [2, 2])])
+def test_ceil_mode_along_one_axis(read, kernel, strides):
+    """Of a map of 6x6."""
+    with pytest.raises(NetworkError, match=r"node 1 \(AveragePool, .*\) has windows that reach over the edge"):
+        read(conv(3, 8, 8).add("AveragePool", kernel_shape=kernel, strides=strides, ceil_mode=1))
+
+
+@pytest.mark.parametrize(("opset", "axis", "fits"), [
+    (11, None, True), (11, 1, True), (11, -3, True), (11, 2, False), (11, -1, False),
+    (13, None, False), (13, 1, True), (13, -3, True), (13, 2, False), (13, -1, False)])
+def test_the_axis_of_softmax_before_and_after_version_13(read, opset, axis, fits):
+    """Of a map of one pixel, [1, 4, 1, 1]: before version 13 from the second dimension on, then along the last one."""
+    graph = Graph("n", 3, 8, 8, opset=opset).convolution(4, 3, 8)
+    graph.add("Softmax", **({} if axis is None else {"axis": axis}))
+    if fits:
+        assert check(read, graph).softmax
+    else:
+        with pytest.raises(NetworkError, match=r"\(Softmax, .*\) works on dimension . of the shape \[1, 4, 1, 1\]"):
+            read(graph)
+
+
 def test_a_map_as_the_result_is_nhwc(read):
     assert check(read, conv(3, 6, 5)).output_shape == (4, 3, 2)
 
@@ -293,6 +322,28 @@ def test_clamps_as_onnx_quantises_them():
     assert quantised_clamp(0, 6, 0.05, -10) == (-10, 110)
     # Half to even.
     assert quantised_clamp(0.25, 0.75, 0.5, 0) == (0, 2)
+
+
+@pytest.mark.parametrize(("scale", "steps"), [("0x1.71905cp-4", 66), ("0x1.4c1bacp-2", 18), ("0x1.4afd6ap-5", 148)])
+def test_clamps_are_rounded_in_float32(scale, steps):
+    """6 / scale is above the middle between two integers, and on it in float32: as ONNX Runtime quantises it."""
+    scale = np.float32(float.fromhex(scale))
+    graph = Graph("n", 1).add("QuantizeLinear", scale, np.uint8(0))
+    graph.kind = TensorProto.UINT8
+    (quantised,) = run(graph.bytes(), np.array([[6]], np.float32))
+    assert quantised.item() == steps
+    assert quantised_clamp(0, 6, float(scale), -128) == (-128, steps - 128)
+
+
+def test_the_largest_left_shift():
+    """30; a factor of 2**30 takes 31."""
+    rule = requantise_of_scales(2.0**29, np.ones(1), 1, 0)
+    assert rule.shift == 30
+    check_accumulator("it", np.ones((1, 1), np.int8), [0], 0, rule)
+    rule = requantise_of_scales(2.0**30, np.ones(1), 1, 0)
+    assert rule.shift == 31
+    with pytest.raises(NetworkError, match="it can overflow its 32-bit accumulator in channel 0"):
+        check_accumulator("it", np.ones((1, 1), np.int8), [0], 0, rule)
 
 
 def test_accumulators_that_overflow():
@@ -484,6 +535,10 @@ SENTENCES = {
                      r"node 0 \(Mul, mul0\) doesn't follow a Conv"),
     "by pixel": (conv(3, 3, 4).add("Add", np.ones((1, 2, 1, 2)) * [1, 2]),
                  "has values that differ from pixel to pixel"),
+    "pool padding below": (pool(pads=[0, 0, 1, 0]), r"node 1 \(AveragePool, .*\) averages over padding"),
+    "pool padding right": (pool(pads=[0, 0, 0, 1]), r"node 1 \(AveragePool, .*\) averages over padding"),
+    "pool padding above": (pool(pads=[1, 0, 0, 0]), r"node 1 \(AveragePool, .*\) averages over padding"),
+    "pool padding left": (pool(pads=[0, 1, 0, 0]), r"node 1 \(AveragePool, .*\) averages over padding"),
     "pool padding": (pool(pads=[1] * 4, count_include_pad=1),
                      r"node 1 \(AveragePool, .*\) averages over padding; only"),
     "ceil mode": (pool(ceil_mode=1, strides=[2, 2]), r"reach over the edge \(ceil_mode\); only whole windows"),

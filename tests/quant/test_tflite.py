@@ -130,10 +130,7 @@ def test_operator_codes_of_old_and_new_converters(read, codes_in):
     content = small().write(codes_in=codes_in)
     network = read(content)
     assert [type(layer) for layer in network.layers] == [Convolution, Depthwise, AveragePool, AveragePool, Convolution]
-    images = np.random.default_rng(1).integers(-128, 128, (3, *network.input_shape), dtype=np.int8)
-    tensors = reference(content, images)
-    for layer, result in zip(network.layers, golden.run(network, images, layers=True), strict=True):
-        assert np.array_equal(result.ravel(), tensors[layer.tensor].ravel())
+    equal_to_litert(read, content, np.random.default_rng(1).integers(-128, 128, (3, 9, 8, 3), dtype=np.int8))
 
 
 @pytest.mark.parametrize(("codes_in", "name"), [
@@ -148,19 +145,61 @@ def test_operator_codes_that_a_byte_holds_and_that_it_does_not(read, codes_in, n
 
 
 @pytest.mark.model
-def test_a_published_network_with_operator_codes_in_the_new_field_alone(tmp_path):
+def test_a_published_network_with_operator_codes_in_the_new_field_alone(read):
     content = require_case("tflite_new_opcodes_only.tflite").read_bytes()
-    network = read_tflite(require_case("tflite_new_opcodes_only.tflite"))
-    images = np.random.default_rng(1).integers(-128, 128, (2, *network.input_shape), dtype=np.int8)
-    tensors = reference(content, images)
-    for layer, result in zip(network.layers, golden.run(network, images, layers=True), strict=True):
-        assert np.array_equal(result.ravel(), tensors[layer.tensor].ravel())
-    assert len(network.layers) == 9
+    shape = read(content).input_shape
+    images = np.random.default_rng(1).integers(-128, 128, (2, *shape), dtype=np.int8)
+    assert len(equal_to_litert(read, content, images).layers) == 9
 
 
 def test_layers_are_immutable(read):
     with pytest.raises(ValueError, match="read-only"):
         read(small().write()).layers[0].weights[0] = 0
+
+
+def equal_to_litert(read, content: bytes, images: np.ndarray) -> Network:
+    """The network, every layer of which gives LiteRT's bytes."""
+    network, tensors = read(content), reference(content, images)
+    for layer, result in zip(network.layers, golden.run(network, images, layers=True), strict=True):
+        assert np.array_equal(result.ravel(), tensors[layer.tensor].ravel())
+    return network
+
+
+@pytest.mark.parametrize(("scale", "steps"), [("0x1.e6a74ap-4", 51), ("0x1.a8a3aap-6", 232), ("0x1.4c1baep-2", 19)])
+def test_a_clamp_is_rounded_in_float32(read, scale, steps):
+    """6 / scale is below the middle between two integers, and on it in float32."""
+    chain = Chain(1, 1, 1).convolution(np.full((1, 1, 1, 1), 127), [0], weight_scale=1, activation="RELU6",
+                                       scale=float.fromhex(scale), zero_point=-128)
+    images = np.arange(-128, 128, dtype=np.int8).reshape(-1, 1, 1, 1)
+    (layer,) = equal_to_litert(read, chain.write(), images).layers
+    assert layer.requantise.maximum == steps - 128
+
+
+@pytest.mark.parametrize("bias", [2048 - 128, -2048 + 128])
+def test_sums_that_just_fit_their_left_shift(read, bias):
+    """2,048 shifted to the left by 20 is 2**31: one more leaves int32."""
+    def shifted(bias):
+        return Chain(1, 1, 1).convolution(np.ones((1, 1, 1, 1)), [bias], weight_scale=1, scale=0.05 / 2**19,
+                                          zero_point=5).write()
+
+    images = np.arange(-128, 128, dtype=np.int8).reshape(-1, 1, 1, 1)
+    (layer,) = equal_to_litert(read, shifted(bias), images).layers
+    assert layer.requantise.shift == 20
+    with pytest.raises(NetworkError, match=r"operator 0 \(CONV_2D\) can overflow its 32-bit accumulator in channel 0"):
+        read(shifted(bias + int(np.sign(bias))))
+
+
+@pytest.mark.parametrize(("zero_point", "fits"), [(0, True), (1, False), (-1, False)])
+def test_means_that_just_fit_their_left_shift(read, zero_point, fits):
+    """The mean of one value shifted to the left by 24."""
+    content = Chain(1, 1, 1, zero_point=zero_point).mean(scale=0.05 / 2**23).write()
+    if fits:
+        images = np.arange(-128, 128, dtype=np.int8).reshape(-1, 1, 1, 1)
+        (layer,) = equal_to_litert(read, content, images).layers
+        assert layer.requantise.shift == 24
+    else:
+        with pytest.raises(NetworkError, match=r"operator 0 \(MEAN\) can overflow its 32-bit accumulator"):
+            read(content)
 
 
 # ---- what is refused ----
@@ -265,6 +304,10 @@ SENTENCES = {
                "has a window of 5x1, larger than its input of 4x4"),
     "pool over padding": (Chain(4, 4, 1).average_pool((3, 3), padding="SAME").write(),
                           r"operator 0 \(AVERAGE_POOL_2D\) averages over padding"),
+    "pool over padding below": (Chain(4, 4, 1).average_pool((3, 1), stride=(2, 1), padding="SAME").write(),
+                                r"operator 0 \(AVERAGE_POOL_2D\) averages over padding"),
+    "pool over padding at the right": (Chain(4, 4, 1).average_pool((1, 3), stride=(1, 2), padding="SAME").write(),
+                                       r"operator 0 \(AVERAGE_POOL_2D\) averages over padding"),
     "pool rescales": (changed(average_pool_2d_3__zero_point=1), "changes the scale or the zero point"),
     "mean axes": (Chain(4, 4, 2).mean(axes=(1, 3)).write(), "must average over height and width"),
     "mean axis": (Chain(4, 4, 2).mean(axes=(1,)).write(), "must average over height and width"),
