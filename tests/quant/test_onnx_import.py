@@ -147,6 +147,19 @@ def test_the_axis_of_softmax_before_and_after_version_13(read, opset, axis, fits
             read(graph)
 
 
+@pytest.mark.parametrize(("opset", "axis", "fits"), [
+    (11, None, True), (11, 1, True), (11, 2, False), (13, None, False), (13, 1, False), (13, 2, False)])
+def test_softmax_over_several_dimensions(read, opset, axis, fits):
+    """Of four values as [1, 2, 2]: before version 13 over all from the axis on, then over two of them."""
+    graph = Graph("n", 3, 8, 8, opset=opset).convolution(4, 3, 8).add("Reshape", np.array([-1, 2, 2]))
+    graph.add("Softmax", **({} if axis is None else {"axis": axis}))
+    if fits:
+        assert check(read, graph).softmax
+    else:
+        with pytest.raises(NetworkError, match=r"\(Softmax, .*\) works on dimension . of the shape \[1, 2, 2\]"):
+            read(graph)
+
+
 def test_a_map_as_the_result_is_nhwc(read):
     assert check(read, conv(3, 6, 5)).output_shape == (4, 3, 2)
 
