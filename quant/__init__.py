@@ -3,7 +3,7 @@
 from .digest import DIGEST_BYTES, digest
 from .float_network import FloatAveragePool, FloatConvolution, FloatDepthwise, FloatLayer, FloatNetwork
 from .mobilenet import CIFAR_BLOCKS, IMAGENET_BLOCKS, LayerSpec, MobileNet
-from .model_file import read_model
+from .model_file import FORMATS, read_model
 from .network import (
     Average,
     AveragePool,
@@ -29,6 +29,7 @@ from .tflite import read_tflite
 __all__ = [
     "CIFAR_BLOCKS",
     "DIGEST_BYTES",
+    "FORMATS",
     "IMAGENET_BLOCKS",
     "Average",
     "AveragePool",

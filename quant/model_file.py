@@ -5,10 +5,14 @@ from pathlib import Path
 
 from .float_network import FloatNetwork
 from .network import Network, NetworkError
-from .onnx_import import read_onnx
-from .tflite import read_tflite
+from .obstacles import Format
+from .onnx_import import ONNX_FORMATS, read_onnx
+from .tflite import TFLITE_FORMATS, read_tflite
 
-__all__ = ["read_model"]
+__all__ = ["FORMATS", "read_model"]
+
+FORMATS: dict[str, Format] = TFLITE_FORMATS | ONNX_FORMATS
+"""Every kind of model file that is read, with the operators that it may hold: the tables by which the readers work."""
 
 _READERS = {".onnx": read_onnx, ".tflite": read_tflite}
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from .network import NetworkError
 
-__all__ = ["ARITHMETIC", "BRANCHES", "ON_CONSTANTS", "Obstacle", "Supported", "check_operators", "refuse"]
+__all__ = ["ARITHMETIC", "BRANCHES", "ON_CONSTANTS", "Format", "Obstacle", "Supported", "check_operators", "refuse"]
 
 
 @dataclass(frozen=True)
@@ -14,6 +14,14 @@ class Supported:
 
     method: str
     limits: str
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of model file: what holds for all of it, in words, and the operators that it may hold by their names."""
+
+    limits: str
+    operators: dict[str, Supported]
 
 
 class Obstacle(NetworkError):

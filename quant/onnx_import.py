@@ -17,8 +17,8 @@ import onnx
 from onnx.reference import ReferenceEvaluator
 
 from .float_network import FloatAveragePool, FloatConvolution, FloatDepthwise, FloatLayer, FloatNetwork
-from .network import LARGEST_MAP, Layer, Network, NetworkError, Padding, Shape, Softmax
-from .obstacles import ARITHMETIC, BRANCHES, ON_CONSTANTS, Obstacle, Supported, check_operators, refuse
+from .network import LARGEST_MAP, Layer, Network, NetworkError, Padding, Shape, Softmax, shortened
+from .obstacles import ARITHMETIC, BRANCHES, ON_CONSTANTS, Format, Obstacle, Supported, check_operators, refuse
 from .rescale import Meaning, pool_of_scales, weighted_of_scales
 
 __all__ = ["ONNX_FORMATS", "OWN_PRODUCER", "read_onnx"]
@@ -91,7 +91,7 @@ def _text(name: str | bytes) -> str:
     # What isn't UTF-8 is left as bytes by the protobuf classes.
     name = name.decode(errors="replace") if isinstance(name, bytes) else name
     name = "".join(character if character.isprintable() else "?" for character in name)
-    return name if len(name) <= 60 else name[:60] + "…"
+    return shortened(name)
 
 
 _NO_PADDING = Padding()
@@ -391,6 +391,10 @@ class _Chain:
         else:
             self.size = (1, 1, prod(shape))
         self.places, self.padder, self.meaning = places, None, None
+        # What follows may be fused into it all the same.
+        linear = self.SUPPORTED[node.operator].method in ("_convolution", "_gemm", "_matmul")
+        self.drafts.append(_Draft(node=node, name=node.output, input_shape=self.size, output_shape=self.size,
+                                  window=(1, 1), weights=np.zeros((1, 1, self.size[2])), linear=linear))
         self.value = node.output
         self.shapes[node.output] = places.shape
         return True
@@ -968,7 +972,8 @@ class _Chain:
                           "groups; no dilation"),
         "Gemm": Supported("_gemm", "with constant weights; not transA"),
         "MatMul": Supported("_matmul", "of a vector with constant weights"),
-        "Add": Supported("_add", "a constant for each channel, right behind a Conv, Gemm or MatMul"),
+        "Add": Supported("_add", "a constant for each channel; in a float model right behind a Conv, Gemm or "
+                         "MatMul"),
         "Mul": Supported("_multiply", f"a constant for each channel, {_FOLDS}"),
         "BatchNormalization": Supported("_batch_norm", _FOLDS),
         "Relu": Supported("_clamp", _AFTER), "Clip": Supported("_clamp", f"between constants, {_AFTER}"),
@@ -1002,15 +1007,18 @@ class _Chain:
     _MOVES = ("_move", "_pass", "_quantize", "_dequantize")
 
 
-def _formats() -> dict[str, dict[str, Supported]]:
-    folded = {name: Supported("_fold", "on constants and shapes") for name in _Chain.FOLDED}
-    formats = {}
-    for title, others in (("QDQ ONNX", _Chain.FLOAT_ONLY), ("float ONNX", _Chain.QDQ_ONLY)):
-        taken = {name: supported for name, supported in _Chain.SUPPORTED.items() if name not in others}
-        alone = {name: supported for name, supported in folded.items() if name not in taken}
-        formats[title] = taken | alone
-    return formats
+def _taken(others: tuple[str, ...]) -> dict[str, Supported]:
+    """All operators but ``others``; those that only work on constants come last."""
+    taken = {name: supported for name, supported in _Chain.SUPPORTED.items() if name not in others}
+    return taken | {name: Supported("_fold", "on constants and shapes alone")
+                    for name in _Chain.FOLDED if name not in taken}
 
 
-ONNX_FORMATS = _formats()
+ONNX_FORMATS = {
+    "QDQ ONNX": Format("one chain with one input and one output, batch 1 or any; int8 or uint8 activations between "
+                       "QuantizeLinear and DequantizeLinear, symmetric weights, as ONNX Runtime's quantize_static and "
+                       "'tepal quantize' write it", _taken(_Chain.FLOAT_ONLY)),
+    "float ONNX": Format("one chain with one input and one output, batch 1 or any; float32, as PyTorch and tf2onnx "
+                         "export it; for 'tepal quantize'", _taken(_Chain.QDQ_ONLY)),
+}
 """What each kind of file may hold."""

@@ -32,7 +32,7 @@ from .network import (
     Shape,
     Softmax,
 )
-from .obstacles import ARITHMETIC, BRANCHES, Obstacle, Supported, check_operators, refuse
+from .obstacles import ARITHMETIC, BRANCHES, Format, Obstacle, Supported, check_operators, refuse
 from .tflite_file import EXPORT_AGAIN, Entry, File, Operator, Tensor, names
 
 __all__ = ["TFLITE_FORMATS", "read_tflite"]
@@ -89,7 +89,7 @@ class _Chain(Generic[_Layer]):
 
     ``start`` is the tensor that the network takes, ``tensor`` the result so far and ``shape`` its feature map;
     ``padding`` is what PAD left for the next convolution; ``flat`` says that a reshape made a vector of a map with
-    several pixels, which only FULLY_CONNECTED may read."""
+    several pixels, which only FULLY_CONNECTED may read; ``skipped`` that an operator was passed over."""
 
     SUPPORTED = {
         "CONV_2D": Supported("convolution", f"any kernel, stride and channels; no dilation, no groups; {_FUSED}"),
@@ -119,7 +119,7 @@ class _Chain(Generic[_Layer]):
         self.started = False
         self.padding = _NO_PADDING
         self.padder: Operator | None = None
-        self.flat = False
+        self.flat = self.skipped = False
         self.softmax: Operator | None = None
         self.closed: Operator | None = None
 
@@ -182,7 +182,7 @@ class _Chain(Generic[_Layer]):
             self.shape = self.map(operator, operator.output)
         except NetworkError:
             return False
-        self.padding, self.padder, self.flat = _NO_PADDING, None, False
+        self.padding, self.padder, self.flat, self.skipped = _NO_PADDING, None, False, True
         return True
 
     def network(self) -> Network | FloatNetwork:
@@ -613,6 +613,8 @@ class _FloatChain(_Chain[FloatLayer]):
     def clamp(self, operator: Operator):
         """Fused here into the layer before it, which then gives the tensor of this operator."""
         if not self.layers:
+            if self.skipped:
+                return
             raise operator.error("has no layer before it to be fused into")
         self.check_shape(operator, self.shape)
         before, (low, high) = self.layers[-1], _CLAMPS[operator.name]
@@ -621,5 +623,10 @@ class _FloatChain(_Chain[FloatLayer]):
                                   maximum=min(max(before.maximum, low), high))
 
 
-TFLITE_FORMATS = {"int8 TFLite": _IntegerChain.SUPPORTED, "float TFLite": _FloatChain.SUPPORTED}
+TFLITE_FORMATS = {
+    "int8 TFLite": Format("one chain with one input and one output, batch 1; int8 activations, int8 symmetric weights "
+                          "with a scale for each output channel or one for all, int32 biases", _IntegerChain.SUPPORTED),
+    "float TFLite": Format("one chain with one input and one output, batch 1; float32, or float16 weights that "
+                           "DEQUANTIZE widens; for 'tepal quantize'", _FloatChain.SUPPORTED),
+}
 """What each kind of file may hold."""

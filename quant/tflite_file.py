@@ -12,7 +12,7 @@ import numpy as np
 import tflite
 from flatbuffers.number_types import Int32Flags
 
-from .network import LARGEST_MAP, NetworkError
+from .network import LARGEST_MAP, NetworkError, shortened
 from .obstacles import Obstacle
 
 __all__ = ["EXPORT_AGAIN", "Entry", "File", "Operator", "Tensor", "names"]
@@ -68,8 +68,8 @@ def _type(table: Any) -> str:
 
 
 def _label(index: int, name: str) -> str:
-    """A tensor in a message; fused layers bear the names of all they were made of."""
-    return f"tensor {index} ({name if len(name) <= 60 else name[:60] + '…'})"
+    """A tensor in a message."""
+    return f"tensor {index} ({shortened(name)})"
 
 
 @dataclass(frozen=True, eq=False)
