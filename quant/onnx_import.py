@@ -98,7 +98,7 @@ _NO_PADDING = Padding()
 _FOLDS = "folded into the Conv, Gemm or MatMul right before it"
 _AFTER = "fused into the layer before it"
 
-MISFITS = (ArithmeticError, LookupError, TypeError, ValueError)
+_MISFITS = (ArithmeticError, LookupError, TypeError, ValueError)
 """What NumPy and Python raise where values that could be decoded make no sense together."""
 
 
@@ -364,7 +364,7 @@ class _Chain:
                 # What was passed over may be the cause of what comes after it.
                 refuse(obstacles)
                 raise
-            except MISFITS as error:
+            except _MISFITS as error:
                 raise node.misfit() from error
         refuse(obstacles)
 

@@ -57,11 +57,9 @@ def read_tflite(path: str | PathLike) -> Network | FloatNetwork:
         file = File(path.read_bytes())
         first = next((entry for entry in file.listing() if not entry.widens), None)
         kind = _FloatChain if first and first.type == "FLOAT32" else _IntegerChain
-        # Damaged files hold any number; what comes of it is refused where it matters.
-        with np.errstate(all="ignore"):
-            chain = kind(path.stem)
-            chain.walk(file)
-            return chain.network()
+        chain = kind(path.stem)
+        chain.walk(file)
+        return chain.network()
     except NetworkError as error:
         raise NetworkError(f"{path}: {error}") from None
     except OSError as error:
@@ -77,9 +75,6 @@ _RESHAPES = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
 
 _FUSED = "NONE, RELU, RELU6 or RELU_N1_TO_1 fused"
 _FLATTENS = "flattening; at the start of the model any shape"
-
-MISFITS = (ArithmeticError, LookupError, TypeError, ValueError)
-"""What NumPy and Python raise where values that could be decoded make no sense together."""
 
 _Layer = TypeVar("_Layer", Layer, FloatLayer)
 
@@ -139,8 +134,6 @@ class _Chain(Generic[_Layer]):
                 # What was passed over may be the cause of what comes after it.
                 refuse(obstacles)
                 raise
-            except MISFITS as error:
-                raise operator.error("has tensors or options that don't fit together; export it again") from error
             self.tensor = operator.output
         refuse(obstacles)
         if self.tensor is not file.output:
@@ -571,7 +564,7 @@ class _IntegerChain(_Chain[Layer]):
 def _overflows(low, high, shift) -> np.ndarray:
     """Whether an accumulator of ``low … high`` that is shifted to the left leaves int32."""
     widest = np.maximum(-np.asarray(low, np.int64), np.asarray(high, np.int64) + 1)
-    return (np.asarray(shift) > 30) | (widest << np.clip(shift, 0, 30) > 1 << 31)
+    return (np.asarray(shift) > 30) | (widest > (1 << 31) >> np.clip(shift, 0, 30))
 
 
 class _FloatChain(_Chain[FloatLayer]):

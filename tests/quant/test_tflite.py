@@ -189,6 +189,15 @@ def test_sums_that_just_fit_their_left_shift(read, bias):
         read(shifted(bias + int(np.sign(bias))))
 
 
+def test_sums_so_wide_that_their_left_shift_leaves_64_bits(read):
+    """More than 2**33, shifted to the left by 30."""
+    channels = 270_000
+    content = Chain(1, 1, channels, zero_point=127).convolution(np.full((1, 1, 1, channels), 127), [0], weight_scale=1,
+                                                                scale=0.05 / 2**29).write()
+    with pytest.raises(NetworkError, match=r"operator 0 \(CONV_2D\) can overflow its 32-bit accumulator in channel 0"):
+        read(content)
+
+
 @pytest.mark.parametrize(("zero_point", "fits"), [(0, True), (1, False), (-1, False)])
 def test_means_that_just_fit_their_left_shift(read, zero_point, fits):
     """The mean of one value shifted to the left by 24."""
