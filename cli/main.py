@@ -13,6 +13,7 @@ __all__ = ["COMMANDS", "main", "parser"]
 
 COMMANDS = {
     "boards": "list the boards and their resources",
+    "ops": "list the operators of a model that are supported",
     "quantize": "turn a float model into an int8 one",
     "evaluate": "measure a model's accuracy with the golden model",
     "family": "count MobileNets of any size beside the paper's tables, and their cycles",

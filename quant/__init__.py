@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from .digest import DIGEST_BYTES, digest
 from .float_network import FloatAveragePool, FloatConvolution, FloatDepthwise, FloatLayer, FloatNetwork
 from .mobilenet import CIFAR_BLOCKS, IMAGENET_BLOCKS, LayerSpec, MobileNet
-from .model_file import read_model
+from .model_file import formats, read_model
 from .network import (
     Average,
     AveragePool,
@@ -61,6 +61,7 @@ __all__ = [
     "Softmax",
     "arrange_images",
     "digest",
+    "formats",
     "quantize",
     "read_model",
     "read_onnx",

@@ -10,7 +10,7 @@ from math import inf
 
 import numpy as np
 
-from .network import Geometry, NetworkError, Shape, arrange_images
+from .network import Geometry, NetworkError, Shape, arrange_images, shortened
 from .sums import chunk_frames, window_sums
 
 __all__ = ["FloatAveragePool", "FloatConvolution", "FloatDepthwise", "FloatLayer", "FloatNetwork", "sums"]
@@ -21,8 +21,8 @@ def _freeze(layer, *names: str) -> None:
         array = np.array(getattr(layer, name), np.float32)
         if not np.isfinite(array).all():
             count = int((~np.isfinite(array)).sum())
-            raise NetworkError(f"layer {layer.index} ({layer.name}) has {count} {name} that are NaN or infinite: "
-                               "the training diverged, or the file is damaged")
+            raise NetworkError(f"layer {layer.index} ({shortened(layer.name)}) has {count} {name} that are NaN or "
+                               "infinite: the training diverged, or the file is damaged")
         array.setflags(write=False)
         object.__setattr__(layer, name, array)
 
@@ -122,7 +122,7 @@ class FloatNetwork:
             raise NetworkError(f"{self.name}: the network has no layer to compute")
         for before, after in zip(self.layers, self.layers[1:], strict=False):
             if before.output_shape != after.input_shape:
-                raise NetworkError(f"{self.name}: layer {after.index} ({after.name}) takes "
+                raise NetworkError(f"{self.name}: layer {after.index} ({shortened(after.name)}) takes "
                                    f"{after.input_shape} but the layer before it gives {before.output_shape}")
 
     @property

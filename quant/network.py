@@ -27,6 +27,7 @@ __all__ = [
     "Shape",
     "Softmax",
     "arrange_images",
+    "shortened",
 ]
 
 
@@ -36,6 +37,11 @@ LARGEST_MAP = 1 << 26
 
 class NetworkError(ValueError):
     """The model can't be taken; the message is one sentence that names the layer or the limit."""
+
+
+def shortened(name: str) -> str:
+    """A name in a message: some bear the names of all that was fused, and damaged files hold any."""
+    return name if len(name) <= 60 else name[:60] + "…"
 
 
 Shape = tuple[int, int, int]
@@ -319,7 +325,7 @@ class Network:
             raise NetworkError(f"{self.name}: the network has no layer to compute")
         for before, after in zip(self.layers, self.layers[1:], strict=False):
             if before.output_shape != after.input_shape:
-                raise NetworkError(f"{self.name}: layer {after.index} ({after.name}) takes "
+                raise NetworkError(f"{self.name}: layer {after.index} ({shortened(after.name)}) takes "
                                    f"{after.input_shape} but the layer before it gives {before.output_shape}")
 
     @property
