@@ -22,6 +22,7 @@ from .network import (
 )
 from .onnx_export import write_onnx
 from .onnx_import import read_onnx
+from .preprocessing import LAYOUTS, Preprocessing
 from .quantise import Calibration, Method, Quantisation, quantize
 from .simplify import Simplification, simplify
 from .tflite import read_tflite
@@ -30,6 +31,7 @@ __all__ = [
     "CIFAR_BLOCKS",
     "DIGEST_BYTES",
     "IMAGENET_BLOCKS",
+    "LAYOUTS",
     "Average",
     "AveragePool",
     "Calibration",
@@ -48,6 +50,7 @@ __all__ = [
     "Network",
     "NetworkError",
     "Padding",
+    "Preprocessing",
     "Quantisation",
     "Requantise",
     "Rounding",

@@ -11,6 +11,7 @@ from math import inf
 import numpy as np
 
 from .network import Geometry, NetworkError, Shape, arrange_images
+from .preprocessing import Preprocessing
 from .sums import chunk_frames, window_sums
 
 __all__ = ["FloatAveragePool", "FloatConvolution", "FloatDepthwise", "FloatLayer", "FloatNetwork", "sums"]
@@ -109,13 +110,15 @@ class FloatNetwork:
     """An immutable chain of float layers.
 
     ``softmax`` says that a softmax with the factor ``beta`` follows the logits.  ``channels_first`` says that the
-    model file takes its images as (frames, channels, height, width); in here everything is NHWC."""
+    model file takes its images as (frames, channels, height, width); in here everything is NHWC.  ``preprocessing``
+    says what the pixels of a picture mean, where that is known."""
 
     name: str
     layers: tuple[FloatLayer, ...]
     softmax: bool = False
     beta: float = 1.0
     channels_first: bool = False
+    preprocessing: Preprocessing | None = None
 
     def __post_init__(self):
         if not self.layers:
@@ -124,6 +127,8 @@ class FloatNetwork:
             if before.output_shape != after.input_shape:
                 raise NetworkError(f"{self.name}: layer {after.index} ({after.name}) takes "
                                    f"{after.input_shape} but the layer before it gives {before.output_shape}")
+        if self.preprocessing:
+            self.preprocessing.check(self.input_shape[2])
 
     @property
     def input_shape(self) -> Shape:
@@ -146,12 +151,17 @@ class FloatNetwork:
     def images(self, images: np.ndarray, what: str = "the images") -> np.ndarray:
         """float32 (frames, height, width, channels) of ``images`` in that order or (frames, channels, height, width).
 
+        They are numbers of any type, as the model takes them; uint8 are pixels where the network has a
+        ``preprocessing``, which makes real numbers of them.
+
         Raises
         ------
         NetworkError
             See :func:`~.network.arrange_images`; or a value is too large for float32.
         """
         images = arrange_images(images, self.input_shape, what, channels_first=self.channels_first)
+        if images.dtype == np.uint8 and self.preprocessing:
+            return self.preprocessing(images)
         if np.abs(images).max() > np.finfo(np.float32).max:
             raise NetworkError(f"{what} hold values too large for float32")
         return images.astype(np.float32, copy=False)

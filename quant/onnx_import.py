@@ -17,6 +17,7 @@ from onnx.reference import ReferenceEvaluator
 
 from .float_network import FloatAveragePool, FloatConvolution, FloatDepthwise, FloatLayer, FloatNetwork
 from .network import LARGEST_MAP, Layer, Network, NetworkError, Padding, Shape, Softmax
+from .preprocessing import Preprocessing
 from .rescale import Meaning, pool_of_scales, weighted_of_scales
 
 __all__ = ["OWN_PRODUCER", "read_onnx"]
@@ -203,6 +204,7 @@ class _Chain:
 
     def __init__(self, model: onnx.ModelProto, name: str):
         self.graph = model.graph
+        self.metadata = {entry.key: entry.value for entry in model.metadata_props}
         self.own = model.producer_name == OWN_PRODUCER
         self.name = model.graph.name if self.own else name
         versions = {entry.domain: entry.version for entry in model.opset_import}
@@ -230,13 +232,15 @@ class _Chain:
             self._step(_Node(index, proto))
         self._close()
         layers = enumerate(self.drafts)
+        preprocessing = Preprocessing.of_metadata(self.metadata, self.drafts[0].input_shape[2])
         if not self.start and not any(draft.result or draft.scales is not None for draft in self.drafts):
             return FloatNetwork(self.name, tuple(draft.float_layer(index) for index, draft in layers),
-                                softmax=self.softmax is not None, channels_first=self.channels_first)
+                                softmax=self.softmax is not None, channels_first=self.channels_first,
+                                preprocessing=preprocessing)
         integers = tuple(draft.layer(index) for index, draft in layers)
         assert self.start, "the first layer would have refused"
         softmax = Softmax(len(integers), -1, integers[-1].output_scale) if self.softmax else None
-        return Network(self.name, integers, *self.start, softmax)
+        return Network(self.name, integers, *self.start, softmax, preprocessing)
 
     def _open(self, inputs: list[onnx.ValueInfoProto]) -> None:
         if len(inputs) != 1:
