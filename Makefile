@@ -34,7 +34,7 @@ venv: .venv/ready
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
 	@# Folders under their import names, for type checkers.
 	@mkdir -p .venv/types/tepal
-	@for folder in hdl quant sim boards; do ln -sfn ../../../$$folder .venv/types/tepal/$$folder; done
+	@for folder in hdl quant sim boards cli; do ln -sfn ../../../$$folder .venv/types/tepal/$$folder; done
 	@touch $@
 
 demo: venv

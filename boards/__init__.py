@@ -1,1 +1,1 @@
-"""Boards: what they offer, building for them, and the command line."""
+"""Boards: what they offer, building for them, and the host's end of their line."""

@@ -9,7 +9,6 @@ from tepal.hdl import EngineConfig, Formats, MemoryUse, Schedule
 from tepal.quant import Network, NetworkError
 from tepal.sim import CycleModel
 
-from .console import out
 from .ecpix5 import ECPIX5_85F
 from .icebreaker import ICEBREAKER
 from .logic import KINDS, MARGIN, logic
@@ -62,18 +61,21 @@ def get_board(name: str) -> Board:
     raise NetworkError(f"there is no board {name!r}{guess} (known: {', '.join(BOARDS)})")
 
 
-def describe(*boards: Board) -> None:
-    """Print what ``boards`` offer."""
+def describe(*boards: Board) -> str:
+    """What ``boards`` offer, for people."""
+    lines = []
     for board in boards:
         part, config = board.part, board.config
         memories = ", ".join(f"{kind.count} {kind.name}" for kind in part.memories)
         clocks = [pll.frequency for pll in part.family.plls(board.oscillator)] if part.family else []
-        out.print(f"[bold]{board.name}[/]: {part.name}, {part.primitives} {part.multiplier}, {memories}, "
-                  f"{part.logic:,} logic cells\n  engine: {config.rows} x {config.columns} array, {config.lanes} lanes"
-                  f"\n  clock: {board.oscillator / 1e6:g} MHz, by PLL to {len(clocks)} frequencies up to "
-                  f"{float(clocks[-1]) / 1e6:g} MHz\n  serial line: {board.baud:,} baud"
-                  + (f"\n  note: {board.notes}" if board.notes else ""))
-    out.print(f"Build with: tepal build MODEL --board {boards[0].name} -o DIR")
+        lines += [f"{board.name}: {part.name}, {part.primitives} {part.multiplier}, {memories}, "
+                  f"{part.logic:,} logic cells",
+                  f"  engine: {config.rows} x {config.columns} array, {config.lanes} lanes",
+                  f"  clock: {board.oscillator / 1e6:g} MHz, by PLL to {len(clocks)} frequencies up to "
+                  f"{float(clocks[-1]) / 1e6:g} MHz",
+                  f"  serial line: {board.baud:,} baud"]
+        lines += [f"  note: {board.notes}"] if board.notes else []
+    return "\n".join([*lines, f"Build with: tepal build MODEL --board {boards[0].name} -o DIR"])
 
 
 def _blocks(board: Board, use: MemoryUse) -> tuple[str, int]:

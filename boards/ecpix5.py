@@ -18,4 +18,4 @@ ECPIX5_85F = Board(
 if __name__ == "__main__":
     from .board import describe
 
-    describe(ECPIX5_85F)
+    print(describe(ECPIX5_85F))

@@ -37,4 +37,4 @@ ICEBREAKER = Board(
 if __name__ == "__main__":
     from .board import describe
 
-    describe(ICEBREAKER)
+    print(describe(ICEBREAKER))

@@ -28,4 +28,4 @@ ORANGECRAB_85F = Board(
 if __name__ == "__main__":
     from .board import describe
 
-    describe(ORANGECRAB_85F)
+    print(describe(ORANGECRAB_85F))

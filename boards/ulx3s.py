@@ -27,4 +27,4 @@ ULX3S_25F = replace(ULX3S_85F, name="ulx3s-25f", part=ECP5_25F, platform=ULX3S_2
 if __name__ == "__main__":
     from .board import describe
 
-    describe(ULX3S_85F, ULX3S_45F, ULX3S_25F)
+    print(describe(ULX3S_85F, ULX3S_45F, ULX3S_25F))

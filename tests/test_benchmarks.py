@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tepal.boards.cli import _parser
+from tepal.cli.main import parser
 
 ROOT = Path(__file__).parents[1]
 
@@ -48,7 +48,7 @@ def test_nothing_is_invented():
 def test_commands(row):
     for verb, more in (("estimate", ()), ("simulate", ("--input", row.input, "--frames", "4")),
                        ("build", ("-o", "x", "--seeds", "2"))):
-        arguments = _parser().parse_args(row.command(verb, *more).split()[1:])
+        arguments = parser(verb).parse_args(row.command(verb, *more).split()[1:])
         assert (arguments.command, arguments.board, arguments.simplify) == (verb, row.board, row.simplify)
 
 

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from tepal.boards.cli import main
+from tepal.cli.main import main
 
 
 @pytest.fixture

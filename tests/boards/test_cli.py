@@ -125,7 +125,7 @@ def test_estimate(run, name):
 @pytest.mark.model
 def test_estimate_is_quick():
     model = require_model("mlperf_vww_int8") / "model.tflite"
-    command = [sys.executable, "-m", "tepal.boards.cli", "estimate", str(model), "--board", "ulx3s-85f", "--json"]
+    command = [sys.executable, "-m", "tepal.cli", "estimate", str(model), "--board", "ulx3s-85f", "--json"]
 
     def seconds() -> float:
         """Wall time, or processor time where other work keeps the processor busy."""

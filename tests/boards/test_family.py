@@ -7,10 +7,10 @@ import re
 from decimal import ROUND_HALF_UP, Decimal
 
 import pytest
-from tepal.boards import family
 from tepal.boards.board import BOARDS, default_engine, fit
-from tepal.boards.cli import main
-from tepal.boards.family import ALPHAS, PAPER, RESOLUTIONS
+from tepal.cli import family
+from tepal.cli.family import ALPHAS, PAPER, RESOLUTIONS
+from tepal.cli.main import main
 from tepal.hdl import Schedule
 from tepal.quant import MobileNet
 from tepal.sim import CycleModel

@@ -6,7 +6,7 @@ import zlib
 from pathlib import Path
 
 import pytest
-from tepal.boards.program import PROGRAMMERS
+from tepal.boards.programmer import PROGRAMMERS
 
 WEIGHTS = 1 << 20
 

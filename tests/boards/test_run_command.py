@@ -168,6 +168,6 @@ def test_baud(refusal, folder, monkeypatch, more, baud):
     """The board's, unless another one is given."""
     def device(port, *, baud, timeout):
         raise HostError(f"{baud} on {port}")
-    monkeypatch.setattr("tepal.boards.run.Device", device)
+    monkeypatch.setattr("tepal.cli.run.Device", device)
     assert refusal("run", folder / "model.tflite", folder / "images.npy", "--port", "x", *more) == (
         f"tepal: {baud} on x\n")

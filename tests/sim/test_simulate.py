@@ -10,8 +10,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from tepal.boards.cli import main
 from tepal.boards.generate import generate, write_files
+from tepal.cli.main import main
 from tepal.hdl import EngineConfig, Schedule
 from tepal.quant import read_tflite
 from tepal.sim import Build, CycleModel, SimulationError, golden, simulate
@@ -245,7 +245,7 @@ def test_wrong_cycle_model(seen, schedule, images, monkeypatch):
 def test_mismatch_is_the_exit_code(seen, build, capsys, monkeypatch):
     monkeypatch.setattr(Build, "__init__", lambda self, directory, **_: None)
     monkeypatch.setattr(Build, "run", Replay(seen, lambda replay: flip(replay.line("D"))).run)
-    monkeypatch.setattr("tepal.boards.cli.generate", lambda *_: {})
+    monkeypatch.setattr("tepal.cli.simulate.generate", lambda *_: {})
     code = main([*COMMAND, "--input", str(DIGITS / "inputs.npy"), "--frames", str(FRAMES), "--json"])
     out, err = capsys.readouterr()
     assert code == 1

@@ -1,51 +1,41 @@
-"""The command ``tepal run``: images through a device on a serial port."""
+"""``tepal run``: images through a device on a serial port."""
 
-import argparse
 import json
-import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from rich.markup import escape
+from tepal.boards.board import get_board
+from tepal.boards.compare import compare
+from tepal.boards.host import BAUD, Device
 from tepal.quant import FloatNetwork, Network, NetworkError, read_model, simplify
 from tepal.sim import golden
 
-from .board import get_board
-from .compare import compare
-from .console import MISMATCH, bar, err, out
+from .arguments import above_zero, path
+from .console import bar, err, out
+from .exit_codes import MISMATCH
 from .files import choose_frames, read_images, read_names, read_picture
-from .host import BAUD, Device
 
-__all__ = ["add_run_arguments", "run_on_device"]
-
-
-def _above_zero(kind):
-    def convert(text: str):
-        value = kind(text)
-        if not 0 < value < math.inf:
-            raise argparse.ArgumentTypeError(f"{text} is not above 0")
-        return value
-    convert.__name__ = {int: "whole number", float: "number"}[kind]
-    return convert
+__all__ = ["add_arguments", "run"]
 
 
-def add_run_arguments(parser, path_type) -> None:
+def add_arguments(parser) -> None:
     """What ``tepal run`` takes."""
-    parser.add_argument("model", type=path_type, metavar="MODEL", help="the int8 model that the device was made from")
-    parser.add_argument("input", type=path_type, metavar="INPUT",
+    parser.add_argument("model", type=path, metavar="MODEL", help="the int8 model that the device was made from")
+    parser.add_argument("input", type=path, metavar="INPUT",
                         help="images (.npy, or .npz with 'images'), or a picture, which is resized and whose pixels "
                              "0 to 255 become -128 to 127")
     parser.add_argument("--port", required=True, metavar="DEV", help="serial port, such as /dev/ttyUSB0")
     parser.add_argument("--board", metavar="B", help=f"the board, for its bits a second (default: {BAUD:,})")
-    parser.add_argument("--baud", type=_above_zero(int), metavar="N", help="bits a second, if not the board's")
-    parser.add_argument("--timeout", type=_above_zero(float), default=1.0, metavar="S",
+    parser.add_argument("--baud", type=above_zero(int), metavar="N", help="bits a second, if not the board's")
+    parser.add_argument("--timeout", type=above_zero(float), default=1.0, metavar="S",
                         help="seconds without an answer until an image is sent again (default: %(default)s)")
     parser.add_argument("--frames", type=int, metavar="N", help="use the first N images (default: all)")
     parser.add_argument("--compare", action="store_true", help="compare with the golden model, and find the first "
                         "layer that differs if the device has a debug tap")
-    parser.add_argument("--classes", type=path_type, metavar="FILE", help="names of the classes, one a line")
+    parser.add_argument("--classes", type=path, metavar="FILE", help="names of the classes, one a line")
 
 
 _SOUND = (".wav", ".wave", ".flac", ".mp3", ".ogg")
@@ -58,18 +48,18 @@ def _networks(network: Network) -> Iterator[Network]:
     yield simplify(network).network
 
 
-def _images(path: Path, network: Network) -> np.ndarray:
-    if path.suffix.lower() in (".npy", ".npz"):
-        return network.quantise_input(read_images(path)[0], str(path))
-    if path.suffix.lower() in _SOUND:
+def _images(source: Path, network: Network) -> np.ndarray:
+    if source.suffix.lower() in (".npy", ".npz"):
+        return network.quantise_input(read_images(source)[0], str(source))
+    if source.suffix.lower() in _SOUND:
         shape = " x ".join(map(str, network.input_shape))
-        raise NetworkError(f"{path} is sound, and {network.name} takes {shape} features of it: give them as .npy, made "
-                           "just as in its training")
-    pixels = read_picture(path, network.input_shape)
+        raise NetworkError(f"{source} is sound, and {network.name} takes {shape} features of it: give them as .npy, "
+                           "made just as in its training")
+    pixels = read_picture(source, network.input_shape)
     return (pixels.astype(np.int16) - 128).astype(np.int8)[None]
 
 
-def run_on_device(arguments) -> int:
+def run(arguments) -> int:
     """Send, receive, tell."""
     network = read_model(arguments.model)
     if isinstance(network, FloatNetwork):

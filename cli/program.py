@@ -1,70 +1,29 @@
-"""The command ``tepal program``: a bitstream onto a board."""
+"""``tepal program``: a bitstream onto a board."""
 
 import json
 import shutil
-import struct
 import subprocess
 import tempfile
-import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tepal.boards.programmer import PROGRAMMERS, Programmer, dfu_suffix
+from tepal.boards.tools import ToolError
 from tepal.hdl import TOP
 from tepal.quant import NetworkError
 
+from .arguments import path
 from .console import err, out, step
-from .tools import ToolError
 
-__all__ = ["PROGRAMMERS", "Programmer", "add_program_arguments", "dfu_suffix", "run_program"]
+__all__ = ["add_arguments", "run"]
 
 _SECTOR = 1 << 16
 """Bytes of a flash memory that openFPGALoader erases at a time."""
 
 
-@dataclass(frozen=True)
-class Programmer:
-    """How bits get onto a board.
-
-    ``arguments(file, offset)`` follow ``tool``: with an offset, a plain file is written there into the flash memory;
-    without one, the file is the bitstream.  ``keep`` are the arguments with which a bitstream survives a power cycle,
-    None where it always does.  ``usb`` is the identity of a DFU boot loader."""
-
-    tool: str
-    package: str
-    bitstream: str
-    arguments: Callable[[Path, int | None], list[str]]
-    keep: list[str] | None = None
-    flash: bool = False
-    usb: tuple[int, int] | None = None
-
-
-def _loader(board: str, **options) -> Programmer:
-    def arguments(file: Path, offset: int | None) -> list[str]:
-        place = [] if offset is None else ["--write-flash", "--offset", str(offset)]
-        return ["--board", board, *place, str(file)]
-    return Programmer("openFPGALoader", "openfpgaloader", arguments=arguments, **options)
-
-
-_ORANGECRAB = 0x1209, 0x5AF0
-
-PROGRAMMERS = {
-    "ulx3s": _loader("ulx3s", bitstream=f"{TOP}.bit", keep=["--write-flash"]),
-    "ecpix5": _loader("ecpix5", bitstream=f"{TOP}.bit", keep=["--write-flash"]),
-    # It boots from the flash memory, and is written nowhere else.
-    "icebreaker": _loader("ice40_generic", bitstream=f"{TOP}.bin", flash=True),
-    "orangecrab": Programmer(
-        "dfu-util", "dfu-util", f"{TOP}.bit", usb=_ORANGECRAB,
-        arguments=lambda file, _: ["--device", "{:04x}:{:04x}".format(*_ORANGECRAB), "--alt", "0", "--download",
-                                   str(file)]),
-}
-"""By board, without what follows a hyphen."""
-
-
-def add_program_arguments(parser, path_type) -> None:
+def add_arguments(parser) -> None:
     """What ``tepal program`` takes."""
-    parser.add_argument("built", type=path_type, nargs="?", default=Path(), metavar="DIR",
+    parser.add_argument("built", type=path, nargs="?", default=Path(), metavar="DIR",
                         help="folder that tepal build wrote, or a bitstream (default: the current folder)")
     parser.add_argument("--board", required=True, metavar="B",
                         help=f"which board it is: {', '.join(PROGRAMMERS)}, with or without its variant")
@@ -72,13 +31,7 @@ def add_program_arguments(parser, path_type) -> None:
                         "survives a power cycle")
 
 
-def dfu_suffix(content: bytes, vendor: int, product: int) -> bytes:
-    """What a DFU file ends with (USB Device Firmware Upgrade 1.1, appendix B), so that it reaches no other device."""
-    suffix = struct.pack("<HHHH3sB", 0xFFFF, product, vendor, 0x0100, b"UFD", 16)
-    return suffix + struct.pack("<I", zlib.crc32(content + suffix) ^ 0xFFFFFFFF)
-
-
-def run_program(arguments) -> int:
+def run(arguments) -> int:
     """Find the files and the tool, and write."""
     programmer = PROGRAMMERS.get(arguments.board.partition("-")[0])
     if programmer is None:
@@ -103,7 +56,7 @@ def run_program(arguments) -> int:
             if arguments.flash:
                 command[-1:-1] = programmer.keep or []
             with step(f"Writing {source}"):
-                _run(tool, programmer.tool, command)
+                _write(tool, programmer.tool, command)
     report = {"board": arguments.board, "tool": tool, "files": [str(file) for file, _ in writes]}
     if arguments.json:
         print(json.dumps(report))
@@ -166,7 +119,7 @@ def _flash(built: Path, flash: Any) -> tuple[Path, int]:
     raise NetworkError(f"{built / 'report.json'} is damaged: build again")
 
 
-def _run(tool: str, name: str, arguments: list[str]) -> None:
+def _write(tool: str, name: str, arguments: list[str]) -> None:
     done = subprocess.run([tool, *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL,
                           errors="replace")
     if done.returncode:

@@ -16,10 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["MISMATCH", "Elapsed", "Steps", "bar", "err", "out", "step"]
-
-MISMATCH = 1
-"""Exit code: the simulation, or the device, differs from the golden model or the cycle model."""
+__all__ = ["Elapsed", "Steps", "bar", "err", "out", "step"]
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""The MobileNet family by numbers: what the paper's tables say, what counting gives, and how fast the boards are.
+"""``tepal family``, the MobileNets by numbers: the paper's tables, exact counts, and how fast the boards are.
 
 Howard et al. 2017 (arXiv:1704.04861) print millions.  Their multiply-adds include the classifier and their
 parameters are weights alone, without biases and batch norm: only so has the classifier 0.18 % and 24.33 % of them, as
@@ -11,14 +11,14 @@ from dataclasses import asdict, dataclass
 from itertools import product
 
 from rich.table import Column, Table
+from tepal.boards.board import BOARDS, Board, default_engine, fit, get_board
 from tepal.hdl import Formats, Schedule
 from tepal.quant import IMAGENET_BLOCKS, MobileNet, Network, NetworkError
 from tepal.sim import CycleModel
 
-from .board import BOARDS, Board, default_engine, fit, get_board
 from .console import out, step
 
-__all__ = ["ALPHAS", "PAPER", "RESOLUTIONS", "Row", "add_family_arguments", "run_family"]
+__all__ = ["ALPHAS", "PAPER", "RESOLUTIONS", "Row", "add_arguments", "run"]
 
 HIGHEST_CLOCK = 10_000
 """MHz; more is a slip of the finger."""
@@ -65,7 +65,7 @@ PAPER = (
 """The rows of the paper's tables 4, 5, 6, 7 and 9 whose networks are MobileNets, and SqueezeNet's."""
 
 
-def add_family_arguments(parser) -> None:
+def add_arguments(parser) -> None:
     """What ``tepal family`` takes."""
     grid = parser.add_argument_group("networks", "a grid in place of the paper's tables")
     grid.add_argument("--alpha", type=float, nargs="+", metavar="A", help="width multipliers (default: the paper's)")
@@ -78,7 +78,7 @@ def add_family_arguments(parser) -> None:
                         help="clock to assume for frames per second; none has been measured (default: %(default)g)")
 
 
-def run_family(arguments) -> int:
+def run(arguments) -> int:
     """Count, schedule, print."""
     boards = _boards(arguments.board)
     if not 0 < arguments.clock <= HIGHEST_CLOCK:

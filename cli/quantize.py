@@ -1,4 +1,4 @@
-"""The commands ``tepal quantize`` and ``tepal evaluate``."""
+"""``tepal quantize``: a float model into an int8 one, with a report of what each layer loses."""
 
 import json
 from dataclasses import asdict, replace
@@ -7,18 +7,19 @@ from rich.table import Column, Table
 from tepal.quant import Calibration, FloatNetwork, Method, NetworkError, quantize, read_model, write_onnx
 from tepal.sim import accuracy, compare
 
-from .console import bar, err, out
+from .arguments import path
+from .console import bar, out
 from .files import check_folder, choose_frames, read_images, read_labelled
 
-__all__ = ["add_evaluate_arguments", "add_quantize_arguments", "run_evaluate", "run_quantize"]
+__all__ = ["add_arguments", "run"]
 
 
-def add_quantize_arguments(parser, path_type) -> None:
+def add_arguments(parser) -> None:
     """What ``tepal quantize`` takes."""
-    parser.add_argument("model", type=path_type, metavar="MODEL", help="float .onnx or .tflite file")
-    parser.add_argument("--calibrate", type=path_type, required=True, metavar="DATA.npz",
+    parser.add_argument("model", type=path, metavar="MODEL", help="float .onnx or .tflite file")
+    parser.add_argument("--calibrate", type=path, required=True, metavar="DATA.npz",
                         help="'images' as the model takes them: .npz, or .npy with that array alone")
-    parser.add_argument("-o", "--output", type=path_type, required=True, metavar="OUT.onnx",
+    parser.add_argument("-o", "--output", type=path, required=True, metavar="OUT.onnx",
                         help="quantised model to write (ONNX, QDQ)")
     default = Calibration()
     parser.add_argument("--method", choices=[method.value for method in Method], default=default.method.value,
@@ -28,11 +29,11 @@ def add_quantize_arguments(parser, path_type) -> None:
     parser.add_argument("--no-equalise", action="store_true", help="leave out cross-layer equalisation")
     parser.add_argument("--no-bias-correction", action="store_true", help="leave out bias correction")
     parser.add_argument("--frames", type=int, metavar="N", help="calibrate with the first N images (default: all)")
-    parser.add_argument("--evaluate", type=path_type, metavar="TEST.npz",
+    parser.add_argument("--evaluate", type=path, metavar="TEST.npz",
                         help="'images' and 'labels' to measure the accuracy of both networks on")
 
 
-def run_quantize(arguments) -> int:
+def run(arguments) -> int:
     """Quantise, report, write."""
     network = read_model(arguments.model)
     if not isinstance(network, FloatNetwork):
@@ -74,19 +75,19 @@ def run_quantize(arguments) -> int:
 
 def _check_output(arguments) -> None:
     """Raise NetworkError if the result can't go where it shall, or would replace what it is made from."""
-    path = arguments.output
-    check_folder(path.parent)
-    if path.is_dir():
-        raise NetworkError(f"{path} is a folder: give a file to write to")
-    if path.suffix.lower() != ".onnx":
-        raise NetworkError(f"{path}: the result is ONNX, so give it a name that ends in .onnx")
-    if not path.exists():
+    output = arguments.output
+    check_folder(output.parent)
+    if output.is_dir():
+        raise NetworkError(f"{output} is a folder: give a file to write to")
+    if output.suffix.lower() != ".onnx":
+        raise NetworkError(f"{output}: the result is ONNX, so give it a name that ends in .onnx")
+    if not output.exists():
         return
-    if not path.is_file():
-        raise NetworkError(f"{path} is no regular file: give another one to write to")
+    if not output.is_file():
+        raise NetworkError(f"{output} is no regular file: give another one to write to")
     for source in filter(None, (arguments.model, arguments.calibrate, arguments.evaluate)):
-        if source.exists() and path.samefile(source):
-            raise NetworkError(f"{path} is also {source}, which would be lost: give another file to write to")
+        if source.exists() and output.samefile(source):
+            raise NetworkError(f"{output} is also {source}, which would be lost: give another file to write to")
 
 
 def _table(report) -> Table:
@@ -98,27 +99,3 @@ def _table(report) -> Table:
                       str(layer.zero_point), f"{layer.sqnr:.1f}", f"{layer.saturated:.3%}",
                       f"{layer.alone:.1f}{' ◄' if layer is report.costliest else ''}")
     return table
-
-
-def add_evaluate_arguments(parser, path_type) -> None:
-    """What ``tepal evaluate`` takes."""
-    parser.add_argument("model", type=path_type, metavar="MODEL",
-                        help="quantised .onnx or .tflite file (golden model), or a float one")
-    parser.add_argument("--input", type=path_type, required=True, metavar="TEST.npz", help="'images' and 'labels'")
-    parser.add_argument("--frames", type=int, metavar="N", help="use the first N images (default: all)")
-
-
-def run_evaluate(arguments) -> int:
-    """Accuracy over labelled images."""
-    network = read_model(arguments.model)
-    images, labels = read_labelled(arguments.input, network.output_shape[2])
-    images = choose_frames(images, arguments.frames, arguments.input)
-    with bar() as progress:
-        share = accuracy(network, images, labels[:len(images)], progress=progress)
-    kind = "float" if isinstance(network, FloatNetwork) else "int8"
-    if arguments.json:
-        print(json.dumps({"model": str(arguments.model), "kind": kind, "frames": len(images), "accuracy": share}))
-    else:
-        err.print(f"{kind} model on {len(images)} images:")
-        out.print(f"{share:.2%}")
-    return 0

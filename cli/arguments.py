@@ -1,0 +1,81 @@
+"""What several commands take: types of arguments, and the model, board and engine."""
+
+import argparse
+import math
+from pathlib import Path
+
+from tepal.boards.board import BOARDS
+
+__all__ = ["ENGINE", "above_zero", "add_model_arguments", "add_output_argument", "chosen", "count", "mhz", "path"]
+
+ENGINE = ("rows", "columns", "lanes", "window", "requantisers", "packing", "copy_lanes", "input_bytes")
+"""Parameters of the engine that a command line may give."""
+
+
+def path(text: str) -> Path:
+    """An empty one is a mistake, such as an unset variable of the shell, and not the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("an empty path")
+    return Path(text)
+
+
+def _size(text: str) -> tuple[int, int]:
+    rows, _, columns = text.partition("x")
+    if not (rows.isdigit() and columns.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size like 3x3")
+    return int(rows), int(columns)
+
+
+def count(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is not 1 to 100")
+    return int(text)
+
+
+def mhz(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 10_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no frequency in MHz")
+    return value
+
+
+def above_zero(kind):
+    """A type of argument: a finite number of ``kind``, above zero."""
+    def convert(text: str):
+        value = kind(text)
+        if not 0 < value < math.inf:
+            raise argparse.ArgumentTypeError(f"{text} is not above 0")
+        return value
+    convert.__name__ = {int: "whole number", float: "number"}[kind]
+    return convert
+
+
+def add_model_arguments(parser) -> None:
+    """A quantised model, a board, and an engine in place of the board's."""
+    parser.add_argument("model", type=path, metavar="MODEL", help="int8 .tflite or .onnx file")
+    parser.add_argument("--board", required=True, metavar="B", help=f"one of {', '.join(BOARDS)}")
+    parser.add_argument("--simplify", action="store_true", help="remove channels that never change the answer")
+    engine = parser.add_argument_group("engine", "in place of the board's default")
+    engine.add_argument("--rows", type=int, metavar="P", help="pixels in a tile")
+    engine.add_argument("--columns", type=int, metavar="C", help="output channels in a block")
+    engine.add_argument("--lanes", type=int, metavar="L", help="channels of the depthwise engine")
+    engine.add_argument("--window", type=_size, metavar="RxC", help="taps read at once, such as 3x3")
+    engine.add_argument("--requantisers", type=int, metavar="R", help="results a cycle; divides C and L")
+    engine.add_argument("--packing", type=int, metavar="N", help="rows of the array that share a multiplier, 1 "
+                        "or 2 (default: the board's, if that divides P)")
+    engine.add_argument("--copy-lanes", type=int, metavar="N", help="bytes of the first convolution's windows "
+                        "copied at once, if more than L")
+    engine.add_argument("--input-bytes", type=int, metavar="N", help="width of the input stream")
+
+
+def add_output_argument(parser) -> None:
+    """The folder that a command writes."""
+    parser.add_argument("-o", "--output", type=path, required=True, metavar="DIR", help="folder to write to")
+
+
+def chosen(arguments) -> dict:
+    """The engine's parameters that the command line gives."""
+    return {name: value for name in ENGINE if (value := getattr(arguments, name)) is not None}

@@ -1,0 +1,36 @@
+"""``tepal evaluate``: a model's accuracy, an int8 one's by the golden model."""
+
+import json
+
+from tepal.quant import FloatNetwork, read_model
+from tepal.sim import accuracy
+
+from .arguments import path
+from .console import bar, err, out
+from .files import choose_frames, read_labelled
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser) -> None:
+    """What ``tepal evaluate`` takes."""
+    parser.add_argument("model", type=path, metavar="MODEL",
+                        help="quantised .onnx or .tflite file (golden model), or a float one")
+    parser.add_argument("--input", type=path, required=True, metavar="TEST.npz", help="'images' and 'labels'")
+    parser.add_argument("--frames", type=int, metavar="N", help="use the first N images (default: all)")
+
+
+def run(arguments) -> int:
+    """Accuracy over labelled images."""
+    network = read_model(arguments.model)
+    images, labels = read_labelled(arguments.input, network.output_shape[2])
+    images = choose_frames(images, arguments.frames, arguments.input)
+    with bar() as progress:
+        share = accuracy(network, images, labels[:len(images)], progress=progress)
+    kind = "float" if isinstance(network, FloatNetwork) else "int8"
+    if arguments.json:
+        print(json.dumps({"model": str(arguments.model), "kind": kind, "frames": len(images), "accuracy": share}))
+    else:
+        err.print(f"{kind} model on {len(images)} images:")
+        out.print(f"{share:.2%}")
+    return 0

@@ -1,0 +1,50 @@
+"""``tepal simulate --serve``: the design of a board, simulated, on a port of this computer."""
+
+import contextlib
+import json
+import signal
+from pathlib import Path
+
+from rich.markup import escape
+from tepal.boards import yosys
+from tepal.boards.generate import write_files
+from tepal.boards.serve import BIT, patience, simulated_top
+from tepal.hdl import Schedule, export_component
+from tepal.hdl.flash import flash_image
+from tepal.quant import NetworkError
+from tepal.sim import Server
+
+from .console import out, step
+
+__all__ = ["check_serve_arguments", "serve"]
+
+
+def check_serve_arguments(arguments) -> None:
+    """Raise NetworkError for options that only go with images of one's own."""
+    for name in ("frames", "stalls", "waves", "classes"):
+        if getattr(arguments, name) is not None:
+            raise NetworkError(f"--{name} does not go with --serve: images come over the port, from tepal run")
+
+
+def serve(arguments, schedule: Schedule, directory: Path) -> int:
+    """Build in ``directory``, say where the port is, and serve until Ctrl-C or SIGTERM."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with step("Making Verilog"):
+            top = simulated_top(schedule, debug=arguments.debug)
+            write_files(export_component(top, yosys.to_verilog).files(), directory)
+        with step("Building the simulator (a minute or two)"):
+            server = Server(directory, BIT, flash_image(schedule) if schedule.config.single_port else None)
+        with server:
+            seconds = patience(schedule)
+            if arguments.json:
+                print(json.dumps({"model": str(arguments.model), "board": arguments.board, "port": server.port,
+                                  "timeout": seconds}), flush=True)
+            else:
+                out.print(f"The simulated board is on {server.port}, until Ctrl-C. In another shell:\n"
+                          f"  tepal run {escape(str(arguments.model))} INPUT --port {server.port} --timeout {seconds}")
+            with contextlib.suppress(KeyboardInterrupt):
+                server.wait()
+        return 0
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,164 @@
+"""``tepal simulate``: the generated Verilog against the golden model and the cycle model, or as a board to talk to."""
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from rich.markup import escape
+from tepal.boards.board import require_fit
+from tepal.boards.generate import generate, write_files
+from tepal.hdl import Schedule
+from tepal.quant import NetworkError
+from tepal.sim import Build, CycleModel, SimulationError, golden, require_tools, simulate
+
+from .arguments import add_model_arguments, path
+from .console import err, out, step
+from .exit_codes import MISMATCH
+from .files import check_folder, choose_frames, read_images, read_names
+from .scheduling import load
+from .serve import check_serve_arguments, serve
+from .tables import layer_rows, layer_table, utilisation
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser) -> None:
+    """What ``tepal simulate`` takes."""
+    add_model_arguments(parser)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--input", type=path, metavar="X.npy",
+                        help="images (.npy, or .npz with 'images'): int8, or real numbers as the float model takes "
+                             "them")
+    source.add_argument("--serve", action="store_true", help="simulate the whole board, serial line included, on a "
+                        "port of this computer, for tepal run")
+    parser.add_argument("--debug", action="store_true", help="with --serve: build the debug tap in, for tepal run "
+                        "--compare")
+    parser.add_argument("--frames", type=int, metavar="N", help="use the first N images (default: all)")
+    parser.add_argument("--stalls", type=int, metavar="SEED", help="make both streams wait at random; bytes are "
+                        "compared, cycles are not")
+    parser.add_argument("--waves", type=path, metavar="F.fst", help="record every signal")
+    parser.add_argument("--classes", type=path, metavar="FILE", help="names of the classes, one a line")
+    parser.add_argument("--keep", type=path, metavar="DIR", help="keep Verilog, simulator and logs there")
+
+
+@contextlib.contextmanager
+def _workplace(keep: Path | None):
+    """``keep``, or a temporary folder, left behind only with the log of a simulator that failed."""
+    if any(character.isspace() for character in str((keep or Path(tempfile.gettempdir())).resolve())):
+        raise SimulationError("make can't build in a folder whose path has a space in it: "
+                              "choose another with --keep, or another TMPDIR")
+    if keep is not None:
+        check_folder(keep)
+        yield keep
+        return
+    directory = Path(tempfile.mkdtemp(prefix="tepal-"))
+    failed = False
+    try:
+        yield directory
+    except SimulationError:
+        failed = True
+        raise
+    finally:
+        # What is worth keeping of a failure is its log.
+        for path in directory.iterdir() if failed else ():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+        if not failed:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def _picture(image: np.ndarray) -> str:
+    """An int8 image as two rows of pixels a line, in shades of grey; wide ones thinned out."""
+    grey = image.astype(float).mean(axis=2)
+    grey = grey[::max(1, grey.shape[0] // 32), ::max(1, grey.shape[1] // 64)]
+    low, high = grey.min(), grey.max()
+    shades = " ░▒▓█"
+    level = ((grey - low) / max(high - low, 1) * (len(shades) - 1)).round().astype(int)
+    return "\n".join("".join(shades[v] * 2 for v in row) for row in level)
+
+
+def run(arguments) -> int:
+    """Generate, build the simulator, simulate, compare."""
+    board, schedule = load(arguments)
+    require_fit(schedule, board)
+    if arguments.serve:
+        check_serve_arguments(arguments)
+        require_tools()
+        with _workplace(arguments.keep) as directory:
+            return serve(arguments, schedule, directory)
+    if arguments.debug:
+        raise NetworkError("--debug goes with --serve: without it, every layer is compared anyway")
+    network = schedule.network
+    images = network.quantise_input(read_images(arguments.input)[0], str(arguments.input))
+    images = choose_frames(images, arguments.frames, arguments.input)
+    names = read_names(arguments.classes)
+    if arguments.waves is not None and (arguments.waves.is_dir()
+                                        or not os.access(arguments.waves.resolve().parent, os.W_OK)):
+        raise NetworkError(f"{arguments.waves} can't be written: there is no such folder, or it is read-only")
+    require_tools(waves=arguments.waves is not None)
+    with _workplace(arguments.keep) as directory:
+        with step("Making Verilog") as making:
+            write_files(generate(schedule, board.name), directory)
+        with step("Building the simulator (a minute or two)") as building:
+            build = Build(directory.resolve(), waves=arguments.waves is not None)
+        with step(f"Simulating {len(images)} frames") as simulating:
+            report = simulate(build, schedule, images, stalls=arguments.stalls, waves=arguments.waves)
+    model = CycleModel(schedule)
+    result = {
+        "model": str(arguments.model), "board": board.name, "frames": len(images), "stalls": arguments.stalls,
+        "cycles": report.cycles, "compute_cycles": report.compute_cycles,
+        "interval_cycles": report.interval_cycles, "predicted_cycles": model.cycles,
+        "predicted_compute_cycles": model.compute_cycles, "predicted_interval_cycles": model.interval_cycles,
+        "mismatches": report.mismatches, "compared": report.compared, "cycle_errors": report.cycle_errors,
+        "problems": report.problems,
+        "first_mismatch": report.first_mismatch.describe(network) if report.first_mismatch else None,
+        "outputs": report.outputs.tolist(), "classes": report.classes, "layers": report.layers,
+        "utilisation": round(utilisation(schedule, model.compute_cycles), 4),
+        "waves": str(arguments.waves) if arguments.waves else None,
+        "seconds": {"verilog": round(making.seconds, 2), "simulator": round(building.seconds, 2),
+                    "simulation": round(simulating.seconds, 2)},
+    }
+    if arguments.json:
+        print(json.dumps(result))
+    else:
+        _show(arguments, schedule, model, images, report, names)
+    if report.first_mismatch:
+        err.print(report.first_mismatch.describe(network), style="bold red", markup=False)
+    for line in [*report.problems, *report.cycle_errors[:5]]:
+        err.print(line, style="bold red", markup=False)
+    return 0 if report.ok else MISMATCH
+
+
+def _show(arguments, schedule: Schedule, model: CycleModel, images, report, names) -> None:
+    network = schedule.network
+
+    def name(index: int) -> str:
+        return escape(names[index]) if index < len(names) and names[index] else f"class {index}"
+
+    out.print(_picture(images[0]))
+    scores = report.outputs[0]
+    if network.softmax is not None:
+        scores = (golden.softmax(network.softmax, report.outputs[:1])[0].astype(float) + 128) / 256
+        out.print(f"[bold]{name(report.classes[0])}[/], with {scores[report.classes[0]]:.0%}")
+    else:
+        out.print(f"[bold]{name(report.classes[0])}[/], with a score of {scores[report.classes[0]]}")
+    if len(images) > 1:
+        out.print("then " + ", ".join(name(index) for index in report.classes[1:21])
+                  + (" …" if len(images) > 21 else ""))
+    out.print(layer_table(layer_rows(schedule, model)))
+    if report.compute_cycles is not None:
+        out.print(f"{report.compute_cycles:,} cycles from image to answer ({model.compute_cycles:,} predicted), "
+                  f"{report.cycles:,} with the image streaming in ({model.cycles:,})"
+                  + (f", a frame every {report.interval_cycles:,} ({model.interval_cycles:,})"
+                     if report.interval_cycles else "") + ".")
+        out.print(f"{utilisation(schedule, report.compute_cycles):.1%} of {schedule.config.products} "
+                  "products a cycle in use.")
+    style = "bold green" if report.ok else "bold red"
+    out.print(f"[{style}]{report.compared - report.mismatches:,} of {report.compared:,} bytes equal[/] over "
+              f"{len(images)} frames and every layer"
+              + ("; both streams stalled at random." if arguments.stalls is not None else
+                 f"; {len(report.cycle_errors)} events off their predicted cycle."))

@@ -1,0 +1,40 @@
+"""What several commands show of a schedule."""
+
+from rich.table import Column, Table
+from tepal.hdl import Schedule
+from tepal.quant import Convolution
+from tepal.sim import CycleModel
+
+__all__ = ["layer_rows", "layer_table", "share_bar", "utilisation"]
+
+
+def layer_rows(schedule: Schedule, model: CycleModel) -> list[dict]:
+    """Cycles and utilisation of each layer, ready for JSON."""
+    layers = schedule.network.layers
+    return [{"index": layers[item.layer].index, "name": layers[item.layer].name,
+             "kind": type(layers[item.layer]).__name__, "shape": list(layers[item.layer].output_shape),
+             "block": item.block, "start": item.start, "end": item.end, "cycles": item.cycles, "macs": item.macs,
+             "utilisation": round(item.utilisation, 4)} for item in model.layers()]
+
+
+def share_bar(share: float, width: int = 12) -> str:
+    """A share, 0 to 1, as a bar of text."""
+    full = round(min(max(share, 0), 1) * width)
+    return "█" * full + "·" * (width - full)
+
+
+def layer_table(rows: list[dict]) -> Table:
+    """:func:`layer_rows` for people."""
+    table = Table("op", "layer", "output", "start", "end", "cycles", Column("array in use", no_wrap=True))
+    for row in rows:
+        shape = "x".join(map(str, row["shape"]))
+        used = f"{share_bar(row['utilisation'])} {row['utilisation']:6.1%}" if row["kind"] == "Convolution" else ""
+        table.add_row(str(row["index"]), row["kind"], shape, f"{row['start']:,}", f"{row['end']:,}",
+                      f"{row['cycles']:,}", used)
+    return table
+
+
+def utilisation(schedule: Schedule, cycles: int) -> float:
+    """Share of the array's products in use; the depthwise layers' products are made elsewhere, of logic."""
+    macs = sum(layer.macs for layer in schedule.network.layers if isinstance(layer, Convolution))
+    return macs / cycles / schedule.config.products
