@@ -8,6 +8,7 @@ from tepal.sim import accuracy
 from .arguments import path
 from .console import bar, err, out
 from .files import choose_frames, read_labelled
+from .frames import add_preprocessing_arguments, preprocessed
 
 __all__ = ["add_arguments", "run"]
 
@@ -18,11 +19,12 @@ def add_arguments(parser) -> None:
                         help="quantised .onnx or .tflite file (golden model), or a float one")
     parser.add_argument("--input", type=path, required=True, metavar="TEST.npz", help="'images' and 'labels'")
     parser.add_argument("--frames", type=int, metavar="N", help="use the first N images (default: all)")
+    add_preprocessing_arguments(parser)
 
 
 def run(arguments) -> int:
     """Accuracy over labelled images."""
-    network = read_model(arguments.model)
+    network = preprocessed(read_model(arguments.model), arguments)
     images, labels = read_labelled(arguments.input, network.output_shape[2])
     images = choose_frames(images, arguments.frames, arguments.input)
     with bar() as progress:

@@ -22,6 +22,7 @@ from .network import (
 )
 from .onnx_export import write_onnx
 from .onnx_import import read_onnx
+from .plausibility import implausible
 from .preprocessing import LAYOUTS, Preprocessing
 from .quantise import Calibration, Method, Quantisation, quantize
 from .simplify import Simplification, simplify
@@ -59,6 +60,7 @@ __all__ = [
     "Softmax",
     "arrange_images",
     "digest",
+    "implausible",
     "quantize",
     "read_model",
     "read_onnx",

@@ -14,7 +14,8 @@ from .network import Geometry, NetworkError, Shape, arrange_images
 from .preprocessing import Preprocessing
 from .sums import chunk_frames, window_sums
 
-__all__ = ["FloatAveragePool", "FloatConvolution", "FloatDepthwise", "FloatLayer", "FloatNetwork", "sums"]
+__all__ = ["FloatAveragePool", "FloatConvolution", "FloatDepthwise", "FloatLayer", "FloatNetwork", "Statistics",
+           "sums"]
 
 
 def _freeze(layer, *names: str) -> None:
@@ -40,14 +41,25 @@ class FloatLayer(Geometry):
         return total if (self.minimum, self.maximum) == (-inf, inf) else np.clip(total, self.minimum, self.maximum)
 
 
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Mean and standard deviation of each channel, float64 (channels,)."""
+
+    mean: np.ndarray
+    deviation: np.ndarray
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FloatConvolution(FloatLayer):
     """A dense convolution or, with a kernel as large as its input, a fully connected layer.
 
-    ``weights`` float32 (out channels, kernel height, kernel width, in channels); ``bias`` float32 (out channels,)."""
+    ``weights`` float32 (out channels, kernel height, kernel width, in channels); ``bias`` float32 (out channels,);
+    ``trained`` what the layer's sums (see :func:`sums`) were in training, where the batch norm that was folded into it
+    tells."""
 
     weights: np.ndarray
     bias: np.ndarray
+    trained: Statistics | None = None
 
     def __post_init__(self):
         _freeze(self, "weights", "bias")
@@ -64,10 +76,11 @@ class FloatConvolution(FloatLayer):
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FloatDepthwise(FloatLayer):
     """One filter per channel. ``weights`` float32 (kernel height, kernel width, channels); ``bias`` float32
-    (channels,)."""
+    (channels,); ``trained`` as in :class:`FloatConvolution`."""
 
     weights: np.ndarray
     bias: np.ndarray
+    trained: Statistics | None = None
 
     def __post_init__(self):
         _freeze(self, "weights", "bias")

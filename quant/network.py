@@ -361,7 +361,9 @@ class Network:
             images = self.preprocessing(images)
         if images.dtype.kind != "f":
             raise NetworkError(f"{what} are {images.dtype}: give int8 in the network's own scale and zero point, or "
-                               "the real numbers (float32) that it was trained on")
+                               "the real numbers (float32) that it was trained on" +
+                               ("; pixels need a preprocessing (--range, or --mean and --std)"
+                                if images.dtype == np.uint8 else ""))
         codes = np.rint(images / np.float32(self.input_scale)) + self.input_zero_point
         return np.clip(codes, -128, 127).astype(np.int8)
 

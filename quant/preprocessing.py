@@ -96,11 +96,12 @@ class Preprocessing:
         if channels not in (1, 3):
             raise NetworkError(f"pictures have 1 or 3 channels, and the model takes {channels}: range, mean, standard "
                                "deviation and layout say nothing about it")
-        low, colon, high = texts.get("range", "0:1").partition(":")
-        (low,), (high,) = _numbers("range", low, 1), _numbers("range", high if colon else "", 1)
+        low, high = _numbers("range", texts.get("range", "0:1"), ":", (2,))
         layout = texts.get("layout") or ("grey" if channels == 1 else "rgb")
-        return cls(low, high, _numbers("mean", texts.get("mean", "0"), channels),
-                   _numbers("std", texts.get("std", "1"), channels), layout)
+        mean, std = (_numbers(name, texts.get(name, default), ",", (1, channels))
+                     for name, default in (("mean", "0"), ("std", "1")))
+        return cls(low, high, mean if len(mean) == channels else mean * channels,
+                   std if len(std) == channels else std * channels, layout)
 
     def texts(self) -> dict[str, str]:
         """``range``, ``mean``, ``std`` and ``layout`` as the command line takes them; exact."""
@@ -168,13 +169,15 @@ def _text(numbers: tuple[float, ...]) -> str:
     return ",".join(map(repr, numbers))
 
 
-def _numbers(name: str, text: str, count: int) -> tuple[float, ...]:
+def _numbers(name: str, text: str, separator: str, counts: tuple[int, ...]) -> tuple[float, ...]:
+    """As many as one of ``counts`` says."""
     try:
-        numbers = tuple(map(float, text.split(",")))
+        numbers = tuple(map(float, text.split(separator)))
     except ValueError:
-        form = "two numbers with a colon between them, such as 0:1" if name == "range" else (
-            f"{count} numbers with commas between them" if count > 1 else "one number")
-        raise NetworkError(f"the {name} '{text}' can't be understood: give {form}") from None
-    if len(numbers) not in (1, count):
-        raise NetworkError(f"the {name} {text} has {len(numbers)} numbers, and the model {count} channels")
-    return numbers if len(numbers) == count else numbers * count
+        numbers = ()
+    if len(numbers) not in counts:
+        wanted = " or ".join(map(str, dict.fromkeys(counts)))
+        plural = "s" if max(counts) > 1 else ""
+        raise NetworkError(f"the {name} '{text}' can't be taken: give {wanted} number{plural}"
+                           + (f", with '{separator}' between them" if max(counts) > 1 else ""))
+    return numbers

@@ -235,7 +235,7 @@ def _equalise(network: FloatNetwork, images: np.ndarray, progress: Progress) -> 
             continue
         factor = _factors(peak, after)
         layers[number] = replace(before, weights=before.weights / _by_channel(before, factor),
-                                 bias=before.bias / factor, maximum=inf)
+                                 bias=before.bias / factor, trained=None, maximum=inf)
         # The channel is the last dimension of both kinds of weights that read it.
         layers[number + 1] = replace(after, weights=after.weights * factor)
     return network.with_layers(layers)

@@ -257,9 +257,11 @@ def test_bad_usage(run, argv, message, tmp_path):
 
 @pytest.mark.parametrize(("images", "more", "message"), [
     ("missing.npy", [], r"can't be read \(No such file or directory\)"),
-    (".", [], r"can't be read \(Is a directory\)"),
+    (".", [], r"holds no picture \(a file whose name ends in .png"),
+    *((name, [], r"is neither a NumPy file \(.npy or .npz\) nor a picture") for name in (
+        "empty.tflite", "random.tflite")),
     *((name, [], r"is no NumPy file of numbers \(.npy or .npz\), or a damaged one") for name in (
-        "empty.tflite", "random.tflite", "text.npy", "damaged.npy", "zip.npy", "objects.npy", "endless.npy")),
+        "text.npy", "damaged.npy", "zip.npy", "objects.npy", "endless.npy")),
     ("archive.npz", [], "archive.npz holds arr_0: it needs an array 'images'"),
     ("uint8.npy", [], "uint8.npy are uint8: give int8 in the network's own scale and zero point, or the real numbers"),
     ("shape.npy", [], r"shape.npy must be numbers of the shape \(frames, 24, 24, 1\) or \(frames, 1, 24, 24\), not "

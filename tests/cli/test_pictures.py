@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
-from tepal.boards.pictures import PICTURES, read_picture
+from tepal.cli.pictures import PICTURES, read_picture
 from tepal.quant import NetworkError
 
 HEIGHT, WIDTH = 5, 7

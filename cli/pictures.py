@@ -23,8 +23,9 @@ _TIFF_BITS, _TIFF_PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
 """Tags of a TIFF file."""
 
 
-def read_picture(path: Path, shape: Shape, layout: str) -> np.ndarray:
-    """A picture, resized to ``shape``, as uint8 (height, width, channels); ``layout`` is "rgb", "bgr" or "grey".
+def read_picture(path: Path, shape: Shape, layout: str | None = None) -> np.ndarray:
+    """A picture, resized to ``shape``, as uint8 (height, width, channels); ``layout`` is "rgb", "bgr" or "grey", if
+    not given "grey" for one channel and else "rgb".
 
     It is turned as its EXIF orientation says; depths of other than 8 bits are scaled, so that black stays 0 and white
     255; what is transparent shows white; colours become red, green and blue, or by ITU-R 601 grey; then it is resized,
@@ -40,6 +41,7 @@ def read_picture(path: Path, shape: Shape, layout: str) -> np.ndarray:
     if channels not in (1, 3):
         raise NetworkError(f"{path}: a picture has 1 or 3 channels, and the network takes {channels}: give "
                            "an .npy file")
+    layout = layout or ("grey" if channels == 1 else "rgb")
     try:
         # Pillow only warns of pictures up to twice its limit, and of damaged metadata.
         with warnings.catch_warnings():
