@@ -20,8 +20,6 @@ N = TypeVar("N", bound=Network | FloatNetwork)
 
 _OPTIONS = ("range", "mean", "std", "layout")
 
-_HINT = "say it with --range, such as 0:1, or with --mean and --std"
-
 _SOUND = (".wav", ".wave", ".flac", ".mp3", ".ogg")
 """Names of sound end so.  Its features depend on how a model was trained, to the last bit of a logarithm."""
 
@@ -60,10 +58,14 @@ def preprocessed(network: N, arguments) -> N:
     if given.keys() == {"layout"} and not known:
         known = _usual(network)
         if not known:
-            raise NetworkError(f"--layout {given['layout']} alone doesn't tell what pixels mean to {network.name}: "
-                               f"{_HINT}")
+            raise _unknown(f"--layout {given['layout']} alone doesn't tell", network)
     texts = (known.texts() if known else {}) | given
     return replace(network, preprocessing=Preprocessing.of_texts(texts, network.input_shape[2]))
+
+
+def _unknown(start: str, network: Network | FloatNetwork, more: str = "") -> NetworkError:
+    return NetworkError(f"{start} what pixels mean to the model {network.name}{more}: say it with --range, such as "
+                        "0:1, or with --mean and --std")
 
 
 def _usual(network: Network | FloatNetwork) -> Preprocessing | None:
@@ -114,21 +116,18 @@ def read_frames(source: Path, network: Network | FloatNetwork, count: int | None
         raise NetworkError(f"{source} is sound, and {network.name} takes {shape} features of it: give them as .npy, "
                            "made just as in its training")
     else:
-        paths = [source]
-        if source.is_dir():
-            paths = choose_frames(_pictures(source), count, source)
-            names = [path.name for path in paths]
+        folder = source.is_dir()
+        paths = choose_frames(_pictures(source) if folder else [source], count, source)
+        names = [path.name for path in paths] if folder else []
         # What is no picture is told before what pixels mean.
         layout = network.preprocessing.layout if network.preprocessing else None
         images = np.stack([read_picture(path, network.input_shape, layout) for path in paths])
-        images = choose_frames(images, None if names else count, source)
         network, note = _with_preprocessing(network, source)
         warnings += note
+        # Their channels come last, whatever the model's file has.
+        network = replace(network, channels_first=False) if isinstance(network, FloatNetwork) else network
     preprocessing = network.preprocessing if images.dtype == np.uint8 else None
     if isinstance(network, FloatNetwork):
-        if not _is_array(source):
-            # Pictures have their channels last, whatever the model's file has.
-            network = replace(network, channels_first=False)
         return Frames(network.images(images, str(source)), names, preprocessing, warnings)
     if preprocessing and (told := preprocessing.contradiction(network.input_scale, network.input_zero_point)):
         warnings.append(f"{source}: {told}; check --range, --mean and --std")
@@ -161,13 +160,13 @@ def _with_preprocessing(network: N, source: Path) -> tuple[N, list[str]]:
     if network.preprocessing:
         return network, []
     if isinstance(network, FloatNetwork):
-        raise NetworkError(f"{source}: nothing says what the pixels of a picture mean to {network.name}: {_HINT}")
+        raise _unknown(f"{source}: nothing tells", network)
     scale, zero_point = network.input_scale, network.input_zero_point
     usual = _usual(network)
     if not usual:
-        raise NetworkError(f"{source}: nothing says what the pixels of a picture mean to {network.name}, whose input "
-                           f"holds {scale * (-128 - zero_point):.4g} to {scale * (127 - zero_point):.4g}, which is no "
-                           f"usual range: {_HINT}")
+        raise _unknown(f"{source}: nothing tells", network,
+                       f", whose input holds {scale * (-128 - zero_point):.4g} to {scale * (127 - zero_point):.4g}, "
+                       "no usual range")
     return replace(network, preprocessing=usual), [
         f"{network.name} doesn't say what pixels mean: by its input's scale {scale:.4g} and zero point {zero_point}, 0 "
         f"to 255 are taken for {usual.low:.4g} to {usual.high:.4g}, {usual.layout}"]

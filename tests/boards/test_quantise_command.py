@@ -172,9 +172,9 @@ def test_text(run, folder):
     ("float.tflite", "constant.npy", [], "the calibration images are all 0.25"),
     ("float.tflite", "nan.npy", [], "nan.npy hold values that are NaN or infinite"),
     ("float.tflite", "calibrate.npy", ["--range", "0:1"], "pictures have 1 or 3 channels, and the model takes 5"),
-    (TRAINED, "picture.png", [], "picture.png: nothing says what the pixels of a picture mean to small_0.25_32: say it "
-                                 "with --range, such as 0:1, or with --mean and --std"),
-    (TRAINED, "picture.png", ["--layout", "bgr"], "--layout bgr alone doesn't tell what pixels mean to small_0.25_32"),
+    (TRAINED, "picture.png", [], "picture.png: nothing tells what pixels mean to the model small_0.25_32: say it with "
+                                 "--range, such as 0:1, or with --mean and --std"),
+    (TRAINED, "picture.png", ["--layout", "bgr"], "--layout bgr alone doesn't tell what pixels mean to the model s"),
     ("float.tflite", "calibrate.npy", ["--frames", 21], "--frames 21: it must be 1 to 20"),
     ("float.tflite", "calibrate.npy", ["--method", "percentile", "--percentile", 3], "the percentile must be above 50"),
     ("float.tflite", "calibrate.npy", ["-o", "calibrate.npy/out.onnx"], "calibrate.npy is a file: give a folder"),

@@ -190,9 +190,9 @@ def test_pixels_in_an_array(run, folder, tmp_path):
     ("model", "images.npy", ["--classes", "none.txt"], r"none.txt can't be read"),
     ("two", "picture.png", [], r"picture.png: a picture has 1 or 3 channels, and the network takes 2: give an .npy"),
     ("model", "images.npy", ["--board", "icebraker"], r"there is no board 'icebraker'; did you mean icebreaker"),
-    ("model", "picture.png", [], r"picture.png: nothing says what the pixels of a picture mean to model, whose input "
-     r"holds -6.4 to 6.35, which is no usual range: say it with --range, such as 0:1, or with --mean and --std"),
-    ("model", "picture.png", ["--layout", "bgr"], "--layout bgr alone doesn't tell what pixels mean to model: say it "),
+    ("model", "picture.png", [], r"picture.png: nothing tells what pixels mean to the model model, whose input holds -6"
+     r".4 to 6.35, no usual range: say it with --range, such as 0:1, or with --mean and --std"),
+    ("model", "picture.png", ["--layout", "bgr"], "--layout bgr alone doesn't tell what pixels mean to the model mod"),
     ("model", "picture.png", ["--mean", "1,2"], "the mean '1,2' can't be taken: give 1 or 3 numbers"),
     ("model", "picture.png", ["--range", "1"], "the range '1' can't be taken: give 2 numbers, with ':' between"),
     ("model", "picture.png", ["--range", "-1:-2"], "the range -1:-2 is none: give two numbers, the lower one first"),
