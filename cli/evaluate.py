@@ -2,13 +2,14 @@
 
 import json
 
+import numpy as np
 from tepal.quant import FloatNetwork, read_model
 from tepal.sim import accuracy
 
 from .arguments import path
-from .console import bar, err, out
+from .console import bar, err, out, warn
 from .files import choose_frames, read_labelled
-from .frames import add_preprocessing_arguments, preprocessed
+from .frames import add_preprocessing_arguments, preprocessed, unused_options
 
 __all__ = ["add_arguments", "run"]
 
@@ -27,6 +28,9 @@ def run(arguments) -> int:
     network = preprocessed(read_model(arguments.model), arguments)
     images, labels = read_labelled(arguments.input, network.output_shape[2])
     images = choose_frames(images, arguments.frames, arguments.input)
+    if images.dtype != np.uint8:
+        for sentence in unused_options(arguments, arguments.input):
+            warn(sentence)
     with bar() as progress:
         share = accuracy(network, images, labels[:len(images)], progress=progress)
     kind = "float" if isinstance(network, FloatNetwork) else "int8"

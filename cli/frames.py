@@ -12,13 +12,15 @@ from tepal.quant import LAYOUTS, FloatNetwork, Network, NetworkError, Preprocess
 from .files import choose_frames, read_images
 from .pictures import PICTURES, read_picture
 
-__all__ = ["INPUT_HELP", "Frames", "add_preprocessing_arguments", "preprocessed", "read_frames"]
+__all__ = ["INPUT_HELP", "PIXEL_OPTIONS", "Frames", "add_preprocessing_arguments", "preprocessed", "read_frames",
+           "read_input", "unused_options"]
 
 INPUT_HELP = "a picture, a folder of pictures, or an array (.npy, or .npz with 'images')"
 
 N = TypeVar("N", bound=Network | FloatNetwork)
 
-_OPTIONS = ("range", "mean", "std", "layout")
+PIXEL_OPTIONS = ("range", "mean", "std", "layout")
+"""Of the command line: what pixels mean."""
 
 _SOUND = (".wav", ".wave", ".flac", ".mp3", ".ogg")
 """Names of sound end so.  Its features depend on how a model was trained, to the last bit of a logarithm."""
@@ -51,7 +53,7 @@ def preprocessed(network: N, arguments) -> N:
     NetworkError
         What is given can't be understood, or doesn't fit the network.
     """
-    given = {name: text for name in _OPTIONS if (text := getattr(arguments, name)) is not None}
+    given = _given(arguments)
     if not given:
         return network
     known = network.preprocessing
@@ -61,6 +63,17 @@ def preprocessed(network: N, arguments) -> N:
             raise _unknown(f"--layout {given['layout']} alone doesn't tell", network)
     texts = (known.texts() if known else {}) | given
     return replace(network, preprocessing=Preprocessing.of_texts(texts, network.input_shape[2]))
+
+
+def _given(arguments) -> dict[str, str]:
+    return {name: text for name in PIXEL_OPTIONS if (text := getattr(arguments, name)) is not None}
+
+
+def unused_options(arguments, source: Path) -> list[str]:
+    """A warning if the command line says what pixels mean; for a ``source`` that holds none."""
+    options = ", ".join(f"--{name}" for name in _given(arguments))
+    told = f"{source} holds no pixels (uint8), but what the model takes: without effect is {options}"
+    return [told] if options else []
 
 
 def _unknown(start: str, network: Network | FloatNetwork, more: str = "") -> NetworkError:
@@ -90,6 +103,20 @@ class Frames:
     def report(self) -> dict:
         """What a command's JSON tells of them."""
         return {"preprocessing": self.preprocessing and self.preprocessing.texts(), "warnings": self.warnings}
+
+
+def read_input(arguments, network: Network) -> Frames:
+    """What ``tepal run`` and ``tepal simulate`` are given, with what their command line says of pixels.
+
+    Raises
+    ------
+    NetworkError
+        See :func:`preprocessed` and :func:`read_frames`.
+    """
+    frames = read_frames(arguments.input, preprocessed(network, arguments), arguments.frames)
+    if not frames.preprocessing:
+        frames.warnings.extend(unused_options(arguments, arguments.input))
+    return frames
 
 
 def read_frames(source: Path, network: Network | FloatNetwork, count: int | None = None) -> Frames:

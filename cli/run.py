@@ -16,7 +16,7 @@ from .arguments import above_zero, path
 from .console import bar, err, out, warn
 from .exit_codes import MISMATCH
 from .files import read_names
-from .frames import INPUT_HELP, add_preprocessing_arguments, preprocessed, read_frames
+from .frames import INPUT_HELP, add_preprocessing_arguments, read_input
 
 __all__ = ["add_arguments", "run"]
 
@@ -49,7 +49,7 @@ def run(arguments) -> int:
     network = read_model(arguments.model)
     if isinstance(network, FloatNetwork):
         raise NetworkError(f"{arguments.model} is a float model: give the quantised one that the device was made from")
-    frames = read_frames(arguments.input, preprocessed(network, arguments), arguments.frames)
+    frames = read_input(arguments, network)
     images = frames.images
     names = read_names(arguments.classes)
     baud = arguments.baud or (get_board(arguments.board).baud if arguments.board else 0) or BAUD

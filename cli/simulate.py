@@ -19,7 +19,7 @@ from .arguments import add_model_arguments, path
 from .console import err, out, step, warn
 from .exit_codes import MISMATCH
 from .files import check_folder, read_names
-from .frames import INPUT_HELP, add_preprocessing_arguments, preprocessed, read_frames
+from .frames import INPUT_HELP, add_preprocessing_arguments, read_input
 from .scheduling import load
 from .serve import check_serve_arguments, serve
 from .tables import layer_rows, layer_table, utilisation
@@ -94,7 +94,7 @@ def run(arguments) -> int:
     if arguments.debug:
         raise NetworkError("--debug goes with --serve: without it, every layer is compared anyway")
     network = schedule.network
-    frames = read_frames(arguments.input, preprocessed(network, arguments), arguments.frames)
+    frames = read_input(arguments, network)
     images = frames.images
     names = read_names(arguments.classes)
     if arguments.waves is not None and (arguments.waves.is_dir()

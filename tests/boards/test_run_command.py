@@ -180,6 +180,17 @@ def test_pixels_in_an_array(run, folder, tmp_path):
     assert outputs[0] == outputs[1]
 
 
+def test_options_without_pixels(run, folder):
+    """They do nothing to codes, and that is told."""
+    with PythonDevice(read_model(folder / "model.tflite")) as device:
+        command = ["run", folder / "model.tflite", folder / "images.npy", "--port", device.port, "--json"]
+        plain, more = (run(*command, *options) for options in ([], ["--range", "0:1", "--std", "2"]))
+    assert json.loads(plain[1])["outputs"] == json.loads(more[1])["outputs"]
+    assert plain[2] == ""
+    assert more[2] == (f"tepal: warning: {folder / 'images.npy'} holds no pixels (uint8), but what the model takes: "
+                       "without effect is --range, --std\n")
+
+
 @pytest.mark.parametrize(("model", "images", "more", "sentence"), [
     ("model", "images.npy", ["--port", "/dev/none"], r"there is no port '/dev/none' \(found: .*\): is the board"),
     ("model", "shape.npy", [], r"shape.npy must be numbers of the shape"),
