@@ -4,7 +4,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from tepal.quant import NetworkError, Shape
 
 __all__ = ["PICTURES", "read_picture"]
@@ -82,11 +82,6 @@ def _eight_bits(picture: Image.Image, path: Path) -> Image.Image:
 
 def _whole_numbers(upright: Image.Image, picture: Image.Image, path: Path) -> Image.Image:
     """``upright`` of 8 bits, in a mode that converts to others; ``picture`` is what it was before it was turned."""
-    if upright.mode == "LAB":
-        lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        converted = ImageCms.profileToProfile(upright, lab, rgb, outputMode="RGB")
-        assert converted is not None
-        return converted
     if upright.mode not in ("I", "F") and not upright.mode.startswith("I;16"):
         return upright
     # Grey of 16 bits; that is "I" where a format knows no other kind of it.
