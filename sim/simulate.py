@@ -184,7 +184,7 @@ class Build:
         limit = (len(weights) + (model.cycles + 1000) * (len(images) + 1)) * (1 if stalls is None else 10)
         tap = self.directory / "tap.txt"
         (self.directory / "taken.npy").unlink(missing_ok=True)
-        plusargs = [f"+tap={tap}"]
+        plusargs = [f"+{TOP}_tap={tap}"]
         extra = ["--trace-file", str(Path(waves).resolve())] if waves else []
         try:
             self._logged("run.log", lambda: self.runner.test(

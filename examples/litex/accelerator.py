@@ -1,6 +1,7 @@
 """The accelerator as a LiteX module: a stream of image beats in, a stream of results out.
 
-``generated`` is a folder that ``tepal generate`` wrote.
+``description`` is the path of the ``.json`` file that ``tepal generate`` wrote, with all else beside it.  Cores of
+several networks can be in one system: what belongs to each begins with its own name.
 """
 
 import json
@@ -18,11 +19,11 @@ class Tepal(LiteXModule):
     ``sink`` takes image beats (``data`` as wide as the core was made), ``source`` gives a byte a beat: all results,
     then the class in two bytes, low byte first, the second of them marked ``last``. A ``last`` at the sink that comes
     before the image is complete abandons the image. Images are int8 in the network's own scale; ``description`` tells
-    it, and all else that ``tepal.json`` holds."""
+    it, and all else that the file holds."""
 
-    def __init__(self, platform, generated):
-        generated = Path(generated)
-        self.description = json.loads((generated / "tepal.json").read_text())
+    def __init__(self, platform, description):
+        generated = Path(description).parent
+        self.description = json.loads(Path(description).read_text())
         ports = self.description["ports"]
         self.sink = stream.Endpoint([("data", ports["s_axis"]["tdata_width"])])
         self.source = stream.Endpoint([("data", ports["m_axis"]["tdata_width"])])
@@ -33,10 +34,10 @@ class Tepal(LiteXModule):
             i_s_axis_tlast=self.sink.last,
             o_m_axis_tdata=self.source.data, o_m_axis_tvalid=self.source.valid, i_m_axis_tready=self.source.ready,
             o_m_axis_tlast=self.source.last)
-        platform.add_source(str(generated / "tepal.v"))
+        platform.add_source(str(generated / f"{self.description['top']}.v"))
         # $readmemh looks for these where synthesis runs.
-        for rom in sorted(generated.glob("*.hex")):
-            platform.add_source(str(rom), copy=True)
+        for rom in self.description["roms"]:
+            platform.add_source(str(generated / rom), copy=True)
 
 
 class TepalPeripheral(LiteXModule):
@@ -46,8 +47,8 @@ class TepalPeripheral(LiteXModule):
     images that have been classified, and ``answer`` holds the class of the latest. For more speed connect a DMA to the
     streams of :class:`Tepal`."""
 
-    def __init__(self, platform, generated):
-        self.core = core = Tepal(platform, generated)
+    def __init__(self, platform, description):
+        self.core = core = Tepal(platform, description)
         self.pixels = CSRStorage(len(core.sink.data), description="Next beat of the image, its first byte lowest.")
         self.status = CSRStatus(fields=[CSRField("ready", size=1, description="``pixels`` may be written.")])
         self.answers = CSRStatus(32, description="Images that have been classified.")

@@ -1,9 +1,9 @@
 """Classifies pictures on a board that runs soc.py's system, through ``litex_server``.
 
     litex_server --uart --uart-port=/dev/ttyUSB0 &
-    python classify.py GENERATED IMAGES.npy --csr build/soc/csr.csv
+    python classify.py DESCRIPTION IMAGES.npy --csr build/soc/csr.csv
 
-``GENERATED`` is the folder that the system was made from; images are int8 in the network's own scale.
+``DESCRIPTION`` is the ``.json`` file of one of the system's accelerators; images are int8 in the network's own scale.
 """
 
 import argparse
@@ -14,29 +14,32 @@ import numpy as np
 from litex import RemoteClient
 
 
-def classify(registers, image: np.ndarray, width: int) -> int:
-    """Class of one int8 image, written in beats of ``width`` bytes, the first byte lowest."""
-    answers = registers.tepal_answers.read()
-    for beat in image.reshape(-1, width):
-        while not registers.tepal_status.read() & 1:
+def classify(registers, description: dict, image: np.ndarray) -> int:
+    """Class of one int8 image, by the accelerator of which ``description`` tells."""
+    pixels, status, answers, answer = (getattr(registers, f"tepal_{description['top']}_{name}")
+                                       for name in ("pixels", "status", "answers", "answer"))
+    before = answers.read()
+    for beat in image.reshape(-1, description["ports"]["s_axis"]["tdata_width"] // 8):
+        while not status.read() & 1:
             pass
-        registers.tepal_pixels.write(int.from_bytes(beat.tobytes(), "little"))
-    while registers.tepal_answers.read() == answers:
+        # The first byte is the lowest.
+        pixels.write(int.from_bytes(beat.tobytes(), "little"))
+    while answers.read() == before:
         pass
-    return registers.tepal_answer.read()
+    return answer.read()
 
 
 def main():
     parser = argparse.ArgumentParser(description="Classify pictures on a board that runs soc.py's system.")
-    parser.add_argument("generated", type=Path, metavar="GENERATED", help="folder that 'tepal generate' wrote")
+    parser.add_argument("description", type=Path, metavar="DESCRIPTION", help=".json file that 'tepal generate' wrote")
     parser.add_argument("images", metavar="IMAGES.npy", help="int8 images")
     parser.add_argument("--csr", default="csr.csv", metavar="F", help="soc.py's csr.csv (default: %(default)s)")
     arguments = parser.parse_args()
-    description = json.loads((arguments.generated / "tepal.json").read_text())
+    description = json.loads(arguments.description.read_text())
     bus = RemoteClient(csr_csv=arguments.csr)
     bus.open()
     for image in np.load(arguments.images):
-        print(classify(bus.regs, image, description["ports"]["s_axis"]["tdata_width"] // 8))
+        print(classify(bus.regs, description, image))
     bus.close()
 
 

@@ -3,8 +3,8 @@
 `default_nettype none
 
 module classify #(
-    parameter INPUT_BYTES = 4,   // tepal.json: ports.s_axis.tdata_width / 8
-    parameter BEATS = 144        // tepal.json: ports.s_axis.beats_per_frame
+    parameter INPUT_BYTES = 4,   // digits.json: ports.s_axis.tdata_width / 8
+    parameter BEATS = 144        // digits.json: ports.s_axis.beats_per_frame
 ) (
     input  wire       clk,
     input  wire       rst,
@@ -35,7 +35,7 @@ module classify #(
 
     wire [7:0] result;
     wire result_valid, result_last;
-    tepal accelerator (
+    digits accelerator (
         .clk(clk), .rst(rst),
         .s_axis_tdata(pixels), .s_axis_tvalid(offered), .s_axis_tready(taken), .s_axis_tlast(last),
         .m_axis_tdata(result), .m_axis_tvalid(result_valid), .m_axis_tready(1'b1), .m_axis_tlast(result_last)

