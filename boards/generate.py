@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tepal.hdl import TOP, Schedule, export_verilog
 from tepal.hdl.images import loaded_weights
+from tepal.hdl.ports import OutputStreamer, Status
 from tepal.quant import Network, Preprocessing
 from tepal.sim import CycleModel
 
@@ -50,7 +51,9 @@ def describe(schedule: Schedule, board: str, versions: dict[str, str], name: str
                        "byte_order": "first byte lowest", "beats_per_frame": beats},
             "m_axis": {"protocol": "AXI4-Stream", "role": "source", "tdata_width": 8,
                        "signals": [f"m_axis_{name}" for name in ("tdata", "tvalid", "tready", "tlast")],
-                       "beats_per_frame": network.outputs + 2},
+                       "beats_per_frame": network.outputs + OutputStreamer.TRAILER},
+            "frame_error": {"direction": "out", "width": 1,
+                            "about": "since reset a frame was too long, too short or abandoned"},
             **({"load": {"signals": {"load_tdata": 16, "load_tvalid": 1, "load_tfirst": 1, "run": 1},
                          "file": f"{name}_{WEIGHTS}",
                          "words": len(loaded_weights(schedule)) // 2,
@@ -64,7 +67,16 @@ def describe(schedule: Schedule, board: str, versions: dict[str, str], name: str
                   "preprocessing": _preprocessing(network)},
         "output": {"shape": list(network.output_shape), "dtype": "int8", "order": "HWC", "scale": network.output_scale,
                    "zero_point": network.output_zero_point,
-                   "trailer": "index of the largest value, uint16, low byte first"},
+                   "trailer": [
+                       {"name": "argmax", "bytes": 2, "byte_order": "low first", "about": "index of the largest value"},
+                       {"name": "number", "bytes": 1,
+                        "about": "of the frame among all that were begun since reset, those that were abandoned "
+                                 "included, modulo 256"},
+                       {"name": "status", "bytes": 1,
+                        "bits": {flag.name.lower(): flag.bit_length() - 1 for flag in Status if flag.name},
+                        "about": "too_long: this frame was, and its surplus was dropped; abandoned: another one "
+                                 "between the frame answered before and this one was; cut_off: a reset came within "
+                                 "this packet, which is no answer and ends with this byte"}]},
         "softmax": network.softmax is not None,
         "cycles": {"cycles": model.cycles, "compute_cycles": model.compute_cycles,
                    "interval_cycles": model.interval_cycles,

@@ -14,19 +14,37 @@ import numpy as np
 from litex import RemoteClient
 
 
-def classify(registers, description: dict, image: np.ndarray) -> int:
-    """Class of one int8 image, by the accelerator of which ``description`` tells."""
-    pixels, status, answers, answer = (getattr(registers, f"tepal_{description['top']}_{name}")
-                                       for name in ("pixels", "status", "answers", "answer"))
-    before = answers.read()
-    for beat in image.reshape(-1, description["ports"]["s_axis"]["tdata_width"] // 8):
-        while not status.read() & 1:
+class Core:
+    """The accelerator of which ``description`` tells, behind ``registers``."""
+
+    def __init__(self, registers, description: dict):
+        self.width = description["ports"]["s_axis"]["tdata_width"] // 8
+        self.pixels, self.last, self.status, self.answers, self.answer = (
+            getattr(registers, f"tepal_{description['top']}_{name}")
+            for name in ("pixels", "last", "status", "answers", "answer"))
+
+    def write(self, value: int) -> None:
+        """A beat, when there is room for it."""
+        while not self.status.read() & 1:
             pass
-        # The first byte is the lowest.
-        pixels.write(int.from_bytes(beat.tobytes(), "little"))
-    while answers.read() == before:
-        pass
-    return answer.read()
+        self.pixels.write(value)
+
+    def restart(self) -> None:
+        """Make the next beat an image's first, whatever another program left unfinished."""
+        self.last.write(1)
+        for _ in range(2):
+            self.write(0)
+        self.last.write(0)
+
+    def classify(self, image: np.ndarray) -> int:
+        """Class of one int8 image."""
+        before = self.answers.read()
+        for beat in image.reshape(-1, self.width):
+            # The first byte is the lowest.
+            self.write(int.from_bytes(beat.tobytes(), "little"))
+        while self.answers.read() == before:
+            pass
+        return self.answer.read()
 
 
 def main():
@@ -38,8 +56,10 @@ def main():
     description = json.loads(arguments.description.read_text())
     bus = RemoteClient(csr_csv=arguments.csr)
     bus.open()
+    core = Core(bus.regs, description)
+    core.restart()
     for image in np.load(arguments.images):
-        print(classify(bus.regs, description, image))
+        print(core.classify(image))
     bus.close()
 
 

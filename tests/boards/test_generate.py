@@ -17,6 +17,7 @@ from tepal.boards.generate import describe, generate, write_files
 from tepal.boards.tools import find
 from tepal.hdl import EngineConfig, Schedule
 from tepal.hdl.images import loaded_weights
+from tepal.hdl.ports import Trailer
 from tepal.quant import Preprocessing, read_tflite
 from tepal.sim import CycleModel
 from tepal.sim.simulate import verilator_folder
@@ -139,8 +140,11 @@ def test_description(made, name):
     ports = text["ports"]
     pixels, bits = np.prod(network.input_shape), ports["s_axis"]["tdata_width"]
     assert ports["s_axis"]["beats_per_frame"] * bits == 8 * pixels
-    assert ports["m_axis"]["beats_per_frame"] == network.outputs + 2
-    expected = {("input", "clk", 1), ("input", "rst", 1)}
+    trailer = text["output"]["trailer"]
+    assert ports["m_axis"]["beats_per_frame"] == network.outputs + sum(field["bytes"] for field in trailer)
+    assert [field["name"] for field in trailer] == list(Trailer._fields)
+    assert trailer[-1]["bits"] == {"too_long": 0, "abandoned": 1, "cut_off": 7}
+    expected = {("input", "clk", 1), ("input", "rst", 1), ("output", "frame_error", 1)}
     if config.single_port:
         widths = ports["load"]["signals"]
         expected |= {("input", name, width) for name, width in widths.items()}

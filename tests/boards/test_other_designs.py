@@ -350,19 +350,26 @@ def test_litex_system_classifies(core, other, system, tmp_path):
     # Beside a byte: the bridge answers now, and does not listen before it has.
     wait = 256
 
+    def write(core, name, value):
+        return b"\1\1" + word(addresses[f"tepal_{core}_{name}"]) + word(value)
+
     def read(core, name):
         *head, last = b"\2\1" + word(addresses[f"tepal_{core}_{name}"])
         return [*head, last + wait]
 
     sent, expected = [], []
+    for name in ("digits", "other"):
+        # Of an image that another program did not finish.
+        for register, value in ("pixels", 0), ("last", 1), ("pixels", 0), ("pixels", 0), ("last", 0):
+            sent += write(name, register, value)
     for number in range(2):
         for name, engine, (_, images, classes) in ("digits", ENGINE, core), ("other", OTHER_ENGINE, other):
             for beat in images[number].reshape(-1, engine.input_bytes):
-                value = int.from_bytes(beat.tobytes(), "little")
-                sent += b"\1\1" + word(addresses[f"tepal_{name}_pixels"]) + word(value)
+                sent += write(name, "pixels", int.from_bytes(beat.tobytes(), "little"))
             # Reads are slow enough for the answer to be there behind a few of them.
             sent += read(name, "status") * 8 + read(name, "answers") + read(name, "answer")
-            expected += [1] * 8 + [number + 1, classes[number]]
+            # Ready, with an error since reset.
+            expected += [3] * 8 + [number + 1, classes[number]]
     (tmp_path / "sent.hex").write_text("\n".join(f"{byte:03x}" for byte in sent))
     (tmp_path / "bench.v").write_text(f"""
         `timescale 1ns/1ps

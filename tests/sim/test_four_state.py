@@ -13,6 +13,7 @@ from tepal.boards.board import BOARDS
 from tepal.boards.generate import generate, write_files
 from tepal.hdl import EngineConfig, Schedule
 from tepal.hdl.images import loaded_weights
+from tepal.hdl.ports import Trailer
 from tepal.quant import read_tflite
 from tepal.sim import CycleModel, golden
 from tflite_writer import Chain
@@ -37,8 +38,8 @@ def made(tmp_path_factory):
     network = read_tflite(model)
     images = rng.integers(-128, 128, (2, *network.input_shape), np.int8)
     expected = []
-    for logits in golden.run(network, images).reshape(len(images), -1):
-        answer = [*logits.astype(np.uint8), *int(logits.argmax()).to_bytes(2, "little")]
+    for number, logits in enumerate(golden.run(network, images).reshape(len(images), -1)):
+        answer = logits.tobytes() + Trailer(int(logits.argmax()), number, 0).pack()
         expected += [f"{int(place == len(answer) - 1)} {byte:08b}" for place, byte in enumerate(answer)]
     assert len(set(expected)) > 4
     done = {}
