@@ -12,6 +12,7 @@ from pathlib import Path
 from tepal.hdl import TOP, Schedule, export_verilog
 from tepal.hdl.images import loaded_weights
 from tepal.hdl.ports import OutputStreamer, Status
+from tepal.quant import Network, Preprocessing
 from tepal.sim import CycleModel
 
 from . import yosys
@@ -62,7 +63,8 @@ def describe(schedule: Schedule, board: str, versions: dict[str, str], name: str
                if config.single_port else {}),
         },
         "input": {"shape": list(network.input_shape), "dtype": "int8", "order": "HWC",
-                  "scale": network.input_scale, "zero_point": network.input_zero_point},
+                  "scale": network.input_scale, "zero_point": network.input_zero_point,
+                  "preprocessing": _preprocessing(network)},
         "output": {"shape": list(network.output_shape), "dtype": "int8", "order": "HWC", "scale": network.output_scale,
                    "zero_point": network.output_zero_point,
                    "trailer": [
@@ -87,6 +89,18 @@ def describe(schedule: Schedule, board: str, versions: dict[str, str], name: str
         "memories": [{"role": use.role, "count": use.count, "depth": use.depth, "width": use.width}
                      for use in schedule.memories],
     }
+
+
+def _preprocessing(network: Network) -> dict | None:
+    """What pixels mean to the network; None where nothing says it and its input is of no usual range."""
+    known = network.preprocessing
+    usual = Preprocessing.of_input(network.input_scale, network.input_zero_point, network.input_shape[2])
+    if not (pixels := known or usual):
+        return None
+    return {"range": [pixels.low, pixels.high], "mean": list(pixels.mean), "std": list(pixels.std),
+            "layout": pixels.layout, "from": "model" if known else "scale and zero point",
+            "about": "of a pixel 0 to 255: real = (low + pixel * (high - low) / 255 - mean) / std for each channel, in "
+                     "the order of layout; int8 = real / scale + zero_point, rounded and limited to -128 to 127"}
 
 
 def _core(name: str, board: str, roms: list[str]) -> str:

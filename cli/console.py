@@ -16,10 +16,15 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["Elapsed", "Steps", "bar", "err", "out", "step"]
+__all__ = ["Elapsed", "Steps", "bar", "err", "out", "step", "warn"]
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def warn(sentence: str) -> None:
+    """Tell of something that may be wrong, on stderr."""
+    err.print(f"tepal: warning: {sentence}", style="yellow", markup=False)
 
 
 class Elapsed:

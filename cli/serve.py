@@ -15,13 +15,14 @@ from tepal.quant import NetworkError
 from tepal.sim import Server
 
 from .console import out, step
+from .frames import PIXEL_OPTIONS
 
 __all__ = ["check_serve_arguments", "serve"]
 
 
 def check_serve_arguments(arguments) -> None:
     """Raise NetworkError for options that only go with images of one's own."""
-    for name in ("frames", "stalls", "waves", "classes"):
+    for name in ("frames", "stalls", "waves", "classes", *PIXEL_OPTIONS):
         if getattr(arguments, name) is not None:
             raise NetworkError(f"--{name} does not go with --serve: images come over the port, from tepal run")
 

@@ -16,9 +16,10 @@ from tepal.quant import NetworkError
 from tepal.sim import Build, CycleModel, SimulationError, golden, require_tools, simulate
 
 from .arguments import add_model_arguments, path
-from .console import err, out, step
+from .console import err, out, step, warn
 from .exit_codes import MISMATCH
-from .files import check_folder, choose_frames, read_images, read_names
+from .files import check_folder, read_names
+from .frames import INPUT_HELP, add_preprocessing_arguments, read_input
 from .scheduling import load
 from .serve import check_serve_arguments, serve
 from .tables import layer_rows, layer_table, utilisation
@@ -30,9 +31,8 @@ def add_arguments(parser) -> None:
     """What ``tepal simulate`` takes."""
     add_model_arguments(parser)
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--input", type=path, metavar="X.npy",
-                        help="images (.npy, or .npz with 'images'): int8, or real numbers as the float model takes "
-                             "them")
+    source.add_argument("--input", type=path, metavar="X",
+                        help=f"{INPUT_HELP}; arrays are int8, or real numbers as the float model takes them")
     source.add_argument("--serve", action="store_true", help="simulate the whole board, serial line included, on a "
                         "port of this computer, for tepal run")
     parser.add_argument("--debug", action="store_true", help="with --serve: build the debug tap in, for tepal run "
@@ -43,6 +43,7 @@ def add_arguments(parser) -> None:
     parser.add_argument("--waves", type=path, metavar="F.fst", help="record every signal")
     parser.add_argument("--classes", type=path, metavar="FILE", help="names of the classes, one a line")
     parser.add_argument("--keep", type=path, metavar="DIR", help="keep Verilog, simulator and logs there")
+    add_preprocessing_arguments(parser)
 
 
 @contextlib.contextmanager
@@ -94,13 +95,15 @@ def run(arguments) -> int:
     if arguments.debug:
         raise NetworkError("--debug goes with --serve: without it, every layer is compared anyway")
     network = schedule.network
-    images = network.quantise_input(read_images(arguments.input)[0], str(arguments.input))
-    images = choose_frames(images, arguments.frames, arguments.input)
+    frames = read_input(arguments, network)
+    images = frames.images
     names = read_names(arguments.classes)
     if arguments.waves is not None and (arguments.waves.is_dir()
                                         or not os.access(arguments.waves.resolve().parent, os.W_OK)):
         raise NetworkError(f"{arguments.waves} can't be written: there is no such folder, or it is read-only")
     require_tools(waves=arguments.waves is not None)
+    for sentence in frames.warnings:
+        warn(sentence)
     with _workplace(arguments.keep) as directory:
         with step("Making Verilog") as making:
             write_files(generate(schedule, board.name), directory)
@@ -111,6 +114,7 @@ def run(arguments) -> int:
     model = CycleModel(schedule)
     result = {
         "model": str(arguments.model), "board": board.name, "frames": len(images), "stalls": arguments.stalls,
+        **frames.report,
         "cycles": report.cycles, "compute_cycles": report.compute_cycles,
         "interval_cycles": report.interval_cycles, "predicted_cycles": model.cycles,
         "predicted_compute_cycles": model.compute_cycles, "predicted_interval_cycles": model.interval_cycles,

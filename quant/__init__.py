@@ -23,6 +23,8 @@ from .network import (
     Softmax,
     arrange_images,
 )
+from .plausibility import implausible
+from .preprocessing import LAYOUTS, Preprocessing
 from .quantise import Calibration, Method, Quantisation, quantize
 from .simplify import Simplification, simplify
 from .tflite import read_tflite
@@ -35,6 +37,7 @@ __all__ = [
     "CIFAR_BLOCKS",
     "DIGEST_BYTES",
     "IMAGENET_BLOCKS",
+    "LAYOUTS",
     "Average",
     "AveragePool",
     "Calibration",
@@ -53,6 +56,7 @@ __all__ = [
     "Network",
     "NetworkError",
     "Padding",
+    "Preprocessing",
     "Quantisation",
     "Requantise",
     "Rounding",
@@ -62,6 +66,7 @@ __all__ = [
     "arrange_images",
     "digest",
     "formats",
+    "implausible",
     "quantize",
     "read_model",
     "read_onnx",

@@ -16,9 +16,10 @@ import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
 
-from .float_network import FloatAveragePool, FloatConvolution, FloatDepthwise, FloatLayer, FloatNetwork
+from .float_network import FloatAveragePool, FloatConvolution, FloatDepthwise, FloatLayer, FloatNetwork, Statistics
 from .network import LARGEST_MAP, Layer, Network, NetworkError, Padding, Shape, Softmax, shortened
 from .obstacles import ARITHMETIC, BRANCHES, ON_CONSTANTS, Format, Obstacle, Supported, check_operators, refuse
+from .preprocessing import Preprocessing
 from .rescale import Meaning, pool_of_scales, weighted_of_scales
 
 __all__ = ["ONNX_FORMATS", "OWN_PRODUCER", "read_onnx"]
@@ -218,9 +219,9 @@ class _Node:
 class _Draft:
     """A layer in the making.
 
-    ``weights`` as in the layers, float64 or, with ``scales`` (channels,), int8; None of an average pool.  ``linear``
-    while nothing but sums was computed; ``source`` and ``result`` say what the int8 values before and after mean,
-    None where they aren't quantised."""
+    ``weights`` as in the layers, float64 or, with ``scales`` (channels,), int8; None of an average pool.  ``trained``
+    as in the layers too.  ``linear`` while nothing but sums was computed; ``source`` and ``result`` say what the int8
+    values before and after mean, None where they aren't quantised."""
 
     node: _Node
     name: str
@@ -232,6 +233,7 @@ class _Draft:
     weights: np.ndarray | None = None
     scales: np.ndarray | None = None
     bias: _Constant | None = None
+    trained: Statistics | None = None
     linear: bool = True
     minimum: float = -inf
     maximum: float = inf
@@ -254,7 +256,7 @@ class _Draft:
             return FloatAveragePool(**common, window=self.window)
         bias = np.zeros(self.output_shape[2]) if self.bias is None else self.bias.real
         kind = FloatDepthwise if self.weights.ndim == 3 else FloatConvolution
-        return kind(**common, weights=self.weights, bias=bias)
+        return kind(**common, weights=self.weights, bias=bias, trained=self.trained)
 
     def layer(self, index: int) -> Layer:
         if self.source is None or self.result is None:
@@ -295,6 +297,7 @@ class _Chain:
     def __init__(self, model: onnx.ModelProto, name: str):
         self.model, self.graph = model, model.graph
         self.inferred: dict[str, tuple[int, ...]] | None = None
+        self.metadata = {entry.key: entry.value for entry in model.metadata_props}
         self.own = model.producer_name == OWN_PRODUCER
         self.name = model.graph.name if self.own else name
         versions = {entry.domain: entry.version for entry in model.opset_import}
@@ -326,13 +329,15 @@ class _Chain:
         self._walk(nodes)
         self._close()
         layers = enumerate(self.drafts)
+        preprocessing = Preprocessing.of_metadata(self.metadata, self.drafts[0].input_shape[2])
         if not self.start and not any(draft.result or draft.scales is not None for draft in self.drafts):
             return FloatNetwork(self.name, tuple(draft.float_layer(index) for index, draft in layers),
-                                softmax=self.softmax is not None, channels_first=self.channels_first)
+                                softmax=self.softmax is not None, channels_first=self.channels_first,
+                                preprocessing=preprocessing)
         integers = tuple(draft.layer(index) for index, draft in layers)
         assert self.start, "the first layer would have refused"
         softmax = Softmax(len(integers), -1, integers[-1].output_scale) if self.softmax else None
-        return Network(self.name, integers, *self.start, softmax)
+        return Network(self.name, integers, *self.start, softmax, preprocessing)
 
     def _check_listing(self, nodes: list[_Node], computed: set[str]) -> None:
         """Raises unless every node has a handler; ``computed`` are the names of the inputs."""
@@ -837,6 +842,8 @@ class _Chain:
                                 "MatMul is supported")
         bias = self._by_channel(node, self._constant(node, number, "bias").real)
         draft.bias = _Constant(bias if draft.bias is None else draft.bias.real + bias)
+        if draft.trained:
+            draft.trained = Statistics(draft.trained.mean + bias, draft.trained.deviation)
         draft.name = node.output
 
     def _multiply(self, node: _Node) -> None:
@@ -859,8 +866,11 @@ class _Chain:
             raise node.error(f"has a variance that is negative or NaN, or 0 with the epsilon {epsilon}; the training "
                              "diverged, or the file is damaged")
         shape = (-1, *(1,) * (self.places.ndim - 2))
-        values = (scale / np.sqrt(variance + epsilon), mean, offset)
-        self._fold_into(draft, node.output, *(self._by_channel(node, each.reshape(shape)) for each in values))
+        values = (scale / np.sqrt(variance + epsilon), mean, offset, np.sqrt(variance))
+        factor, mean, offset, deviation = (self._by_channel(node, each.reshape(shape)) for each in values)
+        # What went into it in training, and what _fold_into makes of that comes out.
+        draft.trained = Statistics(mean, deviation)
+        self._fold_into(draft, node.output, factor, mean, offset)
 
     def _foldable(self, node: _Node) -> _Draft:
         """The layer whose weights take up the factors of ``node``."""
@@ -880,6 +890,9 @@ class _Chain:
         bias = 0.0 if draft.bias is None else draft.bias.real
         draft.weights = draft.weights * (factor if draft.weights.ndim == 3 else factor[:, None, None, None])
         draft.bias = _Constant((bias - mean) * factor + offset)
+        if draft.trained:
+            draft.trained = Statistics((draft.trained.mean - mean) * factor + offset,
+                                       draft.trained.deviation * np.abs(factor))
         draft.name = name
 
     def _average(self, node: _Node, window: tuple[int, int]) -> None:
