@@ -35,6 +35,7 @@ venv: .venv/ready
 	@# Folders under their import names, for type checkers.
 	@mkdir -p .venv/types/tepal
 	@for folder in hdl quant sim boards cli; do ln -sfn ../../../$$folder .venv/types/tepal/$$folder; done
+	@for file in tepal/*.py; do ln -sfn ../../../$$file .venv/types/$$file; done
 	@touch $@
 
 demo: venv

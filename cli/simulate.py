@@ -14,6 +14,9 @@ from tepal.boards.generate import generate, write_files
 from tepal.hdl import Schedule
 from tepal.quant import NetworkError
 from tepal.sim import Build, CycleModel, SimulationError, golden, require_tools, simulate
+from tepal.sim.simulate import require_place
+
+from tepal.processes import keep, temporary_folder
 
 from .arguments import add_model_arguments, path
 from .console import err, out, step
@@ -46,29 +49,21 @@ def add_arguments(parser) -> None:
 
 
 @contextlib.contextmanager
-def _workplace(keep: Path | None):
-    """``keep``, or a temporary folder, left behind only with the log of a simulator that failed."""
-    if any(character.isspace() for character in str((keep or Path(tempfile.gettempdir())).resolve())):
-        raise SimulationError("make can't build in a folder whose path has a space in it: "
-                              "choose another with --keep, or another TMPDIR")
-    if keep is not None:
-        check_folder(keep)
-        yield keep
+def _workplace(kept: Path | None):
+    """``kept``, or a temporary folder, left behind only with the log of a simulator that failed."""
+    if kept is not None:
+        yield kept
         return
-    directory = Path(tempfile.mkdtemp(prefix="tepal-"))
-    failed = False
-    try:
-        yield directory
-    except SimulationError:
-        failed = True
-        raise
-    finally:
-        # What is worth keeping of a failure is its log.
-        for path in directory.iterdir() if failed else ():
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-        if not failed:
-            shutil.rmtree(directory, ignore_errors=True)
+    with temporary_folder() as directory:
+        try:
+            yield directory
+        except SimulationError:
+            # What is worth keeping of a failure is its log.
+            for path in directory.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+            keep(directory)
+            raise
 
 
 def _picture(image: np.ndarray) -> str:
@@ -83,6 +78,9 @@ def _picture(image: np.ndarray) -> str:
 
 def run(arguments) -> int:
     """Generate, build the simulator, simulate, compare."""
+    require_place(arguments.keep or Path(tempfile.gettempdir()))
+    if arguments.keep is not None:
+        check_folder(arguments.keep)
     board, schedule = load(arguments)
     require_fit(schedule, board)
     if arguments.serve:
@@ -102,7 +100,7 @@ def run(arguments) -> int:
     require_tools(waves=arguments.waves is not None)
     with _workplace(arguments.keep) as directory:
         with step("Making Verilog") as making:
-            write_files(generate(schedule, board.name), directory)
+            write_files(generate(schedule, board.name), directory, also=Build.FILES)
         with step("Building the simulator (a minute or two)") as building:
             build = Build(directory.resolve(), waves=arguments.waves is not None)
         with step(f"Simulating {len(images)} frames") as simulating:
