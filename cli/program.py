@@ -53,6 +53,9 @@ def run(arguments) -> int:
                 file.write_bytes(content + dfu_suffix(content, *programmer.usb))
             else:
                 source = file
+                if str(file).startswith("-"):
+                    # Or it would be taken for an option.
+                    file = Path.cwd() / file
             command = programmer.arguments(file, offset)
             if arguments.flash:
                 command[-1:-1] = programmer.keep or []

@@ -41,7 +41,8 @@ def serve(arguments, schedule: Schedule, directory: Path) -> int:
                               "timeout": seconds}), flush=True)
         else:
             out.print(f"The simulated board is on {server.port}, until Ctrl-C. In another shell:\n"
-                      f"  tepal run {escape(str(arguments.model))} INPUT --port {server.port} --timeout {seconds}")
+                      f"  tepal run {escape(str(arguments.model))} INPUT --port {server.port} --timeout {seconds}",
+                      soft_wrap=True)
         server.wait()
     return 0
 

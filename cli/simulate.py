@@ -67,9 +67,9 @@ def _workplace(kept: Path | None):
 
 
 def _picture(image: np.ndarray) -> str:
-    """An int8 image as two rows of pixels a line, in shades of grey; wide ones thinned out."""
+    """An int8 image as two rows of pixels a line, in shades of grey, thinned out to the width of the terminal."""
     grey = image.astype(float).mean(axis=2)
-    grey = grey[::max(1, grey.shape[0] // 32), ::max(1, grey.shape[1] // 64)]
+    grey = grey[::-(-grey.shape[0] // 48), ::-(-grey.shape[1] // min(out.width // 2, 48))]
     low, high = grey.min(), grey.max()
     shades = " ░▒▓█"
     level = ((grey - low) / max(high - low, 1) * (len(shades) - 1)).round().astype(int)
@@ -137,7 +137,8 @@ def _show(arguments, schedule: Schedule, model: CycleModel, images, report, name
     def name(index: int) -> str:
         return escape(names[index]) if index < len(names) and names[index] else f"class {index}"
 
-    out.print(_picture(images[0]))
+    if out.is_terminal:
+        out.print(_picture(images[0]), markup=False)
     scores = report.outputs[0]
     if network.softmax is not None:
         scores = (golden.softmax(network.softmax, report.outputs[:1])[0].astype(float) + 128) / 256
