@@ -18,10 +18,9 @@ from tepal.hdl.flash import flash_image
 from tepal.hdl.ports import OutputStreamer
 from tepal.hdl.protocol import Packet
 from tepal.hdl.uart import LINE_BITS
+from tepal.processes import temporary_folder
 from tepal.quant import NetworkError
 from tepal.sim import CycleModel
-
-from tepal.processes import temporary_folder
 
 from .design import BoardDesign, Prepared, prepare
 from .part import Board, Family, Pll

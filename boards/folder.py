@@ -8,9 +8,8 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from tepal.quant import NetworkError
-
 from tepal.processes import held, temporary_folder
+from tepal.quant import NetworkError
 
 __all__ = ["MANIFEST", "require_room", "write_files"]
 

@@ -8,10 +8,9 @@ from typing import Any
 from tepal.boards.programmer import PROGRAMMERS, Programmer, dfu_suffix
 from tepal.boards.tools import ToolError
 from tepal.hdl import TOP
-from tepal.quant import NetworkError
-
 from tepal.processes import run as run_tool
 from tepal.processes import temporary_folder
+from tepal.quant import NetworkError
 
 from .arguments import path
 from .console import err, out, step

@@ -12,11 +12,10 @@ from rich.markup import escape
 from tepal.boards.board import require_fit
 from tepal.boards.generate import generate, write_files
 from tepal.hdl import Schedule
+from tepal.processes import keep, temporary_folder
 from tepal.quant import NetworkError
 from tepal.sim import Build, CycleModel, SimulationError, golden, require_tools, simulate
 from tepal.sim.simulate import require_place
-
-from tepal.processes import keep, temporary_folder
 
 from .arguments import add_model_arguments, path
 from .console import err, out, step

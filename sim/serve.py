@@ -8,9 +8,8 @@ import tty
 from pathlib import Path
 from typing import NoReturn
 
-from tepal.hdl.export import TOP
-
 from tepal import processes
+from tepal.hdl.export import TOP
 
 from .simulate import SimulationError, plain_path, require_place, require_tools, unfinished, verilator_environment
 

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tepal import processes
 from tepal.hdl.export import TOP
 from tepal.hdl.images import loaded_weights
 from tepal.hdl.schedule import Schedule
-
-from tepal import processes
 
 from . import golden
 from .cycles import CycleModel
