@@ -92,6 +92,8 @@ class Started:
 @pytest.fixture
 def start(tmp_path):
     started = []
+    # Tests that run in the background themselves ignore signals, which what they start would inherit.
+    before = {number: signal.signal(number, signal.default_int_handler) for number in SAID}
 
     def start(*argv) -> Started:
         folder = tmp_path / f"run{len(started)}"
@@ -103,6 +105,8 @@ def start(tmp_path):
         if each.process.poll() is None:
             each.process.kill()
             each.process.wait()
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 COMMANDS = {
