@@ -11,7 +11,7 @@ import numpy as np
 import serial
 from serial.tools import list_ports
 from tepal.hdl import EngineConfig
-from tepal.hdl.ports import OutputStreamer
+from tepal.hdl.ports import OutputStreamer, Status, Trailer
 from tepal.hdl.protocol import (
     DELIMITER,
     VERSION,
@@ -73,6 +73,9 @@ class Device:
         Of the first request.  At random by default, so that nothing left over from another program is taken for an
         answer.
 
+    ``abandoned`` counts the results before which the device abandoned images that came damaged or cut short, this
+    host's or those of a program before: what was this host's it has sent again.
+
     Raises
     ------
     HostError
@@ -83,6 +86,7 @@ class Device:
                  first_tag: int | None = None):
         self.port, self.baud, self.timeout, self.attempts = port, baud, timeout, attempts
         self.longest = 10 * timeout
+        self.abandoned = 0
         self._tag = random.getrandbits(32) if first_tag is None else first_tag
         self._splitter = Splitter(Packet.line_bytes(Identity.FORMAT.size))
         self._arrived: deque[Packet] = deque()
@@ -130,8 +134,7 @@ class Device:
                         f"{found.hex()[:8]}…): program it with a design generated from this one")
 
     def engine(self) -> EngineConfig | None:
-        """The engine that the device runs on, as far as the order of what it writes depends on it; None if it has no
-        debug tap, which knows.
+        """The engine that the device runs on; None if it has no debug tap, which knows.
 
         Raises
         ------
@@ -360,10 +363,14 @@ class _Batch:
             raise HostError(f"the device on {self.device.port} contradicts itself: a result of {size} bytes instead of "
                             f"{wanted}")
         logits = np.frombuffer(packet.payload, np.int8, outputs)
-        label = int.from_bytes(packet.payload[outputs:], "little")
+        label, _, status = Trailer.unpack(packet.payload[outputs:])
         if label != logits.argmax():
             raise HostError(f"the device on {self.device.port} contradicts itself: it names class {label}, its scores "
                             f"class {logits.argmax()}")
+        if status & ~Status.ABANDONED:
+            raise HostError(f"the device on {self.device.port} contradicts itself: it says that an image of the right "
+                            f"length was not (status {status:#04x})")
+        self.device.abandoned += bool(status)
         self.logits[index], self.classes[index], self._answered[index] = logits, label, True
         self.missing -= 1
         return True

@@ -3,10 +3,11 @@
 from dataclasses import replace
 
 from amaranth_boards.icebreaker import ICEBreakerPlatform
-from tepal.hdl import EngineConfig
+from tepal.hdl import TOP, EngineConfig
 
 from .ice40 import ICE40UP5K
 from .part import Board, Flash, Pin
+from .programmer import open_fpga_loader
 
 __all__ = ["ICEBREAKER"]
 
@@ -32,7 +33,9 @@ ICEBREAKER = Board(
             **{f"result{bit}": Pin("led_g", 1 + bit) for bit in range(4)}},
     button=Pin("button", 0), target=48.0, lowest=16.0,
     # 16 MiB; the bitstream, of some 102 KiB, is at its beginning.
-    flash=Flash(Pin("spi_flash_1x"), 1 << 20), buffer=512)
+    flash=Flash(Pin("spi_flash_1x"), 1 << 20), buffer=512,
+    # It boots from the flash memory, and is written nowhere else.
+    programmer=open_fpga_loader("ice40_generic", f"{TOP}.bin", flash=True))
 
 if __name__ == "__main__":
     from .board import describe

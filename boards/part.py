@@ -10,6 +10,8 @@ from typing import Any
 from amaranth.hdl import Elaboratable
 from tepal.hdl import EngineConfig
 
+from .programmer import Programmer
+
 __all__ = ["Board", "Family", "Flash", "MemoryKind", "Part", "Pin", "Pll"]
 
 
@@ -143,8 +145,8 @@ class Board:
     ``lights`` tells which light shows ``ready``, ``busy``, ``error`` and ``result0`` to ``result3``; ``button`` begins
     anew; ``high`` are pins to hold high.  ``target`` is the clock in MHz to ask of the tools, a little above what is
     hoped for, and ``lowest`` the one below which a result counts as failed.  ``flash`` is for boards whose engine loads
-    its weights.  ``buffer`` is how many bytes can wait behind the receiver.  ``notes`` are things that a user must
-    know."""
+    its weights.  ``programmer`` is how a bitstream gets onto it, None where that can't be done from here.  ``buffer``
+    is how many bytes can wait behind the receiver.  ``notes`` are things that a user must know."""
 
     name: str
     part: Part
@@ -160,5 +162,6 @@ class Board:
     target: float = 0.0
     lowest: float = 0.0
     flash: Flash | None = None
+    programmer: Programmer | None = None
     buffer: int = 2048
     notes: str = ""

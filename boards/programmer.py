@@ -6,9 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tepal.hdl import TOP
-
-__all__ = ["PROGRAMMERS", "Programmer", "dfu_suffix"]
+__all__ = ["Programmer", "dfu_suffix", "dfu_util", "open_fpga_loader"]
 
 
 @dataclass(frozen=True)
@@ -28,26 +26,19 @@ class Programmer:
     usb: tuple[int, int] | None = None
 
 
-def _loader(board: str, **options) -> Programmer:
+def open_fpga_loader(board: str, bitstream: str, *, keep: list[str] | None = None, flash: bool = False) -> Programmer:
+    """openFPGALoader, which calls it ``board``."""
     def arguments(file: Path, offset: int | None) -> list[str]:
         place = [] if offset is None else ["--write-flash", "--offset", str(offset)]
         return ["--board", board, *place, str(file)]
-    return Programmer("openFPGALoader", "openfpgaloader", arguments=arguments, **options)
+    return Programmer("openFPGALoader", "openfpgaloader", bitstream, arguments, keep, flash)
 
 
-_ORANGECRAB = 0x1209, 0x5AF0
-
-PROGRAMMERS = {
-    "ulx3s": _loader("ulx3s", bitstream=f"{TOP}.bit", keep=["--write-flash"]),
-    "ecpix5": _loader("ecpix5", bitstream=f"{TOP}.bit", keep=["--write-flash"]),
-    # It boots from the flash memory, and is written nowhere else.
-    "icebreaker": _loader("ice40_generic", bitstream=f"{TOP}.bin", flash=True),
-    "orangecrab": Programmer(
-        "dfu-util", "dfu-util", f"{TOP}.bit", usb=_ORANGECRAB,
-        arguments=lambda file, _: ["--device", "{:04x}:{:04x}".format(*_ORANGECRAB), "--alt", "0", "--download",
-                                   str(file)]),
-}
-"""By board, without what follows a hyphen."""
+def dfu_util(vendor: int, product: int, bitstream: str) -> Programmer:
+    """dfu-util, to a boot loader of this USB identity."""
+    def arguments(file: Path, _: int | None) -> list[str]:
+        return ["--device", f"{vendor:04x}:{product:04x}", "--alt", "0", "--download", str(file)]
+    return Programmer("dfu-util", "dfu-util", bitstream, arguments, usb=(vendor, product))
 
 
 def dfu_suffix(content: bytes, vendor: int, product: int) -> bytes:

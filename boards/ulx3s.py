@@ -3,9 +3,11 @@
 from dataclasses import replace
 
 from amaranth_boards.ulx3s import ULX3S_25F_Platform, ULX3S_45F_Platform, ULX3S_85F_Platform
+from tepal.hdl import TOP
 
 from .ecp5 import ECP5_25F, ECP5_45F, ECP5_85F, ENGINE_85F, NARROW_85F
 from .part import Board, Pin
+from .programmer import open_fpga_loader
 
 __all__ = ["ULX3S_25F", "ULX3S_45F", "ULX3S_85F"]
 
@@ -16,7 +18,8 @@ ULX3S_85F = Board(
             **{f"result{bit}": Pin("led", bit) for bit in range(4)}},
     button=Pin("button_fire", 0),
     # The ESP32 beside the FPGA reboots the board when this one falls.
-    high=(Pin("esp32", 0, "gpio0"),), target=150.0, lowest=25.0)
+    high=(Pin("esp32", 0, "gpio0"),), target=150.0, lowest=25.0,
+    programmer=open_fpga_loader("ulx3s", f"{TOP}.bit", keep=["--write-flash"]))
 
 ULX3S_45F = replace(ULX3S_85F, name="ulx3s-45f", part=ECP5_45F, platform=ULX3S_45F_Platform,
                     config=replace(ENGINE_85F, rows=4, packing=1), others=())

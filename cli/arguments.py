@@ -53,10 +53,11 @@ def above_zero(kind):
     return convert
 
 
-def add_model_arguments(parser) -> None:
-    """A quantised model, a board, and an engine in place of the board's."""
+def add_model_arguments(parser, *, any_board: bool = False) -> None:
+    """A quantised model, a board (which may be left out if ``any_board``), and an engine in place of the board's."""
     parser.add_argument("model", type=path, metavar="MODEL", help="int8 .tflite or .onnx file")
-    parser.add_argument("--board", required=True, metavar="B", help=f"one of {', '.join(BOARDS)}")
+    parser.add_argument("--board", required=not any_board, metavar="B",
+                        help=f"one of {', '.join(BOARDS)}{' (default: compare all)' * any_board}")
     parser.add_argument("--simplify", action="store_true", help="remove channels that never change the answer")
     engine = parser.add_argument_group("engine", "in place of the board's default")
     engine.add_argument("--rows", type=int, metavar="P", help="pixels in a tile")

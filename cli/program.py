@@ -5,7 +5,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from tepal.boards.programmer import PROGRAMMERS, Programmer, dfu_suffix
+from tepal.boards.board import BOARDS, Board, get_board
+from tepal.boards.programmer import Programmer, dfu_suffix
 from tepal.boards.tools import ToolError
 from tepal.hdl import TOP
 from tepal.processes import run as run_tool
@@ -26,21 +27,25 @@ def add_arguments(parser) -> None:
     parser.add_argument("built", type=path, nargs="?", default=Path(), metavar="DIR",
                         help="folder that tepal build wrote, or a bitstream (default: the current folder)")
     parser.add_argument("--board", required=True, metavar="B",
-                        help=f"which board it is: {', '.join(PROGRAMMERS)}, with or without its variant")
+                        help=f"which board it is: {', '.join(_known())}; without what follows the hyphen, any of them")
     parser.add_argument("--flash", action="store_true", help="write it to the board's flash memory, so that it "
                         "survives a power cycle")
 
 
 def run(arguments) -> int:
     """Find the files and the tool, and write."""
-    programmer = PROGRAMMERS.get(arguments.board.partition("-")[0])
+    boards = _boards(arguments.board)
+    programmer = boards[0].programmer
     if programmer is None:
         raise NetworkError(f"--board {arguments.board}: it can't be programmed from here (known: "
-                           f"{', '.join(PROGRAMMERS)})")
+                           f"{', '.join(_known())})")
+    if any(board.programmer != programmer for board in boards):
+        raise NetworkError(f"--board {arguments.board}: say which one ({', '.join(board.name for board in boards)}), "
+                           "for they are programmed in different ways")
     if arguments.flash and programmer.keep is None:
         raise NetworkError(f"--flash: on {arguments.board} a bitstream is always written to the flash memory; leave it "
                            "out")
-    writes = _writes(arguments, programmer)
+    writes = _writes(arguments, programmer, [board.name for board in boards])
     tool = shutil.which(programmer.tool)
     if tool is None:
         raise ToolError(f"{programmer.tool} was not found: install it with 'apt-get install {programmer.package}'")
@@ -68,9 +73,20 @@ def run(arguments) -> int:
     return 0
 
 
-def _writes(arguments, programmer: Programmer) -> list[tuple[Path, int | None]]:
+def _known() -> list[str]:
+    """Boards that can be programmed."""
+    return [board.name for board in BOARDS.values() if board.programmer]
+
+
+def _boards(name: str) -> list[Board]:
+    """The board called ``name``, or all variants of it; NetworkError if there is neither."""
+    variants = [board for board in BOARDS.values() if board.name.startswith(f"{name}-")]
+    return [BOARDS[name]] if name in BOARDS else variants or [get_board(name)]
+
+
+def _writes(arguments, programmer: Programmer, boards: list[str]) -> list[tuple[Path, int | None]]:
     """(file, offset into the flash memory, None for the bitstream) in order of writing: a board starts when its
-    bitstream is there, and wants everything else by then."""
+    bitstream is there, and wants everything else by then.  What was built must be for one of ``boards``."""
     built: Path = arguments.built
     suffix = Path(programmer.bitstream).suffix
     if not built.is_dir():
@@ -83,7 +99,7 @@ def _writes(arguments, programmer: Programmer) -> list[tuple[Path, int | None]]:
                                "weights in it as well")
         return [(built, None)]
     report = _report(built / "report.json")
-    if report.get("board", arguments.board).partition("-")[0] != arguments.board.partition("-")[0]:
+    if report.get("board", boards[0]) not in boards:
         raise NetworkError(f"{built} was built for {report['board']}, not for {arguments.board}")
     if not report.get("passed", True):
         err.print(f"{built} was built for a clock that it does not reach: it may compute wrongly.", style="yellow",

@@ -73,15 +73,19 @@ def run(arguments) -> int:
         logits, classes = device.infer(images, lambda done, total: progress("Classifying", done, total))
         seconds = time.monotonic() - begun
         comparison = compare(device, network, images, logits, progress) if arguments.compare else None
+        abandoned = device.abandoned
     scores = logits[np.arange(len(images)), classes].astype(float)
     if network.softmax is not None:
         chances = golden.softmax(network.softmax, logits)[np.arange(len(images)), classes]
         scores = (chances.astype(float) + 128) / 256
     code = MISMATCH if comparison and comparison.different else 0
+    if abandoned:
+        err.print(f"Before {abandoned} of the results the device dropped an image that came damaged or cut short; "
+                  "those of this run were sent again. The line loses or changes bytes.", style="yellow")
     if arguments.json:
         report = {"model": str(arguments.model), "port": arguments.port, "frames": len(images),
                   "seconds": round(seconds, 6), "classes": classes.tolist(), "scores": scores.tolist(),
-                  "outputs": logits.tolist()}
+                  "outputs": logits.tolist(), "abandoned": abandoned}
         if comparison:
             report |= {"different": comparison.different, "verdict": comparison.verdict}
         print(json.dumps(report))

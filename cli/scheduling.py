@@ -11,12 +11,16 @@ from tepal.quant import FloatNetwork, Network, NetworkError, read_model, simplif
 from .arguments import chosen
 from .console import err, step
 
-__all__ = ["load", "read"]
+__all__ = ["load", "on_board", "read", "read_network"]
 
 
 def read(arguments) -> tuple[Board, Network]:
     """The board, and the model that is to run on it."""
-    board = get_board(arguments.board)
+    return get_board(arguments.board), read_network(arguments)
+
+
+def read_network(arguments) -> Network:
+    """The model."""
     with step(f"Reading {escape(str(arguments.model))}"):
         network = read_model(arguments.model)
     if isinstance(network, FloatNetwork):
@@ -25,15 +29,19 @@ def read(arguments) -> tuple[Board, Network]:
         simplified = simplify(network)
         network = simplified.network
         err.print(f"{simplified}.")
-    return board, network
+    return network
 
 
 def load(arguments) -> tuple[Board, Schedule]:
     """The board, and the model on the engine that the command line asks for."""
     board, network = read(arguments)
     with step("Scheduling"):
-        formats = Formats(network)
-        return board, Schedule(network, _engine(arguments, board, network, formats), formats)
+        return board, on_board(arguments, board, network, Formats(network))
+
+
+def on_board(arguments, board: Board, network: Network, formats: Formats) -> Schedule:
+    """The model on the engine of ``board`` that the command line asks for; ``formats`` serve all boards."""
+    return Schedule(network, _engine(arguments, board, network, formats), formats)
 
 
 def _engine(arguments, board: Board, network: Network, formats: Formats) -> EngineConfig:

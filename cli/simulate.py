@@ -81,7 +81,8 @@ def run(arguments) -> int:
     if arguments.keep is not None:
         check_folder(arguments.keep)
     board, schedule = load(arguments)
-    require_fit(schedule, board)
+    with step("Counting what the board has room for"):
+        require_fit(schedule, board)
     if arguments.serve:
         check_serve_arguments(arguments)
         require_tools()

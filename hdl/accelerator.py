@@ -21,7 +21,7 @@ from .descriptors import (
 )
 from .drain import Drain, LaneParameters
 from .feeder import Feeder
-from .ports import InputLoader, OutputStreamer
+from .ports import FRAME, InputLoader, OutputStreamer
 from .primitives import Ram, ReplayRom, Rom, VerilogExport, bits_for, delay, delay_events
 from .requantiser import Requantiser
 from .schedule import Schedule
@@ -66,8 +66,9 @@ class Accelerator(wiring.Component):
                       └─► output memory ─► m_axis
 
     The image is int8, rows of pixels of channels, ``config.input_bytes`` to a beat, the first byte lowest.
-    Results are int8 in the same order, a byte a beat, then the index of the largest (two bytes, low
-    first); ``m_axis_tlast`` marks the last.  The next image is taken while this one is computed.
+    Results are int8 in the same order, a byte a beat, then a :class:`~tepal.hdl.ports.Trailer`: the index of the
+    largest (two bytes, low first), the frame's number and its status; ``m_axis_tlast`` marks the last.  The next image
+    is taken while this one is computed.
 
     Parameters
     ----------
@@ -75,13 +76,17 @@ class Accelerator(wiring.Component):
         The network on an engine.
     debug
         Let the member ``written`` be.
+    closes
+        After a reset within an answer, end it (:class:`~tepal.hdl.ports.OutputStreamer`).
 
     Members
     -------
     s_axis_tdata, s_axis_tvalid, s_axis_tready, s_axis_tlast
-        AXI4-Stream sink.
+        AXI4-Stream sink (:class:`~tepal.hdl.ports.InputLoader` says what ``tlast`` does).
     m_axis_tdata, m_axis_tvalid, m_axis_tready, m_axis_tlast
         AXI4-Stream source.
+    frame_error : Out(1)
+        Since reset a frame was too long, too short or abandoned.
     written : Out(:func:`written_layout`)
         What the stages write in this cycle.
     load_tdata, load_tvalid, load_tfirst, run
@@ -90,12 +95,13 @@ class Accelerator(wiring.Component):
         frame begins before.
     """
 
-    def __init__(self, schedule: Schedule, *, debug: bool = False):
-        self.schedule, self.debug = schedule, debug
+    def __init__(self, schedule: Schedule, *, debug: bool = False, closes: bool = True):
+        self.schedule, self.debug, self.closes = schedule, debug, closes
         super().__init__(({"written": Out(written_layout(schedule.config.lanes))} if debug else {}) | {
             "s_axis_tdata": In(8 * schedule.config.input_bytes), "s_axis_tvalid": In(1), "s_axis_tready": Out(1),
             "s_axis_tlast": In(1),
             "m_axis_tdata": Out(8), "m_axis_tvalid": Out(1), "m_axis_tready": In(1), "m_axis_tlast": Out(1),
+            "frame_error": Out(1),
             **(LOAD if schedule.config.single_port else {}),
         })
 
@@ -174,11 +180,11 @@ class Accelerator(wiring.Component):
             banks = [Ram(word, schedule.bank_depth, 8 * config.requantisers, registers) for _ in range(config.taps)]
         for i, bank in enumerate(banks):
             m.submodules[f"activations_{i // columns}_{i % columns}"] = bank
-        streamer = m.submodules.streamer = OutputStreamer(schedule.output_map.shape, lanes)
+        streamer = m.submodules.streamer = OutputStreamer(schedule.output_map.shape, lanes, closes=self.closes)
         output_memory = m.submodules.output_memory = Ram(word, streamer.depth, 8 * config.requantisers)
         m.d.comb += [
             loader.data.eq(self.s_axis_tdata), loader.last.eq(self.s_axis_tlast),
-            loader.valid.eq(self.s_axis_tvalid), self.s_axis_tready.eq(loader.ready),
+            loader.valid.eq(self.s_axis_tvalid), self.s_axis_tready.eq(loader.ready), self.frame_error.eq(loader.error),
             # The last word is there long before the first step.
             *(getattr(input_memory, f"write_{name}").eq(delay(m, value, registers, name=f"loaded_{name}"))
               for name, value in (("enable", loader.enable), ("address", loader.address), ("data", loader.word))),
@@ -196,10 +202,14 @@ class Accelerator(wiring.Component):
                                                        bits_for(schedule.bank_depth), across,
                                                        bits_for(loader.depth), loader.window_bytes,
                                                        config.tile_lanes, config.pipelined)
+        # The loader may have another frame already when this one's results are claimed.
+        working = Signal(FRAME, reset_less=True)
+        with m.If(sequencer.input_claim):
+            m.d.sync += working.eq(loader.frame)
         m.d.comb += [
             sequencer.input_full.eq(loader.full & self.run if config.single_port else loader.full),
             sequencer.output_free.eq(streamer.free),
-            streamer.claim.eq(sequencer.output_claim),
+            streamer.claim.eq(sequencer.output_claim), streamer.frame.eq(working),
             # The last words are still being read when the last step is made.
             loader.release.eq(delay(m, sequencer.input_release, schedule.window_latency, name="release")),
             *(getattr(window, name).eq(getattr(sequencer, name))

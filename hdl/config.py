@@ -6,7 +6,7 @@ __all__ = ["ConfigError", "EngineConfig"]
 
 
 class ConfigError(ValueError):
-    """The engine's shape is impossible; the message names the parameter."""
+    """The engine's shape, or the design's name, is impossible; the message names the parameter."""
 
 
 @dataclass(frozen=True)

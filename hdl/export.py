@@ -1,4 +1,7 @@
-"""Verilog of an accelerator: one file, and one ``.hex`` file per ROM."""
+"""Verilog of an accelerator: one file, and one ``.hex`` file per ROM.
+
+All that a design brings with it, modules and files, is called by the design's name, so that several go into one.  The
+hardware knows nothing of it: there, modules are ``tepal`` and what begins with it, and here they get their names."""
 
 import re
 from importlib import resources
@@ -7,12 +10,14 @@ from amaranth.back import rtlil
 from amaranth.lib import wiring
 
 from .accelerator import Accelerator
+from .names import require_name
 from .primitives import VerilogExport
 from .schedule import Schedule
 
 __all__ = ["PRIMITIVES", "TOP", "Export", "export_component", "export_verilog", "merge_equal_modules", "source"]
 
 TOP = "tepal"
+"""What a design is called that nobody puts beside another."""
 
 PRIMITIVES = "primitives.v"
 """Verilog of the memories, which the accelerator's modules are instances of."""
@@ -24,16 +29,17 @@ def source(name: str) -> str:
 
 
 class Export:
-    """What :func:`export_verilog` makes: ``verilog``, the text without the memories' and the tap's modules; ``roms``,
-    file name to (width in bits, words)."""
+    """What :func:`export_verilog` makes: ``name``, of the top module; ``verilog``, the text without the memories' and
+    the tap's modules; ``roms``, file name to (width in bits, words)."""
 
-    def __init__(self, verilog: str, roms: dict[str, tuple[int, list[int]]]):
-        self.verilog, self.roms = verilog, roms
+    def __init__(self, name: str, verilog: str, roms: dict[str, tuple[int, list[int]]]):
+        self.name, self.verilog, self.roms = name, verilog, roms
 
     def files(self) -> dict[str, str]:
         """File name to text, everything that a simulator or synthesis tool needs."""
-        files = {f"{TOP}.v": "\n".join([self.verilog.strip() + "\n", source(PRIMITIVES), source("tap.v")]),
-                 f"{TOP}.vlt": source("waivers.vlt")}
+        own = (source(name).replace(f"{TOP}_", f"{self.name}_") for name in (PRIMITIVES, "tap.v"))
+        files = {f"{self.name}.v": "\n".join([self.verilog.strip() + "\n", *own]),
+                 f"{self.name}.vlt": _waivers(self.name)}
         for name, (width, words) in sorted(self.roms.items()):
             digits = -(-width // 4)
             files[name] = "".join(f"{word:0{digits}x}\n" for word in words)
@@ -95,20 +101,70 @@ def _number_ports(text: str) -> str:
     return _MODULE.sub(module, text)
 
 
-def plain_module_names(text: str) -> str:
-    """RTLIL with dots in module names made underscores, so that Verilog need not escape them."""
-    return re.sub(r"^(module |  cell )(\\tepal\.\S+)", lambda m: m[1] + m[2].replace(".", "_"), text, flags=re.M)
+def _named(text: str, name: str) -> str:
+    """RTLIL whose modules and ROM files are called ``name`` and what it gives them, without the dots that Verilog would
+    have to escape."""
+    text = re.sub(rf"^(module |  cell )\\{TOP}([._]\S+|)(?=[ \n])",
+                  lambda m: f"{m[1]}\\{name}{m[2].replace('.', '_')}", text, flags=re.M)
+    return re.sub(r'^(    parameter \\FILE ")', rf"\g<1>{name}_", text, flags=re.M)
 
 
-def export_verilog(schedule: Schedule, to_verilog) -> Export:
+def _hand_down_folder(text: str) -> str:
+    """RTLIL in which every cell that is a ROM or has one inside is given the parameter ``ROM_DIR``.
+
+    RTLIL knows no parameter of the module around a cell, so its value is a word in place of that:
+    :func:`_declare_folder` puts the parameter there."""
+    cells = {match[1]: set(_CELL.findall(match[0])) for match in _MODULE.finditer(text)}
+    having = {f"\\{TOP}_rom"}
+    while more := {module for module, inside in cells.items() if inside & having} - having:
+        having |= more
+    return re.sub(r"^  cell (\S+) [^\n]*\n",
+                  lambda m: m[0] + '    parameter \\ROM_DIR "ROM_DIR"\n' * (m[1] in having), text, flags=re.M)
+
+
+def _declare_folder(verilog: str, name: str) -> str:
+    """Verilog whose modules have the parameter ``ROM_DIR`` that they hand down; ``name`` is the top module's."""
+    def module(match: re.Match) -> str:
+        body = match[3].replace('.ROM_DIR("ROM_DIR")', ".ROM_DIR(ROM_DIR)")
+        # yosys looks for files as soon as it sees a module, before the one above has handed anything down.
+        default = "" if match[2] == name else "?"
+        return match[1] + f'  parameter ROM_DIR = "{default}";\n' * (body != match[3]) + body
+
+    return re.sub(r"^(module ([^ (]*)[^;]*;\n)(.*?^endmodule$)", module, verilog, flags=re.M | re.S)
+
+
+def _waivers(name: str) -> str:
+    """Waivers for the file ``name``.v alone, in whatever folder: not for another whose name ends the same way."""
+    text = re.sub(rf'^(.*-file ")({TOP}\.v"\n)', r"\g<0>\1*/\2", source("waivers.vlt"), flags=re.M)
+    return text.replace(f"{TOP}.v", f"{name}.v")
+
+
+def export_verilog(schedule: Schedule, to_verilog, name: str = TOP) -> Export:
     """Make the Verilog of ``schedule``'s accelerator; see :func:`export_component`."""
-    return export_component(Accelerator(schedule), to_verilog)
+    return export_component(Accelerator(schedule), to_verilog, name)
 
 
-def export_component(component: wiring.Component, to_verilog) -> Export:
+def export_component(component: wiring.Component, to_verilog, name: str = TOP) -> Export:
     """Make the Verilog of ``component``, an accelerator or something around one.
 
-    ``to_verilog`` turns RTLIL text into Verilog text (:func:`tepal.boards.yosys.to_verilog`)."""
+    Parameters
+    ----------
+    component
+        Its ports become the top module's, which has a parameter ``ROM_DIR`` too: the folder of the ``.hex`` files, ""
+        for where the tool runs that reads them.
+    to_verilog
+        Turns RTLIL text into Verilog text (:func:`tepal.boards.yosys.to_verilog`).
+    name
+        Of the top module and file; every other module and file is called this, an underscore and a word.
+
+    Raises
+    ------
+    ConfigError
+        ``name`` is none for a module.
+    """
+    require_name(name)
     platform = VerilogExport()
     text = rtlil.convert(component, name=TOP, platform=platform, emit_src=False)
-    return Export(to_verilog(plain_module_names(merge_equal_modules(text))), platform.roms)
+    text = _named(_hand_down_folder(merge_equal_modules(text)), name)
+    return Export(name, _declare_folder(to_verilog(text), name),
+                  {f"{name}_{file}": contents for file, contents in platform.roms.items()})

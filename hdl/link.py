@@ -115,7 +115,7 @@ class RequestReader(wiring.Component):
         with m.Elif(version != VERSION):
             m.d.comb += verdict.eq(Fault.VERSION)
         with m.Elif(kind == Kind.INFER):
-            wrong = overlong | (count != self.beats) | (lane != 0)
+            wrong = overlong | (count != self.beats)
             m.d.comb += verdict.eq(Mux(wrong, Fault.LENGTH, Mux(self.unloaded, Fault.WEIGHTS, 0)))
         with m.Elif(kind == Kind.IDENTIFY):
             m.d.comb += verdict.eq(Mux(empty, 0, Fault.LENGTH))
@@ -352,16 +352,17 @@ class LinkedAccelerator(wiring.Component):
         ]
         with m.If(reader.fault | reader.done):
             m.d[self.line] += self.fault.eq(reader.fault)
-        # The class is what the last bytes of a result hold.
+        # The class is what a result's trailer begins with.
         recent = Signal(8 * OutputStreamer.TRAILER)
         now = Cat(recent[8:], writer.result.p.data)
         with m.If(writer.result.valid & writer.result.ready):
             m.d[self.line] += recent.eq(now)
             with m.If(writer.result.p.last):
-                m.d[self.line] += self.result.eq(now)
+                m.d[self.line] += self.result.eq(now[:16])
 
-        # The accelerator's clock is a faster one.
-        m.submodules.accelerator = accelerator = Accelerator(self.schedule, debug=self.debug)
+        # The accelerator's clock is a faster one.  Both sides are reset together, so that nobody waits for an answer
+        # that a reset cut off.
+        m.submodules.accelerator = accelerator = Accelerator(self.schedule, debug=self.debug, closes=False)
         m.submodules.beats = beats = Crossing(self.line, "sync", reader.image.p.shape())
         m.submodules.results = results = Crossing("sync", self.line, writer.result.p.shape())
         wiring.connect(m, reader.image, beats.i)

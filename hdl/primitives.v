@@ -1,11 +1,13 @@
 // Primitives of the accelerator: the places to put a vendor's own if inference does not serve.
 
 // One port, one cycle from address to data, contents from a file.
+// ROM_DIR is the folder of the file, "" for the one that the tool runs in, "?" for unknown.
 module tepal_rom #(
     parameter WIDTH = 8,
     parameter DEPTH = 1,
     parameter ADDRESS_BITS = 1,
-    parameter FILE = ""
+    parameter FILE = "",
+    parameter ROM_DIR = "?"
 ) (
     input  wire                    clk,
     input  wire [ADDRESS_BITS-1:0] address,
@@ -14,8 +16,10 @@ module tepal_rom #(
     reg [WIDTH-1:0] words [0:DEPTH-1];
     // Tools that look at the module before its parameters are known must not look for a file.
     generate
-        if (FILE != "") begin : contents
+        if (ROM_DIR == "") begin : contents
             initial $readmemh(FILE, words);
+        end else if (ROM_DIR != "?") begin : contents_elsewhere
+            initial $readmemh({ROM_DIR, "/", FILE}, words);
         end
     endgenerate
     always @(posedge clk) data <= words[address];
@@ -38,6 +42,12 @@ module tepal_ram #(
     // Nobody reads the word that is being written: no logic need see to what comes of it.
     (* no_rw_check *) reg [WIDTH-1:0] words [0:DEPTH-1];
     integer part;
+`ifndef SYNTHESIS
+    // Words that nobody has written are read, and come to nothing; but a simulator makes X of zero times X. They are not
+    // zeros, with which something might look right that is not.
+    integer word;
+    initial for (word = 0; word < DEPTH; word = word + 1) words[word] = {WIDTH{1'b1}};
+`endif
     always @(posedge clk) begin
         for (part = 0; part < WIDTH / GRANULARITY; part = part + 1)
             if (write_enable[part])
@@ -62,6 +72,11 @@ module tepal_single_port_ram #(
 );
     reg [WIDTH-1:0] words [0:DEPTH-1];
     integer part;
+`ifndef SYNTHESIS
+    // As above.
+    integer word;
+    initial for (word = 0; word < DEPTH; word = word + 1) words[word] = {WIDTH{1'b1}};
+`endif
     always @(posedge clk) begin
         for (part = 0; part < WIDTH / GRANULARITY; part = part + 1)
             if (write_enable[part])

@@ -20,10 +20,15 @@ All numbers are sent low byte first.
 request    payload                                 answer
 =========  ======================================  ==========================================================
 IDENTIFY   none                                    IDENTITY: see :class:`Identity`
-INFER      an image, int8, as ``s_axis`` takes it  RESULT: what ``m_axis`` gives: int8 logits, uint16 class
+INFER      an image, int8, as ``s_axis`` takes it  RESULT: what ``m_axis`` gives: int8 logits, and a trailer
 TRACE      what to keep, see :class:`Trace`        TRACED: what was kept, see :class:`Traced`
 any        anything that can't be used             ERROR: a byte, see :class:`Fault`
 =========  ======================================  ==========================================================
+
+The trailer (:class:`tepal.hdl.ports.Trailer`) is the class, uint16, the number of the frame, uint8, and a status, uint8
+(:class:`tepal.hdl.ports.Status`).  The number counts the images that the accelerator began to take since reset, modulo
+256, those included that it abandoned, since their packets were damaged or of a wrong length: of these the next RESULT
+tells in its status.  No other bit of that is ever set, for no image reaches the accelerator that is too long.
 
 Requests may follow each other without waiting, as many INFER at a time as the identity's ``window`` says.  Results
 come in the order of their requests: the result of a later one means that an earlier one was lost.  Errors and
@@ -38,8 +43,9 @@ takes no further request until its answer is.
 
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import IntEnum
+from typing import Any
 
 from amaranth.lib.crc import catalog
 from cobs import cobs
@@ -50,7 +56,7 @@ from .config import ConfigError, EngineConfig
 __all__ = ["CRC", "DELIMITER", "HEADER", "VERSION", "Fault", "Identity", "Kind", "Packet", "PacketError", "Splitter",
            "Stage", "Trace", "Traced"]
 
-VERSION = 1
+VERSION = 2
 
 CRC = catalog.CRC32_ISO_HDLC(data_width=8)
 """For the gateware; the same as ``zlib.crc32``."""
@@ -196,27 +202,34 @@ class Traced:
     engine: EngineConfig
     words: bytes
 
-    FORMAT = struct.Struct("<I7H")
+    # All that EngineConfig has, in its order, so that the host schedules the device's own engine.
+    _FIELDS = tuple((field.name, {int: "H", bool: "?", tuple[int, int]: "2H"}[field.type])
+                    for field in fields(EngineConfig))
+
+    FORMAT = struct.Struct("<I" + "".join(code for _, code in _FIELDS))
 
     def pack(self) -> bytes:
         """As payload of a TRACED."""
-        engine = self.engine
-        return self.FORMAT.pack(self.tag, engine.rows, engine.columns, engine.lanes, *engine.window,
-                                engine.requantisers, engine.input_bytes) + self.words
+        values = [getattr(self.engine, name) for name, _ in self._FIELDS]
+        flat = [part for value in values for part in (value if isinstance(value, tuple) else (value,))]
+        return self.FORMAT.pack(self.tag, *flat) + self.words
 
     @classmethod
     def unpack(cls, payload: bytes) -> "Traced":
         """The inverse of :meth:`pack`; PacketError if there can be no such engine, or no such number of words."""
         if len(payload) < cls.FORMAT.size:
             raise PacketError(f"a trace of {len(payload)} bytes")
-        tag, rows, columns, lanes, height, width, requantisers, input_bytes = cls.FORMAT.unpack_from(payload)
+        tag, *flat = cls.FORMAT.unpack_from(payload)
+        parts = iter(flat)
+        values: dict[str, Any] = {
+            name: (next(parts), next(parts)) if code == "2H" else next(parts) for name, code in cls._FIELDS}
         try:
-            engine = EngineConfig(rows, columns, lanes, (height, width), requantisers, input_bytes)
+            engine = EngineConfig(**values)
         except ConfigError as error:
             raise PacketError(str(error)) from None
         words = payload[cls.FORMAT.size:]
-        if len(words) % lanes:
-            raise PacketError(f"{len(words)} bytes in words of {lanes}")
+        if len(words) % engine.lanes:
+            raise PacketError(f"{len(words)} bytes in words of {engine.lanes}")
         return cls(tag, engine, words)
 
 

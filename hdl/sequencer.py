@@ -38,6 +38,8 @@ class Sequencer(wiring.Component):
     -------
     input_full : In(1)
         The input memory holds a frame; its first step comes :meth:`latency` cycles later.
+    input_claim : Out(1)
+        A frame begins; at least a cycle before its ``output_claim``.
     input_release : Out(1)
         The last word of the frame's input is being read; pulses once a frame.
     output_free : In(1)
@@ -78,7 +80,8 @@ class Sequencer(wiring.Component):
         self.y_layout = coordinate_layout(value_bits, window[0], address_bits)
         self.x_layout = coordinate_layout(value_bits, window[1], column_bits)
         super().__init__({
-            "input_full": In(1), "input_release": Out(1), "output_free": In(1), "output_claim": Out(1),
+            "input_full": In(1), "input_claim": Out(1), "input_release": Out(1),
+            "output_free": In(1), "output_claim": Out(1),
             "valid": Out(1), "y": Out(self.y_layout), "x": Out(self.x_layout), "group": Out(address_bits),
             "height": Out(value_bits), "width": Out(value_bits), "zero_point": Out(signed(8)),
             "pitch": Out(address_bits), "step": Out(address_bits), "from_input": Out(1),
@@ -130,7 +133,8 @@ class Sequencer(wiring.Component):
         slot_time = Countdown("slot", max(len(d.slot_wait), len(d.slot_wait_of_block)))
         slot_over = slot_time.last & ~waiting
         next_tile = slot_over & ~tile.last
-        m.d.comb += begin.eq((waiting | (slot_over & tile.last)) & may_begin)
+        m.d.comb += [begin.eq((waiting | (slot_over & tile.last)) & may_begin),
+                     self.input_claim.eq(begun & d.from_input)]
         m.d.sync += [
             may_begin.eq((self.input_full | ~upcoming.from_input) & (self.output_free | ~upcoming.to_output)),
             starting.eq(begin | next_tile), begun.eq(begin), self.output_claim.eq(begun & d.to_output),
@@ -181,7 +185,7 @@ class Sequencer(wiring.Component):
         # Where: a cycle later, by a few registers, with the descriptor of the block whose step it is. At the outputs a
         # position is the sum of a pixel's and a chunk's of its window: yet another cycle later, if pipelined.
         names = [name for name, member in self.signature.members.items()
-                 if member.flow is Out and name not in ("y", "x", "output_claim")]
+                 if member.flow is Out and name not in ("y", "x", "input_claim", "output_claim")]
         at = SimpleNamespace(**{name: Signal.like(getattr(self, name), name=f"{name}_ahead") for name in names})
         output = m.d.sync if self.pipelined else m.d.comb
         output += [getattr(self, name).eq(getattr(at, name)) for name in names]

@@ -1,4 +1,4 @@
-// What happens at which cycle, written to the file of +tap=FILE. Nothing of it is left after synthesis.
+// What happens at which cycle, written to the file of +tepal_tap=FILE. Nothing of it is left after synthesis.
 //
 // A line: cycle, kind, block, data. Kinds: A/L first and last beat of an image accepted, O first result byte
 // offered, M result byte taken (data: tlast, byte), S first step of a block, F its first feed, R depthwise word
@@ -34,7 +34,7 @@ module tepal_tap #(
     reg inside_frame = 0;
     reg showing = 0;
     reg [8*1024-1:0] name;
-    initial if ($value$plusargs("tap=%s", name)) file = $fopen(name, "w");
+    initial if ($value$plusargs("tepal_tap=%s", name)) file = $fopen(name, "w");
     always @(posedge clk) if (file != 0) begin
         cycle <= cycle + 1;
         if (accepted) begin
@@ -51,6 +51,5 @@ module tepal_tap #(
         if (drain_write != 0) $fwrite(file, "%0d D %0d %h.%h\n", cycle, drain_block, drain_write, drain_data);
         if (drain_end) $fwrite(file, "%0d E %0d 0\n", cycle, drain_block);
     end
-    final if (file != 0) $fclose(file);
 `endif
 endmodule

@@ -5,67 +5,20 @@ took go to ``taken.npy`` beside that file."""
 
 import json
 import os
-import random
 from pathlib import Path
 
 import cocotb
 import numpy as np
 from cocotb.clock import Clock
-from cocotb.triggers import FallingEdge, RisingEdge
+from cocotb.triggers import FallingEdge
+from tepal.sim.axi_stream import Sink, Source, Stalls
 
 PERIOD_NS = 10
-STALL_PROBABILITY = 0.5
 
 
-class Stalls:
-    """Random waiting: runs of busy and idle cycles, so that both short and long ones come up."""
-
-    def __init__(self, seed: int | None, side: str):
-        self.random = None if seed is None else random.Random(f"{seed} {side}")
-        self.left, self.stalled = 0, False
-
-    def __bool__(self):
-        if self.random is None:
-            return False
-        if not self.left:
-            self.stalled = self.random.random() < STALL_PROBABILITY
-            self.left = self.random.choice((1, 1, 2, 3, 20))
-        self.left -= 1
-        return self.stalled
-
-
-async def send(dut, beats: np.ndarray, beats_per_frame: int, stalls: Stalls):
-    """Offer every beat; between two clock edges nothing of the accelerator's answer changes."""
-    position = 0
-    while position < len(beats):
-        if stalls:
-            dut.s_axis_tvalid.value = 0
-            await FallingEdge(dut.clk)
-            continue
-        dut.s_axis_tvalid.value = 1
-        dut.s_axis_tdata.value = int.from_bytes(beats[position].tobytes(), "little")
-        dut.s_axis_tlast.value = int((position + 1) % beats_per_frame == 0)
-        while not dut.s_axis_tready.value:
-            await RisingEdge(dut.s_axis_tready)
-            await FallingEdge(dut.clk)
-        await FallingEdge(dut.clk)
-        position += 1
-    dut.s_axis_tvalid.value = 0
-
-
-async def receive(dut, count: int, stalls: Stalls) -> list[int]:
-    """Take ``count`` bytes, each as tlast << 8 | byte."""
-    taken = []
-    while len(taken) < count:
-        ready = not stalls
-        dut.m_axis_tready.value = int(ready)
-        if ready and not dut.m_axis_tvalid.value and stalls.random is None:
-            await RisingEdge(dut.m_axis_tvalid)
-            await FallingEdge(dut.clk)
-        if ready and dut.m_axis_tvalid.value:
-            taken.append(int(dut.m_axis_tlast.value) << 8 | int(dut.m_axis_tdata.value))
-        await FallingEdge(dut.clk)
-    return taken
+async def send(source: Source, beats: np.ndarray, beats_per_frame: int):
+    for start in range(0, len(beats), beats_per_frame):
+        await source.send(int.from_bytes(beat.tobytes(), "little") for beat in beats[start:start + beats_per_frame])
 
 
 async def load(dut, weights: np.ndarray, stalls: Stalls):
@@ -87,9 +40,8 @@ async def frames(dut):
     order = Path(os.environ["TEPAL_BENCH"])
     job = json.loads(order.read_text())
     beats = np.load(order.parent / "beats.npy")
-    dut.s_axis_tvalid.value = 0
-    dut.s_axis_tlast.value = 0
-    dut.m_axis_tready.value = 0
+    source = Source(dut, "s_axis", Stalls(job["stalls"], "input"))
+    sink = Sink(dut, "m_axis", Stalls(job["stalls"], "output"))
     if job["weights"]:
         dut.load_tvalid.value = 0
         dut.run.value = 0
@@ -100,8 +52,11 @@ async def frames(dut):
     dut.rst.value = 0
     if job["weights"]:
         await load(dut, np.load(order.parent / "weights.npy"), Stalls(job["stalls"], "weights"))
-    sender = cocotb.start_soon(send(dut, beats, job["beats_per_frame"], Stalls(job["stalls"], "input")))
-    taken = await receive(dut, job["bytes"], Stalls(job["stalls"], "output"))
+    sender = cocotb.start_soon(send(source, beats, job["beats_per_frame"]))
+    taken = []
+    while len(taken) < job["bytes"]:
+        byte, last = await sink.beat()
+        taken.append(last << 8 | byte)
     await sender
     np.save(order.parent / "taken.npy", np.array(taken, np.uint16))
     for _ in range(4):

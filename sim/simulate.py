@@ -16,6 +16,7 @@ import numpy as np
 from tepal import processes
 from tepal.hdl.export import TOP
 from tepal.hdl.images import loaded_weights
+from tepal.hdl.ports import OutputStreamer, Trailer
 from tepal.hdl.schedule import Schedule
 
 from . import golden
@@ -236,7 +237,7 @@ class Build:
             waves: Path | None = None) -> tuple[np.ndarray, list[list[str]]]:
         """Send ``images`` back to back: (bytes taken as tlast << 8 | byte, lines of the tap, split)."""
         beats = np.ascontiguousarray(images).reshape(-1).view(np.uint8).reshape(-1, schedule.config.input_bytes)
-        per_frame = schedule.network.outputs + 2
+        per_frame = schedule.network.outputs + OutputStreamer.TRAILER
         np.save(self.directory / "beats.npy", beats)
         weights = np.zeros(0, "<u2")
         if schedule.config.single_port:
@@ -250,7 +251,7 @@ class Build:
         tap = self.directory / "tap.txt"
         for name in "taken.npy", "tap.txt", "results.xml":
             (self.directory / name).unlink(missing_ok=True)
-        plusargs = [f"+tap={tap}"]
+        plusargs = [f"+{TOP}_tap={tap}"]
         extra = ["--trace-file", str(Path(waves).resolve())] if waves else []
         try:
             self._logged("run.log", lambda: self.runner.test(
@@ -350,7 +351,7 @@ def _compare_cycles(schedule: Schedule, model: CycleModel, frames: int, events: 
     """Every event of every frame against the model, and what differs."""
     errors = []
     predicted = model.frames(frames)
-    origin = events["A", 0][0]
+    origin, per_frame = events["A", 0][0], schedule.network.outputs + OutputStreamer.TRAILER
 
     def check(what, frame, event, wanted):
         kind, block, occurrence = event
@@ -373,8 +374,7 @@ def _compare_cycles(schedule: Schedule, model: CycleModel, frames: int, events: 
             check(f"{name} ends", number, ("E", layer.block, number) if matrix else ("r", layer.block, last_tile),
                   layer.end + shift)
         check("first output byte", number, ("O", 0, number), frame.first_byte)
-        check("last output byte", number, ("M", 0, (number + 1) * (schedule.network.outputs + 2) - 1),
-              frame.last_byte)
+        check("last output byte", number, ("M", 0, (number + 1) * per_frame - 1), frame.last_byte)
     return errors
 
 
@@ -397,9 +397,11 @@ def simulate(build: Build, schedule: Schedule, images: np.ndarray, *, stalls: in
     images = network.quantise_input(images)
     taken, lines = build.run(schedule, images, stalls=stalls, waves=waves)
     frames = len(images)
-    taken = taken.reshape(frames, network.outputs + 2)
-    outputs = (taken[:, :-2] & 0xFF).astype(np.uint8).view(np.int8)
-    classes = [int(low & 0xFF) | int(high & 0xFF) << 8 for low, high in taken[:, -2:]]
+    taken = taken.reshape(frames, network.outputs + OutputStreamer.TRAILER)
+    content = (taken & 0xFF).astype(np.uint8)
+    outputs = content[:, :network.outputs].view(np.int8)
+    trailers = [Trailer.unpack(ending.tobytes()) for ending in content[:, network.outputs:]]
+    classes = [trailer.argmax for trailer in trailers]
 
     expected = golden.run(network, images)
     problems: list[str] = []
@@ -407,12 +409,19 @@ def simulate(build: Build, schedule: Schedule, images: np.ndarray, *, stalls: in
     wrong = int((outputs != expected).sum())
     argmax = expected.astype(int).argmax(axis=1)
     wrong_class = int((np.array(classes) != argmax).sum())
+    wrong_number = sum(trailer.number != frame % 256 for frame, trailer in enumerate(trailers))
+    wrong_status = sum(trailer.status != 0 for trailer in trailers)
     wrong_last = int(((taken >> 8) != (np.arange(taken.shape[1]) == taken.shape[1] - 1)).sum())
     if wrong_class:
         problems.append(f"{wrong_class} of {frames} frames report another class than their largest result")
+    if wrong_number:
+        problems.append(f"{wrong_number} of {frames} frames have another number than they were sent as")
+    if wrong_status:
+        problems.append(f"{wrong_status} of {frames} frames are said to be too long, or one before them too short")
     if wrong_last:
         problems.append(f"m_axis_tlast is wrong on {wrong_last} beats")
-    report = Report(outputs, classes, differing + wrong + wrong_class + wrong_last, compared + taken.size, first,
+    wrong_trailer = wrong_class + wrong_number + wrong_status
+    report = Report(outputs, classes, differing + wrong + wrong_trailer + wrong_last, compared + taken.size, first,
                     problems=problems)
     if wrong and first is None:
         frame, position = map(int, np.argwhere(outputs != expected)[0])
@@ -427,7 +436,7 @@ def simulate(build: Build, schedule: Schedule, images: np.ndarray, *, stalls: in
     if stalls is None:
         first_beat, last_beat = events["A", 0], events["L", 0]
         offered, sent = events["O", 0], events["M", 0]
-        report.cycles = sent[network.outputs + 1] - first_beat[0] + 1
+        report.cycles = sent[taken.shape[1] - 1] - first_beat[0] + 1
         report.compute_cycles = offered[0] - last_beat[0]
         if frames > 1:
             report.interval_cycles = offered[-1] - offered[-2]

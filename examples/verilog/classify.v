@@ -3,8 +3,8 @@
 `default_nettype none
 
 module classify #(
-    parameter INPUT_BYTES = 4,   // tepal.json: ports.s_axis.tdata_width / 8
-    parameter BEATS = 144        // tepal.json: ports.s_axis.beats_per_frame
+    parameter INPUT_BYTES = 4,   // digits.json: ports.s_axis.tdata_width / 8
+    parameter BEATS = 144        // digits.json: ports.s_axis.beats_per_frame
 ) (
     input  wire       clk,
     input  wire       rst,
@@ -35,19 +35,21 @@ module classify #(
 
     wire [7:0] result;
     wire result_valid, result_last;
-    tepal accelerator (
+    digits accelerator (
         .clk(clk), .rst(rst),
         .s_axis_tdata(pixels), .s_axis_tvalid(offered), .s_axis_tready(taken), .s_axis_tlast(last),
-        .m_axis_tdata(result), .m_axis_tvalid(result_valid), .m_axis_tready(1'b1), .m_axis_tlast(result_last)
+        .m_axis_tdata(result), .m_axis_tvalid(result_valid), .m_axis_tready(1'b1), .m_axis_tlast(result_last),
+        .frame_error()
     );
 
-    // The last two bytes are the index of the largest result, low byte first. All on: no answer yet.
-    reg [7:0] previous;
+    // The last four bytes are the index of the largest result, low byte first, the number of the frame and a status,
+    // whose bit 7 says that a reset cut this answer off. All on: no answer yet.
+    reg [23:0] previous;
     initial led = 8'hff;
     always @(posedge clk) begin
         if (result_valid) begin
-            previous <= result;
-            if (result_last) led <= previous;
+            previous <= {result, previous[23:8]};
+            if (result_last && !result[7]) led <= previous[7:0];
         end
         if (rst) led <= 8'hff;
     end

@@ -1,8 +1,9 @@
 """A picture as the accelerator takes it, for ``$readmemh``: one beat a line.
 
-    python picture.py GENERATED IMAGES.npy NUMBER > picture.hex
+    python picture.py DESCRIPTION IMAGES.npy NUMBER > picture.hex
 
-``GENERATED`` is a folder that ``tepal generate`` wrote; images are int8, or real numbers as the float model takes them.
+``DESCRIPTION`` is the ``.json`` file that ``tepal generate`` wrote; images are int8, or real numbers as the float model
+takes them.
 """
 
 import json
@@ -15,7 +16,7 @@ import numpy as np
 def beats(description: dict, image: np.ndarray) -> list[str]:
     """Hexadecimal beats of one (rows, columns, channels) image, its first byte lowest.
 
-    ``description`` is what ``tepal.json`` holds."""
+    ``description`` is what the description holds."""
     model = description["input"]
     if image.dtype != np.int8:
         image = np.clip(np.rint(image / model["scale"]) + model["zero_point"], -128, 127).astype(np.int8)
@@ -26,5 +27,5 @@ def beats(description: dict, image: np.ndarray) -> list[str]:
 if __name__ == "__main__":
     if len(sys.argv) != 4:
         sys.exit(__doc__)
-    folder, images, number = sys.argv[1:]
-    print(*beats(json.loads(Path(folder, "tepal.json").read_text()), np.load(images)[int(number)]), sep="\n")
+    description, images, number = sys.argv[1:]
+    print(*beats(json.loads(Path(description).read_text()), np.load(images)[int(number)]), sep="\n")

@@ -7,6 +7,7 @@ import threading
 import tty
 
 import numpy as np
+from tepal.hdl.ports import Trailer
 from tepal.hdl.protocol import VERSION, Fault, Identity, Kind, Packet, PacketError, Splitter
 from tepal.quant import Network, digest
 from tepal.sim import golden
@@ -58,7 +59,7 @@ class PythonDevice:
     def __init__(self, network: Network, window: int = 8, line=lambda direction, content: content):
         self.network, self.line = network, line
         self.identity = Identity(digest(network), network.input_shape, network.outputs, window)
-        self.requests = 0
+        self.requests = self.results = 0
         self._master, slave = pty.openpty()
         tty.setraw(slave)
         self._slave, self.port = slave, os.ttyname(slave)
@@ -93,8 +94,13 @@ class PythonDevice:
                     return error(Fault.LENGTH)
                 image = np.frombuffer(packet.payload, np.int8).reshape(1, *self.network.input_shape)
                 logits = golden.run(self.network, image)[0]
-                return [Packet(Kind.RESULT, packet.tag, logits.tobytes() + int(logits.argmax()).to_bytes(2, "little"))]
+                return [Packet(Kind.RESULT, packet.tag, logits.tobytes() + self.trailer(int(logits.argmax())).pack())]
         return error(Fault.KIND)
+
+    def trailer(self, index: int) -> Trailer:
+        """Of the next result."""
+        self.results += 1
+        return Trailer(index, (self.results - 1) % 256, 0)
 
     def _run(self):
         splitter = Splitter(Packet.line_bytes(100_000))

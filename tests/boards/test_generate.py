@@ -16,6 +16,7 @@ from tepal.boards.generate import generate, write_files
 from tepal.boards.tools import find
 from tepal.hdl import EngineConfig, Schedule
 from tepal.hdl.images import loaded_weights
+from tepal.hdl.ports import Trailer
 from tepal.quant import read_tflite
 from tepal.sim import CycleModel
 from tepal.sim.simulate import verilator_folder
@@ -84,12 +85,13 @@ def test_roms(made, name):
     schedule, folder = made(name)
     memories = {use.role: use for use in schedule.memories}
     loaded = {"matrix_weights"} if schedule.config.single_port else set()
-    assert {path.stem for path in folder.glob("*.hex")} == ROMS - loaded
+    assert {path.stem for path in folder.glob("*.hex")} == {f"tepal_{rom}" for rom in ROMS - loaded}
     for path in folder.glob("*.hex"):
         lines = path.read_text().splitlines()
-        assert len(lines) == memories[path.stem].depth
-        assert {len(line) for line in lines} == {-(-memories[path.stem].width // 4)}
-        assert max(int(line, 16) for line in lines) < 1 << memories[path.stem].width
+        memory = memories[path.stem.removeprefix("tepal_")]
+        assert len(lines) == memory.depth
+        assert {len(line) for line in lines} == {-(-memory.width // 4)}
+        assert max(int(line, 16) for line in lines) < 1 << memory.width
         assert f'"{path.name}"' in (folder / "tepal.v").read_text()
 
 
@@ -112,6 +114,8 @@ def test_description(made, name):
     network, config, model = schedule.network, schedule.config, CycleModel(schedule)
     text = json.loads((folder / "tepal.json").read_text())
     assert (text["name"], text["board"], text["top"]) == (network.name, "generic", "tepal")
+    assert text["roms"] == sorted(path.name for path in folder.glob("*.hex"))
+    assert text["parameters"]["ROM_DIR"]["default"] == ""
     assert text["versions"].keys() == {"tepal", "amaranth", "yosys"}
     assert re.fullmatch(r"Yosys \d+\.\d+\S*", text["versions"]["yosys"])
     assert text["engine"]["products"] == config.rows * config.columns
@@ -129,19 +133,54 @@ def test_description(made, name):
     ports = text["ports"]
     pixels, bits = np.prod(network.input_shape), ports["s_axis"]["tdata_width"]
     assert ports["s_axis"]["beats_per_frame"] * bits == 8 * pixels
-    assert ports["m_axis"]["beats_per_frame"] == network.outputs + 2
-    expected = {("input", "clk", 1), ("input", "rst", 1)}
+    trailer = text["output"]["trailer"]
+    assert ports["m_axis"]["beats_per_frame"] == network.outputs + sum(field["bytes"] for field in trailer)
+    assert [field["name"] for field in trailer] == list(Trailer._fields)
+    assert trailer[-1]["bits"] == {"too_long": 0, "abandoned": 1, "cut_off": 7}
+    expected = {("input", "clk", 1), ("input", "rst", 1), ("output", "frame_error", 1)}
     if config.single_port:
         widths = ports["load"]["signals"]
         expected |= {("input", name, width) for name, width in widths.items()}
         assert ports["load"]["words"] * 2 == len((folder / ports["load"]["file"]).read_bytes())
-        assert (folder / "weights.bin").read_bytes() == loaded_weights(schedule)
+        assert (folder / "tepal_weights.bin").read_bytes() == loaded_weights(schedule)
     for name, forth, back in ("s_axis", "input", "output"), ("m_axis", "output", "input"):
         expected |= {(forth, f"{name}_tdata", ports[name]["tdata_width"]), (forth, f"{name}_tvalid", 1),
                      (forth, f"{name}_tlast", 1), (back, f"{name}_tready", 1)}
     top = re.search(r"^module tepal\(.*?^endmodule", (folder / "tepal.v").read_text(), re.M | re.S)[0]
     found = re.findall(r"^  (input|output) (?:wire |reg )?(?:\[(\d+):0\] )?(\w+);", top, re.M)
     assert {(direction, name, int(high or 0) + 1) for direction, high, name in found} == expected
+    assert re.findall(r"^  parameter (.*);", top, re.M) == ['ROM_DIR = ""']
+
+
+@pytest.mark.parametrize("engine", ["small", "icebreaker"])
+@pytest.mark.parametrize("name", ["My_net2", "_"])
+def test_name(made, engine, name):
+    """Every module and every file begins with the name, and nothing else is any different."""
+    schedule, folder = made(engine)
+    named = generate(schedule, "generic", name)
+    modules = re.findall(r"^module ([^ (#]+)", str(named[f"{name}.v"]), re.M)
+    assert len(set(modules)) == len(modules) > 20
+    assert all(module == name or module.startswith(f"{name}_") for module in modules)
+    assert "tepal" not in str(named[f"{name}.v"])
+    kinds = {".v", ".vlt", ".core", ".json"}
+    assert all(file.startswith(f"{name}_") or file in {name + kind for kind in kinds} for file in named)
+
+    def renamed(text: str | bytes) -> str | bytes:
+        return text if isinstance(text, bytes) else re.sub(r"\btepal(?=[._ \n(\"}]|$)", name, text)
+
+    plain = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for file, content in plain.items():
+        text: str | bytes = content if file.endswith(".bin") else content.decode()
+        if file.endswith(".json"):
+            description = json.loads(text)
+            description["top"], description["roms"] = name, [str(renamed(rom)) for rom in description["roms"]]
+            if "load" in description["ports"]:
+                description["ports"]["load"]["file"] = f"{name}_weights.bin"
+            text = json.dumps(description, indent=2) + "\n"
+        elif file.endswith(".core"):
+            text = str(text).replace(":tepal:", f":{name}:")
+        assert named[str(renamed(file))] == (text if file.endswith(".json") else renamed(text)), file
+    assert len(named) == len(plain)
 
 
 # -- tools ---------------------------------------------------------------------------------------------
@@ -160,10 +199,11 @@ def test_verilator_has_no_warnings(made, name):
 @engines
 def test_icarus_has_no_warnings(made, name, tmp_path):
     _, folder = made(name)
-    # Into a file of its own: Icarus makes its output executable, which root must not do to /dev/null.
-    done = subprocess.run(["iverilog", "-g2005", "-Wall", "-s", "tepal", "-o", tmp_path / "tepal.vvp", "tepal.v"],
-                          cwd=folder, capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    for options in ["-g2005"], ["-g2012"], ["-g2005", "-DTEPAL_TAP"]:
+        # Into a file of its own: Icarus makes its output executable, which root must not do to /dev/null.
+        done = subprocess.run(["iverilog", *options, "-Wall", "-s", "tepal", "-o", tmp_path / "tepal.vvp", "tepal.v"],
+                              cwd=folder, capture_output=True, text=True)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), options
 
 
 @pytest.mark.synthesis

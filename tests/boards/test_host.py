@@ -16,6 +16,7 @@ from networks import pointwise
 from tepal.boards.host import Device, HostError
 from tepal.hdl import EngineConfig, Schedule
 from tepal.hdl.link import LinkedAccelerator
+from tepal.hdl.ports import OutputStreamer, Status
 from tepal.hdl.protocol import Fault, Identity, Kind, Packet
 from tepal.quant import digest
 from tepal.sim import golden
@@ -184,11 +185,23 @@ def test_old_and_strange_answers_do_not_count():
         if packet.kind == Kind.INFER and number % 5 == 0:
             late.extend(answers)
             return []
-        wrong = Packet(Kind.RESULT, (packet.tag + 1000) % 2**32, bytes(NETWORK.outputs + 2))
+        wrong = Packet(Kind.RESULT, (packet.tag + 1000) % 2**32, bytes(NETWORK.outputs + OutputStreamer.TRAILER))
         return [wrong, *late, *answers, *answers]
 
     with Odd(behave) as model, Device(model.port, timeout=0.2) as device:
         check(device)
+
+
+def test_abandoned_images_are_counted():
+    """The device says before which results it abandoned damaged images; each other bit is another matter."""
+    def behave(number, packet, answers):
+        if packet.kind == Kind.INFER and number % 4 == 0:
+            return [Packet(Kind.RESULT, packet.tag, answers[0].payload[:-1] + bytes([Status.ABANDONED]))]
+        return answers
+
+    with Odd(behave) as model, Device(model.port, timeout=5) as device:
+        check(device)
+        assert device.abandoned == sum(number % 4 == 0 for number in range(1, model.requests + 1))
 
 
 def after_three(answer):
@@ -214,7 +227,7 @@ def test_slow_answers_count():
 
 REFUSALS = {
     "version": (lambda number, packet, answers: [Packet(Kind.ERROR, packet.tag, bytes([Fault.VERSION]), 9)],
-                "the device on PORT speaks version 9 of the protocol, and this is version 1: generate its design "
+                "the device on PORT speaks version 9 of the protocol, and this is version 2: generate its design "
                 "again"),
     "another shape": (after_three(error(Fault.LENGTH)),
                       "the device on PORT refuses images that it said it takes: it may have been programmed anew"),
@@ -222,11 +235,17 @@ REFUSALS = {
                 "the device on PORT could not load its weights: what its flash memory holds is damaged, or belongs to "
                 "another design; write it again with tepal program"),
     "short result": (after_three(result(b"\1\2")),
-                     "the device on PORT contradicts itself: a result of 2 bytes instead of 62"),
+                     "the device on PORT contradicts itself: a result of 2 bytes instead of 64"),
     "empty result": (after_three(result(b"")),
-                     "the device on PORT contradicts itself: a result of 0 bytes instead of 62"),
-    "wrong class": (after_three(result(bytes([0, 9, *[0] * 58, 3, 0]))),
+                     "the device on PORT contradicts itself: a result of 0 bytes instead of 64"),
+    "wrong class": (after_three(result(bytes([0, 9, *[0] * 58, 3, 0, 0, 0]))),
                     "the device on PORT contradicts itself: it names class 3, its scores class 1"),
+    "too long": (after_three(result(bytes([0, 9, *[0] * 58, 1, 0, 0, 1]))),
+                 "the device on PORT contradicts itself: it says that an image of the right length was not (status "
+                 "0x01)"),
+    "cut off": (after_three(result(bytes([0, 9, *[0] * 58, 1, 0, 0, 0x82]))),
+                "the device on PORT contradicts itself: it says that an image of the right length was not (status "
+                "0x82)"),
     "silence": (after_three(lambda packet: []),
                 "image NUMBER was sent to the device on PORT 2 times without a result, the last time not answered: "
                 "the line is bad, or its rate wrong"),

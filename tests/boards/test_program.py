@@ -3,10 +3,11 @@
 import json
 import re
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tepal.boards.programmer import PROGRAMMERS
+from tepal.boards.board import BOARDS
 
 WEIGHTS = 1 << 20
 
@@ -40,7 +41,7 @@ def built(tmp_path_factory):
     def built(board: str, **more) -> Path:
         folder = tmp_path_factory.mktemp(board)
         (folder / "report.json").write_text(json.dumps({"board": board, "passed": True, **more}))
-        name = PROGRAMMERS[board.partition("-")[0]].bitstream
+        name = BOARDS[board].programmer.bitstream
         (folder / name).write_bytes(b"bits for " + board.encode())
         return folder
     return built
@@ -117,8 +118,10 @@ def test_failing_tool(refusal, tools, built):
 
 
 @pytest.mark.parametrize(("change", "board", "sentence"), [
-    (lambda folder: None, "generic", "--board generic: it can't be programmed from here (known: ulx3s, ecpix5, "
-                                     "icebreaker, orangecrab)"),
+    (lambda folder: None, "generic", "--board generic: it can't be programmed from here (known: ulx3s-85f, "
+                                     "ulx3s-45f, ulx3s-25f, orangecrab-85f, ecpix5-85f, icebreaker)"),
+    (lambda folder: None, "icebraker", "there is no board 'icebraker'; did you mean icebreaker? (known: ulx3s-85f, "
+                                       "ulx3s-45f, ulx3s-25f, orangecrab-85f, ecpix5-85f, icebreaker, generic)"),
     (lambda folder: None, "ecpix5-85f", "DIR was built for icebreaker, not for ecpix5-85f"),
     (lambda folder: (folder / "tepal.bin").unlink(), "icebreaker",
      "there is no DIR/tepal.bin: make it with tepal build --board icebreaker -o DIR"),
@@ -139,6 +142,28 @@ def test_refusals(refusal, tools, built, change, board, sentence):
     change(folder)
     assert refusal("program", folder, "--board", board) == f"tepal: {sentence.replace('DIR', str(folder))}\n"
     assert calls(tools) == []
+
+
+def test_another_variant(refusal, tools, built):
+    """A bitstream for one part is none for another, though the boards are called alike."""
+    folder = built("ulx3s-85f")
+    assert refusal("program", folder, "--board", "ulx3s-25f") == (
+        f"tepal: {folder} was built for ulx3s-85f, not for ulx3s-25f\n")
+    assert calls(tools) == []
+
+
+def test_variants_that_are_programmed_differently(refusal, tools, built, monkeypatch):
+    monkeypatch.setitem(BOARDS, "ulx3s-45f", replace(BOARDS["ulx3s-45f"], programmer=BOARDS["icebreaker"].programmer))
+    assert refusal("program", built("ulx3s-85f"), "--board", "ulx3s") == (
+        "tepal: --board ulx3s: say which one (ulx3s-85f, ulx3s-45f, ulx3s-25f), for they are programmed in different "
+        "ways\n")
+    assert calls(tools) == []
+
+
+@pytest.mark.parametrize("board", [board.name for board in BOARDS.values() if board.platform])
+def test_every_board_that_is_built_for_is_programmed(run, tools, built, board):
+    assert run("program", built(board), "--board", board)[0] == 0
+    assert len(calls(tools)) == 1
 
 
 @pytest.mark.parametrize(("name", "board", "more", "sentence"), [

@@ -13,6 +13,7 @@ import pytest
 from device import PythonDevice
 from PIL import Image
 from tepal.boards.host import BAUD, HostError
+from tepal.hdl.ports import Status, Trailer
 from tepal.quant import digest, read_tflite, simplify
 from tepal.sim import golden
 from tflite_writer import Chain
@@ -62,7 +63,7 @@ def test_run(run, folder, simplified):
         report = json.loads(out)
         assert report["outputs"] == expected.tolist()
         assert report["classes"] == expected.argmax(axis=1).tolist()
-        assert report["frames"] == 5
+        assert (report["frames"], report["abandoned"]) == (5, 0)
         assert all(0 < score <= 1 for score in report["scores"])
 
         code, out, err = run(*command, "--frames", 2, "--classes", folder / "names.txt")
@@ -71,6 +72,22 @@ def test_run(run, folder, simplified):
         names = ["ant", "bee", "[cat]"]
         assert [line.split(",")[0] for line in lines] == [names[label] for label in report["classes"][:2]]
         assert re.fullmatch(r"2 images in \d+\.\d\d s, \d+\.\d a second\.", last)
+
+
+def test_damaged_images_are_told(run, folder):
+    """What the status of a result says, beside results that are all right."""
+    network = read_tflite(folder / "model.tflite")
+    expected = golden.run(network, np.load(folder / "images.npy"))
+    with PythonDevice(network) as device:
+        device.trailer = lambda index: Trailer(index, 7, Status.ABANDONED)
+        command = ["run", folder / "model.tflite", folder / "images.npy", "--port", device.port, "--timeout", "9"]
+        code, out, err = run(*command, "--json")
+        report = json.loads(out)
+        assert (code, report["outputs"], report["abandoned"]) == (0, expected.tolist(), 5)
+        assert " ".join(err.split()) == (
+            "Before 5 of the results the device dropped an image that came damaged or cut short; those of this run "
+            "were sent again. The line loses or changes bytes.")
+        assert run(*command)[2] == err
 
 
 def test_picture(run, folder):

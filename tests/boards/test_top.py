@@ -15,6 +15,7 @@ from tepal.boards.generate import write_files
 from tepal.boards.top import MOST, Top, window
 from tepal.hdl import EngineConfig, Schedule, export_component
 from tepal.hdl.flash import flash_image
+from tepal.hdl.ports import Trailer
 from tepal.hdl.protocol import Fault, Identity, Kind, Packet, Splitter
 from tepal.hdl.uart import LINE_BITS, bit_time
 from tepal.quant import digest
@@ -92,7 +93,7 @@ def test_pin_to_pin():
     identity = Identity(digest(network), network.input_shape, network.outputs, top.window)
     assert packets == [
         Packet(Kind.IDENTITY, 7, identity.pack()), Packet(Kind.ERROR, 8, bytes([Fault.KIND])),
-        *(Packet(Kind.RESULT, 100 + tag, row.tobytes() + int(row.argmax()).to_bytes(2, "little"))
+        *(Packet(Kind.RESULT, 100 + tag, row.tobytes() + Trailer(int(row.argmax()), tag, 0).pack())
           for tag, row in enumerate(logits[:top.window]))]
     assert lights[-1] == (1, 0, int(logits[top.window - 1].argmax()) & 15)
 
@@ -112,7 +113,7 @@ def test_weights_from_flash(good):
     assert packets[0].payload == Identity(digest(network), network.input_shape, network.outputs, top.window).pack()
     label = int(logits.argmax())
     if good:
-        assert packets[1] == Packet(Kind.RESULT, 8, logits.tobytes() + label.to_bytes(2, "little"))
+        assert packets[1] == Packet(Kind.RESULT, 8, logits.tobytes() + Trailer(label, 0, 0).pack())
         assert lights == [(1, 0, 0), (1, 0, label & 15)]
     else:
         assert packets[1] == Packet(Kind.ERROR, 8, bytes([Fault.WEIGHTS]))
@@ -131,7 +132,7 @@ def test_overrun_is_told():
     assert packets[-1].payload == bytes([Fault.OVERRUN])
     for packet in packets:
         if packet.kind == Kind.RESULT:
-            assert packet.payload[:-2] == logits[packet.tag].tobytes()
+            assert packet.payload[:network.outputs] == logits[packet.tag].tobytes()
 
 
 def test_window():

@@ -1,13 +1,16 @@
-"""The accelerator as a whole, in Amaranth's own simulator: small engines, and a reset at any moment, however short."""
+"""The accelerator as a whole, in Amaranth's own simulator: small engines, frames of a wrong length, and a reset at any
+moment, however short."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from amaranth import Module, ResetInserter, Signal
+from amaranth import ClockDomain, Module
 from amaranth.sim import Simulator
-from networks import random_case
-from tepal.hdl import Accelerator, Schedule, images
+from frames import run_frames
+from networks import pointwise, random_case
+from tepal.hdl import Accelerator, EngineConfig, Schedule
+from tepal.hdl.ports import Status, Trailer
 from tepal.sim import CycleModel, golden
 
 
@@ -20,82 +23,133 @@ def test_small_engine(seed, requantiser_cycles, lane_cycles, single_port, pipeli
     network, config, pictures = random_case(seed, 2)
     schedule = Schedule(network, replace(config, requantisers=1, requantiser_cycles=requantiser_cycles,
                                          lane_cycles=lane_cycles, single_port=single_port, pipelined=pipelined))
-    dut, model = Accelerator(schedule), CycleModel(schedule)
-    beats = pictures.reshape(-1).view(np.uint8).reshape(-1, config.input_bytes)
-    weights = np.frombuffer(images.loaded_weights(schedule), "<u2")
-    taken, sent, offered = [], [], []
-
-    async def bench(ctx):
-        ctx.set(dut.m_axis_tready, 1)
-        for index, part in enumerate(weights.tolist() if single_port else []):
-            ctx.set(dut.load_tdata, part)
-            ctx.set(dut.load_tfirst, index == 0)
-            ctx.set(dut.load_tvalid, 1)
-            await ctx.tick()
-            ctx.set(dut.load_tvalid, 0)
-            await ctx.tick()
-        if single_port:
-            ctx.set(dut.run, 1)
-            await ctx.tick()
-        for cycle in range(3 * model.cycles + 100):
-            more = len(sent) < len(beats)
-            ctx.set(dut.s_axis_tvalid, more)
-            if more:
-                ctx.set(dut.s_axis_tdata, int.from_bytes(beats[len(sent)].tobytes(), "little"))
-            _, _, ready, valid, data = await ctx.tick().sample(dut.s_axis_tready, dut.m_axis_tvalid, dut.m_axis_tdata)
-            if more and ready:
-                sent.append(cycle)
-            if valid:
-                taken.append(data)
-                offered.append(cycle)
-
-    simulator = Simulator(dut)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
+    taken, offered, sent = run_frames(schedule, pictures)
+    model = CycleModel(schedule)
     expected = golden.run(network, pictures).reshape(2, -1)
-    results = np.array(taken, np.uint8).reshape(2, -1)[:, :-2].view(np.int8)
-    assert (results == expected).all()
+    assert bytes(taken) == b"".join(
+        logits.tobytes() + Trailer(int(logits.argmax()), frame, 0).pack() for frame, logits in enumerate(expected))
     per_frame = len(taken) // 2
-    assert offered[0] - sent[len(beats) // 2 - 1] == model.compute_cycles
+    assert offered[0] - sent[len(sent) // 2 - 1] == model.compute_cycles
     assert offered[per_frame] - offered[0] == model.frames(2)[1].first_byte - model.frames(2)[0].first_byte
 
 
+def answer(logits: np.ndarray, number: int, status: int) -> bytes:
+    return logits.tobytes() + Trailer(int(logits.argmax()), number, status).pack()
+
+
+def wrong_lengths(rng, images: np.ndarray, beat: int) -> tuple[list[tuple[bytes, bool]], list[bytes], bool]:
+    """Frames of ``images``, some of them cut short or too long, for a sender that marks their ends.
+
+    (beats with last, what each answer's trailer has behind the index, whether there was an error), the first frame
+    always right."""
+    beats, trailers, abandoned, error = [], [], 0, False
+    for number, image in enumerate(images):
+        content = image.tobytes()
+        size = len(content) // beat
+        count = size if not number else int(rng.choice([size, size, size, max(1, size - rng.integers(1, 5)),
+                                                        max(1, size // 2), size + rng.integers(1, 5), 2 * size]))
+        content += rng.bytes(len(content))
+        beats += [(content[place * beat:(place + 1) * beat], place == count - 1) for place in range(count)]
+        error |= count != size
+        if count < size:
+            abandoned = Status.ABANDONED
+            continue
+        trailers.append((number, (Status.TOO_LONG if count > size else 0) | abandoned))
+        abandoned = 0
+    return beats, trailers, error
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.5])
+@pytest.mark.parametrize("seed", [9, 17, 33, None])
+def test_frames_of_a_wrong_length(seed, stall):
+    """Each whole frame is answered right, with its own number and status, though up to three are under way."""
+    rng = np.random.default_rng(seed)
+    network, config, pictures = random_case(seed, 16) if seed is not None else (
+        pointwise((2, 3, 2), 3), EngineConfig(2, 3, 2, (1, 1)), rng.integers(-128, 128, (16, 2, 3, 2), np.int8))
+    schedule = Schedule(network, config)
+    beats, trailers, error = wrong_lengths(rng, pictures, config.input_bytes)
+    assert error
+    logits = golden.run(network, pictures)
+    expected = [answer(logits[number], number, status) for number, status in trailers]
+    dut, packets, packet = Accelerator(schedule), [], bytearray()
+
+    async def send(ctx):
+        for content, last in beats:
+            while rng.random() < stall:
+                await ctx.tick()
+            ctx.set(dut.s_axis_tvalid, 1)
+            ctx.set(dut.s_axis_tdata, int.from_bytes(content, "little"))
+            ctx.set(dut.s_axis_tlast, last)
+            await ctx.tick().until(dut.s_axis_tready)
+            ctx.set(dut.s_axis_tvalid, 0)
+
+    async def receive(ctx):
+        assert not ctx.get(dut.frame_error)
+        for _ in range((len(pictures) + 1) * CycleModel(schedule).cycles * (1 if not stall else 4)):
+            ctx.set(dut.m_axis_tready, rng.random() >= stall)
+            _, _, valid, ready, data, last = await ctx.tick().sample(
+                dut.m_axis_tvalid, dut.m_axis_tready, dut.m_axis_tdata, dut.m_axis_tlast)
+            if valid and ready:
+                packet.append(data)
+                if last:
+                    packets.append(bytes(packet))
+                    packet.clear()
+        assert ctx.get(dut.frame_error)
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(send, background=True)
+    simulator.add_testbench(receive)
+    simulator.run()
+    assert packets == expected
+    assert not packet
+
+
 @pytest.mark.parametrize("seed", [9, 17, 33])
-@pytest.mark.parametrize("part", [0.3, 0.6, 0.9])
-def test_reset_within_a_frame(seed, part):
-    """One cycle of reset, and the next frame is right: nothing of the first one arrives after it."""
+@pytest.mark.parametrize(("part", "length"), [(0.3, 1), (0.6, 1), (0.9, 3), ("answer", 1), ("answer", 3)])
+def test_reset_within_a_frame(seed, part, length):
+    """The next frame is right: nothing of the first one arrives after it but the byte that ends an answer cut off."""
     network, config, images = random_case(seed, 2)
     schedule = Schedule(network, config)
-    dut, reset = Accelerator(schedule), Signal()
-    moment = int(CycleModel(schedule).cycles * part)
+    dut, domain = Accelerator(schedule), ClockDomain("sync")
+    model = CycleModel(schedule)
+    moment = model.frames(1)[0].last_byte - 1 if part == "answer" else int(model.cycles * part)
     frames = images.reshape(2, -1).view(np.uint8).reshape(2, -1, config.input_bytes)
-    taken = []
+    packets, packet = [], bytearray()
 
     async def bench(ctx):
         frame = beat = 0
         ctx.set(dut.m_axis_tready, 1)
-        for cycle in range(moment + 3 * CycleModel(schedule).cycles + 100):
-            ctx.set(reset, cycle == moment)
+        for cycle in range(moment + 3 * model.cycles + 100):
+            ctx.set(domain.rst, moment <= cycle < moment + length)
             if cycle == moment:
                 frame, beat = 1, 0
-                taken.clear()
-            offered = cycle != moment and beat < len(frames[frame])
+            offered = beat < len(frames[frame]) and not moment <= cycle < moment + length
             ctx.set(dut.s_axis_tvalid, offered)
             if offered:
                 ctx.set(dut.s_axis_tdata, int.from_bytes(frames[frame][beat].tobytes(), "little"))
             _, _, ready, valid, data, last = await ctx.tick().sample(
                 dut.s_axis_tready, dut.m_axis_tvalid, dut.m_axis_tdata, dut.m_axis_tlast)
+            assert not (moment <= cycle < moment + length and valid)
             beat += offered and ready
-            if valid and cycle > moment:
-                taken.append(data)
+            if valid:
+                packet.append(data)
                 if last:
-                    return
+                    packets.append(bytes(packet))
+                    packet.clear()
 
     m = Module()
-    m.submodules.dut = ResetInserter(reset)(dut)
+    m.domains += domain
+    m.submodules.dut = dut
     simulator = Simulator(m)
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
     simulator.run()
-    assert taken[:-2] == golden.run(network, images[1:])[0].view(np.uint8).tolist()
+    first, second = (answer(logits, 0, 0) for logits in golden.run(network, images))
+    assert packets[-1] == second
+    assert not packet
+    if part == "answer":
+        assert packets[:-1] == [first[:-2] + bytes([Status.CUT_OFF])]
+    else:
+        assert packets[:-1] in ([], [packets[0][:-1] + bytes([Status.CUT_OFF])])
+        assert first.startswith(b"".join(packets[:-1])[:-1])

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from amaranth import ClockDomain, Module
 from amaranth.sim import Simulator
 from tepal.hdl.lower import InputLayout
-from tepal.hdl.ports import InputLoader, OutputStreamer
+from tepal.hdl.ports import InputLoader, OutputStreamer, Status, Trailer
 
 SEED = 7
 
@@ -108,74 +109,360 @@ def test_loader_at_any_geometry(seed):
     assert memory == {place: int.from_bytes(window.tobytes(), "little") for place, window in enumerate(windows)}
 
 
-def test_loader_abandons_a_frame_cut_short():
-    layout = InputLayout((2, 4, 1), 4, 1, 1, 0, 0)
-    loader = InputLoader(layout, 1)
-    memory = {}
+# -- frames of a wrong length --------------------------------------------------------------------------
 
-    async def feed(ctx):
-        for frame in (range(3), range(10, 18)):
-            for position, value in enumerate(frame):
-                ctx.set(loader.valid, 1)
-                ctx.set(loader.data, value)
-                ctx.set(loader.last, position == len(frame) - 1)
-                await ctx.tick().until(loader.ready)
-        ctx.set(loader.valid, 0)
-        await ctx.tick().until(loader.full)
+LAYOUTS = [
+    (InputLayout((2, 4, 1), 4, 1, 1, 0, 0), 1),
+    # Windows are left to store behind each row's last beat.
+    (InputLayout((3, 2, 2), 5, 2, 1, 2, -7), 2),
+    (InputLayout((1, 5, 1), 2, 3, 2, 0, 3), 1),
+    # Windows of nothing but padding, before the row's first beat.
+    (InputLayout((2, 3, 2), 4, 1, 2, 5, 7), 3),
+]
+layouts = pytest.mark.parametrize(("layout", "beat"), LAYOUTS)
+MARKED, UNMARKED = True, False
 
-    async def watch(ctx):
-        async for _, _, enable, address, word in ctx.tick().sample(loader.enable, loader.address, loader.word):
-            if enable:
-                memory[address] = word
+
+def load(layout: InputLayout, beat: int, frames: list[tuple[int, bool]], *, stall: float = 0.0, hold: int = 0):
+    """Send a loader ``frames``, (beats, whether the last one has ``last``), and keep each one that it makes ``full``
+    for ``hold`` cycles.
+
+    (answers, error, cycle in which each beat went, cycles of release): an answer is what is stored, and what of
+    :data:`FRAME` stands beside it.  What is stored is told as the number of the first of the beats it was made from,
+    None if it isn't what a loader makes of as many beats as belong to an image."""
+    rng = np.random.default_rng(SEED)
+    size = layout.shape[0] * layout.shape[1] * layout.shape[2] // beat
+    lasts = [marked and place == count - 1 for count, marked in frames for place in range(count)]
+    content = rng.integers(-128, 128, (len(lasts), beat), dtype=np.int8)
+    images = {expected_words(layout, content[begin:begin + size].reshape(layout.shape)).tobytes(): begin
+              for begin in range(len(lasts) - size + 1)}
+    loader = InputLoader(layout, beat)
+    answers, went, released, memory = [], [], [], {}
+
+    async def bench(ctx):
+        cycle = idle = held = 0
+        while idle < 100 + hold:
+            valid = len(went) < len(lasts) and rng.random() >= stall
+            ctx.set(loader.valid, valid)
+            if valid:
+                ctx.set(loader.data, int.from_bytes(content[len(went)].tobytes(), "little"))
+                ctx.set(loader.last, lasts[len(went)])
+            release = ctx.get(loader.full) and held >= hold
+            ctx.set(loader.release, release)
+            full, frame, ready = ctx.get(loader.full), ctx.get(loader.frame), ctx.get(loader.ready)
+            if ctx.get(loader.enable):
+                memory[ctx.get(loader.address)] = ctx.get(loader.word).to_bytes(loader.window_bytes, "little")
+            if full and not held:
+                stored = b"".join(memory[place] for place in sorted(memory))
+                answers.append((images.get(stored), frame.number, frame.too_long, frame.abandoned))
+                memory.clear()
+            elif full:
+                assert (frame.number, frame.too_long, frame.abandoned) == answers[-1][1:]
+            held = held + 1 if full and not release else 0
+            if release:
+                released.append(cycle)
+            if valid and ready:
+                went.append(cycle)
+            idle = 0 if valid or full or len(went) < len(lasts) else idle + 1
+            await ctx.tick()
+            cycle += 1
+        answers.append(ctx.get(loader.error))
 
     simulator = Simulator(loader)
     simulator.add_clock(1e-6)
-    simulator.add_testbench(feed)
-    simulator.add_testbench(watch, background=True)
+    simulator.add_testbench(bench)
     simulator.run()
-    assert memory == dict(enumerate(range(10, 18)))
+    assert len(went) == len(lasts)
+    return answers[:-1], answers[-1], went, released
+
+
+def beats_of(layout, beat) -> int:
+    return layout.shape[0] * layout.shape[1] * layout.shape[2] // beat
+
+
+@layouts
+@pytest.mark.parametrize("stall", [0.0, 0.5])
+@pytest.mark.parametrize("marked", [MARKED, UNMARKED])
+def test_right_lengths(layout, beat, stall, marked):
+    size = beats_of(layout, beat)
+    answers, error, _, _ = load(layout, beat, [(size, marked)] * 3, stall=stall, hold=3)
+    assert (answers, error) == ([(0, 0, 0, 0), (size, 1, 0, 0), (2 * size, 2, 0, 0)], 0)
+
+
+@layouts
+@pytest.mark.parametrize("stall", [0.0, 0.5])
+def test_frame_cut_short_at_every_beat(layout, beat, stall):
+    size, run, expected, begin = beats_of(layout, beat), [], [], 0
+    for cut in range(1, size):
+        number = len(run)
+        run += [(size, MARKED), (cut, MARKED), (size, MARKED)]
+        expected += [(begin, number, 0, 0), (begin + size + cut, number + 2, 0, 1)]
+        begin += 2 * size + cut
+    answers, error, _, _ = load(layout, beat, run, stall=stall)
+    assert (answers, error) == (expected, 1)
+
+
+@layouts
+@pytest.mark.parametrize(("stall", "hold"), [(0.0, 0), (0.5, 7), (0.0, 100)])
+def test_frame_too_long(layout, beat, stall, hold):
+    """Its image is right, the rest is dropped, and both frames beside it are as if it had been right."""
+    size, run, expected, surplus, begin = beats_of(layout, beat), [], [], [], 0
+    for more in 1, 2, size - 1, size, size + 1, 3 * size:
+        number = len(run)
+        run += [(size, MARKED), (size + more, MARKED)]
+        expected += [(begin, number, 0, 0), (begin + size, number + 1, 1, 0)]
+        surplus.append((number + 1, range(begin + 2 * size, begin + 2 * size + more)))
+        begin += 2 * size + more
+    answers, error, went, released = load(layout, beat, [*run, (size, MARKED)], stall=stall, hold=hold)
+    assert (answers, error) == ([*expected, (begin, len(run), 0, 0)], 1)
+    for number, beats in surplus if not stall else ():
+        # A beat a cycle, and the engine need not be done before.
+        cycles = [went[beat] for beat in beats]
+        assert cycles == list(range(went[beats[0] - 1] + 1, went[beats[0] - 1] + 1 + len(beats)))
+        assert hold < 100 or cycles[-1] < released[number]
+
+
+@layouts
+@pytest.mark.parametrize("stall", [0.0, 0.5])
+def test_wrong_lengths_in_a_row(layout, beat, stall):
+    size = beats_of(layout, beat)
+    short, right, long = (size - 1, MARKED), (size, MARKED), (size + 2, MARKED)
+    run = [short, long, long, short, short, right, long]
+    answers, error, _, _ = load(layout, beat, run, stall=stall, hold=5)
+    starts = np.cumsum([0, *(count for count, _ in run)]).tolist()
+    assert (answers, error) == (
+        [(starts[1], 1, 1, 1), (starts[2], 2, 1, 0), (starts[5], 5, 0, 1), (starts[6], 6, 1, 0)], 1)
+
+
+@layouts
+def test_first_frame_too_long(layout, beat):
+    """Nothing has yet told that the sender marks ends: what is too much begins another frame, and is abandoned, unless
+    it is a whole frame."""
+    size = beats_of(layout, beat)
+    for more in {1, size - 1}:
+        answers, error, _, _ = load(layout, beat, [(size + more, MARKED), (size, MARKED), (size, MARKED)])
+        assert (answers, error) == (
+            [(0, 0, 0, 0), (size + more, 2, 0, 1), (2 * size + more, 3, 0, 0)], 1), more
+    answers, error, _, _ = load(layout, beat, [(2 * size, MARKED), (size, MARKED)])
+    assert (answers, error) == ([(0, 0, 0, 0), (size, 1, 0, 0), (2 * size, 2, 0, 0)], 0)
+
+
+@layouts
+@pytest.mark.parametrize("before", [UNMARKED, MARKED])
+def test_back_in_step_without_last(layout, beat, before):
+    """Two beats with last, wherever a frame has come to, whether or not ends were marked before."""
+    size, run, expected, begin, number = beats_of(layout, beat), [], [], 0, 0
+    for under_way in range(size):
+        run += [(size, before), (under_way, UNMARKED), (1, MARKED), (1, MARKED), (size, UNMARKED), (size, UNMARKED)]
+        expected.append((begin, number, 0, 0))
+        begin += size
+        if under_way == size - 1:
+            expected.append((begin, number + 1, 0, 0))
+        begin += under_way + 2
+        expected += [(begin, number + 3, 0, 1), (begin + size, number + 4, 0, 0)]
+        begin, number = begin + 2 * size, number + 5
+    answers, error, _, _ = load(layout, beat, run)
+    assert (answers, error) == (expected, 1)
+
+
+@layouts
+def test_back_in_step_from_a_frame_too_long(layout, beat):
+    size = beats_of(layout, beat)
+    answers, error, _, _ = load(layout, beat, [(size, MARKED), (2 * size + 1, UNMARKED), (1, MARKED), (1, MARKED),
+                                               (size, UNMARKED), (size, UNMARKED)])
+    assert (answers, error) == (
+        [(0, 0, 0, 0), (size, 1, 1, 0), (3 * size + 3, 3, 0, 1), (4 * size + 3, 4, 0, 0)], 1)
+
+
+def test_frames_of_one_beat():
+    layout = InputLayout((1, 2, 1), 1, 2, 1, 0, 0)
+    run = [(1, UNMARKED), (1, UNMARKED), (1, MARKED), (1, MARKED), (3, MARKED), (1, MARKED)]
+    answers, error, _, _ = load(layout, 2, run)
+    assert (answers, error) == ([(0, 0, 0, 0), (1, 1, 0, 0), (2, 2, 0, 0), (3, 3, 0, 0), (4, 4, 1, 0), (7, 5, 0, 0)], 1)
+
+
+def test_number_wraps():
+    layout = InputLayout((1, 2, 1), 1, 2, 1, 0, 0)
+    answers, error, _, _ = load(layout, 1, [(2, MARKED), (1, MARKED)] * 200)
+    assert ([number for _, number, _, _ in answers], error) == ([number % 256 for number in range(0, 400, 2)], 1)
+
+
+# -- answers -------------------------------------------------------------------------------------------
+
+
+def words_of(values: np.ndarray, lanes: int) -> list[int]:
+    """int8 (height, width, channels) as words of an output memory, with something else where there are no channels."""
+    padded = np.full((*values.shape[:2], -(-values.shape[2] // lanes) * lanes), 99, np.int8)
+    padded[..., :values.shape[2]] = values
+    return [int.from_bytes(row.tobytes(), "little") for row in padded.reshape(-1, lanes)]
+
+
+class StreamerBench:
+    """An OutputStreamer with a memory before it, whose words are ``words``, and a reset that tests may set."""
+
+    def __init__(self, shape, lanes: int, **options):
+        self.dut = OutputStreamer(shape, lanes, **options)
+        self.words: list[int] = []
+        self.domain = ClockDomain("sync")
+
+    def run(self, bench):
+        async def memory(ctx):
+            # Also while in reset.
+            while True:
+                address = ctx.get(self.dut.address)
+                await ctx.tick()
+                ctx.set(self.dut.word, self.words[address] if address < len(self.words) else 0)
+
+        m = Module()
+        m.domains += self.domain
+        m.submodules.dut = self.dut
+        simulator = Simulator(m)
+        simulator.add_clock(1e-6)
+        simulator.add_testbench(bench)
+        simulator.add_testbench(memory, background=True)
+        simulator.run()
+
+    async def begin(self, ctx, number: int = 0, too_long: int = 0, abandoned: int = 0):
+        """Claim the memory for a frame, and write its last result."""
+        assert ctx.get(self.dut.free)
+        ctx.set(self.dut.frame, {"number": number, "too_long": too_long, "abandoned": abandoned})
+        ctx.set(self.dut.claim, 1)
+        await ctx.tick()
+        ctx.set(self.dut.claim, 0)
+        # The next frame is there already.
+        ctx.set(self.dut.frame, {"number": number + 1, "too_long": not too_long, "abandoned": not abandoned})
+        assert not ctx.get(self.dut.free)
+        ctx.set(self.dut.done, 1)
+        await ctx.tick()
+        ctx.set(self.dut.done, 0)
+
+    async def cycle(self, ctx, ready: bool) -> int | None:
+        """One cycle: what was taken in it, last << 8 | byte."""
+        ctx.set(self.dut.ready, ready)
+        valid, taken = ctx.get(self.dut.valid), ctx.get(self.dut.last) << 8 | ctx.get(self.dut.data)
+        await ctx.tick()
+        return taken if valid and ready else None
+
+
+def answer(values: np.ndarray, number: int, status: int) -> list[int]:
+    """As :meth:`StreamerBench.cycle` gives it."""
+    content = values.tobytes() + Trailer(int(values.reshape(-1).astype(int).argmax()), number, status).pack()
+    return [byte | (place == len(content) - 1) << 8 for place, byte in enumerate(content)]
+
+
+def random_values(rng, shape) -> np.ndarray:
+    values = rng.integers(-128, 128, shape, dtype=np.int8)
+    values.flat[rng.integers(values.size, size=2)] = 127
+    return values
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.5])
 @pytest.mark.parametrize(("shape", "lanes"), [((1, 1, 10), 4), ((2, 3, 3), 2), ((1, 1, 1), 8), ((1, 1, 300), 8)])
 def test_streamer(shape, lanes, stall):
+    """Frames of which each forgets the one before: the second has nothing that is as large as anything in the first."""
     rng = np.random.default_rng(SEED)
-    values = rng.integers(-128, 128, shape, dtype=np.int8)
-    values.flat[rng.integers(values.size, size=2)] = 127
-    groups = -(-shape[2] // lanes)
-    padded = np.full((*shape[:2], groups * lanes), 99, np.int8)
-    padded[..., :shape[2]] = values
-    words = [int.from_bytes(row.tobytes(), "little") for row in padded.reshape(-1, lanes)]
-    streamer = OutputStreamer(shape, lanes)
-    taken = []
-
-    async def memory(ctx):
-        async for _, _, address in ctx.tick().sample(streamer.address):
-            ctx.set(streamer.word, words[address] if address < len(words) else 0)
+    high, low = random_values(rng, shape), rng.integers(-128, -1, shape, dtype=np.int8)
+    high[high < 0] = 0
+    streamer = StreamerBench(shape, lanes)
 
     async def bench(ctx):
-        for _ in range(2):
-            assert ctx.get(streamer.free)
-            ctx.set(streamer.claim, 1)
-            await ctx.tick()
-            ctx.set(streamer.claim, 0)
-            assert not ctx.get(streamer.free)
-            ctx.set(streamer.done, 1)
-            await ctx.tick()
-            ctx.set(streamer.done, 0)
+        for number, (values, flags) in enumerate([
+                (high, (0, 0)), (low, (1, 0)), (random_values(rng, shape), (0, 1)), (low, (1, 1))]):
+            streamer.words[:] = words_of(values, lanes)
+            await streamer.begin(ctx, 254 + number & 0xFF, *flags)
+            taken = []
+            while not taken or not taken[-1] >> 8:
+                taken += [byte for byte in [await streamer.cycle(ctx, rng.random() >= stall)] if byte is not None]
+            assert taken == answer(values, 254 + number & 0xFF, flags[0] | flags[1] << 1)
+
+    streamer.run(bench)
+
+
+@pytest.mark.parametrize("closes", [True, False])
+def test_memory_is_kept_until_the_last_byte_is_taken(closes):
+    shape, lanes = (1, 1, 5), 2
+    values = random_values(np.random.default_rng(SEED), shape)
+    streamer = StreamerBench(shape, lanes, closes=closes)
+    streamer.words[:] = words_of(values, lanes)
+
+    async def bench(ctx):
+        await streamer.begin(ctx, 7)
+        wanted = answer(values, 7, 0)
+        for place, byte in enumerate(wanted):
+            while not ctx.get(streamer.dut.valid):
+                assert await streamer.cycle(ctx, True) is None
+            # Nobody takes it for longer than a frame: all that is to be sent stays as it is.
+            for _ in range(100 if place >= len(wanted) - OutputStreamer.TRAILER else 3):
+                assert await streamer.cycle(ctx, False) is None
+                assert ctx.get(streamer.dut.valid)
+                assert not ctx.get(streamer.dut.free), place
+            assert await streamer.cycle(ctx, True) == byte
+        assert ctx.get(streamer.dut.free)
+
+    streamer.run(bench)
+
+
+@pytest.mark.parametrize(("length", "stall", "patience"), [(1, 0.0, 0), (1, 0.0, 40), (4, 0.5, 0)])
+def test_reset_within_an_answer(length, stall, patience):
+    """In each cycle: what was begun is ended by one byte, what was not leaves no trace, and the next answer is whole.
+    Nothing is valid during a reset; and however long nobody takes the byte, the next frame waits for it."""
+    shape, lanes = (1, 2, 3), 2
+    rng = np.random.default_rng(SEED)
+    values = [random_values(rng, shape) for _ in range(2)]
+    wanted = answer(values[0], 5, 0)
+    closing = 0x100 | Status.CUT_OFF
+    streamer, lengths = StreamerBench(shape, lanes), set()
+
+    async def bench(ctx):
+        for moment in range(40):
+            streamer.words[:] = words_of(values[0], lanes)
+            await streamer.begin(ctx, 5)
+            taken = [await streamer.cycle(ctx, rng.random() >= stall) for _ in range(moment)]
+            ctx.set(streamer.domain.rst, 1)
+            for _ in range(length):
+                assert not ctx.get(streamer.dut.valid)
+                assert await streamer.cycle(ctx, True) is None
+            ctx.set(streamer.domain.rst, 0)
+            streamer.words[:] = words_of(values[1], lanes)
+            taken = [byte for byte in taken if byte is not None]
+            lengths.add(cut := len(taken))
+            is_open = 0 < cut < len(wanted)
+            for _ in range(patience):
+                assert await streamer.cycle(ctx, False) is None
+                assert ctx.get(streamer.dut.free) == (not is_open)
+            while not ctx.get(streamer.dut.free):
+                taken += [byte for byte in [await streamer.cycle(ctx, True)] if byte is not None]
+            assert taken == wanted[:cut] + [closing] * is_open
+            await streamer.begin(ctx, 0, abandoned=1)
             taken.clear()
             while not taken or not taken[-1] >> 8:
-                ctx.set(streamer.ready, int(rng.random() >= stall))
-                _, _, data, last, valid, ready = await ctx.tick().sample(
-                    streamer.data, streamer.last, streamer.valid, streamer.ready)
-                if valid and ready:
-                    taken.append(last << 8 | data)
-            ctx.set(streamer.ready, 0)
-            best = int(values.astype(int).argmax())
-            assert [byte & 0xFF for byte in taken] == [*values.reshape(-1).view(np.uint8), best & 0xFF, best >> 8]
+                taken += [byte for byte in [await streamer.cycle(ctx, True)] if byte is not None]
+            assert taken == answer(values[1], 0, Status.ABANDONED)
 
-    simulator = Simulator(streamer)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.add_process(memory)
-    simulator.run()
+    streamer.run(bench)
+    # Without stalls, it was cut behind every byte.
+    assert stall or lengths == set(range(len(wanted) + 1))
+
+
+def test_reset_where_the_receiver_is_reset_as_well():
+    shape, lanes = (1, 2, 3), 2
+    values = random_values(np.random.default_rng(SEED), shape)
+    streamer = StreamerBench(shape, lanes, closes=False)
+    streamer.words[:] = words_of(values, lanes)
+
+    async def bench(ctx):
+        await streamer.begin(ctx)
+        for _ in range(8):
+            await streamer.cycle(ctx, True)
+        ctx.set(streamer.domain.rst, 1)
+        await ctx.tick()
+        ctx.set(streamer.domain.rst, 0)
+        for _ in range(50):
+            assert await streamer.cycle(ctx, True) is None
+        await streamer.begin(ctx, 3)
+        taken = []
+        while not taken or not taken[-1] >> 8:
+            taken += [byte for byte in [await streamer.cycle(ctx, True)] if byte is not None]
+        assert taken == answer(values, 3, 0)
+
+    streamer.run(bench)

@@ -1,13 +1,17 @@
 """The packets as the host makes and reads them, and what a flaw on the line does to them."""
 
 import zlib
-from dataclasses import replace
+from dataclasses import fields, replace
+from math import gcd
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from networks import random_network
+from tepal.boards.board import BOARDS
+from tepal.hdl import Formats, Schedule
 from tepal.hdl.config import EngineConfig
 from tepal.hdl.protocol import (
     CRC,
@@ -22,7 +26,7 @@ from tepal.hdl.protocol import (
     Trace,
     Traced,
 )
-from tepal.quant import DIGEST_BYTES, Network, digest
+from tepal.quant import DIGEST_BYTES, Network, digest, read_model
 
 packets = st.builds(Packet, st.sampled_from([*Kind, 0x42]), st.integers(0, 2**32 - 1), st.binary(max_size=600),
                     st.integers(0, 255))
@@ -47,14 +51,54 @@ def test_layout():
     assert Identity(bytes(range(16)), (0x102, 3, 4), 0x10203, 5).pack() == bytes(
         [*range(16), 2, 1, 3, 0, 4, 0, 3, 2, 1, 0, 5])
     assert Trace(0x102, Stage.MATRIX, 0x3040506).pack() == bytes([2, 1, 1, 6, 5, 4, 3])
-    engine = EngineConfig(0x901, 16, 4, (3, 5), 2, 6)
+    engine = EngineConfig(0x902, 16, 4, (3, 5), 1, 6, 7, 2, 9, 10, 11, True, False)
     traced = Traced(0x1020304, engine, b"8 bytes.")
-    assert traced.pack() == bytes([4, 3, 2, 1, 1, 9, 16, 0, 4, 0, 3, 0, 5, 0, 2, 0, 6, 0]) + b"8 bytes."
+    assert traced.pack() == bytes([4, 3, 2, 1, 2, 9, 16, 0, 4, 0, 3, 0, 5, 0, 1, 0, 6, 0, 7, 0, 2, 0, 9, 0, 10, 0,
+                                   11, 0, 1, 0]) + b"8 bytes."
     assert Traced.unpack(traced.pack()) == traced
 
 
+OTHER = {"rows": 6, "columns": 6, "lanes": 6, "window": (1, 2), "requantisers": 1, "input_bytes": 4, "spread": 1,
+         "packing": 2, "copy_lanes": 9, "requantiser_cycles": 3, "lane_cycles": 4, "single_port": True,
+         "pipelined": False}
+"""Another value for each field of an engine."""
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(EngineConfig)])
+def test_every_field_of_an_engine_travels(name):
+    engine = EngineConfig(4, 4, 4)
+    if name == "requantisers":
+        engine = replace(engine, requantisers=2)
+    other = replace(engine, **{name: OTHER[name]})
+    assert other != engine
+    payload = Traced(1, other, b"").pack()
+    assert payload != Traced(1, engine, b"").pack()
+    assert Traced.unpack(payload).engine == other
+    assert type(getattr(Traced.unpack(payload).engine, name)) is type(OTHER[name])
+
+
+@pytest.mark.parametrize("model", ["digits/digits.tflite", "cifar10/models/large_0.50_32_int8.onnx"])
+def test_the_host_schedules_the_device_s_own_engine(model):
+    """As :func:`tepal.boards.compare.compare` does, from what a tap tells: also where the schedule made another engine
+    of the board's, to copy whole rows of a folded window."""
+    network = read_model(Path(__file__).parents[2] / "examples" / model)
+    formats, changed = Formats(network), 0
+    width, channels = network.input_shape[1:]
+    for config in {config for board in BOARDS.values() for config in (board.config, *board.others)}:
+        config = replace(config, input_bytes=gcd(config.input_bytes, width * channels))
+        device = Schedule(network, config, formats)
+        engine = Traced.unpack(Traced(1, device.config, b"").pack()).engine
+        host = Schedule(network, engine, formats)
+        assert (engine, host.config) == (device.config, device.config)
+        assert [(block.tiles, block.tile_pixels, block.tile_windows, block.start, block.slot) for block in host.blocks
+                ] == [(block.tiles, block.tile_pixels, block.tile_windows, block.start, block.slot)
+                      for block in device.blocks]
+        changed += device.config != config
+    assert changed
+
+
 @pytest.mark.parametrize(("payload", "sentence"), [
-    (bytes(17), "a trace of 17 bytes"), (bytes(18), "rows must be a positive integer, not 0"),
+    (bytes(29), "a trace of 29 bytes"), (bytes(30), "rows must be a positive integer, not 0"),
     (Traced(1, EngineConfig(1, 1, 2), b"odd").pack(), "3 bytes in words of 2"),
 ])
 def test_strange_traces(payload, sentence):
@@ -99,6 +143,13 @@ def test_splitter(parts, sizes):
             found += splitter.feed(line[:size])
             line = line[size:]
     assert found == [part for part in parts if len(part) <= 30]
+
+
+def test_splitter_s_limit():
+    """A packet of just as many bytes is one, however it is cut."""
+    for cut in range(31):
+        splitter, line = Splitter(30), b"x" * 30 + b"\0" + b"y" * 31 + b"\0" + b"z" * 30 + b"\0"
+        assert splitter.feed(line[:cut]) + splitter.feed(line[cut:]) == [b"x" * 30, b"z" * 30]
 
 
 def test_identity():

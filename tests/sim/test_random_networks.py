@@ -1,17 +1,26 @@
 """Random networks on random engines: every byte as the golden model says, every event in its cycle."""
 
+import json
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from networks import pointwise, random_case
 from tepal.boards.yosys import to_verilog
-from tepal.hdl import EngineConfig, Schedule, export_verilog
+from tepal.hdl import TOP, EngineConfig, Schedule, export_verilog
+from tepal.hdl.ports import Status
 from tepal.quant import Network
+from tepal.sim import golden
 from tepal.sim.simulate import Build, simulate
 
-SEEDS = [*range(32), 40]
-"""In 15 and 40 the first block is folded."""
+SEEDS = [15, *range(15), *range(16, 32), 40]
+"""Of any kind of engine.  In 15 and 40 the first block is folded."""
+
+FRUGAL = range(100, 112)
+"""Of the kind that iCE40 parts get: each of its options is on in some and off in others, single-port memories with
+serial requantisers and without among them."""
 
 FRAMES = 3
 
@@ -26,6 +35,12 @@ def compile_quickly():
         yield
 
 
+def fast(seeds, count: int) -> list:
+    """``seeds``, all but the first ``count`` slow: many random networks find what few have missed, but rarely."""
+    return [pytest.param(seed, marks=pytest.mark.slow) if number >= count else seed
+            for number, seed in enumerate(seeds)]
+
+
 def check(network: Network, config: EngineConfig, images: np.ndarray, directory: Path, stalls: int):
     schedule = Schedule(network, config)
     for name, text in export_verilog(schedule, to_verilog).files().items():
@@ -38,9 +53,23 @@ def check(network: Network, config: EngineConfig, images: np.ndarray, directory:
     assert simulate(build, schedule, images, stalls=stalls).mismatches == 0
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+def test_seeds():
+    """What is said of them above."""
+    engines = [random_case(seed, 1, frugal=True)[1] for seed in FRUGAL]
+    assert {(e.single_port, e.pipelined) for e in engines} == {(a, b) for a in (False, True) for b in (False, True)}
+    assert {(e.single_port, e.requantiser_cycles > 1) for e in engines} >= {(True, False), (True, True)}
+    assert {e.lane_cycles > 1 for e in engines} == {False, True}
+
+
+@pytest.mark.parametrize("seed", fast(SEEDS, 10))
 def test_random_network(seed, tmp_path):
     check(*random_case(seed, FRAMES), tmp_path, stalls=seed)
+
+
+@pytest.mark.parametrize("seed", fast(FRUGAL, 5))
+def test_frugal_network(seed, tmp_path):
+    """Weights are loaded from outside where memories have a single port."""
+    check(*random_case(seed, FRAMES, frugal=True), tmp_path, stalls=seed)
 
 
 @pytest.mark.parametrize(("network", "config"), [
@@ -56,3 +85,37 @@ def test_random_network(seed, tmp_path):
 def test_corner(network, config, tmp_path):
     images = np.random.default_rng(0).integers(-128, 128, (FRAMES, *network.input_shape), np.int8)
     check(network, config, images, tmp_path, stalls=0)
+
+
+@pytest.mark.parametrize("stalls", [None, 3])
+def test_wrong_lengths(stalls, tmp_path):
+    """The generated Verilog, whole: frames too long and too short are told, and a reset within an answer ends it."""
+    network, config, images = random_case(17, 9)
+    schedule = Schedule(network, config)
+    for name, text in export_verilog(schedule, to_verilog).files().items():
+        (tmp_path / name).write_text(text)
+    beats = images.reshape(len(images), -1).view(np.uint8).reshape(len(images), -1, config.input_bytes)
+    frames = [[int.from_bytes(beat.tobytes(), "little") for beat in frame] for frame in beats]
+    size = len(frames[0])
+    lengths = [size, 1, size, size + 1, size - 1, size - 1, 3 * size, size, size + 2]
+    frames = [(frame * 3)[:length] for frame, length in zip(frames, lengths, strict=True)]
+    order = tmp_path / "bench.json"
+    order.write_text(json.dumps({"frames": frames, "stalls": stalls, "cut": network.outputs + 1,
+                                 "answers": sum(length >= size for length in lengths)}))
+    build = Build(tmp_path)
+    build._logged("run.log", lambda: build.runner.test(
+        test_module="wrong_lengths", hdl_toplevel=TOP, test_dir=tmp_path, build_dir=build.folder,
+        results_xml=str(tmp_path / "results.xml"),
+        extra_env={"TEPAL_BENCH": str(order), "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}))
+    seen = json.loads((tmp_path / "answers.json").read_text())
+
+    answers = [logits.tobytes() + int(logits.argmax()).to_bytes(2, "little") for logits in golden.run(network, images)]
+    status, expected = 0, []
+    for number, length in enumerate(lengths):
+        if length >= size:
+            expected.append(answers[number] + bytes([number, status | Status.TOO_LONG * (length > size)]))
+        status = Status.ABANDONED if length < size else 0
+    assert [bytes.fromhex(packet) for packet in seen["packets"]] == [*expected, answers[0] + bytes(2)]
+    assert bytes.fromhex(seen["begun"]) == answers[0][:network.outputs + 1]
+    assert bytes.fromhex(seen["ended"]) == bytes([Status.CUT_OFF])
+    assert (seen["errors"], seen["in_reset"]) == ([0, 1, 0], [False] * 2)

@@ -75,7 +75,7 @@ def test_agrees(build, schedule, images):
     assert (report.mismatches, report.first_mismatch, report.cycle_errors) == (0, None, [])
     assert (report.cycles, report.compute_cycles, report.interval_cycles) == (
         model.cycles, model.compute_cycles, model.interval_cycles)
-    values = sum(np.prod(layer.output_shape) for layer in network.layers) + network.outputs + 2
+    values = sum(np.prod(layer.output_shape) for layer in network.layers) + network.outputs + 4
     assert report.compared == FRAMES * values
     assert np.array_equal(report.outputs, golden.run(network, images))
     assert report.classes == np.load(DIGITS / "labels.npy")[:FRAMES].tolist()
@@ -191,15 +191,18 @@ def flip(line: list[str]):
 
 @pytest.mark.parametrize(("change", "mismatches", "layer"), [
     (lambda r: None, 0, None),
-    (lambda r: r.taken.__ixor__(np.eye(1, len(r.taken), 13, dtype=np.uint16)[0]), 1, 12),  # a logit of frame 1
+    (lambda r: r.taken.__ixor__(np.eye(1, len(r.taken), 15, dtype=np.uint16)[0]), 1, 12),  # a logit of frame 1
     (lambda r: r.taken.__ixor__(np.eye(1, len(r.taken), 10, dtype=np.uint16)[0]), 1, None),  # the class, low
     (lambda r: r.taken.__ixor__(np.eye(1, len(r.taken), 11, dtype=np.uint16)[0]), 1, None),  # and high byte
-    (lambda r: r.taken.__ixor__(256 * np.eye(1, len(r.taken), 23, dtype=np.uint16)[0]), 1, None),  # no tlast
+    (lambda r: r.taken.__ixor__(np.eye(1, len(r.taken), 12, dtype=np.uint16)[0]), 1, None),  # the number
+    (lambda r: r.taken.__ixor__(np.eye(1, len(r.taken), 13, dtype=np.uint16)[0]), 1, None),  # and the status
+    (lambda r: r.taken.__ixor__(256 * np.eye(1, len(r.taken), 27, dtype=np.uint16)[0]), 1, None),  # no tlast
     (lambda r: r.taken.__ixor__(256 * np.eye(1, len(r.taken), 0, dtype=np.uint16)[0]), 1, None),  # early tlast
     (lambda r: flip(r.line("D")), 1, 0),
     (lambda r: flip(r.line("D", -1)), 1, 12),
     (lambda r: flip(r.line("R")), 1, 1),
-], ids=["nothing", "logit", "low", "high", "no tlast", "early tlast", "first layer", "last layer", "depthwise"])
+], ids=["nothing", "logit", "low", "high", "number", "status", "no tlast", "early tlast", "first layer", "last layer",
+        "depthwise"])
 def test_every_byte_counts(seen, schedule, images, change, mismatches, layer):
     report = simulate(Replay(seen, change), schedule, images)
     assert report.mismatches == mismatches
@@ -276,8 +279,12 @@ def test_bad_verilog(tmp_path):
      "the matrix stage of block 0 wrote"),
     (lambda replay: replay.lines.pop(next(n for n, line in enumerate(replay.lines) if line[1] == "R")),
      "the depthwise stage of block 1 wrote"),
-    (lambda replay: replay.taken.__setitem__(-2, replay.taken[-2] ^ 1),
+    (lambda replay: replay.taken.__setitem__(-4, replay.taken[-4] ^ 1),
      "1 of 3 frames report another class than their largest result"),
+    (lambda replay: replay.taken.__setitem__(-2, replay.taken[-2] ^ 1),
+     "1 of 3 frames have another number than they were sent as"),
+    (lambda replay: replay.taken.__setitem__(-1, replay.taken[-1] ^ 2),
+     "1 of 3 frames are said to be too long, or one before them too short"),
     (lambda replay: replay.taken.__setitem__(-1, replay.taken[-1] & 0xFF), "m_axis_tlast is wrong on 1 beats"),
 ])
 def test_problems_are_told(seen, schedule, images, change, problem):
