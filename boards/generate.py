@@ -1,13 +1,8 @@
 """A folder with everything that others need to use an accelerator: Verilog, ROMs, FuseSoC core, description."""
 
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import metadata
-from pathlib import Path
 
 from tepal.hdl import TOP, Schedule, export_verilog
 from tepal.hdl.images import loaded_weights
@@ -17,6 +12,7 @@ from tepal.sim import CycleModel
 
 from . import yosys
 from .board import BOARDS
+from .folder import write_files
 
 __all__ = ["WEIGHTS", "describe", "generate", "write_files"]
 
@@ -141,24 +137,3 @@ def generate(schedule: Schedule, board: str, name: str = TOP) -> dict[str, str |
     versions = {tool: metadata.version(tool) for tool in ("tepal", "amaranth")} | {"yosys": yosys.version()}
     files[f"{name}.json"] = json.dumps(describe(schedule, board, versions, name, roms), indent=2) + "\n"
     return files
-
-
-def write_files(files: Mapping[str, str | bytes], directory: Path) -> None:
-    """Write ``files`` into ``directory``, made if need be; each appears whole or not at all.
-
-    Raises OSError."""
-    directory, made = Path(directory), not Path(directory).exists()
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".partial-", dir=directory))
-        try:
-            for name, content in files.items():
-                (staging / name).write_bytes(content.encode() if isinstance(content, str) else content)
-            for name in files:
-                os.replace(staging / name, directory / name)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
-    except OSError as error:
-        if made:
-            shutil.rmtree(directory, ignore_errors=True)
-        raise OSError(error.errno, f"can't write there ({error.strerror})", str(directory)) from error

@@ -12,8 +12,10 @@ from rich.markup import escape
 from tepal.boards.board import require_fit
 from tepal.boards.generate import generate, write_files
 from tepal.hdl import Schedule
+from tepal.processes import keep, temporary_folder
 from tepal.quant import NetworkError
 from tepal.sim import Build, CycleModel, SimulationError, golden, require_tools, simulate
+from tepal.sim.simulate import require_place
 
 from .arguments import add_model_arguments, path
 from .console import err, out, step, warn
@@ -47,35 +49,27 @@ def add_arguments(parser) -> None:
 
 
 @contextlib.contextmanager
-def _workplace(keep: Path | None):
-    """``keep``, or a temporary folder, left behind only with the log of a simulator that failed."""
-    if any(character.isspace() for character in str((keep or Path(tempfile.gettempdir())).resolve())):
-        raise SimulationError("make can't build in a folder whose path has a space in it: "
-                              "choose another with --keep, or another TMPDIR")
-    if keep is not None:
-        check_folder(keep)
-        yield keep
+def _workplace(kept: Path | None):
+    """``kept``, or a temporary folder, left behind only with the log of a simulator that failed."""
+    if kept is not None:
+        yield kept
         return
-    directory = Path(tempfile.mkdtemp(prefix="tepal-"))
-    failed = False
-    try:
-        yield directory
-    except SimulationError:
-        failed = True
-        raise
-    finally:
-        # What is worth keeping of a failure is its log.
-        for path in directory.iterdir() if failed else ():
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-        if not failed:
-            shutil.rmtree(directory, ignore_errors=True)
+    with temporary_folder() as directory:
+        try:
+            yield directory
+        except SimulationError:
+            # What is worth keeping of a failure is its log.
+            for path in directory.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+            keep(directory)
+            raise
 
 
 def _picture(image: np.ndarray) -> str:
-    """An int8 image as two rows of pixels a line, in shades of grey; wide ones thinned out."""
+    """An int8 image as two rows of pixels a line, in shades of grey, thinned out to the width of the terminal."""
     grey = image.astype(float).mean(axis=2)
-    grey = grey[::max(1, grey.shape[0] // 32), ::max(1, grey.shape[1] // 64)]
+    grey = grey[::-(-grey.shape[0] // 48), ::-(-grey.shape[1] // min(out.width // 2, 48))]
     low, high = grey.min(), grey.max()
     shades = " ░▒▓█"
     level = ((grey - low) / max(high - low, 1) * (len(shades) - 1)).round().astype(int)
@@ -84,6 +78,9 @@ def _picture(image: np.ndarray) -> str:
 
 def run(arguments) -> int:
     """Generate, build the simulator, simulate, compare."""
+    require_place(arguments.keep or Path(tempfile.gettempdir()))
+    if arguments.keep is not None:
+        check_folder(arguments.keep)
     board, schedule = load(arguments)
     with step("Counting what the board has room for"):
         require_fit(schedule, board)
@@ -106,7 +103,7 @@ def run(arguments) -> int:
         warn(sentence)
     with _workplace(arguments.keep) as directory:
         with step("Making Verilog") as making:
-            write_files(generate(schedule, board.name), directory)
+            write_files(generate(schedule, board.name), directory, also=Build.FILES)
         with step("Building the simulator (a minute or two)") as building:
             build = Build(directory.resolve(), waves=arguments.waves is not None)
         with step(f"Simulating {len(images)} frames") as simulating:
@@ -144,7 +141,8 @@ def _show(arguments, schedule: Schedule, model: CycleModel, images, report, name
     def name(index: int) -> str:
         return escape(names[index]) if index < len(names) and names[index] else f"class {index}"
 
-    out.print(_picture(images[0]))
+    if out.is_terminal:
+        out.print(_picture(images[0]), markup=False)
     scores = report.outputs[0]
     if network.softmax is not None:
         scores = (golden.softmax(network.softmax, report.outputs[:1])[0].astype(float) + 128) / 256

@@ -49,6 +49,8 @@ def files(tmp_path_factory) -> Path:
     np.save(folder / "none.npy", images[:0])
     np.save(folder / "objects.npy", np.array([None, "a"]), allow_pickle=True)
     np.savez(folder / "archive.npz", images)
+    (folder / "strangers").mkdir()
+    (folder / "strangers/digits.v").write_text("mine")
     with (folder / "endless.npy").open("wb") as file:
         np.lib.format.write_array_header_1_0(
             file, {"descr": "|i1", "fortran_order": False, "shape": (10**13, 24, 24, 1)})
@@ -246,8 +248,8 @@ def test_bad_engine(refusal, argv, message):
 
 
 @pytest.mark.parametrize(("argv", "message"), [
-    ([], "the following arguments are required: COMMAND"),
-    (["frobnicate"], "invalid choice: 'frobnicate'"),
+    (["--json"], "the following arguments are required: COMMAND"),
+    (["frobnicate"], "there is no command 'frobnicate'"),
     (["estimate"], "the following arguments are required: MODEL"),
     (["generate", MODEL], "the following arguments are required: --board, -o/--output"),
     (["estimate", "", *GENERIC], "argument MODEL: an empty path"),
@@ -317,6 +319,7 @@ def test_bad_images(refusal, files, images, more, message):
 @pytest.mark.parametrize(("place", "message"), [
     ("text.npy", "text.npy is a file: give a folder to write to"),
     ("text.npy/made", r".*text.npy is a file: give a folder to write to"),
+    ("strangers", "strangers holds digits.v, and there is no record that Tepal wrote it: remove it, or give another"),
 ])
 def test_bad_place(refusal, files, place, message):
     assert re.search(message, refusal("generate", MODEL, *GENERIC, "-o", files / place))
