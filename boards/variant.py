@@ -21,12 +21,13 @@ Engine = Callable[[Network, Formats], EngineConfig]
 
 def choose(network: Network, board: Board, engine: Engine) -> tuple[Schedule, str]:
     """The form of ``network`` with the fewest cycles from image to answer of those that fit ``board``, scheduled on the
-    engine that ``engine`` gives it; and a sentence about what was removed, or why nothing was.
+    engine that ``engine`` gives it; and a sentence about what was left out, or why it was not, empty where there is
+    nothing to leave out.
 
     Of forms that are as fast the smaller one is taken, and so it is where neither fits."""
     found = simplify(network)
     if not found.removed:
-        return _schedule(network, engine), f"None of the network's {found.channels:,} channels can be left out."
+        return _schedule(network, engine), ""
     simplified = _schedule(found.network, engine)
     cycles, fits = CycleModel(simplified).compute_cycles, fit(simplified, board).ok
     formats = Formats(network)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from math import gcd
 
 from rich.markup import escape
-from tepal.boards.board import Board, default_engine, get_board
+from tepal.boards.board import Board, default_engine, fit, get_board
 from tepal.boards.variant import choose
 from tepal.hdl import ConfigError, EngineConfig, Formats, Schedule
 from tepal.quant import FloatNetwork, Network, NetworkError, read_model
@@ -31,14 +31,18 @@ def load(arguments) -> tuple[Board, Schedule]:
 
 
 def schedule(arguments, engine: Callable[[Board, Network, Formats], EngineConfig]) -> tuple[Board, Schedule]:
-    """The board, and the form of the model that runs best on the ``engine`` for it, there; says which on stderr."""
+    """The board, and the form of the model that runs best there, on the ``engine`` for it.
+
+    stderr says what was left out, or why it was not."""
     board, network = _read(arguments)
     with step("Scheduling"):
         if not arguments.simplify:
             formats = Formats(network)
             return board, Schedule(network, engine(board, network, formats), formats)
         scheduled, told = choose(network, board, lambda *form: engine(board, *form))
-    err.print(told)
+    # That it does not fit will be told alone.
+    if told and fit(scheduled, board).ok:
+        err.print(told)
     return board, scheduled
 
 
