@@ -8,10 +8,11 @@ ROWS ?=
 BENCH_ARGS ?=
 CALIBRATE_ARGS ?=
 
-.PHONY: help venv demo test bench calibrate lint clean
+.PHONY: help venv demo test test-all bench calibrate lint clean
 help:
 	@echo "make demo   generate, simulate and compare the bundled model"
-	@echo "make test   run all tests (TEST_ARGS='-m \"not rtl\"' for the quick ones)"
+	@echo "make test   run the tests that find mistakes often (TEST_ARGS='-m \"not rtl\"' for those without simulators)"
+	@echo "make test-all  run these, then the slow ones"
 	@echo "make bench  measure what benchmarks/README.md tells (ROWS='vww kws' for some of it, BENCH_ARGS=--build for clocks)"
 	@echo "make calibrate  fit what engines take in LUTs to netlists, anew (CALIBRATE_ARGS='--board icebreaker' for one family)"
 	@echo "make lint   ruff and pyright"
@@ -41,8 +42,14 @@ demo: venv
 	$(BIN)/tepal generate $(MODEL) --board ulx3s-85f -o build/demo
 	$(BIN)/tepal simulate $(MODEL) --board ulx3s-85f --input $(DEMO)/pictures.npz --classes $(DEMO)/classes.txt
 
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
+
 test: venv
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(TEST_ARGS)
+	$(PYTEST) --slow=no --junitxml=build/test.xml $(TEST_ARGS)
+
+# No test is run by both.
+test-all: test
+	$(PYTEST) --slow=only --junitxml=build/test-all.xml $(TEST_ARGS)
 
 bench: venv
 	$(BIN)/python benchmarks/bench.py $(ROWS) $(BENCH_ARGS)

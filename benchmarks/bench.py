@@ -20,7 +20,7 @@ from types import SimpleNamespace
 
 import numpy as np
 from tepal.boards.board import get_board
-from tepal.boards.explore import ROUTED
+from tepal.boards.routed import ROUTED
 from tepal.quant import MobileNet, write_onnx
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -217,13 +217,13 @@ class Measured:
 
 
 def clocks(results: dict) -> dict:
-    """For ``tepal explore``: the fastest clock on each part, and the design that has it now."""
+    """For the commands that reckon with time: the fastest clock on each board, and the design that has it now."""
     routed = {}
     for row in ROWS:
         made = Measured.of(row, results).made
-        if made and made["passed"] and made["clock_mhz"] > routed.get(made["part"], {}).get("clock_mhz", 0):
-            routed[made["part"]] = {"clock_mhz": made["clock_mhz"],
-                                    "design": f"{row.title} on {row.board}'s own engine"}
+        if made and made["passed"] and made["clock_mhz"] > routed.get(row.board, {}).get("clock_mhz", 0):
+            routed[row.board] = {"clock_mhz": made["clock_mhz"],
+                                 "design": f"{row.title} on {row.board}'s own engine"}
     return routed
 
 

@@ -1,6 +1,6 @@
 """Fits the logic that engines take, part by part, to netlists of small ones, and writes ``boards/logic.json``.
 
-    python benchmarks/calibrate.py                 # both families, a quarter of an hour on one core
+    python benchmarks/calibrate.py                 # both families, some twenty minutes on one core
     python benchmarks/calibrate.py --board icebreaker
     python benchmarks/calibrate.py --refit         # other features, the same netlists' counts
 
@@ -50,6 +50,9 @@ ENGINES = {
         (DIGITS, {"rows": 2, "columns": 4, "lanes": 4}),
         (SMALL, {"rows": 2, "columns": 8, "lanes": 2}),
         (SMALL, {"rows": 1, "columns": 2, "lanes": 4}),
+        # More blocks than those have, which only the netlist must hold, and not the part.
+        (LARGE_24, {"rows": 5, "columns": 3}),
+        (LARGE, {"rows": 3, "columns": 4, "lanes": 3}),
     ),
 }
 """For each family one board, and engines in place of its own: between them, every feature varies."""

@@ -1,22 +1,24 @@
 """The boards, and whether a schedule fits one."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from math import gcd
 
 from tepal.hdl import EngineConfig, Formats, MemoryUse, Schedule
 from tepal.quant import Network, NetworkError
+from tepal.quant.scale import Scaled
 from tepal.sim import CycleModel
 
 from .ecpix5 import ECPIX5_85F
 from .icebreaker import ICEBREAKER
 from .logic import KINDS, MARGIN, logic
 from .orangecrab import ORANGECRAB_85F
-from .part import Board, Part
+from .part import Board, MemoryKind, Part
 from .ulx3s import ULX3S_25F, ULX3S_45F, ULX3S_85F
 
-__all__ = ["BOARDS", "Board", "Fit", "default_engine", "describe", "fit", "get_board", "require_fit"]
+__all__ = ["BOARDS", "Board", "Fit", "blocks", "default_engine", "describe", "fit", "get_board", "memory_kind",
+           "require_fit", "shortage"]
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,14 @@ def describe(*boards: Board) -> str:
     return "\n".join([*lines, f"Build with: tepal build MODEL --board {boards[0].name} -o DIR"])
 
 
-def _blocks(board: Board, use: MemoryUse) -> tuple[str, int]:
-    kind = next((k for k in board.part.memories if k.name == board.roles.get(use.role)), board.part.memories[0])
+def memory_kind(board: Board, role: str) -> MemoryKind:
+    """What a memory of this role is made of on ``board``."""
+    return next((kind for kind in board.part.memories if kind.name == board.roles.get(role)), board.part.memories[0])
+
+
+def blocks(board: Board, use: MemoryUse) -> tuple[str, int]:
+    """Which kind of ``board``'s memory blocks a memory takes, and how many."""
+    kind = memory_kind(board, use.role)
     if kind.name == "SB_SPRAM256KA" and use.regions > 1:
         # One port: each region in blocks of its own.
         return kind.name, use.count * sum(kind.blocks(depth, use.width) for depth in use.region_depths)
@@ -97,8 +105,8 @@ def fit(schedule: Schedule, board: Board) -> Fit:
         available["memory bits"] = None
         return Fit(used, available)
     for use in schedule.memories:
-        kind, blocks = _blocks(board, use)
-        used[kind] += blocks
+        kind, count = blocks(board, use)
+        used[kind] += count
     for kind, count in logic(schedule, board).items():
         used[kind], available[kind] = count, board.part.logic
     return Fit(used, available)
@@ -119,25 +127,35 @@ def default_engine(board: Board, network: Network, formats: Formats | None = Non
     return min(fitting or schedules[-1:], key=lambda pair: CycleModel(pair[1]).compute_cycles)[0]
 
 
-def require_fit(schedule: Schedule, board: Board) -> Fit:
-    """:func:`fit`, or NetworkError saying which resource, by how much, and what would fit."""
+def shortage(schedule: Schedule, board: Board, smaller: Sequence[Scaled] | None = None) -> str | None:
+    """What ``board`` has too little of for ``schedule``, by how much, and what would fit; None if it fits.
+
+    ``smaller`` are versions of the network that fit, if they are known; else they are searched for, which may take
+    seconds (:func:`~tepal.boards.smaller.largest`)."""
     result = fit(schedule, board)
     for kind in result.over:
         used, limit = result.used[kind], result.available[kind]
         assert limit is not None
         if kind in KINDS:
-            raise NetworkError(f"the engine does not fit {board.name}: by estimate it needs {used:,} {kind}, and "
-                               f"{board.part.name} has {limit:,}; choose fewer --lanes, --requantisers, --rows or "
-                               "--columns (tepal explore lists engines that fit)")
-        message = (f"the network does not fit {board.name}: it needs {used} {kind} and {board.part.name} has {limit} "
-                   f"({used - limit} too many)")
+            return (f"by estimate it needs {used:,} {kind}, and {board.part.name} has {limit:,}; choose fewer --lanes, "
+                    "--requantisers, --rows or --columns (tepal explore lists engines that fit)")
+        message = f"it needs {used} {kind} and {board.part.name} has {limit} ({used - limit} too many)"
         if kind == board.part.multiplier:
-            raise NetworkError(f"{message}; choose rows x columns of at most {limit * board.part.products}")
-        largest = max((use for use in schedule.memories if _blocks(board, use)[0] == kind),
-                      key=lambda use: _blocks(board, use)[1])
-        weights = schedule.network.parameters
-        raise NetworkError(
-            f"{message}, {_blocks(board, largest)[1]} of them for {largest.role.replace('_', ' ')}; "
-            f"it has {weights:,} bytes of weights, and a width multiplier of about "
-            f"{(limit / used) ** 0.5:.2f} times this one, or a smaller image, would fit")
+            return f"{message}; choose rows x columns of at most {limit * board.part.products}"
+        most = max((use for use in schedule.memories if blocks(board, use)[0] == kind),
+                   key=lambda use: blocks(board, use)[1])
+        # It needs what is defined here, and is needed where nothing fits alone.
+        from .smaller import advice, largest
+
+        return (f"{message}, {blocks(board, most)[1]} of them for {most.role.replace('_', ' ')}; "
+                f"{advice(largest(schedule, board) if smaller is None else smaller)}")
+    return None
+
+
+def require_fit(schedule: Schedule, board: Board, smaller: Sequence[Scaled] | None = None) -> Fit:
+    """:func:`fit`, or NetworkError with the :func:`shortage`."""
+    result = fit(schedule, board)
+    if told := shortage(schedule, board, smaller):
+        what = "engine" if result.over[0] in KINDS else "network"
+        raise NetworkError(f"the {what} does not fit {board.name}: {told}")
     return result

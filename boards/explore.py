@@ -9,28 +9,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import prod
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 from tepal.hdl import EngineConfig, Formats, Schedule
 from tepal.hdl.lower import Block, fold
-from tepal.quant import Network, NetworkError
+from tepal.quant import Depthwise, Network, NetworkError
 from tepal.sim import CycleModel
 
-from .board import Board, Fit, default_engine, fit
+from .board import Board, Fit, default_engine, fit, memory_kind
 from .logic import estimate, features
+from .part import MemoryKind
+from .smaller import advice, capacity, largest
 
-__all__ = ["CLOSE", "OPTIONS", "ROUTED", "Point", "candidates", "explore", "least_cycles", "options"]
+__all__ = ["CLOSE", "OPTIONS", "Point", "candidates", "explore", "least_blocks", "least_cycles", "options"]
 
 CLOSE = 0.01
 """An engine that is faster than a smaller one by no more than this share is left out."""
 
 OPTIONS = ("rows", "columns", "lanes", "requantisers", "packing", "copy_lanes")
 """What is searched over; the rest is the board's."""
-
-ROUTED = Path(__file__).with_name("routed.json")
-"""Part to the fastest clock that ``make bench`` has seen a design reach on it, and which."""
 
 _MOST_LANES = 64
 
@@ -93,7 +91,8 @@ def candidates(config: EngineConfig, formats: Formats, most: int) -> SimpleNames
                                                               copy_lanes)))
     names = [name for name in OPTIONS if name != "packing"]
     grid = SimpleNamespace(**dict(zip(names, np.concatenate(found, axis=1), strict=True)))
-    for name in ("packing", "window", "taps", "input_bytes", "requantiser_cycles", "lane_cycles"):
+    for name in ("packing", "window", "taps", "input_bytes", "requantiser_cycles", "lane_cycles",
+                 "single_port"):
         setattr(grid, name, getattr(config, name))
     grid.tile_lanes = np.maximum(grid.lanes, grid.copy_lanes)
     grid.drain_step = grid.columns // grid.requantisers * grid.requantiser_cycles
@@ -142,6 +141,39 @@ def least_cycles(grid: SimpleNamespace, formats: Formats) -> np.ndarray:
     return total + (tiles - 1) * slot + steps + fed
 
 
+def least_blocks(grid: SimpleNamespace, formats: Formats, board: Board) -> dict[str, np.ndarray]:
+    """Kind of ``board``'s memory to blocks, (candidates,), that activations and weights take at least."""
+    def blocks(kind: MemoryKind, depth, width) -> np.ndarray:
+        return np.minimum.reduce([_ceil(depth, words) * _ceil(width, bits) for words, bits in kind.shapes])
+
+    def words(block: Block) -> np.ndarray:
+        height, width, channels = block.output_shape
+        return _ceil(height, grid.window[0]) * _ceil(width, grid.window[1]) * _ceil(channels, grid.lanes)
+
+    def largest(maps: list) -> np.ndarray:
+        return np.maximum.reduce([np.zeros_like(grid.lanes), *maps])
+
+    inner = [words(block) for block in formats.blocks[:-1]]
+    # Pools are left out: their weights are all the same.
+    filters = [block for block in formats.blocks if block.reduction is not None
+               and isinstance(formats.network.layers[block.reduction.layer], Depthwise)]
+    regions = largest(inner[0::2]), largest(inner[1::2])
+    needs = [
+        *(("activations", grid.taps, depth, 8 * grid.lanes)
+          for depth in (regions if grid.single_port else [sum(regions)])),
+        ("matrix_weights", 1, sum(_ceil(out, grid.columns) * depth for out, depth in (
+            block.matrix.weights.shape for block in formats.blocks)), 8 * grid.columns),
+        ("depthwise_weights", 1, sum(_ceil(block.window.input_shape[2], grid.lanes)
+                                     * prod(_ceil(*pair) for pair in zip(block.window.kernel, grid.window, strict=True))
+                                     for block in filters), 8 * grid.taps * grid.lanes),
+    ]
+    least = {kind.name: np.zeros_like(grid.lanes) for kind in board.part.memories}
+    for role, count, depth, width in needs:
+        kind = memory_kind(board, role)
+        least[kind.name] = least[kind.name] + count * blocks(kind, depth, width)
+    return least
+
+
 def explore(network: Network, board: Board, formats: Formats | None = None, *, base: EngineConfig | None = None,
             fixed: Mapping[str, int] | None = None, limits: Mapping[str, int] | None = None,
             progress=lambda what, done, total: None) -> list[Point]:
@@ -164,24 +196,37 @@ def explore(network: Network, board: Board, formats: Formats | None = None, *, b
     Raises
     ------
     NetworkError
-        Nothing is known of the part's logic, there is no such kind, or no engine fits.
+        Nothing is known of the part's logic, there is no such kind, or no engine fits: at once where the weights alone
+        are too many.
     """
+    if board.part.logic is None:
+        raise NetworkError(f"{board.name} has no limits to look for engines within: name a board that has")
     formats, base, limits = formats or Formats(network), base or default_engine(board, network, formats), limits or {}
-    known = Point.of(network, base, board, formats).fit
+    schedule = Schedule(network, base, formats)
+    known = fit(schedule, board)
     if "LUT4" not in known.used:
         raise NetworkError(f"the logic that engines take has not been measured for {board.name}: name another board")
+    room = capacity(board.part)
+    if 8 * network.parameters > room:
+        raise NetworkError(f"no engine makes the network fit {board.name}: its weights alone are "
+                           f"{network.parameters:,} bytes and all memories of {board.part.name} hold {room // 8:,}; "
+                           f"{advice(largest(schedule, board))}")
     if unknown := limits.keys() - known.available.keys():
         raise NetworkError(f"{board.name} has no {min(unknown)} to limit; it has {', '.join(known.available)}")
     multipliers = board.part.primitives or 0
     most = min(multipliers, limits.get(board.part.multiplier, multipliers)) * board.part.products
+    kinds = {kind.name: min(kind.count, limits.get(kind.name, kind.count)) for kind in board.part.memories}
     pool = []
     for packing in range(1, board.part.packing + 1):
         grid = candidates(replace(base, rows=packing, packing=packing), formats, most)
         logic = estimate(board, features(grid, formats))["LUT4"]
+        memories = least_blocks(grid, formats, board)
+        logic = np.where(np.logical_and.reduce([memories[kind] <= limit for kind, limit in kinds.items()]), logic,
+                         np.inf)
         pool.append(np.stack(np.broadcast_arrays(logic, least_cycles(grid, formats),
                                                  *(getattr(grid, name) for name in OPTIONS))))
     table = np.concatenate(pool, axis=1)
-    possible = table[0] <= min(board.part.logic or 0, limits.get("LUT4", np.inf))
+    possible = table[0] <= min(board.part.logic, limits.get("LUT4", np.inf))
     for name, value in (fixed or {}).items():
         possible &= table[2 + OPTIONS.index(name)] == value
     table = table[:, possible]
@@ -204,5 +249,6 @@ def explore(network: Network, board: Board, formats: Formats | None = None, *, b
         front = [other for other in front if other.logic < point.logic or other.compute_cycles < point.compute_cycles]
         front.insert(bisect_right(front, point.logic, key=lambda point: point.logic), point)
     if not front:
-        raise NetworkError(f"no such engine that {board.name} has room for runs this network")
+        told = f"no such engine that {board.name} has room for runs this network"
+        raise NetworkError(told if fixed or limits else f"{told}; {advice(largest(schedule, board))}")
     return front

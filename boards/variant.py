@@ -4,6 +4,7 @@ Both give the same answers.  Fewer channels are mostly fewer cycles, but not alw
 fill an array's columns twice over, and of 7 it does not."""
 
 from collections.abc import Callable
+from functools import cached_property
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,37 +15,61 @@ from tepal.sim import CycleModel
 from .board import Board, fit
 from .explore import OPTIONS, least_cycles
 
-__all__ = ["choose"]
+__all__ = ["Engine", "Forms", "choose"]
 
 Engine = Callable[[Network, Formats], EngineConfig]
+"""What gives each form of a network its engine."""
 
 
-def choose(network: Network, board: Board, engine: Engine) -> tuple[Schedule, str]:
-    """The form of ``network`` with the fewest cycles from image to answer of those that fit ``board``, scheduled on the
-    engine that ``engine`` gives it; and a sentence about what was left out, or why it was not, empty where there is
-    nothing to leave out.
+class Forms:
+    """A network as it came and, if ``simplify``, without the channels that never change the answer.
+
+    The formats of either are made when they are first asked for: fitting takes far longer than scheduling does, and
+    all boards share them."""
+
+    def __init__(self, network: Network, *, simplify: bool = True):
+        self.network, self._simplify = network, simplify
+
+    @cached_property
+    def found(self) -> Simplification | None:
+        """The other form, if there is one, or that there is none."""
+        return simplify(self.network) if self._simplify else None
+
+    @cached_property
+    def plain(self) -> Formats:
+        """Of the network as it came."""
+        return Formats(self.network)
+
+    @cached_property
+    def simplified(self) -> Formats:
+        """Of the network without those channels."""
+        assert self.found is not None
+        return Formats(self.found.network)
+
+
+def choose(forms: Forms, board: Board, engine: Engine) -> tuple[Schedule, str]:
+    """The form with the fewest cycles from image to answer of those that fit ``board``, scheduled on the engine that
+    ``engine`` gives it; and a sentence about what was left out, or why it was not, empty where there is nothing
+    to leave out or nobody asked.
 
     Of forms that are as fast the smaller one is taken, and so it is where neither fits."""
-    found = simplify(network)
-    if not found.removed:
-        return _schedule(network, engine), ""
-    simplified = _schedule(found.network, engine)
+    found = forms.found
+    if found is None or not found.removed:
+        return _schedule(forms.plain, engine), ""
+    simplified = _schedule(forms.simplified, engine)
     cycles, fits = CycleModel(simplified).compute_cycles, fit(simplified, board).ok
-    formats = Formats(network)
-    if fits and cycles <= _least(board, simplified.config, formats):
+    if fits and cycles <= _least(board, simplified.config, forms.plain):
         # Requantisers, which take most of the time, need not be fitted twice.
         return simplified, f"{found}."
-    config = engine(network, formats)
-    plain = Schedule(network, config, formats)
+    plain = _schedule(forms.plain, engine)
     plain_cycles = CycleModel(plain).compute_cycles
     if not fit(plain, board).ok or (fits and cycles <= plain_cycles):
         return simplified, f"{found}."
     return plain, _kept(found, fits, cycles, plain_cycles)
 
 
-def _schedule(network: Network, engine: Engine) -> Schedule:
-    formats = Formats(network)
-    return Schedule(network, engine(network, formats), formats)
+def _schedule(formats: Formats, engine: Engine) -> Schedule:
+    return Schedule(formats.network, engine(formats.network, formats), formats)
 
 
 def _least(board: Board, config: EngineConfig, formats: Formats) -> int:

@@ -53,10 +53,11 @@ def above_zero(kind):
     return convert
 
 
-def add_model_arguments(parser) -> None:
-    """A quantised model, a board, and an engine in place of the board's."""
+def add_model_arguments(parser, *, any_board: bool = False) -> None:
+    """A quantised model, a board (which may be left out if ``any_board``), and an engine in place of the board's."""
     parser.add_argument("model", type=path, metavar="MODEL", help="int8 .tflite or .onnx file")
-    parser.add_argument("--board", required=True, metavar="B", help=f"one of {', '.join(BOARDS)}")
+    parser.add_argument("--board", required=not any_board, metavar="B",
+                        help=f"one of {', '.join(BOARDS)}{' (default: compare all)' * any_board}")
     parser.add_argument("--simplify", action=argparse.BooleanOptionalAction, default=True,
                         help="leave out channels that never change the answer, unless the network were slower without "
                         "them (default: yes)")

@@ -8,7 +8,7 @@ from tepal.boards.build import STEPS, build, require_platform
 from tepal.boards.generate import write_files
 
 from .arguments import add_model_arguments, add_output_argument, count, mhz
-from .console import Steps, err, out
+from .console import Steps, err, out, step
 from .exit_codes import TOO_SLOW
 from .files import check_folder
 from .scheduling import load
@@ -33,7 +33,8 @@ def run(arguments) -> int:
     board = get_board(arguments.board)
     require_platform(board)
     board, schedule = load(arguments)
-    require_fit(schedule, board)
+    with step("Counting what the board has room for"):
+        require_fit(schedule, board)
     check_folder(arguments.output)
     result = build(schedule, board, count=arguments.seeds, wanted=arguments.clock, debug=arguments.debug,
                    step=Steps(STEPS))

@@ -1,36 +1,58 @@
-"""``tepal estimate``: does a network fit a board, and what are the cycles of every layer?"""
+"""``tepal estimate``: which boards does a network fit, how fast is it there, and what are the cycles of every layer?"""
 
 import json
 from dataclasses import asdict
 
-from rich.table import Table
-from tepal.boards.board import fit, require_fit
+from rich.table import Column, Table
+from tepal.boards.board import BOARDS, Board, fit, require_fit, shortage
 from tepal.boards.logic import KINDS
+from tepal.boards.routed import Clock, clock_of
+from tepal.boards.smaller import largest
+from tepal.hdl import ConfigError, Schedule
+from tepal.quant import Network, NetworkError
 from tepal.sim import CycleModel
 
-from .arguments import add_model_arguments as add_arguments
-from .console import out
-from .scheduling import load
+from .arguments import add_model_arguments, mhz
+from .console import err, out, step
+from .scheduling import load, on_board, read_forms
 from .tables import layer_rows, layer_table, share_bar, utilisation
 
 __all__ = ["add_arguments", "run"]
 
 
+def add_arguments(parser) -> None:
+    """What ``tepal estimate`` takes."""
+    add_model_arguments(parser, any_board=True)
+    parser.add_argument("--clock", type=mhz, metavar="MHZ",
+                        help="clock to turn cycles into time (default: the one recorded for each board, if any is)")
+
+
 def run(arguments) -> int:
     """Schedule, count, print."""
+    return _compare(arguments) if arguments.board is None else _one(arguments)
+
+
+def _one(arguments) -> int:
+    """One board, layer by layer."""
     board, schedule = load(arguments)
     model, result = CycleModel(schedule), fit(schedule, board)
     rows = layer_rows(schedule, model)
     config = schedule.config
+    smaller = []
+    if not result.ok:
+        with step("Looking for widths and image sizes that fit"):
+            smaller = largest(schedule, board)
     report = {
         "model": str(arguments.model), "board": board.name, "fits": result.ok,
         "used": result.used, "available": result.available,
         "estimated": [kind for kind in KINDS if kind in result.used],
+        "smaller": [{"width": item.width, "image": item.image, "macs": item.macs, "parameters": item.parameters}
+                    for item in smaller],
         "memories": [{"role": use.role, "count": use.count, "depth": use.depth, "width": use.width}
                      for use in schedule.memories],
         "engine": asdict(config) | {"multipliers": config.multipliers, "products": config.products},
         "macs": schedule.network.macs, "parameters": schedule.network.parameters,
-        "cycles": model.cycles, "compute_cycles": model.compute_cycles, "interval_cycles": model.interval_cycles,
+        **_times(model, clock := clock_of(board, arguments.clock)),
         "utilisation": round(utilisation(schedule, model.compute_cycles), 4), "layers": rows,
     }
     if arguments.json:
@@ -49,7 +71,105 @@ def run(arguments) -> int:
         out.print(f"{schedule.network.macs:,} multiply-accumulates in {model.compute_cycles:,} cycles on "
                   f"{config.products} products a cycle: {report['utilisation']:.1%} in use. "
                   f"{model.cycles:,} cycles with the image streaming in; a frame every {model.interval_cycles:,}.")
-    require_fit(schedule, board)
+        if clock.mhz:
+            out.print(f"{report['latency_ms']:.3f} ms from image to answer, {report['frames_per_second']:,.1f} frames "
+                      f"a second: at {clock.told}.", markup=False)
+        else:
+            out.print(f"There is {clock.told}.")
+    require_fit(schedule, board, smaller)
     if not arguments.json:
         out.print(f"[bold green]The network fits {board.name}.[/]")
     return 0
+
+
+def _times(model: CycleModel, clock: Clock) -> dict:
+    """Cycles and what they take, ready for JSON."""
+    return {"cycles": model.cycles, "compute_cycles": model.compute_cycles, "interval_cycles": model.interval_cycles,
+            "clock_mhz": clock.mhz, "clock": clock.told, "latency_ms": clock.milliseconds(model.compute_cycles),
+            "frames_per_second": clock.rate(model.interval_cycles)}
+
+
+def _compare(arguments) -> int:
+    """All boards but the generic one, which has no engine and no limits of its own."""
+    forms = read_forms(arguments)
+    network = forms.network
+    schedules: dict[str, Schedule] = {}
+    entries = []
+    forms_told: dict[str, list[str]] = {}
+    with step("Scheduling"):
+        for board in BOARDS.values():
+            if board.name == "generic":
+                continue
+            entry = {"board": board.name, "part": board.part.name, "fits": False, "problem": None}
+            try:
+                schedule, told = on_board(arguments, board, forms)
+                entry |= _entry(schedule, board, clock_of(board, arguments.clock))
+                schedules[board.name] = schedule
+                forms_told.setdefault(told, []).append(board.name)
+            except (ConfigError, NetworkError, ArithmeticError) as error:
+                entry["problem"] = str(error)
+            entries.append(entry)
+    if not schedules:
+        raise NetworkError(_refused(entries))
+    for told, names in forms_told.items() if arguments.simplify else ():
+        err.print(f"{', '.join(names)}: {told}" if len(forms_told) > 1 else told, markup=False)
+    if arguments.json:
+        print(json.dumps({"model": str(arguments.model), "macs": network.macs, "parameters": network.parameters,
+                          "boards": entries}))
+    else:
+        _print(network, entries)
+    if not any(entry["fits"] for entry in entries):
+        with step("Looking for widths and image sizes that fit"):
+            raise NetworkError(_nearest(entries, schedules))
+    return 0
+
+
+def _entry(schedule: Schedule, board: Board, clock: Clock) -> dict:
+    """What ``board`` makes of the network."""
+    result, config = fit(schedule, board), schedule.config
+    return {"fits": result.ok, "used": result.used, "available": result.available,
+            "short": {kind: result.used[kind] - (result.available[kind] or 0) for kind in result.over},
+            "engine": asdict(config) | {"multipliers": config.multipliers, "products": config.products},
+            **_times(CycleModel(schedule), clock)}
+
+
+def _print(network: Network, entries: list[dict]) -> None:
+    table = Table(Column("board", no_wrap=True), *(Column(header, justify="right", no_wrap=True)
+                                                   for header in ("cycles", "ms", "frames/s")), "fits",
+                  title=f"{network.macs:,} multiply-accumulates, {network.parameters:,} bytes of weights")
+    for entry in entries:
+        if entry["problem"]:
+            table.add_row(entry["board"], "", "", "", "no: not this engine")
+            continue
+        timed = entry["clock_mhz"]
+        short = ",\n    ".join(f"{entry['used'][kind]:,} of {entry['available'][kind]:,} {kind}"
+                               for kind in entry["short"])
+        table.add_row(entry["board"], f"{entry['compute_cycles']:,}", f"{entry['latency_ms']:.3f}" if timed else "",
+                      f"{entry['frames_per_second']:,.1f}" if timed else "", f"no: {short}" if short else "yes")
+    out.print(table)
+    for entry in entries:
+        if entry["problem"]:
+            out.print(f"{entry['board']}: {entry['problem']}.", markup=False)
+        elif entry["clock_mhz"]:
+            out.print(f"{entry['board']}: at {entry['clock']}.", markup=False)
+    if untimed := [entry["board"] for entry in entries if entry.get("clock_mhz", 0) is None]:
+        out.print(f"No clock recorded: {', '.join(untimed)} (--clock gives one).")
+    out.print("Cycles from the end of the image to the answer. --board shows one board, layer by layer, and where the "
+              "network does not fit, which width and image size do.")
+
+
+def _refused(entries: list[dict]) -> str:
+    """One sentence: why no board runs the network on the engine that is asked for."""
+    boards: dict[str, list[str]] = {}
+    for entry in entries:
+        boards.setdefault(entry["problem"], []).append(entry["board"])
+    return "; ".join(f"{', '.join(names)}: {problem}" if len(boards) > 1 else problem
+                     for problem, names in boards.items())
+
+
+def _nearest(entries: list[dict], schedules: dict[str, Schedule]) -> str:
+    """One sentence: what the board that comes nearest has too little of, and what would fit it."""
+    nearest = min((entry for entry in entries if entry["board"] in schedules), key=lambda entry: max(
+        entry["used"][kind] / entry["available"][kind] for kind in entry["short"]))["board"]
+    return (f"the network fits none of the boards, of which {nearest} comes nearest: "
+            f"{shortage(schedules[nearest], BOARDS[nearest])}")

@@ -4,12 +4,13 @@ import json
 from dataclasses import replace
 
 import numpy as np
-from tepal.boards.board import Board, default_engine
-from tepal.boards.explore import CLOSE, OPTIONS, ROUTED, Point, explore, options
+from tepal.boards.board import default_engine
+from tepal.boards.explore import CLOSE, OPTIONS, Point, explore, options
+from tepal.boards.routed import Clock, clock_of
 
 from .arguments import add_model_arguments, chosen, count, mhz
 from .console import bar, out
-from .scheduling import schedule
+from .scheduling import load
 
 __all__ = ["add_arguments", "run"]
 
@@ -33,23 +34,12 @@ def add_arguments(parser) -> None:
     parser.add_argument("--points", type=count, default=16, metavar="N",
                         help="show so many engines (default: %(default)s; --json has all)")
     parser.add_argument("--clock", type=mhz, metavar="MHZ",
-                        help="clock to turn cycles into time (default: one that was reached on this part, if any was)")
-
-
-def _clock(board: Board, asked: float | None) -> tuple[float | None, str]:
-    """MHz, and where they are from."""
-    if asked:
-        return asked, f"{asked:g} MHz, as asked for, and not the clock that each engine would reach"
-    known = json.loads(ROUTED.read_text(encoding="utf-8")).get(board.part.name)
-    if known is None:
-        return None, f"no clock: none has been recorded for {board.part.name}, and --clock gives none"
-    return known["clock_mhz"], (f"{known['clock_mhz']:.2f} MHz, which {known['design']} reached after routing, and not "
-                                "the clock that each engine would reach")
+                        help="clock to turn cycles into time (default: the one recorded for the board, if any is)")
 
 
 def run(arguments) -> int:
     """Search, print."""
-    (board, scheduled), given = schedule(arguments, default_engine), chosen(arguments)
+    (board, scheduled), given = load(arguments, default_engine), chosen(arguments)
     network, formats = scheduled.network, scheduled.formats
     usual = default_engine(board, network, formats)
     base = replace(usual, **{name: value for name, value in given.items() if name not in OPTIONS})
@@ -57,19 +47,20 @@ def run(arguments) -> int:
         front = explore(network, board, formats, base=base, limits=dict(arguments.limit), progress=progress,
                         fixed={name: value for name, value in given.items() if name in OPTIONS})
     default = Point.of(network, usual, board, formats)
-    clock, told = _clock(board, arguments.clock)
+    clock = clock_of(board, arguments.clock)
     entries = [{**_entry(point, clock), "default": point.config == default.config} for point in front]
     beside = None if any(entry["default"] for entry in entries) else {**_entry(default, clock), "default": True}
     if arguments.json:
-        print(json.dumps({"model": str(arguments.model), "board": board.name, "clock_mhz": clock, "clock": told,
-                          "available": default.fit.available, "front": entries, "default": beside}))
+        print(json.dumps({"model": str(arguments.model), "board": board.name, "clock_mhz": clock.mhz,
+                          "clock": clock.told, "available": default.fit.available, "front": entries,
+                          "default": beside}))
         return 0
     shown = _spread(entries, arguments.points)
     if beside:
         shown = sorted([*shown, beside], key=lambda entry: -entry["compute_cycles"])
     kinds = list(default.fit.available)
-    rows = [["cycles", *(["ms"] if clock else []), *kinds]]
-    rows += [[f"{entry['compute_cycles']:,}", *([f"{entry['latency_ms']:.3f}"] if clock else []),
+    rows = [["cycles", *(["ms"] if clock.mhz else []), *kinds]]
+    rows += [[f"{entry['compute_cycles']:,}", *([f"{entry['latency_ms']:.3f}"] if clock.mhz else []),
               *(f"{entry['used'][kind]:,}" for kind in kinds)] for entry in shown]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     # No table of Rich's: however wide, options are there to be copied.
@@ -79,7 +70,8 @@ def run(arguments) -> int:
                   style="bold" if entry is None else None, markup=False)
     left_out = f" ({len(shown)} of {len(entries)} are shown)" if len(shown) < len(entries) else ""
     out.print(f"Engines that fit and that no smaller one matches to {CLOSE:.0%}{left_out}. Cycles are exact, LUTs and "
-              f"flip-flops estimated. {'Time is at' if clock else 'There is'} {told}.")
+              f"flip-flops estimated. {'Time is at' if clock.mhz else 'There is'} {clock.told}"
+              f"{', and not the clock that each engine would reach' * bool(clock.mhz)}.")
     return 0
 
 
@@ -92,8 +84,8 @@ def _spread(entries: list[dict], most: int) -> list[dict]:
     return [entry for number, entry in enumerate(entries) if number in chosen or entry["default"]]
 
 
-def _entry(point: Point, clock: float | None) -> dict:
+def _entry(point: Point, clock: Clock) -> dict:
     config = point.config
     return {"compute_cycles": point.compute_cycles, "interval_cycles": point.interval_cycles,
-            "latency_ms": round(point.compute_cycles / clock / 1e3, 6) if clock else None, "used": point.fit.used,
+            "latency_ms": clock.milliseconds(point.compute_cycles), "used": point.fit.used,
             "engine": {name: getattr(config, name) for name in OPTIONS}, "options": options(config)}

@@ -12,6 +12,7 @@ from itertools import product
 
 from rich.table import Column, Table
 from tepal.boards.board import BOARDS, Board, default_engine, fit, get_board
+from tepal.boards.routed import Clock, clock_of
 from tepal.hdl import Formats, Schedule
 from tepal.quant import IMAGENET_BLOCKS, MobileNet, Network, NetworkError
 from tepal.sim import CycleModel
@@ -22,6 +23,9 @@ __all__ = ["ALPHAS", "PAPER", "RESOLUTIONS", "Row", "add_arguments", "run"]
 
 HIGHEST_CLOCK = 10_000
 """MHz; more is a slip of the finger."""
+
+ASSUMED = 100.0
+"""MHz, where no clock has been recorded for a board."""
 
 ALPHAS, RESOLUTIONS = (1.0, 0.75, 0.5, 0.25), (224, 192, 160, 128)
 """The paper's width multipliers and input sizes."""
@@ -74,14 +78,15 @@ def add_arguments(parser) -> None:
     grid.add_argument("--channels", type=int, metavar="N", help="channels of the image (default: 3)")
     parser.add_argument("--board", action="append", metavar="B",
                         help="a board to count cycles on; may be repeated (default: ulx3s-85f and icebreaker)")
-    parser.add_argument("--clock", type=float, default=100.0, metavar="MHZ",
-                        help="clock to assume for frames per second; none has been measured (default: %(default)g)")
+    parser.add_argument("--clock", type=float, metavar="MHZ",
+                        help="clock for frames per second (default: the one recorded for each board, or else "
+                        f"{ASSUMED:g})")
 
 
 def run(arguments) -> int:
     """Count, schedule, print."""
     boards = _boards(arguments.board)
-    if not 0 < arguments.clock <= HIGHEST_CLOCK:
+    if arguments.clock is not None and not 0 < arguments.clock <= HIGHEST_CLOCK:
         raise NetworkError(f"the clock must be above 0 and at most {HIGHEST_CLOCK} MHz, not {arguments.clock:g}")
     report = _report(_rows(arguments), boards, arguments.clock)
     if arguments.json:
@@ -90,8 +95,14 @@ def run(arguments) -> int:
         out.print(_counts(report["rows"]), _notes(report["rows"]), sep="\n")
         for board in boards:
             out.print(_speed_table(report, board))
-        out.print(f"Cycles from frame to frame. {arguments.clock:g} MHz is assumed: no clock has been measured.")
+        told = "; ".join(f"{name}: {clock['clock']}" for name, clock in report["clocks"].items())
+        out.print(f"Cycles from frame to frame. Clocks: {told}.")
     return 0
+
+
+def _clock(board: Board, asked: float | None) -> Clock:
+    clock = clock_of(board, asked)
+    return clock if clock.mhz else Clock(ASSUMED, f"{ASSUMED:g} MHz, which is assumed: no clock has been recorded")
 
 
 def _rows(arguments) -> tuple[Row, ...]:
@@ -124,7 +135,7 @@ def _rounded(count: int, printed: str) -> str:
     return f"{count / 1e6:.{len(printed.partition('.')[2])}f}"
 
 
-def _speeds(network: Network, boards: Iterable[Board], clock: float) -> dict[str, dict]:
+def _speeds(network: Network, boards: Iterable[Board], asked: float | None) -> dict[str, dict]:
     """Cycles of ``network`` on each board's default engine, whether or not it fits."""
     result, formats = {}, Formats(network)
     for board in boards:
@@ -132,12 +143,12 @@ def _speeds(network: Network, boards: Iterable[Board], clock: float) -> dict[str
         model, needs = CycleModel(schedule), fit(schedule, board)
         result[board.name] = {
             "cycles": model.cycles, "compute_cycles": model.compute_cycles, "interval_cycles": model.interval_cycles,
-            "frames_per_second": round(clock * 1e6 / model.interval_cycles, 3),
+            "frames_per_second": _clock(board, asked).rate(model.interval_cycles),
             "fits": needs.ok, "used": needs.used, "available": needs.available}
     return result
 
 
-def _report(rows: Iterable[Row], boards: Sequence[Board], clock: float) -> dict:
+def _report(rows: Iterable[Row], boards: Sequence[Board], asked: float | None) -> dict:
     """All that there is to print, ready for JSON."""
     speeds, entries = {}, []
     for row in rows:
@@ -148,13 +159,15 @@ def _report(rows: Iterable[Row], boards: Sequence[Board], clock: float) -> dict:
             continue
         if network not in speeds:
             with step(f"Scheduling {row.name}"):
-                speeds[network] = _speeds(network.network(), boards, clock)
+                speeds[network] = _speeds(network.network(), boards, asked)
         entries.append({
             "table": row.table, "name": row.name, "network": asdict(network),
             "macs": _figure(network.macs, row.macs, without_classifier=network.macs - network.layers[-1].macs),
             "parameters": _figure(network.weights, row.parameters, trained=network.parameters),
             "boards": speeds[network]})
-    return {"paper": "arXiv:1704.04861", "clock_mhz": clock, "clock": "assumed, not measured", "rows": entries}
+    clocks = {board.name: _clock(board, asked) for board in boards}
+    return {"paper": "arXiv:1704.04861", "rows": entries,
+            "clocks": {name: {"clock_mhz": clock.mhz, "clock": clock.told} for name, clock in clocks.items()}}
 
 
 def _number(header: str) -> Column:
@@ -202,7 +215,7 @@ def _notes(rows: list[dict]) -> str:
 def _speed_table(report: dict, board: Board) -> Table:
     """Each network once."""
     table = Table(Column("network", no_wrap=True), _number("cycles"),
-                  _number(f"frames/s\nat {report['clock_mhz']:g} MHz"), "fits",
+                  _number(f"frames/s\nat {report['clocks'][board.name]['clock_mhz']:g} MHz"), "fits",
                   title=f"{board.name} ({board.part.name})")
     shown = []
     for row in report["rows"]:

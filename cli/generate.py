@@ -2,13 +2,16 @@
 
 import json
 
+import numpy as np
+from tepal.boards.bench import SEED, bench_files, random_images
 from tepal.boards.board import require_fit
 from tepal.boards.generate import generate, write_files
 from tepal.hdl.names import name_from, require_name
+from tepal.quant import NetworkError
 
-from .arguments import add_model_arguments, add_output_argument
-from .console import out, step
-from .files import check_folder
+from .arguments import add_model_arguments, add_output_argument, path
+from .console import err, out, step
+from .files import check_folder, choose_frames, read_images
 from .scheduling import load
 
 __all__ = ["add_arguments", "run"]
@@ -20,21 +23,48 @@ def add_arguments(parser) -> None:
     add_output_argument(parser)
     parser.add_argument("--name", help="of the top module and the FuseSoC core; all other modules and files begin with "
                         "it (default: MODEL's file name)")
+    parser.add_argument("--bench", action="store_true", help="write a cocotb bench as well: frames, the answers to "
+                        "them, and a test that runs as it is in Verilator and in Icarus")
+    parser.add_argument("--input", type=path, metavar="X.npy", help="frames for the bench, as tepal simulate takes "
+                        "them (default: random ones)")
+    parser.add_argument("--frames", type=int, metavar="N", help="use the first N of them (default: all)")
 
 
 def run(arguments) -> int:
     """Schedule, generate, write."""
     name = name_from(arguments.model.stem) if arguments.name is None else arguments.name
     require_name(name)
+    for option in ("input", "frames"):
+        if getattr(arguments, option) is not None and not arguments.bench:
+            raise NetworkError(f"--{option} goes with --bench: Verilog is the same for all images")
+    if arguments.frames is not None and arguments.input is None:
+        raise NetworkError("--frames goes with --input: there are no images to choose from without it")
     board, schedule = load(arguments)
-    require_fit(schedule, board)
+    with step("Counting what the board has room for"):
+        require_fit(schedule, board)
     check_folder(arguments.output)
+    images = _images(arguments, schedule) if arguments.bench else None
     with step("Making Verilog"):
         files = generate(schedule, board.name, name)
+    if images is not None:
+        with step("Computing answers"):
+            files |= bench_files(schedule, images, name)
     write_files(files, arguments.output)
     report = {"directory": str(arguments.output), "top": name, "files": {n: len(t) for n, t in sorted(files.items())}}
     if arguments.json:
         print(json.dumps(report))
     else:
         out.print(f"Wrote {arguments.output}: {', '.join(sorted(files))}", markup=False)
+        if arguments.bench:
+            out.print(f"Simulate it with: python {arguments.output / f'test_{name}.py'}", markup=False)
     return 0
+
+
+def _images(arguments, schedule) -> np.ndarray:
+    """What the bench sends."""
+    if arguments.input is None:
+        images = random_images(schedule)
+        err.print(f"The bench sends {len(images)} random frames (seed {SEED}).")
+        return images
+    images = schedule.network.quantise_input(read_images(arguments.input)[0], str(arguments.input))
+    return choose_frames(images, arguments.frames, arguments.input)

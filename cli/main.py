@@ -17,7 +17,7 @@ COMMANDS = {
     "evaluate": "measure a model's accuracy with the golden model",
     "family": "count MobileNets of any size beside the paper's tables, and their cycles",
     "explore": "search for engines: the fewest cycles for every number of LUTs",
-    "estimate": "say whether a network fits a board, and the cycles of every layer",
+    "estimate": "say which boards a network fits, and the cycles of every layer",
     "generate": "write Verilog, ROMs, a FuseSoC core and a JSON description",
     "simulate": "simulate the generated Verilog and compare every byte and every cycle",
     "build": "make a bitstream: synthesis, place and route, clock, report",

@@ -81,8 +81,7 @@ def run(arguments) -> int:
     code = MISMATCH if comparison and comparison.different else 0
     if abandoned:
         err.print(f"Before {abandoned} of the results the device dropped an image that came damaged or cut short; "
-                  "those of this run were sent again, so that all results are right, but the line is not.",
-                  style="yellow")
+                  "those of this run were sent again. The line loses or changes bytes.", style="yellow")
     if arguments.json:
         report = {"model": str(arguments.model), "port": arguments.port, "frames": len(images),
                   "seconds": round(seconds, 6), "classes": classes.tolist(), "scores": scores.tolist(),

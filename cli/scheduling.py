@@ -2,48 +2,48 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from math import gcd
 
 from rich.markup import escape
 from tepal.boards.board import Board, default_engine, fit, get_board
-from tepal.boards.variant import choose
+from tepal.boards.variant import Forms, choose
 from tepal.hdl import ConfigError, EngineConfig, Formats, Schedule
 from tepal.quant import FloatNetwork, Network, NetworkError, read_model
 
 from .arguments import chosen
 from .console import err, step
 
-__all__ = ["load", "schedule"]
+__all__ = ["load", "on_board", "read_forms"]
+
+BoardsEngine = Callable[[Board, Network, Formats], EngineConfig]
 
 
-def _read(arguments) -> tuple[Board, Network]:
-    board = get_board(arguments.board)
+def read_forms(arguments) -> Forms:
+    """The model, in the forms in which it may run."""
     with step(f"Reading {escape(str(arguments.model))}"):
         network = read_model(arguments.model)
     if isinstance(network, FloatNetwork):
         raise NetworkError(f"{arguments.model} is a float model: quantise it first, with tepal quantize")
-    return board, network
+    return Forms(network, simplify=arguments.simplify)
 
 
-def load(arguments) -> tuple[Board, Schedule]:
-    """The board, and the model on the engine that the command line asks for."""
-    return schedule(arguments, lambda board, network, formats: _engine(arguments, board, network, formats))
-
-
-def schedule(arguments, engine: Callable[[Board, Network, Formats], EngineConfig]) -> tuple[Board, Schedule]:
-    """The board, and the form of the model that runs best there, on the ``engine`` for it.
-
-    stderr says what was left out, or why it was not."""
-    board, network = _read(arguments)
+def load(arguments, engine: BoardsEngine | None = None) -> tuple[Board, Schedule]:
+    """The board, and the form of the model that runs best there on the engine that the command line asks for, or that
+    ``engine`` gives it; says on stderr which form it is."""
+    board, forms = get_board(arguments.board), read_forms(arguments)
     with step("Scheduling"):
-        if not arguments.simplify:
-            formats = Formats(network)
-            return board, Schedule(network, engine(board, network, formats), formats)
-        scheduled, told = choose(network, board, lambda *form: engine(board, *form))
+        schedule, told = on_board(arguments, board, forms, engine)
     # That it does not fit will be told alone.
-    if told and fit(scheduled, board).ok:
+    if told and fit(schedule, board).ok:
         err.print(told)
-    return board, scheduled
+    return board, schedule
+
+
+def on_board(arguments, board: Board, forms: Forms, engine: BoardsEngine | None = None) -> tuple[Schedule, str]:
+    """The schedule, and a sentence about the form, of :func:`load`."""
+    engine = engine or partial(_engine, arguments)
+    return choose(forms, board, partial(engine, board))
 
 
 def _engine(arguments, board: Board, network: Network, formats: Formats) -> EngineConfig:

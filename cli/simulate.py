@@ -84,7 +84,8 @@ def _picture(image: np.ndarray) -> str:
 def run(arguments) -> int:
     """Generate, build the simulator, simulate, compare."""
     board, schedule = load(arguments)
-    require_fit(schedule, board)
+    with step("Counting what the board has room for"):
+        require_fit(schedule, board)
     if arguments.serve:
         check_serve_arguments(arguments)
         require_tools()

@@ -8,8 +8,9 @@ step function of the accumulator with at most 255 steps.  So is what the hardwar
 
 with ``half = 2 ** right >> 1``, and ``negative`` one where ``high`` is below zero and the rule rounds half away
 from zero.  Two step functions are equal on a range if and only if they step at the same places, so the
-smallest fraction for which a multiplier and an offset exist is found, and proved right, by looking at the
-steps alone.  Bias and input zero point disappear into the offset.
+smallest fraction for which a multiplier and an offset exist is found by looking at the steps alone.  Bias and input
+zero point disappear into the offset.  What was found, and later every parameter word made of it, is evaluated on both
+sides of every step and at both ends (:meth:`ExactRule.check`), which proves it whatever the way that led to it.
 """
 
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from tepal.quant import Average, Requantise, Rounding
 
-__all__ = ["Affine", "fit"]
+__all__ = ["Affine", "ExactRule", "fit", "wide_sum"]
 
 _WIDEST = 34
 """Fraction bits to try at most: what the exact rules may have, and a little more."""
@@ -29,26 +30,76 @@ _FAR = np.iinfo(np.int64).max
 """Stands for no bound."""
 
 
+def wide_sum(acc: np.ndarray, multiplier: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    """``acc * multiplier + offset`` of integer arrays: int64, or Python's integers where those could overflow.
+
+    The hardware's sums are as wide as they need be, far beyond the clamp too."""
+    reach = (float(np.abs(acc).max(initial=0)) * float(np.abs(multiplier).max(initial=0))
+             + float(np.abs(offset).max(initial=0)))
+    kind = np.int64 if reach < 1 << 62 else object
+    return np.asarray(acc).astype(kind) * np.asarray(multiplier).astype(kind) + np.asarray(offset).astype(kind)
+
+
+@dataclass(frozen=True, eq=False)
+class ExactRule:
+    """What the requantisers of one layer have to compute: ``requantise(acc + constant)`` on ``low … high``.
+
+    ``constant``, ``low`` and ``high`` as for :func:`fit`; ``steps`` int64 (levels, channels), the accumulators at which
+    the result changes."""
+
+    requantise: Requantise | Average
+    constant: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    steps: np.ndarray
+
+    def check(self, function) -> None:
+        """Prove that ``function`` of an integer array of accumulators, last axis the channel, is the same everywhere.
+
+        ``function`` must not decrease, as the rule does not.  Both are evaluated at both ends and on both sides of
+        every step.  Where they agree at two neighbouring points, and the value is the same at both, they agree on all
+        that lies between; so nothing is taken on trust, ``steps`` neither: wrong ones fail here.
+
+        Raises
+        ------
+        ArithmeticError
+            They differ; names the channel and an accumulator.
+        """
+        points = np.clip(np.concatenate([self.low[None], self.steps - 1, self.steps, self.high[None]]),
+                         self.low, self.high)
+        points.sort(axis=0)
+        wanted, got = self.requantise(points + self.constant), function(points)
+        wrong = wanted != got
+        # A step of the function that is looked at from one side alone.
+        wrong[1:] |= (got[1:] != got[:-1]) & (points[1:] - points[:-1] > 1)
+        if wrong.any():
+            channel = int(np.flatnonzero(wrong.any(axis=0))[0])
+            point = points[wrong[:, channel].argmax(), channel]
+            raise ArithmeticError(f"channel {channel} has a requantiser that is not exact up to accumulator {point}: "
+                                  "a fault of Tepal's, please report it")
+
+
 @dataclass(frozen=True, eq=False)
 class Affine:
     """Parameters of the requantisers of one layer.
 
-    ``multiplier``, ``offset``, ``right`` and ``slack`` are int64 (channels,); the others hold for the layer.
-    An offset may be up to ``slack`` larger."""
+    ``multiplier``, ``offset``, ``right`` and ``slack`` are int64 (channels,), ``fraction`` is that or an integer; the
+    others hold for the layer.  An offset may be up to ``slack`` larger.  ``exact`` is what they have to compute."""
 
     multiplier: np.ndarray
     offset: np.ndarray
     right: np.ndarray
     slack: np.ndarray
-    fraction: int
+    fraction: int | np.ndarray
     away_from_zero: bool
     zero_point: int
     minimum: int
     maximum: int
+    exact: ExactRule
 
     def __call__(self, acc: np.ndarray) -> np.ndarray:
         """int8 of an integer array of raw accumulators, last axis the channel: what the hardware does."""
-        high = (np.asarray(acc, np.int64) * self.multiplier + self.offset) >> self.fraction
+        high = wide_sum(acc, self.multiplier, self.offset) >> self.fraction
         half = (1 << self.right) >> 1
         negative = (high < 0) & (self.right > 0) & self.away_from_zero
         return np.clip(((high + half - negative) >> self.right) + self.zero_point,
@@ -59,8 +110,9 @@ class Affine:
         """Whether all channels have the same parameters."""
         return all((values == values[0]).all() for values in (self.multiplier, self.offset, self.right, self.slack))
 
-    def widen(self, fraction: int) -> "Affine":
-        """The same function with more fraction bits, so that a whole network can share their number."""
+    def widen(self, fraction: int | np.ndarray) -> "Affine":
+        """The same function with more fraction bits, an integer or one for each channel, so that a whole network can
+        share their number."""
         more = fraction - self.fraction
         return replace(self, fraction=fraction, multiplier=self.multiplier << more, offset=self.offset << more,
                        slack=((self.slack + 1) << more) - 1)
@@ -101,7 +153,8 @@ def fit(requantise: Requantise | Average, constant: np.ndarray, low: np.ndarray,
     Raises
     ------
     ArithmeticError
-        No fraction that 64-bit integers can hold is exact; names the channel.
+        No fraction that 64-bit integers can hold is exact, or what was found does not stand
+        :meth:`ExactRule.check`; names the channel.
     """
     low, high = np.asarray(low, np.int64), np.asarray(high, np.int64)
     channels = len(low)
@@ -173,5 +226,10 @@ def fit(requantise: Requantise | Average, constant: np.ndarray, low: np.ndarray,
             wide, (multiplier, offset, slack, _) = middle, parameters
         else:
             narrow = middle + 1
-    return Affine(multiplier, offset, right, slack, wide, away_from_zero, zero_point, requantise.minimum,
-                  requantise.maximum)
+    exact = ExactRule(requantise, constant, low, high, at)
+    affine = Affine(multiplier, offset, right, slack, wide, away_from_zero, zero_point, requantise.minimum,
+                    requantise.maximum, exact)
+    # Nothing decreases with the offset: between the smallest and the largest one all are right if these two are.
+    exact.check(affine)
+    exact.check(replace(affine, offset=offset + slack))
+    return affine

@@ -42,6 +42,12 @@ module tepal_ram #(
     // Nobody reads the word that is being written: no logic need see to what comes of it.
     (* no_rw_check *) reg [WIDTH-1:0] words [0:DEPTH-1];
     integer part;
+`ifndef SYNTHESIS
+    // Words that nobody has written are read, and come to nothing; but a simulator makes X of zero times X. They are not
+    // zeros, with which something might look right that is not.
+    integer word;
+    initial for (word = 0; word < DEPTH; word = word + 1) words[word] = {WIDTH{1'b1}};
+`endif
     always @(posedge clk) begin
         for (part = 0; part < WIDTH / GRANULARITY; part = part + 1)
             if (write_enable[part])
@@ -66,6 +72,11 @@ module tepal_single_port_ram #(
 );
     reg [WIDTH-1:0] words [0:DEPTH-1];
     integer part;
+`ifndef SYNTHESIS
+    // As above.
+    integer word;
+    initial for (word = 0; word < DEPTH; word = word + 1) words[word] = {WIDTH{1'b1}};
+`endif
     always @(posedge clk) begin
         for (part = 0; part < WIDTH / GRANULARITY; part = part + 1)
             if (write_enable[part])

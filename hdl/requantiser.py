@@ -2,17 +2,31 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from .affine import Affine
+from .affine import Affine, wide_sum
 from .primitives import LogicMultiplier, bits_for, delay, pipelined_sum
 
-__all__ = ["SELECT", "Requantiser", "RequantiserFormat"]
+__all__ = ["SELECT", "Requantiser", "RequantiserFormat", "fields_of"]
 
 SELECT = 1
 """Cycles to select one of several accumulators for a requantiser."""
+
+
+
+def fields_of(layout: data.StructLayout, words: list[int]) -> dict[str, np.ndarray]:
+    """What ``words`` hold, by name: integer arrays, of Python's integers where a field has more than 63 bits."""
+    fields = {}
+    for name, field in layout:
+        values = [word >> field.offset & (1 << field.width) - 1 for word in words]
+        if Shape.cast(field.shape).signed:
+            values = [value - (value >> field.width - 1 << field.width) for value in values]
+        fields[name] = np.array(values, np.int64 if field.width < 64 else object)
+    return fields
+
 
 @dataclass(frozen=True)
 class RequantiserFormat:
@@ -34,7 +48,7 @@ class RequantiserFormat:
         """The narrowest format that holds all of ``affines`` (whose fractions may differ)."""
         if not affines:
             return cls(accumulator, 1, 1, 0, (0,), ((False, 0, -128, 127),))
-        fraction = max(a.fraction for a in affines)
+        fraction = int(max(np.max(a.fraction) for a in affines))
         wide = [a.widen(fraction) for a in affines]
         offset = max(max(int(a.offset.max()).bit_length(), int((~a.offset).max()).bit_length()) for a in wide)
         return cls(accumulator, max(1, *(int(a.multiplier.max()).bit_length() for a in wide)), offset + 1,
@@ -64,12 +78,28 @@ class RequantiserFormat:
         return Requantiser.latency(self)
 
     def words(self, affine: Affine) -> list[int]:
-        """One parameter word per channel of ``affine``."""
+        """One parameter word per channel of ``affine``, proved to do what it has to.
+
+        Raises ArithmeticError if they don't: :meth:`ExactRule.check <tepal.hdl.affine.ExactRule.check>`."""
         affine = affine.widen(self.fraction)
         mode = self.modes.index(self._mode(affine))
-        return [self.layout.const({"multiplier": int(m), "offset": int(o), "right": self.rights.index(int(r)),
-                                   "mode": mode}).as_value().value
-                for m, o, r in zip(affine.multiplier, affine.offset, affine.right, strict=True)]
+        words = [self.layout.const({"multiplier": int(m), "offset": int(o), "right": self.rights.index(int(r)),
+                                    "mode": mode}).as_value().value
+                 for m, o, r in zip(affine.multiplier, affine.offset, affine.right, strict=True)]
+        affine.exact.check(lambda acc: self.requantise(words, acc))
+        return words
+
+    def requantise(self, words: list[int], acc: np.ndarray) -> np.ndarray:
+        """int8 of an integer array of accumulators, last axis the channel: what a :class:`Requantiser` makes of them
+        with each channel's parameter word."""
+        word = fields_of(self.layout, words)
+        right = np.array(self.rights)[word["right"]]
+        away_from_zero, zero_point, minimum, maximum = np.array(self.modes, np.int64)[word["mode"]].T
+        total = wide_sum(acc, word["multiplier"], word["offset"])
+        half = (1 << right) >> 1
+        less = np.where(away_from_zero != 0, np.maximum(half - 1, 0), half)
+        rounded = ((total >> self.fraction) + np.where(total < 0, less, half)) >> right
+        return np.clip(rounded + zero_point, minimum, maximum).astype(np.int8)
 
 
 class Requantiser(wiring.Component):

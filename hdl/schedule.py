@@ -422,8 +422,7 @@ class Schedule:
             group_period = max(group_period, self.parameter_period)
         out_channels, inner = block.matrix.weights.shape
         blocks = _ceil(out_channels, config.columns)
-        # Sums leave row by row; where there are several blocks, each one's parameters enter column by column.
-        period = max(inner, config.rows * config.drain_step, config.columns if blocks > 1 else 1)
+        period = max(self._period_bounds(inner, blocks).values())
         return BlockSchedule(block, source, target, tile_windows, chunks, group_period, inner, period, blocks,
                              slot=0, last_slot=0, start=0, tile_latency=0)
 
@@ -431,51 +430,79 @@ class Schedule:
         placed = []
         for shaped in (self._shape(b, *m) for b, m in zip(lowered, maps, strict=True)):
             shaped = replace(shaped, tile_latency=self.reduce_latency if shaped.reduces else self.copy_latency)
-            # A place in the tile buffer is written again when it has been read; rows are skewed alike in both.
-            steps, fed = shaped.steps, shaped.fed
-            slot = max(steps, self.parameter_period, shaped.blocks * shaped.period,
-                       _ceil(fed + 2 - shaped.tile_latency, TileBuffer.TILES),
-                       shaped.source.groups * shaped.group_period, 4)
-            placed.append(replace(shaped, slot=slot))
+            placed.append(replace(shaped, slot=max(self._slot_bounds(shaped).values())))
         blocks = []
         start = 0
         for number, shaped in enumerate(placed):
             following = placed[(number + 1) % len(placed)]
             last_tile = start + (shaped.tiles - 1) * shaped.slot
-            after = self._earliest(shaped, last_tile, following, raw=number + 1 < len(placed), start=start)
+            after = max(self._start_bounds(shaped, last_tile, following, raw=number + 1 < len(placed),
+                                           start=start).values())
             blocks.append(replace(shaped, start=start, last_slot=after - last_tile))
             start = after
         return tuple(blocks)
 
-    def _earliest(self, block: BlockSchedule, last_tile: int, following: BlockSchedule, raw: bool,
-                  start: int) -> int:
-        """First cycle at which ``following`` may take its first step."""
-        bounds = [
-            # One step at a time, constants of a layer held while its last windows are read.
-            last_tile + max(block.source.groups * block.group_period, block.steps + self.window_latency + 1, 4),
+    # Bounds have names, by which the tests take a cycle from each and see that it is missed.
+
+    def _period_bounds(self, inner: int, blocks: int) -> dict[str, int]:
+        """Least cycles from one block of output channels to the next."""
+        config = self.config
+        return {
+            "operands": inner,
+            # Sums leave row by row.
+            "drain": config.rows * config.drain_step,
+            # Where there are several blocks, each one's parameters enter column by column.
+            "columns": config.columns if blocks > 1 else 1,
+        }
+
+    def _slot_bounds(self, block: BlockSchedule) -> dict[str, int]:
+        """Least cycles from a tile's first step to the next one's."""
+        return {
+            # One step at a time, and each group's parameters are fetched while the one before is computed.
+            "groups": block.source.groups * block.group_period,
+            "array": block.blocks * block.period,
+            # A place in the tile buffer is written again when it has been read; rows are skewed alike in both.  Both
+            # bounds above together imply it where there are four places, not where there are fewer.
+            "tile buffer": _ceil(block.fed + 2 - block.tile_latency, TileBuffer.TILES),
+            "sequencer": 4,
+        }
+
+    def _start_bounds(self, block: BlockSchedule, last_tile: int, following: BlockSchedule, raw: bool,
+                      start: int) -> dict[str, int]:
+        """First cycles at which ``following`` may take its first step."""
+        bounds = {
+            # As from tile to tile.
+            "groups": last_tile + block.source.groups * block.group_period,
+            # Constants of a layer are held while its last windows are read.
+            "constants": last_tile + block.steps + self.window_latency + 1,
             # The array is busy with the tile before.
-            last_tile + block.fed - following.filled - 1,
+            "array": last_tile + block.fed - following.filled - 1,
             # Words enter the tile buffer in order, whichever way they come.
-            last_tile + block.filled + 1 - following.tile_latency,
+            "order": last_tile + block.filled + 1 - following.tile_latency,
             # Parameters of columns that are being loaded: at each sum of several blocks, else at the first.
-            (last_tile + block.fed if block.blocks > 1 else start + block.filled + 1 + block.period)
+            "columns": (last_tile + block.fed if block.blocks > 1 else start + block.filled + 1 + block.period)
             + self.config.columns - following.filled - 1 - following.period,
-        ]
-        # The following block's tiles go where this one's last tiles were, or else others before them, which have
-        # been fed when this block's first is.
-        for place in range(TileBuffer.TILES):
-            back = TileBuffer.TILES - 1 - place
-            fed = last_tile - back * block.slot + block.fed if back < block.tiles else start + block.filled + 1
-            bounds.append(fed + 1 - following.tile_latency - place * following.slot)
+            "tile buffer": max(self._place_bounds(block, last_tile, following, start)),
+        }
         if raw and self.config.single_port:
-            bounds.append(last_tile + self._written(block) + 1)
+            bounds["single port"] = last_tile + self._written(block) + 1
         if raw:
             needs = self._needs(block, following)
             # Tile u of the following block reads what tile needs[u] of this one wrote.
             written = start + needs * block.slot + self._written(block)
             begins = np.arange(len(needs)) * following.slot
-            bounds.append(int((written - begins).max()) + 1)
-        return max(bounds)
+            bounds["read after write"] = int((written - begins).max()) + 1
+        return bounds
+
+    @staticmethod
+    def _place_bounds(block: BlockSchedule, last_tile: int, following: BlockSchedule, start: int):
+        """For each place in the tile buffer, the first cycle at which ``following`` may start for its tile there."""
+        # Its tiles go where this block's last ones were, or else others before them, which have been fed when this
+        # block's first is.  Where there are four places, the bounds on the array and on the order imply these.
+        for place in range(TileBuffer.TILES):
+            back = TileBuffer.TILES - 1 - place
+            fed = last_tile - back * block.slot + block.fed if back < block.tiles else start + block.filled + 1
+            yield fed + 1 - following.tile_latency - place * following.slot
 
     def _written(self, block: BlockSchedule) -> int:
         """Cycles from a tile's first step to the write of its last result."""

@@ -7,8 +7,9 @@ from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from .affine import Affine
+from .affine import Affine, wide_sum
 from .primitives import Rom, bits_for, delay, pipelined_sum
+from .requantiser import fields_of
 
 __all__ = ["ParameterRom", "SerialFormat", "SerialRequantiser"]
 
@@ -59,7 +60,7 @@ class SerialFormat:
         """The narrowest format that holds all of ``affines``."""
         if not affines:
             return cls(accumulator, cycles, 1, 2, 0, 2 * cycles + 2, 1, 0, ((0, 0, -128, 127),))
-        fraction = max(a.fraction + int(a.right.max()) for a in affines)
+        fraction = int(max((a.fraction + a.right).max() for a in affines))
         modes = sorted({cls._mode(a, int(r)) for a in affines for r in a.right})
         draft = cls(accumulator, cycles, 1, 2, fraction, 64, 64, 0, tuple(modes))
         multipliers, lows, highs = zip(*map(draft._numbers, affines), strict=True)
@@ -83,13 +84,11 @@ class SerialFormat:
 
     def _numbers(self, affine: Affine):
         """(multiplier, lowest and highest offset) with both roundings and the zero point in the offset."""
-        more = self.fraction - affine.fraction - affine.right
-        half = ((np.int64(1) << affine.right) >> 1) << affine.fraction
-        zero_point = 0 if affine.away_from_zero else affine.zero_point
-        offset = ((affine.offset + half) << more) + (np.int64(zero_point) << self.fraction)
-        multiplier = affine.multiplier << more
-        missing = _digits(multiplier)[1]
-        return multiplier, offset + missing, offset + missing + ((affine.slack + 1) << more) - 1
+        wide = affine.widen(self.fraction - affine.right)
+        half = ((np.int64(1) << wide.right) >> 1) << wide.fraction
+        zero_point = 0 if wide.away_from_zero else wide.zero_point
+        offset = wide.offset + half + (np.int64(zero_point) << self.fraction) + _digits(wide.multiplier)[1]
+        return wide.multiplier, offset, offset + wide.slack
 
     @property
     def layout(self) -> data.StructLayout:
@@ -113,7 +112,9 @@ class SerialFormat:
         return 1 + self.levels + self.cycles + 1
 
     def words(self, affine: Affine) -> list[int]:
-        """One parameter word per channel of ``affine``."""
+        """One parameter word per channel of ``affine``, proved to do what it has to.
+
+        Raises ArithmeticError if they don't: :meth:`ExactRule.check <tepal.hdl.affine.ExactRule.check>`."""
         multipliers, low, high = self._numbers(affine)
         offsets = high >> self.zeros
         digits = _digits(multipliers)[0]
@@ -122,8 +123,26 @@ class SerialFormat:
         assert np.all(offsets << self.zeros >= low)
         values = {"multiplier": codes, "offset": offsets, "mode": modes}
         fields = [name for name, _ in self.layout]
-        return [self.layout.const({name: int(values[name][channel]) for name in fields}).as_value().value
-                for channel in range(len(codes))]
+        words = [self.layout.const({name: int(values[name][channel]) for name in fields}).as_value().value
+                 for channel in range(len(codes))]
+        affine.exact.check(lambda acc: self.requantise(words, acc))
+        return words
+
+    def requantise(self, words: list[int], acc: np.ndarray) -> np.ndarray:
+        """int8 of an integer array of accumulators, last axis the channel: what a :class:`SerialRequantiser` makes of
+        them with each channel's parameter word."""
+        word = fields_of(self.layout, words)
+        multiplier, offset = np.zeros(len(words), np.int64), word["offset"] << self.zeros
+        for place in range(0, self.multiplier, _RADIX):
+            code = word["multiplier"] >> place & 3
+            multiplier += np.where(code == 3, -1, code).astype(np.int64) << place
+            offset = offset - ((code == 3).astype(np.int64) << place)
+        right, zero_point, minimum, maximum = np.array(self.modes)[word.get("mode", np.zeros(len(words), int))].T
+        total = wide_sum(acc, multiplier, offset)
+        # Halves of negative values where they go away from zero: all that the offset can't do.
+        tie = ((right > 0) & (total < (1 << self.fraction - 1 if self.fraction else 0))
+               & ((total >> self.fraction - right) & (1 << right) - 1 == 0))
+        return np.clip((total >> self.fraction) - tie + zero_point, minimum, maximum).astype(np.int8)
 
 
 class SerialRequantiser(wiring.Component):

@@ -1,5 +1,8 @@
 """What the network computes: importers, fixed-point arithmetic and the immutable integer network."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from .digest import DIGEST_BYTES, digest
 from .float_network import FloatAveragePool, FloatConvolution, FloatDepthwise, FloatLayer, FloatNetwork
 from .mobilenet import CIFAR_BLOCKS, IMAGENET_BLOCKS, LayerSpec, MobileNet
@@ -20,11 +23,13 @@ from .network import (
     Softmax,
     arrange_images,
 )
-from .onnx_export import write_onnx
-from .onnx_import import read_onnx
 from .quantise import Calibration, Method, Quantisation, quantize
 from .simplify import Simplification, simplify
 from .tflite import read_tflite
+
+if TYPE_CHECKING:
+    from .onnx_export import write_onnx
+    from .onnx_import import read_onnx
 
 __all__ = [
     "CIFAR_BLOCKS",
@@ -63,3 +68,12 @@ __all__ = [
     "simplify",
     "write_onnx",
 ]
+
+_LATER = {"read_onnx": "onnx_import", "write_onnx": "onnx_export"}
+"""Functions whose modules import onnx, which takes longer than the cycles of a network do: only if they are wanted."""
+
+
+def __getattr__(name: str):
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_LATER[name]}", __name__), name)

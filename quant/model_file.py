@@ -5,12 +5,19 @@ from pathlib import Path
 
 from .float_network import FloatNetwork
 from .network import Network, NetworkError
-from .onnx_import import read_onnx
 from .tflite import read_tflite
 
 __all__ = ["read_model"]
 
-_READERS = {".onnx": read_onnx, ".tflite": read_tflite}
+
+def _read_onnx(path: Path) -> Network | FloatNetwork:
+    # To import onnx takes longer than to schedule a network.
+    from .onnx_import import read_onnx
+
+    return read_onnx(path)
+
+
+_READERS = {".onnx": _read_onnx, ".tflite": read_tflite}
 
 
 def read_model(path: str | PathLike) -> Network | FloatNetwork:

@@ -304,13 +304,15 @@ class Network:
     """An immutable chain of integer layers, first to last.
 
     ``input_scale``/``input_zero_point`` and ``output_scale``/``output_zero_point`` say what the int8
-    values of the input and of the logits mean: ``real = scale * (value - zero_point)``."""
+    values of the input and of the logits mean: ``real = scale * (value - zero_point)``.  ``original`` is the network
+    that this one was simplified from."""
 
     name: str
     layers: tuple[Layer, ...]
     input_scale: float
     input_zero_point: int
     softmax: Softmax | None = None
+    original: "Network | None" = None
 
     def __post_init__(self):
         if not self.layers:

@@ -131,5 +131,5 @@ def simplify(network: Network) -> Simplification:
                         for number, layer in enumerate(layers))
     except OverflowError:
         return Simplification(network, channels, 0, network.macs)
-    return Simplification(replace(network, layers=rebuilt), channels,
+    return Simplification(replace(network, layers=rebuilt, original=network.original or network), channels,
                           channels - int(sum(keep.sum() for keep in keeps[1:])), network.macs)

@@ -1,4 +1,4 @@
-"""Puts this folder on the import path, so that the helpers beside it can be imported by name."""
+"""Puts this folder on the import path, so that the helpers beside it can be imported by name; and halves the suite."""
 
 import os
 from pathlib import Path
@@ -9,6 +9,24 @@ from hypothesis import settings
 # The same examples on every machine and every run.
 settings.register_profile("tepal", derandomize=True, deadline=None, database=None)
 settings.load_profile("tepal")
+
+
+def pytest_addoption(parser):
+    # Not by -m, of which pytest heeds the last one alone: it is left to whoever calls make.
+    parser.addoption("--slow", choices=["no", "only"], help="without the tests that are marked as slow, or they alone")
+
+
+def pytest_collection_modifyitems(config, items):
+    if half := config.getoption("--slow"):
+        chosen = [item for item in items if (item.get_closest_marker("slow") is not None) == (half == "only")]
+        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+        items[:] = chosen
+
+
+def pytest_sessionfinish(session, exitstatus):
+    # A half may be empty.
+    if session.config.getoption("--slow") and exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
+        session.exitstatus = pytest.ExitCode.OK
 
 
 @pytest.fixture(scope="session", autouse=True)

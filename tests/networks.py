@@ -8,8 +8,7 @@ from tepal.hdl.config import EngineConfig
 from tepal.quant import Average, AveragePool, Convolution, Depthwise, Network, Padding, Requantise, Rounding
 from tepal.quant.arithmetic import quantize_multiplier
 
-__all__ = ["pointwise", "random_case", "random_engine", "random_network", "random_requantise",
-           "wide_case"]
+__all__ = ["depthwise", "pointwise", "random_case", "random_engine", "random_network", "random_requantise", "wide_case"]
 
 KERNELS = ((1, 1), (3, 3), (5, 5), (1, 3), (3, 1), (4, 1), (1, 2), (2, 2), (2, 3), (7, 2))
 ZERO_POINTS = (-128, 127, 0, -128, -3, 40)
@@ -146,29 +145,43 @@ def random_network(rng: np.random.Generator, shape: tuple[int, int, int] | None 
     return Network("random", tuple(layers), 1.0, first_zero_point)
 
 
-def random_engine(rng: np.random.Generator, network: Network) -> EngineConfig:
-    """Any small engine that takes the network's images."""
+def random_engine(rng: np.random.Generator, network: Network, *, frugal: bool | None = None) -> EngineConfig:
+    """Any small engine that takes the network's images.
+
+    ``frugal``: of the kind that iCE40 parts get, with serial requantisers, single-port memories or few registers, each
+    of them or not; by default one engine of three is."""
     columns, lanes = (int(rng.integers(1, 7)) for _ in range(2))
     requantisers = [r for r in range(1, 7) if columns % r == 0 and lanes % r == 0]
     _, width, channels = network.input_shape
     beats = [beat for beat in (1, 2, 4) if width * channels % beat == 0]
     windows = ((1, 1), (3, 3), (3, 3), (2, 1), (1, 3), (2, 2))
     rows = int(rng.integers(1, 6))
-    return EngineConfig(rows, columns, lanes, windows[rng.integers(len(windows))],
-                        int(rng.choice(requantisers)), int(rng.choice(beats)), spread=int(rng.integers(2)),
-                        copy_lanes=int(rng.integers(1, 10)), packing=2 if rows % 2 == 0 else 1)
+    config = EngineConfig(rows, columns, lanes, windows[rng.integers(len(windows))],
+                          int(rng.choice(requantisers)), int(rng.choice(beats)), spread=int(rng.integers(2)),
+                          copy_lanes=int(rng.integers(1, 10)), packing=2 if rows % 2 == 0 else 1)
+    # By a generator of its own: either kind has the same shape, and leaves the same images to be drawn.
+    rng = rng.spawn(1)[0]
+    if frugal is None:
+        frugal = rng.random() < 1 / 3
+    if not frugal:
+        return config
+    slow, slow_lanes = (int(rng.choice([1, 3, 4, 5])) for _ in range(2))
+    single_port, pipelined = (bool(rng.integers(2)) for _ in range(2))
+    return replace(config, requantisers=config.requantisers if slow == 1 and pipelined else 1, requantiser_cycles=slow,
+                   lane_cycles=slow_lanes, single_port=single_port, pipelined=pipelined)
 
 
-def random_case(seed: int, frames: int = 3) -> tuple[Network, EngineConfig, np.ndarray]:
-    """Network, engine and int8 images of ``seed``."""
+def random_case(seed: int, frames: int = 3, *, frugal: bool | None = None) -> tuple[Network, EngineConfig, np.ndarray]:
+    """Network, engine and int8 images of ``seed``; ``frugal`` as for :func:`random_engine`."""
     rng = np.random.default_rng(seed)
     network = random_network(rng)
-    return network, random_engine(rng, network), rng.integers(-128, 128, (frames, *network.input_shape), np.int8)
+    config = random_engine(rng, network, frugal=frugal)
+    return network, config, rng.integers(-128, 128, (frames, *network.input_shape), np.int8)
 
 
 def wide_case(seed: int, frames: int = 3) -> tuple[Network, EngineConfig, np.ndarray]:
     """As :func:`random_case`, of images with many bytes to a window: vectors, images that the first layer's only window
-    covers, and pixels of many channels; every third engine is not pipelined."""
+    covers, and pixels of many channels."""
     rng = np.random.default_rng([seed, 1])
     kind = ("full", "pointwise", "depthwise", "dense")[seed % 4]
     if seed % 8 < 3:
@@ -178,8 +191,6 @@ def wide_case(seed: int, frames: int = 3) -> tuple[Network, EngineConfig, np.nda
         shape = height, width, int(rng.integers(9, 40))
     network = random_network(rng, shape, kind)
     config = random_engine(rng, network)
-    if seed % 3 == 0:
-        config = replace(config, pipelined=False, requantisers=1)
     return network, config, rng.integers(-128, 128, (frames, *network.input_shape), np.int8)
 
 
@@ -195,3 +206,17 @@ def pointwise(shape: tuple[int, int, int], channels: int, *, around: tuple[int, 
                         bias=rng.integers(-999, 999, channels),
                         requantise=random_requantise(rng, channels, 5000 * np.sqrt(shape[2]), 0))
     return Network("pointwise", (layer,), 1.0, 5)
+
+
+def depthwise(shape: tuple[int, int, int], kernels: list[tuple[int, int]]) -> Network:
+    """A network of depthwise convolutions without padding, always the same weights."""
+    rng, layers = np.random.default_rng(0), []
+    for kernel in kernels:
+        size = tuple(extent - taps + 1 for extent, taps in zip(shape, kernel, strict=False))
+        layers.append(Depthwise(name=f"layer{len(layers)}", index=len(layers), input_shape=shape,
+                                output_shape=(*size, shape[2]), input_zero_point=5,
+                                weights=rng.integers(-128, 128, (*kernel, shape[2])),
+                                bias=rng.integers(-999, 999, shape[2]),
+                                requantise=random_requantise(rng, shape[2], 5000 * np.sqrt(prod(kernel)), 5)))
+        shape = layers[-1].output_shape
+    return Network("depthwise", tuple(layers), 1.0, 5)

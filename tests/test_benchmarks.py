@@ -53,11 +53,11 @@ def test_commands(row):
 
 
 def test_clocks():
-    """The fastest one of each part, of designs that passed and are the ones that are simulated now."""
+    """The fastest one of each board, of designs that passed and are the ones that are simulated now."""
     assert json.loads(bench.ROUTED.read_text()) == bench.clocks(json.loads(bench.RESULTS.read_text()))
     results = {row.name: {
         "simulate": {"compute_cycles": 10},
-        "build": {"part": row.board, "clock_mhz": clock, "passed": passed, "compute_cycles": cycles}}
+        "build": {"part": "any", "clock_mhz": clock, "passed": passed, "compute_cycles": cycles}}
         for row, clock, passed, cycles in zip(bench.ROWS, (50.0, 90.0, 60.0, 30.0, 80.0, 25.0),
                                               (True, False, True, True, True, True), (10, 10, 10, 10, 11, 10),
                                               strict=False)}

@@ -54,6 +54,7 @@ class Blinker(Elaboratable):
 
 
 @pytest.mark.synthesis
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ulx3s-25f", "icebreaker"])
 def test_retuned_is_what_it_would_have_been(name, tmp_path):
     """A design whose PLL is changed after place and route is, bit by bit, the design made with that PLL."""
@@ -121,6 +122,7 @@ def test_debug(model):
 
 
 @pytest.mark.synthesis
+@pytest.mark.slow
 def test_icebreaker(run, model, tmp_path):
     """From model to bitstream, within a minute and a half of processor time."""
     code, out, err = run("build", model, "--board", "icebreaker", *ONE, "-o", "made", "--json")

@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from math import ceil
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, getrusage
@@ -15,7 +14,7 @@ import pytest
 from models import require_model
 from tepal.boards import tools
 from tepal.boards.board import BOARDS
-from tepal.quant import read_tflite, simplify
+from tepal.quant import read_tflite
 from tepal.sim import simulate
 from tflite_writer import Chain
 
@@ -125,15 +124,24 @@ def test_estimate(run, name):
 @pytest.mark.model
 def test_estimate_is_quick():
     model = require_model("mlperf_vww_int8") / "model.tflite"
-    command = [sys.executable, "-m", "tepal.cli", "estimate", str(model), "--board", "ulx3s-85f", "--json"]
 
-    def seconds() -> float:
-        """Wall time, or processor time where other work keeps the processor busy."""
-        begun, before = time.monotonic(), getrusage(RUSAGE_CHILDREN)
-        subprocess.run(command, check=True, capture_output=True)
-        wall, after = time.monotonic() - begun, getrusage(RUSAGE_CHILDREN)
-        return min(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(seconds() for _ in range(3)) < 2
+    def seconds(*argv: str) -> float:
+        """Processor time: other work may keep the processor busy."""
+        before = getrusage(RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, "-m", "tepal.cli", "estimate", str(model), *argv, "--json"], check=True,
+                       capture_output=True)
+        after = getrusage(RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert min(seconds("--board", "ulx3s-85f") for _ in range(3)) < 1.5
+    assert min(seconds() for _ in range(3)) < 3
+
+
+def test_estimate_imports_no_onnx():
+    """It would take a fifth of the time."""
+    code = (f"import sys; from tepal.cli.main import main; main(['estimate', {MODEL!r}, '--json']); "
+            "print('onnx' in sys.modules)")
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "False"
 
 
 # -- bad models ----------------------------------------------------------------------------------------
@@ -177,14 +185,15 @@ def check_too_big(run, model, board: str):
     assert not report["fits"]
     match = re.fullmatch(r"tepal: the network does not fit (\S+): it needs (\d+) (\S+) and (\S+) has (\d+) "
                          r"\((\d+) too many\), (\d+) of them for (input|activations|matrix weights|[a-z ]+); "
-                         r"it has ([\d,]+) bytes of weights, and a width multiplier of about (0\.\d\d) times "
-                         r"this one, or a smaller image, would fit\n", err)
-    _, needed, kind, _, limit, excess, part, _, weights, _ = match.groups()
+                         r"(.*)\n", err)
+    _, needed, kind, _, limit, excess, part, _, advice = match.groups()
+    if not report["smaller"]:
+        assert advice == "no narrower version of the network, nor one for smaller images, was found to fit"
+    assert all(f"{found['width']:g} times the model's width" in advice for found in report["smaller"])
     assert (match[1], match[4]) == (board, BOARDS[board].part.name)
     assert int(needed) == report["used"][kind] > int(limit) == report["available"][kind]
     assert int(excess) == int(needed) - int(limit)
     assert int(part) <= int(needed)
-    assert int(weights.replace(",", "")) == simplify(read_tflite(model)).network.parameters
     return err
 
 
@@ -238,7 +247,8 @@ def test_bad_engine(refusal, argv, message):
 @pytest.mark.parametrize(("argv", "message"), [
     ([], "the following arguments are required: COMMAND"),
     (["frobnicate"], "invalid choice: 'frobnicate'"),
-    (["estimate"], "the following arguments are required: MODEL, --board"),
+    (["estimate"], "the following arguments are required: MODEL"),
+    (["generate", MODEL], "the following arguments are required: --board, -o/--output"),
     (["estimate", "", *GENERIC], "argument MODEL: an empty path"),
     (["estimate", MODEL, *GENERIC, "--rows", "four"], "argument --rows: invalid int value: 'four'"),
     (["estimate", MODEL, *GENERIC, "--window", "3"], "argument --window: '3' is not a size like 3x3"),

@@ -1,6 +1,7 @@
 """The search for engines: a true front, exact cycles, options that reproduce, and refusals."""
 
 import json
+import re
 import shlex
 from dataclasses import replace
 from itertools import pairwise
@@ -8,12 +9,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tepal.boards import explore as module
-from tepal.boards.board import Fit, default_engine, fit, get_board
-from tepal.boards.explore import CLOSE, OPTIONS, candidates, explore, least_cycles, options
+from models import require_model
+from tepal.boards import routed
+from tepal.boards.board import Fit, blocks, default_engine, fit, get_board
+from tepal.boards.explore import (
+    CLOSE,
+    OPTIONS,
+    Point,
+    candidates,
+    explore,
+    least_blocks,
+    least_cycles,
+    options,
+)
 from tepal.boards.logic import KINDS, MARGIN, estimate, features, logic, table
 from tepal.hdl import EngineConfig, Formats, Schedule
-from tepal.quant import Network, read_model
+from tepal.quant import MobileNet, Network, NetworkError, read_model
 from tepal.sim import CycleModel
 
 ROOT = Path(__file__).parents[2]
@@ -121,6 +132,62 @@ def test_bounds(network, formats, cycles, packing, monkeypatch):
     assert np.median(ratios) > 0.9
 
 
+@pytest.mark.parametrize("name", ["ulx3s-85f", "icebreaker"])
+def test_memory_bound(name):
+    """What activations and weights take is never below the bound; where they are all of a kind, it is near."""
+    # Large maps: a word too many in each row is more blocks.
+    network = MobileNet(0.25, 160, classes=10).network()
+    formats, board, ratios = Formats(network), get_board(name), []
+    base = replace(default_engine(board, network), rows=1, packing=1)
+    grid = candidates(base, formats, (board.part.primitives or 0) * board.part.products)
+    least = least_blocks(grid, formats, board)
+    for number in some(60, len(grid.rows), seed=3):
+        engine = {option: int(getattr(grid, option)[number]) for option in OPTIONS if option != "packing"}
+        taken = dict.fromkeys(least, 0)
+        for use in Schedule(network, replace(base, **engine), formats).memories:
+            if use.role in ("activations", "matrix_weights", "depthwise_weights"):
+                kind, count = blocks(board, use)
+                taken[kind] += count
+        assert all(least[kind][number] <= taken[kind] for kind in taken), engine
+        ratios += [least[kind][number] / taken[kind] for kind in taken]
+    assert np.median(ratios) > 0.8
+
+
+@pytest.mark.parametrize(("mobilenet", "board", "begin"), [
+    (MobileNet(0.5, 32, classes=10), "ulx3s-25f",
+     "no engine makes the network fit ulx3s-25f: its weights alone are 812,768 bytes and all memories of LFE5U-25F "
+     "hold 129,024; "),
+    # The weights alone would fit.
+    (MobileNet(0.25, 64, classes=10), "ulx3s-45f", "no such engine that ulx3s-45f has room for runs this network; "),
+])
+def test_stops_at_once(mobilenet, board, begin, monkeypatch):
+    """No engine is scheduled for a network that none has memory for; what would fit is said."""
+    network = mobilenet.network()
+    monkeypatch.setattr(Point, "of", classmethod(lambda *_: pytest.fail("an engine was scheduled")))
+    with pytest.raises(NetworkError) as error:
+        explore(network, get_board(board))
+    assert str(error.value).startswith(begin)
+    assert re.search(r"; 0\.\d+ times the model's width at \d+ x \d+ pixels( or .*)? would fit", str(error.value))
+
+
+@pytest.mark.parametrize(("model", "engine"), [
+    (MODEL, (4, 4, 2)), ("mlperf_kws_int8", (5, 3, 2)),
+], ids=["cifar10", "kws"])
+def test_icebreaker(model, engine):
+    """The board's engines, or better ones, and smaller ones; each with the board's serial requantisers."""
+    path = model if isinstance(model, Path) else require_model(model) / "model.tflite"
+    network, board = read_model(path), get_board("icebreaker")
+    formats = Formats(network)
+    found = explore(network, board, formats)
+    assert len({(point.config.rows, point.config.columns, point.config.lanes) for point in found}) > 5
+    assert all(replace(point.config, rows=4, columns=4, lanes=2, copy_lanes=1) == replace(board.config, copy_lanes=1)
+               for point in found)
+    usual = Point.of(network, default_engine(board, network, formats), board, formats)
+    assert (usual.config.rows, usual.config.columns, usual.config.lanes) == engine
+    assert any(point.logic <= usual.logic and point.compute_cycles <= (1 + CLOSE) * usual.compute_cycles
+               for point in found)
+
+
 def test_formats_are_the_same_for_all(network, formats):
     """Requantisers that were fitted for another engine are those that this one would be given."""
     config = EngineConfig(2, 4, 2, requantisers=2)
@@ -186,8 +253,8 @@ def test_command(run, network):
 
 def test_what_is_printed(run, tmp_path, monkeypatch):
     argv = ["explore", MODEL, "--board", "ulx3s-85f", "--columns", 8, "--points", 5]
-    monkeypatch.setattr(module, "ROUTED", tmp_path / "routed.json")
-    module.ROUTED.write_text("{}")
+    monkeypatch.setattr(routed, "ROUTED", tmp_path / "routed.json")
+    routed.ROUTED.write_text("{}")
     code, out, err = run(*argv)
     assert (code, err) == (0, "")
     lines = out.splitlines()
@@ -195,7 +262,7 @@ def test_what_is_printed(run, tmp_path, monkeypatch):
     assert all("--columns 8 " in line or line.endswith("(default)") for line in lines[1:-1])
     assert 4 <= len(lines[1:-1]) <= 6
     assert "There is no clock" in lines[-1]
-    module.ROUTED.write_text(json.dumps({"LFE5U-85F": {"clock_mhz": 50.0, "design": "another one"}}))
+    routed.ROUTED.write_text(json.dumps({"ulx3s-85f": {"clock_mhz": 50.0, "design": "another one"}}))
     lines = run(*argv)[1].splitlines()
     assert lines[0].split()[:2] == ["cycles", "ms"]
     cycles, latency = lines[1].split()[:2]
@@ -204,7 +271,7 @@ def test_what_is_printed(run, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("argv", "sentence"), [
-    (["--board", "generic"], "the logic that engines take has not been measured for generic: name another board"),
+    (["--board", "generic"], "generic has no limits to look for engines within: name a board that has"),
     (["--board", "ulx3s-85f", "--limit", "LUT=3"], "ulx3s-85f has no LUT to limit; it has MULT18X18D, DP16KD, "),
     (["--board", "ulx3s-85f", "--limit", "LUT4=300"], "no such engine that ulx3s-85f has room for runs this network"),
     (["--board", "ulx3s-85f", "--limit", "MULT18X18D=0"], "no such engine that ulx3s-85f has room for"),

@@ -8,6 +8,7 @@ from decimal import ROUND_HALF_UP, Decimal
 
 import pytest
 from tepal.boards.board import BOARDS, default_engine, fit
+from tepal.boards.routed import ROUTED, clock_of
 from tepal.cli import family
 from tepal.cli.family import ALPHAS, PAPER, RESOLUTIONS
 from tepal.cli.main import main
@@ -16,6 +17,7 @@ from tepal.quant import MobileNet
 from tepal.sim import CycleModel
 
 WITH_ENGINE = list(family.DEFAULT)
+CLOCK = clock_of(BOARDS["ulx3s-85f"])
 SMALL = ["--alpha", "0.25", "--resolution", "32", "--classes", "10"]
 
 FIGURES = [
@@ -110,7 +112,7 @@ def test_paper_as_text(paper, monkeypatch):
                             parameters, "=", f"{exact_parameters:,}"]
     assert ("Conv MobileNet: the paper prints 4866 and the exact count rounds to 4867. Without the classifier it is "
             "4,866,269,184, which rounds to 4866.") in counts
-    assert "100 MHz is assumed: no clock has been measured" in speeds
+    assert f"ulx3s-85f: {CLOCK.mhz:.2f} MHz, which " in " ".join(speeds.split())
     networks = {row["name"]: row["boards"]["ulx3s-85f"] for row in paper["rows"] if row["network"]}
     lines = [re.split(r" *│ *", line)[1:-1] for line in speeds.splitlines() if line.startswith("│ ")]
     lines = [line for line in lines if line[0]]
@@ -143,7 +145,8 @@ def test_cycles_are_the_cycle_models():
     code, out, err = run(*SMALL, "--json")
     assert (code, err) == (0, "")
     report = json.loads(out)
-    assert (report["clock_mhz"], report["clock"]) == (100, "assumed, not measured")
+    assert report["clocks"] == {name: {"clock_mhz": clock_of(BOARDS[name]).mhz, "clock": clock_of(BOARDS[name]).told}
+                                for name in WITH_ENGINE}
     row, = report["rows"]
     assert list(row["boards"]) == WITH_ENGINE
     network = MobileNet(0.25, 32, classes=10).network()
@@ -153,14 +156,28 @@ def test_cycles_are_the_cycle_models():
         assert (speed["cycles"], speed["compute_cycles"], speed["interval_cycles"]) == (
             model.cycles, model.compute_cycles, model.interval_cycles)
         assert (speed["fits"], speed["used"], speed["available"]) == (needs.ok, needs.used, needs.available)
-        assert speed["frames_per_second"] == round(1e8 / model.interval_cycles, 3)
+        clock = json.loads(ROUTED.read_text())[name]["clock_mhz"]
+        assert speed["frames_per_second"] == round(clock * 1e6 / model.interval_cycles, 3)
+
+
+def test_assumed_clock():
+    """100 MHz where nothing was recorded, and said so; what is asked for wins over both."""
+    argv = [*SMALL, "--board", "ecpix5-85f", "--board", "ulx3s-85f"]
+    report, text = json.loads(run(*argv, "--json")[1]), run(*argv)[1]
+    assert [clock["clock_mhz"] for clock in report["clocks"].values()] == [100, CLOCK.mhz]
+    assert "ecpix5-85f: 100 MHz, which is assumed: no clock has been recorded" in text
+    speeds = report["rows"][0]["boards"].values()
+    assert [round(speed["frames_per_second"] * speed["interval_cycles"] / 1e6, 2) for speed in speeds] == [
+        100, CLOCK.mhz]
+    asked = json.loads(run(*argv, "--clock", 37.5, "--json")[1])["clocks"]
+    assert {clock["clock_mhz"] for clock in asked.values()} == {37.5}
 
 
 def test_grid():
     code, out, _ = run("--alpha", 0.35, 0.1, "--resolution", 1, 40, "--classes", 7, "--channels", 1, "--clock", 50,
                        "--board", "icebreaker", "--board", "icebreaker", "--json")
     report = json.loads(out)
-    assert (code, report["clock_mhz"]) == (0, 50)
+    assert (code, report["clocks"]) == (0, {"icebreaker": {"clock_mhz": 50, "clock": "50 MHz, as asked for"}})
     assert [row["name"] for row in report["rows"]] == [
         "0.35 MobileNet-1", "0.35 MobileNet-40", "0.1 MobileNet-1", "0.1 MobileNet-40"]
     for row, (alpha, size) in zip(report["rows"], [(0.35, 1), (0.35, 40), (0.1, 1), (0.1, 40)], strict=True):
@@ -181,7 +198,7 @@ def test_grid_as_text():
     assert f"│ 0.25 MobileNet-32 │ {network.macs:>13,} │ {network.weights:>10,} │" in text
     assert "paper's figure" not in text
     assert text.count("at 62.5 MHz ") == len(WITH_ENGINE)
-    assert "62.5 MHz is assumed: no clock has been measured" in text
+    assert "62.5 MHz, as asked for" in text
     assert all(f"{name} ({BOARDS[name].part.name})" in text for name in WITH_ENGINE)
     assert re.search(r"│ 0\.25 MobileNet-32 │ .* │ yes ", text)
     assert re.search(r"│ no: \d+ of 30 SB_RAM40_4K", text)

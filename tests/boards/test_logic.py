@@ -1,11 +1,16 @@
 """What is counted of a netlist: as nextpnr packs it, by the parts of the design."""
 
 import json
+from pathlib import Path
 
 import pytest
-from tepal.boards.board import get_board
-from tepal.boards.logic import LOGIC, count, table
+from models import require_model
+from tepal.boards.board import default_engine, fit, get_board
+from tepal.boards.logic import LOGIC, MARGIN, count, logic, table
+from tepal.hdl import Formats, Schedule
+from tepal.quant import Network, read_model, simplify
 
+ROOT = Path(__file__).parents[2]
 ARRAY = "top.link.accelerator.array.element_0_0"
 
 
@@ -44,6 +49,34 @@ def test_ice40():
         f"{ARRAY}.d_SB_CARRY_CO": ("SB_CARRY", {"I0": 2, "I1": 3, "CI": 8, "CO": 9}),
     }, ("O", "Q", "CO"))
     assert count(found, get_board("icebreaker").part.family) == {"systolic array": [2 + 2 + 1, 3]}
+
+
+def routed() -> list[dict]:
+    """What place and route counted of each design that ``make bench`` built: its board, model and resources."""
+    results = json.loads((ROOT / "benchmarks/results.json").read_text())
+    return [row["build"] for row in results.values() if "build" in row]
+
+
+@pytest.mark.parametrize("made", routed(), ids=lambda made: made["command"].split("build/bench/")[1].split("/")[0])
+def test_routed(made):
+    """A design that was placed and routed is estimated within the margin, and is not refused."""
+    words = made["command"].split()
+    path, board = words[2], get_board(words[words.index("--board") + 1])
+    network = read_model(require_model(Path(path).parent.name) / "model.tflite" if "$" in path else ROOT / path)
+    assert isinstance(network, Network)
+    if "--simplify" in words:
+        network = simplify(network).network
+    schedule = Schedule(network, default_engine(board, network))
+    found = logic(schedule, board)
+    assert found["LUT4"] == pytest.approx(made["used"]["lut"], rel=MARGIN)
+    assert found["FF"] == pytest.approx(made["used"]["ff"], rel=MARGIN)
+    assert fit(schedule, board).ok
+
+
+def test_blocks_tell_apart():
+    """Every family was measured with networks of several depths: each layer takes logic of its own."""
+    for family in table().values():
+        assert len({len(Formats(read_model(ROOT / engine["model"])).blocks) for engine in family["engines"]}) > 1
 
 
 @pytest.mark.parametrize("family", table())

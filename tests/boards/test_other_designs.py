@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -90,10 +91,11 @@ def verilog(core, tmp_path):
 
 
 @needs_icarus
-def test_verilog_example_shows_the_class(verilog):
+@pytest.mark.parametrize("language", ["2005", "2012"])
+def test_verilog_example_shows_the_class(verilog, language):
     folder, label = verilog
-    run(["iverilog", "-g2005", "-Wall", "-s", "bench", "-Pbench.BEATS=16", "-o", "bench", "bench.v", "classify.v",
-         "digits.v"], folder)
+    run(["iverilog", f"-g{language}", "-Wall", "-s", "bench", "-Pbench.BEATS=16", "-o", "bench", "bench.v",
+         "classify.v", "digits.v"], folder)
     assert run(["vvp", "-n", "bench"], folder).splitlines()[-1] == f"class {label}"
 
 
@@ -111,6 +113,7 @@ def test_picture_of_real_numbers(core, tmp_path):
 
 
 @pytest.mark.synthesis
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "multiplier", "memory"), [
     ("ecp5", "MULT18X18D", "TRELLIS_DPR16X4"), ("ice40 -dsp", "SB_MAC16", "SB_RAM40_4K")])
 def test_verilog_example_synthesises(verilog, family, multiplier, memory):
@@ -181,8 +184,8 @@ def test_fusesoc_example_sets_up_a_bitstream(cores):
 
 @pytest.fixture
 def pair(core, other, tmp_path):
-    """(folder, lines that the bench must print): both cores, a design with both, and its bench.  One's ROMs are where
-    the tools run, the other's in the folder that the design's parameter names."""
+    """(folder, lines that the bench must print: name, number, class, status): both cores, a design with both, and its
+    bench.  One's ROMs are where the tools run, the other's in the folder that the design's parameter names."""
     streams, feeds, expected = [], [], set()
     for name, (generated, images, classes), engine in ("digits", core, ENGINE), ("other", other, OTHER_ENGINE):
         description = json.loads((generated / f"{name}.json").read_text())
@@ -199,24 +202,27 @@ def pair(core, other, tmp_path):
         feeds.append(f"""
             wire [{width - 1}:0] {name}_data;
             wire [7:0] {name}_result;
-            wire {name}_valid, {name}_ready, {name}_offered, {name}_last, {name}_done;
+            wire {name}_valid, {name}_ready, {name}_offered, {name}_last, {name}_error;
+            wire {name}_done;
             feed #(.NAME("{name}"), .WIDTH({width}), .BEATS({len(beats)}), .FILE("{name}_beats.hex")) {name}_feed (
                 .clk(clk), .data({name}_data), .valid({name}_valid), .ready({name}_ready), .result({name}_result),
                 .offered({name}_offered), .last({name}_last), .done({name}_done));""")
-        expected |= {f"{name} {number} {label}" for number, label in enumerate(classes)}
+        expected |= {f"{name} {number} {label} 0" for number, label in enumerate(classes)}
     ports = "".join(f""",
             input wire [{width - 1}:0] {name}_data, input wire {name}_valid, output wire {name}_ready,
-            output wire [7:0] {name}_result, output wire {name}_offered, {name}_last""" for name, width in streams)
+            output wire [7:0] {name}_result, output wire {name}_offered, {name}_last,
+            output wire {name}_error""" for name, width in streams)
     cores = "".join(f"""
             {name}{' #(.ROM_DIR(FOLDER))' * (name == 'other')} {name}_core (
                 .clk(clk), .rst(1'b0), .s_axis_tdata({name}_data), .s_axis_tvalid({name}_valid), .s_axis_tlast(1'b0),
                 .s_axis_tready({name}_ready), .m_axis_tdata({name}_result), .m_axis_tvalid({name}_offered),
-                .m_axis_tready(1'b1), .m_axis_tlast({name}_last));""" for name, _ in streams)
+                .m_axis_tready(1'b1), .m_axis_tlast({name}_last),
+                .frame_error({name}_error));""" for name, _ in streams)
     (tmp_path / "pair.v").write_text(f"""
         module pair #(parameter FOLDER = "roms") (input wire clk{ports});{cores}
         endmodule\n""")
     connections = "".join(f", .{name}_{port}({name}_{port})" for name, _ in streams
-                          for port in ("data", "valid", "ready", "result", "offered", "last"))
+                          for port in ("data", "valid", "ready", "result", "offered", "last", "error"))
     (tmp_path / "bench.v").write_text(f"""
         `timescale 1ns/1ps
         module feed #(parameter NAME = "", parameter WIDTH = 8, parameter BEATS = 1, parameter FILE = "") (
@@ -225,13 +231,13 @@ def pair(core, other, tmp_path):
             reg [WIDTH-1:0] beats [0:BEATS-1];
             initial $readmemh(FILE, beats);
             integer sent = 0, answers = 0;
-            reg [7:0] previous;
+            reg [23:0] previous;
             assign data = beats[sent], valid = sent < BEATS, done = answers == 2;
             always @(posedge clk) begin
                 if (valid && ready) sent <= sent + 1;
-                if (offered) previous <= result;
+                if (offered) previous <= {{result, previous[23:8]}};
                 if (offered && last) begin
-                    $display("%0s %0d %0d", NAME, answers, {{result, previous}});
+                    $display("%0s %0d %0d %0d", NAME, previous[23:16], previous[15:0], result);
                     answers <= answers + 1;
                 end
             end
@@ -248,16 +254,22 @@ def pair(core, other, tmp_path):
 
 
 def answers(text: str) -> set[str]:
-    return {line for line in text.splitlines() if re.fullmatch(r"\w+ \d+ \d+", line)}
+    return {line for line in text.splitlines() if re.fullmatch(r"\w+ \d+ \d+ \d+", line)}
 
 
 @needs_icarus
 @pytest.mark.parametrize("language", ["2005", "2012"])
 def test_two_cores_in_icarus(pair, language):
+    """Each with its own answers, and a tap of its own."""
     folder, expected = pair
-    run(["iverilog", f"-g{language}", "-Wall", "-s", "bench", "-o", "bench", "bench.v", "pair.v", "digits.v",
-         "other.v"], folder)
-    assert answers(run(["vvp", "-n", "bench"], folder)) == expected
+    run(["iverilog", f"-g{language}", "-DTEPAL_TAP", "-Wall", "-s", "bench", "-o", "bench", "bench.v", "pair.v",
+         "digits.v", "other.v"], folder)
+    taps = {name: f"+{name}_tap={name}.txt" for name in ("digits", "other")}
+    assert answers(run(["vvp", "-n", "bench", *taps.values()], folder)) == expected
+    written = {name: Counter(line.split()[1] for line in (folder / f"{name}.txt").read_text().splitlines())
+               for name in taps}
+    assert [counts["O"] for counts in written.values()] == [2, 2]
+    assert written["digits"] != written["other"]
 
 
 @pytest.mark.rtl
@@ -324,6 +336,7 @@ def system(core, other, tmp_path_factory) -> Path:
 
 
 @pytest.mark.synthesis
+@pytest.mark.slow
 def test_litex_system_synthesises(core, other, system):
     """The script that LiteX wrote, as far as its statistics."""
     folder = system / "gateware"

@@ -29,7 +29,7 @@ def without(network: Network, number: int, dead) -> Network:
 
 
 def choose(network: Network, config: EngineConfig, board=GENERIC):
-    return variant.choose(network, board, lambda network, formats: config)
+    return variant.choose(variant.Forms(network), board, lambda network, formats: config)
 
 
 def cycles(network: Network, config: EngineConfig) -> int:

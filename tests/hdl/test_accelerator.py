@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from amaranth import ClockDomain, Module
 from amaranth.sim import Simulator
+from frames import run_frames
 from networks import pointwise, random_case, wide_case
-from tepal.hdl import Accelerator, EngineConfig, Schedule, images
+from tepal.hdl import Accelerator, EngineConfig, Schedule
 from tepal.hdl.ports import Status, Trailer
 from tepal.sim import CycleModel, golden
 
@@ -36,45 +37,13 @@ def test_wide_input(seed):
 def check(network, config, pictures):
     """Two frames without a pause: the golden model's bytes, at the cycle model's cycles."""
     schedule = Schedule(network, config)
-    single_port = config.single_port
-    dut, model = Accelerator(schedule), CycleModel(schedule)
-    beats = pictures.reshape(-1).view(np.uint8).reshape(-1, config.input_bytes)
-    weights = np.frombuffer(images.loaded_weights(schedule), "<u2")
-    taken, sent, offered = [], [], []
-
-    async def bench(ctx):
-        ctx.set(dut.m_axis_tready, 1)
-        for index, part in enumerate(weights.tolist() if single_port else []):
-            ctx.set(dut.load_tdata, part)
-            ctx.set(dut.load_tfirst, index == 0)
-            ctx.set(dut.load_tvalid, 1)
-            await ctx.tick()
-            ctx.set(dut.load_tvalid, 0)
-            await ctx.tick()
-        if single_port:
-            ctx.set(dut.run, 1)
-            await ctx.tick()
-        for cycle in range(3 * model.cycles + 100):
-            more = len(sent) < len(beats)
-            ctx.set(dut.s_axis_tvalid, more)
-            if more:
-                ctx.set(dut.s_axis_tdata, int.from_bytes(beats[len(sent)].tobytes(), "little"))
-            _, _, ready, valid, data = await ctx.tick().sample(dut.s_axis_tready, dut.m_axis_tvalid, dut.m_axis_tdata)
-            if more and ready:
-                sent.append(cycle)
-            if valid:
-                taken.append(data)
-                offered.append(cycle)
-
-    simulator = Simulator(dut)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
+    taken, offered, sent = run_frames(schedule, pictures)
+    model = CycleModel(schedule)
     expected = golden.run(network, pictures).reshape(2, -1)
     assert bytes(taken) == b"".join(
         logits.tobytes() + Trailer(int(logits.argmax()), frame, 0).pack() for frame, logits in enumerate(expected))
     per_frame = len(taken) // 2
-    assert offered[0] - sent[len(beats) // 2 - 1] == model.compute_cycles
+    assert offered[0] - sent[len(sent) // 2 - 1] == model.compute_cycles
     assert offered[per_frame] - offered[0] == model.frames(2)[1].first_byte - model.frames(2)[0].first_byte
 
 

@@ -1,10 +1,17 @@
 """A fitted requantiser equals the exact rule at every accumulator that can occur."""
 
+import inspect
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tepal.hdl import affine as affine_module
 from tepal.hdl.affine import fit
+from tepal.hdl.requantiser import RequantiserFormat
+from tepal.hdl.serial import SerialFormat
 from tepal.quant import Average, Requantise, Rounding
 
 ALL = 1 << 17
@@ -88,3 +95,124 @@ def test_many_channels(seed):
     acc = np.arange(-reach, reach)[:, None]
     inside = (acc >= low) & (acc <= high)
     assert ((affine(acc) == rule(acc + constant)) | ~inside).all()
+
+
+@st.composite
+def layers(draw):
+    """(rule, constant, low, high) of one to five channels with ranges so short that every accumulator is looked at:
+    narrow clamps, few steps, powers of two (ties), left shifts, multipliers of zero, averages."""
+    channels = draw(st.integers(1, 5))
+
+    def each(strategy):
+        return np.array(draw(st.lists(strategy, min_size=channels, max_size=channels)))
+
+    minimum = draw(st.sampled_from([-128, -128, -5, 0, 3, 126]))
+    maximum = min(127, minimum + draw(st.sampled_from([0, 1, 2, 7, 255, 255])))
+    reach = draw(st.sampled_from([3, 40, 300]))
+    constant, low, high = each(st.integers(-reach, reach)), -each(st.integers(0, reach)), each(st.integers(0, reach))
+    if draw(st.integers(0, 3)) == 0:
+        rule = Average(draw(st.integers(1, 64)), minimum, maximum)
+    else:
+        multiplier = each(st.one_of(st.sampled_from([0, 1 << 30, 1 << 30, 3 << 29]),
+                                    st.integers(1 << 30, (1 << 31) - 1)))
+        rule = Requantise(multiplier, each(st.integers(-9, 5)), draw(st.integers(-128, 127)), minimum, maximum,
+                          draw(st.sampled_from(Rounding)))
+    return rule, constant, low, high
+
+
+def differences(function, rule, constant, low, high) -> list[int]:
+    """Channels on whose range ``function`` is not the rule, all of every range looked at."""
+    acc = np.arange(low.min(), high.max() + 1)[:, None]
+    inside = (acc >= low) & (acc <= high)
+    return np.flatnonzero(((function(acc) != rule(acc + constant)) & inside).any(axis=0)).tolist()
+
+
+@settings(max_examples=400)
+@given(layers(), st.booleans(), st.integers(0, 9))
+def test_few_steps(case, one_shift, more):
+    """Any offset within the slack is right, and so is what is made of it: more fraction, both formats' words."""
+    affine = fit(*case, one_shift=one_shift)
+    different = affine.fraction + np.arange(len(case[1]))
+    for function in (affine, affine.widen(affine.fraction + more), affine.widen(different)):
+        assert differences(function, *case) == []
+        assert differences(replace(function, offset=function.offset + function.slack), *case) == []
+    for fmt in (RequantiserFormat.of([affine], 16), SerialFormat.of([affine], 16, 3)):
+        words = fmt.words(affine)
+        assert differences(partial(fmt.requantise, words), *case) == []
+
+
+@settings(max_examples=400)
+@given(layers(), st.data())
+def test_check_is_a_proof(case, data):
+    """A requantiser that is a little off is refused if, and only if, it is wrong for some accumulator that can occur;
+    places of steps that are wrong never let a wrong one pass."""
+    affine = fit(*case)
+    channel = data.draw(st.integers(0, len(case[1]) - 1))
+    change = np.zeros(len(case[1]), np.int64)
+    change[channel] = data.draw(st.integers(-3, 3)) << data.draw(st.integers(0, affine.fraction + 1))
+    field = data.draw(st.sampled_from(["offset", "multiplier", "zero_point", "minimum", "maximum"]))
+    if field in ("offset", "multiplier"):
+        wrong = replace(affine, **{field: np.maximum(getattr(affine, field) + change, 0) if field == "multiplier"
+                                   else affine.offset + change})
+    else:
+        wrong = replace(affine, **{field: getattr(affine, field) + data.draw(st.integers(-1, 1))})
+    channels = differences(wrong, *case)
+    if channels:
+        with pytest.raises(ArithmeticError, match=f"channel {channels[0]} "):
+            affine.exact.check(wrong)
+    else:
+        affine.exact.check(wrong)
+    elsewhere = replace(affine.exact, steps=np.clip(affine.exact.steps + data.draw(st.integers(-400, 400)), *case[2:]))
+    try:
+        elsewhere.check(wrong)
+    except ArithmeticError:
+        return
+    assert not channels
+
+
+def test_a_wrong_derivation_is_refused():
+    """``fit`` with a mistake in how it derives its parameters says so, instead of giving back what is wrong."""
+    source = inspect.getsource(affine_module)
+    right = "must_not = (levels[:, None] > first)"
+    assert source.count(right) == 1
+    mistaken: dict = {}
+    exec(source.replace(right, "must_not = (levels[:, None] > first + 1)"), mistaken)
+    rng, refused = np.random.default_rng(0), 0
+    for _ in range(100):
+        constant, low, high = rng.integers(-300, 300, 4), -rng.integers(0, 300, 4), rng.integers(0, 300, 4)
+        rule = Requantise(rng.integers(1 << 30, 1 << 31, 4), rng.integers(-9, 0, 4), int(rng.integers(-128, 128)))
+        fit(rule, constant, low, high)
+        try:
+            affine = mistaken["fit"](rule, constant, low, high)
+        except ArithmeticError:
+            refused += 1
+        else:
+            assert differences(affine, rule, constant, low, high) == []
+    assert refused > 3
+
+
+def test_wrong_words_are_refused():
+    """What is checked is what the hardware gets."""
+    rule = Requantise([1 << 30, 1234567890], [-5, -6], 3)
+    affine = fit(rule, np.array([7, -90]), np.array([-3000, -5000]), np.array([4000, 3000]))
+    more = np.array([0, 1])
+    parallel, serial = RequantiserFormat.of([affine], 16), SerialFormat.of([affine], 16, 4)
+    # All bits of the offset are stored, so that it is the largest one of all.
+    serial = replace(serial, offset=serial.offset + serial.zeros, zeros=0)
+    for fmt, wrong in ((parallel, replace(affine, offset=affine.offset + more * (affine.slack + 1))),
+                       (parallel, replace(affine, multiplier=affine.multiplier + more)),
+                       (serial, replace(affine, slack=affine.slack + more))):
+        fmt.words(affine)
+        with pytest.raises(ArithmeticError, match="channel 1 "):
+            fmt.words(wrong)
+
+
+def test_sums_beyond_64_bits():
+    """Far beyond the clamp sums may be wider than numpy's integers; results are right all the same."""
+    rule = Requantise([(1 << 31) - 1, 1 << 30], [12, -14], 0)
+    case = rule, np.zeros(2, np.int64), np.array([-1 << 19, -1 << 22]), np.array([1 << 19, 1 << 22])
+    affine = fit(*case).widen(34)
+    acc = np.array([[-1 << 19, -1 << 22], [-1, -8193], [0, -8192], [1, 8192], [1 << 19, 1 << 22]])
+    assert (1 << 19) * int(affine.multiplier[0]) >= 1 << 63
+    assert (affine(acc) == rule(acc)).all()
+    assert (affine(acc[:, :1] * [1, 0]) == rule(acc[:, :1] * [1, 0])).all()

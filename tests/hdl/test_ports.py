@@ -156,8 +156,8 @@ LAYOUTS = [
     (InputLayout((1, 5, 1), 2, 3, 2, 0, 3), 1),
     # Windows of nothing but padding, before the row's first beat.
     (InputLayout((2, 3, 2), 4, 1, 2, 5, 7), 3),
-    # Several words to a window.
-    (InputLayout((2, 1, 6), 1, 1, 1, 0, 0, word=2), 1),
+    # Several words to a window, the last one not full.
+    (InputLayout((2, 1, 7), 1, 1, 1, 0, 0, word=2), 1),
 ]
 layouts = pytest.mark.parametrize(("layout", "beat"), LAYOUTS)
 MARKED, UNMARKED = True, False
@@ -174,7 +174,8 @@ def load(layout: InputLayout, beat: int, frames: list[tuple[int, bool]], *, stal
     size = layout.shape[0] * layout.shape[1] * layout.shape[2] // beat
     lasts = [marked and place == count - 1 for count, marked in frames for place in range(count)]
     content = rng.integers(-128, 128, (len(lasts), beat), dtype=np.int8)
-    images = {expected_words(layout, content[begin:begin + size].reshape(layout.shape)).tobytes(): begin
+    own = stored_bytes(layout)
+    images = {expected_words(layout, content[begin:begin + size].reshape(layout.shape))[own].tobytes(): begin
               for begin in range(len(lasts) - size + 1)}
     loader = InputLoader(layout, beat)
     answers, went, released, memory = [], [], [], {}
@@ -193,7 +194,7 @@ def load(layout: InputLayout, beat: int, frames: list[tuple[int, bool]], *, stal
             if ctx.get(loader.enable):
                 memory[ctx.get(loader.address)] = ctx.get(loader.word).to_bytes(layout.word_bytes, "little")
             if full and not held:
-                stored = b"".join(memory[place] for place in sorted(memory))
+                stored = np.array([list(memory[place]) for place in sorted(memory)], np.uint8)[own].tobytes()
                 answers.append((images.get(stored), frame.number, frame.too_long, frame.abandoned))
                 memory.clear()
             elif full:

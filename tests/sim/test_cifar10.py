@@ -74,6 +74,7 @@ def test_onnx_runtime_agrees(name, test_images):
 
 
 @pytest.mark.rtl
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "board", "cycles"), [
     ("large_0.50_32", "ulx3s-85f", 60_000), ("small_0.25_32", "icebreaker", 46_000),
 ])

@@ -19,7 +19,7 @@ from tepal.sim import CycleModel, golden
 from tflite_writer import Chain
 
 BENCH = Path(__file__).with_name("four_state.v")
-ENGINES = {"small": EngineConfig(2, 4, 2, (1, 3), requantisers=2, input_bytes=4),
+ENGINES = {"small": EngineConfig(4, 4, 2, (1, 3), requantisers=2, input_bytes=4, packing=2),
            "icebreaker": BOARDS["icebreaker"].config}
 
 pytestmark = [pytest.mark.rtl, pytest.mark.skipif(shutil.which("iverilog") is None,

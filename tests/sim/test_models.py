@@ -10,7 +10,7 @@ from tepal.hdl import Schedule
 from tepal.quant import read_tflite
 from tepal.sim import Build, golden, simulate
 
-pytestmark = [pytest.mark.model, pytest.mark.rtl]
+pytestmark = [pytest.mark.model, pytest.mark.rtl, pytest.mark.slow]
 
 
 # The slowest first: with several workers they run side by side.

@@ -15,8 +15,12 @@ from tepal.quant import Network
 from tepal.sim import golden
 from tepal.sim.simulate import Build, simulate
 
-SEEDS = [*range(32), 40]
-"""In 15 and 40 the first block is folded."""
+SEEDS = [15, *range(15), *range(16, 32), 40]
+"""Of any kind of engine.  In 15 and 40 the first block is folded."""
+
+FRUGAL = range(100, 112)
+"""Of the kind that iCE40 parts get: each of its options is on in some and off in others, single-port memories with
+serial requantisers and without among them."""
 
 FRAMES = 3
 
@@ -31,6 +35,12 @@ def compile_quickly():
         yield
 
 
+def fast(seeds, count: int) -> list:
+    """``seeds``, all but the first ``count`` slow: many random networks find what few have missed, but rarely."""
+    return [pytest.param(seed, marks=pytest.mark.slow) if number >= count else seed
+            for number, seed in enumerate(seeds)]
+
+
 def check(network: Network, config: EngineConfig, images: np.ndarray, directory: Path, stalls: int):
     schedule = Schedule(network, config)
     for name, text in export_verilog(schedule, to_verilog).files().items():
@@ -43,12 +53,26 @@ def check(network: Network, config: EngineConfig, images: np.ndarray, directory:
     assert simulate(build, schedule, images, stalls=stalls).mismatches == 0
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+def test_seeds():
+    """What is said of them above."""
+    engines = [random_case(seed, 1, frugal=True)[1] for seed in FRUGAL]
+    assert {(e.single_port, e.pipelined) for e in engines} == {(a, b) for a in (False, True) for b in (False, True)}
+    assert {(e.single_port, e.requantiser_cycles > 1) for e in engines} >= {(True, False), (True, True)}
+    assert {e.lane_cycles > 1 for e in engines} == {False, True}
+
+
+@pytest.mark.parametrize("seed", fast(SEEDS, 10))
 def test_random_network(seed, tmp_path):
     check(*random_case(seed, FRAMES), tmp_path, stalls=seed)
 
 
-@pytest.mark.parametrize("seed", range(13))
+@pytest.mark.parametrize("seed", fast(FRUGAL, 5))
+def test_frugal_network(seed, tmp_path):
+    """Weights are loaded from outside where memories have a single port."""
+    check(*random_case(seed, FRAMES, frugal=True), tmp_path, stalls=seed)
+
+
+@pytest.mark.parametrize("seed", fast(range(13), 5))
 def test_wide_input(seed, tmp_path):
     """Vectors, and pixels of many channels: images in several narrow words a pixel."""
     check(*wide_case(seed, FRAMES), tmp_path, stalls=seed)
