@@ -23,6 +23,10 @@ need = command -v $(1) >/dev/null || { echo "$(1) is needed and was not found: a
 
 venv: .venv/ready
 .venv/ready: requirements.lock pyproject.toml
+	@# Neither venv nor setuptools nor the first line of a script takes these in a path; spaces are fine.
+	@case "$$PWD" in *[\$$\:\{\}\%\"\\\`]*) \
+		printf "%s\n" "$$PWD has one of the characters \$$ : { } % \" \\ \` in it, which Python's packages can't be installed under: move this folder" \
+			>&2; exit 2;; esac
 	@$(call need,$(PYTHON),python3)
 	@$(call need,g++,g++)
 	@$(call need,perl,perl)
@@ -36,6 +40,7 @@ venv: .venv/ready
 	@# Folders under their import names, for type checkers.
 	@mkdir -p .venv/types/tepal
 	@for folder in hdl quant sim boards cli; do ln -sfn ../../../$$folder .venv/types/tepal/$$folder; done
+	@for file in tepal/*.py; do ln -sfn ../../../$$file .venv/types/$$file; done
 	@touch $@
 
 demo: venv

@@ -2,7 +2,6 @@
 
 import json
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from tepal.hdl.flash import flash_image
 from tepal.hdl.ports import OutputStreamer
 from tepal.hdl.protocol import Packet
 from tepal.hdl.uart import LINE_BITS
+from tepal.processes import temporary_folder
 from tepal.quant import NetworkError
 from tepal.sim import CycleModel
 
@@ -27,8 +27,8 @@ from .part import Board, Family, Pll
 from .timing import clock_mhz, critical_path, driven_by
 from .tools import Command, ToolError, find
 
-__all__ = ["FLASH", "MARGIN", "STEPS", "Result", "allowed", "build", "choose_pll", "require_platform", "seeds",
-           "synthesise"]
+__all__ = ["FLASH", "MARGIN", "STEPS", "Result", "allowed", "build", "choose_pll", "file_names", "require_platform",
+           "seeds", "synthesise"]
 
 MARGIN = Fraction(2, 100)
 """By how much a path must be faster than the clock: nextpnr reckons with the slowest silicon, but with no jitter."""
@@ -52,6 +52,11 @@ def require_platform(board: Board) -> Family:
         raise NetworkError(f"the board {board.name} is no board to build for: make Verilog with tepal generate, or "
                            "name another one")
     return board.part.family
+
+
+def file_names(family: Family) -> list[str]:
+    """The files that :func:`build` may make."""
+    return [f"{TOP}.{family.bitstream}", f"{TOP}.{family.constraints}", "build.log", "report.json", FLASH]
 
 
 def choose_pll(settings: list[Pll], *most: float | Fraction | None) -> Pll:
@@ -126,8 +131,8 @@ def build(schedule: Schedule, board: Board, *, count: int = 1, wanted: float | N
     commands = {name: find(name) for name in ("yosys", family.place_and_route, family.packer)}
     target = board.target if wanted is None else float(Fraction(wanted) * (1 + MARGIN))
     slowest = min(Fraction(wanted or board.lowest), Fraction(board.lowest)) * 1_000_000
-    with tempfile.TemporaryDirectory(prefix="tepal-") as folder:
-        return _build(Path(folder), schedule, board, family, commands, settings, target, slowest, count, wanted, debug,
+    with temporary_folder() as folder:
+        return _build(folder, schedule, board, family, commands, settings, target, slowest, count, wanted, debug,
                       step)
 
 
@@ -140,15 +145,15 @@ def synthesise(prepared: Prepared, board: Board, config: EngineConfig, yosys: Co
         yosys fails.
     """
     family = require_platform(board)
-    (directory / f"{TOP}.il").write_text(prepared.rtlil)
+    (directory / f"{TOP}.il").write_text(prepared.rtlil, encoding="utf-8")
     (directory / PRIMITIVES).write_text(source(PRIMITIVES))
     (directory / f"{TOP}.ys").write_text("\n".join([
         f"read_verilog {PRIMITIVES}", f"read_rtlil {TOP}.il", *family.synthesis(TOP), f"write_json {TOP}.json"]) + "\n")
     yosys.run(["-q", "-l", "yosys.log", "-s", f"{TOP}.ys"], directory)
-    design = json.loads((directory / f"{TOP}.json").read_text())
+    design = json.loads((directory / f"{TOP}.json").read_text(encoding="utf-8"))
     netlist = design["modules"][TOP]
     family.finish(netlist, board, config)
-    (directory / f"{TOP}.json").write_text(json.dumps(design))
+    (directory / f"{TOP}.json").write_text(json.dumps(design), encoding="utf-8")
     return netlist
 
 
@@ -165,7 +170,7 @@ def _build(directory: Path, schedule: Schedule, board: Board, family: Family, co
         cells = Counter(cell["type"] for cell in netlist["cells"].values())
         clock = driven_by(netlist, *family.output)
         constraints = prepared.constraints + family.constraint(clock[0], target * 1e6) + "\n"
-        (directory / f"{TOP}.{family.constraints}").write_text(constraints)
+        (directory / f"{TOP}.{family.constraints}").write_text(constraints, encoding="utf-8")
         del netlist
 
     def place_and_route(seed: int) -> _Run:
@@ -174,7 +179,7 @@ def _build(directory: Path, schedule: Schedule, board: Board, family: Family, co
                                        f"{name}.{family.routed}"),
                      "--seed", str(seed), "--timing-allow-fail", "--report", f"{name}.report.json", "--log",
                      f"{name}.log", "--quiet"], directory)
-        report = json.loads((directory / f"{name}.report.json").read_text())
+        report = json.loads((directory / f"{name}.report.json").read_text(encoding="utf-8"))
         return _Run(seed, clock_mhz(report, clock), report)
 
     def attempt(seed: int) -> _Run:
@@ -203,7 +208,8 @@ def _build(directory: Path, schedule: Schedule, board: Board, family: Family, co
         packer.run(family.pack(f"{name}.{family.routed}", f"{TOP}.{family.bitstream}"), directory)
 
     report = _report(schedule, board, family, commands, runs, best, pll, cells, clock, target, wanted)
-    log = "\n".join(f"==== {part}\n\n{(directory / part).read_text()}" for part in ("yosys.log", f"{name}.log"))
+    log = "\n".join(f"==== {part}\n\n" + (directory / part).read_text(encoding="utf-8", errors="replace")
+                    for part in ("yosys.log", f"{name}.log"))
     files: dict[str, str | bytes] = {
         f"{TOP}.{family.bitstream}": (directory / f"{TOP}.{family.bitstream}").read_bytes(),
         f"{TOP}.{family.constraints}": constraints,

@@ -146,7 +146,7 @@ class _ECP5(Family):
 
     def retune(self, directory, name, pll, platform, run):
         path = directory / f"{name}.{self.routed}"
-        path.write_text(retuned(path.read_text(), pll))
+        path.write_text(retuned(path.read_text(encoding="utf-8"), pll), encoding="utf-8")
 
     def pack(self, routed, bitstream):
         return ["--compress", "--input", routed, "--bit", bitstream]

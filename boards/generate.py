@@ -1,21 +1,18 @@
 """A folder with everything that others need to use an accelerator: Verilog, ROMs, FuseSoC core, description."""
 
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import metadata
-from pathlib import Path
 
 from tepal.hdl import TOP, Schedule, export_verilog
 from tepal.hdl.images import loaded_weights
 from tepal.hdl.ports import OutputStreamer, Status
+from tepal.quant import Network, Preprocessing
 from tepal.sim import CycleModel
 
 from . import yosys
 from .board import BOARDS
+from .folder import write_files
 
 __all__ = ["WEIGHTS", "describe", "generate", "write_files"]
 
@@ -62,7 +59,8 @@ def describe(schedule: Schedule, board: str, versions: dict[str, str], name: str
                if config.single_port else {}),
         },
         "input": {"shape": list(network.input_shape), "dtype": "int8", "order": "HWC",
-                  "scale": network.input_scale, "zero_point": network.input_zero_point},
+                  "scale": network.input_scale, "zero_point": network.input_zero_point,
+                  "preprocessing": _preprocessing(network)},
         "output": {"shape": list(network.output_shape), "dtype": "int8", "order": "HWC", "scale": network.output_scale,
                    "zero_point": network.output_zero_point,
                    "trailer": [
@@ -87,6 +85,18 @@ def describe(schedule: Schedule, board: str, versions: dict[str, str], name: str
         "memories": [{"role": use.role, "count": use.count, "depth": use.depth, "width": use.width}
                      for use in schedule.memories],
     }
+
+
+def _preprocessing(network: Network) -> dict | None:
+    """What pixels mean to the network; None where nothing says it and its input is of no usual range."""
+    known = network.preprocessing
+    usual = Preprocessing.of_input(network.input_scale, network.input_zero_point, network.input_shape[2])
+    if not (pixels := known or usual):
+        return None
+    return {"range": [pixels.low, pixels.high], "mean": list(pixels.mean), "std": list(pixels.std),
+            "layout": pixels.layout, "from": "model" if known else "scale and zero point",
+            "about": "of a pixel 0 to 255: real = (low + pixel * (high - low) / 255 - mean) / std for each channel, in "
+                     "the order of layout; int8 = real / scale + zero_point, rounded and limited to -128 to 127"}
 
 
 def _core(name: str, board: str, roms: list[str]) -> str:
@@ -127,24 +137,3 @@ def generate(schedule: Schedule, board: str, name: str = TOP) -> dict[str, str |
     versions = {tool: metadata.version(tool) for tool in ("tepal", "amaranth")} | {"yosys": yosys.version()}
     files[f"{name}.json"] = json.dumps(describe(schedule, board, versions, name, roms), indent=2) + "\n"
     return files
-
-
-def write_files(files: Mapping[str, str | bytes], directory: Path) -> None:
-    """Write ``files`` into ``directory``, made if need be; each appears whole or not at all.
-
-    Raises OSError."""
-    directory, made = Path(directory), not Path(directory).exists()
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".partial-", dir=directory))
-        try:
-            for name, content in files.items():
-                (staging / name).write_bytes(content.encode() if isinstance(content, str) else content)
-            for name in files:
-                os.replace(staging / name, directory / name)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
-    except OSError as error:
-        if made:
-            shutil.rmtree(directory, ignore_errors=True)
-        raise OSError(error.errno, f"can't write there ({error.strerror})", str(directory)) from error

@@ -138,7 +138,7 @@ class _ICE40(Family):
 
     def retune(self, directory, name, pll, platform, run):
         path = directory / f"{name}.{self.routed}.json"
-        design = json.loads(path.read_text())
+        design = json.loads(path.read_text(encoding="utf-8"))
         cells = [cell for module in design["modules"].values() for cell in module["cells"].values()
                  if cell["type"] == "ICESTORM_PLL"]
         for parameter, value in pll.parameters.items():

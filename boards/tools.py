@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from tepal import processes
+
 __all__ = ["TOOLS", "Command", "Tool", "ToolError", "find"]
 
 
@@ -33,8 +35,7 @@ class Command:
         ToolError
             It failed; the message has its own reason.
         """
-        done = subprocess.run([*self.argv, *arguments], cwd=directory, capture_output=True, text=True,
-                              stdin=subprocess.DEVNULL, errors="replace")
+        done = processes.run([*self.argv, *arguments], cwd=directory)
         if done.returncode:
             raise ToolError(f"{self.name} failed: {_reason(done.stderr, done.stdout)}")
         return done.stdout
@@ -61,8 +62,7 @@ class Tool:
         if path is None:
             return None, ""
         try:
-            done = subprocess.run([path, self.version], capture_output=True, text=True, stdin=subprocess.DEVNULL,
-                                  timeout=60)
+            done = processes.run([path, self.version], timeout=60)
         except (OSError, subprocess.TimeoutExpired):
             return None, f"{path} does not run"
         found = re.search(r"(\d+)\.(\d+)(?:\.\d+)*", done.stdout + done.stderr)

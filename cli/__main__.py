@@ -1,7 +1,7 @@
-"""``python -m tepal.cli``."""
+"""``python -m tepal.cli``, the same as ``python -m tepal``."""
 
 import sys
 
-from .main import main
+from tepal.__main__ import main
 
 sys.exit(main())

@@ -4,8 +4,8 @@ import json
 
 from rich.table import Table
 from tepal.boards.board import get_board, require_fit
-from tepal.boards.build import STEPS, build, require_platform
-from tepal.boards.generate import write_files
+from tepal.boards.build import STEPS, build, file_names, require_platform
+from tepal.boards.folder import require_room, write_files
 
 from .arguments import add_model_arguments, add_output_argument, count, mhz
 from .console import Steps, err, out, step
@@ -31,11 +31,12 @@ def add_arguments(parser) -> None:
 def run(arguments) -> int:
     """Schedule, build, write, report."""
     board = get_board(arguments.board)
-    require_platform(board)
+    family = require_platform(board)
     board, schedule = load(arguments)
     with step("Counting what the board has room for"):
         require_fit(schedule, board)
     check_folder(arguments.output)
+    require_room(file_names(family), arguments.output)
     result = build(schedule, board, count=arguments.seeds, wanted=arguments.clock, debug=arguments.debug,
                    step=Steps(STEPS))
     write_files(result.files, arguments.output)

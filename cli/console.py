@@ -1,9 +1,15 @@
-"""What the commands share: the two streams of text, and signs of progress on a terminal."""
+"""What the commands share: the two streams of text, and signs of progress on a terminal.
+
+On a terminal, lines are broken between words and tables are made to fit.  Anywhere else, a line is what was said at
+once, and a table is plain columns of text, each row a line: for less, grep and awk."""
 
 import contextlib
+import re
 import time
 from collections.abc import Callable, Iterator
+from itertools import product
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -15,11 +21,138 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
+from rich.text import Text
 
-__all__ = ["Elapsed", "Steps", "bar", "err", "out", "step"]
+from .encoding import plain
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+__all__ = ["Elapsed", "Steps", "bar", "err", "out", "step", "warn"]
+
+class _Console(Console):
+    def print(self, *objects, sep: str = " ", **options) -> None:
+        if any(isinstance(each, Table) for each in objects):
+            for each in objects:
+                self._table(each) if isinstance(each, Table) else self.print(each, **options)
+        elif self.is_terminal and not options.get("soft_wrap") and all(isinstance(each, str) for each in objects):
+            text = sep.join(objects)
+            text = self.render_str(text) if options.pop("markup", True) else Text(plain(text, self.encoding))
+            for line in _wrapped(text, self.width):
+                super().print(line, soft_wrap=True, **options)
+        else:
+            super().print(*objects, sep=sep, **{"soft_wrap": True, **options})
+
+    def render_str(self, text: str, **options) -> Text:
+        return super().render_str(plain(text, self.encoding), **options)
+
+    def on_broken_pipe(self) -> None:
+        raise
+
+    def _table(self, table: Table) -> None:
+        headers = [self._text(column.header) for column in table.columns]
+        rows = [list(map(self._text, row)) for row in zip(*(column.cells for column in table.columns), strict=True)]
+        if table.title:
+            self.print(self._text(table.title), markup=False, style="italic" if self.is_terminal else None)
+        if not self.is_terminal:
+            self.print("\n".join(_columns(table, headers, rows)), markup=False)
+        elif (fitted := _fitted(table, headers, rows, self.width)) is not None:
+            super().print(fitted, crop=False)
+        else:
+            self.print("\n".join(_entries(headers, rows)), markup=False)
+
+    def _text(self, cell) -> str:
+        return self.render_str(cell).plain if isinstance(cell, str) else str(cell)
+
+
+def _wrapped(text: Text, width: int) -> list[Text]:
+    """Lines of at most ``width`` columns, broken between words; a longer word, such as a path, stays whole."""
+    lines = []
+    for line in text.split("\n", allow_blank=True):
+        breaks, column = [], 0
+        for word in re.finditer(r"\s*\S+", line.plain):
+            size = cell_len(word[0])
+            if column and column + size > width and word.start():
+                start = word.start() + len(word[0]) - len(word[0].lstrip())
+                breaks.append(start)
+                column = cell_len(word[0].lstrip())
+            else:
+                column += size
+        for part in line.divide(breaks):
+            part.rstrip()
+            lines.append(part)
+    return lines
+
+
+def _columns(table: Table, headers: list[str], rows: list[list[str]]) -> Iterator[str]:
+    """A table as text: a line for the headers and for each row, columns two spaces apart."""
+    lines = [[" ".join(cell.split()) for cell in line] for line in (headers, *rows)]
+    widths = [max(map(cell_len, cells)) for cells in zip(*lines, strict=True)]
+    for line in lines:
+        cells = []
+        for column, cell, width in zip(table.columns, line, widths, strict=True):
+            space = " " * (width - cell_len(cell))
+            cells.append(space + cell if column.justify == "right" else cell + space)
+        yield "  ".join(cell for cell, width in zip(cells, widths, strict=True) if width).rstrip()
+    yield ""
+
+
+def _fitted(table: Table, headers: list[str], rows: list[list[str]], width: int) -> Table | None:
+    """``table`` in ``width`` columns with no word broken; None if there is no way.
+
+    Lines between columns are the first to go, then bars, which only say again what is beside them, and only then are
+    cells broken between their words."""
+    columns = list(zip(headers, *rows, strict=True))
+    every = set(range(len(columns)))
+    bars = {number for number, cells in enumerate(columns) if not set("".join(cells)) - set("█·#. ")}
+    frames = (table.box, every), (None, every), (None, every - bars)
+    word, line, most = ([max([0, *(cell_len(part) for cell in cells for part in parts(cell))]) for cells in chosen]
+                        for parts, chosen in ((str.split, columns), (str.splitlines, [cells[1:] for cells in columns]),
+                                              (str.splitlines, columns)))
+    least = [most[n] if column.no_wrap else word[n] for n, column in enumerate(table.columns)]
+    for wanted, (box, kept) in product((list(map(max, least, line)), least), frames):
+        room = width - (2 * (len(kept) - 1) if box is None else 3 * len(kept) + 1)
+        if sum(wanted[number] for number in kept) <= room:
+            break
+    else:
+        return None
+    widths = {number: wanted[number] for number in sorted(kept)}
+    for _ in range(room - sum(widths.values())):
+        # Who lacks most gets the next.
+        number = max(widths, key=lambda number: most[number] - widths[number])
+        widths[number] += widths[number] < most[number]
+
+    def fill(cell: str, width: int) -> str:
+        return "\n".join(line.plain for line in _wrapped(Text(cell), width))
+
+    fitted = Table(box=box, pad_edge=box is not None, padding=(0, 1) if box is not None else (0, 2, 0, 0))
+    for number, each in widths.items():
+        fitted.add_column(fill(headers[number], each), justify=table.columns[number].justify, width=each, no_wrap=True)
+    for row, cells in zip(table.rows, rows, strict=True):
+        fitted.add_row(*(Text(fill(cells[number], each)) for number, each in widths.items()),
+                       end_section=row.end_section)
+    return fitted
+
+
+def _entries(headers: list[str], rows: list[list[str]]) -> Iterator[str]:
+    """A table for which there is no room: each row as lines of header and value."""
+    for row in rows:
+        entry = []
+        for header, cell in zip(headers, row, strict=True):
+            header, cell = (" ".join(text.split()) for text in (header, cell))
+            if header:
+                entry.append(f"{header}: {cell}")
+            elif cell:
+                # Without a header, it goes with what is before it.
+                entry.append(f"{entry.pop()} {cell}" if entry else cell)
+        yield from (*entry, "")
+
+
+out = _Console(highlight=False)
+err = _Console(stderr=True, highlight=False)
+
+
+def warn(sentence: str) -> None:
+    """Tell of something that may be wrong, on stderr."""
+    err.print(f"tepal: warning: {sentence}", style="yellow", markup=False)
 
 
 class Elapsed:

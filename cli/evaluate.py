@@ -2,12 +2,14 @@
 
 import json
 
+import numpy as np
 from tepal.quant import FloatNetwork, read_model
 from tepal.sim import accuracy
 
 from .arguments import path
-from .console import bar, err, out
+from .console import bar, err, out, warn
 from .files import choose_frames, read_labelled
+from .frames import add_preprocessing_arguments, preprocessed, unused_options
 
 __all__ = ["add_arguments", "run"]
 
@@ -18,13 +20,17 @@ def add_arguments(parser) -> None:
                         help="quantised .onnx or .tflite file (golden model), or a float one")
     parser.add_argument("--input", type=path, required=True, metavar="TEST.npz", help="'images' and 'labels'")
     parser.add_argument("--frames", type=int, metavar="N", help="use the first N images (default: all)")
+    add_preprocessing_arguments(parser)
 
 
 def run(arguments) -> int:
     """Accuracy over labelled images."""
-    network = read_model(arguments.model)
+    network = preprocessed(read_model(arguments.model), arguments)
     images, labels = read_labelled(arguments.input, network.output_shape[2])
     images = choose_frames(images, arguments.frames, arguments.input)
+    if images.dtype != np.uint8:
+        for sentence in unused_options(arguments, arguments.input):
+            warn(sentence)
     with bar() as progress:
         share = accuracy(network, images, labels[:len(images)], progress=progress)
     kind = "float" if isinstance(network, FloatNetwork) else "int8"

@@ -63,11 +63,13 @@ def run(arguments) -> int:
     rows += [[f"{entry['compute_cycles']:,}", *([f"{entry['latency_ms']:.3f}"] if clock.mhz else []),
               *(f"{entry['used'][kind]:,}" for kind in kinds)] for entry in shown]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    # No table of Rich's: however wide, options are there to be copied.
-    for row, entry in zip(rows, [None, *shown], strict=True):
-        engine = "engine" if entry is None else entry["options"] + "  (default)" * entry["default"]
-        out.print("  ".join([*(cell.rjust(width) for cell, width in zip(row, widths, strict=True)), engine]),
-                  style="bold" if entry is None else None, markup=False)
+    engines = ["engine", *(entry["options"] + "  (default)" * entry["default"] for entry in shown)]
+    # No table of Rich's: options are there to be copied, and get a line of their own where there is no room beside.
+    beneath = out.is_terminal and sum(widths) + 2 * len(widths) + max(map(len, engines)) > out.width
+    for number, (row, engine) in enumerate(zip(rows, engines, strict=True)):
+        figures = "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        out.print(f"{figures}\n{engine}" if beneath else f"{figures}  {engine}", style=None if number else "bold",
+                  markup=False)
     left_out = f" ({len(shown)} of {len(entries)} are shown)" if len(shown) < len(entries) else ""
     out.print(f"Engines that fit and that no smaller one matches to {CLOSE:.0%}{left_out}. Cycles are exact, LUTs and "
               f"flip-flops estimated. {'Time is at' if clock.mhz else 'There is'} {clock.told}"

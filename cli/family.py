@@ -181,8 +181,9 @@ def _counts(rows: list[dict]) -> Table:
         for row in rows:
             table.add_row(row["name"], *(f"{row[key]['count']:,}" for key in ("macs", "parameters")))
         return table
-    table = Table("", Column("network", no_wrap=True), _number("paper"), "", _number("multiply-adds"), _number("paper"),
-                  "", _number("parameters"), title="The paper's tables, in millions, and exact counts")
+    table = Table("table", Column("network", no_wrap=True), _number("paper"), "", _number("multiply-adds"),
+                  _number("paper"), "", _number("parameters"),
+                  title="The paper's tables, in millions, and exact counts")
     for number, row in enumerate(rows):
         if number and row["table"] != rows[number - 1]["table"]:
             table.add_section()
@@ -230,5 +231,5 @@ def _speed_table(report: dict, board: Board) -> Table:
 
 def _over(speed: dict) -> str:
     """What the board has too little of."""
-    return ",\n    ".join(f"{speed['used'][kind]:,} of {limit:,} {kind}" for kind, limit in speed["available"].items()
+    return ", ".join(f"{speed['used'][kind]:,} of {limit:,} {kind}" for kind, limit in speed["available"].items()
                      if limit is not None and speed["used"][kind] > limit)

@@ -1,12 +1,14 @@
 """Files that commands read and write: images, labels and names, and places for results."""
 
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
-from tepal.quant import NetworkError, Shape
+from tepal.quant import NetworkError
 
-__all__ = ["check_folder", "choose_frames", "read_images", "read_labelled", "read_names", "read_picture"]
+__all__ = ["check_folder", "choose_frames", "read_images", "read_labelled", "read_names"]
+
+S = TypeVar("S", np.ndarray, list[Path])
 
 
 def read_images(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
@@ -60,33 +62,7 @@ def read_names(path: Path | None) -> list[str]:
         raise NetworkError(f"{path} can't be read ({getattr(error, 'strerror', 'it is no text')})") from error
 
 
-def read_picture(path: Path, shape: Shape) -> np.ndarray:
-    """A picture file, resized to ``shape``, as uint8 (height, width, channels).
-
-    Raises
-    ------
-    NetworkError
-        It can't be read, or the network's images have neither one channel (grey) nor three (red, green, blue).
-    """
-    height, width, channels = shape
-    if channels not in (1, 3):
-        raise NetworkError(f"{path}: a picture has 1 or 3 channels, and the network takes {channels}: give "
-                           "an .npy file")
-    try:
-        with Image.open(path) as picture:
-            pixels = picture.convert("L" if channels == 1 else "RGB").resize((width, height),
-                                                                             Image.Resampling.BILINEAR)
-    except UnidentifiedImageError:
-        raise NetworkError(f"{path} is neither a NumPy file (.npy or .npz) nor a picture that can be read") from None
-    except OSError as error:
-        raise NetworkError(f"{path} can't be read ({error.strerror or error})") from None
-    except Exception as error:
-        # Pillow believes a damaged file, and then fails in many ways.
-        raise NetworkError(f"{path} is a damaged picture ({error})") from error
-    return np.asarray(pixels).reshape(shape)
-
-
-def choose_frames(images: np.ndarray, frames: int | None, path: Path) -> np.ndarray:
+def choose_frames(images: S, frames: int | None, path: Path) -> S:
     """The first ``frames`` images, or all."""
     if frames is None:
         return images

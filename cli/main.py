@@ -4,15 +4,24 @@ Each command is a module beside this one with two functions: ``add_arguments(par
 returns the exit code.  Only the module of the command that is asked for is imported."""
 
 import argparse
+import contextlib
+import os
+import re
 import sys
+import textwrap
+import traceback
+from collections.abc import Iterable
+from difflib import get_close_matches
 from importlib import import_module
 
-from .exit_codes import BAD_INPUT
+from .encoding import soften
+from .exit_codes import BAD_INPUT, INTERNAL, INTERRUPTED, NO_READER
 
 __all__ = ["COMMANDS", "main", "parser"]
 
 COMMANDS = {
     "boards": "list the boards and their resources",
+    "ops": "list the operators of a model that are supported",
     "quantize": "turn a float model into an int8 one",
     "evaluate": "measure a model's accuracy with the golden model",
     "family": "count MobileNets of any size beside the paper's tables, and their cycles",
@@ -27,17 +36,59 @@ COMMANDS = {
 """Name to what it does, in the order of the help."""
 
 
+class _Formatter(argparse.HelpFormatter):
+    """Breaks lines between words alone: names of boards and options have hyphens."""
+
+    def _split_lines(self, text, width):
+        return textwrap.wrap(text, width, break_on_hyphens=False, break_long_words=False)
+
+    def _fill_text(self, text, width, indent):
+        return textwrap.fill(text, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False,
+                             break_long_words=False)
+
+
 class _Parser(argparse.ArgumentParser):
     """Mistakes on the command line are told in one sentence, like all others."""
 
+    def __init__(self, **options):
+        super().__init__(formatter_class=_Formatter, **options)
+
     def error(self, message):
         self.exit(BAD_INPUT, f"{self.prog}: {message}; see '{self.prog} --help'\n")
+
+    def _print_message(self, message, file=None):
+        # argparse hides what goes wrong here: a full disk, or a reader that has gone.
+        if file is not None:
+            file.write(message)
+
+    def parse_known_args(self, args=None, namespace=None):  # pyright: ignore[reportIncompatibleMethodOverride]
+        arguments, extra = super().parse_known_args(args, namespace)
+        # Asked here, where the command's own options are known.
+        for word in extra:
+            if word.startswith("--"):
+                options = re.findall(r"--[\w-]+", self.format_usage())
+                self.error(f"there is no option {word.partition('=')[0]}{_like(word.partition('=')[0], options)}")
+        return arguments, extra
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser, *_):
+        import tepal
+
+        print(f"tepal {tepal.__version__}")
+        parser.exit()
+
+
+def _like(word: str, known: Iterable[str]) -> str:
+    matches = get_close_matches(word, known, 1)
+    return f"; did you mean {matches[0]}?" if matches else ""
 
 
 def parser(command: str | None = None) -> argparse.ArgumentParser:
     """Knows every command, and the arguments of ``command``."""
     top = _Parser(prog="tepal", description="Turn a MobileNet-class network into an FPGA accelerator, and prove that "
                   "it computes the right bytes.")
+    top.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, text in COMMANDS.items():
         sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
@@ -49,15 +100,19 @@ def parser(command: str | None = None) -> argparse.ArgumentParser:
     return top
 
 
-def _expected() -> tuple[type[Exception], ...]:
-    """What is told in one sentence.  Imported when it is needed: whoever asks for help need not wait for it."""
-    from tepal.boards.host import HostError
-    from tepal.boards.tools import ToolError
-    from tepal.hdl import ConfigError
-    from tepal.quant import NetworkError
-    from tepal.sim import SimulationError
-
-    return NetworkError, ConfigError, HostError, SimulationError, ToolError, ArithmeticError
+def _expected(error: Exception) -> bool:
+    """Whether it is told in one sentence.  Imported when it is needed: whoever asks for help need not wait for it."""
+    try:
+        from tepal.boards.host import HostError
+        from tepal.boards.tools import ToolError
+        from tepal.hdl import ConfigError
+        from tepal.quant import NetworkError
+        from tepal.sim import SimulationError
+    except ImportError:
+        return False
+    # An ArithmeticError is a requantiser's; a division by zero and the like are ours.
+    return (isinstance(error, (NetworkError, ConfigError, HostError, SimulationError, ToolError))
+            or type(error) is ArithmeticError)
 
 
 def _sentence(error: OSError) -> str:
@@ -65,22 +120,74 @@ def _sentence(error: OSError) -> str:
     return f"{error.strerror or error}{where}"
 
 
+def _run(argv: list[str]) -> int:
+    command = next((word for word in argv if not word.startswith("-")), None)
+    if not argv:
+        parser().print_help()
+        return 0
+    try:
+        top = parser(command)
+        if command is not None and command not in COMMANDS:
+            top.error(f"there is no command {command!r}{_like(command, COMMANDS)}")
+        arguments = top.parse_args(argv)
+    except SystemExit as error:
+        # Only argparse ends so, after its help or a complaint.
+        return int(error.code or 0)
+    try:
+        return arguments.run(arguments)
+    except SystemExit as error:
+        raise RuntimeError(f"a library ended the program ({error})") from error
+
+
+def _mute(stream) -> None:
+    """Nothing more is written to what can't be written to, not even at the end of the process."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        handle = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(handle, stream.fileno())
+        os.close(handle)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    argv = sys.argv[1:] if argv is None else argv
-    command = next((word for word in argv if not word.startswith("-")), None)
+    soften(sys.stdout)
+    soften(sys.stderr)
+    code, told = BAD_INPUT, None
     try:
-        arguments = parser(command).parse_args(argv)
-        return arguments.run(arguments)
+        code = _run(sys.argv[1:] if argv is None else argv)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        _mute(sys.stdout)
+        return NO_READER
     except KeyboardInterrupt:
-        told = "interrupted"
+        code, told = INTERRUPTED, "interrupted"
     except OSError as error:
-        told = _sentence(error)
+        code, told = BAD_INPUT, _sentence(error)
+    except MemoryError:
+        code, told = BAD_INPUT, "out of memory"
     except Exception as error:
-        if not isinstance(error, _expected()):
-            raise
-        told = str(error)
+        if _expected(error):
+            told = str(error)
+        else:
+            what = " ".join(f"{type(error).__name__}: {error}".split())
+            code, told = INTERNAL, (f"a mistake in Tepal itself ({what}): please report it, with this command line and "
+                                    "what it prints with TEPAL_DEBUG=1 set")
+            if os.environ.get("TEPAL_DEBUG"):
+                traceback.print_exc()
+    _tell(told)
+    return code
+
+
+def _tell(text: str) -> None:
     from .console import err
 
-    err.print(f"tepal: {told}", style="red", markup=False)
-    return BAD_INPUT
+    try:
+        err.print(f"tepal: {text}", style="red", markup=False)
+    except OSError:
+        _mute(sys.stderr)
+    if sys.stdout is not None:
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _mute(sys.stdout)

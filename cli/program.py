@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,8 @@ from tepal.boards.board import BOARDS, Board, get_board
 from tepal.boards.programmer import Programmer, dfu_suffix
 from tepal.boards.tools import ToolError
 from tepal.hdl import TOP
+from tepal.processes import run as run_tool
+from tepal.processes import temporary_folder
 from tepal.quant import NetworkError
 
 from .arguments import path
@@ -49,14 +49,17 @@ def run(arguments) -> int:
     tool = shutil.which(programmer.tool)
     if tool is None:
         raise ToolError(f"{programmer.tool} was not found: install it with 'apt-get install {programmer.package}'")
-    with tempfile.TemporaryDirectory(prefix="tepal-") as folder:
+    with temporary_folder() as folder:
         for file, offset in writes:
             if programmer.usb is not None:
                 content = file.read_bytes()
-                source, file = file, Path(folder) / f"{TOP}.dfu"
+                source, file = file, folder / f"{TOP}.dfu"
                 file.write_bytes(content + dfu_suffix(content, *programmer.usb))
             else:
                 source = file
+                if str(file).startswith("-"):
+                    # Or it would be taken for an option.
+                    file = Path.cwd() / file
             command = programmer.arguments(file, offset)
             if arguments.flash:
                 command[-1:-1] = programmer.keep or []
@@ -136,8 +139,7 @@ def _flash(built: Path, flash: Any) -> tuple[Path, int]:
 
 
 def _write(tool: str, name: str, arguments: list[str]) -> None:
-    done = subprocess.run([tool, *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL,
-                          errors="replace")
+    done = run_tool([tool, *arguments])
     if done.returncode:
         lines = (done.stderr.strip() or done.stdout.strip()).splitlines() or ["no message"]
         raise ToolError(f"{name} failed ({lines[-1].strip()}): is the board connected, and may you use it?")

@@ -3,13 +3,25 @@
 import json
 from dataclasses import asdict, replace
 
+import numpy as np
 from rich.table import Column, Table
-from tepal.quant import Calibration, FloatNetwork, Method, NetworkError, quantize, read_model, write_onnx
+from tepal.quant import (
+    Calibration,
+    FloatNetwork,
+    Method,
+    Network,
+    NetworkError,
+    implausible,
+    quantize,
+    read_model,
+    write_onnx,
+)
 from tepal.sim import accuracy, compare
 
 from .arguments import path
-from .console import bar, out
-from .files import check_folder, choose_frames, read_images, read_labelled
+from .console import bar, out, warn
+from .files import check_folder, read_labelled
+from .frames import add_preprocessing_arguments, preprocessed, read_frames
 
 __all__ = ["add_arguments", "run"]
 
@@ -17,8 +29,10 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser) -> None:
     """What ``tepal quantize`` takes."""
     parser.add_argument("model", type=path, metavar="MODEL", help="float .onnx or .tflite file")
-    parser.add_argument("--calibrate", type=path, required=True, metavar="DATA.npz",
-                        help="'images' as the model takes them: .npz, or .npy with that array alone")
+    parser.add_argument("--calibrate", type=path, required=True, metavar="DATA",
+                        help="some hundred inputs: an array of numbers as the model takes them (.npz with 'images', "
+                             "or .npy); or, where it is said what pixels mean, of uint8 pixels, a folder of pictures, "
+                             "or a picture")
     parser.add_argument("-o", "--output", type=path, required=True, metavar="OUT.onnx",
                         help="quantised model to write (ONNX, QDQ)")
     default = Calibration()
@@ -31,6 +45,7 @@ def add_arguments(parser) -> None:
     parser.add_argument("--frames", type=int, metavar="N", help="calibrate with the first N images (default: all)")
     parser.add_argument("--evaluate", type=path, metavar="TEST.npz",
                         help="'images' and 'labels' to measure the accuracy of both networks on")
+    add_preprocessing_arguments(parser)
 
 
 def run(arguments) -> int:
@@ -39,12 +54,15 @@ def run(arguments) -> int:
     if not isinstance(network, FloatNetwork):
         raise NetworkError(f"{arguments.model} is quantised already: the other commands take it as it is")
     _check_output(arguments)
-    images = choose_frames(read_images(arguments.calibrate)[0], arguments.frames, arguments.calibrate)
+    network = preprocessed(network, arguments)
+    frames = read_frames(arguments.calibrate, network, arguments.frames)
     test = None
     if arguments.evaluate:
         raw, labels = read_labelled(arguments.evaluate, network.output_shape[2])
         # Real numbers in one order for both networks; an integer network would take int8 for its own codes.
         test = network.images(raw, str(arguments.evaluate)), labels
+    # From here on all images are real numbers, with their channels last.
+    images, network = frames.images, replace(network, channels_first=False)
     calibration = Calibration(Method(arguments.method), arguments.percentile, not arguments.no_equalise,
                               not arguments.no_bias_correction)
     accuracies = None
@@ -52,14 +70,18 @@ def run(arguments) -> int:
         quantisation = quantize(network, images, calibration, progress=progress)
         report = compare(quantisation, images, progress=progress)
         if test:
-            accuracies = {"float": accuracy(replace(network, channels_first=False), *test, progress=progress),
+            accuracies = {"float": accuracy(network, *test, progress=progress),
                           "int8": accuracy(quantisation.network, *test, progress=progress)}
+    warnings = [*frames.warnings, *_doubts(network, quantisation.network, images)]
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     write_onnx(quantisation.network, arguments.output.resolve())
     result = {"model": str(arguments.model), "output": str(arguments.output), "frames": len(images),
               "method": arguments.method, "equalise": calibration.equalise, "correct_bias": calibration.correct_bias,
               "logit_error": report.logit_error, "agreement": report.agreement, "costliest": report.costliest.name,
-              "layers": [asdict(layer) for layer in report.layers], "accuracy": accuracies}
+              "layers": [asdict(layer) for layer in report.layers], "accuracy": accuracies,
+              "preprocessing": network.preprocessing and network.preprocessing.texts(), "warnings": warnings}
+    for sentence in warnings:
+        warn(sentence)
     if arguments.json:
         print(json.dumps(result))
         return 0
@@ -71,6 +93,18 @@ def run(arguments) -> int:
                   f"int8 {accuracies['int8']:.2%}.")
     out.print(f"Wrote {arguments.output}.", markup=False)
     return 0
+
+
+def _doubts(network: FloatNetwork, integer: Network, images: np.ndarray) -> list[str]:
+    """What speaks against the calibration images being what the network was trained on."""
+    doubts = []
+    if told := implausible(network, images):
+        doubts.append(f"the calibration images contradict the model's training: {told}; check that they have the range "
+                      "and the normalisation of the training (--range, --mean and --std for pixels)")
+    preprocessing = network.preprocessing
+    if preprocessing and (told := preprocessing.contradiction(integer.input_scale, integer.input_zero_point)):
+        doubts.append(f"the calibration images contradict the preprocessing: {told}; check --range, --mean and --std")
+    return doubts
 
 
 def _check_output(arguments) -> None:

@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 from rich.markup import escape
@@ -14,9 +13,10 @@ from tepal.quant import FloatNetwork, Network, NetworkError, read_model, simplif
 from tepal.sim import golden
 
 from .arguments import above_zero, path
-from .console import bar, err, out
+from .console import bar, err, out, warn
 from .exit_codes import MISMATCH
-from .files import choose_frames, read_images, read_names, read_picture
+from .files import read_names
+from .frames import INPUT_HELP, add_preprocessing_arguments, read_input
 
 __all__ = ["add_arguments", "run"]
 
@@ -25,8 +25,7 @@ def add_arguments(parser) -> None:
     """What ``tepal run`` takes."""
     parser.add_argument("model", type=path, metavar="MODEL", help="the int8 model that the device was made from")
     parser.add_argument("input", type=path, metavar="INPUT",
-                        help="images (.npy, or .npz with 'images'), or a picture, which is resized and whose pixels "
-                             "0 to 255 become -128 to 127")
+                        help=f"{INPUT_HELP}; a picture is resized, and goes through the model's preprocessing")
     parser.add_argument("--port", required=True, metavar="DEV", help="serial port, such as /dev/ttyUSB0")
     parser.add_argument("--board", metavar="B", help=f"the board, for its bits a second (default: {BAUD:,})")
     parser.add_argument("--baud", type=above_zero(int), metavar="N", help="bits a second, if not the board's")
@@ -36,10 +35,7 @@ def add_arguments(parser) -> None:
     parser.add_argument("--compare", action="store_true", help="compare with the golden model, and find the first "
                         "layer that differs if the device has a debug tap")
     parser.add_argument("--classes", type=path, metavar="FILE", help="names of the classes, one a line")
-
-
-_SOUND = (".wav", ".wave", ".flac", ".mp3", ".ogg")
-"""Names of sound end so.  Its features depend on how a model was trained, to the last bit of a logarithm."""
+    add_preprocessing_arguments(parser)
 
 
 def _networks(network: Network) -> Iterator[Network]:
@@ -48,26 +44,18 @@ def _networks(network: Network) -> Iterator[Network]:
     yield simplify(network).network
 
 
-def _images(source: Path, network: Network) -> np.ndarray:
-    if source.suffix.lower() in (".npy", ".npz"):
-        return network.quantise_input(read_images(source)[0], str(source))
-    if source.suffix.lower() in _SOUND:
-        shape = " x ".join(map(str, network.input_shape))
-        raise NetworkError(f"{source} is sound, and {network.name} takes {shape} features of it: give them as .npy, "
-                           "made just as in its training")
-    pixels = read_picture(source, network.input_shape)
-    return (pixels.astype(np.int16) - 128).astype(np.int8)[None]
-
-
 def run(arguments) -> int:
     """Send, receive, tell."""
     network = read_model(arguments.model)
     if isinstance(network, FloatNetwork):
         raise NetworkError(f"{arguments.model} is a float model: give the quantised one that the device was made from")
-    images = choose_frames(_images(arguments.input, network), arguments.frames, arguments.input)
+    frames = read_input(arguments, network)
+    images = frames.images
     names = read_names(arguments.classes)
     baud = arguments.baud or (get_board(arguments.board).baud if arguments.board else 0) or BAUD
     with Device(arguments.port, baud=baud, timeout=arguments.timeout) as device, bar() as progress:
+        for sentence in frames.warnings:
+            warn(sentence)
         network = device.require(_networks(network), str(arguments.model))
         begun = time.monotonic()
         logits, classes = device.infer(images, lambda done, total: progress("Classifying", done, total))
@@ -84,16 +72,18 @@ def run(arguments) -> int:
                   "those of this run were sent again. The line loses or changes bytes.", style="yellow")
     if arguments.json:
         report = {"model": str(arguments.model), "port": arguments.port, "frames": len(images),
+                  "files": frames.names, **frames.report,
                   "seconds": round(seconds, 6), "classes": classes.tolist(), "scores": scores.tolist(),
                   "outputs": logits.tolist(), "abandoned": abandoned}
         if comparison:
             report |= {"different": comparison.different, "verdict": comparison.verdict}
         print(json.dumps(report))
         return code
-    for label, score in zip(classes, scores, strict=True):
+    for number, (label, score) in enumerate(zip(classes, scores, strict=True)):
         name = escape(names[label]) if label < len(names) and names[label] else f"class {label}"
         told = f"{score:.0%}" if network.softmax is not None else f"a score of {score:.0f}"
-        out.print(f"[bold]{name}[/], with {told}")
+        file = f"{escape(frames.names[number])}: " if frames.names else ""
+        out.print(f"{file}[bold]{name}[/], with {told}")
     if len(images) > 1:
         out.print(f"{len(images)} images in {seconds:.2f} s, {len(images) / seconds:.1f} a second.")
     if comparison:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.markup import escape
 from tepal.boards import yosys
+from tepal.boards.build import FLASH
 from tepal.boards.generate import write_files
 from tepal.boards.serve import BIT, patience, simulated_top
 from tepal.hdl import Schedule, export_component
@@ -15,36 +16,46 @@ from tepal.quant import NetworkError
 from tepal.sim import Server
 
 from .console import out, step
+from .frames import PIXEL_OPTIONS
 
 __all__ = ["check_serve_arguments", "serve"]
 
 
 def check_serve_arguments(arguments) -> None:
     """Raise NetworkError for options that only go with images of one's own."""
-    for name in ("frames", "stalls", "waves", "classes"):
+    for name in ("frames", "stalls", "waves", "classes", *PIXEL_OPTIONS):
         if getattr(arguments, name) is not None:
             raise NetworkError(f"--{name} does not go with --serve: images come over the port, from tepal run")
 
 
 def serve(arguments, schedule: Schedule, directory: Path) -> int:
     """Build in ``directory``, say where the port is, and serve until Ctrl-C or SIGTERM."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with step("Making Verilog"):
+        top = simulated_top(schedule, debug=arguments.debug)
+        write_files(export_component(top, yosys.to_verilog).files(), directory, also=["build.log", FLASH])
+    with step("Building the simulator (a minute or two)"):
+        server = Server(directory, BIT, flash_image(schedule) if schedule.config.single_port else None)
+    seconds = patience(schedule)
+    with server, contextlib.suppress(KeyboardInterrupt), _interruptible():
+        if arguments.json:
+            print(json.dumps({"model": str(arguments.model), "board": arguments.board, "port": server.port,
+                              "timeout": seconds}), flush=True)
+        else:
+            out.print(f"The simulated board is on {server.port}, until Ctrl-C. In another shell:\n"
+                      f"  tepal run {escape(str(arguments.model))} INPUT --port {server.port} --timeout {seconds}",
+                      soft_wrap=True)
+        server.wait()
+    return 0
+
+
+@contextlib.contextmanager
+def _interruptible():
+    """From when it serves, a signal is how it ends well; before, an interruption like any other."""
+    numbers = [number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+               if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
     try:
-        with step("Making Verilog"):
-            top = simulated_top(schedule, debug=arguments.debug)
-            write_files(export_component(top, yosys.to_verilog).files(), directory)
-        with step("Building the simulator (a minute or two)"):
-            server = Server(directory, BIT, flash_image(schedule) if schedule.config.single_port else None)
-        with server:
-            seconds = patience(schedule)
-            if arguments.json:
-                print(json.dumps({"model": str(arguments.model), "board": arguments.board, "port": server.port,
-                                  "timeout": seconds}), flush=True)
-            else:
-                out.print(f"The simulated board is on {server.port}, until Ctrl-C. In another shell:\n"
-                          f"  tepal run {escape(str(arguments.model))} INPUT --port {server.port} --timeout {seconds}")
-            with contextlib.suppress(KeyboardInterrupt):
-                server.wait()
-        return 0
+        yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

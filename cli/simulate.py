@@ -12,13 +12,16 @@ from rich.markup import escape
 from tepal.boards.board import require_fit
 from tepal.boards.generate import generate, write_files
 from tepal.hdl import Schedule
+from tepal.processes import keep, temporary_folder
 from tepal.quant import NetworkError
 from tepal.sim import Build, CycleModel, SimulationError, golden, require_tools, simulate
+from tepal.sim.simulate import require_place
 
 from .arguments import add_model_arguments, path
-from .console import err, out, step
+from .console import err, out, step, warn
 from .exit_codes import MISMATCH
-from .files import check_folder, choose_frames, read_images, read_names
+from .files import check_folder, read_names
+from .frames import INPUT_HELP, add_preprocessing_arguments, read_input
 from .scheduling import load
 from .serve import check_serve_arguments, serve
 from .tables import layer_rows, layer_table, utilisation
@@ -30,9 +33,8 @@ def add_arguments(parser) -> None:
     """What ``tepal simulate`` takes."""
     add_model_arguments(parser)
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--input", type=path, metavar="X.npy",
-                        help="images (.npy, or .npz with 'images'): int8, or real numbers as the float model takes "
-                             "them")
+    source.add_argument("--input", type=path, metavar="X",
+                        help=f"{INPUT_HELP}; arrays are int8, or real numbers as the float model takes them")
     source.add_argument("--serve", action="store_true", help="simulate the whole board, serial line included, on a "
                         "port of this computer, for tepal run")
     parser.add_argument("--debug", action="store_true", help="with --serve: build the debug tap in, for tepal run "
@@ -43,38 +45,31 @@ def add_arguments(parser) -> None:
     parser.add_argument("--waves", type=path, metavar="F.fst", help="record every signal")
     parser.add_argument("--classes", type=path, metavar="FILE", help="names of the classes, one a line")
     parser.add_argument("--keep", type=path, metavar="DIR", help="keep Verilog, simulator and logs there")
+    add_preprocessing_arguments(parser)
 
 
 @contextlib.contextmanager
-def _workplace(keep: Path | None):
-    """``keep``, or a temporary folder, left behind only with the log of a simulator that failed."""
-    if any(character.isspace() for character in str((keep or Path(tempfile.gettempdir())).resolve())):
-        raise SimulationError("make can't build in a folder whose path has a space in it: "
-                              "choose another with --keep, or another TMPDIR")
-    if keep is not None:
-        check_folder(keep)
-        yield keep
+def _workplace(kept: Path | None):
+    """``kept``, or a temporary folder, left behind only with the log of a simulator that failed."""
+    if kept is not None:
+        yield kept
         return
-    directory = Path(tempfile.mkdtemp(prefix="tepal-"))
-    failed = False
-    try:
-        yield directory
-    except SimulationError:
-        failed = True
-        raise
-    finally:
-        # What is worth keeping of a failure is its log.
-        for path in directory.iterdir() if failed else ():
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-        if not failed:
-            shutil.rmtree(directory, ignore_errors=True)
+    with temporary_folder() as directory:
+        try:
+            yield directory
+        except SimulationError:
+            # What is worth keeping of a failure is its log.
+            for path in directory.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+            keep(directory)
+            raise
 
 
 def _picture(image: np.ndarray) -> str:
-    """An int8 image as two rows of pixels a line, in shades of grey; wide ones thinned out."""
+    """An int8 image as two rows of pixels a line, in shades of grey, thinned out to the width of the terminal."""
     grey = image.astype(float).mean(axis=2)
-    grey = grey[::max(1, grey.shape[0] // 32), ::max(1, grey.shape[1] // 64)]
+    grey = grey[::-(-grey.shape[0] // 48), ::-(-grey.shape[1] // min(out.width // 2, 48))]
     low, high = grey.min(), grey.max()
     shades = " ░▒▓█"
     level = ((grey - low) / max(high - low, 1) * (len(shades) - 1)).round().astype(int)
@@ -83,6 +78,9 @@ def _picture(image: np.ndarray) -> str:
 
 def run(arguments) -> int:
     """Generate, build the simulator, simulate, compare."""
+    require_place(arguments.keep or Path(tempfile.gettempdir()))
+    if arguments.keep is not None:
+        check_folder(arguments.keep)
     board, schedule = load(arguments)
     with step("Counting what the board has room for"):
         require_fit(schedule, board)
@@ -94,16 +92,18 @@ def run(arguments) -> int:
     if arguments.debug:
         raise NetworkError("--debug goes with --serve: without it, every layer is compared anyway")
     network = schedule.network
-    images = network.quantise_input(read_images(arguments.input)[0], str(arguments.input))
-    images = choose_frames(images, arguments.frames, arguments.input)
+    frames = read_input(arguments, network)
+    images = frames.images
     names = read_names(arguments.classes)
     if arguments.waves is not None and (arguments.waves.is_dir()
                                         or not os.access(arguments.waves.resolve().parent, os.W_OK)):
         raise NetworkError(f"{arguments.waves} can't be written: there is no such folder, or it is read-only")
     require_tools(waves=arguments.waves is not None)
+    for sentence in frames.warnings:
+        warn(sentence)
     with _workplace(arguments.keep) as directory:
         with step("Making Verilog") as making:
-            write_files(generate(schedule, board.name), directory)
+            write_files(generate(schedule, board.name), directory, also=Build.FILES)
         with step("Building the simulator (a minute or two)") as building:
             build = Build(directory.resolve(), waves=arguments.waves is not None)
         with step(f"Simulating {len(images)} frames") as simulating:
@@ -111,6 +111,7 @@ def run(arguments) -> int:
     model = CycleModel(schedule)
     result = {
         "model": str(arguments.model), "board": board.name, "frames": len(images), "stalls": arguments.stalls,
+        **frames.report,
         "cycles": report.cycles, "compute_cycles": report.compute_cycles,
         "interval_cycles": report.interval_cycles, "predicted_cycles": model.cycles,
         "predicted_compute_cycles": model.compute_cycles, "predicted_interval_cycles": model.interval_cycles,
@@ -140,7 +141,8 @@ def _show(arguments, schedule: Schedule, model: CycleModel, images, report, name
     def name(index: int) -> str:
         return escape(names[index]) if index < len(names) and names[index] else f"class {index}"
 
-    out.print(_picture(images[0]))
+    if out.is_terminal:
+        out.print(_picture(images[0]), markup=False)
     scores = report.outputs[0]
     if network.softmax is not None:
         scores = (golden.softmax(network.softmax, report.outputs[:1])[0].astype(float) + 128) / 256

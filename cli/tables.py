@@ -5,6 +5,8 @@ from tepal.hdl import Schedule
 from tepal.quant import Convolution
 from tepal.sim import CycleModel
 
+from .console import out
+
 __all__ = ["layer_rows", "layer_table", "share_bar", "utilisation"]
 
 
@@ -18,19 +20,22 @@ def layer_rows(schedule: Schedule, model: CycleModel) -> list[dict]:
 
 
 def share_bar(share: float, width: int = 12) -> str:
-    """A share, 0 to 1, as a bar of text."""
+    """A share, 0 to 1, as a bar of text; nothing where no person looks at it."""
+    if not out.is_terminal:
+        return ""
     full = round(min(max(share, 0), 1) * width)
     return "█" * full + "·" * (width - full)
 
 
 def layer_table(rows: list[dict]) -> Table:
     """:func:`layer_rows` for people."""
-    table = Table("op", "layer", "output", "start", "end", "cycles", Column("array in use", no_wrap=True))
+    table = Table("op", "layer", "output", *(Column(header, justify="right") for header in (
+        "start", "end", "cycles", "array in use")), "")
     for row in rows:
         shape = "x".join(map(str, row["shape"]))
-        used = f"{share_bar(row['utilisation'])} {row['utilisation']:6.1%}" if row["kind"] == "Convolution" else ""
+        used = [f"{row['utilisation']:.1%}", share_bar(row["utilisation"])] if row["kind"] == "Convolution" else []
         table.add_row(str(row["index"]), row["kind"], shape, f"{row['start']:,}", f"{row['end']:,}",
-                      f"{row['cycles']:,}", used)
+                      f"{row['cycles']:,}", *used)
     return table
 
 

@@ -25,7 +25,7 @@ PRIMITIVES = "primitives.v"
 
 def source(name: str) -> str:
     """Text of a file beside this one."""
-    return resources.files("tepal.hdl").joinpath(name).read_text()
+    return resources.files("tepal.hdl").joinpath(name).read_text(encoding="utf-8")
 
 
 class Export:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from .digest import DIGEST_BYTES, digest
 from .float_network import FloatAveragePool, FloatConvolution, FloatDepthwise, FloatLayer, FloatNetwork
 from .mobilenet import CIFAR_BLOCKS, IMAGENET_BLOCKS, LayerSpec, MobileNet
-from .model_file import read_model
+from .model_file import formats, read_model
 from .network import (
     Average,
     AveragePool,
@@ -23,6 +23,8 @@ from .network import (
     Softmax,
     arrange_images,
 )
+from .plausibility import implausible
+from .preprocessing import LAYOUTS, Preprocessing
 from .quantise import Calibration, Method, Quantisation, quantize
 from .simplify import Simplification, simplify
 from .tflite import read_tflite
@@ -35,6 +37,7 @@ __all__ = [
     "CIFAR_BLOCKS",
     "DIGEST_BYTES",
     "IMAGENET_BLOCKS",
+    "LAYOUTS",
     "Average",
     "AveragePool",
     "Calibration",
@@ -53,6 +56,7 @@ __all__ = [
     "Network",
     "NetworkError",
     "Padding",
+    "Preprocessing",
     "Quantisation",
     "Requantise",
     "Rounding",
@@ -61,6 +65,8 @@ __all__ = [
     "Softmax",
     "arrange_images",
     "digest",
+    "formats",
+    "implausible",
     "quantize",
     "read_model",
     "read_onnx",

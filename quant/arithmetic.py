@@ -119,9 +119,11 @@ def fit_single_rounding(real, low, high, minimum: int, maximum: int):
 
 def _fit_block(real, low, high, minimum: int, maximum: int):
     ends = np.stack([low, high], axis=1)
-    # Accumulators around the middle between two results, where float64 may be off by one at most.
+    # The last accumulator before each step and the first behind it, for both rules.  Usually these are the floor of the
+    # middle between two results and the next integer; one further down where the middle is an integer (a tie rounds
+    # up), one further up where float64 took a negative tie (which rounds down) for a little less.
     middles = np.clip((np.arange(minimum, maximum + 2) - 0.5) / real[:, None], ends[:, :1], ends[:, 1:])
-    points = (np.floor(middles).astype(np.int64)[..., None] + np.arange(-2, 4)).reshape(len(real), -1)
+    points = (np.floor(middles).astype(np.int64)[..., None] + np.arange(-1, 3)).reshape(len(real), -1)
     points = np.concatenate([np.clip(points, ends[:, :1], ends[:, 1:]), ends], axis=1)
     scaled = points * real[:, None]
     size = np.floor(np.abs(scaled))

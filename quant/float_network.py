@@ -10,10 +10,12 @@ from math import inf
 
 import numpy as np
 
-from .network import Geometry, NetworkError, Shape, arrange_images
+from .network import Geometry, NetworkError, Shape, arrange_images, shortened
+from .preprocessing import Preprocessing
 from .sums import chunk_frames, window_sums
 
-__all__ = ["FloatAveragePool", "FloatConvolution", "FloatDepthwise", "FloatLayer", "FloatNetwork", "sums"]
+__all__ = ["FloatAveragePool", "FloatConvolution", "FloatDepthwise", "FloatLayer", "FloatNetwork", "Statistics",
+           "sums"]
 
 
 def _freeze(layer, *names: str) -> None:
@@ -21,8 +23,8 @@ def _freeze(layer, *names: str) -> None:
         array = np.array(getattr(layer, name), np.float32)
         if not np.isfinite(array).all():
             count = int((~np.isfinite(array)).sum())
-            raise NetworkError(f"layer {layer.index} ({layer.name}) has {count} {name} that are NaN or infinite: "
-                               "the training diverged, or the file is damaged")
+            raise NetworkError(f"layer {layer.index} ({shortened(layer.name)}) has {count} {name} that are NaN or "
+                               "infinite: the training diverged, or the file is damaged")
         array.setflags(write=False)
         object.__setattr__(layer, name, array)
 
@@ -39,14 +41,25 @@ class FloatLayer(Geometry):
         return total if (self.minimum, self.maximum) == (-inf, inf) else np.clip(total, self.minimum, self.maximum)
 
 
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Mean and standard deviation of each channel, float64 (channels,)."""
+
+    mean: np.ndarray
+    deviation: np.ndarray
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FloatConvolution(FloatLayer):
     """A dense convolution or, with a kernel as large as its input, a fully connected layer.
 
-    ``weights`` float32 (out channels, kernel height, kernel width, in channels); ``bias`` float32 (out channels,)."""
+    ``weights`` float32 (out channels, kernel height, kernel width, in channels); ``bias`` float32 (out channels,);
+    ``trained`` what the layer's sums (see :func:`sums`) were in training, where the batch norm that was folded into it
+    tells."""
 
     weights: np.ndarray
     bias: np.ndarray
+    trained: Statistics | None = None
 
     def __post_init__(self):
         _freeze(self, "weights", "bias")
@@ -63,10 +76,11 @@ class FloatConvolution(FloatLayer):
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FloatDepthwise(FloatLayer):
     """One filter per channel. ``weights`` float32 (kernel height, kernel width, channels); ``bias`` float32
-    (channels,)."""
+    (channels,); ``trained`` as in :class:`FloatConvolution`."""
 
     weights: np.ndarray
     bias: np.ndarray
+    trained: Statistics | None = None
 
     def __post_init__(self):
         _freeze(self, "weights", "bias")
@@ -109,21 +123,25 @@ class FloatNetwork:
     """An immutable chain of float layers.
 
     ``softmax`` says that a softmax with the factor ``beta`` follows the logits.  ``channels_first`` says that the
-    model file takes its images as (frames, channels, height, width); in here everything is NHWC."""
+    model file takes its images as (frames, channels, height, width); in here everything is NHWC.  ``preprocessing``
+    says what the pixels of a picture mean, where that is known."""
 
     name: str
     layers: tuple[FloatLayer, ...]
     softmax: bool = False
     beta: float = 1.0
     channels_first: bool = False
+    preprocessing: Preprocessing | None = None
 
     def __post_init__(self):
         if not self.layers:
             raise NetworkError(f"{self.name}: the network has no layer to compute")
         for before, after in zip(self.layers, self.layers[1:], strict=False):
             if before.output_shape != after.input_shape:
-                raise NetworkError(f"{self.name}: layer {after.index} ({after.name}) takes "
+                raise NetworkError(f"{self.name}: layer {after.index} ({shortened(after.name)}) takes "
                                    f"{after.input_shape} but the layer before it gives {before.output_shape}")
+        if self.preprocessing:
+            self.preprocessing.check(self.input_shape[2])
 
     @property
     def input_shape(self) -> Shape:
@@ -146,12 +164,17 @@ class FloatNetwork:
     def images(self, images: np.ndarray, what: str = "the images") -> np.ndarray:
         """float32 (frames, height, width, channels) of ``images`` in that order or (frames, channels, height, width).
 
+        They are numbers of any type, as the model takes them; uint8 are pixels where the network has a
+        ``preprocessing``, which makes real numbers of them.
+
         Raises
         ------
         NetworkError
             See :func:`~.network.arrange_images`; or a value is too large for float32.
         """
         images = arrange_images(images, self.input_shape, what, channels_first=self.channels_first)
+        if images.dtype == np.uint8 and self.preprocessing:
+            return self.preprocessing(images)
         if np.abs(images).max() > np.finfo(np.float32).max:
             raise NetworkError(f"{what} hold values too large for float32")
         return images.astype(np.float32, copy=False)

@@ -5,9 +5,18 @@ from pathlib import Path
 
 from .float_network import FloatNetwork
 from .network import Network, NetworkError
-from .tflite import read_tflite
+from .obstacles import Format
+from .tflite import TFLITE_FORMATS, read_tflite
 
-__all__ = ["read_model"]
+__all__ = ["formats", "read_model"]
+
+
+def formats() -> dict[str, Format]:
+    """Every kind of model file that is read, with the operators that it may hold: the tables by which the readers
+    work."""
+    from .onnx_import import ONNX_FORMATS
+
+    return TFLITE_FORMATS | ONNX_FORMATS
 
 
 def _read_onnx(path: Path) -> Network | FloatNetwork:

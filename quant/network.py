@@ -10,6 +10,8 @@ from math import prod
 import numpy as np
 
 from .arithmetic import Rounding, multiply_by_quantized_multiplier, round_half_away_divide
+from .errors import NetworkError
+from .preprocessing import Preprocessing
 
 __all__ = [
     "LARGEST_MAP",
@@ -27,6 +29,7 @@ __all__ = [
     "Shape",
     "Softmax",
     "arrange_images",
+    "shortened",
 ]
 
 
@@ -34,8 +37,9 @@ LARGEST_MAP = 1 << 26
 """Values in one feature map, and weights of one layer; keeps a damaged file from asking for all memory."""
 
 
-class NetworkError(ValueError):
-    """The model can't be taken; the message is one sentence that names the layer or the limit."""
+def shortened(name: str) -> str:
+    """A name in a message: some bear the names of all that was fused, and damaged files hold any."""
+    return name if len(name) <= 60 else name[:60] + "…"
 
 
 Shape = tuple[int, int, int]
@@ -304,14 +308,15 @@ class Network:
     """An immutable chain of integer layers, first to last.
 
     ``input_scale``/``input_zero_point`` and ``output_scale``/``output_zero_point`` say what the int8
-    values of the input and of the logits mean: ``real = scale * (value - zero_point)``.  ``original`` is the network
-    that this one was simplified from."""
+    values of the input and of the logits mean: ``real = scale * (value - zero_point)``.  ``preprocessing`` says what
+    the pixels of a picture mean, where that is known; ``original`` is the network that this one was simplified from."""
 
     name: str
     layers: tuple[Layer, ...]
     input_scale: float
     input_zero_point: int
     softmax: Softmax | None = None
+    preprocessing: Preprocessing | None = None
     original: "Network | None" = None
 
     def __post_init__(self):
@@ -319,8 +324,10 @@ class Network:
             raise NetworkError(f"{self.name}: the network has no layer to compute")
         for before, after in zip(self.layers, self.layers[1:], strict=False):
             if before.output_shape != after.input_shape:
-                raise NetworkError(f"{self.name}: layer {after.index} ({after.name}) takes "
+                raise NetworkError(f"{self.name}: layer {after.index} ({shortened(after.name)}) takes "
                                    f"{after.input_shape} but the layer before it gives {before.output_shape}")
+        if self.preprocessing:
+            self.preprocessing.check(self.input_shape[2])
 
     @property
     def input_shape(self) -> Shape:
@@ -346,7 +353,8 @@ class Network:
     def quantise_input(self, images: np.ndarray, what: str = "the images") -> np.ndarray:
         """int8 (frames, height, width, channels) of ``images`` in that order or (frames, channels, height, width).
 
-        int8 is taken as it is; real numbers are divided by ``input_scale``, rounded and clipped.
+        int8 is taken as it is; real numbers are divided by ``input_scale``, rounded and clipped; uint8 are pixels
+        where the network has a ``preprocessing``, which makes real numbers of them.
 
         Raises
         ------
@@ -356,9 +364,13 @@ class Network:
         images = arrange_images(images, self.input_shape, what)
         if images.dtype == np.int8:
             return images
+        if images.dtype == np.uint8 and self.preprocessing:
+            images = self.preprocessing(images)
         if images.dtype.kind != "f":
             raise NetworkError(f"{what} are {images.dtype}: give int8 in the network's own scale and zero point, or "
-                               "the real numbers (float32) that it was trained on")
+                               "the real numbers (float32) that it was trained on" +
+                               ("; pixels need a preprocessing (--range, or --mean and --std)"
+                                if images.dtype == np.uint8 else ""))
         codes = np.rint(images / np.float32(self.input_scale)) + self.input_zero_point
         return np.clip(codes, -128, 127).astype(np.int8)
 

@@ -94,8 +94,11 @@ class _Graph:
             [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", channels, height, width])],
             [helper.make_tensor_value_info(self.output, TensorProto.FLOAT, ["batch", network.outputs])],
             self.initializers)
-        return helper.make_model(graph, producer_name=OWN_PRODUCER, ir_version=8,
-                                 opset_imports=[helper.make_opsetid("", OPSET)])
+        model = helper.make_model(graph, producer_name=OWN_PRODUCER, ir_version=8,
+                                  opset_imports=[helper.make_opsetid("", OPSET)])
+        if network.preprocessing:
+            helper.set_model_props(model, network.preprocessing.metadata())
+        return model
 
     def unique(self, name: str) -> str:
         """``name``, or with underscores behind it where it is taken or empty."""

@@ -5,6 +5,7 @@ and tf2onnx export them, and models with pairs of QuantizeLinear and DequantizeL
 ``quantize_static`` writes them.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import inf, isfinite, prod
 from os import PathLike
@@ -15,14 +16,17 @@ import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
 
-from .float_network import FloatAveragePool, FloatConvolution, FloatDepthwise, FloatLayer, FloatNetwork
-from .network import LARGEST_MAP, Layer, Network, NetworkError, Padding, Shape, Softmax
+from .float_network import FloatAveragePool, FloatConvolution, FloatDepthwise, FloatLayer, FloatNetwork, Statistics
+from .network import LARGEST_MAP, Layer, Network, NetworkError, Padding, Shape, Softmax, shortened
+from .obstacles import ARITHMETIC, BRANCHES, ON_CONSTANTS, Format, Obstacle, Supported, check_operators, refuse
+from .preprocessing import Preprocessing
 from .rescale import Meaning, pool_of_scales, weighted_of_scales
 
-__all__ = ["OWN_PRODUCER", "read_onnx"]
+__all__ = ["ONNX_FORMATS", "OWN_PRODUCER", "read_onnx"]
 
 OWN_PRODUCER = "tepal"
 """Producer of the files that :func:`~.onnx_export.write_onnx` writes."""
+
 
 def read_onnx(path: str | PathLike) -> FloatNetwork | Network:
     """The network of an ``.onnx`` file: an integer one where it is quantised (QDQ), else a float one.
@@ -30,7 +34,7 @@ def read_onnx(path: str | PathLike) -> FloatNetwork | Network:
     Parameters
     ----------
     path
-        A chain of the operators in ``SUPPORTED``, one input, one output; batch 1 or any.  Weights may lie in
+        A chain of the operators in ``ONNX_FORMATS``, one input, one output; batch 1 or any.  Weights may lie in
         files beside it (ONNX's external data).
 
     Returns
@@ -51,9 +55,6 @@ def read_onnx(path: str | PathLike) -> FloatNetwork | Network:
         raise NetworkError(f"{path}: {error}") from None
     except OSError as error:
         raise NetworkError(f"{path}: can't be read ({error.strerror})") from None
-    except Exception as error:
-        # The protobuf classes check types alone; a damaged file ends in any exception at all.
-        raise NetworkError(f"{path}: is damaged (its graph can't be read); export it again") from error
 
 
 def _load(path: Path) -> onnx.ModelProto:
@@ -64,10 +65,12 @@ def _load(path: Path) -> onnx.ModelProto:
         raise NetworkError("isn't an .onnx file, or is damaged (it can't be decoded)") from None
     if not model.graph.node:
         raise NetworkError("isn't an .onnx file, or has no node")
+    if any(isinstance(name, bytes) for name in _names(model.graph)):
+        raise NetworkError("is damaged (a name in its graph isn't text); export it again")
     try:
         onnx.load_external_data_for_model(model, str(path.parent))
     except Exception:
-        names = {entry.value for tensor in model.graph.initializer for entry in tensor.external_data
+        names = {_text(entry.value) for tensor in model.graph.initializer for entry in tensor.external_data
                  if entry.key == "location"}
         where = _text(", ".join(sorted(names))) or "another file"
         raise NetworkError(f"keeps its weights in {where}, which can't be read: put it beside the model, or export the "
@@ -75,12 +78,29 @@ def _load(path: Path) -> onnx.ModelProto:
     return model
 
 
-def _text(name: str) -> str:
+def _names(graph: onnx.GraphProto) -> Iterator[str]:
+    yield graph.name
+    for value in (*graph.input, *graph.output, *graph.initializer):
+        yield value.name
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, node.doc_string, *node.input, *node.output)
+        for attribute in node.attribute:
+            yield attribute.name
+
+
+def _text(name: str | bytes) -> str:
+    # What isn't UTF-8 is left as bytes by the protobuf classes.
+    name = name.decode(errors="replace") if isinstance(name, bytes) else name
     name = "".join(character if character.isprintable() else "?" for character in name)
-    return name if len(name) <= 60 else name[:60] + "…"
+    return shortened(name)
 
 
 _NO_PADDING = Padding()
+_FOLDS = "folded into the Conv, Gemm or MatMul right before it"
+_AFTER = "fused into the layer before it"
+
+_MISFITS = (ArithmeticError, LookupError, TypeError, ValueError)
+"""What NumPy and Python raise where values that could be decoded make no sense together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,21 +119,87 @@ class _Constant:
         return self.scales.astype(np.float64) * (self.values.astype(np.int64) - self.zero_points)
 
 
-class _Node:
-    """One node: ``operator``, names of ``inputs``, name of its first ``output``, ``attributes``."""
+_KINDS = {"INT": "an integer", "INTS": "a list of integers", "FLOAT": "a number", "FLOATS": "a list of numbers",
+          "STRING": "a text", "STRINGS": "a list of texts", "TENSOR": "a tensor", "GRAPH": "a graph"}
 
-    def __init__(self, index: int, proto: onnx.NodeProto):
-        self.proto = proto
+
+def _kind(number: int) -> str:
+    """What an attribute of this type is called."""
+    names = dict(zip(onnx.AttributeProto.AttributeType.values(), onnx.AttributeProto.AttributeType.keys(), strict=True))
+    name = names.get(number, f"type {number}")
+    return _KINDS.get(name, name.lower())
+
+
+class _Node:
+    """One node: ``operator``, names of ``inputs``, name of its first ``output``, ``attributes``.
+
+    The number of its inputs and the types of its attributes are those that the specification of its operator in the
+    version ``opset`` lays down."""
+
+    def __init__(self, index: int, proto: onnx.NodeProto, opset: int):
+        self.index, self.proto = index, proto
         self.operator = proto.op_type if proto.domain in ("", "ai.onnx") else f"{proto.domain}.{proto.op_type}"
+        self.operator = _text(self.operator)
         self.inputs = tuple(proto.input)
-        self.label = f"node {index} ({_text(self.operator)}, {_text(proto.name or ''.join(proto.output[:1]))})"
+        self.label = f"node {index} ({self.operator}, {_text(proto.name or ''.join(proto.output[:1]))})"
         if not proto.output:
             raise self.error("gives no output")
         self.output = proto.output[0]
-        self.attributes = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in proto.attribute}
+        self._check(opset)
+        self.attributes: dict[str, Any] = {}
+        for attribute in proto.attribute:
+            try:
+                self.attributes[attribute.name] = onnx.helper.get_attribute_value(attribute)
+            except ValueError:
+                raise self.error(f"has the attribute {_text(attribute.name)} of an unknown type") from None
+
+    def _check(self, opset: int) -> None:
+        if (schema := self._schema(opset)) is None:
+            return
+        newest = self._schema(onnx.defs.onnx_opset_version())
+        # Some files hold a newer form of an operator than the version that they name.
+        least, most = min(schema.min_input, newest.min_input), max(schema.max_input, newest.max_input)
+        if not least <= len(self.inputs) <= most:
+            needed = f"at least {least}" if most > 100 else str(least) if least == most else f"{least} to {most}"
+            raise self.error(f"has {len(self.inputs)} inputs; {needed} are needed")
+        given = {attribute.name: attribute.type for attribute in self.proto.attribute}
+        for name, known in schema.attributes.items():
+            if known.required and name not in given:
+                raise self.error(f"has no attribute {name}")
+        for name, kind in given.items():
+            wanted = self._attribute_type(schema, newest, name)
+            if wanted is not None and kind != wanted:
+                raise self.error(f"has {_kind(kind)} as its attribute {name}; {_kind(wanted)} is needed")
+
+    def _schema(self, opset: int) -> Any:
+        """The newest version of the operator that is not newer than ``opset``; None if there is none."""
+        try:
+            return onnx.defs.get_schema(self.operator, min(max(opset, 0), onnx.defs.onnx_opset_version()))
+        except onnx.defs.SchemaError:
+            return None
+
+    def _attribute_type(self, schema: Any, newest: Any, name: str) -> int | None:
+        """Of the attribute ``name``, in this version of the operator or in the nearest older one that has it, or else
+        in the newest."""
+        while schema is not None:
+            if name in schema.attributes:
+                return schema.attributes[name].type.value
+            schema = self._schema(schema.since_version - 1)
+        return newest.attributes[name].type.value if name in newest.attributes else None
 
     def error(self, text: str) -> NetworkError:
+        """The file can't be read on from here."""
         return NetworkError(f"{self.label} {text}")
+
+    def obstacle(self, text: str) -> Obstacle:
+        """The node is valid, but isn't supported as it stands here."""
+        return Obstacle("node", self.index, self.label, text)
+
+    def misfit(self) -> NetworkError:
+        """Values that could be decoded make no sense together."""
+        names = _text(", ".join(self.attributes))
+        what = " and ".join(["inputs"] * bool(self.inputs) + [f"attributes ({names})"] * bool(names))
+        return self.error(f"has {what or 'outputs'} that don't fit together; export the model again")
 
     def integers(self, name: str, default: tuple[int, ...]) -> tuple[int, ...]:
         """The attribute ``name``, as long as ``default``."""
@@ -122,14 +208,20 @@ class _Node:
             raise self.error(f"has {len(values)} {name}; only images (two dimensions of pixels) are supported")
         return tuple(int(value) for value in values)
 
+    def axis(self, axis: int, rank: int) -> int:
+        """From 0, of one that may count from the end."""
+        if not -rank <= axis < rank:
+            raise self.error(f"has the axis {axis} for {rank} dimensions")
+        return int(axis) % rank
+
 
 @dataclass(eq=False, kw_only=True)
 class _Draft:
     """A layer in the making.
 
-    ``weights`` as in the layers, float64 or, with ``scales`` (channels,), int8; None of an average pool.  ``linear``
-    while nothing but sums was computed; ``source`` and ``result`` say what the int8 values before and after mean,
-    None where they aren't quantised."""
+    ``weights`` as in the layers, float64 or, with ``scales`` (channels,), int8; None of an average pool.  ``trained``
+    as in the layers too.  ``linear`` while nothing but sums was computed; ``source`` and ``result`` say what the int8
+    values before and after mean, None where they aren't quantised."""
 
     node: _Node
     name: str
@@ -141,6 +233,7 @@ class _Draft:
     weights: np.ndarray | None = None
     scales: np.ndarray | None = None
     bias: _Constant | None = None
+    trained: Statistics | None = None
     linear: bool = True
     minimum: float = -inf
     maximum: float = inf
@@ -163,7 +256,7 @@ class _Draft:
             return FloatAveragePool(**common, window=self.window)
         bias = np.zeros(self.output_shape[2]) if self.bias is None else self.bias.real
         kind = FloatDepthwise if self.weights.ndim == 3 else FloatConvolution
-        return kind(**common, weights=self.weights, bias=bias)
+        return kind(**common, weights=self.weights, bias=bias, trained=self.trained)
 
     def layer(self, index: int) -> Layer:
         if self.source is None or self.result is None:
@@ -202,7 +295,9 @@ class _Chain:
     ``meaning`` is set where ``value`` is int8 numbers (``integers``), or real ones that stand for them exactly."""
 
     def __init__(self, model: onnx.ModelProto, name: str):
-        self.graph = model.graph
+        self.model, self.graph = model, model.graph
+        self.inferred: dict[str, tuple[int, ...]] | None = None
+        self.metadata = {entry.key: entry.value for entry in model.metadata_props}
         self.own = model.producer_name == OWN_PRODUCER
         self.name = model.graph.name if self.own else name
         versions = {entry.domain: entry.version for entry in model.opset_import}
@@ -217,6 +312,8 @@ class _Chain:
         self.softmax: _Node | None = None
 
     def read(self) -> FloatNetwork | Network:
+        if self.opset < 1:
+            raise NetworkError("doesn't say which version of ONNX's operators it uses (opset_import); export it again")
         if self.graph.sparse_initializer:
             raise NetworkError("has sparse weights; store their zeros")
         for tensor in self.graph.initializer:
@@ -225,18 +322,87 @@ class _Chain:
             except Exception:
                 raise NetworkError(f"is damaged (the values of {_text(tensor.name)} don't fit its shape); "
                                    "export it again") from None
-        self._open([value for value in self.graph.input if value.name not in self.constants])
-        for index, proto in enumerate(self.graph.node):
-            self._step(_Node(index, proto))
+        nodes = [_Node(index, proto, self.opset) for index, proto in enumerate(self.graph.node)]
+        inputs = [value for value in self.graph.input if value.name not in self.constants]
+        self._check_listing(nodes, {value.name for value in inputs})
+        self._open(inputs)
+        self._walk(nodes)
         self._close()
         layers = enumerate(self.drafts)
+        preprocessing = Preprocessing.of_metadata(self.metadata, self.drafts[0].input_shape[2])
         if not self.start and not any(draft.result or draft.scales is not None for draft in self.drafts):
             return FloatNetwork(self.name, tuple(draft.float_layer(index) for index, draft in layers),
-                                softmax=self.softmax is not None, channels_first=self.channels_first)
+                                softmax=self.softmax is not None, channels_first=self.channels_first,
+                                preprocessing=preprocessing)
         integers = tuple(draft.layer(index) for index, draft in layers)
         assert self.start, "the first layer would have refused"
         softmax = Softmax(len(integers), -1, integers[-1].output_scale) if self.softmax else None
-        return Network(self.name, integers, *self.start, softmax)
+        return Network(self.name, integers, *self.start, softmax, preprocessing)
+
+    def _check_listing(self, nodes: list[_Node], computed: set[str]) -> None:
+        """Raises unless every node has a handler; ``computed`` are the names of the inputs."""
+        found = []
+        for node in nodes:
+            operands = sum(name in computed for name in node.inputs)
+            if not operands or node.operator in self.SHAPES:
+                if node.operator not in self.FOLDED:
+                    found.append((node.operator, ON_CONSTANTS))
+                continue
+            computed.update(node.proto.output)
+            arithmetic = node.operator in ("Add", "Sub", "Mul", "Div", "Min", "Max")
+            if operands > 1 and (arithmetic or node.operator in self.SUPPORTED):
+                found.append((node.operator, BRANCHES))
+            elif node.operator not in self.SUPPORTED:
+                found.append((node.operator, ARITHMETIC if arithmetic else ""))
+        check_operators(found)
+
+    def _walk(self, nodes: list[_Node]) -> None:
+        obstacles: list[Obstacle] = []
+        for node in nodes:
+            try:
+                self._step(node)
+            except Obstacle as obstacle:
+                obstacles.append(obstacle)
+                if not self._skip(node):
+                    break
+            except NetworkError:
+                # What was passed over may be the cause of what comes after it.
+                refuse(obstacles)
+                raise
+            except _MISFITS as error:
+                raise node.misfit() from error
+        refuse(obstacles)
+
+    def _skip(self, node: _Node) -> bool:
+        """Go on behind a node that can't be taken, with the shape that ONNX infers; False where it infers none."""
+        if self.inferred is None:
+            self.inferred = {}
+            try:
+                graph = onnx.shape_inference.infer_shapes(self.model).graph
+            except onnx.shape_inference.InferenceError:
+                return False
+            for value in (*graph.value_info, *graph.output):
+                self.inferred[value.name] = tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+        batch, *shape = self.inferred.get(node.output, ()) or [0]
+        if tuple(shape) == self.places.shape[1:]:
+            self.value, self.shapes[node.output] = node.output, self.places.shape
+            return True
+        if batch not in (0, 1) or not shape or min(shape) < 1 or prod(shape) > LARGEST_MAP or self.size is None:
+            return False
+        places = np.arange(prod(shape), dtype=np.int32).reshape(1, *shape)
+        if len(shape) == 3:
+            self.size = (shape[1], shape[2], shape[0])
+            places = places.reshape(1, *self.size).transpose(0, 3, 1, 2)
+        else:
+            self.size = (1, 1, prod(shape))
+        self.places, self.padder, self.meaning = places, None, None
+        # What follows may be fused into it all the same.
+        linear = self.SUPPORTED[node.operator].method in ("_convolution", "_gemm", "_matmul")
+        self.drafts.append(_Draft(node=node, name=node.output, input_shape=self.size, output_shape=self.size,
+                                  window=(1, 1), weights=np.zeros((1, 1, self.size[2])), linear=linear))
+        self.value = node.output
+        self.shapes[node.output] = places.shape
+        return True
 
     def _open(self, inputs: list[onnx.ValueInfoProto]) -> None:
         if len(inputs) != 1:
@@ -245,14 +411,17 @@ class _Chain:
             raise NetworkError(f"has {len(self.graph.output)} outputs; only models with one output are supported")
         kind = inputs[0].type.tensor_type
         if kind.elem_type not in (onnx.TensorProto.FLOAT, onnx.TensorProto.INT8, onnx.TensorProto.UINT8):
-            name = onnx.TensorProto.DataType.Name(kind.elem_type).lower()
+            names = dict(zip(onnx.TensorProto.DataType.values(), onnx.TensorProto.DataType.keys(), strict=True))
+            name = names.get(kind.elem_type, f"type {kind.elem_type}").lower()
             raise NetworkError(f"takes {name} images; export it with a float32 input")
         # A dynamic dimension has no value: 0.
         batch, *shape = [dim.dim_value for dim in kind.shape.dim] or [0]
-        if len(shape) not in (1, 3) or min(shape) < 1 or prod(shape) > LARGEST_MAP:
-            names = ", ".join(str(dim.dim_value or _text(dim.dim_param) or "?") for dim in kind.shape.dim)
+        names = ", ".join(str(dim.dim_value or _text(dim.dim_param) or "?") for dim in kind.shape.dim)
+        if not shape or min(shape) < 1 or prod(shape) > LARGEST_MAP:
             raise NetworkError(f"takes an input of the shape [{names}]; export it with a fixed number of channels, "
                                f"height and width (only the batch may be dynamic), at most {LARGEST_MAP} values")
+        if len(shape) not in (1, 3):
+            raise NetworkError(f"takes an input of the shape [{names}]; {self._other_rank(shape)}")
         if batch not in (0, 1):
             raise NetworkError(f"takes a batch of {batch}; export it with batch 1 or a dynamic one")
         self.value, self.given = inputs[0].name, tuple(shape)
@@ -261,33 +430,45 @@ class _Chain:
         self.integer_type = np.dtype(np.uint8 if kind.elem_type == onnx.TensorProto.UINT8 else np.int8)
         self.shapes = {self.value: self.places.shape}
 
+    def _other_rank(self, shape: list[int]) -> str:
+        """What to do about an input that is neither an image nor a vector."""
+        convolutions = (node.input[1] for node in self.graph.node if node.op_type == "Conv" and len(node.input) > 1)
+        if any(name in self.constants and self.constants[name].values.ndim == 3 for name in convolutions):
+            channels, length = shape
+            return ("its 1-D convolutions are not supported: write them as 2-D ones with windows of one row, on an "
+                    f"input of [1, {channels}, 1, {length}]")
+        if len(shape) == 2:
+            return (f"give the input its channel, as [1, 1, {shape[0]}, {shape[1]}], in place of an Unsqueeze or "
+                    "Reshape in the model")
+        return "only [batch, channels, height, width] and [batch, values] are supported"
+
     def _step(self, node: _Node) -> None:
         for name in node.inputs:
             if name and name not in self.constants and name not in self.shapes:
                 raise node.error(f"reads {_text(name)}, which no node before it gives")
         activations = [name for name in node.inputs if name in self.shapes]
-        if not activations or node.operator in ("Shape", "CastLike"):
+        if not activations or node.operator in self.SHAPES:
             self.constants[node.output] = self._fold(node)
             return
-        handler = self.SUPPORTED.get(node.operator)
-        if handler is None:
-            raise node.error(f"is not supported; supported are {', '.join(self.SUPPORTED)}")
-        if len(activations) > 1:
-            raise node.error("joins two branches; only a single chain of nodes is supported")
         if activations != [self.value]:
             raise node.error(f"reads {_text(activations[0])}, not the result of the node before it; only a single "
                              "chain of nodes is supported")
-        if node.inputs[0] != self.value and handler not in (_Chain._add, _Chain._multiply, _Chain._clamp):
+        method = self.SUPPORTED[node.operator].method
+        if node.inputs[0] != self.value and method not in ("_add", "_multiply", "_clamp"):
             raise node.error("has a constant where its first input should be the result of the node before it")
-        if handler not in self._MOVES:
+        if method not in self._MOVES:
             if self.softmax:
                 raise node.error("follows Softmax, which is only supported at the end")
-            if self.padder and handler not in (_Chain._convolution, _Chain._pad):
+            if self.padder and method not in ("_convolution", "_pad"):
                 raise self.padder.error(f"is followed by {node.operator}; padding is only supported before Conv")
+            if self.integers and node.operator == "Clip":
+                raise node.obstacle("narrows the range of integers, as Brevitas exports fewer than 8 bits or a narrow "
+                                    "range; export activations of 8 bits with narrow_range=False, or give the float "
+                                    "model to 'tepal quantize'")
             if self.integers:
                 raise node.error("works on integers; only QDQ models, whose nodes stand between DequantizeLinear and "
                                  "QuantizeLinear, are supported")
-        handler(self, node)
+        getattr(self, method)(node)
         self.value = node.output
         self.shapes[node.output] = self.places.shape
 
@@ -305,8 +486,6 @@ class _Chain:
 
     def _fold(self, node: _Node) -> _Constant:
         """The result of a node that reads constants or shapes alone."""
-        if node.operator not in self.FOLDED:
-            raise node.error(f"computes with constants; of such nodes {', '.join(self.FOLDED)} are supported")
         if node.operator == "Shape":
             shape = self.shapes.get(node.inputs[0]) or self.constants[node.inputs[0]].values.shape
             return _Constant(np.array(shape[slice(node.attributes.get("start"), node.attributes.get("end"))], np.int64))
@@ -334,7 +513,7 @@ class _Chain:
             (result,) = ReferenceEvaluator(graph, opsets={"": self.opset}).run(None, inputs)
             result = np.asarray(result)
         except Exception:
-            raise node.error("has inputs or attributes that don't fit together") from None
+            raise node.misfit() from None
         if result.size > LARGEST_MAP:
             raise node.error(f"makes more than {LARGEST_MAP} values")
         return result
@@ -344,6 +523,9 @@ class _Chain:
         name = node.inputs[number] if number < len(node.inputs) else ""
         if name not in self.constants:
             raise node.error(f"has no constant {what}; export the trained model with its weights and statistics")
+        values = self.constants[name].values
+        if values.dtype.kind not in "fiub":
+            raise node.error(f"has {values.dtype} values for its {what}; numbers of the usual types are needed")
         return self.constants[name]
 
     def _parameter(self, node: _Node, name: str, number: int, default) -> np.ndarray:
@@ -372,6 +554,11 @@ class _Chain:
             raise node.error(f"has {values.dtype} weights; supported are int8 and uint8")
         if values.dtype == np.uint8:
             values, zero_points = values.astype(np.int16) - 128, zero_points - 128
+        if zero_points.size == 1:
+            zero_points = zero_points.reshape(())
+        elif zero_points.shape != scales.shape:
+            raise node.error(f"has zero points of the shape {list(zero_points.shape)} for scales of "
+                             f"{list(scales.shape)}")
         shape = [1] * values.ndim
         if scales.size > 1:
             axis = int(node.attributes.get("axis", 1)) if values.ndim > 1 else 0
@@ -387,14 +574,17 @@ class _Chain:
         zero_point = np.zeros(1, kind)
         if len(node.inputs) > 2 and node.inputs[2]:
             zero_point = self._constant(node, 2, "zero points").values
-        elif node.attributes.get("output_dtype"):
-            zero_point = np.zeros(1, onnx.helper.tensor_dtype_to_np_dtype(node.attributes["output_dtype"]))
+        elif number := node.attributes.get("output_dtype"):
+            known = {onnx.TensorProto.INT8: np.int8, onnx.TensorProto.UINT8: np.uint8}
+            if number not in known:
+                raise node.error(f"has the output_dtype {number}; quantise activations to int8 or uint8")
+            zero_point = np.zeros(1, known[number])
         if zero_point.dtype not in (np.int8, np.uint8):
             raise node.error(f"has {zero_point.dtype} activations; quantise them to int8 or uint8")
         if scales.size != 1 or zero_point.size != 1:
             raise node.error(f"has {scales.size} scales and {zero_point.size} zero points for activations, not one")
         self.integer_type = zero_point.dtype
-        return scales.item(), zero_point.item() - (128 if zero_point.dtype == np.uint8 else 0)
+        return scales.item(), int(zero_point.item()) - (128 if zero_point.dtype == np.uint8 else 0)
 
     def _quantize(self, node: _Node) -> None:
         if self.integers:
@@ -437,7 +627,7 @@ class _Chain:
                                       weights=np.full((1, 1, size[2]), 64, np.int8),
                                       scales=np.full(size[2], 1 / 64, np.float32)), self.places)
         if not self.drafts:
-            raise node.error("comes before any layer; start the model with its first convolution")
+            raise node.obstacle("comes before any layer; start the model with its first convolution")
         return self.drafts[-1]
 
     # ---- shapes ----
@@ -489,10 +679,10 @@ class _Chain:
         if min(stride) < 1 or min(kernel) < 1:
             raise node.error(f"has a window of {kernel[0]}x{kernel[1]} and the stride {stride}")
         if node.integers("dilations", (1, 1)) != (1, 1):
-            raise node.error("is dilated; only a dilation of 1 is supported")
+            raise node.obstacle("is dilated; only a dilation of 1 is supported")
         given = np.array(node.integers("pads", (0, 0, 0, 0))).reshape(2, 2).T
         if (given < 0).any():
-            raise node.error("has negative padding, which crops; only padding from 0 is supported")
+            raise node.obstacle("has negative padding, which crops; only padding from 0 is supported")
         auto = node.attributes.get("auto_pad", b"NOTSET")
         around, result = [], []
         for axis, extra in enumerate(((before.top, before.bottom), (before.left, before.right))):
@@ -513,7 +703,8 @@ class _Chain:
                 raise node.error(f"has a window of {kernel[0]}x{kernel[1]}, larger than its input of "
                                  f"{size[0]}x{size[1]}")
             if node.attributes.get("ceil_mode") and steps % stride[axis]:
-                raise node.error("has windows that reach over the edge (ceil_mode); only whole windows are supported")
+                raise node.obstacle("has windows that reach over the edge (ceil_mode); only whole windows are "
+                                    "supported")
             around += extra[0] + pads[0], extra[1] + pads[1]
             result.append(steps // stride[axis] + 1)
         padding = Padding(*around)
@@ -563,7 +754,8 @@ class _Chain:
         if values.dtype == np.int32:
             raise node.error("has int32 weights; supported are int8 and uint8")
         if np.any(weights.zero_points):
-            raise node.error("has weights with a zero point other than 0 (128 of uint8); quantise them symmetrically")
+            raise node.obstacle("has weights with a zero point other than 0 (128 of uint8); quantise them "
+                                "symmetrically")
         scales = np.moveaxis(weights.scales, axis, 0).ravel()
         if len(scales) != weights.scales.shape[axis]:
             raise node.error("has weight scales along another dimension than its output channels")
@@ -589,8 +781,8 @@ class _Chain:
             raise node.error(f"has the kernel_shape {node.integers('kernel_shape', kernel)} and weights of {kernel}")
         stride, padding, pixels = self._window(node, kernel, size, before)
         if group not in (1, size[2]):
-            raise node.error(f"has {group} groups for {size[2]} channels; supported are 1 and, depthwise, one for each "
-                             "channel")
+            raise node.obstacle(f"has {group} groups for {size[2]} channels; supported are 1 and, depthwise, one for "
+                                "each channel")
         if weights.shape[1] * group != size[2] or channels % group:
             raise node.error(f"has weights of the shape {list(weights.shape)} for {size[2]} channels in {group} groups")
         # With a single channel both kinds are the same; a group that is spelled out tells the depthwise one.
@@ -599,8 +791,8 @@ class _Chain:
         elif group > 1:
             # A depth multiplier: the same sums as a dense convolution whose other products are zero.
             if weights.size * group > LARGEST_MAP:
-                raise node.error(f"has the depth multiplier {channels // group} on {group} channels, too large to be "
-                                 "computed as a dense convolution")
+                raise node.obstacle(f"has the depth multiplier {channels // group} on {group} channels, too large to "
+                                    "be computed as a dense convolution")
             out = np.arange(channels)
             dense = np.zeros((channels, *kernel, group), weights.dtype)
             dense[out, :, :, out // (channels // group)] = weights[:, 0]
@@ -627,13 +819,13 @@ class _Chain:
 
     def _gemm(self, node: _Node) -> None:
         if node.attributes.get("transA"):
-            raise node.error("transposes its first input (transA), which is the batch; only transB is supported")
+            raise node.obstacle("transposes its first input (transA), which is the batch; only transB is supported")
         weights, scales = self._weights(node, rank=2, axis=0 if node.attributes.get("transB") else 1)
         bias = self._bias(node, len(weights))
         alpha, beta = (float(node.attributes.get(name, 1.0)) for name in ("alpha", "beta"))
         if alpha != 1:
             if scales is not None:
-                raise node.error(f"has the factor alpha {alpha} on quantised weights; only 1 is supported")
+                raise node.obstacle(f"has the factor alpha {alpha} on quantised weights; only 1 is supported")
             weights = weights * alpha
         if beta != 1 and bias is not None:
             bias = _Constant(bias.real * beta)
@@ -646,10 +838,12 @@ class _Chain:
         number = 1 - node.inputs.index(self.value)
         draft = self._continued(node)
         if draft.weights is None or not draft.linear:
-            raise node.error("adds a constant after an activation or a pool; only the bias of a Conv, Gemm or MatMul "
-                             "is supported")
+            raise node.obstacle("adds a constant after an activation or a pool; only the bias of a Conv, Gemm or "
+                                "MatMul is supported")
         bias = self._by_channel(node, self._constant(node, number, "bias").real)
         draft.bias = _Constant(bias if draft.bias is None else draft.bias.real + bias)
+        if draft.trained:
+            draft.trained = Statistics(draft.trained.mean + bias, draft.trained.deviation)
         draft.name = node.output
 
     def _multiply(self, node: _Node) -> None:
@@ -659,29 +853,33 @@ class _Chain:
 
     def _batch_norm(self, node: _Node) -> None:
         if node.attributes.get("training_mode"):
-            raise node.error("is in training mode; export the model for inference (model.eval() in PyTorch)")
-        if len(node.inputs) < 5:
-            raise node.error("has no statistics (fewer than 5 inputs); export the model for inference")
+            raise node.obstacle("is in training mode; export the model for inference (model.eval() in PyTorch)")
         draft = self._foldable(node)
         names = ("scale", "offset", "mean", "variance")
         scale, offset, mean, variance = (
             self._constant(node, number, name).real.astype(np.float64) for number, name in enumerate(names, start=1))
+        if len({values.size for values in (scale, offset, mean, variance)}) > 1:
+            raise node.error(f"has {scale.size} factors, {offset.size} offsets, {mean.size} means and {variance.size} "
+                             "variances; one of each is needed for each channel")
         epsilon = float(node.attributes.get("epsilon", 1e-5))
         if not (variance >= 0).all() or not isfinite(epsilon) or not (variance + epsilon > 0).all():
             raise node.error(f"has a variance that is negative or NaN, or 0 with the epsilon {epsilon}; the training "
                              "diverged, or the file is damaged")
         shape = (-1, *(1,) * (self.places.ndim - 2))
-        values = (scale / np.sqrt(variance + epsilon), mean, offset)
-        self._fold_into(draft, node.output, *(self._by_channel(node, each.reshape(shape)) for each in values))
+        values = (scale / np.sqrt(variance + epsilon), mean, offset, np.sqrt(variance))
+        factor, mean, offset, deviation = (self._by_channel(node, each.reshape(shape)) for each in values)
+        # What went into it in training, and what _fold_into makes of that comes out.
+        draft.trained = Statistics(mean, deviation)
+        self._fold_into(draft, node.output, factor, mean, offset)
 
     def _foldable(self, node: _Node) -> _Draft:
         """The layer whose weights take up the factors of ``node``."""
         draft = self.drafts[-1] if self.drafts else None
         if draft is None or draft.weights is None or not draft.linear:
-            raise node.error("doesn't follow a Conv, Gemm or MatMul directly; only what can be folded into the layer "
-                             "before it is supported")
+            raise node.obstacle("doesn't follow a Conv, Gemm or MatMul directly, into which alone it can be folded: "
+                                "put it there, or, if it is the first of all, scale the images instead")
         if draft.scales is not None or self.meaning is not None:
-            raise node.error("follows a quantised layer; fold it into the weights before quantising")
+            raise node.obstacle("follows a quantised layer; fold it into the weights before quantising")
         return draft
 
     @staticmethod
@@ -692,19 +890,20 @@ class _Chain:
         bias = 0.0 if draft.bias is None else draft.bias.real
         draft.weights = draft.weights * (factor if draft.weights.ndim == 3 else factor[:, None, None, None])
         draft.bias = _Constant((bias - mean) * factor + offset)
+        if draft.trained:
+            draft.trained = Statistics((draft.trained.mean - mean) * factor + offset,
+                                       draft.trained.deviation * np.abs(factor))
         draft.name = name
 
     def _average(self, node: _Node, window: tuple[int, int]) -> None:
         size, _ = self._image(node)
         stride, padding, pixels = self._window(node, window, size, _NO_PADDING)
         if padding != _NO_PADDING:
-            raise node.error("averages over padding; only windows wholly inside the map are supported")
+            raise node.obstacle("averages over padding; only windows wholly inside the map are supported")
         self._append(node, _Draft(node=node, name=node.output, input_shape=size, output_shape=(*pixels, size[2]),
                                   window=window, stride=stride, linear=False))
 
     def _average_pool(self, node: _Node) -> None:
-        if "kernel_shape" not in node.attributes:
-            raise node.error("has no kernel_shape")
         height, width = node.integers("kernel_shape", (1, 1))
         self._average(node, (height, width))
 
@@ -715,12 +914,12 @@ class _Chain:
     def _mean(self, node: _Node) -> None:
         height, width, channels = size = self._started(node)
         rank, places = self.places.ndim, self.places
-        axes = {int(axis) % rank for axis in self._parameter(node, "axes", 1, range(rank)).ravel()}
+        axes = {node.axis(axis, rank) for axis in self._parameter(node, "axes", 1, range(rank)).ravel()}
         kept = [axis for axis in range(rank) if axis not in axes]
         # One row for each result, of the channels of what it is the mean of.
         rows = places.transpose(*kept, *axes).reshape(-1, prod(places.shape[axis] for axis in axes)) % channels
         if rows.shape != (channels, height * width) or (rows != rows[:, :1]).any():
-            raise node.error("must average over height and width, no less and no more")
+            raise node.obstacle("must average over height and width, no less and no more")
         keep = node.attributes.get("keepdims", 1)
         shape = [1 if axis in axes else places.shape[axis] for axis in range(rank) if keep or axis not in axes]
         self._append(node, _Draft(node=node, name=node.output, input_shape=size, output_shape=(1, 1, channels),
@@ -746,15 +945,16 @@ class _Chain:
 
     def _pad(self, node: _Node) -> None:
         if node.attributes.get("mode", b"constant") != b"constant":
-            raise node.error("pads with something other than zeros; only constant zeros are supported")
+            raise node.obstacle("pads with something other than zeros; only constant zeros are supported")
         rank = self.places.ndim
         # The first version of the operator calls them "paddings"; none that uses it is older than the second.
         amounts = self._parameter(node, "pads", 1, ()).ravel()
-        axes = [int(axis) % rank for axis in self._parameter(node, "axes", 3, range(rank)).ravel()]
+        axes = [node.axis(axis, rank) for axis in self._parameter(node, "axes", 3, range(rank)).ravel()]
         if self._parameter(node, "value", 2, 0.0).any():
-            raise node.error("pads with something other than zeros; only constant zeros are supported")
-        if len(amounts) != 2 * len(axes) or (amounts < 0).any():
-            raise node.error(f"has the amounts {amounts.tolist()}; two from 0 for each dimension are needed")
+            raise node.obstacle("pads with something other than zeros; only constant zeros are supported")
+        if len(amounts) != 2 * len(axes) or amounts.dtype.kind not in "iu" or (amounts < 0).any():
+            raise node.error(f"has {len(amounts)} amounts of the type {amounts.dtype}, the least of them "
+                             f"{amounts.min(initial=0)}; two whole numbers from 0 for each dimension are needed")
         around = np.zeros((rank, 2), np.int64)
         around[axes] = amounts.reshape(2, -1).T
         if prod(int(size) for size in around.sum(axis=1) + self.places.shape) > LARGEST_MAP:
@@ -768,33 +968,70 @@ class _Chain:
 
     def _pass(self, node: _Node) -> None:
         if self._parameter(node, "training_mode", 2, False).any():
-            raise node.error("is in training mode; export the model for inference (model.eval() in PyTorch)")
+            raise node.obstacle("is in training mode; export the model for inference (model.eval() in PyTorch)")
 
     def _softmax(self, node: _Node) -> None:
         rank = self.places.ndim
-        axis = int(node.attributes.get("axis", -1 if self.opset >= 13 else 1)) % rank
+        axis = node.axis(node.attributes.get("axis", -1 if self.opset >= 13 else 1), rank)
         # Before version 13, over all dimensions from this one.
         over = self.places.shape[axis] if self.opset >= 13 else prod(self.places.shape[axis:])
         if self.size is None or self.size[:2] != (1, 1) or over != self.size[2]:
-            raise node.error(f"works on dimension {axis} of the shape {list(self.places.shape)}; only vectors are "
+            raise node.obstacle(f"works on dimension {axis} of the shape {list(self.places.shape)}; only vectors are "
                              "supported")
         self.softmax = node
 
     SUPPORTED = {
-        "Conv": _convolution, "Gemm": _gemm, "MatMul": _matmul, "Add": _add, "Mul": _multiply,
-        "BatchNormalization": _batch_norm,
-        "Relu": _clamp, "Clip": _clamp, "Min": _clamp, "Max": _clamp,
-        "AveragePool": _average_pool, "GlobalAveragePool": _global_average_pool, "ReduceMean": _mean,
-        "Pad": _pad, "Transpose": _move, "Reshape": _move, "Flatten": _move, "Squeeze": _move, "Unsqueeze": _move,
-        "Identity": _pass, "Dropout": _pass, "Softmax": _softmax,
-        "QuantizeLinear": _quantize, "DequantizeLinear": _dequantize,
+        "Conv": Supported("_convolution", "any kernel, stride and padding; depthwise with any multiplier, but no other "
+                          "groups; no dilation"),
+        "Gemm": Supported("_gemm", "with constant weights; not transA"),
+        "MatMul": Supported("_matmul", "of a vector with constant weights"),
+        "Add": Supported("_add", "a constant for each channel; in a float model right behind a Conv, Gemm or "
+                         "MatMul"),
+        "Mul": Supported("_multiply", f"a constant for each channel, {_FOLDS}"),
+        "BatchNormalization": Supported("_batch_norm", _FOLDS),
+        "Relu": Supported("_clamp", _AFTER), "Clip": Supported("_clamp", f"between constants, {_AFTER}"),
+        "Min": Supported("_clamp", f"with one constant, {_AFTER}"),
+        "Max": Supported("_clamp", f"with one constant, {_AFTER}"),
+        "AveragePool": Supported("_average_pool", "windows wholly inside the map, no padding"),
+        "GlobalAveragePool": Supported("_global_average_pool", "any map"),
+        "ReduceMean": Supported("_mean", "over height and width"),
+        "Pad": Supported("_pad", "zeros around height and width, before a Conv"),
+        **{name: Supported("_move", "constant shapes; a Conv must find its map in order behind it")
+           for name in ("Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze")},
+        "Identity": Supported("_pass", "anywhere"), "Dropout": Supported("_pass", "not in training mode"),
+        "Softmax": Supported("_softmax", "of a vector, at the end; stays off the chip"),
+        "QuantizeLinear": Supported("_quantize", "to int8 or uint8, one scale for the map"),
+        "DequantizeLinear": Supported("_dequantize", "from int8 or uint8; of weights, symmetric, with a scale for each "
+                                      "output channel or one for all"),
     }
-    """Handler of each operator."""
+    """Method of each operator, and its limits in words."""
 
-    FOLDED = ("Add", "Cast", "CastLike", "Concat", "Constant", "ConstantOfShape", "DequantizeLinear", "Div", "Expand",
-              "Gather", "Identity", "Mul", "QuantizeLinear", "Reshape", "Shape", "Slice", "Squeeze", "Sub", "Transpose",
-              "Unsqueeze")
+    FLOAT_ONLY, QDQ_ONLY = ("Mul", "BatchNormalization"), ("QuantizeLinear", "DequantizeLinear")
+
+    FOLDED = ("Add", "Cast", "CastLike", "Clip", "Concat", "Constant", "ConstantOfShape", "DequantizeLinear", "Div",
+              "Expand", "Gather", "Identity", "Mul", "QuantizeLinear", "Reshape", "Shape", "Slice", "Squeeze", "Sub",
+              "Transpose", "Unsqueeze")
     """Operators that may work on constants and shapes."""
 
+    SHAPES = ("Shape", "CastLike")
+    """Operators whose result is constant whatever they read."""
+
     _CLAMPS = ("Relu", "Clip", "Min", "Max")
-    _MOVES = (_move, _pass, _quantize, _dequantize)
+    _MOVES = ("_move", "_pass", "_quantize", "_dequantize")
+
+
+def _taken(others: tuple[str, ...]) -> dict[str, Supported]:
+    """All operators but ``others``; those that only work on constants come last."""
+    taken = {name: supported for name, supported in _Chain.SUPPORTED.items() if name not in others}
+    return taken | {name: Supported("_fold", "on constants and shapes alone")
+                    for name in _Chain.FOLDED if name not in taken}
+
+
+ONNX_FORMATS = {
+    "QDQ ONNX": Format("one chain with one input and one output, batch 1 or any; int8 or uint8 activations between "
+                       "QuantizeLinear and DequantizeLinear, symmetric weights, as ONNX Runtime's quantize_static and "
+                       "'tepal quantize' write it", _taken(_Chain.FLOAT_ONLY)),
+    "float ONNX": Format("one chain with one input and one output, batch 1 or any; float32, as PyTorch and tf2onnx "
+                         "export it; for 'tepal quantize'", _taken(_Chain.QDQ_ONLY)),
+}
+"""What each kind of file may hold."""

@@ -121,7 +121,8 @@ def quantize(network: FloatNetwork, images: np.ndarray, calibration: Calibration
     corrected = _correct_bias(network, images, scales, progress) if calibration.correct_bias else network
     layers = tuple(map(_quantise_layer, range(len(network.layers)), corrected.layers, scales, scales[1:]))
     softmax = Softmax(len(layers), -1, scales[-1][0], network.beta) if network.softmax else None
-    return Quantisation(Network(network.name, layers, scales[0][0], scales[0][1], softmax), network)
+    integer = Network(network.name, layers, *scales[0], softmax, network.preprocessing)
+    return Quantisation(integer, network)
 
 
 # ---- ranges ----
@@ -234,7 +235,7 @@ def _equalise(network: FloatNetwork, images: np.ndarray, progress: Progress) -> 
             continue
         factor = _factors(peak, after)
         layers[number] = replace(before, weights=before.weights / _by_channel(before, factor),
-                                 bias=before.bias / factor, maximum=inf)
+                                 bias=before.bias / factor, trained=None, maximum=inf)
         # The channel is the last dimension of both kinds of weights that read it.
         layers[number + 1] = replace(after, weights=after.weights * factor)
     return network.with_layers(layers)

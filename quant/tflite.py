@@ -32,9 +32,10 @@ from .network import (
     Shape,
     Softmax,
 )
-from .tflite_file import EXPORT_AGAIN, File, Operator, Tensor, names
+from .obstacles import ARITHMETIC, BRANCHES, Format, Obstacle, Supported, check_operators, refuse
+from .tflite_file import EXPORT_AGAIN, Entry, File, Operator, Tensor, names
 
-__all__ = ["read_tflite"]
+__all__ = ["TFLITE_FORMATS", "read_tflite"]
 
 
 def read_tflite(path: str | PathLike) -> Network | FloatNetwork:
@@ -43,7 +44,7 @@ def read_tflite(path: str | PathLike) -> Network | FloatNetwork:
     Parameters
     ----------
     path
-        A chain of the operators in ``SUPPORTED``, batch 1, one input, one output; all int8, or all float32 (its
+        A chain of the operators in ``TFLITE_FORMATS``, batch 1, one input, one output; all int8, or all float32 (its
         weights may be stored as float16).
 
     Raises
@@ -54,8 +55,8 @@ def read_tflite(path: str | PathLike) -> Network | FloatNetwork:
     path = Path(path)
     try:
         file = File(path.read_bytes())
-        first = next(file.operators(_Chain.SUPPORTED), None)
-        kind = _FloatChain if first and first.output.type == "FLOAT32" else _IntegerChain
+        first = next((entry for entry in file.listing() if not entry.widens), None)
+        kind = _FloatChain if first and first.type == "FLOAT32" else _IntegerChain
         chain = kind(path.stem)
         chain.walk(file)
         return chain.network()
@@ -63,9 +64,6 @@ def read_tflite(path: str | PathLike) -> Network | FloatNetwork:
         raise NetworkError(f"{path}: {error}") from None
     except OSError as error:
         raise NetworkError(f"{path}: can't be read ({error.strerror})") from None
-    except Exception as error:
-        # The flatbuffer classes follow offsets unchecked; a damaged file ends in any exception at all.
-        raise NetworkError(f"{path}: is damaged (its tables can't be read); export it again") from error
 
 
 _ACTIVATIONS = names(tflite.ActivationFunctionType)
@@ -75,6 +73,9 @@ _CLAMPS = {"NONE": (-inf, inf), "RELU": (0.0, inf), "RELU6": (0.0, 6.0), "RELU_N
 _NO_PADDING = Padding()
 _RESHAPES = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
 
+_FUSED = "NONE, RELU, RELU6 or RELU_N1_TO_1 fused"
+_FLATTENS = "flattening; at the start of the model any shape"
+
 _Layer = TypeVar("_Layer", Layer, FloatLayer)
 
 
@@ -83,15 +84,25 @@ class _Chain(Generic[_Layer]):
 
     ``start`` is the tensor that the network takes, ``tensor`` the result so far and ``shape`` its feature map;
     ``padding`` is what PAD left for the next convolution; ``flat`` says that a reshape made a vector of a map with
-    several pixels, which only FULLY_CONNECTED may read."""
+    several pixels, which only FULLY_CONNECTED may read; ``skipped`` that an operator was passed over."""
 
     SUPPORTED = {
-        "CONV_2D": "convolution", "DEPTHWISE_CONV_2D": "depthwise", "FULLY_CONNECTED": "fully_connected",
-        "AVERAGE_POOL_2D": "average_pool", "MEAN": "mean", "PAD": "pad", "PADV2": "pad", "RESHAPE": "reshape",
-        "SQUEEZE": "reshape", "EXPAND_DIMS": "reshape", "RELU": "clamp", "RELU6": "clamp",
-        "RELU_N1_TO_1": "clamp", "SOFTMAX": "close", "QUANTIZE": "quantize", "DEQUANTIZE": "dequantize",
+        "CONV_2D": Supported("convolution", f"any kernel, stride and channels; no dilation, no groups; {_FUSED}"),
+        "DEPTHWISE_CONV_2D": Supported("depthwise", "any kernel and stride; a depth multiplier above 1 runs as a dense "
+                                       f"convolution; no dilation; {_FUSED}"),
+        "FULLY_CONNECTED": Supported("fully_connected", f"of a vector or a whole map; {_FUSED}"),
+        "AVERAGE_POOL_2D": Supported("average_pool", f"windows wholly inside the map, no padding; {_FUSED}"),
+        "MEAN": Supported("mean", "over height and width"),
+        "PAD": Supported("pad", "zeros around height and width, before a convolution"),
+        "PADV2": Supported("pad", "zeros around height and width, before a convolution"),
+        "RESHAPE": Supported("reshape", _FLATTENS), "SQUEEZE": Supported("reshape", _FLATTENS),
+        "EXPAND_DIMS": Supported("reshape", _FLATTENS),
+        "SOFTMAX": Supported("close", "of a vector, at the end; stays off the chip"),
     }
-    """The method that handles each operator; ``clamp``, ``quantize`` and ``dequantize`` come from the subclasses."""
+    """Each operator's method, and its limits in words; the subclasses add their own."""
+
+    ELSEWHERE: dict[str, str] = {}
+    """Of operators that only the other kind of file may hold: what is the matter and the way out."""
 
     WEIGHTS: str
     BIAS: str
@@ -103,24 +114,28 @@ class _Chain(Generic[_Layer]):
         self.started = False
         self.padding = _NO_PADDING
         self.padder: Operator | None = None
-        self.flat = False
+        self.flat = self.skipped = False
         self.softmax: Operator | None = None
         self.closed: Operator | None = None
 
     def walk(self, file: File) -> None:
         """Take the whole model."""
+        self.check_listing(file)
         self.start = self.tensor = file.input
-        for operator in file.operators(self.SUPPORTED):
-            if self.closed:
-                raise self.closed.error(f"must be the last operator; {operator.name} follows")
-            source = operator.input(0)
-            if source is not self.tensor:
-                raise operator.error(f"reads tensor {source.index}, not the result of the operator before "
-                                     "it; only a single chain of operators is supported")
-            if operator.name not in ("QUANTIZE", "DEQUANTIZE"):
-                self.enter(operator)
-            getattr(self, self.SUPPORTED[operator.name])(operator)
+        obstacles: list[Obstacle] = []
+        for operator in file.operators():
+            try:
+                self.step(operator)
+            except Obstacle as obstacle:
+                obstacles.append(obstacle)
+                if not self.skip(operator):
+                    break
+            except NetworkError:
+                # What was passed over may be the cause of what comes after it.
+                refuse(obstacles)
+                raise
             self.tensor = operator.output
+        refuse(obstacles)
         if self.tensor is not file.output:
             raise NetworkError(f"the last operator gives tensor {self.tensor.index} but the model's output "
                                f"is tensor {file.output.index}")
@@ -128,6 +143,40 @@ class _Chain(Generic[_Layer]):
             raise NetworkError("has no layer to compute")
         if self.padder:
             raise self.padder.error("is the last operator; padding is only supported before a convolution")
+
+    def check_listing(self, file: File) -> None:
+        """Raises unless every operator has a method here."""
+        def way(entry: Entry) -> str:
+            if entry.name in self.ELSEWHERE:
+                return self.ELSEWHERE[entry.name]
+            if entry.name in ("ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM"):
+                return BRANCHES if entry.computed > 1 else ARITHMETIC
+            return ""
+
+        check_operators((entry.name, way(entry)) for entry in file.listing()
+                        if entry.name not in self.SUPPORTED and not entry.widens)
+
+    def step(self, operator: Operator) -> None:
+        """Take one operator."""
+        if self.closed:
+            raise self.closed.error(f"must be the last operator; {operator.name} follows")
+        source = operator.input(0)
+        if source is not self.tensor:
+            raise operator.error(f"reads tensor {source.index}, not the result of the operator before "
+                                 "it; only a single chain of operators is supported")
+        if operator.name not in ("QUANTIZE", "DEQUANTIZE"):
+            self.enter(operator)
+        getattr(self, self.SUPPORTED[operator.name].method)(operator)
+
+    def skip(self, operator: Operator) -> bool:
+        """Go on behind an operator that can't be taken, with the shape that the file gives; False where there is
+        none."""
+        try:
+            self.shape = self.map(operator, operator.output)
+        except NetworkError:
+            return False
+        self.padding, self.padder, self.flat, self.skipped = _NO_PADDING, None, False, True
+        return True
 
     def network(self) -> Network | FloatNetwork:
         """Of all that was walked."""
@@ -176,23 +225,26 @@ class _Chain(Generic[_Layer]):
         """Lowest and highest result of the fused activation; MEAN, whose options aren't read, has none."""
         if operator.options is None:
             return _CLAMPS["NONE"]
-        number = operator.options.FusedActivationFunction()
+        number = operator.options.FusedActivationFunction
         name = _ACTIVATIONS.get(number, number)
         if name not in _CLAMPS:
-            raise operator.error(f"has the fused activation {name}; supported are NONE, RELU, RELU6 and RELU_N1_TO_1")
+            raise operator.obstacle(f"has the fused activation {name}; supported are NONE, RELU, RELU6 and "
+                                    "RELU_N1_TO_1")
         return _CLAMPS[name]
 
     def window(self, operator: Operator, kernel: tuple[int, int]) -> tuple[tuple[int, int], Padding, tuple[int, int]]:
         """Stride, whole padding (of PAD too), and output height and width."""
         options = operator.options
-        stride = options.StrideH(), options.StrideW()
+        stride = options.StrideH, options.StrideW
         if min(stride) < 1:
             raise operator.error(f"has the stride {stride}")
         around, sizes = [], []
         before = ((self.padding.top, self.padding.bottom), (self.padding.left, self.padding.right))
         for size, extra, window, step in zip(self.shape, before, kernel, stride, strict=False):
             size += sum(extra)
-            if options.Padding() == tflite.Padding.SAME:
+            if options.Padding not in (tflite.Padding.SAME, tflite.Padding.VALID):
+                raise operator.error(f"has the padding {options.Padding}; there are SAME (0) and VALID (1)")
+            if options.Padding == tflite.Padding.SAME:
                 result = -(-size // step)
                 total = max((result - 1) * step + window - size, 0)
             else:
@@ -251,8 +303,8 @@ class _Chain(Generic[_Layer]):
     def convolution(self, operator: Operator):
         weights, bias = self.constants(operator, rank=4, axis=0)
         if weights.shape[3] != self.shape[2]:
-            raise operator.error(f"takes {weights.shape[3]} channels of an input with {self.shape[2]}; "
-                                 "grouped convolutions are not supported")
+            raise operator.obstacle(f"takes {weights.shape[3]} channels of an input with {self.shape[2]}; "
+                                    "grouped convolutions are not supported, but depthwise ones are")
         self.convolve(operator, weights, bias)
 
     def depthwise(self, operator: Operator):
@@ -265,7 +317,7 @@ class _Chain(Generic[_Layer]):
         if multiplier > 1:
             # The same sums as a dense convolution whose other products are zero.
             if weights.size * channels > LARGEST_MAP:
-                raise operator.error(f"has the depth multiplier {multiplier} on {channels} channels, too "
+                raise operator.obstacle(f"has the depth multiplier {multiplier} on {channels} channels, too "
                                      "large to be computed as a dense convolution")
             out = np.arange(weights.shape[2])
             dense = np.zeros((len(out), *weights.shape[:2], channels), weights.dtype)
@@ -276,16 +328,16 @@ class _Chain(Generic[_Layer]):
     def convolve(self, operator: Operator, weights: np.ndarray, bias: np.ndarray):
         """Weights (out channels, height, width, in channels) or, depthwise, (height, width, channels)."""
         options = operator.options
-        if (options.DilationHFactor(), options.DilationWFactor()) != (1, 1):
-            raise operator.error("is dilated; only a dilation of 1 is supported")
+        if (options.DilationHFactor, options.DilationWFactor) != (1, 1):
+            raise operator.obstacle("is dilated; only a dilation of 1 is supported")
         stride, padding, size = self.window(operator, weights.shape[:2] if weights.ndim == 3 else weights.shape[1:3])
         fields = self.fields(operator, (*size, len(bias)), stride, padding)
         self.layers.append(self.weighted(operator, weights, bias, fields))
 
     def fully_connected(self, operator: Operator):
         weights, bias = self.constants(operator, rank=2, axis=0)
-        if operator.options.WeightsFormat() != tflite.FullyConnectedOptionsWeightsFormat.DEFAULT:
-            raise operator.error("has shuffled weights; only the default format is supported")
+        if operator.options.WeightsFormat != tflite.FullyConnectedOptionsWeightsFormat.DEFAULT:
+            raise operator.obstacle("has shuffled weights; only the default format is supported")
         if weights.shape[1] != prod(self.shape):
             raise operator.error(f"has rows of {weights.shape[1]} weights for {prod(self.shape)} values")
         weights = weights.reshape(len(bias), *self.shape)
@@ -294,12 +346,12 @@ class _Chain(Generic[_Layer]):
 
     def average_pool(self, operator: Operator):
         self.check_unchanged(operator)
-        window = operator.options.FilterHeight(), operator.options.FilterWidth()
+        window = operator.options.FilterHeight, operator.options.FilterWidth
         if min(window) < 1:
             raise operator.error(f"has a window of {window[0]}x{window[1]}")
         stride, padding, size = self.window(operator, window)
         if padding != _NO_PADDING:
-            raise operator.error("averages over padding; only windows wholly inside the map are supported")
+            raise operator.obstacle("averages over padding; only windows wholly inside the map are supported")
         fields = self.fields(operator, (*size, self.shape[2]), stride)
         self.layers.append(self.averaged(operator, window, fields))
 
@@ -308,8 +360,11 @@ class _Chain(Generic[_Layer]):
         if axes.type != "INT32":
             raise operator.error(f"has {axes.type.lower()} axes; only int32 is supported")
         rank = len(self.tensor.shape)
-        if rank != 4 or sorted({int(axis) % 4 for axis in axes.constant().ravel()}) != [1, 2]:
-            raise operator.error("must average over height and width, no less and no more")
+        given = [int(axis) for axis in axes.constant().ravel()]
+        if any(not -rank <= axis < rank for axis in given):
+            raise operator.error(f"has the axes {given} for {rank} dimensions")
+        if rank != 4 or sorted({axis % 4 for axis in given}) != [1, 2]:
+            raise operator.obstacle("must average over height and width, no less and no more")
         height, width, channels = self.shape
         self.layers.append(self.averaged(operator, (height, width), self.fields(operator, (1, 1, channels))))
 
@@ -323,10 +378,10 @@ class _Chain(Generic[_Layer]):
                                  "four pairs of int32 are needed")
         amounts = amounts.constant()
         if (amounts < 0).any() or amounts[[0, 3]].any():
-            raise operator.error("pads something other than height and width")
+            raise operator.obstacle("pads something other than height and width")
         value, zero = operator.optional(2), self.zero(operator.output)
         if value is not None and (value.type != self.WEIGHTS or (value.constant() != zero).any()):
-            raise operator.error(f"pads with a value other than the zero point, {zero}")
+            raise operator.obstacle(f"pads with a value other than the zero point, {zero}")
         top, bottom, left, right = (int(amount) for amount in amounts[1:3].ravel())
         height, width, channels = self.shape
         before = self.padding
@@ -357,9 +412,9 @@ class _Chain(Generic[_Layer]):
     def close(self, operator: Operator):
         """SOFTMAX stays off the chip."""
         if self.shape[:2] != (1, 1) or operator.output.shape != self.tensor.shape:
-            raise operator.error(f"works on a map of {self.shape[0]}x{self.shape[1]}; only vectors are "
+            raise operator.obstacle(f"works on a map of {self.shape[0]}x{self.shape[1]}; only vectors are "
                                  "supported")
-        beta = operator.options.Beta()
+        beta = operator.options.Beta
         if not isfinite(beta) or beta <= 0:
             raise operator.error(f"has the beta {beta}")
         self.softmax = operator
@@ -369,16 +424,34 @@ class _IntegerChain(_Chain[Layer]):
     """int8 activations and weights, int32 bias; QUANTIZE may come first and DEQUANTIZE last."""
 
     WEIGHTS, BIAS = "INT8", "INT32"
+    SUPPORTED = _Chain.SUPPORTED | {
+        "QUANTIZE": Supported("quantize", "float32 to int8, as the first operator"),
+        "DEQUANTIZE": Supported("dequantize", "int8 to float32, as the last operator"),
+    }
+    ELSEWHERE = dict.fromkeys(_CLAMPS, "alone in an int8 model: convert again with a current TensorFlow, which fuses "
+                                       "them into the layer before")
+
+    OTHERS = {
+        "UINT8": "uint8 values (the older quantisation, asymmetric weights); quantise the float model to int8 "
+                 "(inference_input_type=tf.int8 and inference_output_type=tf.int8), or with 'tepal quantize'",
+        "INT16": "int16 values (16x8 quantisation); convert with "
+                 "supported_ops=[tf.lite.OpsSet.TFLITE_BUILTINS_INT8], which makes activations int8",
+        "FLOAT16": "float16 values; export the model as float32 (weights alone may be stored as float16)",
+        "FLOAT32": "float32 values; quantise the model to int8 activations throughout, with a representative data set "
+                   "and supported_ops=[tf.lite.OpsSet.TFLITE_BUILTINS_INT8]",
+    }
+    """Activations that aren't int8: what they come of and the way out."""
 
     def network(self) -> Network:
         softmax = self.softmax and Softmax(self.softmax.index, self.softmax.output.index,
-                                           float(self.softmax.input(0).scale), self.softmax.options.Beta())
+                                           float(self.softmax.input(0).scale), self.softmax.options.Beta)
         return Network(self.name, tuple(self.layers), *self.start.meaning, softmax)
 
     def check_activation(self, operator: Operator, tensor: Tensor):
         if tensor.type != "INT8":
-            raise operator.error(f"works on {tensor.type.lower()} values; quantise the model to int8 "
-                                 "activations (inference_input_type=tf.int8)")
+            what = self.OTHERS.get(tensor.type, f"{tensor.type.lower()} values; quantise the model to int8 activations "
+                                                "(inference_input_type=tf.int8)")
+            raise operator.error(f"works on {what}")
         if len(tensor.scales) != 1 or len(tensor.zero_points) != 1:
             raise operator.error(f"reads or writes tensor {tensor.index}, which has {len(tensor.scales)} "
                                  f"scales and {len(tensor.zero_points)} zero points, not one")
@@ -393,11 +466,11 @@ class _IntegerChain(_Chain[Layer]):
             raise operator.error(f"has {len(tensor.scales)} weight scales along dimension {tensor.axis}; "
                                  f"supported are one, or one for each of the {channels} output channels")
         if tensor.zero_points.any():
-            raise operator.error("has weights with a zero point other than 0; quantise them symmetrically")
+            raise operator.obstacle("has weights with a zero point other than 0; quantise them symmetrically")
 
     def check_unchanged(self, operator: Operator):
         if operator.output.meaning != self.tensor.meaning:
-            raise operator.error("changes the scale or the zero point; only equal ones are supported")
+            raise operator.obstacle("changes the scale or the zero point; only equal ones are supported")
 
     def zero(self, tensor: Tensor) -> int:
         return tensor.zero_point
@@ -432,8 +505,7 @@ class _IntegerChain(_Chain[Layer]):
         else:
             multiplier, shift = quantize_multiplier(real)
             fits = np.ones_like(shift, bool)
-        widest = np.maximum(-low, high + 1) << np.clip(shift, 0, 30)
-        if (overflowing := (shift > 30) | (widest > 1 << 31)).any():
+        if (overflowing := _overflows(low, high, shift)).any():
             raise operator.error(f"can overflow its 32-bit accumulator in channel {np.argmax(overflowing)}")
         if not fits.all():
             raise operator.error(f"has a scale in channel {np.argmin(fits)} that no integer multiplier "
@@ -462,19 +534,16 @@ class _IntegerChain(_Chain[Layer]):
         multiplier, shift = (int(number) for number in quantize_multiplier(real))
         by = min(count.bit_length() - 1, 32, 31 + shift)
         multiplier, shift = (multiplier << by) // count, shift - by
-        largest = count * max(128 + self.tensor.zero_point, 127 - self.tensor.zero_point)
-        if shift > 30 or largest << max(shift, 0) >= 1 << 31:
+        low, high = -count * (128 + self.tensor.zero_point), count * (127 - self.tensor.zero_point)
+        if _overflows(low, high, shift).any():
             raise operator.error("can overflow its 32-bit accumulator")
         return Requantise(np.full(channels, multiplier), np.full(channels, shift), operator.output.zero_point)
-
-    def clamp(self, operator: Operator):
-        raise operator.error("stands alone; in an int8 model it must be fused into the layer before it")
 
     def close(self, operator: Operator):
         super().close(operator)
         if operator.output.meaning != (1 / 256, -128):
             raise operator.error("must have the output scale 1/256 and the zero point -128")
-        if operator.options.Beta() * float(self.tensor.scale) * 2**26 <= 1:
+        if operator.options.Beta * float(self.tensor.scale) * 2**26 <= 1:
             raise operator.error(f"has the input scale {self.tensor.scale}, too small for its fixed point")
 
     def quantize(self, operator: Operator):
@@ -492,13 +561,22 @@ class _IntegerChain(_Chain[Layer]):
         self.closed = operator
 
 
+def _overflows(low, high, shift) -> np.ndarray:
+    """Whether an accumulator of ``low … high`` that is shifted to the left leaves int32."""
+    widest = np.maximum(-np.asarray(low, np.int64), np.asarray(high, np.int64) + 1)
+    return (np.asarray(shift) > 30) | (widest > (1 << 31) >> np.clip(shift, 0, 30))
+
+
 class _FloatChain(_Chain[FloatLayer]):
     """float32 throughout; a ReLU may also stand alone."""
 
     WEIGHTS = BIAS = "FLOAT32"
+    SUPPORTED = _Chain.SUPPORTED | dict.fromkeys(
+        ("RELU", "RELU6", "RELU_N1_TO_1"), Supported("clamp", "fused into the layer before it"))
+    ELSEWHERE = dict.fromkeys(("QUANTIZE", "DEQUANTIZE"), f"integers inside a float model: {EXPORT_AGAIN}")
 
     def network(self) -> FloatNetwork:
-        beta = self.softmax.options.Beta() if self.softmax else 1.0
+        beta = self.softmax.options.Beta if self.softmax else 1.0
         return FloatNetwork(self.name, tuple(self.layers), softmax=self.softmax is not None, beta=beta)
 
     def check_activation(self, operator: Operator, tensor: Tensor):
@@ -528,6 +606,8 @@ class _FloatChain(_Chain[FloatLayer]):
     def clamp(self, operator: Operator):
         """Fused here into the layer before it, which then gives the tensor of this operator."""
         if not self.layers:
+            if self.skipped:
+                return
             raise operator.error("has no layer before it to be fused into")
         self.check_shape(operator, self.shape)
         before, (low, high) = self.layers[-1], _CLAMPS[operator.name]
@@ -535,8 +615,11 @@ class _FloatChain(_Chain[FloatLayer]):
                                   minimum=min(max(before.minimum, low), high),
                                   maximum=min(max(before.maximum, low), high))
 
-    def convert(self, operator: Operator):
-        raise operator.error(f"turns {self.tensor.type.lower()} into {operator.output.type.lower()} inside a float "
-                             f"model; {EXPORT_AGAIN}")
 
-    quantize = dequantize = convert
+TFLITE_FORMATS = {
+    "int8 TFLite": Format("one chain with one input and one output, batch 1; int8 activations, int8 symmetric weights "
+                          "with a scale for each output channel or one for all, int32 biases", _IntegerChain.SUPPORTED),
+    "float TFLite": Format("one chain with one input and one output, batch 1; float32, or float16 weights that "
+                           "DEQUANTIZE widens; for 'tepal quantize'", _FloatChain.SUPPORTED),
+}
+"""What each kind of file may hold."""

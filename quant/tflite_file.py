@@ -1,17 +1,21 @@
 """The tables of a ``.tflite`` file: tensors and operators, as the flatbuffer schema of TensorFlow Lite
 (``schema.fbs``) lays them down.  What they mean to a network is the business of :mod:`.tflite`."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import prod
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import tflite
+from flatbuffers.number_types import Int32Flags
 
-from .network import LARGEST_MAP, NetworkError
+from .network import LARGEST_MAP, NetworkError, shortened
+from .obstacles import Obstacle
 
-__all__ = ["EXPORT_AGAIN", "File", "Operator", "Tensor", "names"]
+__all__ = ["EXPORT_AGAIN", "Entry", "File", "Operator", "Tensor", "names"]
 
 EXPORT_AGAIN = "export the model as float32, or as full int8 with a representative data set"
 """What to do about a model that mixes float and integer values."""
@@ -24,9 +28,34 @@ def names(enumeration) -> dict[int, str]:
 
 _TYPES = names(tflite.TensorType)
 _OPERATORS = names(tflite.BuiltinOperator)
-_OPTIONS = {"CONV_2D": tflite.Conv2DOptions, "DEPTHWISE_CONV_2D": tflite.DepthwiseConv2DOptions,
-            "AVERAGE_POOL_2D": tflite.Pool2DOptions, "FULLY_CONNECTED": tflite.FullyConnectedOptions,
-            "SOFTMAX": tflite.SoftmaxOptions}
+_WINDOW = ("StrideH", "StrideW", "Padding", "FusedActivationFunction")
+_DILATION = ("DilationHFactor", "DilationWFactor")
+_OPTIONS = {
+    "CONV_2D": (tflite.Conv2DOptions, (*_WINDOW, *_DILATION)),
+    "DEPTHWISE_CONV_2D": (tflite.DepthwiseConv2DOptions, (*_WINDOW, *_DILATION)),
+    "AVERAGE_POOL_2D": (tflite.Pool2DOptions, (*_WINDOW, "FilterHeight", "FilterWidth")),
+    "FULLY_CONNECTED": (tflite.FullyConnectedOptions, ("FusedActivationFunction", "WeightsFormat")),
+    "SOFTMAX": (tflite.SoftmaxOptions, ("Beta",)),
+}
+"""Table of each operator's options and the fields of it that are read."""
+
+_NEW_CODE = 10
+"""Place of OperatorCode.builtin_code in the vtable: ``BuiltinCode()`` of the schema's classes doesn't look there while
+the code fits the deprecated byte."""
+
+
+@contextmanager
+def _decoding(what: str):
+    """Names the table that can't be read.
+
+    The classes of the schema follow offsets unchecked, so a damaged file ends in any exception at all; nothing but
+    their reading happens in here."""
+    try:
+        yield
+    except NetworkError:
+        raise
+    except Exception as error:
+        raise NetworkError(f"is damaged ({what} can't be read); export it again") from error
 
 
 def _text(raw: bytes | None) -> str:
@@ -34,9 +63,13 @@ def _text(raw: bytes | None) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
+def _type(table: Any) -> str:
+    return _TYPES.get(table.Type(), f"type {table.Type()}")
+
+
 def _label(index: int, name: str) -> str:
-    """A tensor in a message; fused layers bear the names of all they were made of."""
-    return f"tensor {index} ({name if len(name) <= 60 else name[:60] + '…'})"
+    """A tensor in a message."""
+    return f"tensor {index} ({shortened(name)})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +112,7 @@ class Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Operator:
-    """One operator; ``options`` its table in the schema, where this package reads one."""
+    """One operator; ``options`` has the fields of its table in the schema that this package reads."""
 
     index: int
     name: str
@@ -87,8 +120,18 @@ class Operator:
     output: Tensor
     options: Any
 
+    @property
+    def label(self) -> str:
+        """The operator in a message."""
+        return f"operator {self.index} ({self.name})"
+
     def error(self, text: str) -> NetworkError:
-        return NetworkError(f"operator {self.index} ({self.name}) {text}")
+        """The file can't be read on from here."""
+        return NetworkError(f"{self.label} {text}")
+
+    def obstacle(self, text: str) -> Obstacle:
+        """The operator is valid, but isn't supported as it stands here."""
+        return Obstacle("operator", self.index, self.label, text)
 
     def input(self, number: int) -> Tensor:
         """A mandatory input (a NetworkError names the operator without it)."""
@@ -102,6 +145,17 @@ class Operator:
         return self.inputs[number] if number < len(self.inputs) else None
 
 
+@dataclass(frozen=True)
+class Entry:
+    """An operator as the file lists it: whether it widens stored weights, how many of its inputs are computed, and the
+    type of its result."""
+
+    name: str
+    widens: bool
+    computed: int
+    type: str
+
+
 class File:
     """The flatbuffer of a model with one graph, one input and one output.
 
@@ -113,20 +167,20 @@ class File:
     Raises
     ------
     NetworkError
-        One sentence, here and from every method.  A damaged file can raise anything else too: the classes of the
-        schema follow offsets unchecked.
+        One sentence, here and from every method; of a damaged file it names the table that can't be read.
     """
 
     def __init__(self, content: bytes):
         if len(content) < 8 or content[4:8] != b"TFL3":
             raise NetworkError("isn't a .tflite file (it has no TFL3 mark)")
         self.size = len(content)
-        self.model: Any = tflite.Model.GetRootAs(content, 0)
-        if (subgraphs := self.model.SubgraphsLength()) != 1:
-            raise NetworkError(f"has {subgraphs} subgraphs; only models of one are supported")
-        self.graph: Any = self.model.Subgraphs(0)
-        self.count = self.bounded(self.graph.OperatorsLength())
         self.tensors: dict[int, Tensor] = {}
+        with _decoding("its first table"):
+            self.model: Any = tflite.Model.GetRootAs(content, 0)
+            if (subgraphs := self.model.SubgraphsLength()) != 1:
+                raise NetworkError(f"has {subgraphs} subgraphs; only models of one are supported")
+            self.graph: Any = self.model.Subgraphs(0)
+            self.count = self.bounded(self.graph.OperatorsLength())
 
     def bounded(self, length: int) -> int:
         """``length`` of a vector of tables, unless the file can't hold it."""
@@ -143,22 +197,34 @@ class File:
 
     @property
     def input(self) -> Tensor:
-        return self.end(self.graph.InputsAsNumpy(), "input")
+        with _decoding("the list of its inputs"):
+            return self.end(self.graph.InputsAsNumpy(), "input")
 
     @property
     def output(self) -> Tensor:
-        return self.end(self.graph.OutputsAsNumpy(), "output")
+        with _decoding("the list of its outputs"):
+            return self.end(self.graph.OutputsAsNumpy(), "output")
 
     def tensor(self, index: int) -> Tensor:
         """The tensor with this number; the same object each time."""
         if index not in self.tensors:
-            self.tensors[index] = self._tensor(index)
+            with _decoding(f"tensor {index}"):
+                self.tensors[index] = self._tensor(index)
         return self.tensors[index]
 
-    def _tensor(self, index: int) -> Tensor:
+    def _table(self, index: int) -> Any:
         if not 0 <= index < self.graph.TensorsLength():
             raise NetworkError(f"is damaged (it has no tensor {index}); export it again")
-        table = self.graph.Tensors(index)
+        return self.graph.Tensors(index)
+
+    def _buffer(self, table: Any) -> Any:
+        if not 0 <= table.Buffer() < self.model.BuffersLength():
+            raise NetworkError(f"is damaged (a tensor names buffer {table.Buffer()}, which doesn't exist); export it "
+                               "again")
+        return self.model.Buffers(table.Buffer())
+
+    def _tensor(self, index: int) -> Tensor:
+        table = self._table(index)
         name = _text(table.Name())
         label = _label(index, name)
         if table.ShapeLength() > 8:
@@ -178,47 +244,68 @@ class File:
                 zero_points = np.array(quantisation.ZeroPointAsNumpy(), np.int64)
             if not np.isfinite(scales).all() or (scales <= 0).any():
                 raise NetworkError(f"{label} has a scale that isn't a positive number")
-        if not 0 <= table.Buffer() < self.model.BuffersLength():
-            raise NetworkError(f"{label} names buffer {table.Buffer()}, which doesn't exist")
-        buffer = self.model.Buffers(table.Buffer())
+        buffer = self._buffer(table)
         data = buffer.DataAsNumpy() if buffer.DataLength() else np.empty(0, np.uint8)
-        return Tensor(index, name, _TYPES.get(table.Type(), f"type {table.Type()}"), shape, scales,
-                       zero_points, axis, data)
+        return Tensor(index, name, _type(table), shape, scales, zero_points, axis, data)
 
-    def operators(self, supported: Collection[str]) -> Iterator[Operator]:
-        """In the order of the file, which is the order of execution; only ``supported`` ones.
+    def _name(self, index: int, table: Any) -> str:
+        """What operator ``index`` is called: after its custom code if it has one."""
+        if not 0 <= table.OpcodeIndex() < self.model.OperatorCodesLength():
+            raise NetworkError(f"is damaged (operator {index} has no operator code); export it again")
+        code = self.model.OperatorCodes(table.OpcodeIndex())
+        # The schema's rule: old converters fill the deprecated byte alone, new ones both as far as a byte reaches, and
+        # others the new field alone; the larger of the two is meant.
+        number, place = code.DeprecatedBuiltinCode(), code._tab.Offset(_NEW_CODE)
+        if place:
+            number = max(number, code._tab.Get(Int32Flags, place + code._tab.Pos))
+        name = _OPERATORS.get(number, f"builtin code {number}")
+        return _text(code.CustomCode() or b"CUSTOM")[:40] if name == "CUSTOM" else name
+
+    def _inputs(self, name: str, index: int, table: Any) -> list[int]:
+        if table.OutputsLength() != 1 or not 1 <= self.bounded(table.InputsLength()) <= 8:
+            raise NetworkError(f"operator {index} ({name}) has {table.InputsLength()} inputs and "
+                               f"{table.OutputsLength()} outputs")
+        return [int(number) for number in table.InputsAsNumpy()]
+
+    def listing(self) -> list[Entry]:
+        """All operators, those that aren't supported too, with as little of their tables as that takes."""
+        entries = []
+        for index in range(self.count):
+            with _decoding(f"operator {index}"):
+                table = self.graph.Operators(index)
+                numbers = table.InputsAsNumpy() if self.bounded(table.InputsLength()) else ()
+                tensors = [self._table(int(number)) for number in numbers if number != -1]
+                computed = sum(not self._buffer(tensor).DataLength() for tensor in tensors)
+                name = self._name(index, table)
+                kind = _type(self._table(table.Outputs(0))) if table.OutputsLength() else ""
+                entries.append(Entry(name, name == "DEQUANTIZE" and not computed, computed, kind))
+        return entries
+
+    def operators(self) -> Iterator[Operator]:
+        """In the order of the file, which is the order of execution.
 
         Weights stored in half precision are float32 to the operators: the DEQUANTIZE that widens them is left out."""
         for index in range(self.count):
-            table = self.graph.Operators(index)
-            if not 0 <= table.OpcodeIndex() < self.model.OperatorCodesLength():
-                raise NetworkError(f"is damaged (operator {index} has no operator code); export it again")
-            code = self.model.OperatorCodes(table.OpcodeIndex())
-            # Old converters fill the deprecated byte only, new ones both as far as a byte reaches.
-            number = max(code.DeprecatedBuiltinCode(), code.BuiltinCode())
-            name = _OPERATORS.get(number, f"builtin code {number}")
-            if name == "CUSTOM":
-                name = _text(code.CustomCode() or b"CUSTOM")[:40]
-            if name not in supported:
-                raise NetworkError(f"operator {index} ({name}) is not supported; supported are "
-                                   f"{', '.join(supported)}")
-            options = None
-            if kind := _OPTIONS.get(name):
-                union, expected = table.BuiltinOptions(), getattr(tflite.BuiltinOptions, kind.__name__)
-                if union is None or table.BuiltinOptionsType() != expected:
-                    raise NetworkError(f"operator {index} ({name}) has no {kind.__name__}")
-                options = kind()
-                options.Init(union.Bytes, union.Pos)
-            if table.OutputsLength() != 1 or not 1 <= self.bounded(table.InputsLength()) <= 8:
-                raise NetworkError(f"operator {index} ({name}) has {table.InputsLength()} inputs and "
-                                   f"{table.OutputsLength()} outputs")
-            inputs = tuple(None if number == -1 else self.tensor(int(number))
-                           for number in table.InputsAsNumpy())
-            operator = Operator(index, name, inputs, self.tensor(table.Outputs(0)), options)
-            if name == "DEQUANTIZE" and len(operator.input(0).data):
+            with _decoding(f"operator {index}"):
+                operator = self._operator(index)
+            if operator.name == "DEQUANTIZE" and len(operator.input(0).data):
                 self.tensors[operator.output.index] = self._widened(operator)
             else:
                 yield operator
+
+    def _operator(self, index: int) -> Operator:
+        table = self.graph.Operators(index)
+        name, options = self._name(index, table), None
+        if name in _OPTIONS:
+            kind, fields = _OPTIONS[name]
+            union, expected = table.BuiltinOptions(), getattr(tflite.BuiltinOptions, kind.__name__)
+            if union is None or table.BuiltinOptionsType() != expected:
+                raise NetworkError(f"operator {index} ({name}) has no {kind.__name__}")
+            found = kind()
+            found.Init(union.Bytes, union.Pos)
+            options = SimpleNamespace(**{field: getattr(found, field)() for field in fields})
+        inputs = tuple(None if number == -1 else self.tensor(number) for number in self._inputs(name, index, table))
+        return Operator(index, name, inputs, self.tensor(table.Outputs(0)), options)
 
     def _widened(self, operator: Operator) -> Tensor:
         """The float32 constant that DEQUANTIZE makes of a float16 one."""

@@ -1,16 +1,17 @@
 """A board's design, simulated behind a pseudo-terminal: to the host it is a board on a serial port."""
 
+import contextlib
 import os
 import pty
-import signal
 import subprocess
 import tty
 from pathlib import Path
 from typing import NoReturn
 
+from tepal import processes
 from tepal.hdl.export import TOP
 
-from .simulate import SimulationError, require_tools, verilator_environment
+from .simulate import SimulationError, plain_path, require_place, require_tools, unfinished, verilator_environment
 
 __all__ = ["Server"]
 
@@ -41,6 +42,7 @@ class Server:
 
     def __init__(self, directory: Path, bit: int, flash: bytes | None = None):
         require_tools()
+        require_place(directory)
         self.directory, self.bit = Path(directory).resolve(), bit
         if flash is not None:
             (self.directory / _FLASH).write_bytes(flash)
@@ -52,19 +54,13 @@ class Server:
                    # Without this, models of several C++ files fail in Verilator's makefile (precompiled headers).
                    "-MAKEFLAGS", "CFG_CXXFLAGS_PCH_I=-include",
                    *([] if flash is None else ["-CFLAGS", f"-DTEPAL_FLASH='\"{_FLASH}\"'"]),
-                   str(self.directory / f"{TOP}.v"), str(Path(__file__).with_name("serve.cpp"))]
-        with log.open("w") as file:
-            builder = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file,
-                                       env=verilator_environment(), cwd=self.directory, start_new_session=True)
-            try:
-                code = builder.wait()
-            except BaseException:
-                # With the compilers that it started.
-                os.killpg(builder.pid, signal.SIGKILL)
-                builder.wait()
-                raise
-        if code:
-            raise SimulationError(f"the simulator could not be built: see {log}")
+                   str(self.directory / f"{TOP}.v"),
+                   str(plain_path(Path(__file__).parent, self.directory) / "serve.cpp")]
+        with unfinished(folder), log.open("wb") as file:
+            code = processes.run(command, cwd=self.directory, env=verilator_environment(self.directory), stdout=file,
+                                 stderr=file).returncode
+            if code:
+                raise SimulationError(f"the simulator could not be built: see {log}")
         self._program = folder / _PROGRAM
         self.process: subprocess.Popen | None = None
 
@@ -73,20 +69,18 @@ class Server:
         # This end stays open, so that the terminal stays between one host and the next.
         tty.setraw(self._slave)
         self.port = os.ttyname(self._slave)
-        # In a session of its own: Ctrl-C is for this program, and when this one ends, so does its stdin.
-        self.process = subprocess.Popen([self._program, str(self._master), str(self.bit)], stdin=subprocess.PIPE,
-                                         pass_fds=[self._master], cwd=self.directory, start_new_session=True)
+        # When this program ends, so does that one's stdin, and it too.
+        self.process = processes.start([self._program, str(self._master), str(self.bit)], stdin=subprocess.PIPE,
+                                       pass_fds=[self._master], cwd=self.directory)
         return self
 
     def __exit__(self, *_) -> None:
         assert self.process
         assert self.process.stdin
         self.process.stdin.close()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        processes.stop(self.process)
         os.close(self._master)
         os.close(self._slave)
 

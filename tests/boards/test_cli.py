@@ -12,10 +12,11 @@ from resource import RUSAGE_CHILDREN, getrusage
 import numpy as np
 import pytest
 from models import require_model
+from PIL import Image
 from tepal.boards import tools
 from tepal.boards.board import BOARDS
 from tepal.quant import read_tflite
-from tepal.sim import simulate
+from tepal.sim import SimulationError, simulate
 from tflite_writer import Chain
 
 DIGITS = Path(__file__).parents[2] / "examples/digits"
@@ -48,6 +49,8 @@ def files(tmp_path_factory) -> Path:
     np.save(folder / "none.npy", images[:0])
     np.save(folder / "objects.npy", np.array([None, "a"]), allow_pickle=True)
     np.savez(folder / "archive.npz", images)
+    (folder / "strangers").mkdir()
+    (folder / "strangers/digits.v").write_text("mine")
     with (folder / "endless.npy").open("wb") as file:
         np.lib.format.write_array_header_1_0(
             file, {"descr": "|i1", "fortran_order": False, "shape": (10**13, 24, 24, 1)})
@@ -159,7 +162,7 @@ def test_estimate_imports_no_onnx():
     ("strange [/b] [red] name.tflite", r"/strange \[/b\] \[red\] name.tflite: can't be read"),
     (".", r"can't be read \(Is a directory\)"),
     ("empty.tflite/model.tflite", r"can't be read \(Not a directory\)"),
-    ("unsupported.tflite", r"operator 1 \(LOGISTIC\) is not supported; supported are CONV_2D, DEPTHWISE_CONV_2D, "),
+    ("unsupported.tflite", r"not supported: 1 LOGISTIC \(activations other than ReLU: train the model with "),
 ])
 def test_bad_model(refusal, files, command, model, message):
     assert re.match(f"tepal: {re.escape(str(files))}.*{message}", refusal(*command, files / model, *GENERIC))
@@ -168,7 +171,7 @@ def test_bad_model(refusal, files, command, model, message):
 @pytest.mark.model
 @pytest.mark.parametrize(("model", "message"), [
     ("mlperf_vww_float", "is a float model"),
-    ("mlperf_resnet8_int8", r"operator 3 \(ADD\) is not supported; supported are CONV_2D, .*SOFTMAX"),
+    ("mlperf_resnet8_int8", r"not supported: 3 ADD \(residual connections and other branches: take .*'tepal ops'"),
 ])
 def test_bad_published_model(refusal, model, message):
     assert re.search(message, refusal("estimate", require_model(model) / "model.tflite", *GENERIC))
@@ -245,8 +248,8 @@ def test_bad_engine(refusal, argv, message):
 
 
 @pytest.mark.parametrize(("argv", "message"), [
-    ([], "the following arguments are required: COMMAND"),
-    (["frobnicate"], "invalid choice: 'frobnicate'"),
+    (["--json"], "the following arguments are required: COMMAND"),
+    (["frobnicate"], "there is no command 'frobnicate'"),
     (["estimate"], "the following arguments are required: MODEL"),
     (["generate", MODEL], "the following arguments are required: --board, -o/--output"),
     (["estimate", "", *GENERIC], "argument MODEL: an empty path"),
@@ -262,14 +265,40 @@ def test_bad_usage(run, argv, message, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_simulate_takes_pictures(run, tmp_path, monkeypatch):
+    """As ``tepal run`` does: through what the command line says, or what the model's scale says."""
+    grey = np.random.default_rng(0).integers(0, 256, (24, 24), np.uint8)
+    (tmp_path / "album").mkdir()
+    for name in "1.png", "2.png":
+        Image.fromarray(grey if name == "1.png" else 255 - grey).save(tmp_path / "album" / name)
+    given = []
+
+    def stop(build, schedule, images, **how):
+        given.append(images)
+        raise SimulationError("that is enough")
+
+    for name, replacement in (("simulate", stop), ("Build", lambda *_, **__: None), ("require_tools", lambda **_: None),
+                              ("generate", lambda *_: {}), ("write_files", lambda *_: None)):
+        monkeypatch.setattr(f"tepal.cli.simulate.{name}", replacement)
+    for source, more in (("album", []), ("album/1.png", ["--range", "0:1", "--mean", "0.5", "--std", "2"])):
+        code, _, err = run("simulate", MODEL, *GENERIC, "--input", source, "--keep", "kept", *more)
+        assert (code, err.splitlines()[-1]) == (2, "tepal: that is enough")
+        assert err.startswith(f"tepal: warning: {'album/1.png: the pixels' if more else 'digits does'}")
+    assert (given[0][..., 0] == np.stack([grey, 255 - grey]) - 128.0).all()
+    expected = read_tflite(MODEL).quantise_input(((grey / np.float32(255) - 0.5) / 2)[..., None])
+    assert (given[1] == expected).all()
+
+
 # -- bad images, places and tools ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("images", "more", "message"), [
     ("missing.npy", [], r"can't be read \(No such file or directory\)"),
-    (".", [], r"can't be read \(Is a directory\)"),
+    (".", [], r"holds no picture \(a file whose name ends in .png"),
+    *((name, [], r"is neither a NumPy file \(.npy or .npz\) nor a picture") for name in (
+        "empty.tflite", "random.tflite")),
     *((name, [], r"is no NumPy file of numbers \(.npy or .npz\), or a damaged one") for name in (
-        "empty.tflite", "random.tflite", "text.npy", "damaged.npy", "zip.npy", "objects.npy", "endless.npy")),
+        "text.npy", "damaged.npy", "zip.npy", "objects.npy", "endless.npy")),
     ("archive.npz", [], "archive.npz holds arr_0: it needs an array 'images'"),
     ("uint8.npy", [], "uint8.npy are uint8: give int8 in the network's own scale and zero point, or the real numbers"),
     ("shape.npy", [], r"shape.npy must be numbers of the shape \(frames, 24, 24, 1\) or \(frames, 1, 24, 24\), not "
@@ -290,6 +319,7 @@ def test_bad_images(refusal, files, images, more, message):
 @pytest.mark.parametrize(("place", "message"), [
     ("text.npy", "text.npy is a file: give a folder to write to"),
     ("text.npy/made", r".*text.npy is a file: give a folder to write to"),
+    ("strangers", "strangers holds digits.v, and there is no record that Tepal wrote it: remove it, or give another"),
 ])
 def test_bad_place(refusal, files, place, message):
     assert re.search(message, refusal("generate", MODEL, *GENERIC, "-o", files / place))

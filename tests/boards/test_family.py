@@ -100,13 +100,12 @@ def test_paper_as_text(paper, monkeypatch):
     monkeypatch.setattr(family, "_report", lambda *_: paper)
     code, text, err = run("--board", "ulx3s-85f")
     assert (code, err) == (0, "")
-    assert max(map(len, re.findall(r"^[│┃├].*$", text, re.MULTILINE))) <= 80
     counts, speeds = text.split("ulx3s-85f (LFE5U-85F)")
-    cells = [re.split(r" *│ *", line)[1:-1] for line in counts.splitlines() if line.startswith("│")]
+    cells = [re.split(r"\s{2,}", line.strip()) for line in re.findall(r"^ *\d  +.*$", counts, re.MULTILINE)]
     assert len(cells) == len(FIGURES)
     for line, (table, name, macs, exact_macs, parameters, exact_parameters) in zip(cells, FIGURES, strict=True):
         if exact_macs is None:
-            assert line == [str(table), name, macs, "", "quoted", parameters, "", "quoted"]
+            assert line == [str(table), name, macs, "quoted", parameters, "quoted"]
         else:
             assert line == [str(table), name, macs, "≠" if name in DIFFERENT else "=", f"{exact_macs:,}",
                             parameters, "=", f"{exact_parameters:,}"]
@@ -114,8 +113,7 @@ def test_paper_as_text(paper, monkeypatch):
             "4,866,269,184, which rounds to 4866.") in counts
     assert f"ulx3s-85f: {CLOCK.mhz:.2f} MHz, which " in " ".join(speeds.split())
     networks = {row["name"]: row["boards"]["ulx3s-85f"] for row in paper["rows"] if row["network"]}
-    lines = [re.split(r" *│ *", line)[1:-1] for line in speeds.splitlines() if line.startswith("│ ")]
-    lines = [line for line in lines if line[0]]
+    lines = [re.split(r"\s{2,}", line) for line in re.findall(r"^.*  no: .*$", speeds, re.MULTILINE)]
     assert len(lines) == len({row.network for row in PAPER} - {None})
     for name, cycles, frames, fits in lines:
         assert (cycles, frames) == (f"{networks[name]['interval_cycles']:,}",
@@ -195,13 +193,13 @@ def test_grid_as_text():
     code, text, err = run(*SMALL, "--clock", "62.5")
     assert (code, err) == (0, "")
     network = MobileNet(0.25, 32, classes=10)
-    assert f"│ 0.25 MobileNet-32 │ {network.macs:>13,} │ {network.weights:>10,} │" in text
+    assert f"0.25 MobileNet-32  {network.macs:>13,}  {network.weights:>10,}\n" in text
     assert "paper's figure" not in text
-    assert text.count("at 62.5 MHz ") == len(WITH_ENGINE)
+    assert text.count("at 62.5 MHz  ") == len(WITH_ENGINE)
     assert "62.5 MHz, as asked for" in text
     assert all(f"{name} ({BOARDS[name].part.name})" in text for name in WITH_ENGINE)
-    assert re.search(r"│ 0\.25 MobileNet-32 │ .* │ yes ", text)
-    assert re.search(r"│ no: \d+ of 30 SB_RAM40_4K", text)
+    assert re.search(r"^0\.25 MobileNet-32 .*  yes$", text, re.MULTILINE)
+    assert re.search(r"  no: \d+ of 30 SB_RAM40_4K", text)
 
 
 @pytest.mark.parametrize(("argv", "names"), [

@@ -7,17 +7,18 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tepal.boards.board import BOARDS, fit
-from tepal.boards.generate import generate, write_files
+from tepal.boards.generate import describe, generate, write_files
 from tepal.boards.tools import find
 from tepal.hdl import EngineConfig, Schedule
 from tepal.hdl.images import loaded_weights
 from tepal.hdl.ports import Trailer
-from tepal.quant import read_tflite
+from tepal.quant import Preprocessing, read_tflite
 from tepal.sim import CycleModel
 from tepal.sim.simulate import verilator_folder
 from tflite_writer import Chain
@@ -121,8 +122,14 @@ def test_description(made, name):
     assert text["engine"]["products"] == config.rows * config.columns
     cycles = {key: getattr(model, key) for key in ("cycles", "compute_cycles", "interval_cycles")}
     assert text["cycles"] == {**cycles, "about": text["cycles"]["about"]}
+    preprocessing = text["input"].pop("preprocessing")
     assert text["input"] == {"shape": list(network.input_shape), "dtype": "int8", "order": "HWC",
                              "scale": network.input_scale, "zero_point": network.input_zero_point}
+    if name == "dense":
+        assert preprocessing is None
+    else:
+        assert preprocessing == {"range": [0, 1], "mean": [0], "std": [1], "layout": "grey",
+                                 "from": "scale and zero point", "about": preprocessing["about"]}
     assert text["output"]["shape"] == list(network.output_shape)
     assert (text["output"]["scale"], text["output"]["zero_point"]) == (network.output_scale,
                                                                        network.output_zero_point)
@@ -181,6 +188,15 @@ def test_name(made, engine, name):
             text = str(text).replace(":tepal:", f":{name}:")
         assert named[str(renamed(file))] == (text if file.endswith(".json") else renamed(text)), file
     assert len(named) == len(plain)
+
+
+def test_description_of_pixels():
+    """What the model's own file says of them goes before what its scale lets guess."""
+    network = read_tflite(DIGITS)
+    own = Preprocessing.of_texts({"range": "0:2", "mean": "0.25", "std": "0.5"}, 1)
+    schedule = Schedule(replace(network, preprocessing=own), ENGINES["small"])
+    assert describe(schedule, "generic", {}, "digits", [])["input"]["preprocessing"] | {"about": ""} == {
+        "range": [0, 2], "mean": [0.25], "std": [0.5], "layout": "grey", "from": "model", "about": ""}
 
 
 # -- tools ---------------------------------------------------------------------------------------------

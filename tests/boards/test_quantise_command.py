@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tepal.quant import Network, read_model
+from PIL import Image
+from tepal.quant import Network, Preprocessing, read_model
 from tepal.sim import golden
 from tflite_writer import Chain, FloatChain
 
@@ -36,6 +37,7 @@ def folder(tmp_path_factory) -> Path:
     np.save(folder / "constant.npy", np.full_like(images, 0.25))
     np.save(folder / "nan.npy", np.full_like(images, np.nan))
     np.savez(folder / "other.npz", pictures=images, more=labels)
+    Image.new("RGB", (6, 6), (1, 2, 3)).save(folder / "picture.png")
     (folder / "damaged.npz").write_bytes((folder / "test.npz").read_bytes()[:2000])
     (folder / "int8.tflite").write_bytes(Chain(6, 6, 1).convolution(np.ones((2, 1, 1, 1), np.int8)).write())
     bad = FloatChain(6, 6, 1).convolution(np.full((2, 1, 1, 1), np.nan), np.zeros(2))
@@ -73,6 +75,75 @@ def test_quantize(run, folder, tmp_path, more):
     assert json.loads(out)["accuracy"] == report["accuracy"]["int8"]
 
 
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples/cifar10"
+TRAINED = EXAMPLE / "models/small_0.25_32.onnx"
+
+
+@pytest.fixture
+def album(tmp_path) -> Path:
+    """Of the example's pictures: a folder of files, an array of pixels, and what the model takes."""
+    with np.load(EXAMPLE / "pictures.npz") as file:
+        images, labels = file["images"], file["labels"]
+    pixels = np.rint(images * 128 + 128).astype(np.uint8).transpose(0, 2, 3, 1)
+    np.savez(tmp_path / "pixels.npz", images=pixels, labels=labels)
+    np.savez(tmp_path / "real.npz", images=images, labels=labels)
+    np.savez(tmp_path / "unit.npz", images=pixels / np.float32(255), labels=labels)
+    (tmp_path / "album").mkdir()
+    for number, picture in enumerate(pixels):
+        Image.fromarray(picture).save(tmp_path / "album" / f"{number:02}.png")
+    return tmp_path
+
+
+OWN = ["--range", "-1:0.9921875"]
+
+
+def test_preprocessing(run, album, tmp_path):
+    """Pictures, their pixels and what the model takes of them make the same network, which keeps what it was told."""
+    files = []
+    for data in ("album", "pixels.npz", "real.npz"):
+        code, out, err = run("quantize", TRAINED, "--calibrate", data, "-o", "out.onnx", "--json", *OWN,
+                             *(["--evaluate", data] if data != "album" else []))
+        assert (code, err) == (0, "")
+        report = json.loads(out)
+        assert report["warnings"] == []
+        assert report["preprocessing"] == {"range": "-1.0:0.9921875", "mean": "0.0,0.0,0.0", "std": "1.0,1.0,1.0",
+                                           "layout": "rgb"}
+        assert report["frames"] == 20
+        assert data == "album" or report["accuracy"]["int8"] >= 0.7
+        files.append((tmp_path / "out.onnx").read_bytes())
+    assert files[0] == files[1] == files[2]
+    network = read_model(tmp_path / "out.onnx")
+    assert network.preprocessing == Preprocessing.of_texts({"range": "-1:0.9921875"}, 3)
+    # The other commands know it: pixels of the labelled set, and the description of a design.
+    scores = [json.loads(run("evaluate", model, "--input", data, "--json", *more)[1])["accuracy"]
+              for model, data, more in (("out.onnx", "pixels.npz", []), ("out.onnx", "real.npz", []),
+                                        (TRAINED, "pixels.npz", OWN))]
+    assert scores[0] == scores[1]
+    assert scores[2] >= 0.7
+
+
+@pytest.mark.parametrize(("data", "more", "warnings"), [
+    ("real.npz", [], []), ("pixels.npz", OWN, []), ("album", OWN, []),
+    ("pixels.npz", [], ["the calibration images contradict the model's training: the sums of layer 0 (relu) vary"]),
+    ("pixels.npz", ["--range", "0:255"], ["the calibration images contradict the model's training: the sums of"]),
+    ("real.npz", ["--range", "0:255"], ["the calibration images contradict the preprocessing: the pixels 0 to 255 "
+                                        "become 0 to 255, but the model's int8 input holds -1 to 0.9922; check --ran"]),
+    ("unit.npz", OWN, ["the calibration images contradict the preprocessing: the pixels 0 to 255 become -1 to 0.9922, "
+                       "but the model's int8 input holds 0 to 1; check --range"]),
+])
+def test_warnings(run, album, data, more, warnings):
+    """Each is one line on stderr, and in the JSON; the network is made all the same."""
+    command = ["quantize", TRAINED, "--calibrate", data, "-o", "out.onnx", *more]
+    code, out, err = run(*command, "--json")
+    assert code == 0
+    told = json.loads(out)["warnings"]
+    assert len(told) == len(warnings)
+    for sentence, start in zip(told, warnings, strict=True):
+        assert sentence.startswith(start)
+    assert err == "".join(f"tepal: warning: {sentence}\n" for sentence in told)
+    assert (album / "out.onnx").exists()
+
+
 def test_same_bytes(run, folder, tmp_path):
     run(*quantise(folder))
     first = (tmp_path / "out.onnx").read_bytes()
@@ -97,9 +168,13 @@ def test_text(run, folder):
     ("float.tflite", "missing.npy", [], r"missing.npy can't be read"),
     ("float.tflite", "damaged.npz", [], "damaged.npz is no NumPy file of numbers"),
     ("float.tflite", "other.npz", [], "other.npz holds pictures, more: it needs an array 'images'"),
-    ("float.tflite", "shape.npy", [], r"the calibration images must be numbers of the shape \(frames, 6, 6, 5\)"),
+    ("float.tflite", "shape.npy", [], r"shape.npy must be numbers of the shape \(frames, 6, 6, 5\)"),
     ("float.tflite", "constant.npy", [], "the calibration images are all 0.25"),
-    ("float.tflite", "nan.npy", [], "the calibration images hold values that are NaN or infinite"),
+    ("float.tflite", "nan.npy", [], "nan.npy hold values that are NaN or infinite"),
+    ("float.tflite", "calibrate.npy", ["--range", "0:1"], "pictures have 1 or 3 channels, and the model takes 5"),
+    (TRAINED, "picture.png", [], "picture.png: nothing tells what pixels mean to the model small_0.25_32: say it with "
+                                 "--range, such as 0:1, or with --mean and --std"),
+    (TRAINED, "picture.png", ["--layout", "bgr"], "--layout bgr alone doesn't tell what pixels mean to the model s"),
     ("float.tflite", "calibrate.npy", ["--frames", 21], "--frames 21: it must be 1 to 20"),
     ("float.tflite", "calibrate.npy", ["--method", "percentile", "--percentile", 3], "the percentile must be above 50"),
     ("float.tflite", "calibrate.npy", ["-o", "calibrate.npy/out.onnx"], "calibrate.npy is a file: give a folder"),

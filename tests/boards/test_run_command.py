@@ -12,22 +12,33 @@ import numpy as np
 import pytest
 from device import PythonDevice
 from PIL import Image
-from tepal.boards.host import BAUD, HostError
+from tepal.boards.host import BAUD, Device, HostError
 from tepal.hdl.ports import Status, Trailer
-from tepal.quant import digest, read_tflite, simplify
+from tepal.quant import (
+    FloatConvolution,
+    FloatNetwork,
+    Network,
+    Preprocessing,
+    digest,
+    quantize,
+    read_model,
+    read_tflite,
+    simplify,
+    write_onnx,
+)
 from tepal.sim import golden
 from tflite_writer import Chain
 
 SIZE = 4
 
 
-def write_model(path, outputs: int = 3, channels: int = 3, seed: int | None = None) -> None:
+def write_model(path, outputs: int = 3, channels: int = 3, seed: int | None = None, **meaning) -> None:
     rng = np.random.default_rng(outputs if seed is None else seed)
     weights = rng.integers(-99, 99, (outputs, SIZE * SIZE * channels)).astype(np.int8)
     # A depthwise layer with a channel of zeros, for --simplify.
     depthwise = np.ones((1, 1, channels), np.int8)
     depthwise[..., 0] = 0
-    chain = Chain(SIZE, SIZE, channels).depthwise(depthwise).fully_connected(weights)
+    chain = Chain(SIZE, SIZE, channels, **meaning).depthwise(depthwise).fully_connected(weights)
     path.write_bytes(chain.softmax().write())
 
 
@@ -39,10 +50,22 @@ def folder(tmp_path_factory):
     write_model(folder / "other.tflite", 4)
     write_model(folder / "wrong.tflite", seed=7)
     write_model(folder / "two.tflite", 3, 2)
+    write_model(folder / "usual.tflite", scale=1 / 255, zero_point=-128)
+    write_model(folder / "grey.tflite", 3, 1, scale=1 / 128, zero_point=0)
+    weights = rng.normal(size=(3, SIZE, SIZE, 3))
+    trained = FloatNetwork("trained", (FloatConvolution(
+        name="logits", index=0, input_shape=(SIZE, SIZE, 3), output_shape=(1, 1, 3), weights=weights,
+        bias=np.zeros(3)),), preprocessing=Preprocessing.of_texts(OWN, 3))
+    write_onnx(quantize(trained, rng.integers(0, 256, (99, SIZE, SIZE, 3), np.uint8)).network, folder / "own.onnx")
     np.save(folder / "images.npy", rng.integers(-128, 128, (5, SIZE, SIZE, 3), np.int8))
     np.save(folder / "shape.npy", np.zeros((5, 3, 3, 3), np.int8))
     Image.fromarray(rng.integers(0, 256, (SIZE, SIZE, 3), np.uint8)).save(folder / "picture.png")
     Image.fromarray(rng.integers(0, 256, (50, 40), np.uint8)).save(folder / "grey.jpg")
+    (folder / "album").mkdir()
+    for name in "b.png", "a.JPG", "c.bmp":
+        Image.fromarray(rng.integers(0, 256, (SIZE, SIZE, 3), np.uint8)).save(folder / "album" / name)
+    (folder / "album" / "notes.txt").write_text("no picture")
+    (folder / "empty").mkdir()
     content = (folder / "picture.png").read_bytes()
     (folder / "damaged.png").write_bytes(content[:len(content) // 2])
     (folder / "yes.WAV").write_bytes(b"RIFF")
@@ -90,16 +113,99 @@ def test_damaged_images_are_told(run, folder):
         assert run(*command)[2] == err
 
 
-def test_picture(run, folder):
-    network = read_tflite(folder / "model.tflite")
-    pixels = np.asarray(Image.open(folder / "picture.png")).astype(int)
+def normalised(pixels, mean, std):
+    """As torchvision does it."""
+    return (pixels / np.float32(255) - np.array(mean, np.float32)) / np.array(std, np.float32)
+
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+OWN = {"mean": "0.406,0.456,0.485", "std": "0.225,0.224,0.229", "layout": "bgr"}
+TAKEN = "doesn't say what pixels mean: by its input's scale 0.003922 and zero point -128, 0 to 255 are taken for 0 to 1"
+HOLDS = "but the model's int8 input holds 0 to 1; check --range, --mean and --std"
+
+
+@pytest.mark.parametrize(("model", "more", "reference", "told"), [
+    # What the file says, or what is said in its place.
+    ("own.onnx", [], lambda x: normalised(x[..., ::-1], MEAN[::-1], STD[::-1]), ""),
+    ("own.onnx", ["--layout", "rgb"], lambda x: normalised(x, MEAN[::-1], STD[::-1]), ""),
+    ("own.onnx", ["--mean", "0.5", "--std", "0.25"], lambda x: normalised(x[..., ::-1], [0.5] * 3, [0.25] * 3), ""),
+    ("own.onnx", ["--range", "-2:2", "--mean", "0", "--std", "1", "--layout", "grey"],
+     lambda x: np.repeat(x @ [[0.299], [0.587], [0.114]], 3, axis=2) * 4 / 255 - 2, ""),
+    # A usual range.
+    ("usual.tflite", [], lambda x: x / np.float32(255), TAKEN),
+    ("usual.tflite", ["--layout", "bgr"], lambda x: x[..., ::-1] / np.float32(255), ""),
+    ("usual.tflite", ["--range", "0:1"], lambda x: x / np.float32(255), ""),
+    ("grey.tflite", [], lambda x: (x @ [[0.299], [0.587], [0.114]] - 128) / 128, "are taken for -1 to 0.9922, grey"),
+    # No usual one: -6.4 to 6.35.
+    ("model.tflite", ["--range", "-6.4:6.35"], lambda x: x * np.float32(12.75) / 255 - np.float32(6.4), ""),
+    # What can't be right.
+    ("usual.tflite", ["--range", "0:255"], lambda x: x, f"become 0 to 255, {HOLDS}"),
+    ("usual.tflite", ["--range", "-1:1"], lambda x: x / np.float32(127.5) - 1, f"become -1 to 1, {HOLDS}"),
+    ("usual.tflite", ["--mean", "0.485,0.456,0.406", "--std", "0.229,0.224,0.225"],
+     lambda x: normalised(x, MEAN, STD), f"become -2.118 to 2.64, {HOLDS}"),
+])
+def test_picture(run, folder, model, more, reference, told):
+    """The codes that a picture is sent as are those of the preprocessing that the model was trained with."""
+    network = read_model(folder / model)
+    assert isinstance(network, Network)
+    pixels = np.asarray(Image.open(folder / "picture.png"))
+    codes = network.quantise_input(reference(pixels.astype(np.float32)).astype(np.float32)[None])
+    sent = []
+    with PythonDevice(network) as device, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Device, "infer", lambda self, images, progress, infer=Device.infer: (
+            sent.append(images), infer(self, images, progress))[1])
+        code, out, err = run("run", folder / model, folder / "picture.png", "--port", device.port, "--json", *more)
+    assert code == 0
+    report = json.loads(out)
+    # Grey is rounded to whole pixels before it becomes a number.
+    rounding = 1 if "grey" in [model.split(".")[0], *more] else 0
+    assert abs(sent[0].astype(int) - codes).max() <= rounding
+    assert report["outputs"] == golden.run(network, sent[0]).reshape(1, -1).tolist()
+    assert report["preprocessing"].keys() == {"range", "mean", "std", "layout"}
+    assert len(report["warnings"]) == bool(told)
+    if told:
+        assert told in report["warnings"][0]
+    assert err == "".join(f"tepal: warning: {sentence}\n" for sentence in report["warnings"])
+
+
+def test_pictures(run, folder):
+    """A folder's, by name; one that is not of the network's size or colour is brought to it."""
+    network = read_model(folder / "own.onnx")
     with PythonDevice(network) as device:
-        code, out, _ = run("run", folder / "model.tflite", folder / "picture.png", "--port", device.port, "--json")
+        command = ["run", folder / "own.onnx", folder / "album", "--port", device.port]
+        code, out, err = run(*command, "--json")
+        assert (code, err) == (0, "")
+        report = json.loads(out)
+        assert report["files"] == ["a.JPG", "b.png", "c.bmp"]
+        code, out, err = run(*command, "--frames", 2)
+        assert (code, err) == (0, "")
+        lines = [line.partition(",")[0] for line in out.splitlines()[:-1]]
+        assert lines == [f"{name}: class {label}" for name, label in
+                         list(zip(report["files"], report["classes"], strict=True))[:2]]
+        code, out, _ = run("run", folder / "own.onnx", folder / "grey.jpg", "--port", device.port)
         assert code == 0
-        assert json.loads(out)["outputs"] == golden.run(network, (pixels - 128).astype(np.int8)[None]).tolist()
-        code, out, _ = run("run", folder / "model.tflite", folder / "grey.jpg", "--port", device.port)
-        assert code == 0
-        assert re.fullmatch(r"class \d, with \d+%\n", out)
+        assert re.fullmatch(r"class \d, with a score of -?\d+\n", out)
+
+
+def test_pixels_in_an_array(run, folder, tmp_path):
+    """uint8 are pixels to a model that says what they mean: the picture and its array give the same answer."""
+    pixels = np.asarray(Image.open(folder / "picture.png").convert("RGB"))
+    np.save(tmp_path / "pixels.npy", pixels[None, ..., ::-1])
+    with PythonDevice(read_model(folder / "own.onnx")) as device:
+        outputs = [json.loads(run("run", folder / "own.onnx", path, "--port", device.port, "--json")[1])["outputs"]
+                   for path in (folder / "picture.png", tmp_path / "pixels.npy")]
+    assert outputs[0] == outputs[1]
+
+
+def test_options_without_pixels(run, folder):
+    """They do nothing to codes, and that is told."""
+    with PythonDevice(read_model(folder / "model.tflite")) as device:
+        command = ["run", folder / "model.tflite", folder / "images.npy", "--port", device.port, "--json"]
+        plain, more = (run(*command, *options) for options in ([], ["--range", "0:1", "--std", "2"]))
+    assert json.loads(plain[1])["outputs"] == json.loads(more[1])["outputs"]
+    assert plain[2] == ""
+    assert more[2] == (f"tepal: warning: {folder / 'images.npy'} holds no pixels (uint8), but what the model takes: "
+                       "without effect is --range, --std\n")
 
 
 @pytest.mark.parametrize(("model", "images", "more", "sentence"), [
@@ -112,6 +218,16 @@ def test_picture(run, folder):
     ("model", "images.npy", ["--classes", "none.txt"], r"none.txt can't be read"),
     ("two", "picture.png", [], r"picture.png: a picture has 1 or 3 channels, and the network takes 2: give an .npy"),
     ("model", "images.npy", ["--board", "icebraker"], r"there is no board 'icebraker'; did you mean icebreaker"),
+    ("model", "picture.png", [], r"picture.png: nothing tells what pixels mean to the model model, whose input holds -6"
+     r".4 to 6.35, no usual range: say it with --range, such as 0:1, or with --mean and --std"),
+    ("model", "picture.png", ["--layout", "bgr"], "--layout bgr alone doesn't tell what pixels mean to the model mod"),
+    ("model", "picture.png", ["--mean", "1,2"], "the mean '1,2' can't be taken: give 1 or 3 numbers"),
+    ("model", "picture.png", ["--range", "1"], "the range '1' can't be taken: give 2 numbers, with ':' between"),
+    ("model", "picture.png", ["--range", "-1:-2"], "the range -1:-2 is none: give two numbers, the lower one first"),
+    ("two", "images.npy", ["--range", "0:1"], "pictures have 1 or 3 channels, and the model takes 2: range, mean, "),
+    ("usual", "empty", [], "empty holds no picture"),
+    ("usual", "album", ["--frames", 4], r"--frames 4: it must be 1 to 3, the frames that .*album holds"),
+    ("usual", "picture.png", ["--frames", 2], r"--frames 2: it must be 1 to 1, the frames that .*picture.png holds"),
     ("model", "yes.WAV", [], r"yes.WAV is sound, and .+ takes 4 x 4 x 3 features of it: give them as .npy, made just"),
     ("other", "images.npy", [], r"runs another model than .*other.tflite \(its identity is [0-9a-f]{8}…\)"),
 ])
@@ -164,6 +280,7 @@ def test_compare(run, folder):
 
 
 @pytest.mark.parametrize(("more", "sentence"), [
+    (["--layout", "rgba"], "argument --layout: invalid choice: 'rgba'"),
     (["--baud", "0"], "argument --baud: 0 is not above 0"), (["--timeout", "nan"], "nan is not above 0"),
     (["--baud", "fast"], "argument --baud: invalid whole number value: 'fast'"),
     ([], "the following arguments are required: --port"),

@@ -217,6 +217,7 @@ def test_failures(tmp_path, wrong_server):
 
 
 @pytest.mark.parametrize(("more", "sentence"), [
+    (["--serve", "--mean", "0.5"], "--mean does not go with --serve: images come over the port, from tepal run"),
     (["--serve", "--stalls", "3"], "--stalls does not go with --serve: images come over the port, from tepal run"),
     (["--input", EXAMPLE / "pictures.npz", "--debug"], "--debug goes with --serve: without it, every layer is "),
 ])

@@ -1,6 +1,7 @@
 """The fixed-point rules against plain-integer and exact-fraction definitions of them."""
 
 from fractions import Fraction
+from math import floor
 
 import hypothesis.strategies as st
 import numpy as np
@@ -71,6 +72,25 @@ def test_fitted_multiplier_rounds_like_float64(real):
     got = multiply_by_quantized_multiplier(acc, multiplier, shift, Rounding.SINGLE)
     assert fits.all()
     assert np.array_equal(np.clip(got, -200, 200), np.clip(expected, -200, 200))
+
+
+@pytest.mark.parametrize("middle", [254.5, 128.5, -254.5, -128.5])
+def test_fitted_multipliers_on_both_sides_of_a_step(middle):
+    """Of sums near 2**31 a multiplier that is right on one side of a step may be wrong on the other; where the middle
+    is an integer, a tie, or float64 makes it one, that side is the accumulator before it or the second behind it."""
+    steps = np.random.default_rng(0).integers(1 << 30, (1 << 31) - 16, 4000)
+    real = abs(middle) / steps
+    real = np.concatenate([real, np.nextafter(real, 0), np.nextafter(real, 1)])
+    acc = int(np.sign(middle)) * np.tile(steps, 3)[:, None] + np.arange(-8, 9)
+    clamp = floor(middle), floor(middle) + 1
+    multiplier, shift, fits = fit_single_rounding(real, acc[:, 0], acc[:, -1], *clamp)
+    got = multiply_by_quantized_multiplier(acc, multiplier[:, None], shift[:, None], Rounding.SINGLE)
+    scaled = acc * real[:, None]
+    wanted = np.sign(scaled) * np.floor(np.abs(scaled) + 0.5)
+    wrong = (np.clip(got, *clamp) != np.clip(wanted, *clamp)).any(axis=1)
+    assert 0.2 < fits.mean() < 1
+    assert not wrong[fits].any()
+    assert wrong[~fits].all()
 
 
 def test_scales_fit_up_to_sums_of_2000_products():

@@ -118,6 +118,48 @@ def test_auto_pad(read, auto_pad, stride):
     check(read, conv(2, 8, 7, auto_pad=auto_pad, strides=[stride, stride]))
 
 
+@pytest.mark.parametrize(("size", "kernel", "strides"), [
+    ((6, 6), [2, 2], [2, 2]), ((5, 7), [1, 6], [4, 1]), ((6, 7), [6, 3], [1, 2])])
+def test_ceil_mode_that_changes_nothing(read, size, kernel, strides):
+    """The last window ends where the map ends."""
+    graph = conv(3, size[0] + 2, size[1] + 2)
+    check(read, graph.add("AveragePool", kernel_shape=kernel, strides=strides, ceil_mode=1))
+
+
+@pytest.mark.parametrize(("kernel", "strides"), [([3, 1], [2, 1]), ([1, 3], [1, 2]), ([3, 3], [2, 2])])
+def test_ceil_mode_along_one_axis(read, kernel, strides):
+    """Of a map of 6x6."""
+    with pytest.raises(NetworkError, match=r"node 1 \(AveragePool, .*\) has windows that reach over the edge"):
+        read(conv(3, 8, 8).add("AveragePool", kernel_shape=kernel, strides=strides, ceil_mode=1))
+
+
+@pytest.mark.parametrize(("opset", "axis", "fits"), [
+    (11, None, True), (11, 1, True), (11, -3, True), (11, 2, False), (11, -1, False),
+    (13, None, False), (13, 1, True), (13, -3, True), (13, 2, False), (13, -1, False)])
+def test_the_axis_of_softmax_before_and_after_version_13(read, opset, axis, fits):
+    """Of a map of one pixel, [1, 4, 1, 1]: before version 13 from the second dimension on, then along the last one."""
+    graph = Graph("n", 3, 8, 8, opset=opset).convolution(4, 3, 8)
+    graph.add("Softmax", **({} if axis is None else {"axis": axis}))
+    if fits:
+        assert check(read, graph).softmax
+    else:
+        with pytest.raises(NetworkError, match=r"\(Softmax, .*\) works on dimension . of the shape \[1, 4, 1, 1\]"):
+            read(graph)
+
+
+@pytest.mark.parametrize(("opset", "axis", "fits"), [
+    (11, None, True), (11, 1, True), (11, 2, False), (13, None, False), (13, 1, False), (13, 2, False)])
+def test_softmax_over_several_dimensions(read, opset, axis, fits):
+    """Of four values as [1, 2, 2]: before version 13 over all from the axis on, then over two of them."""
+    graph = Graph("n", 3, 8, 8, opset=opset).convolution(4, 3, 8).add("Reshape", np.array([-1, 2, 2]))
+    graph.add("Softmax", **({} if axis is None else {"axis": axis}))
+    if fits:
+        assert check(read, graph).softmax
+    else:
+        with pytest.raises(NetworkError, match=r"\(Softmax, .*\) works on dimension . of the shape \[1, 2, 2\]"):
+            read(graph)
+
+
 def test_a_map_as_the_result_is_nhwc(read):
     assert check(read, conv(3, 6, 5)).output_shape == (4, 3, 2)
 
@@ -295,6 +337,28 @@ def test_clamps_as_onnx_quantises_them():
     assert quantised_clamp(0.25, 0.75, 0.5, 0) == (0, 2)
 
 
+@pytest.mark.parametrize(("scale", "steps"), [("0x1.71905cp-4", 66), ("0x1.4c1bacp-2", 18), ("0x1.4afd6ap-5", 148)])
+def test_clamps_are_rounded_in_float32(scale, steps):
+    """6 / scale is above the middle between two integers, and on it in float32: as ONNX Runtime quantises it."""
+    scale = np.float32(float.fromhex(scale))
+    graph = Graph("n", 1).add("QuantizeLinear", scale, np.uint8(0))
+    graph.kind = TensorProto.UINT8
+    (quantised,) = run(graph.bytes(), np.array([[6]], np.float32))
+    assert quantised.item() == steps
+    assert quantised_clamp(0, 6, float(scale), -128) == (-128, steps - 128)
+
+
+def test_the_largest_left_shift():
+    """30; a factor of 2**30 takes 31."""
+    rule = requantise_of_scales(2.0**29, np.ones(1), 1, 0)
+    assert rule.shift == 30
+    check_accumulator("it", np.ones((1, 1), np.int8), [0], 0, rule)
+    rule = requantise_of_scales(2.0**30, np.ones(1), 1, 0)
+    assert rule.shift == 31
+    with pytest.raises(NetworkError, match="it can overflow its 32-bit accumulator in channel 0"):
+        check_accumulator("it", np.ones((1, 1), np.int8), [0], 0, rule)
+
+
 def test_accumulators_that_overflow():
     rule = requantise_of_scales(1e-9, np.ones(2), 1, 0)
     check_accumulator("it", np.ones((2, 1), np.int8), [2**31 - 128, 0], 0, rule)
@@ -436,12 +500,13 @@ SENTENCES = {
     "huge": (Graph("n", 3, 2**20, 2**20).add("Relu"), "at most 67108864 values"),
     "batch": (Graph(8, 3, 8, 8).add("Relu"), "takes a batch of 8; export it with batch 1 or a dynamic one"),
     "operator": (conv().add("MaxPool", kernel_shape=[2, 2]),
-                 r"node 1 \(MaxPool, maxpool1\) is not supported; supported are Conv, Gemm, MatMul, Add, Mul, Batch"),
-    "domain": (conv().add("Relu", domain="com.example"), r"node 1 \(com.example.Relu, relu1\) is not supported"),
+                 r"has operators that are not supported: 1 MaxPool \(max pooling: use a stride of 2 in the layer "
+                 r"before it, or an average pool\); 'tepal ops' lists those that are$"),
+    "domain": (conv().add("Relu", domain="com.example"), "not supported: 1 com.example.Relu; 'tepal ops' lists"),
     "constant operator": (exponential(),
-                          r"node 1 \(Exp, exp1\) computes with constants; of such nodes Add, Cast, Cast"),
+                          r"not supported: 1 Exp \(on constants: let the exporter or onnxsim fold them\)"),
     "unknown value": (conv().add("Add", "nothing"), r"node 1 \(Add, add1\) reads nothing, which no node before it"),
-    "residual": (residual(), r"node 2 \(Add, add2\) joins two branches; only a single chain of nodes is supp"),
+    "residual": (residual(), r"not supported: 1 Add \(residual connections and other branches: take a network"),
     "branch": (read_again(conv().add("Relu"), "conv0"),
                r"node 2 \(Relu, relu2\) reads conv0, not the result of the node before it; only a single chain"),
     "no layer": (Graph("n", 3, 8, 8).add("Identity"), "has no layer to compute"),
@@ -474,7 +539,7 @@ SENTENCES = {
     "nan mean": (normed(4, np.nan), "has values that differ from pixel to pixel, or aren't finite"),
     "training": (conv().batch_norm(2, training_mode=1), "is in training mode; export the model for inference"),
     "no statistics": (without_statistics(),
-                      r"has no statistics \(fewer than 5 inputs\); export the model for inference"),
+                      r"node 1 \(BatchNormalization, batchnormalization1\) has 3 inputs; 5 are needed"),
     "variable statistics": (variable_statistics(),
                             r"\(BatchNormalization, .*\) reads initializer4, which no node before"),
     "norm size": (conv().batch_norm(3), r"has values of the shape \[3, 1, 1\] for \[1, 2, 6, 6\]"),
@@ -483,15 +548,20 @@ SENTENCES = {
                      r"node 0 \(Mul, mul0\) doesn't follow a Conv"),
     "by pixel": (conv(3, 3, 4).add("Add", np.ones((1, 2, 1, 2)) * [1, 2]),
                  "has values that differ from pixel to pixel"),
+    "pool padding below": (pool(pads=[0, 0, 1, 0]), r"node 1 \(AveragePool, .*\) averages over padding"),
+    "pool padding right": (pool(pads=[0, 0, 0, 1]), r"node 1 \(AveragePool, .*\) averages over padding"),
+    "pool padding above": (pool(pads=[1, 0, 0, 0]), r"node 1 \(AveragePool, .*\) averages over padding"),
+    "pool padding left": (pool(pads=[0, 1, 0, 0]), r"node 1 \(AveragePool, .*\) averages over padding"),
     "pool padding": (pool(pads=[1] * 4, count_include_pad=1),
                      r"node 1 \(AveragePool, .*\) averages over padding; only"),
     "ceil mode": (pool(ceil_mode=1, strides=[2, 2]), r"reach over the edge \(ceil_mode\); only whole windows"),
-    "pool kernel": (conv().add("AveragePool"), "has no kernel_shape"),
+    "pool kernel": (conv().add("AveragePool"), r"node 1 \(AveragePool, averagepool1\) has no attribute kernel_shape"),
     "mean": (conv().add("ReduceMean", axes=[1]), "must average over height and width, no less and no more"),
     "mean of one": (conv().add("ReduceMean", np.array([3])), "must average over height and width"),
     "pad value": (conv().add("Pad", np.array([0] * 8), np.float32(1)), "pads with something other than zeros"),
     "pad mode": (conv().add("Pad", np.array([0] * 8), mode="edge"), "pads with something other than zeros"),
-    "crop": (conv().add("Pad", np.array([0, 0, -1, 0] * 2)), "two from 0 for each dimension are needed"),
+    "crop": (conv().add("Pad", np.array([0, 0, -1, 0] * 2)),
+             "8 amounts of the type int64, the least of them -1; two whole"),
     "pad then relu": (conv().add("Pad", np.array([0, 0, 1, 1] * 2)).add("Relu"),
                       "is followed by Relu; padding is only"),
     "pad at the end": (conv().add("Pad", np.array([0, 0, 1, 1] * 2)), r"node 1 \(Pad, pad1\) is the last layer"),
@@ -501,7 +571,8 @@ SENTENCES = {
                    r"reads an input of the shape \[3, 8, 9\] with its values in another order"),
     "reshaped": (conv().add("Reshape", np.array([-1, 8, 3, 3])).convolution(2, 8, 3),
                  r"reads a map of 6x6x2 \(height, width, channels\) that was reshaped"),
-    "reshape": (conv().add("Reshape", np.array([-1, 5])), "has inputs or attributes that don't fit together"),
+    "reshape": (conv().add("Reshape", np.array([-1, 5])),
+                r"node 1 \(Reshape, reshape1\) has inputs that don't fit together; export"),
     "conv of a vector": (conv().add("Flatten").convolution(2, 2, 3), r"reads the shape \[1, 72\]; only images"),
     "flat channels first": (conv().add("Flatten"), "gives a flattened map with its channels first"),
     "gemm": (conv().add("Flatten").add("Gemm", FLAT), r"has weights for 3 values and reads the shape \[1, 72\]"),

@@ -64,6 +64,26 @@ def test_borders(zero_point, removed):
     assert (golden.run(result.network, pictures) == golden.run(network, pictures)).all()
 
 
+@pytest.mark.parametrize(("value", "weight", "removed"), [
+    (100, 1, 1), (101, 1, 0), (-100, -1, 1), (-101, -1, 0), (-100, 1, 1), (-102, 1, 0)])
+def test_a_folded_bias_at_the_end_of_its_range(value, weight, removed):
+    """The second channel is constant; with what it adds, the bias of the last layer is at or beyond the end of int32.
+    Beyond it the network stays as it is."""
+    end = 2**31 - 1 - 100 if value * weight > 0 else -(2**31) + 101
+    network = Network("ends", (
+        Convolution(name="a", index=0, input_shape=(1, 1, 1), output_shape=(1, 1, 2), input_zero_point=0,
+                    weights=np.array([[[[1]]], [[[0]]]]), bias=np.array([0, value]),
+                    requantise=Requantise([1 << 30] * 2, [1] * 2, 0)),
+        Convolution(name="b", index=1, input_shape=(1, 1, 2), output_shape=(1, 1, 1), input_zero_point=0,
+                    weights=np.array([[[[1, weight]]]]), bias=np.array([end]),
+                    requantise=Requantise([1 << 30], [-25], 0)),
+    ), 1.0, 0)
+    result = simplify(network)
+    assert result.removed == removed
+    pictures = images(network, 20, 0)
+    assert (golden.run(result.network, pictures) == golden.run(network, pictures)).all()
+
+
 @pytest.mark.model
 def test_vww():
     folder = models.require_model("mlperf_vww_int8")

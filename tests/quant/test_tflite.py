@@ -4,7 +4,8 @@ import time
 
 import numpy as np
 import pytest
-from models import require_model
+from litert import reference
+from models import require_case, require_model
 from tepal.quant import (
     AveragePool,
     Convolution,
@@ -119,14 +120,95 @@ def test_padv2_with_the_zero_point(read):
         read(chain.write())
 
 
-def test_old_converters_and_absent_bias(read):
-    network = read(Chain(3, 3, 2).depthwise(weights(3, 3, 2)).write(old_converter=True))
-    assert network.layers[0].bias.tolist() == [0, 0]
+def test_absent_bias(read):
+    assert read(Chain(3, 3, 2).depthwise(weights(3, 3, 2)).write()).layers[0].bias.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("codes_in", ["old", "zero", "new", "both"])
+def test_operator_codes_of_old_and_new_converters(read, codes_in):
+    """The larger of the deprecated byte and the field that replaced it is meant: the same bytes as LiteRT."""
+    content = small().write(codes_in=codes_in)
+    network = read(content)
+    assert [type(layer) for layer in network.layers] == [Convolution, Depthwise, AveragePool, AveragePool, Convolution]
+    equal_to_litert(read, content, np.random.default_rng(1).integers(-128, 128, (3, 9, 8, 3), dtype=np.int8))
+
+
+@pytest.mark.parametrize(("codes_in", "name"), [
+    ("new", "GELU"), ("both", "GELU"), ("old", "PLACEHOLDER_FOR_GREATER_OP_CODES"),
+    ("new", "ELU"), ("both", "ELU"), ("old", "ELU")])
+def test_operator_codes_that_a_byte_holds_and_that_it_does_not(read, codes_in, name):
+    """GELU is 150, ELU is 111; 127 in the old field alone stands for no operator."""
+    chain = small()
+    chain.operators[1].name, chain.operators[1].options = "ELU" if name == "ELU" else "GELU", {}
+    with pytest.raises(NetworkError, match=f"not supported: 1 {name}[ ;]"):
+        read(chain.write(codes_in=codes_in))
+
+
+@pytest.mark.model
+def test_a_published_network_with_operator_codes_in_the_new_field_alone(read):
+    content = require_case("tflite_new_opcodes_only.tflite").read_bytes()
+    shape = read(content).input_shape
+    images = np.random.default_rng(1).integers(-128, 128, (2, *shape), dtype=np.int8)
+    assert len(equal_to_litert(read, content, images).layers) == 9
 
 
 def test_layers_are_immutable(read):
     with pytest.raises(ValueError, match="read-only"):
         read(small().write()).layers[0].weights[0] = 0
+
+
+def equal_to_litert(read, content: bytes, images: np.ndarray) -> Network:
+    """The network, every layer of which gives LiteRT's bytes."""
+    network, tensors = read(content), reference(content, images)
+    for layer, result in zip(network.layers, golden.run(network, images, layers=True), strict=True):
+        assert np.array_equal(result.ravel(), tensors[layer.tensor].ravel())
+    return network
+
+
+@pytest.mark.parametrize(("scale", "steps"), [("0x1.e6a74ap-4", 51), ("0x1.a8a3aap-6", 232), ("0x1.4c1baep-2", 19)])
+def test_a_clamp_is_rounded_in_float32(read, scale, steps):
+    """6 / scale is below the middle between two integers, and on it in float32."""
+    chain = Chain(1, 1, 1).convolution(np.full((1, 1, 1, 1), 127), [0], weight_scale=1, activation="RELU6",
+                                       scale=float.fromhex(scale), zero_point=-128)
+    images = np.arange(-128, 128, dtype=np.int8).reshape(-1, 1, 1, 1)
+    (layer,) = equal_to_litert(read, chain.write(), images).layers
+    assert layer.requantise.maximum == steps - 128
+
+
+@pytest.mark.parametrize("bias", [2048 - 128, -2048 + 128])
+def test_sums_that_just_fit_their_left_shift(read, bias):
+    """2,048 shifted to the left by 20 is 2**31: one more leaves int32."""
+    def shifted(bias):
+        return Chain(1, 1, 1).convolution(np.ones((1, 1, 1, 1)), [bias], weight_scale=1, scale=0.05 / 2**19,
+                                          zero_point=5).write()
+
+    images = np.arange(-128, 128, dtype=np.int8).reshape(-1, 1, 1, 1)
+    (layer,) = equal_to_litert(read, shifted(bias), images).layers
+    assert layer.requantise.shift == 20
+    with pytest.raises(NetworkError, match=r"operator 0 \(CONV_2D\) can overflow its 32-bit accumulator in channel 0"):
+        read(shifted(bias + int(np.sign(bias))))
+
+
+def test_sums_so_wide_that_their_left_shift_leaves_64_bits(read):
+    """More than 2**33, shifted to the left by 30."""
+    channels = 270_000
+    content = Chain(1, 1, channels, zero_point=127).convolution(np.full((1, 1, 1, channels), 127), [0], weight_scale=1,
+                                                                scale=0.05 / 2**29).write()
+    with pytest.raises(NetworkError, match=r"operator 0 \(CONV_2D\) can overflow its 32-bit accumulator in channel 0"):
+        read(content)
+
+
+@pytest.mark.parametrize(("zero_point", "fits"), [(0, True), (1, False), (-1, False)])
+def test_means_that_just_fit_their_left_shift(read, zero_point, fits):
+    """The mean of one value shifted to the left by 24."""
+    content = Chain(1, 1, 1, zero_point=zero_point).mean(scale=0.05 / 2**23).write()
+    if fits:
+        images = np.arange(-128, 128, dtype=np.int8).reshape(-1, 1, 1, 1)
+        (layer,) = equal_to_litert(read, content, images).layers
+        assert layer.requantise.shift == 24
+    else:
+        with pytest.raises(NetworkError, match=r"operator 0 \(MEAN\) can overflow its 32-bit accumulator"):
+            read(content)
 
 
 # ---- what is refused ----
@@ -188,11 +270,16 @@ SENTENCES = {
     "float inside": (changed(conv_2d_1__type="FLOAT32"),
                      r"operator 1 \(CONV_2D\) works on float32 values; quantise the model to int8 activations"),
     "relu alone": (Chain(4, 4, 1).append("RELU", (1, 4, 4, 1)).write(),
-                   r"operator 0 \(RELU\) stands alone; in an int8 model it must be fused"),
-    "uint8": (changed(input__type="UINT8"), "operator 0 .PAD. works on uint8 values; quantise"),
-    "int16": (changed(input__type="INT16"), "works on int16 values"),
-    "add": (renamed(1, "ADD"), r"operator 1 \(ADD\) is not supported; supported are CONV_2D, DEPTHWISE"),
-    "custom": (renamed(1, "CUSTOM", "MyOp"), r"operator 1 \(MyOp\) is not supported"),
+                   r"not supported: 1 RELU \(alone in an int8 model: convert again with a current TensorFlow, which"),
+    "uint8": (changed(input__type="UINT8"), r"operator 0 \(PAD\) works on uint8 values \(the older quantisation, "
+              r"asymmetric weights\); quantise the float model to int8"),
+    "int16": (changed(input__type="INT16"), r"works on int16 values \(16x8 quantisation\); convert with "
+              r"supported_ops=\[tf.lite.OpsSet.TFLITE_BUILTINS_INT8\]"),
+    "float16": (changed(input__type="FLOAT16"), "works on float16 values; export the model as float32"),
+    "int32": (changed(input__type="INT32"), "works on int32 values; quantise the model to int8 activations"),
+    "add": (renamed(1, "ADD"),
+            r"has operators that are not supported: 1 ADD \(arithmetic on the images or the results: leave it"),
+    "custom": (renamed(1, "CUSTOM", "MyOp"), "not supported: 1 MyOp; 'tepal ops' lists those that are$"),
     "subgraphs": (small().write(subgraphs=2), "has 2 subgraphs"),
     "no subgraph": (small().write(subgraphs=0), "has 0 subgraphs"),
     "two inputs": (two_inputs(), "has 2 inputs; only models with one input"),
@@ -226,6 +313,10 @@ SENTENCES = {
                "has a window of 5x1, larger than its input of 4x4"),
     "pool over padding": (Chain(4, 4, 1).average_pool((3, 3), padding="SAME").write(),
                           r"operator 0 \(AVERAGE_POOL_2D\) averages over padding"),
+    "pool over padding below": (Chain(4, 4, 1).average_pool((3, 1), stride=(2, 1), padding="SAME").write(),
+                                r"operator 0 \(AVERAGE_POOL_2D\) averages over padding"),
+    "pool over padding at the right": (Chain(4, 4, 1).average_pool((1, 3), stride=(1, 2), padding="SAME").write(),
+                                       r"operator 0 \(AVERAGE_POOL_2D\) averages over padding"),
     "pool rescales": (changed(average_pool_2d_3__zero_point=1), "changes the scale or the zero point"),
     "mean axes": (Chain(4, 4, 2).mean(axes=(1, 3)).write(), "must average over height and width"),
     "mean axis": (Chain(4, 4, 2).mean(axes=(1,)).write(), "must average over height and width"),
@@ -270,8 +361,8 @@ def test_missing_file(tmp_path):
 
 
 @pytest.mark.model
-def test_residual_network_is_refused_by_its_first_add():
-    with pytest.raises(NetworkError, match=r"operator 3 \(ADD\) is not supported; supported are CONV_2D"):
+def test_residual_network_is_refused_with_its_additions_counted():
+    with pytest.raises(NetworkError, match=r"not supported: 3 ADD \(residual connections and other branches: take a"):
         read_tflite(require_model("mlperf_resnet8_int8") / "model.tflite")
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from litert import reference
 from models import require_data, require_model
-from tepal.quant import Network, NetworkError, Rounding, read_tflite, sums
+from tepal.quant import Convolution, Depthwise, Network, NetworkError, Requantise, Rounding, read_tflite, sums
 from tepal.sim import golden
 from tflite_writer import Chain
 
@@ -187,6 +187,20 @@ def test_sums_beyond_float32(folder):
         assert golden.accumulate(layer, x).ravel().tolist() == [expected, expected + 1]
 
 
+@pytest.mark.parametrize("kind", [Convolution, Depthwise])
+@pytest.mark.parametrize("rows", [1024, 1025, 4801])
+def test_the_first_sum_that_float32_cannot_hold(kind, rows):
+    """1,024 products of 2**14 are 2**24; with one odd product more the sum needs 25 bits."""
+    column = np.full((rows, 1, 1), -128)
+    column[-1] = 127
+    shape = (rows, 1, 1)
+    weights = column[None] if kind is Convolution else column
+    layer = kind(name="sum", index=0, input_shape=shape, output_shape=(1, 1, 1), input_zero_point=0, weights=weights,
+                 bias=np.zeros(1), requantise=Requantise([1 << 30], [-20], 0))
+    x = column.astype(np.int8)[None]
+    assert golden.accumulate(layer, x).ravel().tolist() == [(rows - 1) * 2**14 + 127**2]
+
+
 @pytest.mark.parametrize("kind", ["convolution", "fully_connected"])
 @pytest.mark.parametrize("scale", [1, 4, 1 / 16])
 def test_sums_halfway_between_two_results(folder, kind, scale):
@@ -220,9 +234,9 @@ def test_large_fully_connected_layers(folder):
 
 
 @settings(max_examples=400, suppress_health_check=list(HealthCheck))
-@given(chain=networks(), old_converter=st.booleans(), seed=st.integers(0, 2**32 - 1))
-def test_random_networks(folder, chain, old_converter, seed):
-    model = chain.write(old_converter=old_converter)
+@given(chain=networks(), codes_in=st.sampled_from(["old", "new", "both"]), seed=st.integers(0, 2**32 - 1))
+def test_random_networks(folder, chain, codes_in, seed):
+    model = chain.write(codes_in=codes_in)
     images = np.random.default_rng(seed).integers(-128, 128, (3, *chain.input.shape[1:]), dtype=np.int8)
     (folder / "random.tflite").write_bytes(model)
     assert differences(read_tflite(folder / "random.tflite"), images, reference(model, images)) == {}

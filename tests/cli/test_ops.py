@@ -1,0 +1,76 @@
+"""``tepal ops`` prints the tables by which the readers work, and the README names nothing else."""
+
+import json
+import re
+from pathlib import Path
+
+import onnx
+import pytest
+import tflite
+from tepal.cli.main import main
+from tepal.quant import formats, onnx_import
+from tepal.quant import tflite as tflite_import
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def run(capsys):
+    def run(*argv: str) -> str:
+        assert main(["ops", *argv]) == 0
+        out, err = capsys.readouterr()
+        assert err == ""
+        return out
+    return run
+
+
+def test_every_operator_of_every_format_with_its_limits(run):
+    told = json.loads(run("--json"))["formats"]
+    assert list(told) == ["int8 TFLite", "float TFLite", "QDQ ONNX", "float ONNX"]
+    for title, form in formats().items():
+        assert told[title]["limits"] == form.limits
+        assert told[title]["operators"] == {name: found.limits for name, found in form.operators.items()}
+        assert all(told[title]["operators"].values())
+
+
+def test_the_table(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    out = run()
+    for title, form in formats().items():
+        assert f"{title}: {form.limits}" in out
+        for name in form.operators:
+            assert re.search(rf"\b{name}\b", out)
+
+
+def test_the_list_is_what_the_readers_dispatch_by():
+    kinds = {"int8 TFLite": tflite_import._IntegerChain, "float TFLite": tflite_import._FloatChain}
+    for title, kind in kinds.items():
+        assert formats()[title].operators is kind.SUPPORTED
+        assert all(callable(getattr(kind, found.method)) for found in kind.SUPPORTED.values())
+    chain = onnx_import._Chain
+    for title in ("QDQ ONNX", "float ONNX"):
+        operators = formats()[title].operators
+        assert all(callable(getattr(chain, found.method)) for found in operators.values())
+        for name, found in operators.items():
+            assert name in chain.FOLDED if found.method == "_fold" else found is chain.SUPPORTED[name]
+    assert formats()["QDQ ONNX"].operators.keys() | formats()["float ONNX"].operators.keys() == (
+        chain.SUPPORTED.keys() | set(chain.FOLDED))
+
+
+def test_the_names_are_those_of_the_formats():
+    builtin = set(vars(tflite.BuiltinOperator))
+    standard = {schema.name for schema in onnx.defs.get_all_schemas()}
+    for title, form in formats().items():
+        assert form.operators.keys() <= (builtin if "TFLite" in title else standard)
+
+
+def test_the_readme_names_operators_that_are_taken():
+    section = (ROOT / "README.md").read_text().split("## What it takes\n")[1].split("\n## ")[0]
+    assert "`tepal ops`" in section
+    integers, _, floats = section.split("\n- ")[1:]
+    named = set(re.findall(r"\b[A-Z][A-Z0-9_]{2,}\b", integers)) - {"ONNX"}
+    assert len(named) == 8
+    assert named <= formats()["int8 TFLite"].operators.keys()
+    named = set(re.findall(r"\b[A-Z][a-z]+[A-Za-z]*\b", floats.split("(")[1].split(")")[0]))
+    assert len(named) == 15
+    assert named <= formats()["float ONNX"].operators.keys()

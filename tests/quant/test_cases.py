@@ -1,0 +1,95 @@
+"""Models as other exporters and quantisers write them: read exactly, or refused in one sentence with the way out."""
+
+import re
+
+import numpy as np
+import onnx
+import pytest
+from models import require_case, require_model
+from onnx_models import maps, step
+from tepal.quant import NetworkError, read_model
+
+pytestmark = pytest.mark.model
+
+ENDS = "; 'tepal ops' lists those that are"
+KERAS = ("has operators that are not supported: 1 SHAPE, 1 STRIDED_SLICE and 1 PACK (shapes worked out at run time: "
+         "export "
+         f"with a fixed batch of 1, in Keras with keras.Input(..., batch_size=1)){ENDS}")
+STATIC = ("quantise statically as QDQ, in ONNX Runtime with quantize_static and quant_format=QuantFormat.QDQ, or give "
+          "the "
+          "float model to 'tepal quantize'")
+FOLD = ("doesn't follow a Conv, Gemm or MatMul directly, into which alone it can be folded: put it there, or, if it "
+        "is the "
+        "first of all, scale the images instead")
+BRANCHES = "(residual connections and other branches: take a network that is a single chain, such as MobileNetV1)"
+
+REFUSED = {
+    "keras_applications_mobilenet_int8.tflite": KERAS,
+    "keras_flatten_float.tflite": KERAS,
+    "keras_flatten_int8.tflite": KERAS,
+    "ort_qoperator.onnx": "has operators that are not supported: 3 QLinearConv, 1 "
+                          "com.microsoft.QLinearGlobalAveragePool "
+                          f"and 1 com.microsoft.QGemm (quantised in the QOperator format: {STATIC}){ENDS}",
+    "ort_dynamic.onnx": "has operators that are not supported: 2 DynamicQuantizeLinear, 1 ConvInteger and 1 "
+                        "MatMulInteger "
+                        f"(quantised dynamically: {STATIC}){ENDS}",
+    "ort_contrib.onnx": "has operators that are not supported: 15 com.microsoft.DequantizeLinear and 7 com.microsoft."
+                        "QuantizeLinear (quantised with ONNX Runtime's own operators: quantise statically as plain "
+                        "QDQ, "
+                        "with quantize_static, quant_format=QuantFormat.QDQ and without the option UseQDQContribOps, "
+                        "or "
+                        f"give the float model to 'tepal quantize'){ENDS}",
+    "qcdq_activations_clip.onnx": "node 1 (Clip, v1) narrows the range of integers, as Brevitas exports fewer than 8 "
+                                  "bits "
+                                  "or a narrow range; export activations of 8 bits with narrow_range=False, or give "
+                                  "the "
+                                  "float model to 'tepal quantize' (the same of node 8)",
+    "bn_first.onnx": f"node 0 (BatchNormalization, v0) {FOLD}",
+    "bn_after_relu.onnx": f"node 2 (BatchNormalization, v2) {FOLD}",
+    "bn_after_gap.onnx": f"node 3 (BatchNormalization, v3) {FOLD}",
+    "torch_rank3_unsqueeze.onnx": "takes an input of the shape [1, 49, 10]; give the input its channel, as [1, 1, 49, "
+                                  "10], "
+                                  "in place of an Unsqueeze or Reshape in the model",
+    "torch_conv1d.onnx": "takes an input of the shape [1, 10, 49]; its 1-D convolutions are not supported: write them "
+                         "as "
+                         "2-D ones with windows of one row, on an input of [1, 10, 1, 49]",
+    "fp16_float_ends.onnx": "has operators that are not supported: 2 Cast (types other than float32: export the model "
+                            "as "
+                            f"float32){ENDS}",
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(name):
+    path = require_case(name)
+    with pytest.raises(NetworkError) as caught:
+        read_model(path)
+    assert str(caught.value) == f"{path}: {REFUSED[name]}"
+
+
+@pytest.mark.parametrize(("name", "sentence"), [
+    ("coral_v2_224_int8", f"not supported: 10 ADD {BRANCHES}{ENDS}"),
+    ("mlperf_resnet8_int8", f"not supported: 3 ADD {BRANCHES}{ENDS}"),
+    ("emza_ssd_slim_int8", f"not supported: 2 CONCATENATION {BRANCHES}{ENDS}"),
+    ("tinymaix_mbnet96_025_int8", "not supported: 2 SHAPE, 2 STRIDED_SLICE and 2 PACK (shapes worked out at run time: "
+                                  ""),
+    ("linefollower_dsep_int8", "not supported: 2 MAX_POOL_2D (max pooling: use a stride of 2 in the layer before it"),
+    ("coral_v1_025_128_uint8", "operator 0 (CONV_2D) works on uint8 values (the older quantisation, asymmetric "
+                               "weights); "
+                               "quantise the float model to int8"),
+    ("stm_v1_025_96_uint8_ends", "operator 0 (QUANTIZE) turns uint8 into int8; convert the model with int8 input"),
+])
+def test_published_networks_refused(name, sentence):
+    path = require_model(name) / "model.tflite"
+    with pytest.raises(NetworkError, match=re.escape(sentence)):
+        read_model(path)
+
+
+@pytest.mark.parametrize("name", ["qcdq_weights_clip.onnx", "qcdq_weights_folded_clip.onnx"])
+def test_clipped_integer_weights_are_read(name):
+    """A narrower range of constants is arithmetic: ONNX Runtime's values within the one step that QDQ models have."""
+    path = require_case(name)
+    network, model = read_model(path), onnx.load(path)
+    batch = np.load(require_case("qcdq_x.npy"))[:8]
+    codes = network.quantise_input(batch.transpose(0, 2, 3, 1))
+    assert step(network, codes, maps(model, network, batch)) <= 1
