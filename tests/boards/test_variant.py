@@ -121,7 +121,7 @@ def test_what_fits_is_taken():
     """A form that does not fit is none, however fast."""
     board = get_board("icebreaker")
     network = without(MobileNet(0.25, 32, classes=10).network(), 0, [3])
-    schedule, _ = variant.choose(network, board, lambda *form: default_engine(board, *form))
+    schedule, _ = variant.choose(variant.Forms(network), board, lambda *form: default_engine(board, *form))
     forms = [Schedule(form, default_engine(board, form)) for form in (network, simplify(network).network)]
     fitting = [form for form in forms if variant.fit(form, board).ok] or forms[1:]
     assert CycleModel(schedule).compute_cycles == min(CycleModel(form).compute_cycles for form in fitting)
