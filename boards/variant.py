@@ -49,14 +49,13 @@ class Forms:
 
 def choose(forms: Forms, board: Board, engine: Engine) -> tuple[Schedule, str]:
     """The form with the fewest cycles from image to answer of those that fit ``board``, scheduled on the engine that
-    ``engine`` gives it; and a sentence about what was removed, or why nothing was, empty if nobody asked.
+    ``engine`` gives it; and a sentence about what was left out, or why it was not, empty where there is nothing
+    to leave out or nobody asked.
 
     Of forms that are as fast the smaller one is taken, and so it is where neither fits."""
     found = forms.found
-    if found is None:
+    if found is None or not found.removed:
         return _schedule(forms.plain, engine), ""
-    if not found.removed:
-        return _schedule(forms.plain, engine), f"None of the network's {found.channels:,} channels can be left out."
     simplified = _schedule(forms.simplified, engine)
     cycles, fits = CycleModel(simplified).compute_cycles, fit(simplified, board).ok
     if fits and cycles <= _least(board, simplified.config, forms.plain):

@@ -105,13 +105,14 @@ def _compare(arguments) -> int:
                 schedule, told = on_board(arguments, board, forms)
                 entry |= _entry(schedule, board, clock_of(board, arguments.clock))
                 schedules[board.name] = schedule
-                forms_told.setdefault(told, []).append(board.name)
+                if told and entry["fits"]:
+                    forms_told.setdefault(told, []).append(board.name)
             except (ConfigError, NetworkError, ArithmeticError) as error:
                 entry["problem"] = str(error)
             entries.append(entry)
     if not schedules:
         raise NetworkError(_refused(entries))
-    for told, names in forms_told.items() if arguments.simplify else ():
+    for told, names in forms_told.items():
         err.print(f"{', '.join(names)}: {told}" if len(forms_told) > 1 else told, markup=False)
     if arguments.json:
         print(json.dumps({"model": str(arguments.model), "macs": network.macs, "parameters": network.parameters,

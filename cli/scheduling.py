@@ -6,7 +6,7 @@ from functools import partial
 from math import gcd
 
 from rich.markup import escape
-from tepal.boards.board import Board, default_engine, get_board
+from tepal.boards.board import Board, default_engine, fit, get_board
 from tepal.boards.variant import Forms, choose
 from tepal.hdl import ConfigError, EngineConfig, Formats, Schedule
 from tepal.quant import FloatNetwork, Network, NetworkError, read_model
@@ -34,7 +34,8 @@ def load(arguments, engine: BoardsEngine | None = None) -> tuple[Board, Schedule
     board, forms = get_board(arguments.board), read_forms(arguments)
     with step("Scheduling"):
         schedule, told = on_board(arguments, board, forms, engine)
-    if told:
+    # That it does not fit will be told alone.
+    if told and fit(schedule, board).ok:
         err.print(told)
     return board, schedule
 

@@ -115,9 +115,9 @@ def random_network(rng: np.random.Generator, shape: tuple[int, int, int] | None 
                    first: str | None = None) -> Network:
     """Up to ``LAYERS`` layers of every kind, in any order that the engine takes; of images of ``shape``, the first
     layer of the kind ``first``, if these are given."""
-    if not shape:
-        size = (int(rng.choice([1, 2, 3, 4, 5, 6, 7, 9])) for _ in range(2))
-        shape = (*size, int(rng.choice([1, 2, 3, 4, 7])))
+    if shape is None:
+        height, width = (int(rng.choice([1, 2, 3, 4, 5, 6, 7, 9])) for _ in range(2))
+        shape = height, width, int(rng.choice([1, 2, 3, 4, 7]))
     zero_point = first_zero_point = int(rng.choice(ZERO_POINTS))
     layers = []
     count = int(rng.integers(1, LAYERS + 1))
@@ -187,7 +187,8 @@ def wide_case(seed: int, frames: int = 3) -> tuple[Network, EngineConfig, np.nda
     if seed % 8 < 3:
         shape = (1, 1, int(rng.integers(17, 90)))
     else:
-        shape = (*(int(n) for n in rng.integers(1, 5, 2)), int(rng.integers(9, 40)))
+        height, width = (int(n) for n in rng.integers(1, 5, 2))
+        shape = height, width, int(rng.integers(9, 40))
     network = random_network(rng, shape, kind)
     config = random_engine(rng, network)
     return network, config, rng.integers(-128, 128, (frames, *network.input_shape), np.int8)
