@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from tepal.processes import held
 
 from .network import Average, AveragePool, Convolution, Depthwise, Layer, Network, NetworkError, Requantise
 from .onnx_import import OWN_PRODUCER
@@ -37,14 +38,16 @@ def write_onnx(network: Network, path: str | PathLike) -> None:
     path = Path(path)
     content = onnx_model(network).SerializeToString(deterministic=True)
     partial = path.parent / f".{path.name}.{os.getpid()}"
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    except OSError as error:
-        raise NetworkError(f"{path}: can't be written ({error.strerror})") from None
-    finally:
-        with suppress(OSError):
-            partial.unlink()
+    # A signal that came in between would leave the partial file.
+    with held():
+        try:
+            partial.write_bytes(content)
+            partial.replace(path)
+        except OSError as error:
+            raise NetworkError(f"{path}: can't be written ({error.strerror})") from None
+        finally:
+            with suppress(OSError):
+                partial.unlink()
 
 
 def onnx_model(network: Network) -> onnx.ModelProto:

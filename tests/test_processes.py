@@ -238,3 +238,29 @@ time.sleep(60)
         assert process.returncode == -signal.SIGTERM
         assert time.monotonic() - begun < 20
         (tmp_path / "done").unlink()
+
+
+def test_model_is_written_whole(tmp_path):
+    """A signal while the quantised model is written: the file is there, and nothing beside it."""
+    script = f"""
+import signal, time
+from pathlib import Path
+from tepal import __main__
+from tepal.quant import read_model, write_onnx
+for number in __main__.ENDS: signal.signal(number, __main__._end)
+replace = Path.replace
+def slowly(self, target):
+    print("writing", flush=True)
+    time.sleep(1)
+    return replace(self, target)
+Path.replace = slowly
+write_onnx(read_model({str(MODEL)!r}), "model.onnx")
+time.sleep(60)
+"""
+    process = subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, text=True, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE)
+    assert process.stdout
+    assert process.stdout.readline() == "writing\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=30) == ("", "tepal: terminated\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]

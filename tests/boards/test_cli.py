@@ -277,9 +277,10 @@ def test_simulate_takes_pictures(run, tmp_path, monkeypatch):
         given.append(images)
         raise SimulationError("that is enough")
 
-    for name, replacement in (("simulate", stop), ("Build", lambda *_, **__: None), ("require_tools", lambda **_: None),
-                              ("generate", lambda *_: {}), ("write_files", lambda *_: None)):
+    for name, replacement in (("simulate", stop), ("require_tools", lambda **_: None), ("generate", lambda *_: {}),
+                              ("write_files", lambda *_, **__: None)):
         monkeypatch.setattr(f"tepal.cli.simulate.{name}", replacement)
+    monkeypatch.setattr("tepal.cli.simulate.Build.__init__", lambda *_, **__: None)
     for source, more in (("album", []), ("album/1.png", ["--range", "0:1", "--mean", "0.5", "--std", "2"])):
         code, _, err = run("simulate", MODEL, *GENERIC, "--input", source, "--keep", "kept", *more)
         assert (code, err.splitlines()[-1]) == (2, "tepal: that is enough")

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tepal.boards.board import BOARDS, fit
-from tepal.boards.generate import describe, generate, write_files
+from tepal.boards.folder import MANIFEST, write_files
+from tepal.boards.generate import describe, generate
 from tepal.boards.tools import find
 from tepal.hdl import EngineConfig, Schedule
 from tepal.hdl.images import loaded_weights
@@ -175,7 +176,7 @@ def test_name(made, engine, name):
     def renamed(text: str | bytes) -> str | bytes:
         return text if isinstance(text, bytes) else re.sub(r"\btepal(?=[._ \n(\"}]|$)", name, text)
 
-    plain = {path.name: path.read_bytes() for path in folder.iterdir()}
+    plain = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != MANIFEST}
     for file, content in plain.items():
         text: str | bytes = content if file.endswith(".bin") else content.decode()
         if file.endswith(".json"):

@@ -53,6 +53,8 @@ SHOWN = {
     "family": lambda _: main(["family", "--alpha", "0.25", "--resolution", "128", "--classes", "10"]),
     "paper": lambda _: console.out.print(paper()) or 0,
     "estimate": lambda _: main(["estimate", str(MODEL), *BOARD]),
+    "comparison": lambda _: main(["estimate", str(MODEL)]),
+    "ops": lambda _: main(["ops"]),
     "explore": lambda _: main(["explore", str(MODEL), *BOARD]),
     "quantize": lambda folder: main(["quantize", str(FLOAT), "--calibrate", str(PICTURES), "-o",
                                      str(folder / "q.onnx")]),
