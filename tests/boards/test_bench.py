@@ -77,7 +77,7 @@ def test_random_frames(run, model):
 
 @pytest.mark.parametrize(("more", "told"), [
     (["--input", "images.npy"], "--input goes with --bench: Verilog is the same for all images"),
-    (["--bench", "--frames", "1"], "--frames goes with --input: there are no images to choose from without it"),
+    (["--bench", "--frames", "1"], "--frames goes with --input: without it, the bench sends random numbers"),
     (["--bench", "--input", "images.npy", "--frames", "9"], "--frames 9: it must be 1 to 3, the frames that images.npy "
                                                             "holds"),
 ])

@@ -20,7 +20,7 @@ from tepal.hdl.images import loaded_weights
 from tepal.hdl.ports import Trailer
 from tepal.quant import Preprocessing, read_tflite
 from tepal.sim import CycleModel
-from tepal.sim.simulate import verilator_folder
+from tepal.sim.simulators import verilator_folder
 from tflite_writer import Chain
 
 DIGITS = Path(__file__).parents[2] / "examples/digits/digits.tflite"

@@ -16,7 +16,7 @@ from tepal.boards.tools import find
 from tepal.hdl import EngineConfig, Schedule
 from tepal.quant import read_tflite
 from tepal.sim import golden
-from tepal.sim.simulate import verilator_folder
+from tepal.sim.simulators import verilator_folder
 from tflite_writer import Chain
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

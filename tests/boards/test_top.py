@@ -20,7 +20,7 @@ from tepal.hdl.protocol import Fault, Identity, Kind, Packet, Splitter
 from tepal.hdl.uart import LINE_BITS, bit_time
 from tepal.quant import digest
 from tepal.sim import CycleModel, golden
-from tepal.sim.simulate import verilator_folder
+from tepal.sim.simulators import verilator_folder
 
 SEED = 3
 BIT = 4

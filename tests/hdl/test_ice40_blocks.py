@@ -12,7 +12,7 @@ from amaranth_boards.icebreaker import ICEBreakerPlatform
 from tepal.boards import yosys
 from tepal.hdl.multiplier import MultiplierPair
 from tepal.hdl.spram import SinglePortRam
-from tepal.sim.simulate import verilator_folder
+from tepal.sim.simulators import verilator_folder
 
 pytestmark = pytest.mark.rtl
 

@@ -185,9 +185,10 @@ def load(layout: InputLayout, beat: int, frames: list[tuple[int, bool]], *, stal
         while idle < 100 + hold:
             valid = len(went) < len(lasts) and rng.random() >= stall
             ctx.set(loader.valid, valid)
-            if valid:
-                ctx.set(loader.data, int.from_bytes(content[len(went)].tobytes(), "little"))
-                ctx.set(loader.last, lasts[len(went)])
+            # What stands beside no valid means nothing.
+            beat_now = content[len(went)].tobytes() if valid else rng.bytes(beat)
+            ctx.set(loader.data, int.from_bytes(beat_now, "little"))
+            ctx.set(loader.last, lasts[len(went)] if valid else int(rng.integers(2)))
             release = ctx.get(loader.full) and held >= hold
             ctx.set(loader.release, release)
             full, frame, ready = ctx.get(loader.full), ctx.get(loader.frame), ctx.get(loader.ready)

@@ -3,17 +3,17 @@
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from tepal.cli.main import main
-from tepal.sim.simulate import SimulationError, plain_path, require_place, unfinished, verilator_environment
+from tepal.sim import SimulationError, simulators
+from tepal.sim.simulate import require_place, unfinished
+from tepal.sim.simulators import plain_path, verilator_environment
 
 DIGITS = Path(__file__).parents[2] / "examples/digits"
 COMMAND = ["simulate", str(DIGITS / "digits.tflite"), "--board", "ulx3s-85f", "--input",
            str(DIGITS / "inputs.npy")]
-MODULE = sys.modules[SimulationError.__module__]
 ODD = [(" ", "a space"), ("\t", "a tab"), ("\n", "a line break"),
        *((each, f"the character {each}") for each in "'\"`$#%:;,&|*?[](){}<>=~!^\\")]
 
@@ -56,7 +56,7 @@ def test_verilator_in_an_odd_place(character, tmp_path, monkeypatch):
     for name in "verilator", "verilator_bin":
         (package / "bin" / name).chmod(0o755)
     work.mkdir()
-    monkeypatch.setattr(MODULE, "verilator_folder", lambda: package / "bin")
+    monkeypatch.setattr(simulators, "verilator_folder", lambda: package / "bin")
     for _ in range(2):
         environment = verilator_environment(work)
         subprocess.run(["verilator"], cwd=work, env=environment, check=True)
@@ -68,7 +68,7 @@ def test_verilator_in_an_odd_place(character, tmp_path, monkeypatch):
 def test_verilator_in_a_plain_place(tmp_path, monkeypatch):
     """No links then, and the folder alone is put on PATH."""
     (tmp_path / "verilator/bin").mkdir(parents=True)
-    monkeypatch.setattr(MODULE, "verilator_folder", lambda: tmp_path / "verilator/bin")
+    monkeypatch.setattr(simulators, "verilator_folder", lambda: tmp_path / "verilator/bin")
     monkeypatch.setenv("VERILATOR_ROOT", "/somewhere/else")
     environment = verilator_environment(tmp_path)
     assert environment["PATH"].startswith(f"{tmp_path}/verilator/bin{os.pathsep}")
