@@ -25,7 +25,7 @@ ULX3S_45F = replace(ULX3S_85F, name="ulx3s-45f", part=ECP5_45F, platform=ULX3S_4
                     config=replace(ENGINE_85F, rows=8, lanes=4, requantisers=4, copy_lanes=9), others=())
 
 ULX3S_25F = replace(ULX3S_85F, name="ulx3s-25f", part=ECP5_25F, platform=ULX3S_25F_Platform,
-                    config=replace(ENGINE_85F, rows=6, columns=8, lanes=4, requantisers=4), others=())
+                    config=replace(ENGINE_85F, rows=6, columns=8, lanes=2, requantisers=2), others=())
 
 if __name__ == "__main__":
     from .board import describe
