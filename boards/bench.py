@@ -7,7 +7,7 @@ from tepal.hdl import Schedule
 from tepal.hdl.ports import Trailer
 from tepal.sim import golden
 
-__all__ = ["bench_files", "random_images"]
+__all__ = ["FRAMES", "SEED", "bench_files", "random_images"]
 
 SEED = 0
 """Of images for those who give none."""

@@ -1,5 +1,6 @@
 """The boards, and whether a schedule fits one."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -142,12 +143,15 @@ def shortage(schedule: Schedule, board: Board, smaller: Sequence[Scaled] | None 
         message = f"it needs {used} {kind} and {board.part.name} has {limit} ({used - limit} too many)"
         if kind == board.part.multiplier:
             return f"{message}; choose rows x columns of at most {limit * board.part.products}"
-        most = max((use for use in schedule.memories if blocks(board, use)[0] == kind),
-                   key=lambda use: blocks(board, use)[1])
+        roles: Counter[str] = Counter()
+        for use in schedule.memories:
+            if blocks(board, use)[0] == kind:
+                roles[use.role] += blocks(board, use)[1]
+        (role, count), = roles.most_common(1)
         # It needs what is defined here, and is needed where nothing fits alone.
         from .smaller import advice, largest
 
-        return (f"{message}, {blocks(board, most)[1]} of them for {most.role.replace('_', ' ')}; "
+        return (f"{message}, {count} of them for {role.replace('_', ' ')}; "
                 f"{advice(largest(schedule, board) if smaller is None else smaller)}")
     return None
 

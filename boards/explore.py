@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 from tepal.hdl import EngineConfig, Formats, Schedule
 from tepal.hdl.lower import Block, fold
-from tepal.quant import Depthwise, Network, NetworkError
+from tepal.quant import Network, NetworkError
 from tepal.sim import CycleModel
 
 from .board import Board, Fit, default_engine, fit, memory_kind
@@ -44,7 +44,10 @@ class Point:
 
     @classmethod
     def of(cls, network: Network, config: EngineConfig, board: Board, formats: Formats) -> "Point":
-        schedule = Schedule(network, config, formats)
+        return cls.of_schedule(Schedule(network, config, formats), board)
+
+    @classmethod
+    def of_schedule(cls, schedule: Schedule, board: Board) -> "Point":
         model = CycleModel(schedule)
         return cls(schedule.config, model.compute_cycles, model.interval_cycles, fit(schedule, board))
 
@@ -154,9 +157,9 @@ def least_blocks(grid: SimpleNamespace, formats: Formats, board: Board) -> dict[
         return np.maximum.reduce([np.zeros_like(grid.lanes), *maps])
 
     inner = [words(block) for block in formats.blocks[:-1]]
-    # Pools are left out: their weights are all the same.
+    # Pools are left out, and what filters all channels alike: words that are the same are stored once.
     filters = [block for block in formats.blocks if block.reduction is not None
-               and isinstance(formats.network.layers[block.reduction.layer], Depthwise)]
+               and (block.reduction.weights != block.reduction.weights[:, :, :1]).any()]
     regions = largest(inner[0::2]), largest(inner[1::2])
     needs = [
         *(("activations", grid.taps, depth, 8 * grid.lanes)

@@ -79,7 +79,8 @@ def _alone(directory: Path):
 
 
 def _replace(files: Mapping[str, str | bytes], directory: Path, also: Iterable[str]) -> None:
-    require_room(files, directory)
+    also = list(also)
+    require_room([*files, *also], directory)
     known = _known(directory)
     for left in directory.glob(f"{_STAGING}*"):
         _clear(left)

@@ -45,9 +45,12 @@ def _schedule(network: Network, config: EngineConfig, formats: Formats) -> Sched
     return Schedule(network, replace(config, input_bytes=gcd(config.input_bytes, width * channels)), formats)
 
 
-def fits(network: Network, board: Board, engines: Iterable[EngineConfig]) -> bool:
-    """Whether ``network`` runs on one of ``engines`` and ``board`` has room for it."""
+def fits(network: Network, board: Board, engines: Iterable[EngineConfig], lender: Formats | None = None) -> bool:
+    """Whether ``network`` runs on one of ``engines`` and ``board`` has room for it.  With the formats of a similar
+    network, ``lender``, engines that leave no hope are passed over at once."""
     try:
+        if lender is not None:
+            engines = _hopeful(network, board, engines, lender)
         formats = Formats(network)
         return any(fit(_schedule(network, config, formats), board).ok for config in engines)
     except (NetworkError, ArithmeticError):
@@ -94,7 +97,7 @@ def largest(schedule: Schedule, board: Board) -> list[Scaled]:
         if 8 * variant.parameters > room or (found and not unchanged):
             continue
         scaled = variant.network()
-        if fits(scaled, board, _hopeful(scaled, board, engines, schedule.formats)):
+        if fits(scaled, board, engines, schedule.formats):
             found.append(variant)
             if unchanged:
                 break

@@ -58,7 +58,7 @@ def choose(forms: Forms, board: Board, engine: Engine) -> tuple[Schedule, str]:
         return _schedule(forms.plain, engine), ""
     simplified = _schedule(forms.simplified, engine)
     cycles, fits = CycleModel(simplified).compute_cycles, fit(simplified, board).ok
-    if fits and cycles <= _least(board, simplified.config, forms.plain):
+    if fits and cycles <= _least(board, engine(forms.simplified.network, forms.simplified), forms.plain):
         # Requantisers, which take most of the time, need not be fitted twice.
         return simplified, f"{found}."
     plain = _schedule(forms.plain, engine)
@@ -73,20 +73,19 @@ def _schedule(formats: Formats, engine: Engine) -> Schedule:
 
 
 def _least(board: Board, config: EngineConfig, formats: Formats) -> int:
-    """A bound below the cycles of the network with these ``formats``, on ``config`` or any of the board's engines."""
+    """A bound below the cycles of the network with these ``formats``, on ``config`` and on all that a command line
+    which asks for ``config`` may make of the board's engines: each of the options is one of theirs or its own."""
     engines = [config, board.config, *board.others]
-    return min(int(least_cycles(_grid(each), formats)[0]) for each in engines)
-
-
-def _grid(config: EngineConfig) -> SimpleNamespace:
-    names = (*OPTIONS, "tile_lanes", "drain_step")
-    return SimpleNamespace(**{name: np.array([getattr(config, name)]) for name in names}, window=config.window,
-                           taps=config.taps, input_bytes=config.input_bytes, lane_cycles=config.lane_cycles,
-                           requantiser_cycles=config.requantiser_cycles)
+    choices = np.meshgrid(*(sorted({getattr(each, name) for each in engines}) for name in OPTIONS), indexing="ij")
+    grid = SimpleNamespace(**{name: values.ravel() for name, values in zip(OPTIONS, choices, strict=True)})
+    for name in "window", "taps", "input_bytes", "lane_cycles", "requantiser_cycles", "single_port":
+        setattr(grid, name, getattr(config, name))
+    grid.tile_lanes = np.maximum(grid.lanes, grid.copy_lanes)
+    grid.drain_step = grid.columns // grid.requantisers * grid.requantiser_cycles
+    return int(least_cycles(grid, formats).min())
 
 
 def _kept(found: Simplification, fits: bool, cycles: int, plain_cycles: int) -> str:
-    begin = (f"{found.removed:,} of {found.channels:,} channels never change the answer, but they are kept: without "
-             "them ")
-    return begin + (f"the network takes {cycles:,} cycles on this engine, with them {plain_cycles:,}." if fits
-                    else "the network does not fit, with them it does.")
+    begin = f"{found.removed:,} of {found.channels:,} channels never change the answer, but they are kept: "
+    return begin + (f"without them the network takes {cycles:,} cycles on this engine, with them {plain_cycles:,}."
+                    if fits else "without them the network does not fit, with them it does.")

@@ -4,20 +4,21 @@ import json
 from dataclasses import replace
 
 import numpy as np
-from tepal.boards.board import default_engine
+from tepal.boards.board import Board, default_engine, fit, get_board
 from tepal.boards.explore import CLOSE, OPTIONS, Point, explore, options
 from tepal.boards.routed import Clock, clock_of
+from tepal.boards.variant import Forms, choose
 
 from .arguments import add_model_arguments, chosen, count, mhz
-from .console import bar, out
-from .scheduling import load
+from .console import bar, err, out, step
+from .scheduling import on_board, read_forms
 
 __all__ = ["add_arguments", "run"]
 
 
 def _limit(text: str) -> tuple[str, int]:
     kind, _, count = text.partition("=")
-    if not (kind and count.isdigit()):
+    if not (kind and count.isdecimal()):
         raise ValueError
     return kind, int(count)
 
@@ -39,13 +40,18 @@ def add_arguments(parser) -> None:
 
 def run(arguments) -> int:
     """Search, print."""
-    (board, scheduled), given = load(arguments, default_engine), chosen(arguments)
+    board, forms, given = get_board(arguments.board), read_forms(arguments), chosen(arguments)
+    with step("Scheduling"):
+        scheduled, told = on_board(arguments, board, forms, default_engine)
+    if told and fit(scheduled, board).ok:
+        err.print(told)
     network, formats = scheduled.network, scheduled.formats
     usual = default_engine(board, network, formats)
     base = replace(usual, **{name: value for name, value in given.items() if name not in OPTIONS})
     with bar() as progress:
         front = explore(network, board, formats, base=base, limits=dict(arguments.limit), progress=progress,
                         fixed={name: value for name, value in given.items() if name in OPTIONS})
+    front = _in_best_form(front, board, forms)
     default = Point.of(network, usual, board, formats)
     clock = clock_of(board, arguments.clock)
     entries = [{**_entry(point, clock), "default": point.config == default.config} for point in front]
@@ -75,6 +81,18 @@ def run(arguments) -> int:
               f"flip-flops estimated. {'Time is at' if clock.mhz else 'There is'} {clock.told}"
               f"{', and not the clock that each engine would reach' * bool(clock.mhz)}.")
     return 0
+
+
+def _in_best_form(front: list[Point], board: Board, forms: Forms) -> list[Point]:
+    """What the other commands make of each engine, which choose the form of the network anew; engines that no smaller
+    one matches, smallest first."""
+    found: list[Point] = []
+    for point in front:
+        schedule, _ = choose(forms, board, lambda network, formats, config=point.config: config)
+        found.append(replace(Point.of_schedule(schedule, board), config=point.config))
+    found.sort(key=lambda point: (point.logic, point.compute_cycles))
+    return [point for number, point in enumerate(found)
+            if all(point.compute_cycles < other.compute_cycles for other in found[:number])]
 
 
 def _spread(entries: list[dict], most: int) -> list[dict]:

@@ -6,13 +6,14 @@ import numpy as np
 from tepal.boards.bench import SEED, bench_files, random_images
 from tepal.boards.board import require_fit
 from tepal.boards.generate import generate, write_files
+from tepal.hdl import Schedule
 from tepal.hdl.names import name_from, require_name
 from tepal.quant import NetworkError
 
 from .arguments import add_model_arguments, add_output_argument, path
 from .console import err, out, step, warn
 from .files import check_folder
-from .frames import INPUT_HELP, PIXEL_OPTIONS, add_preprocessing_arguments, read_input
+from .frames import INPUT_HELP, add_preprocessing_arguments, preprocessed, read_input
 from .scheduling import load
 
 __all__ = ["add_arguments", "run"]
@@ -36,12 +37,14 @@ def run(arguments) -> int:
     """Schedule, generate, write."""
     name = name_from(arguments.model.stem) if arguments.name is None else arguments.name
     require_name(name)
-    for option in ("input", "frames", *PIXEL_OPTIONS):
+    for option in "input", "frames":
         if getattr(arguments, option) is not None and not arguments.bench:
             raise NetworkError(f"--{option} goes with --bench: Verilog is the same for all images")
-        if getattr(arguments, option) is not None and arguments.input is None:
-            raise NetworkError(f"--{option} goes with --input: without it, the bench sends random numbers")
+    if arguments.frames is not None and arguments.input is None:
+        raise NetworkError("--frames goes with --input: without it, the bench sends random numbers")
     board, schedule = load(arguments)
+    # What pixels mean changes nothing but the description, and what a bench is given.
+    schedule = Schedule(preprocessed(schedule.network, arguments), schedule.config, schedule.formats)
     with step("Counting what the board has room for"):
         require_fit(schedule, board)
     check_folder(arguments.output)

@@ -11,8 +11,8 @@ from typing import NoReturn
 from tepal import processes
 from tepal.hdl.export import TOP
 
-from .simulate import SimulationError, require_place, require_tools, unfinished
-from .simulators import plain_path, verilator_environment
+from .simulate import SimulationError, require_place, require_tools
+from .simulators import plain_path, unfinished, verilator_environment
 
 __all__ = ["Server"]
 

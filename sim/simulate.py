@@ -20,10 +20,10 @@ from tepal.hdl.schedule import Schedule
 
 from . import golden
 from .cycles import CycleModel
-from .simulators import obstacle, verilator_environment, verilator_folder, verilator_runner
+from .simulators import obstacle, simulator_environment, unfinished, verilator_folder, verilator_runner
 
 __all__ = ["Build", "Mismatch", "Report", "SimulationError", "first_mismatch", "layer_tensors",
-           "require_place", "require_tools", "simulate", "stage_words", "unfinished"]
+           "require_place", "require_tools", "simulate", "stage_words"]
 
 
 class SimulationError(RuntimeError):
@@ -93,35 +93,6 @@ def require_place(directory: Path) -> None:
                               "another folder with --keep, or another TMPDIR")
 
 
-@contextlib.contextmanager
-def unfinished(folder: Path):
-    """Build in ``folder``.  What was killed there before may have left half-written objects, which make would take for
-    new: all is built again then."""
-    mark = folder / "unfinished"
-    if mark.exists():
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    mark.touch()
-    yield
-    mark.unlink()
-
-
-@contextlib.contextmanager
-def _environment(directory: Path):
-    """The pinned Verilator first on PATH, and nothing from outside that would change what cocotb does."""
-    saved, changed = dict(os.environ), verilator_environment(directory)
-    for name in list(changed):
-        if name in ("WAVES", "GUI", "SIM_CMD_PREFIX", "SIM_CMD_SUFFIX") or name.startswith("COCOTB_"):
-            del changed[name]
-    os.environ.clear()
-    os.environ.update(changed)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(saved)
-
-
 class Build:
     """A simulator for the Verilog in ``directory``, built there once.
 
@@ -167,7 +138,7 @@ class Build:
         logging.getLogger("cocotb").setLevel(logging.WARNING)
         with log.open("w", encoding="utf-8", errors="backslashreplace") as file, \
                 contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(file), \
-                _environment(self.directory):
+                simulator_environment(self.directory):
             self.runner.output = file
             try:
                 return action()

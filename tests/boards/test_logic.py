@@ -64,7 +64,7 @@ def test_routed(made):
     path, board = words[2], get_board(words[words.index("--board") + 1])
     network = read_model(require_model(Path(path).parent.name) / "model.tflite" if "$" in path else ROOT / path)
     assert isinstance(network, Network)
-    if "--simplify" in words:
+    if "--no-simplify" not in words:
         network = simplify(network).network
     schedule = Schedule(network, default_engine(board, network))
     found = logic(schedule, board)

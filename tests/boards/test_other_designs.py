@@ -353,6 +353,7 @@ def word(value: int) -> bytes:
     return value.to_bytes(4, "big")
 
 
+@pytest.mark.slow
 @needs_icarus
 def test_litex_system_classifies(core, other, system, tmp_path):
     """Two images for each core through the serial port and the bus, as ``classify.py`` sends them, beat by beat."""

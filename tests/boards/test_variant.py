@@ -2,12 +2,13 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from networks import random_engine, random_network
 from tepal.boards import variant
-from tepal.boards.board import default_engine, get_board
+from tepal.boards.board import get_board
 from tepal.hdl import EngineConfig, Schedule
 from tepal.quant import Convolution, Depthwise, MobileNet, Network, simplify, write_onnx
 from tepal.sim import CycleModel, golden
@@ -117,11 +118,17 @@ def test_bound(seed):
     assert variant._least(GENERIC, config, schedule.formats) <= CycleModel(schedule).compute_cycles
 
 
-def test_what_fits_is_taken():
-    """A form that does not fit is none, however fast."""
-    board = get_board("icebreaker")
-    network = without(MobileNet(0.25, 32, classes=10).network(), 0, [3])
-    schedule, _ = variant.choose(variant.Forms(network), board, lambda *form: default_engine(board, *form))
-    forms = [Schedule(form, default_engine(board, form)) for form in (network, simplify(network).network)]
-    fitting = [form for form in forms if variant.fit(form, board).ok] or forms[1:]
-    assert CycleModel(schedule).compute_cycles == min(CycleModel(form).compute_cycles for form in fitting)
+@pytest.mark.parametrize("fitting", ["both", "simplified", "plain", "neither"])
+def test_what_fits_is_taken(fitting, monkeypatch):
+    """A form that does not fit is none, however fast; where neither does, it is the smaller one."""
+    network = without(MobileNet(0.25, 32, classes=10).network(), 0, [3, 4, 5, 6])
+
+    def fit(schedule, board):
+        return SimpleNamespace(ok=fitting in ("both", "plain" if schedule.network is network else "simplified"))
+
+    monkeypatch.setattr(variant, "fit", fit)
+    schedule, told = choose(network, replace(ENGINE, columns=8))
+    found = simplify(network)
+    assert (schedule.network is network) == (fitting == "plain")
+    assert told == (f"{found.removed:,} of {found.channels:,} channels never change the answer, but they are kept: "
+                    "without them the network does not fit, with them it does." if fitting == "plain" else f"{found}.")

@@ -99,7 +99,8 @@ def test_no_error_is_a_mismatch(error, code, sentence, capfd, monkeypatch):
         assert capfd.readouterr().err.startswith("Traceback (most recent call last):\n")
 
 
-@pytest.mark.parametrize("command", ["boards", "boards --json", "--help", "boards --help", "family"])
+@pytest.mark.parametrize("command", ["boards", "boards --json", "--help", "boards --help",
+                                     "family --alpha 0.25 --resolution 128 --classes 10"])
 def test_no_reader(command):
     """As with other programs, a reader that has seen enough is no error worth a word."""
     done = shell(f"tepal {command} | true")

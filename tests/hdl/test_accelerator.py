@@ -8,7 +8,7 @@ import pytest
 from amaranth import ClockDomain, Module
 from amaranth.sim import Simulator
 from frames import run_frames
-from networks import pointwise, random_case, wide_case
+from networks import fast, pointwise, random_case, wide_case
 from tepal.hdl import Accelerator, EngineConfig, Schedule
 from tepal.hdl.ports import Status, Trailer
 from tepal.sim import CycleModel, golden
@@ -25,7 +25,7 @@ def test_small_engine(seed, requantiser_cycles, lane_cycles, single_port, pipeli
                            single_port=single_port, pipelined=pipelined), pictures)
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", fast([0, 1, 4, 5, 8, 13, *sorted({*range(24)} - {0, 1, 4, 5, 8, 13})], 6))
 def test_wide_input(seed):
     """Vectors, images under a single window, pixels of many channels."""
     network, config, pictures = wide_case(seed, 2)
@@ -74,7 +74,7 @@ def wrong_lengths(rng, images: np.ndarray, beat: int) -> tuple[list[tuple[bytes,
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.5])
-@pytest.mark.parametrize("seed", [9, 17, 33, None])
+@pytest.mark.parametrize("seed", fast([None, 17, 9, 33], 2))
 def test_frames_of_a_wrong_length(seed, stall):
     """Each whole frame is answered right, with its own number and status, though up to three are under way."""
     rng = np.random.default_rng(seed)

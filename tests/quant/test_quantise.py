@@ -363,6 +363,7 @@ print(network.macs, time.process_time(), resource.getrusage(resource.RUSAGE_SELF
 """
 
 
+@pytest.mark.slow
 def test_full_size():
     """MobileNetV1 1.0-224, report and all, within a minute of processor time (whatever else runs) and 6 GB."""
     result = subprocess.run([sys.executable, "-c", FULL_SIZE], capture_output=True, text=True, check=True)

@@ -38,6 +38,7 @@ def test_images() -> tuple[np.ndarray, np.ndarray]:
     return load(path, ["test"])["test"]
 
 
+@pytest.mark.slow
 @pytest.mark.model
 @pytest.mark.parametrize("name", RESULTS)
 def test_accuracy(name, test_images):
@@ -52,6 +53,7 @@ def test_accuracy(name, test_images):
     assert round(100 * accuracy(network, codes, labels), 2) == RESULTS[name]["int8"]
 
 
+@pytest.mark.slow
 @pytest.mark.model
 @pytest.mark.parametrize("name", RESULTS)
 def test_onnx_runtime_agrees(name, test_images):

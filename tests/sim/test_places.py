@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from tepal.cli.main import main
 from tepal.sim import SimulationError, simulators
-from tepal.sim.simulate import require_place, unfinished
-from tepal.sim.simulators import plain_path, verilator_environment
+from tepal.sim.simulate import require_place
+from tepal.sim.simulators import plain_path, unfinished, verilator_environment
 
 DIGITS = Path(__file__).parents[2] / "examples/digits"
 COMMAND = ["simulate", str(DIGITS / "digits.tflite"), "--board", "ulx3s-85f", "--input",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from networks import pointwise, random_case, wide_case
+from networks import fast, pointwise, random_case, wide_case
 from tepal.boards.yosys import to_verilog
 from tepal.hdl import TOP, EngineConfig, Schedule, export_verilog
 from tepal.hdl.ports import Status
@@ -33,12 +33,6 @@ def compile_quickly():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MAKEFLAGS", "OPT_FAST=-O0 VM_USER_CFLAGS=-O0")
         yield
-
-
-def fast(seeds, count: int) -> list:
-    """``seeds``, all but the first ``count`` slow: many random networks find what few have missed, but rarely."""
-    return [pytest.param(seed, marks=pytest.mark.slow) if number >= count else seed
-            for number, seed in enumerate(seeds)]
 
 
 def check(network: Network, config: EngineConfig, images: np.ndarray, directory: Path, stalls: int):
