@@ -139,7 +139,7 @@ def test_waves(tmp_path):
 
 def test_wrong_weight(build, schedule, images):
     """One bit of one ROM word: the first layer differs as the golden model with that weight does."""
-    rom = build.directory / "matrix_weights.hex"
+    rom = build.directory / "tepal_matrix_weights.hex"
     text = rom.read_text()
     words = text.splitlines()
     try:
@@ -174,7 +174,7 @@ def test_wrong_weight(build, schedule, images):
 
 
 def test_wrong_weight_of_a_depthwise_layer(build, schedule, images):
-    rom = build.directory / "depthwise_weights.hex"
+    rom = build.directory / "tepal_depthwise_weights.hex"
     text = rom.read_text()
     try:
         rom.write_text("".join(f"{int(word, 16) ^ 0x7F:0{len(word)}x}\n" for word in text.split()))
