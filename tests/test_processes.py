@@ -104,7 +104,11 @@ def start(tmp_path):
     for each in started:
         if each.process.poll() is None:
             each.process.kill()
-            each.process.communicate()
+        each.process.wait()
+        # Of one that was through before its signal, nobody has read what it said.
+        for stream in each.process.stdout, each.process.stderr:
+            assert stream
+            stream.close()
     for number, handler in before.items():
         signal.signal(number, handler)
 
