@@ -287,6 +287,7 @@ def test_two_cores_in_verilator(pair):
     assert answers(run(["obj_dir/bench"], folder)) == expected
 
 
+@pytest.mark.slow
 @needs_icarus
 @pytest.mark.synthesis
 def test_two_cores_in_yosys(pair):
@@ -303,6 +304,7 @@ def test_two_cores_in_yosys(pair):
     assert found["MULT18X18D"] == ENGINE.multipliers + OTHER_ENGINE.multipliers
 
 
+@pytest.mark.slow
 @needs_icarus
 def test_two_cores_in_fusesoc(pair, core, other, tmp_path):
     folder, expected = pair

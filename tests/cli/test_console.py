@@ -91,7 +91,8 @@ def words(text: str) -> list[str]:
     return sorted({word.rstrip(":") for word in re.sub(r"[─-╿█·]|\s", " ", text).split()})
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", *(pytest.param(name, marks=pytest.mark.slow)
+                                                           for name in ("latin-1", "utf-8"))])
 @pytest.mark.parametrize("name", SHOWN)
 def test_encodings(name, encoding, terminal, monkeypatch, tmp_path):
     """Nothing that is shown fails in any encoding, on a terminal, which shows most."""
@@ -123,7 +124,7 @@ def test_plain():
     assert plain("\udcff", "utf-8") == "\\udcff"
 
 
-@pytest.mark.parametrize("width", [60, 80, 200])
+@pytest.mark.parametrize("width", [80, *(pytest.param(width, marks=pytest.mark.slow) for width in (60, 200))])
 @pytest.mark.parametrize("name", [name for name in SHOWN if name != "refusal"])
 def test_widths(name, width, terminal, capsys, monkeypatch, tmp_path):
     """No line is wider than the terminal, and no word that a pipe gets is broken."""
