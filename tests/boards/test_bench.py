@@ -75,6 +75,19 @@ def test_random_frames(run, model):
     assert len(texts) == 1
 
 
+def test_what_pixels_mean_is_described(run, tmp_path):
+    """By the command line, with a bench and without."""
+    rng = np.random.default_rng(1)
+    model = tmp_path / "m.tflite"
+    model.write_bytes(Chain(4, 4, 1).convolution(rng.integers(-99, 99, (2, 3, 3, 1), np.int8)).mean().write())
+    for more in [], ["--bench"]:
+        code, _, err = run("generate", model, *ENGINES["generic"].split(), "-o", "made", "--range", "0:1", "--mean",
+                           "0.5", *more)
+        assert code == 0, err
+        told = json.loads(Path("made/m.json").read_text())["input"]["preprocessing"]
+        assert (told["range"], told["mean"]) == ([0, 1], [0.5])
+
+
 @pytest.mark.parametrize(("more", "told"), [
     (["--input", "images.npy"], "--input goes with --bench: Verilog is the same for all images"),
     (["--bench", "--frames", "1"], "--frames goes with --input: without it, the bench sends random numbers"),

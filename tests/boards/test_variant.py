@@ -132,3 +132,19 @@ def test_what_fits_is_taken(fitting, monkeypatch):
     assert (schedule.network is network) == (fitting == "plain")
     assert told == (f"{found.removed:,} of {found.channels:,} channels never change the answer, but they are kept: "
                     "without them the network does not fit, with them it does." if fitting == "plain" else f"{found}.")
+
+
+def test_explore_shows_what_the_others_make(run, tmp_path):
+    """Its cycles are those of the form that ``tepal estimate`` takes on that engine, whichever form that is."""
+    write_onnx(seven_of_eight(), tmp_path / "seven.onnx")
+    limits = ("--rows", "4", "--columns", "16", "--requantisers", "1")
+    code, out, _ = run("explore", tmp_path / "seven.onnx", "--board", "ulx3s-85f", "--json", *limits)
+    assert code == 0
+    front = json.loads(out)["front"]
+    assert front
+    cycles = [entry["compute_cycles"] for entry in front]
+    assert cycles == sorted(set(cycles), reverse=True)
+    for entry in front:
+        _, out, _ = run("estimate", tmp_path / "seven.onnx", "--board", "ulx3s-85f", "--json",
+                        *entry["options"].split())
+        assert json.loads(out)["compute_cycles"] == entry["compute_cycles"], entry["options"]
