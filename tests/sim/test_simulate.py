@@ -97,9 +97,9 @@ def test_stalls(build, schedule, images, seed):
     assert report.compared > 0
 
 
-def test_command(build, capfd, tmp_path):
+def test_command(capfd, tmp_path):
     """The command prints one JSON object, though simulator and build write to stdout as well."""
-    code = main([*COMMAND, "--input", str(DIGITS / "inputs.npy"), "--frames", "2", "--keep", str(build.directory),
+    code = main([*COMMAND, "--input", str(DIGITS / "inputs.npy"), "--frames", "2", "--keep", str(tmp_path / "kept"),
                  "--json"])
     out, err = capfd.readouterr()
     assert (code, err) == (0, "")
@@ -107,7 +107,7 @@ def test_command(build, capfd, tmp_path):
     assert (report["frames"], report["mismatches"], report["cycle_errors"], report["classes"]) == (2, 0, [], [0, 0])
     for count in "cycles", "compute_cycles", "interval_cycles":
         assert report[count] == report[f"predicted_{count}"] > 0
-    code = main([*COMMAND, "--input", str(DIGITS / "inputs.npy"), "--frames", "2", "--keep", str(build.directory),
+    code = main([*COMMAND, "--input", str(DIGITS / "inputs.npy"), "--frames", "2", "--keep", str(tmp_path / "kept"),
                  "--classes", str(DIGITS / "classes.txt")])
     out, err = capfd.readouterr()
     assert (code, err) == (0, "")
