@@ -1,0 +1,192 @@
+"""What is generated stays the same, byte for byte, unless somebody means to change it.
+
+``generated.json`` holds a hash of everything that ``tepal generate``, ``tepal build`` and ``tepal quantize`` make of
+several models, on every board and on a few engines of no board, before yosys has seen it.  A change of the structure
+alone leaves the hashes as they are.  A change that is meant is recorded, and told in its commit::
+
+    python tests/test_generated.py --record [WORD ...]
+
+which records those cases whose names hold every WORD, and says which of them are new.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from functools import cache, partial
+from hashlib import sha256
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from models import DATA
+from tepal.boards import yosys
+from tepal.boards.board import BOARDS, default_engine
+from tepal.boards.design import BoardDesign, prepare
+from tepal.boards.generate import generate
+from tepal.boards.variant import Forms, choose
+from tepal.hdl import EngineConfig, Schedule
+from tepal.quant import FloatNetwork, Network, quantize, read_model, write_onnx
+
+ROOT = Path(__file__).parents[1]
+RECORD = Path(__file__).with_name("generated.json")
+
+MODELS = {
+    "digits": ROOT / "examples/digits/digits.tflite",
+    "cifar-small": ROOT / "examples/cifar10/models/small_0.25_32_int8.onnx",
+    "cifar-large": ROOT / "examples/cifar10/models/large_0.50_32_int8.onnx",
+    "kws": DATA / "models/mlperf_kws_int8/model.tflite",
+    "vww": DATA / "models/mlperf_vww_int8/model.tflite",
+    "ad01": DATA / "models/mlperf_ad01_int8/model.tflite",
+    "mnist-dw": DATA / "models/tinymaix_mnist_dw_int8/model.tflite",
+}
+FLOAT = {
+    "cifar-small": ROOT / "examples/cifar10/models/small_0.25_32.onnx",
+    "vww": DATA / "models/mlperf_vww_float/model.tflite",
+}
+
+# Each has something that no board's engine has.
+ENGINES = {
+    "odd": EngineConfig(3, 6, 6, (2, 3), requantisers=3),
+    "packed": EngineConfig(4, 8, 4, (1, 3), requantisers=2, spread=2, packing=2, copy_lanes=6),
+    "serial": EngineConfig(2, 4, 2, (3, 3), requantiser_cycles=5, lane_cycles=4, copy_lanes=3),
+}
+BUILDABLE = [name for name, board in BOARDS.items() if board.platform]
+
+
+@cache
+def forms(model: str) -> Forms:
+    network = read_model(MODELS[model])
+    assert isinstance(network, Network)
+    return Forms(network)
+
+
+def add(digest, name: str, content: str | bytes) -> None:
+    content = content.encode() if isinstance(content, str) else content
+    digest.update(f"{name} {len(content)}\n".encode() + content)
+
+
+@cache
+def exported(model: str, engine: EngineConfig, simplified: bool) -> Mapping[str, str | bytes]:
+    """The files of an engine, its Verilog as RTLIL."""
+    found = forms(model).simplified if simplified else forms(model).plain
+    with patch.object(yosys, "to_verilog", lambda text: text), patch.object(yosys, "version", str):
+        return generate(Schedule(found.network, engine, found), "generic")
+
+
+def board_files(model: str, board: str) -> str:
+    schedule, _ = choose(forms(model), BOARDS[board], partial(default_engine, BOARDS[board]))
+    return generated(model, schedule)
+
+
+def engine_files(model: str, engine: str) -> str:
+    return generated(model, Schedule(forms(model).network, ENGINES[engine]))
+
+
+def generated(model: str, schedule: Schedule) -> str:
+    digest = sha256()
+    for name, content in sorted(exported(model, schedule.config, schedule.network is not forms(model).network).items()):
+        if name.endswith(".json"):
+            assert isinstance(content, str)
+            # Tools change without us.
+            told = json.loads(content)
+            del told["versions"]
+            content = json.dumps(told)
+        add(digest, name, content)
+    return digest.hexdigest()
+
+
+def design(board: str, debug: bool) -> str:
+    """Of a board's whole design: serial line, clocks and pins."""
+    carrier = BOARDS[board]
+    found = forms("digits").plain
+    family = carrier.part.family
+    assert family
+    pll = family.plls(carrier.oscillator)[0]
+    schedule = Schedule(found.network, default_engine(carrier, found.network, found), found)
+    made = prepare(BoardDesign(carrier, schedule, pll, Fraction(pll.frequency), debug=debug), carrier, family)
+    digest = sha256()
+    add(digest, "rtlil", made.rtlil)
+    add(digest, "constraints", made.constraints)
+    return digest.hexdigest()
+
+
+def rounding() -> str:
+    """A hash that two machines have in common if their float arithmetic (BLAS, mostly) rounds alike."""
+    left, right = np.random.default_rng(0).normal(0, 1, (2, 300, 300)).astype(np.float32)
+    return sha256((left @ right).tobytes() + np.exp(left).tobytes()).hexdigest()
+
+
+def quantised(model: str, folder: Path) -> str:
+    network = read_model(FLOAT[model])
+    assert isinstance(network, FloatNetwork)
+    images = np.random.default_rng(0).normal(0, 1, (4, *network.input_shape)).astype(np.float32)
+    write_onnx(quantize(network, images).network, folder / "quantised.onnx")
+    return sha256((folder / "quantised.onnx").read_bytes()).hexdigest()
+
+
+CASES: dict[str, tuple[str, Callable[[Path], str]]] = {}
+"""Name to model and what gives the hash; the same engine of one model is made once, so models come together."""
+for model in MODELS:
+    for board in BOARDS:
+        CASES[f"{model} on {board}"] = model, lambda _, model=model, board=board: board_files(model, board)
+    for engine in ENGINES:
+        CASES[f"{model} on {engine}"] = model, lambda _, model=model, engine=engine: engine_files(model, engine)
+for board in BUILDABLE:
+    CASES[f"design for {board}"] = "digits", lambda _, board=board: design(board, debug=False)
+CASES["design for icebreaker with tap"] = "digits", lambda _: design("icebreaker", debug=True)
+for model in FLOAT:
+    CASES[f"{model} quantised"] = f"{model} float", lambda folder, model=model: quantised(model, folder)
+
+
+def parameters():
+    for case, (model, _) in CASES.items():
+        # What a small network shows of every engine is shown every time.
+        marks = [pytest.mark.xdist_group(f"generated {model}"), *([] if model == "digits" else [pytest.mark.slow])]
+        yield pytest.param(case, marks=marks)
+
+
+def source(case: str) -> Path:
+    model = CASES[case][0]
+    return FLOAT[model.removesuffix(" float")] if model.endswith(" float") else MODELS[model]
+
+
+@pytest.mark.parametrize("case", parameters())
+def test_generated(case, tmp_path):
+    if not source(case).exists():
+        pytest.skip(f"{source(case)} isn't here (TEPAL_DATA names the folder)")
+    recorded = json.loads(RECORD.read_text(encoding="utf-8"))
+    if case.endswith("quantised") and rounding() != recorded["rounding"]:
+        pytest.skip("this machine's float arithmetic rounds otherwise than the one's on which this was recorded")
+    assert CASES[case][1](tmp_path) == recorded[case], (
+        f"{case}: something else is generated than what was recorded; if that is meant, record it "
+        f"(python tests/test_generated.py --record {case})")
+
+
+def test_every_case_is_recorded():
+    assert list(json.loads(RECORD.read_text(encoding="utf-8"))) == ["rounding", *CASES]
+
+
+def record(words: list[str]) -> None:
+    import tempfile
+
+    old = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
+    new = {"rounding": rounding()}
+    for case in CASES:
+        if case in old and not all(word in case for word in words):
+            new[case] = old[case]
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            new[case] = CASES[case][1](Path(folder))
+        if new[case] != old.get(case):
+            print(f"{case}: {'changed' if case in old else 'new'}", flush=True)
+    RECORD.write_text(json.dumps(new, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] != ["--record"]:
+        sys.exit(__doc__)
+    os.chdir(ROOT)
+    record(sys.argv[2:])
