@@ -39,7 +39,7 @@ venv: .venv/ready
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
 	@# Folders under their import names, for type checkers.
 	@mkdir -p .venv/types/tepal
-	@for folder in hdl quant sim boards cli; do ln -sfn ../../../$$folder .venv/types/tepal/$$folder; done
+	@for folder in hdl quant sim boards host cli; do ln -sfn ../../../$$folder .venv/types/tepal/$$folder; done
 	@for file in tepal/*.py; do ln -sfn ../../../$$file .venv/types/$$file; done
 	@touch $@
 

@@ -19,8 +19,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-from tepal.boards.board import get_board
-from tepal.boards.routed import ROUTED
+from tepal.boards.flow.routed import ROUTED
+from tepal.boards.registry import get_board
 from tepal.quant import MobileNet, write_onnx
 
 ROOT = Path(__file__).resolve().parent.parent

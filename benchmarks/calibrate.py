@@ -1,4 +1,4 @@
-"""Fits the logic that engines take, part by part, to netlists of small ones, and writes ``boards/logic.json``.
+"""Fits the logic that engines take, part by part, to netlists of small ones: ``boards/flow/lut_estimate.json``.
 
     python benchmarks/calibrate.py                 # both families, some twenty minutes on one core
     python benchmarks/calibrate.py --board icebreaker
@@ -18,12 +18,13 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-from tepal.boards.board import default_engine, get_board
-from tepal.boards.build import require_platform, synthesise
-from tepal.boards.design import BoardDesign, prepare
-from tepal.boards.logic import KINDS, LOGIC, count, features
-from tepal.boards.part import Board
-from tepal.boards.tools import find
+from tepal.boards.board import Board
+from tepal.boards.flow.build import require_platform, synthesise
+from tepal.boards.flow.design import BoardDesign, prepare
+from tepal.boards.flow.fit import default_engine
+from tepal.boards.flow.lut_estimate import KINDS, LOGIC, count, features
+from tepal.boards.flow.tools import find
+from tepal.boards.registry import get_board
 from tepal.hdl import EngineConfig, Schedule
 from tepal.quant import Network, read_model
 
@@ -95,7 +96,7 @@ def fitted(counts: np.ndarray, found: np.ndarray) -> np.ndarray:
 
 
 def fit(engines: list[dict]) -> dict[str, dict[str, list[float]]]:
-    """Part to feature to what one takes of each of :data:`~tepal.boards.logic.KINDS`."""
+    """Part to feature to what one takes of each of :data:`~tepal.boards.flow.lut_estimate.KINDS`."""
     rows = []
     for engine in engines:
         config = EngineConfig(**engine["engine"] | {"window": tuple(engine["engine"]["window"])})
@@ -116,7 +117,7 @@ def fit(engines: list[dict]) -> dict[str, dict[str, list[float]]]:
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--board", choices=ENGINES, action="append", help="a family's board (default: all)")
-    parser.add_argument("--refit", action="store_true", help="take the counts that logic.json holds")
+    parser.add_argument("--refit", action="store_true", help="take the counts that lut_estimate.json holds")
     arguments = parser.parse_args()
     table = json.loads(LOGIC.read_text()) if LOGIC.is_file() else {}
     for name in arguments.board or ENGINES:

@@ -21,9 +21,10 @@ from math import gcd
 from pathlib import Path
 
 import numpy as np
-from tepal.boards.board import default_engine, fit, get_board
-from tepal.boards.build import build
-from tepal.boards.generate import generate, write_files
+from tepal.boards.flow.build import build
+from tepal.boards.flow.fit import default_engine, fit
+from tepal.boards.flow.generate import generate, write_files
+from tepal.boards.registry import get_board
 from tepal.hdl import Schedule
 from tepal.quant import CIFAR_BLOCKS, MobileNet
 from tepal.sim import Build, CycleModel, simulate

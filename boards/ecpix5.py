@@ -3,8 +3,9 @@
 from amaranth_boards.ecpix5 import ECPIX585Platform
 from tepal.hdl import TOP
 
-from .ecp5 import ECP5_5G_85F, ENGINE_85F, NARROW_85F
-from .part import Board, Pin
+from .board import Board
+from .parts.ecp5 import ECP5_5G_85F, ENGINE_85F, NARROW_85F
+from .parts.part import Pin
 from .programmer import open_fpga_loader
 
 __all__ = ["ECPIX5_85F"]

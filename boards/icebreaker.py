@@ -5,8 +5,9 @@ from dataclasses import replace
 from amaranth_boards.icebreaker import ICEBreakerPlatform
 from tepal.hdl import TOP, EngineConfig
 
-from .ice40 import ICE40UP5K
-from .part import Board, Flash, Pin
+from .board import Board, Flash
+from .parts.ice40 import ICE40UP5K
+from .parts.part import Pin
 from .programmer import open_fpga_loader
 
 __all__ = ["ICEBREAKER"]

@@ -5,8 +5,9 @@ from amaranth_boards.orangecrab_r0_2 import OrangeCrabR0_2_85FPlatform
 from amaranth_boards.resources import UARTResource
 from tepal.hdl import TOP
 
-from .ecp5 import ECP5_85F, ENGINE_85F, NARROW_85F
-from .part import Board, Pin
+from .board import Board
+from .parts.ecp5 import ECP5_85F, ENGINE_85F, NARROW_85F
+from .parts.part import Pin
 from .programmer import dfu_util
 
 __all__ = ["ORANGECRAB_85F"]

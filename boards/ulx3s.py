@@ -5,8 +5,9 @@ from dataclasses import replace
 from amaranth_boards.ulx3s import ULX3S_25F_Platform, ULX3S_45F_Platform, ULX3S_85F_Platform
 from tepal.hdl import TOP
 
-from .ecp5 import ECP5_25F, ECP5_45F, ECP5_85F, ENGINE_85F, NARROW_85F
-from .part import Board, Pin
+from .board import Board
+from .parts.ecp5 import ECP5_25F, ECP5_45F, ECP5_85F, ENGINE_85F, NARROW_85F
+from .parts.part import Pin
 from .programmer import open_fpga_loader
 
 __all__ = ["ULX3S_25F", "ULX3S_45F", "ULX3S_85F"]

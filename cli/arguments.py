@@ -4,7 +4,7 @@ import argparse
 import math
 from pathlib import Path
 
-from tepal.boards.board import BOARDS
+from tepal.boards.registry import BOARDS
 
 __all__ = ["ENGINE", "above_zero", "add_model_arguments", "add_output_argument", "chosen", "count", "mhz", "path"]
 

@@ -3,7 +3,7 @@
 import json
 
 from rich.table import Column, Table
-from tepal.boards.board import BOARDS
+from tepal.boards.registry import BOARDS
 
 from .console import out
 

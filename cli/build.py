@@ -3,9 +3,10 @@
 import json
 
 from rich.table import Table
-from tepal.boards.board import get_board, require_fit
-from tepal.boards.build import STEPS, build, file_names, require_platform
-from tepal.boards.folder import require_room, write_files
+from tepal.boards.flow.build import STEPS, build, file_names, require_platform
+from tepal.boards.flow.folder import require_room, write_files
+from tepal.boards.flow.shortage import require_fit
+from tepal.boards.registry import get_board
 
 from .arguments import add_model_arguments, add_output_argument, count, mhz
 from .console import Steps, err, out, step

@@ -4,10 +4,13 @@ import json
 from dataclasses import asdict
 
 from rich.table import Column, Table
-from tepal.boards.board import BOARDS, Board, fit, require_fit, shortage
-from tepal.boards.logic import KINDS
-from tepal.boards.routed import Clock, clock_of
-from tepal.boards.smaller import largest
+from tepal.boards.board import Board
+from tepal.boards.flow.fit import fit
+from tepal.boards.flow.lut_estimate import KINDS
+from tepal.boards.flow.routed import Clock, clock_of
+from tepal.boards.flow.shortage import require_fit, shortage
+from tepal.boards.flow.smaller import largest
+from tepal.boards.registry import BOARDS
 from tepal.hdl import ConfigError, Schedule
 from tepal.quant import Network, NetworkError
 from tepal.sim import CycleModel

@@ -4,10 +4,12 @@ import json
 from dataclasses import replace
 
 import numpy as np
-from tepal.boards.board import Board, default_engine, fit, get_board
-from tepal.boards.explore import CLOSE, OPTIONS, Point, explore, options
-from tepal.boards.routed import Clock, clock_of
-from tepal.boards.variant import Forms, choose
+from tepal.boards.board import Board
+from tepal.boards.flow.explore import CLOSE, OPTIONS, Point, explore, options
+from tepal.boards.flow.fit import default_engine, fit
+from tepal.boards.flow.routed import Clock, clock_of
+from tepal.boards.flow.variant import Forms, choose
+from tepal.boards.registry import get_board
 
 from .arguments import add_model_arguments, chosen, count, mhz
 from .console import bar, err, out, step

@@ -11,8 +11,10 @@ from dataclasses import asdict, dataclass
 from itertools import product
 
 from rich.table import Column, Table
-from tepal.boards.board import BOARDS, Board, default_engine, fit, get_board
-from tepal.boards.routed import Clock, clock_of
+from tepal.boards.board import Board
+from tepal.boards.flow.fit import default_engine, fit
+from tepal.boards.flow.routed import Clock, clock_of
+from tepal.boards.registry import BOARDS, get_board
 from tepal.hdl import Formats, Schedule
 from tepal.quant import IMAGENET_BLOCKS, MobileNet, Network, NetworkError
 from tepal.sim import CycleModel

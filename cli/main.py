@@ -103,9 +103,9 @@ def parser(command: str | None = None) -> argparse.ArgumentParser:
 def _expected(error: Exception) -> bool:
     """Whether it is told in one sentence.  Imported when it is needed: whoever asks for help need not wait for it."""
     try:
-        from tepal.boards.host import HostError
-        from tepal.boards.tools import ToolError
+        from tepal.boards.flow.tools import ToolError
         from tepal.hdl import ConfigError
+        from tepal.host.device import HostError
         from tepal.quant import NetworkError
         from tepal.sim import SimulationError
     except ImportError:

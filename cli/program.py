@@ -5,9 +5,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from tepal.boards.board import BOARDS, Board, get_board
+from tepal.boards.board import Board
+from tepal.boards.flow.tools import ToolError
 from tepal.boards.programmer import Programmer, dfu_suffix
-from tepal.boards.tools import ToolError
+from tepal.boards.registry import BOARDS, get_board
 from tepal.hdl import TOP
 from tepal.processes import run as run_tool
 from tepal.processes import temporary_folder

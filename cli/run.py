@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 from rich.markup import escape
-from tepal.boards.board import get_board
-from tepal.boards.compare import compare
-from tepal.boards.host import BAUD, Device
+from tepal.boards.registry import get_board
+from tepal.host.compare import compare
+from tepal.host.device import BAUD, Device
 from tepal.quant import FloatNetwork, Network, NetworkError, read_model, simplify
 from tepal.sim import golden
 
@@ -39,7 +39,7 @@ def add_arguments(parser) -> None:
 
 
 def _networks(network: Network) -> Iterator[Network]:
-    """The forms in which a device may have it (:mod:`tepal.boards.variant`): all give the same answers."""
+    """The forms in which a device may have it (:mod:`tepal.boards.flow.variant`): all give the same answers."""
     yield network
     yield simplify(network).network
 

@@ -6,8 +6,10 @@ from functools import partial
 from math import gcd
 
 from rich.markup import escape
-from tepal.boards.board import Board, default_engine, fit, get_board
-from tepal.boards.variant import Forms, choose
+from tepal.boards.board import Board
+from tepal.boards.flow.fit import default_engine, fit
+from tepal.boards.flow.variant import Forms, choose
+from tepal.boards.registry import get_board
 from tepal.hdl import ConfigError, EngineConfig, Formats, Schedule
 from tepal.quant import FloatNetwork, Network, NetworkError, read_model
 

@@ -6,12 +6,12 @@ import signal
 from pathlib import Path
 
 from rich.markup import escape
-from tepal.boards import yosys
-from tepal.boards.build import FLASH
-from tepal.boards.generate import write_files
-from tepal.boards.serve import BIT, patience, simulated_top
+from tepal.boards.flow import yosys
+from tepal.boards.flow.build import FLASH
+from tepal.boards.flow.generate import write_files
+from tepal.boards.flow.serve import BIT, patience, simulated_top
 from tepal.hdl import Schedule, export_component
-from tepal.hdl.flash import flash_image
+from tepal.hdl.memories.flash import flash_image
 from tepal.quant import NetworkError
 from tepal.sim import Server
 

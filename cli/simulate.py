@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 from rich.markup import escape
-from tepal.boards.board import require_fit
-from tepal.boards.generate import generate, write_files
+from tepal.boards.flow.generate import generate, write_files
+from tepal.boards.flow.shortage import require_fit
 from tepal.hdl import Schedule
 from tepal.processes import keep, temporary_folder
 from tepal.quant import NetworkError

@@ -5,10 +5,11 @@ from math import prod
 from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+from tepal.hdl.memories.block import Ram, ReplayRom, Rom
 
-from . import images
-from .depthwise import DepthwiseEngine
-from .descriptors import (
+from .memories.single_port import LoadedRom, RegionRam
+from .plan import rom_contents as images
+from .plan.descriptors import (
     address_bits,
     column_bits,
     drain_descriptors,
@@ -19,18 +20,18 @@ from .descriptors import (
     target_bits,
     value_bits,
 )
-from .drain import Drain, LaneParameters
-from .feeder import Feeder
-from .ports import FRAME, InputLoader, OutputStreamer
-from .primitives import Ram, ReplayRom, Rom, VerilogExport, bits_for, delay, delay_events
-from .requantiser import Requantiser
-from .schedule import Schedule
-from .sequencer import Sequencer
-from .serial import ParameterRom, SerialFormat, SerialRequantiser
-from .spram import LoadedRom, RegionRam
-from .systolic import SystolicArray
-from .tile_buffer import TileBuffer
-from .window import WindowGenerator
+from .plan.schedule import Schedule
+from .primitives import VerilogExport, bits_for, delay, delay_events
+from .units.depthwise import DepthwiseEngine
+from .units.drain import Drain, LaneParameters
+from .units.feeder import Feeder
+from .units.ports import FRAME, InputLoader, OutputStreamer
+from .units.requantiser import Requantiser
+from .units.sequencer import Sequencer
+from .units.serial_requantiser import ParameterRom, SerialFormat, SerialRequantiser
+from .units.systolic import SystolicArray
+from .units.tile_buffer import TileBuffer
+from .units.window import WindowGenerator
 
 __all__ = ["LOAD", "Accelerator", "written_layout"]
 
@@ -66,7 +67,7 @@ class Accelerator(wiring.Component):
                       └─► output memory ─► m_axis
 
     The image is int8, rows of pixels of channels, ``config.input_bytes`` to a beat, the first byte lowest.
-    Results are int8 in the same order, a byte a beat, then a :class:`~tepal.hdl.ports.Trailer`: the index of the
+    Results are int8 in the same order, a byte a beat, then a :class:`~tepal.hdl.units.ports.Trailer`: the index of the
     largest (two bytes, low first), the frame's number and its status; ``m_axis_tlast`` marks the last.  The next image
     is taken while this one is computed.
 
@@ -77,12 +78,12 @@ class Accelerator(wiring.Component):
     debug
         Let the member ``written`` be.
     closes
-        After a reset within an answer, end it (:class:`~tepal.hdl.ports.OutputStreamer`).
+        After a reset within an answer, end it (:class:`~tepal.hdl.units.ports.OutputStreamer`).
 
     Members
     -------
     s_axis_tdata, s_axis_tvalid, s_axis_tready, s_axis_tlast
-        AXI4-Stream sink (:class:`~tepal.hdl.ports.InputLoader` says what ``tlast`` does).
+        AXI4-Stream sink (:class:`~tepal.hdl.units.ports.InputLoader` says what ``tlast`` does).
     m_axis_tdata, m_axis_tvalid, m_axis_tready, m_axis_tlast
         AXI4-Stream source.
     frame_error : Out(1)
@@ -91,8 +92,8 @@ class Accelerator(wiring.Component):
         What the stages write in this cycle.
     load_tdata, load_tvalid, load_tfirst, run
         With ``config.single_port`` alone: the array's weights, 16 bits at a time, ``load_tfirst`` beside the first
-        (:func:`tepal.hdl.images.loaded_weights`), at most every other cycle, each for two; and that they are there: no
-        frame begins before.
+        (:func:`tepal.hdl.plan.rom_contents.loaded_weights`), at most every other cycle, each for two; and that they are
+        there: no frame begins before.
     """
 
     def __init__(self, schedule: Schedule, *, debug: bool = False, closes: bool = True):

@@ -11,8 +11,8 @@ from amaranth.lib import wiring
 
 from .accelerator import Accelerator
 from .names import require_name
+from .plan.schedule import Schedule
 from .primitives import VerilogExport
-from .schedule import Schedule
 
 __all__ = ["PRIMITIVES", "TOP", "Export", "export_component", "export_verilog", "merge_equal_modules", "source"]
 
@@ -153,7 +153,7 @@ def export_component(component: wiring.Component, to_verilog, name: str = TOP) -
         Its ports become the top module's, which has a parameter ``ROM_DIR`` too: the folder of the ``.hex`` files, ""
         for where the tool runs that reads them.
     to_verilog
-        Turns RTLIL text into Verilog text (:func:`tepal.boards.yosys.to_verilog`).
+        Turns RTLIL text into Verilog text (:func:`tepal.boards.flow.yosys.to_verilog`).
     name
         Of the top module and file; every other module and file is called this, an underscore and a word.
 

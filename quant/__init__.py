@@ -3,10 +3,9 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from .digest import DIGEST_BYTES, digest
 from .float_network import FloatAveragePool, FloatConvolution, FloatDepthwise, FloatLayer, FloatNetwork
+from .identity import DIGEST_BYTES, digest
 from .mobilenet import CIFAR_BLOCKS, IMAGENET_BLOCKS, LayerSpec, MobileNet
-from .model_file import formats, read_model
 from .network import (
     Average,
     AveragePool,
@@ -23,15 +22,16 @@ from .network import (
     Softmax,
     arrange_images,
 )
-from .plausibility import implausible
 from .preprocessing import LAYOUTS, Preprocessing
-from .quantise import Calibration, Method, Quantisation, quantize
+from .quantiser.plausibility import implausible
+from .quantiser.quantise import Calibration, Method, Quantisation, quantize
+from .readers.model_file import formats, read_model
+from .readers.tflite import read_tflite
 from .simplify import Simplification, simplify
-from .tflite import read_tflite
 
 if TYPE_CHECKING:
     from .onnx_export import write_onnx
-    from .onnx_import import read_onnx
+    from .readers.onnx import read_onnx
 
 __all__ = [
     "CIFAR_BLOCKS",

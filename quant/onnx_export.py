@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tepal.processes import held
 
 from .network import Average, AveragePool, Convolution, Depthwise, Layer, Network, NetworkError, Requantise
-from .onnx_import import OWN_PRODUCER
+from .readers.onnx import OWN_PRODUCER
 
 __all__ = ["onnx_model", "write_onnx"]
 

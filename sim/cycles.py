@@ -5,9 +5,9 @@ neither of them ever waits."""
 
 from dataclasses import dataclass
 
-from tepal.hdl.ports import InputLoader, OutputStreamer
-from tepal.hdl.schedule import Schedule
-from tepal.hdl.sequencer import Sequencer
+from tepal.hdl.plan.schedule import Schedule
+from tepal.hdl.units.ports import InputLoader, OutputStreamer
+from tepal.hdl.units.sequencer import Sequencer
 
 __all__ = ["CycleModel", "FrameCycles", "LayerCycles"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from tepal.quant import Convolution, Depthwise, FloatConvolution, FloatDepthwise, FloatNetwork, Network, Quantisation
 from tepal.quant.float_network import sums
-from tepal.quant.quantise import fake_quantise
+from tepal.quant.quantiser.quantise import fake_quantise
 
 from . import golden
 

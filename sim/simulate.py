@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from tepal import processes
 from tepal.hdl.export import TOP
-from tepal.hdl.images import loaded_weights
-from tepal.hdl.ports import OutputStreamer, Trailer
-from tepal.hdl.schedule import Schedule
+from tepal.hdl.plan.rom_contents import loaded_weights
+from tepal.hdl.plan.schedule import Schedule
+from tepal.hdl.units.ports import OutputStreamer, Trailer
 
 from . import golden
 from .cycles import CycleModel

@@ -2,8 +2,9 @@
 
 import numpy as np
 from amaranth.sim import Simulator
-from tepal.hdl import Accelerator, Schedule, images
-from tepal.hdl.ports import OutputStreamer
+from tepal.hdl import Accelerator, Schedule
+from tepal.hdl.plan import rom_contents as images
+from tepal.hdl.units.ports import OutputStreamer
 from tepal.sim import CycleModel
 
 __all__ = ["run_frames"]

@@ -5,10 +5,10 @@ from collections import defaultdict
 from itertools import pairwise
 
 from tepal.hdl import Schedule
-from tepal.hdl.drain import LaneParameters
-from tepal.hdl.ports import OutputStreamer
-from tepal.hdl.schedule import BlockSchedule
-from tepal.hdl.tile_buffer import TileBuffer
+from tepal.hdl.plan.schedule import BlockSchedule
+from tepal.hdl.units.drain import LaneParameters
+from tepal.hdl.units.ports import OutputStreamer
+from tepal.hdl.units.tile_buffer import TileBuffer
 from tepal.sim import CycleModel
 
 __all__ = ["reads", "slacks", "tiles", "writes"]

@@ -22,11 +22,12 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 from models import DATA
-from tepal.boards import yosys
-from tepal.boards.board import BOARDS, default_engine
-from tepal.boards.design import BoardDesign, prepare
-from tepal.boards.generate import generate
-from tepal.boards.variant import Forms, choose
+from tepal.boards.flow import yosys
+from tepal.boards.flow.design import BoardDesign, prepare
+from tepal.boards.flow.fit import default_engine
+from tepal.boards.flow.generate import generate
+from tepal.boards.flow.variant import Forms, choose
+from tepal.boards.registry import BOARDS
 from tepal.hdl import EngineConfig, Schedule
 from tepal.quant import FloatNetwork, Network, quantize, read_model, write_onnx
 

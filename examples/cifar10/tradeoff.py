@@ -15,7 +15,8 @@ matplotlib.use("svg")
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-from tepal.boards.board import default_engine, get_board
+from tepal.boards.flow.fit import default_engine
+from tepal.boards.registry import get_board
 from tepal.hdl import Schedule
 from tepal.quant import Network, read_model
 from tepal.sim import CycleModel, accuracy

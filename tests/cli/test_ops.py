@@ -8,8 +8,9 @@ import onnx
 import pytest
 import tflite
 from tepal.cli.main import main
-from tepal.quant import formats, onnx_import
-from tepal.quant import tflite as tflite_import
+from tepal.quant import formats
+from tepal.quant.readers import onnx as onnx_import
+from tepal.quant.readers import tflite as tflite_import
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -10,7 +10,7 @@ from amaranth.sim import Simulator
 from frames import run_frames
 from networks import fast, pointwise, random_case, wide_case
 from tepal.hdl import Accelerator, EngineConfig, Schedule
-from tepal.hdl.ports import Status, Trailer
+from tepal.hdl.units.ports import Status, Trailer
 from tepal.sim import CycleModel, golden
 
 

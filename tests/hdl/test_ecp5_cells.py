@@ -5,8 +5,8 @@ from amaranth import Cat, Module, signed
 from amaranth.back import rtlil
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-from tepal.boards.tools import find
-from tepal.hdl.primitives import LogicMultiplier, gated_sum
+from tepal.boards.flow.tools import find
+from tepal.hdl.units.arithmetic import LogicMultiplier, gated_sum
 
 
 class ECP5:

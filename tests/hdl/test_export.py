@@ -6,7 +6,7 @@ import pytest
 from amaranth.back import rtlil
 from tepal.hdl.export import TOP, merge_equal_modules
 from tepal.hdl.primitives import VerilogExport
-from tepal.hdl.systolic import SystolicArray
+from tepal.hdl.units.systolic import SystolicArray
 
 
 def modules(rows, columns, packing):

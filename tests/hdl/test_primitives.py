@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from amaranth import Module, Signal, signed
 from stepping import trace
-from tepal.hdl.primitives import PART, LogicMultiplier, Ram, ReplayRom, Rom, bits_for, delay, part_depths, pipelined_sum
+from tepal.hdl.memories.block import PART, Ram, ReplayRom, Rom, part_depths
+from tepal.hdl.primitives import bits_for, delay
+from tepal.hdl.units.arithmetic import LogicMultiplier, pipelined_sum
 
 CYCLES = 60
 

@@ -9,7 +9,7 @@ from networks import random_network
 from onnx_models import integers, maps, real, run, step
 from tepal.quant import Average, AveragePool, Convolution, Depthwise, Network, NetworkError, Softmax
 from tepal.quant.onnx_export import onnx_model, write_onnx
-from tepal.quant.onnx_import import read_onnx
+from tepal.quant.readers.onnx import read_onnx
 from tepal.quant.rescale import requantise_of_scales
 from tepal.sim import golden
 

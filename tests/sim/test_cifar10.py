@@ -10,8 +10,10 @@ import onnx
 import pytest
 from models import require_data
 from onnx_models import integers, maps, real, run, step
-from tepal.boards.board import BOARDS, default_engine, require_fit
-from tepal.boards.generate import generate, write_files
+from tepal.boards.flow.fit import default_engine
+from tepal.boards.flow.generate import generate, write_files
+from tepal.boards.flow.shortage import require_fit
+from tepal.boards.registry import BOARDS
 from tepal.hdl import Schedule
 from tepal.quant import Network, read_model
 from tepal.sim import Build, accuracy, golden, simulate

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tepal.boards.board import BOARDS
-from tepal.boards.generate import generate, write_files
+from tepal.boards.flow.generate import generate, write_files
+from tepal.boards.registry import BOARDS
 from tepal.hdl import EngineConfig, Schedule
-from tepal.hdl.images import loaded_weights
-from tepal.hdl.ports import Trailer
+from tepal.hdl.plan.rom_contents import loaded_weights
+from tepal.hdl.units.ports import Trailer
 from tepal.quant import read_tflite
 from tepal.sim import CycleModel, golden
 from tflite_writer import Chain

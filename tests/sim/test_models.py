@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from litert import reference
 from models import require_model
-from tepal.boards.board import BOARDS, default_engine, require_fit
-from tepal.boards.generate import generate, write_files
+from tepal.boards.flow.fit import default_engine
+from tepal.boards.flow.generate import generate, write_files
+from tepal.boards.flow.shortage import require_fit
+from tepal.boards.registry import BOARDS
 from tepal.hdl import Schedule
 from tepal.quant import read_tflite
 from tepal.sim import Build, golden, simulate

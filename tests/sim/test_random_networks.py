@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from networks import fast, pointwise, random_case, wide_case
-from tepal.boards.yosys import to_verilog
+from tepal.boards.flow.yosys import to_verilog
 from tepal.hdl import TOP, EngineConfig, Schedule, export_verilog
-from tepal.hdl.ports import Status
+from tepal.hdl.units.ports import Status
 from tepal.quant import Network
 from tepal.sim import golden
 from tepal.sim.simulate import Build, simulate

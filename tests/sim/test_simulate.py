@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from tepal.boards.generate import generate, write_files
+from tepal.boards.flow.generate import generate, write_files
 from tepal.cli.main import main
 from tepal.hdl import EngineConfig, Schedule
 from tepal.quant import read_tflite

@@ -1,0 +1,260 @@
+"""From a schedule to a bitstream: synthesis, place and route from several seeds, the clock, and a report."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from fractions import Fraction
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from tepal.boards.board import Board
+from tepal.boards.parts.part import Family, Pll
+from tepal.hdl import TOP, EngineConfig, Schedule
+from tepal.hdl.export import PRIMITIVES, source
+from tepal.hdl.link.protocol import Packet
+from tepal.hdl.link.uart import LINE_BITS
+from tepal.hdl.memories.flash import flash_image
+from tepal.hdl.units.ports import OutputStreamer
+from tepal.processes import temporary_folder
+from tepal.quant import NetworkError
+from tepal.sim import CycleModel
+
+from .design import BoardDesign, Prepared, prepare
+from .timing import clock_mhz, critical_path, driven_by
+from .tools import Command, ToolError, find
+
+__all__ = ["FLASH", "MARGIN", "STEPS", "Result", "allowed", "build", "choose_pll", "file_names", "require_platform",
+           "seeds", "synthesise"]
+
+MARGIN = Fraction(2, 100)
+"""By how much a path must be faster than the clock: nextpnr reckons with the slowest silicon, but with no jitter."""
+
+
+STEPS = 5
+"""Steps that :func:`build` tells of."""
+
+FLASH = "flash.bin"
+"""File for the board's flash memory, where the design loads its weights from there."""
+
+
+def seeds(count: int) -> list[int]:
+    """The seeds of a sweep: always the same ones."""
+    return list(range(1, count + 1))
+
+
+def require_platform(board: Board) -> Family:
+    """The family of ``board``'s part; NetworkError if it can't be built for."""
+    if board.part.family is None or board.platform is None:
+        raise NetworkError(f"the board {board.name} is no board to build for: make Verilog with tepal generate, or "
+                           "name another one")
+    return board.part.family
+
+
+def file_names(family: Family) -> list[str]:
+    """The files that :func:`build` may make."""
+    return [f"{TOP}.{family.bitstream}", f"{TOP}.{family.constraints}", "build.log", "report.json", FLASH]
+
+
+def choose_pll(settings: list[Pll], *most: float | Fraction | None) -> Pll:
+    """The fastest setting of at most so many MHz (None: no bound); the slowest one if there is none."""
+    bound = min(Fraction(mhz) for mhz in most if mhz is not None) * 1_000_000
+    return next((pll for pll in reversed(settings) if pll.frequency <= bound), settings[0])
+
+
+def allowed(reached: float) -> Fraction:
+    """The fastest clock for paths of ``reached`` MHz."""
+    return Fraction(reached) / (1 + MARGIN)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One place and route: the clock in MHz that it reached and nextpnr's report, or why there is none."""
+
+    seed: int
+    reached: float
+    report: dict
+    problem: str | None = None
+
+    def as_json(self) -> dict:
+        if self.problem:
+            return {"seed": self.seed, "fmax_mhz": None, "problem": self.problem}
+        return {"seed": self.seed, "fmax_mhz": round(self.reached, 3)}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came out: ``files`` by name, text or bytes; ``report``; and whether the clock is one to be content with."""
+
+    files: dict[str, str | bytes]
+    report: dict
+    passed: bool
+
+
+Step = Callable[[str], AbstractContextManager[Any]]
+
+
+def build(schedule: Schedule, board: Board, *, count: int = 1, wanted: float | None = None, debug: bool = False,
+          step: Step = lambda text: nullcontext()) -> Result:
+    """Build ``schedule``'s design for ``board``.
+
+    Parameters
+    ----------
+    count
+        Seeds to place and route from; the fastest result is kept.
+    wanted
+        Clock in MHz to reach and to set; without it, the highest that is reached.
+    debug
+        Build the debug tap in (:class:`tepal.hdl.link.debug_tap.Tracer`).
+    step
+        Told of each step; a context manager around it.
+
+    Raises
+    ------
+    NetworkError
+        The board can't be built for, or the PLL can't make ``wanted``.
+    ToolError
+        A tool is missing or fails.
+    """
+    family = require_platform(board)
+    settings = family.plls(board.oscillator)
+    lowest, highest = settings[0].frequency, settings[-1].frequency
+    if wanted is not None and not lowest <= wanted * 1_000_000 <= highest:
+        raise NetworkError(f"--clock {wanted:g}: the PLL of {board.name} makes {float(lowest) / 1e6:g} to "
+                           f"{float(highest) / 1e6:g} MHz")
+    if wanted is not None and board.part.limit is not None and wanted > board.part.limit:
+        raise NetworkError(f"--clock {wanted:g}: the memories and multipliers of {board.part.name} allow no more than "
+                           f"{board.part.limit:g} MHz")
+    commands = {name: find(name) for name in ("yosys", family.place_and_route, family.packer)}
+    target = board.target if wanted is None else float(Fraction(wanted) * (1 + MARGIN))
+    slowest = min(Fraction(wanted or board.lowest), Fraction(board.lowest)) * 1_000_000
+    with temporary_folder() as folder:
+        return _build(folder, schedule, board, family, commands, settings, target, slowest, count, wanted, debug,
+                      step)
+
+
+def synthesise(prepared: Prepared, board: Board, config: EngineConfig, yosys: Command, directory: Path) -> dict:
+    """The netlist that nextpnr takes, yosys's ``cells`` and ``netnames``; it and ``yosys.log`` stay in ``directory``.
+
+    Raises
+    ------
+    ToolError
+        yosys fails.
+    """
+    family = require_platform(board)
+    (directory / f"{TOP}.il").write_text(prepared.rtlil, encoding="utf-8")
+    (directory / PRIMITIVES).write_text(source(PRIMITIVES))
+    (directory / f"{TOP}.ys").write_text("\n".join([
+        f"read_verilog {PRIMITIVES}", f"read_rtlil {TOP}.il", *family.synthesis(TOP), f"write_json {TOP}.json"]) + "\n")
+    yosys.run(["-q", "-l", "yosys.log", "-s", f"{TOP}.ys"], directory)
+    design = json.loads((directory / f"{TOP}.json").read_text(encoding="utf-8"))
+    netlist = design["modules"][TOP]
+    family.finish(netlist, board.platform.device, config)
+    (directory / f"{TOP}.json").write_text(json.dumps(design), encoding="utf-8")
+    return netlist
+
+
+def _build(directory: Path, schedule: Schedule, board: Board, family: Family, commands: dict[str, Command],
+           settings: list[Pll], target: float, slowest: Fraction, count: int, wanted: float | None,
+           debug: bool, step: Step) -> Result:
+    first = choose_pll(settings, target, board.part.limit)
+    with step("Making the design"):
+        prepared = prepare(BoardDesign(board, schedule, first, slowest, debug=debug), board, family)
+
+    yosys, nextpnr, packer = (commands[name] for name in ("yosys", family.place_and_route, family.packer))
+    with step(f"Synthesis (yosys {yosys.version}, {yosys.origin})"):
+        netlist = synthesise(prepared, board, schedule.config, yosys, directory)
+        cells = Counter(cell["type"] for cell in netlist["cells"].values())
+        clock = driven_by(netlist, *family.output)
+        constraints = prepared.constraints + family.constraint(clock[0], target * 1e6) + "\n"
+        (directory / f"{TOP}.{family.constraints}").write_text(constraints, encoding="utf-8")
+        del netlist
+
+    def place_and_route(seed: int) -> _Run:
+        name = f"seed{seed}"
+        nextpnr.run([*family.arguments(prepared.platform, f"{TOP}.json", f"{TOP}.{family.constraints}",
+                                       f"{name}.{family.routed}"),
+                     "--seed", str(seed), "--timing-allow-fail", "--report", f"{name}.report.json", "--log",
+                     f"{name}.log", "--quiet"], directory)
+        report = json.loads((directory / f"{name}.report.json").read_text(encoding="utf-8"))
+        return _Run(seed, clock_mhz(report, clock), report)
+
+    def attempt(seed: int) -> _Run:
+        try:
+            return place_and_route(seed)
+        except ToolError as error:
+            # Another seed may find a way.
+            return _Run(seed, 0.0, {}, str(error))
+
+    chosen = seeds(count)
+    told = f"seed{'s' if count > 1 else ''} {', '.join(map(str, chosen))}"
+    with step(f"Place and route ({nextpnr.name} {nextpnr.version}, {nextpnr.origin}; {told})"), \
+            ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
+        runs = list(pool.map(attempt, chosen))
+    best = max(runs, key=lambda run: run.reached)
+    if best.problem:
+        raise ToolError(f"{best.problem} (seed {best.seed}): if {board.part.name} is too small, choose a smaller "
+                        "engine (--rows, --columns, --lanes)")
+
+    pll = choose_pll(settings, allowed(best.reached), board.part.limit, wanted)
+    name = f"seed{best.seed}"
+    with step(f"Setting the clock to {float(pll.frequency) / 1e6:.3f} MHz"):
+        family.retune(directory, name, pll, prepared.platform,
+                      lambda arguments: nextpnr.run([*arguments, "--quiet", "--log", "retune.log"], directory))
+    with step(f"Packing ({packer.name}, {packer.origin})"):
+        packer.run(family.pack(f"{name}.{family.routed}", f"{TOP}.{family.bitstream}"), directory)
+
+    report = _report(schedule, board, family, commands, runs, best, pll, cells, clock, target, wanted)
+    log = "\n".join(f"==== {part}\n\n" + (directory / part).read_text(encoding="utf-8", errors="replace")
+                    for part in ("yosys.log", f"{name}.log"))
+    files: dict[str, str | bytes] = {
+        f"{TOP}.{family.bitstream}": (directory / f"{TOP}.{family.bitstream}").read_bytes(),
+        f"{TOP}.{family.constraints}": constraints,
+        "build.log": log,
+        "report.json": json.dumps(report, indent=2) + "\n",
+    }
+    if report["flash"]:
+        files[report["flash"]["file"]] = flash_image(schedule)
+    return Result(files, report, report["passed"])
+
+
+def _report(schedule: Schedule, board: Board, family: Family, commands: dict[str, Command], runs: list[_Run],
+            best: _Run, pll: Pll, cells: Counter, nets: list[str], target: float, wanted: float | None) -> dict:
+    cycles, network = CycleModel(schedule), schedule.network
+    clock = float(pll.frequency) / 1e6
+    path = critical_path(best.report, nets)
+    cells_used = family.resources(best.report["utilization"], cells)
+    least = board.lowest
+    if wanted is not None:
+        least = float(choose_pll(family.plls(board.oscillator), wanted).frequency / 1_000_000)
+    problem = None
+    if allowed(best.reached) < least:
+        problem = (f"the design reaches {best.reached:.2f} MHz from the best of {len(runs)} "
+                   f"seed{'s' if len(runs) > 1 else ''}, and a clock of {least:g} MHz needs "
+                   f"{least * float(1 + MARGIN):.2f} MHz: try more --seeds, a lower --clock, or a smaller engine "
+                   "(--rows, --columns, --lanes)")
+    request = Packet.line_bytes(prod(network.input_shape))
+    result = Packet.line_bytes(network.outputs + OutputStreamer.TRAILER)
+    spread = [run.reached for run in runs if not run.problem]
+    return {
+        "board": board.name, "part": board.part.name, "network": network.name, "passed": problem is None,
+        "problem": problem,
+        "fmax_mhz": round(best.reached, 3), "clock_mhz": clock, "target_mhz": round(target, 3),
+        "limit_mhz": board.part.limit, "margin": float(MARGIN), "pll": dict(pll.parameters),
+        "used": cells_used["used"], "available": cells_used["available"],
+        "compute_cycles": cycles.compute_cycles, "interval_cycles": cycles.interval_cycles,
+        "latency_ms": round(cycles.compute_cycles / clock / 1e3, 6),
+        "frames_per_second": round(clock * 1e6 / cycles.interval_cycles, 3),
+        "baud": board.baud,
+        "line_frames_per_second": round(board.baud / LINE_BITS / max(request, result), 3),
+        "flash": {"file": FLASH, "offset": board.flash.offset} if board.flash and schedule.config.single_port else None,
+        "critical_path": path.as_json() if path else None,
+        "seeds": [run.as_json() for run in runs],
+        "best_seed": best.seed, "spread_mhz": round(max(spread) - min(spread), 3),
+        "tools": {command.name: {"version": command.version, "from": command.origin} for command in commands.values()},
+        "notes": board.notes or None,
+    }

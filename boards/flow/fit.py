@@ -1,0 +1,87 @@
+"""What a schedule takes of a board, and which of a board's engines a network gets."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import gcd
+
+from tepal.boards.board import Board
+from tepal.boards.parts.part import MemoryKind
+from tepal.hdl import EngineConfig, Formats, MemoryUse, Schedule
+from tepal.quant import Network
+from tepal.sim import CycleModel
+
+from .lut_estimate import KINDS, MARGIN, logic
+
+__all__ = ["Fit", "blocks", "default_engine", "fit", "memory_kind"]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Resources of a schedule on a board: ``used`` and ``available`` per kind (None: unlimited).
+
+    Multipliers and memory blocks are counted, and :data:`~tepal.boards.flow.lut_estimate.KINDS` estimated."""
+
+    used: dict[str, int]
+    available: dict[str, int | None]
+
+    @property
+    def over(self) -> list[str]:
+        """The kinds of which there are too few; for sure, where they are estimated."""
+        return [kind for kind, limit in self.available.items()
+                if limit is not None and self.used[kind] > limit * (1 + MARGIN if kind in KINDS else 1)]
+
+    @property
+    def ok(self) -> bool:
+        return not self.over
+
+    def within(self, limits: Mapping[str, int]) -> bool:
+        """Whether there is enough of all, and no more is used than ``limits``; estimates are taken at their word."""
+        return all(self.used[kind] <= limit for most in (self.available, limits) for kind, limit in most.items()
+                   if limit is not None)
+
+
+def memory_kind(board: Board, role: str) -> MemoryKind:
+    """What a memory of this role is made of on ``board``."""
+    return next((kind for kind in board.part.memories if kind.name == board.roles.get(role)), board.part.memories[0])
+
+
+def blocks(board: Board, use: MemoryUse) -> tuple[str, int]:
+    """Which kind of ``board``'s memory blocks a memory takes, and how many."""
+    kind = memory_kind(board, use.role)
+    if kind.name == "SB_SPRAM256KA" and use.regions > 1:
+        # One port: each region in blocks of its own.
+        return kind.name, use.count * sum(kind.blocks(depth, use.width) for depth in use.region_depths)
+    return kind.name, use.count * kind.blocks(use.depth, use.width)
+
+
+def fit(schedule: Schedule, board: Board) -> Fit:
+    """What ``schedule`` takes of ``board``."""
+    used = {board.part.multiplier: -(-schedule.config.multipliers // board.part.products)}
+    available: dict[str, int | None] = {board.part.multiplier: board.part.primitives}
+    for kind in board.part.memories:
+        used[kind.name], available[kind.name] = 0, kind.count
+    if not board.part.memories:
+        used["memory bits"] = sum(use.count * use.depth * use.width for use in schedule.memories)
+        available["memory bits"] = None
+        return Fit(used, available)
+    for use in schedule.memories:
+        kind, count = blocks(board, use)
+        used[kind] += count
+    for kind, count in logic(schedule, board).items():
+        used[kind], available[kind] = count, board.part.logic
+    return Fit(used, available)
+
+
+def default_engine(board: Board, network: Network, formats: Formats | None = None) -> EngineConfig:
+    """The engine for ``network`` by default: of the board's the one that takes the fewest cycles and fits, or else the
+    smallest one; its input stream no wider than divides an image row.  ``formats`` are the network's, if there are any
+    already."""
+    _, width, channels = network.input_shape
+    configs = [replace(config, input_bytes=gcd(config.input_bytes, width * channels))
+               for config in (board.config, *board.others)]
+    if not board.others:
+        return configs[0]
+    formats = formats or Formats(network)
+    schedules = [(config, Schedule(network, config, formats)) for config in configs]
+    fitting = [(config, schedule) for config, schedule in schedules if fit(schedule, board).ok]
+    return min(fitting or schedules[-1:], key=lambda pair: CycleModel(pair[1]).compute_cycles)[0]

@@ -1,0 +1,34 @@
+"""The design of a board as ``tepal simulate --serve`` simulates it, on a port of this computer."""
+
+from fractions import Fraction
+from math import prod
+
+from tepal.hdl import Schedule
+from tepal.hdl.link.protocol import Packet
+from tepal.hdl.link.uart import LINE_BITS
+from tepal.hdl.memories.flash import FlashLoader, flash_image
+from tepal.hdl.primitives import bits_for
+from tepal.sim import CycleModel
+
+from .top import BUFFER, MOST, Top
+
+__all__ = ["BIT", "patience", "simulated_top"]
+
+BIT = 2
+"""Clock cycles of a bit: line and design have one clock, so that two are enough, and time on the line costs most."""
+
+_PACE = 20_000
+"""Cycles a second: a sixth of what an idle core simulates of the largest engine."""
+
+
+def simulated_top(schedule: Schedule, *, debug: bool = False) -> Top:
+    """A board's design for :class:`tepal.sim.Server`, with room for as many images as may be under way."""
+    room = MOST * Packet.line_bytes(prod(schedule.network.input_shape))
+    return Top(schedule, Fraction(BIT), max(BUFFER, 1 << bits_for(room)), debug=debug)
+
+
+def patience(schedule: Schedule) -> int:
+    """Seconds within which even a busy computer should have simulated an image, the first one too."""
+    request = Packet.line_bytes(prod(schedule.network.input_shape))
+    loading = FlashLoader.cycles(flash_image(schedule)) if schedule.config.single_port else 0
+    return 2 + (loading + request * LINE_BITS * BIT + CycleModel(schedule).compute_cycles) // _PACE

@@ -1,0 +1,112 @@
+"""The largest version of a network that fits a board: its architecture at other widths and image sizes, each scheduled
+and counted as the network itself is."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from math import gcd
+
+from tepal.boards.board import Board
+from tepal.boards.parts.part import Part
+from tepal.hdl import EngineConfig, Formats, Schedule
+from tepal.hdl.plan.lower import lower
+from tepal.quant import Network, NetworkError
+from tepal.quant.scale import Scaled, smaller
+
+from .fit import blocks, fit
+from .lut_estimate import KINDS, MARGIN
+
+__all__ = ["advice", "capacity", "fits", "largest"]
+
+
+class _Borrowed(Formats):
+    """A network's blocks, and the formats of another one's sums: good enough for all but parameter memories and
+    logic, and there at once."""
+
+    def __init__(self, network: Network, lender: Formats):
+        self.network, self._lender = network, lender
+        self.layout, self.blocks = lower(network)
+        self.depthwise = lender.depthwise
+
+    def matrix(self, packing: int):
+        return self._lender.matrix(packing)
+
+
+def _engines(config: EngineConfig, board: Board) -> tuple[EngineConfig, ...]:
+    """All engines of ``board`` if ``config`` is one of them but for its input stream and copying, which follow the
+    image; else ``config`` alone."""
+    def core(engine: EngineConfig) -> EngineConfig:
+        return replace(engine, input_bytes=1, copy_lanes=1)
+
+    own = (board.config, *board.others)
+    return own if core(config) in map(core, own) else (config,)
+
+
+def _schedule(network: Network, config: EngineConfig, formats: Formats) -> Schedule:
+    _, width, channels = network.input_shape
+    return Schedule(network, replace(config, input_bytes=gcd(config.input_bytes, width * channels)), formats)
+
+
+def fits(network: Network, board: Board, engines: Iterable[EngineConfig], lender: Formats | None = None) -> bool:
+    """Whether ``network`` runs on one of ``engines`` and ``board`` has room for it.  With the formats of a similar
+    network, ``lender``, engines that leave no hope are passed over at once."""
+    try:
+        if lender is not None:
+            engines = _hopeful(network, board, engines, lender)
+        formats = Formats(network)
+        return any(fit(_schedule(network, config, formats), board).ok for config in engines)
+    except (NetworkError, ArithmeticError):
+        return False
+
+
+def _hopeful(network: Network, board: Board, engines: Iterable[EngineConfig],
+             lender: Formats) -> tuple[EngineConfig, ...]:
+    """The engines for which what can be counted at once leaves hope: with the formats of ``lender``, half as wide
+    parameters, and twice the usual margin of logic."""
+    formats = _Borrowed(network, lender)
+
+    def hopeful(config: EngineConfig) -> bool:
+        schedule = _schedule(network, config, formats)
+        found = fit(schedule, board)
+        used = dict(found.used)
+        for use in schedule.memories:
+            if use.role.endswith("_parameters"):
+                kind, count = blocks(board, use)
+                used[kind] += blocks(board, replace(use, width=-(-use.width // 2)))[1] - count
+        return all(used[kind] <= limit * (1 + 2 * MARGIN if kind in KINDS else 1)
+                   for kind, limit in found.available.items() if limit is not None)
+
+    return tuple(config for config in engines if hopeful(config))
+
+
+def capacity(part: Part) -> int:
+    """Bits in all memory blocks of ``part``."""
+    return sum(kind.count * max(words * bits for words, bits in kind.shapes) for kind in part.memories)
+
+
+def largest(schedule: Schedule, board: Board) -> list[Scaled]:
+    """Of the smaller versions of the network (:func:`~tepal.quant.scale.smaller`) the largest one that fits ``board``,
+    and behind it, if it is another one, the largest for the same images.
+
+    They are counted as they are, without simplifying, on the schedule's engine or, if that is one of the board's, on
+    any of these.  There is none where nothing that was tried fits, or where the part has no limits."""
+    network = schedule.network.original or schedule.network
+    engines = _engines(schedule.config, board)
+    room = capacity(board.part)
+    found: list[Scaled] = []
+    for variant in smaller(network):
+        unchanged = variant.image == network.input_shape[:2]
+        if 8 * variant.parameters > room or (found and not unchanged):
+            continue
+        scaled = variant.network()
+        if fits(scaled, board, engines, schedule.formats):
+            found.append(variant)
+            if unchanged:
+                break
+    return found
+
+
+def advice(found: Sequence[Scaled]) -> str:
+    """A clause that says what :func:`largest` found."""
+    if not found:
+        return "no narrower version of the network, nor one for smaller images, was found to fit"
+    return f"{' or '.join(map(str, found))} would fit (counted for networks of these shapes)"

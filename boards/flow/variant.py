@@ -1,0 +1,92 @@
+"""Which form of a network a board is given: as it came, or without the channels that never change the answer.
+
+Both give the same answers.  Fewer channels are mostly fewer cycles, but not always: a first layer of 8 channels may
+fill an array's columns twice over, and of 7 it does not."""
+
+from collections.abc import Callable
+from functools import cached_property
+from types import SimpleNamespace
+
+import numpy as np
+from tepal.boards.board import Board
+from tepal.hdl import EngineConfig, Formats, Schedule
+from tepal.quant import Network, Simplification, simplify
+from tepal.sim import CycleModel
+
+from .explore import OPTIONS, least_cycles
+from .fit import fit
+
+__all__ = ["Engine", "Forms", "choose"]
+
+Engine = Callable[[Network, Formats], EngineConfig]
+"""What gives each form of a network its engine."""
+
+
+class Forms:
+    """A network as it came and, if ``simplify``, without the channels that never change the answer.
+
+    The formats of either are made when they are first asked for: fitting takes far longer than scheduling does, and
+    all boards share them."""
+
+    def __init__(self, network: Network, *, simplify: bool = True):
+        self.network, self._simplify = network, simplify
+
+    @cached_property
+    def found(self) -> Simplification | None:
+        """The other form, if there is one, or that there is none."""
+        return simplify(self.network) if self._simplify else None
+
+    @cached_property
+    def plain(self) -> Formats:
+        """Of the network as it came."""
+        return Formats(self.network)
+
+    @cached_property
+    def simplified(self) -> Formats:
+        """Of the network without those channels."""
+        assert self.found is not None
+        return Formats(self.found.network)
+
+
+def choose(forms: Forms, board: Board, engine: Engine) -> tuple[Schedule, str]:
+    """The form with the fewest cycles from image to answer of those that fit ``board``, scheduled on the engine that
+    ``engine`` gives it; and a sentence about what was left out, or why it was not, empty where there is nothing
+    to leave out or nobody asked.
+
+    Of forms that are as fast the smaller one is taken, and so it is where neither fits."""
+    found = forms.found
+    if found is None or not found.removed:
+        return _schedule(forms.plain, engine), ""
+    simplified = _schedule(forms.simplified, engine)
+    cycles, fits = CycleModel(simplified).compute_cycles, fit(simplified, board).ok
+    if fits and cycles <= _least(board, engine(forms.simplified.network, forms.simplified), forms.plain):
+        # Requantisers, which take most of the time, need not be fitted twice.
+        return simplified, f"{found}."
+    plain = _schedule(forms.plain, engine)
+    plain_cycles = CycleModel(plain).compute_cycles
+    if not fit(plain, board).ok or (fits and cycles <= plain_cycles):
+        return simplified, f"{found}."
+    return plain, _kept(found, fits, cycles, plain_cycles)
+
+
+def _schedule(formats: Formats, engine: Engine) -> Schedule:
+    return Schedule(formats.network, engine(formats.network, formats), formats)
+
+
+def _least(board: Board, config: EngineConfig, formats: Formats) -> int:
+    """A bound below the cycles of the network with these ``formats``, on ``config`` and on all that a command line
+    which asks for ``config`` may make of the board's engines: each of the options is one of theirs or its own."""
+    engines = [config, board.config, *board.others]
+    choices = np.meshgrid(*(sorted({getattr(each, name) for each in engines}) for name in OPTIONS), indexing="ij")
+    grid = SimpleNamespace(**{name: values.ravel() for name, values in zip(OPTIONS, choices, strict=True)})
+    for name in "window", "taps", "input_bytes", "lane_cycles", "requantiser_cycles", "single_port":
+        setattr(grid, name, getattr(config, name))
+    grid.tile_lanes = np.maximum(grid.lanes, grid.copy_lanes)
+    grid.drain_step = grid.columns // grid.requantisers * grid.requantiser_cycles
+    return int(least_cycles(grid, formats).min())
+
+
+def _kept(found: Simplification, fits: bool, cycles: int, plain_cycles: int) -> str:
+    begin = f"{found.removed:,} of {found.channels:,} channels never change the answer, but they are kept: "
+    return begin + (f"without them the network takes {cycles:,} cycles on this engine, with them {plain_cycles:,}."
+                    if fits else "without them the network does not fit, with them it does.")

@@ -1,0 +1,1 @@
+"""FPGAs, a file a family: what they offer, their clocks, and how their tools are called."""

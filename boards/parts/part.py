@@ -1,0 +1,123 @@
+"""An FPGA: what it offers, how it is clocked, and how its family's tools are called."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from amaranth.hdl import Elaboratable
+from tepal.hdl import EngineConfig
+
+__all__ = ["Family", "MemoryKind", "Part", "Pin", "Pll"]
+
+
+@dataclass(frozen=True)
+class MemoryKind:
+    """Blocks of on-chip memory: how many, and the (words, bits) shapes that one can take."""
+
+    name: str
+    count: int
+    shapes: tuple[tuple[int, int], ...]
+
+    def blocks(self, depth: int, width: int) -> int:
+        """Blocks that a memory of ``depth`` words of ``width`` bits takes, all in one shape."""
+        return min(-(-depth // words) * -(-width // bits) for words, bits in self.shapes)
+
+
+@dataclass(frozen=True)
+class Pin:
+    """One of a platform's resources, or a part of it."""
+
+    resource: str
+    number: int = 0
+    part: str | None = None
+
+
+@dataclass(frozen=True)
+class Pll:
+    """One setting of a PLL: its output in Hz, exactly, and the primitive's parameters that make it."""
+
+    frequency: Fraction
+    parameters: Mapping[str, int]
+
+
+class Family(ABC):
+    """How FPGAs of one kind are clocked, synthesised, placed, routed and packed: :mod:`tepal.boards.parts.ecp5` and
+    :mod:`tepal.boards.parts.ice40`."""
+
+    place_and_route: str
+    """Name of the tool in :data:`tepal.boards.flow.tools.TOOLS`; ``packer`` likewise."""
+    packer: str
+    constraints: str
+    """Suffix of the constraint file; ``routed`` that of nextpnr's result, ``bitstream`` that of the packer's."""
+    routed: str
+    bitstream: str
+    output: tuple[str, str]
+    """Type and port of the cell that drives the clock of the domain ``sync``."""
+    reset: bool
+    """Whether ``sync`` has a reset."""
+
+    @abstractmethod
+    def plls(self, oscillator: int) -> list[Pll]:
+        """Every setting that the data sheet allows at this oscillator (Hz), slowest first, each frequency once."""
+
+    @abstractmethod
+    def clocks(self, button: Pin | None, pll: Pll) -> Elaboratable:
+        """Drives the domains ``line`` (oscillator) and ``sync`` (PLL); nothing happens in either until the PLL is
+        steady, nor while ``button`` is pressed."""
+
+    @abstractmethod
+    def constraint(self, net: str, frequency: float) -> str:
+        """A line of the constraint file: what ``net`` should reach, in Hz, whatever the PLL is set to."""
+
+    @abstractmethod
+    def synthesis(self, top: str) -> list[str]:
+        """Commands of yosys from RTLIL that is read to a netlist that nextpnr takes."""
+
+    def finish(self, module: dict, device: str, config: EngineConfig) -> None:  # noqa: B027
+        """Change the netlist that synthesis made (a module of yosys' JSON) for ``device``, as Amaranth's platforms
+        call it, where place and route is the better for it."""
+
+    @abstractmethod
+    def logic(self, netlist: dict) -> Iterator[tuple[str, int, int]]:
+        """(cell's name, LUTs that it will take, flip-flops) of a netlist of yosys."""
+
+    @abstractmethod
+    def arguments(self, platform: Any, design: str, constraints: str, routed: str) -> list[str]:
+        """nextpnr's arguments."""
+
+    @abstractmethod
+    def retune(self, directory: Path, name: str, pll: Pll, platform: Any, run: Callable[[list[str]], object]) -> None:
+        """Change the PLL of the routed design ``name`` in ``directory``, and nothing else.  ``run(arguments)`` runs
+        nextpnr there."""
+
+    @abstractmethod
+    def pack(self, routed: str, bitstream: str) -> list[str]:
+        """The packer's arguments."""
+
+    @abstractmethod
+    def resources(self, report: Mapping[str, Mapping[str, int]], cells: Mapping[str, int]) -> dict[str, dict[str, int]]:
+        """``used`` and ``available`` of each of ``lut``, ``ff``, ``dsp``, ``bram`` and what else there is, from
+        nextpnr's utilisation and the number of cells of each type in the netlist."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """An FPGA.
+
+    ``primitives`` counts its multipliers, ``multiplier`` names them and ``products`` says how many int8 products a
+    cycle one computes; ``packing`` rows of the array may share one.  ``limit`` is the clock in MHz that its memories
+    and multipliers allow: nextpnr does not check these.  A part without ``family`` can't be built for, one without
+    ``primitives`` has any number."""
+
+    name: str
+    multiplier: str = "multiplier"
+    primitives: int | None = None
+    products: int = 1
+    memories: tuple[MemoryKind, ...] = ()
+    logic: int | None = None
+    limit: float | None = None
+    family: Family | None = None
+    packing: int = 1

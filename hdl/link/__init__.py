@@ -1,0 +1,1 @@
+"""The way from a host to the accelerator and back: serial line, frames, packets, debug tap."""

@@ -1,0 +1,75 @@
+"""ROM images: weights and requantiser parameters in the order in which the engine reads them."""
+
+import numpy as np
+from tepal.hdl.memories.single_port import LoadedRom
+
+from .schedule import Schedule
+
+__all__ = ["depthwise_parameters", "depthwise_weights", "loaded_weights", "matrix_parameters", "matrix_weights"]
+
+
+def _words(array: np.ndarray) -> list[int]:
+    """Integers of the last axis of an int8 array, first byte lowest."""
+    flat = np.ascontiguousarray(array).reshape(-1, array.shape[-1]).view(np.uint8)
+    return [int.from_bytes(row.tobytes(), "little") for row in flat]
+
+
+def _column_channels(schedule: Schedule) -> np.ndarray:
+    """Channel, within a block, that each column of the array makes (see :class:`~tepal.hdl.units.drain.Drain`)."""
+    config = schedule.config
+    requantiser, turn = np.divmod(np.arange(config.columns), config.turns)
+    return turn * config.requantisers + requantiser
+
+
+def matrix_weights(schedule: Schedule) -> list[int]:
+    """For each block of output channels and each k of the inner dimension, one byte per column."""
+    columns, order = schedule.config.columns, _column_channels(schedule)
+    words = []
+    for scheduled in schedule.blocks:
+        weights = scheduled.block.matrix.weights
+        padded = np.zeros((scheduled.blocks * columns, weights.shape[1]), np.int8)
+        padded[:len(weights)] = weights
+        blocks = padded.reshape(scheduled.blocks, columns, -1)[:, order]
+        words += _words(blocks.transpose(0, 2, 1))
+    return words
+
+
+def loaded_weights(schedule: Schedule) -> bytes:
+    """:func:`matrix_weights` in the order in which they are loaded, with ``config.single_port``."""
+    return LoadedRom.contents(8 * schedule.config.columns, matrix_weights(schedule))
+
+
+def matrix_parameters(schedule: Schedule) -> list[int]:
+    """For each block of output channels, one parameter word per column."""
+    columns, order = schedule.config.columns, _column_channels(schedule)
+    result = []
+    for scheduled, (_, affine) in zip(schedule.blocks, schedule.affines, strict=True):
+        words = schedule.matrix_format.words(affine) * scheduled.block.fold
+        words += [0] * (scheduled.blocks * columns - len(words))
+        for block in range(scheduled.blocks):
+            result += [words[block * columns + channel] for channel in order]
+    return result
+
+
+def depthwise_weights(schedule: Schedule) -> list[int]:
+    """For each block's channel groups and chunks of the kernel, one byte per lane and tap, tap fastest: what a lane
+    needs comes from neighbouring memory blocks."""
+    blocks = [scheduled.depthwise_words.transpose(0, 2, 1) for scheduled in schedule.blocks if scheduled.reduces]
+    return [word for words in blocks for word in _words(words.reshape(len(words), -1))] or [0]
+
+
+def depthwise_parameters(schedule: Schedule) -> list[int]:
+    """For each channel group that is stored, the lanes' parameter words, ``parameter_words`` to a ROM word."""
+    lanes, per_beat, beats = schedule.config.lanes, schedule.parameter_words, schedule.parameter_beats
+    width = schedule.depthwise_format.width
+    result = []
+    for groups, (affine, _) in zip(schedule.parameter_groups, schedule.affines, strict=True):
+        if affine is None:
+            continue
+        words = schedule.depthwise_format.words(affine)
+        words += [0] * (groups * lanes - len(words))
+        for group in range(groups):
+            own = words[group * lanes:group * lanes + lanes] + [0] * (beats * per_beat - lanes)
+            result += [sum(word << width * i for i, word in enumerate(own[beat * per_beat:(beat + 1) * per_beat]))
+                       for beat in range(beats)]
+    return result or [0]

@@ -1,0 +1,113 @@
+"""What a network's sums need on any engine: accumulators, and requantisers that are proved equal to the exact rules."""
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from tepal.hdl.units import multiplier
+from tepal.hdl.units.affine import Affine, fit
+from tepal.hdl.units.depthwise import ACTIVATION_OFFSET
+from tepal.hdl.units.requantiser import RequantiserFormat
+from tepal.hdl.units.serial_requantiser import SerialFormat
+from tepal.quant import Average, Network, Requantise
+
+from .lower import Block, lower
+
+__all__ = ["Formats", "SumFormats"]
+
+
+def _range(weights: np.ndarray, axis, offset: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Smallest and largest sum of int8 weight * (activation + ``offset``); every partial sum lies between them too."""
+    positive = np.maximum(weights, 0).sum(axis=axis, dtype=np.int64)
+    negative = np.minimum(weights, 0).sum(axis=axis, dtype=np.int64)
+    low, high = -128 + offset, 127 + offset
+    return high * negative + low * positive, high * positive + low * negative
+
+
+def _signed_bits(low: int, high: int) -> int:
+    return max(int(high).bit_length(), int(~low).bit_length() if low < 0 else 0) + 1
+
+
+class SumFormats:
+    """The depthwise engine's sums of a network, or the array's.
+
+    Parameters
+    ----------
+    sums
+        For each block None, or the rule of its requantisers, the constant to add before, and the range of its sums.
+    """
+
+    def __init__(self, sums: list):
+        self.sums = sums
+        self._formats: dict[int, tuple] = {}
+
+    @cached_property
+    def accumulator(self) -> int:
+        """Bits of a sum."""
+        return max([16] + [_signed_bits(low.min(), high.max()) for _, _, (low, high) in filter(None, self.sums)])
+
+    def affines(self, cycles: int) -> tuple[Any, ...]:
+        """Each block's :class:`~tepal.hdl.units.affine.Affine`, for requantisers of ``cycles`` a value; or None.
+
+        Raises ArithmeticError if a channel has no exact one; so does :meth:`format`."""
+        return self._fitted(cycles)[0]
+
+    def format(self, cycles: int) -> RequantiserFormat | SerialFormat:
+        """The format that they share."""
+        return self._fitted(cycles)[1]
+
+    def _fitted(self, cycles: int):
+        if cycles not in self._formats:
+            affines = tuple(sums and self._fit(number, *sums, one_shift=cycles > 1)
+                            for number, sums in enumerate(self.sums))
+            given = [affine for affine in affines if affine]
+            self._formats[cycles] = affines, (SerialFormat.of(given, self.accumulator, cycles) if cycles > 1
+                                              else RequantiserFormat.of(given, self.accumulator))
+        return self._formats[cycles]
+
+    @staticmethod
+    def _fit(number: int, rule: Requantise | Average, constant: np.ndarray, limits, *, one_shift: bool) -> Affine:
+        try:
+            return fit(rule, constant, *limits, one_shift=one_shift)
+        except ArithmeticError as error:
+            raise ArithmeticError(f"block {number}: {error}") from error
+
+
+class Formats:
+    """A network as blocks, and the formats of their sums and requantisers, each found when it is first asked for.
+
+    Schedules of one network on several engines share one: fitting takes far longer than scheduling does.
+
+    Attributes
+    ----------
+    layout, blocks
+        From :func:`~tepal.hdl.plan.lower.lower`.
+    depthwise : SumFormats
+        Of the depthwise engine's sums.
+
+    Raises
+    ------
+    NetworkError
+        A layer that the engine can't run.
+    """
+
+    def __init__(self, network: Network):
+        self.network = network
+        self.layout, self.blocks = lower(network)
+        self.depthwise = SumFormats([self._reduced(block) for block in self.blocks])
+        self._matrix: dict[int, SumFormats] = {}
+
+    def matrix(self, packing: int) -> SumFormats:
+        """Of the array's sums, where so many rows share a multiplier."""
+        offset = multiplier.offset(packing)
+        if offset not in self._matrix:
+            self._matrix[offset] = SumFormats([
+                (matrix.requantise, matrix.constant - offset * matrix.weights.sum(axis=1, dtype=np.int64),
+                 _range(matrix.weights, 1, offset)) for matrix in (block.matrix for block in self.blocks)])
+        return self._matrix[offset]
+
+    @staticmethod
+    def _reduced(block: Block):
+        reduction = block.reduction
+        return reduction and (reduction.requantise, reduction.constant,
+                              _range(reduction.weights, (0, 1), ACTIVATION_OFFSET))

@@ -1,0 +1,1 @@
+"""What the engine is made of, from the window generator to the drain."""

@@ -1,0 +1,87 @@
+"""The feeder, which sends the tile buffer's contents into the systolic array."""
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from tepal.hdl.primitives import bits_for
+
+from .descriptor_table import Countdown, DescriptorTable
+from .tile_buffer import TileBuffer
+
+__all__ = ["Feeder"]
+
+
+class Feeder(wiring.Component):
+    """Sends each finished tile through the array once for every block of output channels.
+
+    A block takes its descriptor's period; operands come at the period's end, so that sums are finished one
+    period apart whatever their length.
+
+    Members
+    -------
+    tile_end : In(1)
+        The last word of a tile is being written; feeding begins in the next cycle.
+    part, word, lane, first, last : Out
+        To the tile buffer.
+    advance, rewind, commit, restart : Out(1)
+        To the weights, which show the word that goes with this cycle's byte.
+    begins, number : Out
+        First cycle of a network block's first tile, and that block (for tracing).
+    """
+
+    def __init__(self, table: DescriptorTable, lanes: int, words: int):
+        self.table = table
+        super().__init__({
+            "tile_end": In(1), "part": Out(range(TileBuffer.TILES)), "word": Out(bits_for(words)),
+            "lane": Out(bits_for(lanes)),
+            "first": Out(1), "last": Out(1),
+            "advance": Out(1), "rewind": Out(1), "commit": Out(1), "restart": Out(1),
+            "begins": Out(1), "number": Out(bits_for(len(table))),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        following = Signal()
+        d, upcoming, number = self.table.follow(m, following, name="descriptor")
+        running = Signal()
+        # Cycles of a sum before its first byte, and its cycles.
+        begin = self.table.rows[0]
+        idle, cycle, block, tile = (Countdown.of(self.table, name, begin[name])
+                                    for name in ("idle", "last_cycle", "last_block", "last_tile"))
+        group = Signal.like(d.last_group)
+        # Nothing of this sum, and nothing of this network block has been fed.
+        fresh_sum, fresh = Signal(init=1), Signal(init=1)
+        last_group = group == d.last_group
+        last_lane = self.lane == Mux(last_group, d.last_lane, d.full_lane)
+
+        m.d.comb += [
+            self.advance.eq(running & idle.last),
+            self.first.eq(self.advance & fresh_sum),
+            self.last.eq(running & cycle.last),
+            self.rewind.eq(cycle.last & block.last),
+            self.commit.eq(self.rewind & tile.last),
+            self.restart.eq(self.commit & d.ends_frame),
+            self.begins.eq(running & fresh), self.number.eq(number),
+        ]
+        with m.If(running):
+            m.d.sync += [*cycle.step(), fresh.eq(0)]
+            with m.If(idle.last):
+                m.d.sync += [self.lane.eq(self.lane + 1), fresh_sum.eq(0)]
+                with m.If(last_lane):
+                    m.d.sync += [self.lane.eq(0), self.word.eq(self.word + 1),
+                                 group.eq(Mux(last_group, 0, group + 1))]
+            with m.Else():
+                m.d.sync += idle.step()
+            with m.If(cycle.last):
+                m.d.sync += [*idle.start(d.idle), *cycle.start(d.last_cycle), *block.step(), fresh_sum.eq(1),
+                             self.lane.eq(0), self.word.eq(0), group.eq(0)]
+                with m.If(block.last):
+                    m.d.sync += [*block.start(d.last_block), running.eq(0), *tile.step(), self.part.eq(self.part + 1)]
+                    with m.If(tile.last):
+                        m.d.sync += [counter.start(upcoming[name]) for counter, name in (
+                            (idle, "idle"), (cycle, "last_cycle"), (block, "last_block"), (tile, "last_tile"))]
+                        m.d.sync += fresh.eq(1)
+                        m.d.comb += following.eq(1)
+        with m.If(self.tile_end):
+            m.d.sync += running.eq(1)
+        return m

@@ -1,0 +1,181 @@
+"""The systolic 1x1 pointwise array."""
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from tepal.hdl.primitives import delay
+
+from . import multiplier
+from .arithmetic import gated_sum
+
+__all__ = ["ProcessingElement", "SystolicArray"]
+
+
+class ProcessingElement(wiring.Component):
+    """An accumulator of the array, or one each for ``packing`` rows; their multiplier is beside it.
+
+    Operands are passed on, activations (with their flags) to the right, weights downwards.
+    A finished sum is copied to the drain register, which ``take`` replaces by the one above.
+
+    Parameters
+    ----------
+    accumulator
+        Width of a sum in bits.
+    spread
+        Further registers between multiplier and accumulator.
+    packing
+        Rows that share the multiplier.
+    pipelined
+        Operands are passed on a cycle later; else at once.
+
+    Members
+    -------
+    x, take : In per row
+        Activation and drain command from the left.
+    first, last : In(1)
+        Place of the activations in their sums, from the left.
+    w : In(signed(8)), above : In(signed(accumulator))
+        Weight and drain register from above.
+    product : In(signed(16)) per row
+        ``x * w`` of :func:`multiplier.latency <tepal.hdl.units.multiplier.latency>` cycles ago.
+    drain : Out(signed(accumulator)) per row
+    captured : Out(1)
+        The drain registers take new sums at the end of this cycle.
+    """
+
+    def __init__(self, accumulator: int, spread: int = 0, packing: int = 1, pipelined: bool = True):
+        self.accumulator, self.spread, self.packing, self.pipelined = accumulator, spread, packing, pipelined
+        ports = {"first": In(1), "last": In(1), "w": In(signed(8)),
+                 **{f"x_{row}": In(signed(8)) for row in range(packing)},
+                 **{f"take_{row}": In(1) for row in range(packing)}}
+        self.passed = list(ports)
+        super().__init__({
+            **ports, **{f"{name}_next": port.flip() for name, port in ports.items()},
+            "product": In(signed(16)).array(packing), "above": In(signed(accumulator)),
+            "drain": Out(signed(accumulator)).array(packing), "captured": Out(1),
+        })
+
+    @staticmethod
+    def latency(spread: int, packing: int = 1) -> int:
+        """Cycles from ``last`` at the input to ``captured``."""
+        return multiplier.latency(spread, packing) + 1
+
+    def elaborate(self, platform):
+        m = Module()
+        now = {name: getattr(self, name) for name in self.passed}
+        late = {name: Signal.like(value, name=f"{name}_late") for name, value in now.items()}
+        m.d.sync += [late[name].eq(value) for name, value in now.items()]
+        m.d.comb += [getattr(self, f"{name}_next").eq((late if self.pipelined else now)[name]) for name in now]
+        latency = self.latency(self.spread, self.packing)
+        keep = delay(m, ~late["first"], latency - 2, name="keep")
+        m.d.comb += self.captured.eq(delay(m, late["last"], latency - 1, name="last"))
+        above = self.above
+        for row in range(self.packing):
+            acc = Signal(signed(self.accumulator), name=f"acc_{row}", reset_less=True)
+            m.d.sync += acc.eq(gated_sum(m, platform, acc, keep, self.product[row]))
+            with m.If(self.captured):
+                m.d.sync += self.drain[row].eq(acc)
+            with m.Elif(getattr(self, f"take_{row}")):
+                m.d.sync += self.drain[row].eq(above)
+            above = self.drain[row]
+        return m
+
+
+class SystolicArray(wiring.Component):
+    """Output-stationary matrix engine: ``rows`` pixels by ``columns`` output channels.
+
+    If ``pipelined``, a row takes its activations a cycle after the one above it (after the two above it, if two share
+    their multipliers), column c its weights c cycles after column 0 (the array delays them itself); element (r, c)
+    multiplies what meets there.  Sums leave downwards, row ``rows`` - 1 first, one row every ``step`` cycles, while the
+    next ones are being made: column c shows them from one cycle after ``captured``, c cycles later than column 0.
+
+    ``rows * columns / packing`` multipliers.  A sum of K products takes K cycles; sums may follow one another every
+    ``max(K, rows * step)`` cycles.
+
+    Parameters
+    ----------
+    rows, columns
+        Shape of the array.
+    step
+        Cycles between two rows at the bottom.
+    accumulator
+        Width of a sum in bits.
+    spread
+        Registers between each multiplier and its accumulator, for parts on which they lie far from each other.
+    packing
+        Rows that share multipliers, 1 or 2; divides ``rows``.  With 2, sums are of
+        (x + :func:`multiplier.offset <tepal.hdl.units.multiplier.offset>`) * w.
+    pipelined
+        Without, rows and columns take their operands, and show their sums, in the same cycle each.
+
+    Members
+    -------
+    x : In(signed(8)) per row, first, last : In(1) per row
+        Activation and whether it begins, ends a sum; row r lags r // ``packing`` cycles behind row 0.
+    w : In(signed(8)) per column
+        Weights, all columns at once, with row 0's activation.
+    bottom : Out(signed(accumulator)) per column
+    captured : Out(1)
+        Column 0 shows the first row of finished sums in the next cycle.
+    """
+
+    def __init__(self, rows: int, columns: int, step: int, accumulator: int, spread: int = 0, packing: int = 1,
+                 pipelined: bool = True):
+        self.rows, self.columns, self.step, self.accumulator, self.spread = rows, columns, step, accumulator, spread
+        self.packing, self.pipelined = packing, pipelined
+        super().__init__({
+            "x": In(signed(8)).array(rows), "first": In(1).array(rows), "last": In(1).array(rows),
+            "w": In(signed(8)).array(columns),
+            "bottom": Out(signed(accumulator)).array(columns), "captured": Out(1),
+        })
+
+    @staticmethod
+    def latency(rows: int, spread: int = 0, packing: int = 1, pipelined: bool = True) -> int:
+        """Cycles from row 0's last activation to ``captured``."""
+        return (rows // packing - 1 if pipelined else 0) + ProcessingElement.latency(spread, packing)
+
+    def elaborate(self, platform):
+        m = Module()
+        packing = self.packing
+        grid = [[ProcessingElement(self.accumulator, self.spread, packing, self.pipelined)
+                 for _ in range(self.columns)] for _ in range(self.rows // packing)]
+        for r, line in enumerate(grid):
+            rows = range(packing * r, packing * r + packing)
+            for c, element in enumerate(line):
+                m.submodules[f"element_{r}_{c}"] = element
+                if c:
+                    m.d.comb += [getattr(element, name).eq(getattr(line[c - 1], f"{name}_next"))
+                                 for name in element.passed if name != "w"]
+                else:
+                    m.d.comb += [element.first.eq(self.first[rows[0]]), element.last.eq(self.last[rows[0]]),
+                                 *(getattr(element, f"x_{i}").eq(self.x[row]) for i, row in enumerate(rows))]
+                if r:
+                    m.d.comb += [element.w.eq(grid[r - 1][c].w_next), element.above.eq(grid[r - 1][c].drain[-1])]
+                else:
+                    m.d.comb += element.w.eq(delay(m, self.w[c], c if self.pipelined else 0, name=f"w_{c}"))
+        elements = [element for line in grid for element in line]
+        factors = [([getattr(element, f"x_{i}") for i in range(packing)], element.w) for element in elements]
+        for element, results in zip(elements, multiplier.products(m, platform, factors, self.spread, packing),
+                                    strict=True):
+            m.d.comb += [element.product[i].eq(product) for i, product in enumerate(results)]
+        m.d.comb += [self.bottom[c].eq(grid[-1][c].drain[-1]) for c in range(self.columns)]
+        m.d.comb += self.captured.eq(grid[-1][0].captured)
+
+        # After a capture at the bottom, row r takes from above r times, every ``step`` cycles: just until
+        # the sums of row 0 have gone by, and never over a new sum of its own.
+        count = Signal(range(self.rows + 1))
+        phase = Signal(range(max(2, self.step)))
+        strobe = Signal()
+        m.d.comb += strobe.eq((count != 0) & (phase == 0))
+        with m.If(self.captured):
+            m.d.sync += [count.eq(self.rows - 1), phase.eq(self.step - 1)]
+        with m.Elif(count != 0):
+            with m.If(phase == 0):
+                m.d.sync += [count.eq(count - 1), phase.eq(self.step - 1)]
+            with m.Else():
+                m.d.sync += phase.eq(phase - 1)
+        for r in range(self.rows):
+            # The i-th strobe of rows - 1 comes with count rows - i; row r obeys the first r of them.
+            take = getattr(grid[r // packing][0], f"take_{r % packing}")
+            m.d.comb += take.eq(strobe & (count >= self.rows - r))
+        return m

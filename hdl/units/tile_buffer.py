@@ -1,0 +1,121 @@
+"""The tile buffer, between the depthwise engine and the systolic array."""
+
+from collections.abc import Sequence
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from tepal.hdl.memories.block import Ram
+from tepal.hdl.primitives import bits_for, delay
+
+__all__ = ["TileBuffer"]
+
+
+class TileBuffer(wiring.Component):
+    """:attr:`TILES` tiles of ``rows`` pixels: one is filled, word by word, while the array reads another.
+
+    With two, filling would wait for the array and the array for filling; memory blocks have room for more.
+
+    One memory per row of the array that any tile has a pixel for, as deep as those tiles need.  Pixel i belongs to
+    row ``rows`` - 1 - i, for sums leave the array last row first.  What is written, and the read address, are passed
+    down the rows with the skew that the array wants.
+
+    Parameters
+    ----------
+    lanes
+        Bytes of a word.
+    words
+        Words of a pixel, for each row.  A row without any delivers zeros.
+    together
+        Rows that are read in the same cycle.
+    pipelined
+        Without, memories have no register at their output, and a byte of their words is chosen in one cycle.
+
+    Members
+    -------
+    write, write_part, write_word, pixel, data : In
+        One word of one pixel.  Row 0 may be read from the next cycle on, row r r // ``together`` cycles later.
+    part, word, lane, first, last : In
+        Byte to read for row 0, and flags that go with it.
+    x, first_out, last_out : Out per row
+        Row r's byte and its flags, :meth:`latency` + r // ``together`` cycles later.
+    """
+
+    TILES = 4
+
+    def __init__(self, lanes: int, words: Sequence[int], together: int = 1, pipelined: bool = True):
+        self.lanes, self.words, self.together, self.pipelined = lanes, words, together, pipelined
+        self.rows = rows = len(words)
+        super().__init__({
+            "write": In(1), "write_part": In(range(self.TILES)), "write_word": In(bits_for(max(words))),
+            "pixel": In(bits_for(rows)), "data": In(8 * lanes),
+            "part": In(range(self.TILES)), "word": In(bits_for(max(words))), "lane": In(bits_for(lanes)),
+            "first": In(1), "last": In(1),
+            "x": Out(signed(8)).array(rows), "first_out": Out(1).array(rows), "last_out": Out(1).array(rows),
+        })
+
+    @classmethod
+    def depth(cls, words: int) -> int:
+        """Depth of the memory of a row whose pixels take so many words."""
+        return cls.TILES << bits_for(words)
+
+    @staticmethod
+    def latency(pipelined: bool) -> int:
+        """Cycles from an address to row 0's byte."""
+        return 2 + 2 * pipelined
+
+    @staticmethod
+    def entry(pipelined: bool) -> int:
+        """Cycles before ``write`` in which a word gets near, and is chosen."""
+        return 2 * pipelined
+
+    def _bank(self, m: Module, row: int, address, written):
+        """What a row's memory reads at ``address``, a word's place, and the statements that connect it; ``written`` are
+        a word and its place."""
+        m.submodules[f"bank_{row}"] = bank = Ram(8 * self.lanes, self.depth(self.words[row]),
+                                                 registers=int(self.pipelined))
+        if surplus := len(address) - len(bank.read_address):
+            # Words that it has no room for are of tiles without a pixel for this row.
+            part = len(self.part)
+            word = len(address) - part - surplus
+            address = Cat(address[:word], address[-part:])
+            written = Cat(written[:len(self.data) + word], written[-part:])
+        return bank.read_data, [
+            Cat(bank.write_data, bank.write_address).eq(written),
+            bank.write_enable.eq(delay(m, self.write & (self.pixel == self.rows - 1 - row), row // self.together,
+                                       name=f"write_{row}")),
+            bank.read_address.eq(address),
+        ]
+
+    def elaborate(self, platform):
+        m = Module()
+        latency = self.latency(self.pipelined)
+        first, last, place = self.first, self.last, Cat(self.lane, self.word, self.part)
+        written = Cat(self.data, self.write_word, self.write_part)
+        for row in range(self.rows):
+            if row and row % self.together == 0:
+                first = delay(m, first, 1, name=f"first_of_{row}")
+                last = delay(m, last, 1, name=f"last_of_{row}")
+                place = delay(m, place, 1, name=f"place_{row}")
+                written = delay(m, written, 1, name=f"written_{row}")
+            data, connections = (self._bank(m, row, place[len(self.lane):], written) if self.words[row]
+                                 else (None, []))
+            m.d.comb += [
+                *connections,
+                self.first_out[row].eq(delay(m, first, latency, name=f"first_{row}")),
+                self.last_out[row].eq(delay(m, last, latency, name=f"last_{row}")),
+            ]
+            if data is None:
+                continue
+            lane, late = place[:len(self.lane)], latency - 1
+            if self.pipelined:
+                # The byte is chosen in two cycles: first one of each four.
+                some = Signal(-(-len(data) // 32) * 8, name=f"some_{row}", reset_less=True)
+                early = delay(m, lane, latency - 2, name=f"early_lane_{row}")
+                m.d.sync += some.eq(Cat(data[first:first + 32].word_select(early[:2], 8)
+                                        for first in range(0, len(data), 32)))
+                data, lane, late = some, early[2:], 1
+            if len(data) > 8:
+                data = data.word_select(delay(m, lane, late, name=f"lane_{row}"), 8)
+            m.d.sync += self.x[row].eq(data)
+        return m

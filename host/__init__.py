@@ -1,0 +1,1 @@
+"""The computer's side of a board: sends images, takes results, and finds out where they are wrong."""

@@ -1,0 +1,313 @@
+"""Post-training quantisation: a :class:`~.float_network.FloatNetwork` and some images to a :class:`~.network.Network`.
+
+Weights become int8, symmetric, with a scale for each output channel; activations int8, asymmetric, with one scale for
+a tensor; biases int32.  Before that, channels may be equalised, and after it biases corrected:
+
+* Cross-layer equalisation: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction",
+  2019 (arXiv:1906.04721), section 4.1.  There, ranges of weights are evened out, because weights share one scale for a
+  tensor.  Here every output channel has its own, and what shares a scale are the activations between two layers: their
+  ranges are evened out instead, against the weights that read them, as Xiao et al. do ("SmoothQuant", 2022,
+  arXiv:2211.10438, equation 4, with equal shares).
+* Bias correction: the same paper of Nagel et al., section 4.2, in its empirical form (appendix D).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum
+from math import inf, isfinite
+
+import numpy as np
+from tepal.quant.float_network import FloatAveragePool, FloatConvolution, FloatDepthwise, FloatLayer, FloatNetwork, sums
+from tepal.quant.network import Layer, Network, NetworkError, Softmax
+from tepal.quant.rescale import Meaning, pool_of_scales, weighted_of_scales
+
+__all__ = ["Calibration", "Method", "Quantisation", "fake_quantise", "quantize"]
+
+BINS = 2048
+"""Bins of each tensor's histogram."""
+
+SMALLEST = 1e-30
+"""A tensor whose values differ by less is constant."""
+
+FINEST = 2.0**-16
+"""Smallest step of a sum, in steps of the layer's output.  A channel of all but vanishing weights would otherwise get
+a scale so small that its bias alone fills the accumulator, for digits that no output shows."""
+
+CORRECTION_BYTES = 1 << 30
+"""Memory for the activations that bias correction keeps; it takes as many of the images as fit."""
+
+Progress = Callable[[str, int, int], None]
+"""``progress(what, done, total)``."""
+
+
+class Method(Enum):
+    """How a tensor's range follows from the values that calibration saw."""
+
+    MINMAX = "minmax"
+    """All of them."""
+    PERCENTILE = "percentile"
+    """All but a small share at each end."""
+    MSE = "mse"
+    """Those whose clipping and rounding together make the smallest mean square error."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How to quantise.
+
+    Parameters
+    ----------
+    method
+        See :class:`Method`.
+    percentile
+        For ``PERCENTILE``: percent of the values to keep at each end, above 50 and at most 100.
+    equalise, correct_bias
+        Apply cross-layer equalisation; bias correction.
+
+    Raises
+    ------
+    NetworkError
+        ``percentile`` is out of range.
+    """
+
+    method: Method = Method.MSE
+    percentile: float = 99.99
+    equalise: bool = True
+    correct_bias: bool = True
+
+    def __post_init__(self):
+        if not 50 < self.percentile <= 100:
+            raise NetworkError(f"the percentile must be above 50 and at most 100, not {self.percentile}")
+
+
+@dataclass(frozen=True, eq=False)
+class Quantisation:
+    """What :func:`quantize` made: the integer ``network``, and the ``reference`` whose layers its layers approximate
+    (the float network after equalisation, which computes the same function)."""
+
+    network: Network
+    reference: FloatNetwork
+
+
+def quantize(network: FloatNetwork, images: np.ndarray, calibration: Calibration = Calibration(), *,
+             progress: Progress = lambda what, done, total: None) -> Quantisation:
+    """Quantise ``network``.
+
+    Parameters
+    ----------
+    images
+        Representative inputs, some hundred are plenty: numbers in the shape that the model file takes, (frames,
+        channels, height, width) or (frames, height, width, channels).
+    calibration
+        How.
+    progress
+        Called now and then.
+
+    Raises
+    ------
+    NetworkError
+        The images have another shape, hold NaN or are all one constant; or a layer's sums overflow 32 bits.
+    """
+    images = network.images(images, "the calibration images")
+    if images.min() == images.max():
+        raise NetworkError(f"the calibration images are all {images.flat[0]:g}: give some that the network will meet")
+    if calibration.equalise:
+        network = _equalise(network, images, progress)
+    # The input keeps its whole range, so that a host can map pixels to it without loss.
+    histograms = _histograms(network, images, progress)
+    scales = [_scale(*ranges) for ranges in [histograms[0].range(Calibration(Method.MINMAX)),
+                                             *(histogram.range(calibration) for histogram in histograms[1:])]]
+    corrected = _correct_bias(network, images, scales, progress) if calibration.correct_bias else network
+    layers = tuple(map(_quantise_layer, range(len(network.layers)), corrected.layers, scales, scales[1:]))
+    softmax = Softmax(len(layers), -1, scales[-1][0], network.beta) if network.softmax else None
+    integer = Network(network.name, layers, *scales[0], softmax, network.preprocessing)
+    return Quantisation(integer, network)
+
+
+# ---- ranges ----
+
+def _scale(low: float, high: float) -> Meaning:
+    """Of the int8 tensor that covers ``low`` … ``high`` and has an exact zero."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    # A tensor of zeros can have any scale.
+    scale = float(np.float32((high - low) / 255)) or 1.0
+    return scale, int(np.clip(np.rint(-128 - low / scale), -128, 127))
+
+
+def fake_quantise(x: np.ndarray, scale: float, zero_point: int) -> np.ndarray:
+    """Real values that the int8 codes of ``x`` stand for, in the type of ``x``."""
+    code = np.clip(np.rint(x / scale) + zero_point, -128, 127)
+    return ((code - zero_point) * scale).astype(x.dtype, copy=False)
+
+
+@dataclass(eq=False)
+class _Histogram:
+    """Of one tensor's values, zeros left out: after ReLU they are many, and every scale holds them exactly."""
+
+    low: float
+    high: float
+    counts: np.ndarray
+
+    @property
+    def edges(self) -> np.ndarray:
+        return np.linspace(self.low, self.high, BINS + 1)
+
+    def add(self, x: np.ndarray) -> None:
+        # By hand: numpy.histogram refuses ranges that are narrow beside their distance from zero.
+        width = self.high - self.low
+        if width > SMALLEST:
+            place = (x[x != 0].astype(np.float64) - self.low) * (BINS / width)
+            self.counts += np.bincount(np.minimum(place.astype(np.int64), BINS - 1), minlength=BINS)
+
+    def range(self, calibration: Calibration) -> tuple[float, float]:
+        """The range to represent."""
+        total = self.counts.sum()
+        if calibration.method is Method.MINMAX or not total:
+            return self.low, self.high
+        if calibration.method is Method.PERCENTILE:
+            share = np.concatenate([[0], np.cumsum(self.counts)]) / total
+            tail = 1 - calibration.percentile / 100
+            return float(np.interp(tail, share, self.edges)), float(np.interp(1 - tail, share, self.edges))
+        return self._least_squares()
+
+    def _least_squares(self) -> tuple[float, float]:
+        """One end after the other is drawn in as far as it pays, twice."""
+        edges = self.edges
+        values = (edges[1:] + edges[:-1]) / 2
+        factors = np.linspace(1, 0.02, 99)
+
+        def error(low, high):
+            scale, zero_point = _scale(low, high)
+            return np.dot(self.counts, (fake_quantise(values, scale, zero_point) - values) ** 2)
+
+        low, high = min(self.low, 0.0), max(self.high, 0.0)
+        for _ in range(2):
+            high = min((high * factor for factor in factors), key=lambda end: error(low, end))
+            low = min((low * factor for factor in factors), key=lambda end: error(end, high))
+        return low, high
+
+
+def _histograms(network: FloatNetwork, images: np.ndarray, progress: Progress) -> list[_Histogram]:
+    """Of the input and of each layer's output, in two passes: first the ends, then the bins."""
+    histograms = [_Histogram(inf, -inf, np.zeros(BINS, np.int64)) for _ in range(len(network.layers) + 1)]
+
+    def widen(number, x):
+        histogram = histograms[number + 1]
+        histogram.low, histogram.high = min(histogram.low, float(x.min())), max(histogram.high, float(x.max()))
+
+    for what, visit in (("Ranges", widen), ("Histograms", lambda number, x: histograms[number + 1].add(x))):
+        for chunk in network.chunks(len(images)):
+            visit(-1, images[chunk])
+            network.trace(images[chunk], visit)
+            progress(what, chunk.stop, len(images))
+    for layer, histogram in zip(network.layers, histograms[1:], strict=True):
+        if not (isfinite(histogram.low) and isfinite(histogram.high)):
+            raise NetworkError(f"layer {layer.index} ({layer.name}) gives NaN or infinite values on the calibration "
+                               "images: the weights or the images are out of range")
+    return histograms
+
+
+# ---- the two corrections ----
+
+def _equalise(network: FloatNetwork, images: np.ndarray, progress: Progress) -> FloatNetwork:
+    """The same function with the channels between two layers scaled towards equal ranges.
+
+    A channel divided by ``s`` before a layer that multiplies it by ``s`` changes nothing if the activation between the
+    two is linear or ReLU.  An upper bound such as ReLU6's would move with the channel: such a layer is left alone,
+    unless no image comes near the bound; then the bound goes."""
+    peaks = [np.zeros(layer.output_shape[2]) for layer in network.layers]
+
+    def look(number, x):
+        np.maximum(peaks[number], np.abs(x).max(axis=(0, 1, 2)), out=peaks[number])
+
+    for chunk in network.chunks(len(images)):
+        network.trace(images[chunk], look)
+        progress("Equalising", chunk.stop, len(images))
+    layers = list(network.layers)
+    for number in range(len(layers) - 1):
+        before, after, peak = layers[number], layers[number + 1], peaks[number]
+        if isinstance(before, FloatAveragePool) or isinstance(after, FloatAveragePool):
+            continue
+        assert isinstance(before, FloatConvolution | FloatDepthwise)
+        assert isinstance(after, FloatConvolution | FloatDepthwise)
+        if before.minimum not in (0, -inf) or (before.maximum < inf and peak.max() >= before.maximum):
+            continue
+        factor = _factors(peak, after)
+        layers[number] = replace(before, weights=before.weights / _by_channel(before, factor),
+                                 bias=before.bias / factor, trained=None, maximum=inf)
+        # The channel is the last dimension of both kinds of weights that read it.
+        layers[number + 1] = replace(after, weights=after.weights * factor)
+    return network.with_layers(layers)
+
+
+def _factors(peak: np.ndarray, after: FloatConvolution | FloatDepthwise) -> np.ndarray:
+    """By what to divide each channel, whose largest magnitude is ``peak``, before ``after``."""
+    if isinstance(after, FloatDepthwise):
+        # Its weights have a scale for each of these channels: it costs nothing to even them out wholly.
+        wanted = peak
+    else:
+        reads = np.abs(after.weights).max(axis=(0, 1, 2))
+        wanted = np.sqrt(peak / np.where(reads > 0, reads, np.inf))
+    alive = wanted > 0
+    if not alive.any():
+        return np.ones_like(wanted)
+    factor = np.where(alive, wanted / wanted[alive].max(), 1)
+    # A channel that all but vanishes is left small: blown up, it would only show noise.
+    return np.maximum(factor, 2.0**-12)
+
+
+def _correct_bias(network: FloatNetwork, images: np.ndarray, scales: list[Meaning], progress: Progress) -> FloatNetwork:
+    """Biases moved so that each channel's mean before the activation is the float network's.
+
+    Layer by layer, on inputs that the quantised layers before have made."""
+    largest = max(int(np.prod(layer.input_shape)) for layer in network.layers)
+    exact = images[:max(1, CORRECTION_BYTES // (16 * largest))]
+    rounded = fake_quantise(exact, *scales[0])
+    layers = []
+    for number, layer in enumerate(network.layers):
+        chunks = list(network.chunks(len(exact)))
+        wanted = np.concatenate([sums(layer, exact[chunk]) for chunk in chunks])
+        coarse = layer
+        if isinstance(layer, FloatConvolution | FloatDepthwise):
+            step, codes = _quantise_weights(layer, scales[number], scales[number + 1])
+            coarse = replace(layer, weights=codes * _by_channel(layer, step))
+        got = np.concatenate([sums(coarse, rounded[chunk]) for chunk in chunks])
+        if isinstance(layer, FloatConvolution | FloatDepthwise):
+            error = (wanted.mean(axis=(0, 1, 2), dtype=np.float64) - got.mean(axis=(0, 1, 2), dtype=np.float64))
+            got += error.astype(np.float32)
+            layer = replace(layer, bias=layer.bias + error)
+        layers.append(layer)
+        exact, rounded = layer.activate(wanted), fake_quantise(layer.activate(got), *scales[number + 1])
+        progress("Correcting biases", number + 1, len(network.layers))
+    return network.with_layers(layers)
+
+
+# ---- layers ----
+
+def _by_channel(layer: FloatConvolution | FloatDepthwise, step: np.ndarray) -> np.ndarray:
+    """One number for each output channel, in the dimensions of the weights."""
+    return step if isinstance(layer, FloatDepthwise) else step[:, None, None, None]
+
+
+def _quantise_weights(layer: FloatConvolution | FloatDepthwise, before: Meaning,
+                      after: Meaning) -> tuple[np.ndarray, np.ndarray]:
+    """float32 scales (channels,) and int8 codes, -127 … 127, in the shape of the weights."""
+    axes = (0, 1) if isinstance(layer, FloatDepthwise) else (1, 2, 3)
+    step = np.abs(layer.weights).max(axis=axes).astype(np.float64) / 127
+    step = np.maximum(step, FINEST * after[0] / before[0]).astype(np.float32)
+    codes = np.rint(layer.weights / _by_channel(layer, step))
+    return step, np.clip(codes, -127, 127).astype(np.int8)
+
+
+def _quantise_layer(number: int, layer: FloatLayer, before: Meaning, after: Meaning) -> Layer:
+    label = f"layer {layer.index} ({layer.name})"
+    geometry = {"name": layer.name, "index": number, "input_shape": layer.input_shape,
+                "output_shape": layer.output_shape, "stride": layer.stride, "padding": layer.padding}
+    output = before, after, layer.minimum, layer.maximum
+    if isinstance(layer, FloatAveragePool):
+        return pool_of_scales(label, geometry, layer.window, *output)
+    assert isinstance(layer, FloatConvolution | FloatDepthwise)
+    step, codes = _quantise_weights(layer, before, after)
+    # A bias beyond this drives the output to its end whatever the weights add.
+    bias = np.clip(np.rint(layer.bias / (before[0] * step.astype(np.float64))), -(1 << 30), 1 << 30)
+    return weighted_of_scales(label, geometry, codes, step, bias, *output)

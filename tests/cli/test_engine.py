@@ -1,0 +1,43 @@
+"""Which engine a network gets by default."""
+
+from dataclasses import replace
+
+import pytest
+from tepal.boards.flow.fit import default_engine, fit
+from tepal.boards.registry import BOARDS
+from tepal.hdl import Schedule
+from tepal.quant import CIFAR_BLOCKS, MobileNet
+
+BOARD = BOARDS["ulx3s-85f"]
+
+
+@pytest.mark.parametrize(("mobilenet", "number", "fits"), [
+    (MobileNet(0.25, 32, classes=10, stem_stride=1, blocks=CIFAR_BLOCKS), 0, True),
+    (MobileNet(0.25, 96, classes=2), 1, True),
+    (MobileNet(0.5, 96, classes=2), 1, False),
+])
+def test_default_engine(mobilenet, number, fits):
+    """The one that takes the fewest cycles of those that there is room for, or else the smallest."""
+    network = mobilenet.network()
+    engines = [BOARD.config, *BOARD.others]
+    assert default_engine(BOARD, network) == engines[number]
+    assert [fit(Schedule(network, engine), BOARD).ok for engine in engines] == [
+        fits and index >= number for index in range(len(engines))]
+
+
+@pytest.mark.parametrize(("resolution", "rows"), [(8, 4), (10, 5)])
+def test_rows_that_divide_pixels(resolution, rows):
+    """Of 4 x 4 and 5 x 5 pixels, each has its engine."""
+    network = MobileNet(1.0, resolution, classes=10, blocks=((64, 1), (64, 1))).network()
+    assert default_engine(BOARDS["icebreaker"], network).rows == rows
+
+
+def test_input_bytes():
+    """Image rows are whole numbers of beats."""
+    network = MobileNet(0.25, 32, channels=1, classes=10).network()
+    for board in BOARDS.values():
+        beat = default_engine(board, network).input_bytes
+        assert 32 % beat == 0
+        assert board.config.input_bytes % beat == 0
+    board = replace(BOARD, config=replace(BOARD.config, input_bytes=3), others=())
+    assert default_engine(board, network).input_bytes == 1

@@ -1,0 +1,258 @@
+"""``tepal family``: the paper's tables to the printed digit, cycles on every board, and what it says of bad input."""
+
+import contextlib
+import io
+import json
+import re
+from decimal import ROUND_HALF_UP, Decimal
+
+import pytest
+from tepal.boards.flow.fit import default_engine, fit
+from tepal.boards.flow.routed import ROUTED, clock_of
+from tepal.boards.registry import BOARDS
+from tepal.cli import family
+from tepal.cli.family import ALPHAS, PAPER, RESOLUTIONS
+from tepal.cli.main import main
+from tepal.hdl import Schedule
+from tepal.quant import MobileNet
+from tepal.sim import CycleModel
+
+WITH_ENGINE = list(family.DEFAULT)
+CLOCK = clock_of(BOARDS["ulx3s-85f"])
+SMALL = ["--alpha", "0.25", "--resolution", "32", "--classes", "10"]
+
+FIGURES = [
+    (4, "Conv MobileNet", "4866", 4_867_293_184, "29.3", 29_281_120),
+    (4, "MobileNet", "569", 568_740_352, "4.2", 4_209_088),
+    (5, "0.75 MobileNet", "325", 325_400_448, "2.6", 2_568_144),
+    (5, "Shallow MobileNet", "307", 307_323_392, "2.9", 2_875_328),
+    (6, "1.0 MobileNet-224", "569", 568_740_352, "4.2", 4_209_088),
+    (6, "0.75 MobileNet-224", "325", 325_400_448, "2.6", 2_568_144),
+    (6, "0.5 MobileNet-224", "149", 149_497_088, "1.3", 1_319_648),
+    (6, "0.25 MobileNet-224", "41", 41_030_272, "0.5", 463_600),
+    (7, "1.0 MobileNet-224", "569", 568_740_352, "4.2", 4_209_088),
+    (7, "1.0 MobileNet-192", "418", 418_121_728, "4.2", 4_209_088),
+    (7, "1.0 MobileNet-160", "290", 290_675_200, "4.2", 4_209_088),
+    (7, "1.0 MobileNet-128", "186", 186_400_768, "4.2", 4_209_088),
+    (9, "0.50 MobileNet-160", "76", 76_524_800, "1.32", 1_319_648),
+    (9, "SqueezeNet", "1700", None, "1.25", None),
+]
+"""(table, network, multiply-adds as printed and exact, parameters as printed and exact)"""
+
+DIFFERENT = {"Conv MobileNet": "4867", "1.0 MobileNet-160": "291", "0.50 MobileNet-160": "77"}
+"""Multiply-adds that the paper prints one lower."""
+
+
+def run(*argv) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a command line."""
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        try:
+            code = main(["family", *map(str, argv)])
+        except SystemExit as error:
+            code = error.code
+    return code, out.getvalue(), err.getvalue()
+
+
+@pytest.fixture(scope="module")
+def paper() -> dict:
+    """What the command says of the paper's tables, on one board."""
+    code, out, err = run("--board", "ulx3s-85f", "--json")
+    assert (code, err) == (0, "")
+    return json.loads(out)
+
+
+# -- the paper -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("number", "expected"), [*enumerate(FIGURES)], ids=[f"{row[0]}-{row[1]}" for row in FIGURES])
+def test_figures(paper, number, expected):
+    """The paper's figure, the exact count, and whether the one rounds to the other."""
+    row = paper["rows"][number]
+    table, name, *figures = expected
+    assert (row["table"], row["name"]) == (table, name)
+    for figure, printed, count in (row["macs"], *figures[:2]), (row["parameters"], *figures[2:]):
+        assert figure["paper"] == printed
+        if count is None:
+            assert set(figure) == {"paper"}
+            continue
+        millions = Decimal(count).scaleb(-6).quantize(Decimal(printed), ROUND_HALF_UP)
+        assert (figure["count"], figure["rounded"]) == (count, str(millions))
+        assert figure["agrees"] == (str(millions) == printed)
+        assert figure["agrees"] or (figure is row["macs"] and figure["rounded"] == DIFFERENT[name])
+
+
+def test_different_figures_leave_the_classifier_out(paper):
+    different = [row for row in paper["rows"] if row["macs"].get("agrees") is False]
+    assert [row["name"] for row in different] == list(DIFFERENT)
+    for row in different:
+        classifier = row["network"]["alpha"] * 1024 * 1000
+        assert row["macs"]["without_classifier"] == row["macs"]["count"] - classifier
+        assert f"{row['macs']['without_classifier'] / 1e6:.0f}" == row["macs"]["paper"]
+
+
+def test_only_weights_give_the_papers_parameters(paper):
+    """Batch norm or biases as well, and table 9 would print 1.33."""
+    row = next(row for row in paper["rows"] if row["parameters"]["paper"] == "1.32")
+    assert f"{row['parameters']['count'] / 1e6:.2f}" == "1.32"
+    assert f"{row['parameters']['trained'] / 1e6:.2f}" == "1.33"
+
+
+def test_paper_as_text(paper, monkeypatch):
+    monkeypatch.setattr(family, "_report", lambda *_: paper)
+    code, text, err = run("--board", "ulx3s-85f")
+    assert (code, err) == (0, "")
+    counts, speeds = text.split("ulx3s-85f (LFE5U-85F)")
+    cells = [re.split(r"\s{2,}", line.strip()) for line in re.findall(r"^ *\d  +.*$", counts, re.MULTILINE)]
+    assert len(cells) == len(FIGURES)
+    for line, (table, name, macs, exact_macs, parameters, exact_parameters) in zip(cells, FIGURES, strict=True):
+        if exact_macs is None:
+            assert line == [str(table), name, macs, "quoted", parameters, "quoted"]
+        else:
+            assert line == [str(table), name, macs, "≠" if name in DIFFERENT else "=", f"{exact_macs:,}",
+                            parameters, "=", f"{exact_parameters:,}"]
+    assert ("Conv MobileNet: the paper prints 4866 and the exact count rounds to 4867. Without the classifier it is "
+            "4,866,269,184, which rounds to 4866.") in counts
+    assert f"ulx3s-85f: {CLOCK.mhz:.2f} MHz, which " in " ".join(speeds.split())
+    networks = {row["name"]: row["boards"]["ulx3s-85f"] for row in paper["rows"] if row["network"]}
+    lines = [re.split(r"\s{2,}", line) for line in re.findall(r"^.*  no: .*$", speeds, re.MULTILINE)]
+    assert len(lines) == len({row.network for row in PAPER} - {None})
+    for name, cycles, frames, fits in lines:
+        assert (cycles, frames) == (f"{networks[name]['interval_cycles']:,}",
+                                    f"{networks[name]['frames_per_second']:,.2f}")
+        assert fits.startswith(f"no: {networks[name]['used']['DP16KD']:,} of 208")
+
+
+def test_cycles_follow_the_work(paper):
+    """A smaller network takes fewer cycles; none keeps the array busier than it can be."""
+    rows = {row["name"]: row for row in paper["rows"] if row["network"]}
+    cycles = {name: row["boards"]["ulx3s-85f"]["interval_cycles"] for name, row in rows.items()}
+    for falling in ([f"1.0 MobileNet-{size}" for size in RESOLUTIONS],
+                    ["MobileNet", *(f"{alpha:g} MobileNet-224" for alpha in ALPHAS[2:])]):
+        assert sorted(falling, key=cycles.__getitem__, reverse=True) == falling
+    # The part has no memory for any of them, so they run on the board's smallest engine.
+    products = BOARDS["ulx3s-85f"].others[-1].products
+    # Depthwise products, a few hundredths of all, are made elsewhere.
+    assert all(0.9 * row["macs"]["count"] / products < cycles[name] for name, row in rows.items())
+    assert cycles["Conv MobileNet"] < 1.1 * rows["Conv MobileNet"]["macs"]["count"] / products
+
+
+# -- grids of one's own --------------------------------------------------------------------------------
+
+
+def test_cycles_are_the_cycle_models():
+    """On every board, also where the requantisers of another board's schedule served."""
+    code, out, err = run(*SMALL, "--json")
+    assert (code, err) == (0, "")
+    report = json.loads(out)
+    assert report["clocks"] == {name: {"clock_mhz": clock_of(BOARDS[name]).mhz, "clock": clock_of(BOARDS[name]).told}
+                                for name in WITH_ENGINE}
+    row, = report["rows"]
+    assert list(row["boards"]) == WITH_ENGINE
+    network = MobileNet(0.25, 32, classes=10).network()
+    for name, speed in row["boards"].items():
+        schedule = Schedule(network, default_engine(BOARDS[name], network))
+        model, needs = CycleModel(schedule), fit(schedule, BOARDS[name])
+        assert (speed["cycles"], speed["compute_cycles"], speed["interval_cycles"]) == (
+            model.cycles, model.compute_cycles, model.interval_cycles)
+        assert (speed["fits"], speed["used"], speed["available"]) == (needs.ok, needs.used, needs.available)
+        clock = json.loads(ROUTED.read_text())[name]["clock_mhz"]
+        assert speed["frames_per_second"] == round(clock * 1e6 / model.interval_cycles, 3)
+
+
+def test_assumed_clock():
+    """100 MHz where nothing was recorded, and said so; what is asked for wins over both."""
+    argv = [*SMALL, "--board", "ecpix5-85f", "--board", "ulx3s-85f"]
+    report, text = json.loads(run(*argv, "--json")[1]), run(*argv)[1]
+    assert [clock["clock_mhz"] for clock in report["clocks"].values()] == [100, CLOCK.mhz]
+    assert "ecpix5-85f: 100 MHz, which is assumed: no clock has been recorded" in text
+    speeds = report["rows"][0]["boards"].values()
+    assert [round(speed["frames_per_second"] * speed["interval_cycles"] / 1e6, 2) for speed in speeds] == [
+        100, CLOCK.mhz]
+    asked = json.loads(run(*argv, "--clock", 37.5, "--json")[1])["clocks"]
+    assert {clock["clock_mhz"] for clock in asked.values()} == {37.5}
+
+
+def test_grid():
+    code, out, _ = run("--alpha", 0.35, 0.1, "--resolution", 1, 40, "--classes", 7, "--channels", 1, "--clock", 50,
+                       "--board", "icebreaker", "--board", "icebreaker", "--json")
+    report = json.loads(out)
+    assert (code, report["clocks"]) == (0, {"icebreaker": {"clock_mhz": 50, "clock": "50 MHz, as asked for"}})
+    assert [row["name"] for row in report["rows"]] == [
+        "0.35 MobileNet-1", "0.35 MobileNet-40", "0.1 MobileNet-1", "0.1 MobileNet-40"]
+    for row, (alpha, size) in zip(report["rows"], [(0.35, 1), (0.35, 40), (0.1, 1), (0.1, 40)], strict=True):
+        network = MobileNet(alpha, size, 7, 1)
+        assert (row["table"], row["network"]["alpha"], row["network"]["resolution"]) == (None, alpha, size)
+        assert row["macs"] == {"count": network.macs,
+                               "without_classifier": network.macs - 7 * network.width(1024)}
+        assert row["parameters"] == {"count": network.weights, "trained": network.parameters}
+        assert list(row["boards"]) == ["icebreaker"]
+        speed = row["boards"]["icebreaker"]
+        assert speed["frames_per_second"] == round(5e7 / speed["interval_cycles"], 3)
+
+
+def test_grid_as_text():
+    code, text, err = run(*SMALL, "--clock", "62.5")
+    assert (code, err) == (0, "")
+    network = MobileNet(0.25, 32, classes=10)
+    assert f"0.25 MobileNet-32  {network.macs:>13,}  {network.weights:>10,}\n" in text
+    assert "paper's figure" not in text
+    assert text.count("at 62.5 MHz  ") == len(WITH_ENGINE)
+    assert "62.5 MHz, as asked for" in text
+    assert all(f"{name} ({BOARDS[name].part.name})" in text for name in WITH_ENGINE)
+    assert re.search(r"^0\.25 MobileNet-32 .*  yes$", text, re.MULTILINE)
+    assert re.search(r"  no: \d+ of 30 SB_RAM40_4K", text)
+
+
+@pytest.mark.parametrize(("argv", "names"), [
+    (["--alpha", "0.02"], [f"0.02 MobileNet-{size}" for size in RESOLUTIONS]),
+    (["--resolution", "8"], [f"{alpha:g} MobileNet-8" for alpha in ALPHAS]),
+])
+def test_what_a_grid_leaves_out_is_the_papers(argv, names, monkeypatch):
+    monkeypatch.setattr(family, "_speeds", lambda *_: {})
+    assert [row["name"] for row in json.loads(run(*argv, "--json")[1])["rows"]] == names
+
+
+# -- bad input -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("argv", "message"), [
+    (["--alpha", "0"], "the width multiplier must be above 0 and at most 16, not 0.0"),
+    (["--alpha", "0.5", "-1"], "the width multiplier must be above 0 and at most 16, not -1.0"),
+    (["--alpha", "nan"], "the width multiplier must be above 0 and at most 16, not nan"),
+    (["--resolution", "0"], "resolution must be 1 to 4096, not 0"),
+    (["--resolution", "96", "-5"], "resolution must be 1 to 4096, not -5"),
+    (["--resolution", "5000"], "resolution must be 1 to 4096, not 5000"),
+    (["--classes", "0"], "classes must be 1 to 65536, not 0"),
+    (["--channels", "0"], "channels must be 1 to 4096, not 0"),
+    (["--clock", "0"], "the clock must be above 0 and at most 10000 MHz, not 0"),
+    (["--clock", "-3"], "the clock must be above 0 and at most 10000 MHz, not -3"),
+    (["--clock", "1e308"], "the clock must be above 0 and at most 10000 MHz, not 1e+308"),
+    (["--clock", "inf"], "the clock must be above 0 and at most 10000 MHz, not inf"),
+    (["--board", "icebraker"], "there is no board 'icebraker'; did you mean icebreaker?"),
+    (["--board", "ulx3s-85f", "--board", "generic"], "the generic board has no engine of its own"),
+])
+@pytest.mark.parametrize("form", [[], ["--json"]], ids=["text", "json"])
+def test_refused(argv, message, form):
+    code, out, err = run(*argv, *form)
+    assert (code, out) == (2, "")
+    assert re.fullmatch(f"tepal: {re.escape(message)}.*\n", err)
+
+
+@pytest.mark.parametrize(("argv", "message"), [
+    (["--alpha", "half"], "argument --alpha: invalid float value: 'half'"),
+    (["--alpha"], "argument --alpha: expected at least one argument"),
+    (["--resolution", "1.5"], "argument --resolution: invalid int value: '1.5'"),
+    (["0.5"], "unrecognized arguments: 0.5"),
+])
+def test_bad_usage(argv, message):
+    code, out, err = run(*argv)
+    assert (code, out) == (2, "")
+    assert message in err.splitlines()[-1]
+
+
+def test_help():
+    code, text, err = run("--help")
+    assert (code, err) == (0, "")
+    assert text.startswith("usage: tepal family ")
+    for option in ("--alpha", "--resolution", "--classes", "--channels", "--board", "--clock", "--json"):
+        assert option in text

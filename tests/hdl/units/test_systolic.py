@@ -1,0 +1,55 @@
+"""Sums of an array, back to back, each in the cycle that the docstrings promise."""
+
+import numpy as np
+import pytest
+from stepping import trace
+from tepal.hdl.units.multiplier import offset
+from tepal.hdl.units.systolic import SystolicArray
+
+
+@pytest.mark.parametrize("pipelined", [True, False])
+@pytest.mark.parametrize("tight", [True, False])
+@pytest.mark.parametrize(("rows", "columns", "step", "spread", "packing"), [
+    (1, 1, 1, 0, 1), (1, 4, 2, 1, 1), (4, 1, 1, 0, 1), (3, 2, 1, 2, 1), (2, 3, 3, 0, 1), (5, 2, 2, 1, 1),
+    (3, 4, 4, 0, 1), (2, 1, 1, 0, 2), (4, 3, 2, 2, 2), (6, 2, 1, 1, 2)])
+def test_systolic(rows, columns, step, spread, packing, tight, pipelined):
+    """``tight``: every sum as early after the one before it as is allowed."""
+    rng = np.random.default_rng(rows * columns + step)
+    lengths = [*rng.integers(1, 3 * rows * step, 12).tolist(), 1, 1, 1]
+    cycle, starts = 0, []
+    for length in lengths:
+        # Sums end at least rows * step cycles apart.
+        cycle = max(cycle, (starts[-1] + lengths[len(starts) - 1] + rows * step - length) if starts else 0)
+        cycle += 0 if tight else int(rng.integers(4))
+        starts.append(cycle)
+        cycle += length
+    latency = SystolicArray.latency(rows, spread, packing, pipelined)
+    total = cycle + latency + rows * step + columns + 2
+
+    x = rng.integers(-128, 128, (cycle, rows))
+    w = rng.integers(-128, 128, (cycle, columns))
+    x[:2], w[:2] = -128, -128
+    first, last = np.isin(np.arange(cycle), starts), np.isin(np.arange(cycle) + 1, np.add(starts, lengths))
+    array = SystolicArray(rows, columns, step, 24, spread, packing, pipelined)
+
+    def drive(now):
+        for row in range(rows):
+            at = now - (row // packing if pipelined else 0)
+            here = 0 <= at < cycle
+            yield array.x[row], x[at, row] if here else rng.integers(-128, 128)
+            yield array.first[row], here and first[at]
+            yield array.last[row], here and last[at]
+        for column in range(columns):
+            yield array.w[column], w[now, column] if now < cycle else rng.integers(-128, 128)
+
+    trace_rows = trace(array, total, drive, [array.captured, *array.bottom])
+    captured = [now for now, row in enumerate(trace_rows) if row[0]]
+    assert captured == [start + length - 1 + latency for start, length in zip(starts, lengths, strict=True)]
+    for moment, start, length in zip(captured, starts, lengths, strict=True):
+        sums = (x[start:start + length] + offset(packing)).T @ w[start:start + length]
+        for row in range(rows):
+            for column in range(columns):
+                # The last row first; each stays for ``step`` cycles, a column later in each column.
+                begin = moment + 1 + column * pipelined + (rows - 1 - row) * step
+                shown = [trace_rows[now][1 + column] for now in range(begin, begin + step)]
+                assert shown == [sums[row, column]] * step

@@ -1,0 +1,313 @@
+"""All that stands in the way of a model is told in one sentence: counted, grouped, with the way out of each."""
+
+import re
+
+import numpy as np
+import onnx
+import pytest
+import tflite
+from onnx_models import Graph
+from tepal.quant import NetworkError, read_model
+from tepal.quant.readers import obstacles
+from tepal.quant.readers.obstacles import Obstacle, check_operators, refuse
+from tflite_writer import Chain, FloatChain, Operator, Tensor, write
+
+
+@pytest.fixture
+def told(tmp_path):
+    """What is said of a model that is refused, without its path."""
+    def told(model) -> str:
+        path = tmp_path / ("model.onnx" if isinstance(model, Graph) else "model.tflite")
+        path.write_bytes(model.bytes() if isinstance(model, Graph) else model if isinstance(model, bytes)
+                         else model.write())
+        with pytest.raises(NetworkError) as caught:
+            read_model(path)
+        return str(caught.value).removeprefix(f"{path}: ")
+    return told
+
+
+def weights(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(-99, 99, shape)
+
+
+def conv(chain: Chain, **how) -> Chain:
+    channels = chain.tensor.shape[-1]
+    return chain.convolution(weights(channels, 3, 3, channels), np.zeros(channels), **how)
+
+
+BRANCHES = "residual connections and other branches: take a network that is a single chain, such as MobileNetV1"
+ENDS = "; 'tepal ops' lists those that are"
+
+
+# ---- operators ----
+
+
+def unsupported(chain: Chain) -> bytes:
+    """Residual connections, max pooling, other activations, an operator that nothing is known about."""
+    conv(chain)
+    for _ in range(2):
+        before = chain.tensor
+        conv(chain)
+        chain.append("ADD", before.shape, before)
+        chain.append("MAX_POOL_2D", before.shape)
+    chain.append("HARD_SWISH", chain.tensor.shape).append("LOGISTIC", chain.tensor.shape)
+    chain.append("ROUND", chain.tensor.shape)
+    chain.append("MUL", chain.tensor.shape, Tensor((1,), chain.TYPE, scale=1, data=[2]))
+    return chain.write()
+
+
+@pytest.mark.parametrize("kind", [Chain, FloatChain])
+def test_all_operators_of_a_tflite_file_at_once(told, kind):
+    assert told(unsupported(kind(8, 8, 2))) == (
+        f"has operators that are not supported: 2 ADD ({BRANCHES}), 2 MAX_POOL_2D (max pooling: use a stride of 2 in "
+        "the layer before it, or an average pool), 1 HARD_SWISH and 1 LOGISTIC (activations other than ReLU: train the "
+        "model with ReLU or ReLU6), 1 MUL (arithmetic on the images or the results: leave it to the host, or fold it "
+        f"into the layer before it), 1 ROUND{ENDS}")
+
+
+def onnx_unsupported(quantised: bool) -> Graph:
+    graph = Graph("n", 2, 8, 8)
+    meaning = (np.float32(0.1), np.int8(0))
+    if quantised:
+        graph.add("QuantizeLinear", *meaning).add("DequantizeLinear", *meaning)
+    graph.convolution(2, 2, 3, pads=[1] * 4)
+    for _ in range(3):
+        before = graph.value
+        graph.convolution(2, 2, 3, pads=[1] * 4).add("HardSwish").add("Add", before)
+    graph.add("Resize", "", np.array([1, 1, 2, 2], np.float32)).add("Mul", graph.node("Exp", np.ones(1, np.float32)))
+    return graph.add("Sigmoid").add("Hardmax").add("Div", np.float32(2))
+
+
+@pytest.mark.parametrize("quantised", [False, True])
+def test_all_operators_of_an_onnx_file_at_once(told, quantised):
+    assert told(onnx_unsupported(quantised)) == (
+        "has operators that are not supported: 3 HardSwish and 1 Sigmoid (activations other than ReLU: train the model "
+        f"with ReLU or ReLU6), 3 Add ({BRANCHES}), 1 Resize (larger maps and other arrangements of pixels: end the "
+        "model "
+        "before it), 1 Exp (on constants: let the exporter or onnxsim fold them), 1 Div (arithmetic on the images or "
+        "the "
+        f"results: leave it to the host, or fold it into the layer before it), 1 Hardmax{ENDS}")
+
+
+def test_shapes_worked_out_at_run_time(told):
+    chain = conv(Chain(4, 4, 2))
+    shape, part, whole = (Tensor((size,), "INT32") for size in (4, 1, 2))
+    chain.operators += [Operator("SHAPE", [chain.tensor], [shape]), Operator("STRIDED_SLICE", [shape], [part]),
+                        Operator("PACK", [part, Tensor((1,), "INT32", data=[32])], [whole])]
+    flat = Tensor((1, 32), scale=1)
+    chain.operators.append(Operator("RESHAPE", [chain.tensor, whole], [flat]))
+    assert told(write(chain.operators, [chain.input], [flat])) == (
+        "has operators that are not supported: 1 SHAPE, 1 STRIDED_SLICE and 1 PACK (shapes worked out at run time: "
+        "export "
+        f"with a fixed batch of 1, in Keras with keras.Input(..., batch_size=1)){ENDS}")
+    # Without SHAPE they cut maps.
+    assert told(Chain(4, 4, 2).append("STRIDED_SLICE", (1, 2, 4, 2))) == (
+        f"has operators that are not supported: 1 STRIDED_SLICE{ENDS}")
+
+
+def test_what_holds_for_the_whole_model_goes_first():
+    """The operators that come with dynamic quantisation are not told one by one."""
+    with pytest.raises(NetworkError, match=r"supported: 1 ConvInteger \(quantised dynamically: [^;]*\); 'tepal ops'"):
+        check_operators([("Cast", ""), ("ConvInteger", obstacles.BRANCHES), ("Sigmoid", "")])
+
+
+def test_a_model_of_very_many_operators_is_told_in_one_sentence():
+    with pytest.raises(NetworkError, match=r"1 custom29, 70 other kinds; 'tepal ops'"):
+        check_operators((f"custom{number}", "") for number in range(100))
+    check_operators([])
+
+
+def test_flex():
+    with pytest.raises(NetworkError, match=r"2 FlexErf \(TensorFlow's own operators: convert with supported_ops of "):
+        check_operators([("FlexErf", "")] * 2)
+
+
+def test_the_names_are_those_of_the_formats():
+    """Of the operators that a way out is known for, but for TensorFlow's custom ones and ONNX Runtime's own."""
+    known = set(vars(tflite.BuiltinOperator)) | {schema.name for schema in onnx.defs.get_all_schemas()}
+    unknown = {name for name in obstacles._WAY_OUT if not name.startswith("com.microsoft.")} - known
+    assert unknown == {"TFLite_Detection_PostProcess"}
+
+
+# ---- supported operators, used in another way ----
+
+
+@pytest.mark.parametrize("kind", [Chain, FloatChain])
+def test_all_dilated_and_grouped_convolutions_of_a_tflite_file_at_once(told, kind):
+    chain = kind(12, 12, 4)
+    for number in range(4):
+        conv(chain)
+        chain.operators[number].options |= {"DilationHFactor": 1 + number % 2}
+    chain.convolution(weights(4, 3, 3, 2), np.zeros(4)).average_pool((3, 3), padding="SAME")
+    chain.operators.append(chain.operators[1])
+    assert told(chain) == (
+        "operator 1 (CONV_2D) is dilated; only a dilation of 1 is supported (the same of operator 3); operator 4 "
+        "(CONV_2D) takes 2 channels of an input with 4; grouped convolutions are not supported, but depthwise ones "
+        "are; "
+        "operator 5 (AVERAGE_POOL_2D) averages over padding; only windows wholly inside the map are supported")
+
+
+def test_all_dilated_and_grouped_convolutions_of_an_onnx_file_at_once(told):
+    graph = Graph("n", 4, 16, 16).convolution(4, 4, 3, dilations=[2, 2])
+    graph.convolution(4, 4, 3, group=2).convolution(4, 4, 3, dilations=[1, 2]).convolution(4, 4, 1, group=2)
+    graph.add("Relu").batch_norm(4).add("Flatten").add("Gemm", graph.weights(200, 3))
+    assert told(graph) == (
+        "node 0 (Conv, conv0) is dilated; only a dilation of 1 is supported (the same of node 2); node 1 (Conv, "
+        "conv1) has "
+        "2 groups for 4 channels; supported are 1 and, depthwise, one for each channel (the same of node 3); node 5 "
+        "(BatchNormalization, batchnormalization5) doesn't follow a Conv, Gemm or MatMul directly, into which alone it "
+        "can be folded: put it there, or, if it is the first of all, scale the images instead")
+
+
+def test_all_dilated_convolutions_of_a_quantised_onnx_file_at_once(told):
+    graph = Graph("n", 2, 16, 16)
+    for _ in range(3):
+        graph.add("QuantizeLinear", np.float32(0.1), np.int8(0)).add("DequantizeLinear", np.float32(0.1), np.int8(0))
+        kernel = graph.node("DequantizeLinear", np.ones((2, 2, 3, 3), np.int8), np.float32(0.1))
+        graph.add("Conv", kernel, dilations=[2, 2]).add("Relu")
+    graph.add("QuantizeLinear", np.float32(0.1), np.int8(0)).add("DequantizeLinear", np.float32(0.1), np.int8(0))
+    assert told(graph) == ("node 3 (Conv, conv3) is dilated; only a dilation of 1 is supported (the same of nodes 8 "
+                           "and "
+                           "13)")
+
+
+def test_a_relu_behind_a_convolution_that_was_passed_over(told):
+    chain = FloatChain(9, 9, 2)
+    for number in range(0, 4, 2):
+        conv(chain).activation("RELU")
+        chain.operators[number].options |= {"DilationWFactor": 2}
+    assert told(chain) == ("operator 0 (CONV_2D) is dilated; only a dilation of 1 is supported (the same of operator "
+                           "2)")
+
+
+def test_obstacles_that_are_alike_are_told_once():
+    refuse([])
+    with pytest.raises(NetworkError) as caught:
+        refuse([Obstacle("node", number, f"node {number} (A)", "is odd" if number % 2 else "is even")
+                for number in range(6)])
+    assert str(caught.value) == ("node 0 (A) is even (the same of nodes 2 and 4); node 1 (A) is odd (the same of "
+                                 "nodes 3 "
+                                 "and 5)")
+    with pytest.raises(NetworkError, match=r"\(the same of nodes 1, 2, .*, 30 and others\)$"):
+        refuse([Obstacle("node", number, f"node {number}", "is so") for number in range(90)])
+    with pytest.raises(NetworkError, match=r"; node 29 29; 60 other obstacles$"):
+        refuse([Obstacle("node", number, f"node {number}", f"{number}") for number in range(90)])
+
+
+# ---- decodable, but wrong ----
+
+
+def bad(operator: str, *inputs, **attributes) -> Graph:
+    """Behind a convolution, which gives [1, 2, 6, 6]."""
+    return Graph("n", 3, 8, 8).convolution(2, 3, 3).add(operator, *inputs, **attributes)
+
+
+def stripped(operator: str, *inputs, keep: int) -> Graph:
+    graph = bad(operator, *inputs)
+    del graph.nodes[-1].input[keep:]
+    return graph
+
+
+def no_opset() -> bytes:
+    model = bad("Relu").model()
+    del model.opset_import[:]
+    return model.SerializeToString()
+
+
+def not_text() -> bytes:
+    return bad("Relu", output="relux").bytes().replace(b"relux", b"rel\xff\xfe")
+
+
+KERNEL = np.ones((2, 2, 1, 1), np.float32)
+STATISTICS = [np.ones(2, np.float32)] * 4
+WRONG = {
+    "text for an integer": (bad("Conv", KERNEL, group="two"),
+                            "node 1 (Conv, conv1) has a text as its attribute group; an integer is needed"),
+    "number for an integer": (bad("Conv", KERNEL, group=1.5), "has a number as its attribute group; an integer is "
+                                                              "needed"),
+    "integer for a list": (bad("Conv", KERNEL, strides=2),
+                           "has an integer as its attribute strides; a list of integers is needed"),
+    "numbers for integers": (bad("Conv", KERNEL, pads=[0.5] * 4),
+                             "has a list of numbers as its attribute pads; a list of integers is needed"),
+    "integer for a text": (bad("Conv", KERNEL, auto_pad=1), "has an integer as its attribute auto_pad; a text is "
+                                                            "needed"),
+    "text for a number": (bad("BatchNormalization", *STATISTICS, epsilon="tiny"),
+                          "has a text as its attribute epsilon; a number is needed"),
+    "of an older version": (bad("Pad", np.zeros(8, np.int64), pads="text"), "has a text as its attribute pads; a list "
+                                                                            "of integers is needed"),
+    "of a newer version": (bad("QuantizeLinear", np.float32(1), output_dtype="int8"),
+                           "has a text as its attribute output_dtype; an integer is needed"),
+    "missing attribute": (bad("Cast"), "node 1 (Cast, cast1) has no attribute to"),
+    "missing kernel": (bad("AveragePool"), "node 1 (AveragePool, averagepool1) has no attribute kernel_shape"),
+    "no inputs": (stripped("Relu", keep=0), "node 1 (Relu, relu1) has 0 inputs; 1 are needed"),
+    "too many inputs": (bad("Relu", np.ones(1)), "node 1 (Relu, relu1) has 2 inputs; 1 are needed"),
+    "one input": (stripped("Conv", KERNEL, keep=1), "node 1 (Conv, conv1) has 1 inputs; 2 to 3 are needed"),
+    "empty input": (bad("Conv", ""), "node 1 (Conv, conv1) has no constant weights"),
+    "text for weights": (bad("Conv", np.array([[[["a"]]]], object)),
+                         "node 1 (Conv, conv1) has object values for its weights; numbers of the usual types are "
+                         "needed"),
+    "statistics": (bad("BatchNormalization", *STATISTICS[:3], np.ones(3, np.float32)),
+                   "has 2 factors, 2 offsets, 2 means and 3 variances; one of each is needed for each channel"),
+    "axis of a mean": (bad("ReduceMean", axes=[2, 7]), "node 1 (ReduceMean, reducemean1) has the axis 7 for 4 "
+                                                       "dimensions"),
+    "axis of a softmax": (bad("Softmax", axis=-5), "node 1 (Softmax, softmax1) has the axis -5 for 4 dimensions"),
+    "axes of a pad": (bad("Pad", np.array([1, 1]), "", np.array([4])), "has the axis 4 for 4 dimensions"),
+    "amounts": (bad("Pad", np.zeros(8, np.float32)), "has 8 amounts of the type float32"),
+    "zero points": (Graph("n", 2, 4, 4).add("Conv", "weights"), "reads weights, which no node before it gives"),
+    "output type": (bad("QuantizeLinear", np.float32(1), output_dtype=16),
+                    "has the output_dtype 16; quantise activations to int8 or uint8"),
+    "permutation": (bad("Transpose", perm=[0, 1, 9, 2]),
+                    "node 1 (Transpose, transpose1) has inputs and attributes (perm) that don't fit together"),
+    "image type": (Graph("n", 3, 8, 8, kind=77).add("Relu"), "takes type 77 images"),
+    "three dimensions": (Graph("n", 3, 8, 8, 8).add("Relu"),
+                         "[n, 3, 8, 8, 8]; only [batch, channels, height, width] and [batch, values] are supported"),
+    "time and features": (Graph(1, 49, 10).add("Unsqueeze", np.array([1])),
+                          "takes an input of the shape [1, 49, 10]; give the input its channel, as [1, 1, 49, 10], in "
+                          "place"),
+    "1-D": (Graph(1, 10, 49).add("Conv", np.ones((2, 10, 3), np.float32)),
+            "its 1-D convolutions are not supported: write them as 2-D ones with windows of one row, on an input of "
+            "[1, 10, 1, 49]"),
+    "no version": (no_opset(), "doesn't say which version of ONNX's operators it uses (opset_import)"),
+    "not text": (not_text(), "is damaged (a name in its graph isn't text); export it again"),
+    "integers clipped": (Graph("n", 2, 4, 4).add("QuantizeLinear", np.float32(1), np.int8(0)).add(
+        "Clip", np.int8(-7), np.int8(7)), "node 1 (Clip, clip1) narrows the range of integers, as Brevitas exports"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_can_be_decoded_is_not_called_damaged(tmp_path, name):
+    content, sentence = WRONG[name]
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content if isinstance(content, bytes) else content.bytes())
+    with pytest.raises(NetworkError, match=re.escape(sentence)) as caught:
+        read_model(path)
+    assert "\n" not in str(caught.value)
+    assert ("is damaged" in str(caught.value)) == (name == "not text")
+
+
+def test_a_constant_with_zero_points_for_other_channels(tmp_path):
+    graph = Graph("n", 2, 4, 4)
+    graph.add("Conv", graph.node("DequantizeLinear", np.ones((3, 2, 1, 1), np.int8), np.ones(3, np.float32),
+                                 np.zeros(2, np.int8), axis=0))
+    (tmp_path / "model.onnx").write_bytes(graph.bytes())
+    with pytest.raises(NetworkError, match=r"has zero points of the shape \[2\] for scales of \[3\]"):
+        read_model(tmp_path / "model.onnx")
+
+
+def test_tflite_tables_that_make_no_sense(told):
+    def options(**changes) -> Chain:
+        chain = conv(Chain(6, 6, 2))
+        chain.operators[0].options |= changes
+        return chain
+
+    assert told(options(Padding=5)) == "operator 0 (CONV_2D) has the padding 5; there are SAME (0) and VALID (1)"
+    assert told(conv(Chain(6, 6, 2)).mean(axes=(1, 6))) == "operator 1 (MEAN) has the axes [1, 6] for 4 dimensions"
+    chain = conv(Chain(6, 6, 2))
+    del chain.operators[0].inputs[1:]
+    assert told(chain) == "operator 0 (CONV_2D) has no input 1"
+    assert told(conv(Chain(6, 6, 2)).change(weights__shape=(2, 3, 3))).startswith(
+        "operator 0 (CONV_2D) has weights of the shape [2, 3, 3]")
+    # A table that points outside the file.
+    content = bytearray(conv(Chain(6, 6, 2)).write())
+    content[0:4] = (2**31).to_bytes(4, "little")
+    assert told(bytes(content)) == "is damaged (its first table can't be read); export it again"
