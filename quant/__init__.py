@@ -75,7 +75,7 @@ __all__ = [
     "write_onnx",
 ]
 
-_LATER = {"read_onnx": "onnx_import", "write_onnx": "onnx_export"}
+_LATER = {"read_onnx": "readers.onnx", "write_onnx": "onnx_export"}
 """Functions whose modules import onnx, which takes longer than the cycles of a network do: only if they are wanted."""
 
 

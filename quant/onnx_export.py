@@ -2,7 +2,7 @@
 
 Every tensor of the chain passes QuantizeLinear and DequantizeLinear ("QDQ"), the form that ONNX Runtime, TensorRT and
 others read.  They scale in floating point, so a value may differ by one from the network's own integers;
-:func:`~.onnx_import.read_onnx` gives those back exactly.
+:func:`~.readers.onnx.read_onnx` gives those back exactly.
 """
 
 import os

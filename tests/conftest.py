@@ -1,10 +1,12 @@
 """Puts this folder on the import path, so that the helpers beside it can be imported by name; and halves the suite."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from tepal.cli.main import main
 
 # The same examples on every machine and every run.
 settings.register_profile("tepal", derandomize=True, deadline=None, database=None)
@@ -41,3 +43,36 @@ def compile_runtime_once(tmp_path_factory):
         patch.setenv("OBJCACHE", str(Path(__file__).with_name("objcache.sh")))
         patch.setenv("TEPAL_OBJECTS", str(objects))
         yield
+
+
+# -- running the command ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(capsys, tmp_path, monkeypatch):
+    """Runs a command line in an empty folder: (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+
+    def run(*argv) -> tuple[int, str, str]:
+        try:
+            code = main([str(argument) for argument in argv])
+        except SystemExit as error:
+            code = error.code
+        return code, *capsys.readouterr()
+    return run
+
+
+@pytest.fixture
+def refusal(run, tmp_path):
+    """Runs a command line that must fail with one sentence, and must leave nothing behind."""
+    def refusal(*argv) -> str:
+        before = sorted(tmp_path.rglob("*"))
+        code, out, err = run(*argv, "--json")
+        assert code == 2
+        assert out == ""
+        assert re.fullmatch(r"tepal: [^\n]+\n", err)
+        assert sorted(tmp_path.rglob("*")) == before
+        return err
+    return refusal

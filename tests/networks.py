@@ -224,7 +224,7 @@ def depthwise(shape: tuple[int, int, int], kernels: list[tuple[int, int]]) -> Ne
     return Network("depthwise", tuple(layers), 1.0, 5)
 
 
-def fast(seeds, count: int) -> list:
-    """``seeds``, all but the first ``count`` slow: many random networks find what few have missed, but rarely."""
-    return [pytest.param(seed, marks=pytest.mark.slow) if number >= count else seed
-            for number, seed in enumerate(seeds)]
+def fast(cases, count: int) -> list:
+    """``cases`` of a test, all but the first ``count`` slow: many find what few have missed, but rarely."""
+    return [pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.slow)
+            if number >= count else case for number, case in enumerate(cases)]

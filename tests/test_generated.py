@@ -154,7 +154,7 @@ def source(case: str) -> Path:
     return FLOAT[model.removesuffix(" float")] if model.endswith(" float") else MODELS[model]
 
 
-@pytest.mark.parametrize("case", parameters())
+@pytest.mark.parametrize("case", [*parameters()])
 def test_generated(case, tmp_path):
     if not source(case).exists():
         pytest.skip(f"{source(case)} isn't here (TEPAL_DATA names the folder)")

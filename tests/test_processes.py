@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from networks import fast
 from tepal import processes
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -122,9 +123,9 @@ COMMANDS = {
 """Those that start other programs."""
 
 
-@pytest.mark.parametrize(("name", "number"), [
-    ("simulate", signal.SIGTERM), ("simulate", signal.SIGINT), ("serve", signal.SIGHUP), ("build", signal.SIGTERM),
-    ("build", signal.SIGINT), ("program", signal.SIGTERM), ("program", signal.SIGINT)])
+@pytest.mark.parametrize(("name", "number"), fast([
+    ("simulate", signal.SIGTERM), ("build", signal.SIGINT), ("program", signal.SIGTERM), ("serve", signal.SIGHUP),
+    ("simulate", signal.SIGINT), ("build", signal.SIGTERM), ("program", signal.SIGINT)], 3))
 def test_while_a_tool_runs(start, name, number, tmp_path):
     """With all that the tool has started, though that does not want to end."""
     (tmp_path / "run0").mkdir()

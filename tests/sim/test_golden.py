@@ -61,6 +61,7 @@ def test_every_tensor_of_the_first_input(name):
 
 
 @pytest.mark.model
+@pytest.mark.slow
 def test_a_thousand_keywords():
     path = require_model("mlperf_kws_int8") / "model.tflite"
     network = read_tflite(path)

@@ -15,7 +15,7 @@ from tepal.quant import Network
 from tepal.sim import golden
 from tepal.sim.simulate import Build, simulate
 
-SEEDS = [15, *range(15), *range(16, 32), 40]
+SEEDS = [2, 15, *(seed for seed in range(32) if seed not in (2, 15)), 40]
 """Of any kind of engine.  In 15 and 40 the first block is folded."""
 
 FRUGAL = range(100, 112)
@@ -55,33 +55,33 @@ def test_seeds():
     assert {e.lane_cycles > 1 for e in engines} == {False, True}
 
 
-@pytest.mark.parametrize("seed", fast(SEEDS, 4))
+@pytest.mark.parametrize("seed", fast(SEEDS, 1))
 def test_random_network(seed, tmp_path):
     check(*random_case(seed, FRAMES), tmp_path, stalls=seed)
 
 
-@pytest.mark.parametrize("seed", fast(FRUGAL, 2))
+@pytest.mark.parametrize("seed", fast(FRUGAL, 1))
 def test_frugal_network(seed, tmp_path):
     """Weights are loaded from outside where memories have a single port."""
     check(*random_case(seed, FRAMES, frugal=True), tmp_path, stalls=seed)
 
 
-@pytest.mark.parametrize("seed", fast(range(13), 2))
+@pytest.mark.parametrize("seed", fast(range(13), 1))
 def test_wide_input(seed, tmp_path):
     """Vectors, and pixels of many channels: images in several narrow words a pixel."""
     check(*wide_case(seed, FRAMES), tmp_path, stalls=seed)
 
 
-@pytest.mark.parametrize(("network", "config"), [
+@pytest.mark.parametrize(("network", "config"), fast([
+    # More channel groups than the input memory has words.
+    (pointwise((1, 2, 40), 3), EngineConfig(3, 2, 1)),
     # Padding far larger than map and kernel: coordinates.
     (pointwise((1, 2, 3), 2, around=(40, 3, 0, 25), stride=(7, 5)), EngineConfig(2, 2, 2)),
     # Many more columns than output channels: the drain passes over what is not there.
     (pointwise((2, 2, 3), 1), EngineConfig(2, 40, 2)),
-    # More channel groups than the input memory has words.
-    (pointwise((1, 2, 40), 3), EngineConfig(3, 2, 1)),
     # One byte in, one byte out.
     (pointwise((1, 1, 1), 1), EngineConfig(1, 1, 1, window=(1, 1))),
-], ids=["padding", "columns", "groups", "one"])
+], 1), ids=["groups", "padding", "columns", "one"])
 def test_corner(network, config, tmp_path):
     images = np.random.default_rng(0).integers(-128, 128, (FRAMES, *network.input_shape), np.int8)
     check(network, config, images, tmp_path, stalls=0)

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from networks import fast
 from tepal.boards.flow.generate import generate, write_files
 from tepal.cli.main import main
 from tepal.hdl import EngineConfig, Schedule
@@ -24,7 +25,8 @@ COMMAND = ["simulate", str(DIGITS / "digits.tflite"), "--board", "generic", "--w
            *(word for name, value in SHAPE.items() for word in (f"--{name}", str(value)))]
 FRAMES = 3
 
-pytestmark = pytest.mark.rtl
+# The simulator that most of them share is built once.
+pytestmark = [pytest.mark.rtl, pytest.mark.xdist_group("simulate")]
 
 
 @pytest.fixture(scope="session")
@@ -89,7 +91,7 @@ def test_single_image(build, schedule, images):
     assert report.interval_cycles is None
 
 
-@pytest.mark.parametrize("seed", [0, 20260])
+@pytest.mark.parametrize("seed", fast([0, 20260], 1))
 def test_stalls(build, schedule, images, seed):
     report = simulate(build, schedule, images, stalls=seed)
     assert report.ok
@@ -115,6 +117,7 @@ def test_command(capfd, tmp_path):
     assert "; 0 events off their predicted cycle." in out
 
 
+@pytest.mark.slow
 def test_waves(tmp_path):
     model = tmp_path / "small.tflite"
     model.write_bytes(Chain(6, 6, 1).depthwise(np.ones((3, 3, 2), np.int8)).mean().write())

@@ -20,10 +20,8 @@ ENGINES = {
     # Weights are loaded.
     "loaded": "--board icebreaker --rows 2 --columns 2 --lanes 1",
 }
-SIMULATORS = [
-    "verilator",
-    pytest.param("icarus", marks=pytest.mark.skipif(
-        shutil.which("iverilog") is None, reason="iverilog isn't installed (apt-get install iverilog)"))]
+needs_icarus = pytest.mark.skipif(shutil.which("iverilog") is None,
+                                  reason="iverilog isn't installed (apt-get install iverilog)")
 
 
 @pytest.fixture
@@ -99,8 +97,9 @@ def test_refusals(refusal, model, more, told):
 
 
 @pytest.mark.rtl
-@pytest.mark.parametrize("simulator", SIMULATORS)
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(("engine", "simulator"), [
+    ("generic", "verilator"), pytest.param("generic", "icarus", marks=needs_icarus),
+    pytest.param("loaded", "icarus", marks=needs_icarus), pytest.param("loaded", "verilator", marks=pytest.mark.slow)])
 def test_bench_passes_as_it_is(run, model, engine, simulator):
     folder = generate(run, model[0], engine, "--input", "images.npy")
     script = folder / "test_a_model.py"

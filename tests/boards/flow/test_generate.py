@@ -225,6 +225,7 @@ def test_icarus_has_no_warnings(made, name, tmp_path):
 
 
 @pytest.mark.synthesis
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["small"])
 def test_synthesis(made, name, tmp_path):
     """After ``synth_ecp5``: the array alone has multipliers, memories take no more than was estimated, and

@@ -272,6 +272,7 @@ def test_two_cores_in_icarus(pair, language):
     assert written["digits"] != written["other"]
 
 
+@pytest.mark.slow
 @pytest.mark.rtl
 def test_two_cores_in_verilator(pair):
     folder, expected = pair

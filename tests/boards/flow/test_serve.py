@@ -55,6 +55,7 @@ def children(process: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
+@pytest.mark.slow
 def test_command(tmp_path, run):
     """The bundled pictures through the bundled model: every class and score as the golden model's."""
     network = read_model(MODEL)
@@ -145,6 +146,7 @@ def test_every_layer_is_traced_exactly(wrong_server):
             device.trace(images[0], 0, Stage.MATRIX, 100000)
 
 
+@pytest.mark.slow
 def test_bad_line(wrong_server):
     """1,000 faults both ways: every image ends in its result or a clear sentence, in bounded time."""
     print("seed", SEED)
@@ -180,6 +182,7 @@ def test_bad_line(wrong_server):
         assert (device.infer(images)[0] == golden.run(network, images)).all()
 
 
+@pytest.mark.slow
 def test_trace_on_a_bad_line(wrong_server):
     """Answers of the tap that are lost or damaged are asked for again."""
     network, wrong, engine, images = wrong_network()

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from models import require_model
+from networks import fast
 from tepal.boards.flow.fit import default_engine, fit
 from tepal.boards.flow.shortage import require_fit
 from tepal.boards.flow.smaller import advice, largest
@@ -40,12 +41,12 @@ def check(network: Network, board: str) -> list:
     return found
 
 
-@pytest.mark.parametrize(("mobilenet", "board"), [
-    (MobileNet(0.5, 96, classes=2), "ulx3s-85f"),
+@pytest.mark.parametrize(("mobilenet", "board"), fast([
     (MobileNet(0.5, 64, classes=10), "ulx3s-45f"),
     (MobileNet(1.0, 32, classes=10, stem_stride=1, blocks=CIFAR_BLOCKS), "ulx3s-25f"),
     (MobileNet(0.5, 32, classes=10, stem_stride=1, blocks=CIFAR_BLOCKS[:3]), "icebreaker"),
-], ids=lambda value: getattr(value, "name", value))
+    (MobileNet(0.5, 96, classes=2), "ulx3s-85f"),
+], 3), ids=lambda value: getattr(value, "name", value))
 def test_largest(mobilenet, board):
     assert check(mobilenet.network(), board)
 

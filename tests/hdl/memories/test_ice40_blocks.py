@@ -94,6 +94,7 @@ class Memory(Elaboratable):
         return m
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("design", "start"), [(Multipliers, 4), (Memory, 100)])
 def test_block(design, start, tmp_path):
     for name, platform in (("plain", None), ("vendor", ICEBreakerPlatform())):
