@@ -133,7 +133,7 @@ def run(command: str) -> tuple[dict, float]:
     print(command, flush=True)
     words = [word.replace("$TEPAL_DATA", str(DATA)) for word in command.split()[1:]]
     begun = time.monotonic()
-    done = subprocess.run([sys.executable, "-m", "tepal.cli", *words, "--json"], cwd=ROOT, text=True,
+    done = subprocess.run([sys.executable, "-m", "tepal", *words, "--json"], cwd=ROOT, text=True,
                           stdout=subprocess.PIPE)
     # A build that misses its clock has a report all the same.
     if done.returncode not in (0, 3):

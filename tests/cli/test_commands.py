@@ -131,7 +131,7 @@ def test_estimate_is_quick():
     def seconds(*argv: str) -> float:
         """Processor time: other work may keep the processor busy."""
         before = getrusage(RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, "-m", "tepal.cli", "estimate", str(model), *argv, "--json"], check=True,
+        subprocess.run([sys.executable, "-m", "tepal", "estimate", str(model), *argv, "--json"], check=True,
                        capture_output=True)
         after = getrusage(RUSAGE_CHILDREN)
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

@@ -37,7 +37,7 @@ pytestmark = pytest.mark.rtl
 
 def start(folder: Path, *more) -> tuple[subprocess.Popen, dict]:
     """``tepal simulate --serve --json`` with its temporary files in ``folder``, and what it prints."""
-    command = [sys.executable, "-m", "tepal.cli", "simulate", MODEL, "--board", "icebreaker", "--serve",
+    command = [sys.executable, "-m", "tepal", "simulate", MODEL, "--board", "icebreaker", "--serve",
                "--json", *more]
     process = subprocess.Popen(command, env=os.environ | {"TMPDIR": str(folder)}, text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
