@@ -12,18 +12,17 @@ from tepal.boards.flow.generate import write_files
 from tepal.boards.flow.serve import BIT, patience, simulated_top
 from tepal.hdl import Schedule, export_component
 from tepal.hdl.memories.flash import flash_image
-from tepal.quant import NetworkError
+from tepal.quant import NetworkError, Preprocessing
 from tepal.sim import Server
 
 from .console import out, step
-from .frames import PIXEL_OPTIONS
 
 __all__ = ["check_serve_arguments", "serve"]
 
 
 def check_serve_arguments(arguments) -> None:
     """Raise NetworkError for options that only go with images of one's own."""
-    for name in ("frames", "stalls", "waves", "classes", *PIXEL_OPTIONS):
+    for name in ("frames", "stalls", "waves", "classes", *Preprocessing.OPTIONS):
         if getattr(arguments, name) is not None:
             raise NetworkError(f"--{name} does not go with --serve: images come over the port, from tepal run")
 

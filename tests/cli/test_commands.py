@@ -305,7 +305,7 @@ def test_simulate_takes_pictures(run, tmp_path, monkeypatch):
     ("shape.npy", [], r"shape.npy must be numbers of the shape \(frames, 24, 24, 1\) or \(frames, 1, 24, 24\), not "
                       r"int8 \(20, 23, 24, 1\)"),
     ("flat.npy", [], r"not int8 \(20, 576\)"),
-    ("none.npy", [], "none.npy hold no frame"),
+    ("none.npy", [], "none.npy hold no frames"),
     ("nan.npy", [], "nan.npy hold values that are NaN or infinite"),
     (DIGITS / "inputs.npy", ["--frames", 21], "--frames 21: it must be 1 to 20, .*"),
     (DIGITS / "inputs.npy", ["--frames", 0], "--frames 0: it must be 1 to 20, .*"),
