@@ -6,8 +6,8 @@
 
 Each row's own commands fill in its figures, and nothing else does: those that were never run say "not measured".  What
 was measured is kept in ``benchmarks/results.json`` and told in ``benchmarks/README.md``, and in other pages wherever a
-comment asks for it, up to ``<!-- end -->``: ``<!-- make bench: cycles of vww kws -->`` for one of :data:`TABLES` and rows
-of it, ``<!-- make bench: boards -->`` for what the boards' own files say.
+comment asks for it, up to ``<!-- end -->``: ``<!-- make bench: cycles of vww kws -->`` for one of :data:`TABLES` with
+some rows, ``<!-- make bench: boards -->`` for what the boards' own files say.
 """
 
 import argparse

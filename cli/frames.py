@@ -107,11 +107,12 @@ def read_input(arguments, network: Network) -> Frames:
 
 
 def warned(frames: Frames, arguments) -> Frames:
-    """``frames`` of ``arguments.input``, with a warning if the command line says what pixels mean and there are none."""
+    """``frames`` of ``arguments.input``; they get a warning if they are no pixels and the command line says what those
+    mean."""
     options = ", ".join(f"--{name}" for name in _given(arguments))
     if options and not frames.preprocessing:
-        frames.warnings.append(f"{arguments.input} holds no pixels (uint8), but what the model takes: without effect is "
-                               f"{options}")
+        frames.warnings.append(f"{arguments.input} holds no pixels (uint8), but what the model takes: without effect "
+                               f"is {options}")
     return frames
 
 

@@ -129,7 +129,7 @@ def test_evaluate_warns(run, album):
     """Of pixels that become other numbers than the model's input holds; and of options that nothing follows from."""
     model = EXAMPLE / "models/small_0.25_32_int8.onnx"
     for data, more, told in (("pixels.npz", ["--range", "0:255"],
-                              "pixels.npz: the pixels 0 to 255 become 0 to 255, but the model's int8 input holds -1 to"),
+                              "pixels.npz: the pixels 0 to 255 become 0 to 255, but the model's int8 input holds -1"),
                              ("real.npz", OWN, "real.npz holds no pixels (uint8), but what the model takes")):
         code, out, err = run("evaluate", model, "--input", data, "--json", *more)
         assert code == 0
