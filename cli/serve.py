@@ -7,8 +7,7 @@ from pathlib import Path
 
 from rich.markup import escape
 from tepal.boards.flow import yosys
-from tepal.boards.flow.build import FLASH
-from tepal.boards.flow.generate import write_files
+from tepal.boards.flow.folder import write_files
 from tepal.boards.flow.serve import BIT, patience, simulated_top
 from tepal.hdl import Schedule, export_component
 from tepal.hdl.memories.flash import flash_image
@@ -31,7 +30,7 @@ def serve(arguments, schedule: Schedule, directory: Path) -> int:
     """Build in ``directory``, say where the port is, and serve until Ctrl-C or SIGTERM."""
     with step("Making Verilog"):
         top = simulated_top(schedule, debug=arguments.debug)
-        write_files(export_component(top, yosys.to_verilog).files(), directory, also=["build.log", FLASH])
+        write_files(export_component(top, yosys.to_verilog).files(), directory, also=Server.FILES)
     with step("Building the simulator (a minute or two)"):
         server = Server(directory, BIT, flash_image(schedule) if schedule.config.single_port else None)
     seconds = patience(schedule)

@@ -12,9 +12,8 @@ from tepal.quant import Network, Preprocessing
 from tepal.sim import CycleModel
 
 from . import yosys
-from .folder import write_files
 
-__all__ = ["WEIGHTS", "describe", "generate", "write_files"]
+__all__ = ["WEIGHTS", "describe", "generate"]
 
 WEIGHTS = "weights.bin"
 """File of the weights that an engine loads, behind the design's name and an underscore."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tepal.boards.flow.build import bitstream_name
 from tepal.boards.registry import BOARDS
 
 WEIGHTS = 1 << 20
@@ -41,7 +42,7 @@ def built(tmp_path_factory):
     def built(board: str, **more) -> Path:
         folder = tmp_path_factory.mktemp(board)
         (folder / "report.json").write_text(json.dumps({"board": board, "passed": True, **more}))
-        name = BOARDS[board].programmer.bitstream
+        name = bitstream_name(BOARDS[board].part.family)
         (folder / name).write_bytes(b"bits for " + board.encode())
         return folder
     return built
