@@ -228,7 +228,7 @@ def test_what_a_grid_leaves_out_is_the_papers(argv, names, monkeypatch):
     (["--resolution", "5000"], "resolution must be 1 to 4096, not 5000"),
     (["--classes", "0"], "classes must be 1 to 65536, not 0"),
     (["--channels", "0"], "channels must be 1 to 4096, not 0"),
-    (["--board", "icebraker"], "there is no board 'icebraker'; did you mean icebreaker?"),
+    (["--board", "icebraker"], "there is no board 'icebraker'; did you mean icebreaker"),
     (["--board", "ulx3s-85f", "--board", "generic"], "the generic board has no engine of its own"),
 ])
 @pytest.mark.parametrize("form", [[], ["--json"]], ids=["text", "json"])
