@@ -6,10 +6,9 @@ from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from tepal.hdl.memories.block import Ram, ReplayRom, Rom
-
-from .memories.single_port import LoadedRom, RegionRam
-from .plan import rom_contents as images
-from .plan.descriptors import (
+from tepal.hdl.memories.single_port import LoadedRom, RegionRam
+from tepal.hdl.plan import rom_contents
+from tepal.hdl.plan.descriptors import (
     address_bits,
     column_bits,
     drain_descriptors,
@@ -20,18 +19,21 @@ from .plan.descriptors import (
     target_bits,
     value_bits,
 )
-from .plan.schedule import Schedule
+from tepal.hdl.plan.schedule import Schedule
+from tepal.hdl.units.depthwise import DepthwiseEngine
+from tepal.hdl.units.drain import Drain, LaneParameters
+from tepal.hdl.units.feeder import Feeder
+from tepal.hdl.units.loader import InputLoader
+from tepal.hdl.units.requantiser import Requantiser
+from tepal.hdl.units.sequencer import Sequencer
+from tepal.hdl.units.serial_requantiser import ParameterRom, SerialFormat, SerialRequantiser
+from tepal.hdl.units.streamer import OutputStreamer
+from tepal.hdl.units.systolic import SystolicArray
+from tepal.hdl.units.tile_buffer import TileBuffer
+from tepal.hdl.units.window import WindowGenerator
+
+from .answer import FRAME
 from .primitives import VerilogExport, bits_for, delay, delay_events
-from .units.depthwise import DepthwiseEngine
-from .units.drain import Drain, LaneParameters
-from .units.feeder import Feeder
-from .units.ports import FRAME, InputLoader, OutputStreamer
-from .units.requantiser import Requantiser
-from .units.sequencer import Sequencer
-from .units.serial_requantiser import ParameterRom, SerialFormat, SerialRequantiser
-from .units.systolic import SystolicArray
-from .units.tile_buffer import TileBuffer
-from .units.window import WindowGenerator
 
 __all__ = ["LOAD", "Accelerator", "written_layout"]
 
@@ -67,7 +69,7 @@ class Accelerator(wiring.Component):
                       └─► output memory ─► m_axis
 
     The image is int8, rows of pixels of channels, ``config.input_bytes`` to a beat, the first byte lowest.
-    Results are int8 in the same order, a byte a beat, then a :class:`~tepal.hdl.units.ports.Trailer`: the index of the
+    Results are int8 in the same order, a byte a beat, then a :class:`~tepal.hdl.answer.Trailer`: the index of the
     largest (two bytes, low first), the frame's number and its status; ``m_axis_tlast`` marks the last.  The next image
     is taken while this one is computed.
 
@@ -78,12 +80,12 @@ class Accelerator(wiring.Component):
     debug
         Let the member ``written`` be.
     closes
-        After a reset within an answer, end it (:class:`~tepal.hdl.units.ports.OutputStreamer`).
+        After a reset within an answer, end it (:class:`~tepal.hdl.units.streamer.OutputStreamer`).
 
     Members
     -------
     s_axis_tdata, s_axis_tvalid, s_axis_tready, s_axis_tlast
-        AXI4-Stream sink (:class:`~tepal.hdl.units.ports.InputLoader` says what ``tlast`` does).
+        AXI4-Stream sink (:class:`~tepal.hdl.units.loader.InputLoader` says what ``tlast`` does).
     m_axis_tdata, m_axis_tvalid, m_axis_tready, m_axis_tlast
         AXI4-Stream source.
     frame_error : Out(1)
@@ -110,7 +112,7 @@ class Accelerator(wiring.Component):
         """Results of every lane's own requantiser."""
         schedule, lanes = self.schedule, self.schedule.config.lanes
         parameters = m.submodules.depthwise_parameters = LaneParameters(
-            fmt, lanes, schedule.parameter_words, images.depthwise_parameters(schedule))
+            fmt, lanes, schedule.parameter_words, rom_contents.depthwise_parameters(schedule))
         ahead = at_sum - LaneParameters.ACTIVE
         replay = delay(m, Cat(sequencer.rewind, sequencer.commit, sequencer.restart), ahead, name="group_replay")
         m.d.comb += [parameters.take.eq(delay(m, sequencer.group_start, ahead, name="group_start")),
@@ -127,7 +129,7 @@ class Accelerator(wiring.Component):
         schedule, lanes = self.schedule, self.schedule.config.lanes
         m.submodules.depthwise_requantiser = unit = SerialRequantiser(fmt)
         rom = m.submodules.depthwise_parameters = ParameterRom("depthwise_parameters", fmt.width,
-                                                               images.depthwise_parameters(schedule))
+                                                               rom_contents.depthwise_parameters(schedule))
         summed, replay = delay_events(
             m, sequencer.valid & sequencer.reduce & sequencer.last,
             Cat(sequencer.group_end, sequencer.rewind, sequencer.commit, sequencer.restart),
@@ -196,7 +198,7 @@ class Accelerator(wiring.Component):
         ]
 
         # Stage 1: windows, reduced or copied.
-        weight_words = images.depthwise_weights(schedule)
+        weight_words = rom_contents.depthwise_weights(schedule)
         sequencer = m.submodules.sequencer = Sequencer(
             sequencer_times(schedule), sequencer_places(schedule), config.window, value_bits(schedule), wide, across,
             config.rows, schedule.tile_words, len(weight_words), config.pipelined)
@@ -271,7 +273,7 @@ class Accelerator(wiring.Component):
         array = m.submodules.array = SystolicArray(config.rows, config.columns, config.drain_step,
                                                    schedule.matrix_accumulator, config.spread, config.packing,
                                                    config.pipelined)
-        matrix_words, loaded = images.matrix_weights(schedule), None
+        matrix_words, loaded = rom_contents.matrix_weights(schedule), None
         if config.single_port:
             loaded = LoadedRom(8 * config.columns, len(matrix_words), registers)
             m.d.comb += [loaded.load.eq(self.load_tvalid), loaded.load_first.eq(self.load_tfirst),
@@ -299,7 +301,7 @@ class Accelerator(wiring.Component):
         # Stage 3: the drain.
         drain = m.submodules.drain = Drain(
             parameter_descriptors(schedule), drain_descriptors(schedule), schedule.matrix_format,
-            images.matrix_parameters(schedule), config.columns, config.requantisers, lanes, config.window,
+            rom_contents.matrix_parameters(schedule), config.columns, config.requantisers, lanes, config.window,
             target_bits(schedule), across, config.pipelined)
         m.d.comb += [drain.captured.eq(array.captured), streamer.done.eq(drain.done)]
         for column in range(config.columns):

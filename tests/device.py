@@ -7,8 +7,8 @@ import threading
 import tty
 
 import numpy as np
+from tepal.hdl.answer import Trailer
 from tepal.hdl.link.protocol import VERSION, Fault, Identity, Kind, Packet, PacketError, Splitter
-from tepal.hdl.units.ports import Trailer
 from tepal.quant import Network, digest
 from tepal.sim import golden
 

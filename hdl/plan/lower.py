@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from tepal.hdl.units.depthwise import ACTIVATION_OFFSET
+from tepal.hdl.units.loader import InputLayout
 from tepal.quant import Average, AveragePool, Convolution, Depthwise, Layer, Network, NetworkError, Padding, Requantise
 
 __all__ = ["Block", "InputLayout", "Matrix", "Reduction", "Window", "fold", "least_word", "lower",
@@ -87,43 +88,6 @@ class Block:
     def windows(self) -> int:
         """Windows of the block: pixels of what the array makes, before they are unfolded."""
         return self.window.output_size[0] * self.window.output_size[1]
-
-
-@dataclass(frozen=True)
-class InputLayout:
-    """How the loader lays an image out in the input memory.
-
-    For each row of the image and each of ``columns`` output columns it stores the ``kernel * channels``
-    bytes that begin ``left`` columns left of ``column * stride``: in one word, or in several of ``word`` bytes, the
-    last of which is filled up with what comes behind them in the row."""
-
-    shape: tuple[int, int, int]
-    columns: int
-    kernel: int
-    stride: int
-    left: int
-    zero_point: int
-    word: int | None = None
-
-    @property
-    def window_bytes(self) -> int:
-        """Bytes of a row of a window."""
-        return self.kernel * self.shape[2]
-
-    @property
-    def word_bytes(self) -> int:
-        """Bytes of a word of the input memory."""
-        return self.word or self.window_bytes
-
-    @property
-    def parts(self) -> int:
-        """Words that a row of a window takes."""
-        return -(-self.window_bytes // self.word_bytes)
-
-    @property
-    def depth(self) -> int:
-        """Words of an image."""
-        return self.shape[0] * self.columns * self.parts
 
 
 def _raw_constant(weights: np.ndarray, bias: np.ndarray, zero_point: int, axes) -> np.ndarray:
