@@ -54,6 +54,8 @@ ENGINES = {
     "packed": EngineConfig(4, 8, 4, (1, 3), requantisers=2, spread=2, packing=2, copy_lanes=6),
     "serial": EngineConfig(2, 4, 2, (3, 3), requantiser_cycles=5, lane_cycles=4, copy_lanes=3),
 }
+QUICK = [f"digits on {name}" for name in ("ulx3s-25f", "icebreaker", "generic", *ENGINES)]
+"""Made every time: of each kind of engine a small one."""
 BUILDABLE = [name for name, board in BOARDS.items() if board.platform]
 
 
@@ -144,8 +146,7 @@ for model in FLOAT:
 
 def parameters():
     for case, (model, _) in CASES.items():
-        # What a small network shows of every engine is shown every time.
-        marks = [pytest.mark.xdist_group(f"generated {model}"), *([] if model == "digits" else [pytest.mark.slow])]
+        marks = [pytest.mark.xdist_group(f"generated {model}"), *([] if case in QUICK else [pytest.mark.slow])]
         yield pytest.param(case, marks=marks)
 
 
