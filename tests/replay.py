@@ -7,7 +7,7 @@ from itertools import pairwise
 from tepal.hdl import Schedule
 from tepal.hdl.answer import Trailer
 from tepal.hdl.plan.schedule import BlockSchedule
-from tepal.hdl.units.drain import LaneParameters
+from tepal.hdl.units.lane_requantisers import LaneParameters
 from tepal.hdl.units.streamer import OutputStreamer
 from tepal.hdl.units.tile_buffer import TileBuffer
 from tepal.sim import CycleModel

@@ -1,7 +1,7 @@
 """The loader: an image from the input stream into the input memory, window by window."""
 
-from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from amaranth import *
 from amaranth.lib import wiring
@@ -10,45 +10,10 @@ from tepal.hdl.answer import FRAME
 from tepal.hdl.primitives import bits_for
 
 from .descriptor_table import Countdown
+from .input_layout import InputLayout
+from .instance_name import InstanceName
 
-__all__ = ["InputLayout", "InputLoader"]
-
-
-@dataclass(frozen=True)
-class InputLayout:
-    """How the loader lays an image out in the input memory.
-
-    For each row of the image and each of ``columns`` output columns it stores the ``kernel * channels``
-    bytes that begin ``left`` columns left of ``column * stride``: in one word, or in several of ``word`` bytes, the
-    last of which is filled up with what comes behind them in the row."""
-
-    shape: tuple[int, int, int]
-    columns: int
-    kernel: int
-    stride: int
-    left: int
-    zero_point: int
-    word: int | None = None
-
-    @property
-    def window_bytes(self) -> int:
-        """Bytes of a row of a window."""
-        return self.kernel * self.shape[2]
-
-    @property
-    def word_bytes(self) -> int:
-        """Bytes of a word of the input memory."""
-        return self.word or self.window_bytes
-
-    @property
-    def parts(self) -> int:
-        """Words that a row of a window takes."""
-        return -(-self.window_bytes // self.word_bytes)
-
-    @property
-    def depth(self) -> int:
-        """Words of an image."""
-        return self.shape[0] * self.columns * self.parts
+__all__ = ["InputLoader"]
 
 
 class InputLoader(wiring.Component):
@@ -91,6 +56,8 @@ class InputLoader(wiring.Component):
         Since reset a frame was abandoned or too long.
     """
 
+    NAME = InstanceName("loader", "image loader", "image loader")
+
     def __init__(self, layout: InputLayout, beat: int):
         self.layout, self.beat = layout, beat
         _, width, channels = layout.shape
@@ -128,6 +95,11 @@ class InputLoader(wiring.Component):
                     first = first or cycle
         return first - 1, accepted - first + 1, cycle - accepted + 1
 
+    @staticmethod
+    def features(engine: Any, word_bytes: Any) -> dict[str, Any]:
+        """Of the LUT estimate, where words of the input memory have ``word_bytes`` bytes."""
+        return {"bytes to choose from": (engine.input_bytes - 1) * word_bytes, "bytes": word_bytes, "fixed": 1}
+
     @property
     def _start(self) -> int:
         """Bytes of zero point on the left, less those of a word."""
@@ -157,18 +129,21 @@ class InputLoader(wiring.Component):
         excess = Signal(signed(reach.bit_length() + 1), init=self._start)
         beats, column, row = (Signal(range(count + 1), init=count) for count in (
             self.row_beats, self.layout.columns * parts, self.layout.shape[0]))
-        # Of a window's words, but the last one.
+        # Counts the words of a window, all but the last one.
         part = Countdown("part", range(parts), parts - 1, parts - 1)
-        # Of beats and words of the row and of the frame's rows: are there any left, is it the last?
+        # Of the beats and the words of this row, and of the frame's rows: whether any are left, and whether this one is
+        # the last.
         some_beats, some_columns = Signal(init=1), Signal(init=1)
         last_beat, last_column, last_row = (Signal(name=name, init=counter.init == 1) for name, counter in (
             ("last_beat", beats), ("last_column", column), ("last_row", row)))
         missing, storing, shift, accept = Signal(), Signal(), Signal(), Signal()
-        # Of several words, a row's last one is stored as soon as the row's bytes are in, whatever it is filled up with.
+        # Where a window has several words, a row's last word is stored as soon as the row's bytes are in: it does not
+        # matter what fills it up.
         padded = last_column & ~some_beats
-        # Does the sender mark ends, is the rest of a frame too long under way, does the next beat begin a frame?
+        # Whether the sender marks ends, the rest of a frame that is too long is being dropped, and the next beat begins
+        # a frame.
         marked, dropping, first_beat = Signal(), Signal(), Signal(init=1)
-        # A row, a frame was over in the cycle before: all begins anew, which is a lot to reach.
+        # Whether a row, and with it a frame, ended in the cycle before: registers, for a row's end has a large fan-out.
         row_over, frame_over, pausing = Signal(), Signal(), Signal()
         m.d.comb += [
             pausing.eq(self.full | row_over),
@@ -179,8 +154,8 @@ class InputLoader(wiring.Component):
             shift.eq(accept | (~pausing & ~storing & ~some_beats & some_columns)),
         ]
 
-        # The newest byte is the highest; a word lies ``excess`` bytes below it.  A beat or more below there is
-        # only padding, before a row's first beat: then all places are alike, but each must be one.
+        # The newest byte is the highest; a word lies ``excess`` bytes below it.  Before a row's first beat, ``excess``
+        # may be a beat or more: then there is only padding, and whichever place the lowest bits choose is right.
         bits = bits_for(self.beat)
         places = [history.bit_select(8 * max(0, self.beat - 1 - i), 8 * word_bytes) for i in range(1 << bits)]
         m.d.comb += [self.word.eq(Array(places)[excess[:bits]]), self.enable.eq(storing)]
@@ -216,7 +191,8 @@ class InputLoader(wiring.Component):
                          row.eq(row - 1), last_row.eq(row == 2)]
             with m.If(frame_over):
                 m.d.sync += [row.eq(row.init), last_row.eq(last_row.init), self.address.eq(0), first_beat.eq(1)]
-        # An abandoned frame leaves right away, others when the memory is free again: long after they were found wrong.
+        # An abandoned frame's number is used up right away, another's when the memory is free again: long after the
+        # frame was found too long.
         m.d.sync += self.frame.number.eq(self.frame.number + (restart | self.release))
         with m.If(restart):
             m.d.sync += [self.frame.abandoned.eq(1), self.error.eq(1)]

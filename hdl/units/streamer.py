@@ -8,6 +8,8 @@ from amaranth.lib.wiring import In, Out
 from tepal.hdl.answer import FRAME, Status, Trailer
 from tepal.hdl.primitives import bits_for, delay
 
+from .instance_name import InstanceName
+
 __all__ = ["OutputStreamer"]
 
 
@@ -41,6 +43,8 @@ class OutputStreamer(wiring.Component):
         The output memory may be claimed.
     """
 
+    NAME = InstanceName("streamer", "result streamer")
+
     FETCH = 2
     """Cycles to fetch a word."""
 
@@ -71,16 +75,16 @@ class OutputStreamer(wiring.Component):
         word = Signal.like(self.word, reset_less=True)
         index, best_index = Signal(bits_for(prod(self.shape))), Signal(bits_for(prod(self.shape)))
         frame, offered, claimed = Signal(FRAME, reset_less=True), Signal(), Signal()
-        # Whether an answer is under way, its last byte not yet taken: the one thing that outlives a reset.
+        # Whether an answer has begun whose last byte is not taken yet.  Nothing else outlives a reset.
         open_ = Signal(name="open", reset_less=True)
-        # Nobody is to believe that a byte was taken in the cycle in which the reset comes.
+        # In the cycle of a reset nothing is valid, so that no receiver takes a byte that is sent again.
         m.d.comb += [self.valid.eq(offered & ~ResetSignal(allow_reset_less=True)), self.free.eq(~claimed & ~open_)]
         if self.closes:
             with m.If(self.valid & self.ready):
                 m.d.sync += open_.eq(~self.last)
         best = Signal(signed(8))
         value, taken = word[:8].as_signed(), Signal()
-        # Results are compared the cycle after they went, far from whoever took them.
+        # Results are compared in the cycle after they were taken: the receiver's ``ready`` has a long way behind it.
         compared, compared_index = delay(m, value, 1, name="compared"), delay(m, index, 1, name="compared_index")
         with m.If(delay(m, taken, 1, name="compares") & ((compared_index == 0) | (compared > best))):
             m.d.sync += [best.eq(compared), best_index.eq(compared_index)]

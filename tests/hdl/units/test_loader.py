@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
-from tepal.hdl.plan.lower import InputLayout, least_word
+from tepal.hdl.units.input_layout import InputLayout, least_word
 from tepal.hdl.units.loader import InputLoader
 
 SEED = 7
