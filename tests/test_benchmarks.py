@@ -111,8 +111,8 @@ def test_growth_keeps_what_still_holds():
 def test_fit():
     """Coefficients are found again, and none is below zero."""
     counts = calibrate.np.array([[1, 2], [3, 1], [4, 9.0]])
-    assert calibrate.fitted(counts, counts @ [5, 7]) == pytest.approx([5, 7])
-    assert (calibrate.fitted(counts, counts @ [5, -1]) >= 0).all()
+    assert calibrate.least_squares(counts, counts @ [5, 7]) == pytest.approx([5, 7])
+    assert (calibrate.least_squares(counts, counts @ [5, -1]) >= 0).all()
 
 
 def test_times_of_tests(tmp_path):
