@@ -40,11 +40,12 @@ venv: .venv/ready types
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
-# The folders under their import names, for pyright and import-linter; without links to what is no longer there.
+# The folders under their import names, for pyright and import-linter.  Links that are there already stay untouched, for
+# whoever reads them just now; those to what is gone go too.
 types:
 	@mkdir -p build/types/tepal
-	@for folder in hdl quant sim boards host cli; do ln -sfn ../../../$$folder build/types/tepal/$$folder; done
-	@for file in tepal/*.py; do ln -sfn ../../../$$file build/types/$$file; done
+	@for name in hdl quant sim boards host cli tepal/*.py; do \
+		link=build/types/tepal/$${name#tepal/}; [ "$$link" -ef "$$name" ] || ln -sfn "../../../$$name" "$$link"; done
 	@find build/types -xtype l -delete
 
 demo: venv
