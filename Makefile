@@ -8,13 +8,14 @@ ROWS ?=
 BENCH_ARGS ?=
 CALIBRATE_ARGS ?=
 
-.PHONY: help venv demo test test-all types bench calibrate lint ruff pyright imports clean
+.PHONY: help venv demo test test-all types bench calibrate times lint ruff pyright imports clean
 help:
 	@echo "make demo   generate, simulate and compare the bundled model"
 	@echo "make test   run the tests that find mistakes often (TEST_ARGS='-m \"not rtl\"' for those without simulators)"
 	@echo "make test-all  run these, then the slow ones"
 	@echo "make bench  measure what benchmarks/README.md tells (ROWS='vww kws' for some of it, BENCH_ARGS=--build for clocks)"
 	@echo "make calibrate  fit what engines take in LUTs to netlists, anew (CALIBRATE_ARGS='--board icebreaker' for one family)"
+	@echo "make times  write what the last make test and make test-all took into CONTRIBUTING.md"
 	@echo "make lint   ruff, pyright and import-linter (make ruff, make pyright, make imports for one of them)"
 	@echo "make venv   only make .venv, with tepal in .venv/bin"
 
@@ -39,11 +40,12 @@ venv: .venv/ready types
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
-# The folders under their import names, for pyright and import-linter; without links to what is no longer there.
+# The folders under their import names, for pyright and import-linter.  Links that are there already stay untouched, for
+# whoever reads them just now; those to what is gone go too.
 types:
 	@mkdir -p build/types/tepal
-	@for folder in hdl quant sim boards host cli; do ln -sfn ../../../$$folder build/types/tepal/$$folder; done
-	@for file in tepal/*.py; do ln -sfn ../../../$$file build/types/$$file; done
+	@for name in hdl quant sim boards host cli tepal/*.py; do \
+		link=build/types/tepal/$${name#tepal/}; [ "$$link" -ef "$$name" ] || ln -sfn "../../../$$name" "$$link"; done
 	@find build/types -xtype l -delete
 
 demo: venv
@@ -64,6 +66,9 @@ bench: venv
 
 calibrate: venv
 	$(BIN)/python benchmarks/calibrate.py $(CALIBRATE_ARGS)
+
+times: venv
+	$(BIN)/python benchmarks/suite.py
 
 lint: ruff pyright imports
 

@@ -16,7 +16,7 @@ from tepal.quant import (
     read_model,
     write_onnx,
 )
-from tepal.sim import accuracy, compare
+from tepal.sim import accuracy, measure_losses
 
 from .arguments import path
 from .console import bar, out, warn
@@ -68,7 +68,7 @@ def run(arguments) -> int:
     accuracies = None
     with bar() as progress:
         quantisation = quantize(network, images, calibration, progress=progress)
-        report = compare(quantisation, images, progress=progress)
+        report = measure_losses(quantisation, images, progress=progress)
         if test:
             accuracies = {"float": accuracy(network, *test, progress=progress),
                           "int8": accuracy(quantisation.network, *test, progress=progress)}

@@ -2,7 +2,7 @@
 
 from . import golden
 from .cycles import CycleModel, FrameCycles, LayerCycles
-from .quantisation import LayerLoss, QuantisationReport, accuracy, compare
+from .quantisation import LayerLoss, QuantisationReport, accuracy, measure_losses
 from .serve import Server
 from .simulate import (
     Build,
@@ -28,10 +28,10 @@ __all__ = [
            "Server",
            "SimulationError",
            "accuracy",
-           "compare",
            "first_mismatch",
            "golden",
            "layer_tensors",
+           "measure_losses",
            "require_tools",
            "simulate",
            "stage_words",

@@ -10,7 +10,7 @@ from tepal.quant.quantiser.quantise import fake_quantise
 
 from . import golden
 
-__all__ = ["LayerLoss", "QuantisationReport", "accuracy", "compare"]
+__all__ = ["LayerLoss", "QuantisationReport", "accuracy", "measure_losses"]
 
 SENSITIVITY_MACS = 2_000_000_000
 """Bounds the frames that the sensitivity of layers is measured on: one run takes so many multiply-adds."""
@@ -60,8 +60,8 @@ def real(layer, codes: np.ndarray) -> np.ndarray:
     return np.float32(layer.output_scale) * (codes.astype(np.float32) - layer.output_zero_point)
 
 
-def compare(quantisation: Quantisation, images: np.ndarray, *,
-            progress: Callable[[str, int, int], None] = lambda what, done, total: None) -> QuantisationReport:
+def measure_losses(quantisation: Quantisation, images: np.ndarray, *,
+                   progress: Callable[[str, int, int], None] = lambda what, done, total: None) -> QuantisationReport:
     """Run both networks on ``images`` (float, in the model file's own order of dimensions)."""
     network, reference = quantisation.network, quantisation.reference
     images = reference.images(images)

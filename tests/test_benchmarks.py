@@ -20,7 +20,7 @@ def script(name: str):
     return module
 
 
-bench, growth, calibrate = (script(name) for name in ("bench", "growth", "calibrate"))
+bench, growth, calibrate, suite = (script(name) for name in ("bench", "growth", "calibrate", "suite"))
 
 
 def test_pages():
@@ -111,5 +111,24 @@ def test_growth_keeps_what_still_holds():
 def test_fit():
     """Coefficients are found again, and none is below zero."""
     counts = calibrate.np.array([[1, 2], [3, 1], [4, 9.0]])
-    assert calibrate.fitted(counts, counts @ [5, 7]) == pytest.approx([5, 7])
-    assert (calibrate.fitted(counts, counts @ [5, -1]) >= 0).all()
+    assert calibrate.least_squares(counts, counts @ [5, 7]) == pytest.approx([5, 7])
+    assert (calibrate.least_squares(counts, counts @ [5, -1]) >= 0).all()
+
+
+def test_times_of_tests(tmp_path):
+    """By folder, of both halves, of which one may not have been run; between the marks, and only there."""
+    run = tmp_path / "test.xml"
+    cases = (("tests.cli.test_ops", 1.5), ("tests.cli.test_ops.TestClass", 2), ("tests.test_lint", 30))
+    run.write_text('<testsuites><testsuite tests="3" time="17.4">' + "".join(
+        f'<testcase classname="{name}" name="x" time="{seconds}"/>' for name, seconds in cases)
+        + "</testsuite></testsuites>")
+    half = suite.measured(run)
+    assert half == {"tests/cli": (2, 3.5), "tests": (1, 30.0), "all": (3, 17.4)}
+    page = "a\n<!-- make times -->\nold\n<!-- end -->\nb\n"
+    filled = suite.filled(page, [half, suite.measured(tmp_path / "none.xml")])
+    assert filled.splitlines()[4:-2] == [
+        "| `tests` | 1 | 30 |  |  |", "| `tests/cli` | 2 | 4 |  |  |", "| all | 3 | 17 |  |  |"]
+    assert filled.startswith("a\n<!-- make times -->\n| folder |")
+    assert filled.endswith("|\n<!-- end -->\nb\n")
+    contributing = suite.PAGE.read_text()
+    assert suite.filled(contributing, [half, {}]) != contributing

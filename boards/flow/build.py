@@ -28,10 +28,10 @@ from .design import BoardDesign, Prepared, prepare
 from .timing import clock_mhz, critical_path, driven_by
 from .tools import Command, ToolError, find
 
-__all__ = ["FLASH", "MARGIN", "REPORT", "STEPS", "Result", "allowed", "bitstream_name", "build", "choose_pll",
+__all__ = ["CLOCK_MARGIN", "FLASH", "REPORT", "STEPS", "Result", "allowed", "bitstream_name", "build", "choose_pll",
            "file_names", "require_platform", "seeds", "synthesise"]
 
-MARGIN = Fraction(2, 100)
+CLOCK_MARGIN = Fraction(2, 100)
 """By how much a path must be faster than the clock: nextpnr reckons with the slowest silicon, but with no jitter."""
 
 
@@ -76,7 +76,7 @@ def choose_pll(settings: list[Pll], *most: float | Fraction | None) -> Pll:
 
 def allowed(reached: float) -> Fraction:
     """The fastest clock for paths of ``reached`` MHz."""
-    return Fraction(reached) / (1 + MARGIN)
+    return Fraction(reached) / (1 + CLOCK_MARGIN)
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def build(schedule: Schedule, board: Board, *, count: int = 1, wanted: float | N
         raise NetworkError(f"--clock {wanted:g}: the memories and multipliers of {board.part.name} allow no more than "
                            f"{board.part.limit:g} MHz")
     commands = {name: find(name) for name in ("yosys", family.place_and_route, family.packer)}
-    target = board.target if wanted is None else float(Fraction(wanted) * (1 + MARGIN))
+    target = board.target if wanted is None else float(Fraction(wanted) * (1 + CLOCK_MARGIN))
     slowest = min(Fraction(wanted or board.lowest), Fraction(board.lowest)) * 1_000_000
     with temporary_folder() as folder:
         return _build(folder, schedule, board, family, commands, settings, target, slowest, count, wanted, debug,
@@ -244,7 +244,7 @@ def _report(schedule: Schedule, board: Board, family: Family, commands: dict[str
     if allowed(best.reached) < least:
         problem = (f"the design reaches {best.reached:.2f} MHz from the best of {len(runs)} "
                    f"seed{'s' if len(runs) > 1 else ''}, and a clock of {least:g} MHz needs "
-                   f"{least * float(1 + MARGIN):.2f} MHz: try more --seeds, a lower --clock, or a smaller engine "
+                   f"{least * float(1 + CLOCK_MARGIN):.2f} MHz: try more --seeds, a lower --clock, or a smaller engine "
                    "(--rows, --columns, --lanes)")
     request = Packet.line_bytes(prod(network.input_shape))
     result = Packet.line_bytes(network.outputs + Trailer.BYTES)
@@ -253,7 +253,7 @@ def _report(schedule: Schedule, board: Board, family: Family, commands: dict[str
         "board": board.name, "part": board.part.name, "network": network.name, "passed": problem is None,
         "problem": problem,
         "fmax_mhz": round(best.reached, 3), "clock_mhz": clock, "target_mhz": round(target, 3),
-        "limit_mhz": board.part.limit, "margin": float(MARGIN), "pll": dict(pll.parameters),
+        "limit_mhz": board.part.limit, "margin": float(CLOCK_MARGIN), "pll": dict(pll.parameters),
         "used": cells_used["used"], "available": cells_used["available"],
         "compute_cycles": cycles.compute_cycles, "interval_cycles": cycles.interval_cycles,
         "latency_ms": round(cycles.compute_cycles / clock / 1e3, 6),

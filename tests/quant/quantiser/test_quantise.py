@@ -28,7 +28,7 @@ from tepal.quant import (
 )
 from tepal.quant.arithmetic import accumulator_range
 from tepal.quant.quantiser.quantise import _equalise, _Histogram, _scale
-from tepal.sim import compare, golden
+from tepal.sim import golden, measure_losses
 
 
 def float_network(seed: int) -> FloatNetwork:
@@ -288,7 +288,7 @@ def test_report_names_the_costliest_layer(mobilenet):
     layers[number - 1] = replace(before, weights=before.weights * small, bias=before.bias * small)
     network = mobilenet.with_layers(layers)
     images = pictures(network, 8)
-    report = compare(quantize(network, images, Calibration(equalise=False)), images)
+    report = measure_losses(quantize(network, images, Calibration(equalise=False)), images)
     assert report.costliest.name in ("block3_pointwise", "block3_depthwise")
     assert len(report.layers) == len(network.layers)
     assert all(0 <= layer.saturated < 0.01 for layer in report.layers)
@@ -355,10 +355,10 @@ FULL_SIZE = """
 import resource, time
 import numpy as np
 from tepal.quant import MobileNet, quantize
-from tepal.sim import compare
+from tepal.sim import measure_losses
 network = MobileNet().float_network()
 images = np.random.default_rng(0).normal(size=(16, 224, 224, 3)).astype(np.float32)
-compare(quantize(network, images), images)
+measure_losses(quantize(network, images), images)
 print(network.macs, time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
