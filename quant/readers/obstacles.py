@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tepal.quant.network import NetworkError
+from tepal.quant.errors import NetworkError
 
 __all__ = ["ARITHMETIC", "BRANCHES", "ON_CONSTANTS", "Format", "Obstacle", "Supported", "check_operators", "refuse"]
 

@@ -15,17 +15,15 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
-from tepal.quant.float_network import (
-    FloatAveragePool,
-    FloatConvolution,
-    FloatDepthwise,
-    FloatLayer,
-    FloatNetwork,
-    Statistics,
-)
-from tepal.quant.network import LARGEST_MAP, Layer, Network, NetworkError, Padding, Shape, Softmax, shortened
+from tepal.quant.errors import NetworkError
+from tepal.quant.float_network import FloatNetwork
+from tepal.quant.layer import LARGEST_MAP, FloatLayer, Layer, Meaning, Padding, Shape, Statistics, shortened
+from tepal.quant.network import Network
+from tepal.quant.ops.average_pool import AveragePool, FloatAveragePool
+from tepal.quant.ops.convolution import Convolution, FloatConvolution
+from tepal.quant.ops.depthwise import Depthwise, FloatDepthwise
+from tepal.quant.ops.softmax import Softmax
 from tepal.quant.preprocessing import Preprocessing
-from tepal.quant.rescale import Meaning, pool_of_scales, weighted_of_scales
 
 from .obstacles import ARITHMETIC, BRANCHES, ON_CONSTANTS, Format, Obstacle, Supported, check_operators, refuse
 
@@ -271,11 +269,12 @@ class _Draft:
             raise self.node.error(f"{what} that aren't quantised in a model where others are; quantise all of it")
         output = self.source, self.result, self.minimum, self.maximum
         if self.weights is None:
-            return pool_of_scales(self.node.label, self.geometry(index), self.window, *output)
+            return AveragePool.of_scales(self.node.label, self.geometry(index), self.window, *output)
         if self.scales is None:
             raise self.node.error("has float weights in a quantised model; quantise them too")
         bias = self._integer_bias(self.source[0] * self.scales.astype(np.float64))
-        return weighted_of_scales(self.node.label, self.geometry(index), self.weights, self.scales, bias, *output)
+        kind = Depthwise if self.weights.ndim == 3 else Convolution
+        return kind.of_scales(self.node.label, self.geometry(index), self.weights, self.scales, bias, *output)
 
     def _integer_bias(self, steps: np.ndarray) -> np.ndarray:
         """In steps of ``steps``, the products of the scales of input and weights."""

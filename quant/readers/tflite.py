@@ -16,21 +16,15 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import tflite
 from tepal.quant.arithmetic import Rounding, accumulator_range, fit_single_rounding, quantize_multiplier
-from tepal.quant.float_network import FloatAveragePool, FloatConvolution, FloatDepthwise, FloatLayer, FloatNetwork
-from tepal.quant.network import (
-    LARGEST_MAP,
-    Average,
-    AveragePool,
-    Convolution,
-    Depthwise,
-    Layer,
-    Network,
-    NetworkError,
-    Padding,
-    Requantise,
-    Shape,
-    Softmax,
-)
+from tepal.quant.errors import NetworkError
+from tepal.quant.float_network import FloatNetwork
+from tepal.quant.layer import LARGEST_MAP, FloatLayer, Layer, Padding, Shape
+from tepal.quant.network import Network
+from tepal.quant.ops.average_pool import Average, AveragePool, FloatAveragePool
+from tepal.quant.ops.convolution import Convolution, FloatConvolution
+from tepal.quant.ops.depthwise import Depthwise, FloatDepthwise
+from tepal.quant.ops.softmax import Softmax
+from tepal.quant.rescale import Requantise
 
 from .obstacles import ARITHMETIC, BRANCHES, Format, Obstacle, Supported, check_operators, refuse
 from .tflite_file import EXPORT_AGAIN, Entry, File, Operator, Tensor, names

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import tflite
 from flatbuffers.number_types import Int32Flags
-from tepal.quant.network import LARGEST_MAP, NetworkError, shortened
+from tepal.quant.errors import NetworkError
+from tepal.quant.layer import LARGEST_MAP, shortened
 
 from .obstacles import Obstacle
 
