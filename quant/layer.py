@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "LARGEST_MAP",
     "NO_PADDING",
+    "Closing",
     "FloatLayer",
     "Geometry",
     "Layer",
@@ -277,6 +278,31 @@ class Layer(Geometry):
     def unwritable(self, text: str) -> NetworkError:
         """The layer can't be exported."""
         return NetworkError(f"layer {self.index} ({self.name}) can't be written as ONNX: {text}")
+
+
+@dataclass(frozen=True)
+class Closing:
+    """What a model does with its logits at the end.  It stays off the chip, which delivers the logits.
+
+    ``index`` and ``tensor`` as in :class:`Geometry`."""
+
+    index: int
+    tensor: int
+
+    def __call__(self, logits: np.ndarray) -> np.ndarray:
+        """int8 results of int8 ``logits`` (frames, outputs)."""
+        raise NotImplementedError
+
+    def write_onnx(self, graph: OnnxGraph, value: str, scale: float, output: str) -> str:
+        """The nodes that make ``output`` of the real logits ``value`` (batch, outputs), whose int8 values have the
+        ``scale``.  Returns ``output``.
+
+        Raises
+        ------
+        NetworkError
+            It can't be expressed.
+        """
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, eq=False)

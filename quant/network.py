@@ -10,8 +10,7 @@ from math import prod
 import numpy as np
 
 from .errors import NetworkError
-from .layer import Layer, Shape, check_chain
-from .ops.softmax import Softmax
+from .layer import Closing, Layer, Shape, check_chain
 from .preprocessing import Preprocessing
 
 __all__ = ["Network", "arrange_images"]
@@ -59,7 +58,7 @@ class Network:
     layers: tuple[Layer, ...]
     input_scale: float
     input_zero_point: int
-    softmax: Softmax | None = None
+    softmax: Closing | None = None
     preprocessing: Preprocessing | None = None
     original: "Network | None" = None
 

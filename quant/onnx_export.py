@@ -15,11 +15,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 from tepal.processes import held
-
-from .errors import NetworkError
-from .layer import Layer
-from .network import Network
-from .readers.onnx import OWN_PRODUCER
+from tepal.quant.errors import NetworkError
+from tepal.quant.layer import Layer
+from tepal.quant.network import Network
+from tepal.quant.ops.activation import write_clamp
+from tepal.quant.readers.onnx import OWN_PRODUCER
 
 __all__ = ["onnx_model", "write_onnx"]
 
@@ -78,18 +78,19 @@ class _Graph:
         scale, zero_point = network.input_scale, network.input_zero_point
         value = self.quantised("image", "image", scale, zero_point)
         for layer, result in zip(network.layers, results, strict=True):
-            value = self.activation(layer, self.sums(layer, value, scale, result), result)
+            value = self.sums(layer, value, scale, result)
+            if value != result:
+                value = write_clamp(self, layer, value, result)
             scale = layer.output_scale
             value = self.quantised(value, layer.name, scale, layer.output_zero_point)
         if prod(network.output_shape[:2]) > 1:
             value = self.node("Transpose", [value], self.unique("output/channels_last"), perm=[0, 2, 3, 1])
         if network.softmax:
-            if network.softmax.beta != 1 or network.softmax.input_scale != scale:
-                raise NetworkError(f"{network.name} can't be written as ONNX: its softmax has the beta "
-                                   f"{network.softmax.beta} and the input scale {network.softmax.input_scale}; only 1 "
-                                   f"and the scale of the logits, {scale}, can be expressed")
             value = self.node("Flatten", [value], self.unique("logits"), axis=1)
-            self.node("Softmax", [value], self.output, axis=1)
+            try:
+                network.softmax.write_onnx(self, value, scale, self.output)
+            except NetworkError as error:
+                raise NetworkError(f"{network.name} can't be written as ONNX: {error}") from None
         else:
             self.node("Flatten", [value], self.output, axis=1)
         height, width, channels = network.input_shape
@@ -140,17 +141,6 @@ class _Graph:
         bare = (layer.requantise.minimum, layer.requantise.maximum) == (-128, 127)
         output = result if bare else self.unique(f"{result}/sum")
         return layer.write_onnx(self, value, input_scale, result, output)
-
-    def activation(self, layer: Layer, value: str, result: str) -> str:
-        """The clamp, in real numbers."""
-        if value == result:
-            return value
-        minimum, maximum = layer.requantise.minimum, layer.requantise.maximum
-        if (minimum, maximum) == (layer.output_zero_point, 127):
-            return self.node("Relu", [value], result)
-        bounds = [self.constant(f"{result}/{name}", layer.output_scale * (bound - layer.output_zero_point), np.float32)
-                  for name, bound in (("minimum", minimum), ("maximum", maximum))]
-        return self.node("Clip", [value, *bounds], result)
 
 
 def _check(layer: Layer, input_scale: float) -> None:

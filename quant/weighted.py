@@ -31,6 +31,15 @@ class Filters(Geometry):
     if TYPE_CHECKING:
         weights: np.ndarray
 
+    @staticmethod
+    def kernel_of(weights: np.ndarray) -> tuple[int, int]:
+        """Height and width of the window."""
+        raise NotImplementedError
+
+    @property
+    def kernel(self) -> tuple[int, int]:
+        return self.kernel_of(self.weights)
+
     @property
     def parameters(self) -> int:
         return self.weights.size

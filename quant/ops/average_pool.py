@@ -1,19 +1,30 @@
 """Average over windows: AVERAGE_POOL_2D of TensorFlow Lite, AveragePool and GlobalAveragePool of ONNX."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import tflite as schema
 from tepal.quant.arithmetic import quantize_multiplier, round_half_away_divide
-from tepal.quant.layer import FloatLayer, Layer, Meaning, Place, frozen
+from tepal.quant.files.draft import Draft
+from tepal.quant.files.tflite_chain import WINDOW_OPTIONS, IntegerChain, TfliteChain
+from tepal.quant.files.tflite_file import Operator
+from tepal.quant.layer import NO_PADDING, FloatLayer, Layer, Meaning, Place, frozen
 from tepal.quant.rescale import Requantise, check_accumulator, quantised_clamp, requantise_of_scales
 from tepal.quant.windows import exact, windows
+
+from .registry import onnx, tflite
 
 if TYPE_CHECKING:
     from typing import Self
 
-__all__ = ["Average", "AveragePool", "FloatAveragePool"]
+    from tepal.quant.files.onnx_chain import OnnxChain
+    from tepal.quant.files.onnx_node import Node
+
+__all__ = ["Average", "AverageDraft", "AveragePool", "FloatAveragePool"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +61,7 @@ class AveragePool(Layer):
 
     @classmethod
     def of_scales(cls, label: str, geometry: dict[str, Any], window: tuple[int, int], source: Meaning,
-                  result: Meaning, minimum: float, maximum: float) -> "Self":
+                  result: Meaning, minimum: float, maximum: float) -> Self:
         """The average over ``window``; everything else as in :meth:`tepal.quant.weighted.Weighted.of_scales`."""
         count, channels = prod(window), geometry["output_shape"][2]
         requantise = requantise_of_scales(source[0], np.full(channels, 1 / count), *result,
@@ -76,12 +87,12 @@ class AveragePool(Layer):
         low, high = (np.where(self.foldable(constant), np.nan_to_num(constant), end) for end in (-128, 127))
         return low.astype(np.int64) * count + self.bias, high.astype(np.int64) * count + self.bias
 
-    def rebuilt(self, inputs: np.ndarray, keep: np.ndarray, constant: np.ndarray) -> "Self":
+    def rebuilt(self, inputs: np.ndarray, keep: np.ndarray, constant: np.ndarray) -> Self:
         rule = self.requantise
         return replace(self, **self.kept_shapes(inputs, keep), bias=self.bias[keep],
                        requantise=rule if isinstance(rule, Average) else rule.select(keep))
 
-    def resized(self, place: Place) -> "Self":
+    def resized(self, place: Place) -> Self:
         channels, share = place.output_shape[2], prod(place.kernel) / prod(self.window)
         return replace(self, **place.geometry, window=place.kernel, bias=np.rint(self.bias[:channels] * share),
                        requantise=self._rule_at(channels, share))
@@ -122,3 +133,61 @@ class FloatAveragePool(FloatLayer):
     def quantised(self, number: int, source: Meaning, result: Meaning) -> AveragePool:
         return AveragePool.of_scales(f"layer {self.index} ({self.name})", self.geometry(number), self.window, source,
                                      result, self.minimum, self.maximum)
+
+
+# ---- TensorFlow Lite ----
+
+@tflite("AVERAGE_POOL_2D", options=(schema.Pool2DOptions, (*WINDOW_OPTIONS, "FilterHeight", "FilterWidth")),
+        limits="windows wholly inside the map, no padding; NONE, RELU, RELU6 or RELU_N1_TO_1 fused")
+def _average_pool_2d(chain: TfliteChain, operator: Operator) -> None:
+    chain.check_unchanged(operator)
+    window = operator.options.FilterHeight, operator.options.FilterWidth
+    if min(window) < 1:
+        raise operator.error(f"has a window of {window[0]}x{window[1]}")
+    stride, padding, size = chain.window(operator, window)
+    if padding != NO_PADDING:
+        raise operator.obstacle("averages over padding; only windows wholly inside the map are supported")
+    channels = chain.shape[2]
+    fields = chain.advance(operator, (*size, channels), stride)
+    if isinstance(chain, IntegerChain):
+        chain.layers.append(AveragePool(**fields, window=window, bias=np.zeros(channels),
+                                        requantise=Average(prod(window), *chain.clamp(operator))))
+    else:
+        chain.layers.append(FloatAveragePool(**fields, window=window))
+
+
+# ---- ONNX ----
+
+@dataclass(eq=False, kw_only=True)
+class AverageDraft(Draft):
+    """An average over ``window`` in the making."""
+
+    window: tuple[int, int]
+
+    def float_layer(self, index: int) -> FloatAveragePool:
+        return FloatAveragePool(**self.geometry(index), **self.activation(), window=self.window)
+
+    def layer(self, index: int) -> AveragePool:
+        return AveragePool.of_scales(self.node.label, self.geometry(index), self.window, *self.meanings(),
+                                     self.minimum, self.maximum)
+
+
+@onnx("AveragePool", limits="windows wholly inside the map, no padding")
+def _average_pool(chain: OnnxChain, node: Node) -> None:
+    height, width = node.integers("kernel_shape", (1, 1))
+    _average(chain, node, (height, width))
+
+
+@onnx("GlobalAveragePool", limits="any map")
+def _global_average_pool(chain: OnnxChain, node: Node) -> None:
+    height, width, _ = chain.image(node)[0]
+    _average(chain, node, (height, width))
+
+
+def _average(chain: OnnxChain, node: Node, window: tuple[int, int]) -> None:
+    size, _ = chain.image(node)
+    stride, padding, pixels = chain.window(node, window, size, NO_PADDING)
+    if padding != NO_PADDING:
+        raise node.obstacle("averages over padding; only windows wholly inside the map are supported")
+    chain.append(node, AverageDraft(node=node, name=node.output, input_shape=size, output_shape=(*pixels, size[2]),
+                                    window=window, stride=stride))

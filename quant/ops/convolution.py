@@ -1,13 +1,19 @@
-"""Dense convolution: CONV_2D of TensorFlow Lite, Conv of ONNX."""
+"""Dense convolution: CONV_2D of TensorFlow Lite; ONNX has its Conv, see :mod:`.conv`."""
 
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import numpy as np
+import tflite as schema
+from tepal.quant.files.tflite_chain import DILATION_OPTIONS, WINDOW_OPTIONS, TfliteChain
+from tepal.quant.files.tflite_file import Operator
+from tepal.quant.files.weights import append_convolution, tflite_weights
 from tepal.quant.layer import Place
 from tepal.quant.weighted import Filters, FloatWeighted, Weighted
 from tepal.quant.windows import windows
+
+from .registry import tflite
 
 __all__ = ["Convolution", "FloatConvolution"]
 
@@ -17,9 +23,9 @@ class _Dense(Filters):
 
     channel_axis = 0
 
-    @property
-    def kernel(self) -> tuple[int, int]:
-        return self.weights.shape[1:3]
+    @staticmethod
+    def kernel_of(weights: np.ndarray) -> tuple[int, int]:
+        return weights.shape[1:3]
 
     @property
     def workspace(self) -> int:
@@ -76,3 +82,13 @@ class FloatConvolution(_Dense, FloatWeighted):
     def balance(self, peak: np.ndarray) -> np.ndarray:
         reads = np.abs(self.weights).max(axis=(0, 1, 2))
         return np.sqrt(peak / np.where(reads > 0, reads, np.inf))
+
+
+@tflite("CONV_2D", options=(schema.Conv2DOptions, WINDOW_OPTIONS + DILATION_OPTIONS), takes_padding=True,
+        limits="any kernel, stride and channels; no dilation, no groups; NONE, RELU, RELU6 or RELU_N1_TO_1 fused")
+def _conv_2d(chain: TfliteChain, operator: Operator) -> None:
+    weights, bias = tflite_weights(chain, operator, rank=4, axis=0)
+    if weights.shape[3] != chain.shape[2]:
+        raise operator.obstacle(f"takes {weights.shape[3]} channels of an input with {chain.shape[2]}; "
+                                "grouped convolutions are not supported, but depthwise ones are")
+    append_convolution(chain, operator, FloatConvolution, weights, bias)

@@ -1,24 +1,36 @@
 """SOFTMAX of TensorFlow Lite, Softmax of ONNX: at the end of a model, and off the chip."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from math import frexp
+from math import frexp, isfinite, prod
+from typing import TYPE_CHECKING
 
 import numpy as np
+import tflite as schema
 from tepal.quant.arithmetic import high_multiply, quantize_multiplier, rounding_shift_right
+from tepal.quant.errors import NetworkError
+from tepal.quant.files.tflite_chain import IntegerChain, TfliteChain
+from tepal.quant.files.tflite_file import Operator
+from tepal.quant.layer import Closing, OnnxGraph
+
+from .registry import onnx, tflite
+
+if TYPE_CHECKING:
+    from tepal.quant.files.onnx_chain import OnnxChain
+    from tepal.quant.files.onnx_node import Node
 
 __all__ = ["Softmax"]
 
 
 @dataclass(frozen=True)
-class Softmax:
+class Softmax(Closing):
     """The model's closing SOFTMAX. It stays off the chip: it does not move the argmax, and the
     accelerator delivers the exact logits it starts from.
 
     ``input_scale`` and ``beta`` as in the model file; the output is int8 with scale 1/256 and zero
-    point -128. ``index`` and ``tensor`` as in :class:`~tepal.quant.layer.Geometry`."""
+    point -128."""
 
-    index: int
-    tensor: int
     input_scale: float
     beta: float = 1.0
 
@@ -40,6 +52,12 @@ class Softmax:
         scale = _reciprocal((total << headroom) - (1 << 31))
         probability = rounding_shift_right(high_multiply(scale, exponential), 12 - headroom + 31 - 8)
         return np.clip(probability - 128, -128, 127).astype(np.int8)
+
+    def write_onnx(self, graph: OnnxGraph, value: str, scale: float, output: str) -> str:
+        if self.beta != 1 or self.input_scale != scale:
+            raise NetworkError(f"its softmax has the beta {self.beta} and the input scale {self.input_scale}; only 1 "
+                               f"and the scale of the logits, {scale}, can be expressed")
+        return graph.node("Softmax", [value], output, axis=1)
 
 
 def _exp(x: np.ndarray) -> np.ndarray:
@@ -66,3 +84,33 @@ def _reciprocal(x: np.ndarray) -> np.ndarray:
     for _ in range(3):
         y = y + (high_multiply(y, (1 << 29) - high_multiply(half, y)) << 2)
     return np.minimum(y << 1, (1 << 31) - 1)
+
+
+@tflite("SOFTMAX", options=(schema.SoftmaxOptions, ("Beta",)), limits="of a vector, at the end; stays off the chip")
+def _softmax(chain: TfliteChain, operator: Operator) -> None:
+    source, result, beta = chain.tensor, operator.output, operator.options.Beta
+    if chain.shape[:2] != (1, 1) or result.shape != source.shape:
+        raise operator.obstacle(f"works on a map of {chain.shape[0]}x{chain.shape[1]}; only vectors are "
+                                "supported")
+    if not isfinite(beta) or beta <= 0:
+        raise operator.error(f"has the beta {beta}")
+    scale = 1.0
+    if isinstance(chain, IntegerChain):
+        scale = float(source.scale)
+        if result.meaning != (1 / 256, -128):
+            raise operator.error("must have the output scale 1/256 and the zero point -128")
+        if beta * scale * 2**26 <= 1:
+            raise operator.error(f"has the input scale {source.scale}, too small for its fixed point")
+    chain.closing = Softmax(operator.index, result.index, scale, beta)
+
+
+@onnx("Softmax", limits="of a vector, at the end; stays off the chip")
+def _onnx_softmax(chain: OnnxChain, node: Node) -> None:
+    rank = chain.places.ndim
+    axis = node.axis(node.attributes.get("axis", -1 if chain.opset >= 13 else 1), rank)
+    # Before version 13, over all dimensions from this one.
+    over = chain.places.shape[axis] if chain.opset >= 13 else prod(chain.places.shape[axis:])
+    if chain.size is None or chain.size[:2] != (1, 1) or over != chain.size[2]:
+        raise node.obstacle(f"works on dimension {axis} of the shape {list(chain.places.shape)}; only vectors are "
+                         "supported")
+    chain.closing = lambda index, scale: Softmax(index, -1, scale)

@@ -5,23 +5,15 @@ from dataclasses import dataclass
 
 from tepal.quant.errors import NetworkError
 
-__all__ = ["ARITHMETIC", "BRANCHES", "ON_CONSTANTS", "Format", "Obstacle", "Supported", "check_operators", "refuse"]
-
-
-@dataclass(frozen=True)
-class Supported:
-    """How a reader takes an operator: the method that handles it, and for people the limits."""
-
-    method: str
-    limits: str
+__all__ = ["ARITHMETIC", "BRANCHES", "ON_CONSTANTS", "Format", "Obstacle", "check_operators", "refuse"]
 
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of model file: what holds for all of it, in words, and the operators that it may hold by their names."""
+    """A kind of model file, in words: what holds for all of it, and the limits of each operator that it may hold."""
 
     limits: str
-    operators: dict[str, Supported]
+    operators: dict[str, str]
 
 
 class Obstacle(NetworkError):
