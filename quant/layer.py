@@ -340,6 +340,11 @@ class FloatLayer(Geometry):
 
     # ---- quantisation ----
 
+    def result_meaning(self, source: Meaning, measured: Meaning) -> Meaning:
+        """What the int8 results mean, where the inputs mean ``source`` and the results on the calibration images ask
+        for ``measured``."""
+        return measured
+
     def quantised(self, number: int, source: Meaning, result: Meaning) -> Layer:
         """The integer layer ``number`` of a network, from int8 values that mean ``source`` to ones that mean
         ``result``.

@@ -45,6 +45,10 @@ class Average:
         """int8 of an integer array of sums; monotone."""
         return np.clip(round_half_away_divide(acc, self.count), self.minimum, self.maximum).astype(np.int8)
 
+    def select(self, keep) -> Average:
+        """The rule of the channels ``keep``: that of all."""
+        return self
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class AveragePool(Layer):
@@ -88,9 +92,8 @@ class AveragePool(Layer):
         return low.astype(np.int64) * count + self.bias, high.astype(np.int64) * count + self.bias
 
     def rebuilt(self, inputs: np.ndarray, keep: np.ndarray, constant: np.ndarray) -> Self:
-        rule = self.requantise
         return replace(self, **self.kept_shapes(inputs, keep), bias=self.bias[keep],
-                       requantise=rule if isinstance(rule, Average) else rule.select(keep))
+                       requantise=self.requantise.select(keep))
 
     def resized(self, place: Place) -> Self:
         channels, share = place.output_shape[2], prod(place.kernel) / prod(self.window)

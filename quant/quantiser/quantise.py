@@ -113,8 +113,9 @@ def quantize(network: FloatNetwork, images: np.ndarray, calibration: Calibration
         network = _equalise(network, images, progress)
     # The input keeps its whole range, so that a host can map pixels to it without loss.
     histograms = _histograms(network, images, progress)
-    scales = [_scale(*ranges) for ranges in [histograms[0].range(Calibration(Method.MINMAX)),
-                                             *(histogram.range(calibration) for histogram in histograms[1:])]]
+    scales = [_scale(*histograms[0].range(Calibration(Method.MINMAX)))]
+    for layer, histogram in zip(network.layers, histograms[1:], strict=True):
+        scales.append(layer.result_meaning(scales[-1], _scale(*histogram.range(calibration))))
     corrected = _correct_bias(network, images, scales, progress) if calibration.correct_bias else network
     layers = tuple(layer.quantised(number, scales[number], scales[number + 1])
                    for number, layer in enumerate(corrected.layers))
