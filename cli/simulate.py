@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 from rich.markup import escape
-from tepal.boards.flow.generate import generate, write_files
+from tepal.boards.flow.folder import write_files
+from tepal.boards.flow.generate import generate
 from tepal.boards.flow.shortage import require_fit
 from tepal.hdl import Schedule
 from tepal.processes import keep, temporary_folder

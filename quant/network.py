@@ -38,7 +38,7 @@ def arrange_images(images: np.ndarray, shape: Shape, what: str, *, channels_firs
         raise NetworkError(f"{what} must be numbers of the shape (frames, {height}, {width}, {channels}) or (frames, "
                            f"{channels}, {height}, {width}), not {given.dtype} {given.shape}")
     if not len(images):
-        raise NetworkError(f"{what} hold no frame")
+        raise NetworkError(f"{what} hold no frames")
     if images.dtype.kind == "f" and not np.isfinite(images).all():
         raise NetworkError(f"{what} hold values that are NaN or infinite")
     if first and (channels_first or not last):

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 from tepal import processes
+from tepal.hdl.answer import Trailer
 from tepal.hdl.export import TOP
 from tepal.hdl.plan.rom_contents import loaded_weights
 from tepal.hdl.plan.schedule import Schedule
-from tepal.hdl.units.ports import OutputStreamer, Trailer
 
 from . import golden
 from .cycles import CycleModel
@@ -93,6 +93,10 @@ def require_place(directory: Path) -> None:
                               "another folder with --keep, or another TMPDIR")
 
 
+BUILD_LOG = "build.log"
+"""What compiling a simulator printed."""
+
+
 class Build:
     """A simulator for the Verilog in ``directory``, built there once.
 
@@ -102,7 +106,7 @@ class Build:
         A tool is missing or fails; the message names the log.
     """
 
-    FILES = ("build.log", "run.log", "bench.json", "beats.npy", "weights.npy", "taken.npy", "tap.txt", "results.xml")
+    FILES = (BUILD_LOG, "run.log", "bench.json", "beats.npy", "weights.npy", "taken.npy", "tap.txt", "results.xml")
     """Names of the files that it writes into the directory."""
 
     def __init__(self, directory: Path, *, waves: bool = False):
@@ -124,7 +128,7 @@ class Build:
         self.folder = self.directory / ("simulator-waves" if waves else "simulator")
         self.runner = Runner(self.directory)
         with unfinished(self.folder):
-            self._logged("build.log", lambda: self.runner.build(
+            self._logged(BUILD_LOG, lambda: self.runner.build(
                 sources=[self.directory / f"{TOP}.v"], hdl_toplevel=TOP,
                 build_dir=self.folder, defines={"TEPAL_TAP": 1}, waves=waves,
                 timescale=("1ns", "1ps"),
@@ -149,7 +153,7 @@ class Build:
             waves: Path | None = None) -> tuple[np.ndarray, list[list[str]]]:
         """Send ``images`` back to back: (bytes taken as tlast << 8 | byte, lines of the tap, split)."""
         beats = np.ascontiguousarray(images).reshape(-1).view(np.uint8).reshape(-1, schedule.config.input_bytes)
-        per_frame = schedule.network.outputs + OutputStreamer.TRAILER
+        per_frame = schedule.network.outputs + Trailer.BYTES
         np.save(self.directory / "beats.npy", beats)
         weights = np.zeros(0, "<u2")
         if schedule.config.single_port:
@@ -263,7 +267,7 @@ def _compare_cycles(schedule: Schedule, model: CycleModel, frames: int, events: 
     """Every event of every frame against the model, and what differs."""
     errors = []
     predicted = model.frames(frames)
-    origin, per_frame = events["A", 0][0], schedule.network.outputs + OutputStreamer.TRAILER
+    origin, per_frame = events["A", 0][0], schedule.network.outputs + Trailer.BYTES
 
     def check(what, frame, event, wanted):
         kind, block, occurrence = event
@@ -309,7 +313,7 @@ def simulate(build: Build, schedule: Schedule, images: np.ndarray, *, stalls: in
     images = network.quantise_input(images)
     taken, lines = build.run(schedule, images, stalls=stalls, waves=waves)
     frames = len(images)
-    taken = taken.reshape(frames, network.outputs + OutputStreamer.TRAILER)
+    taken = taken.reshape(frames, network.outputs + Trailer.BYTES)
     content = (taken & 0xFF).astype(np.uint8)
     outputs = content[:, :network.outputs].view(np.int8)
     trailers = [Trailer.unpack(ending.tobytes()) for ending in content[:, network.outputs:]]

@@ -3,8 +3,8 @@
 import numpy as np
 from amaranth.sim import Simulator
 from tepal.hdl import Accelerator, Schedule
+from tepal.hdl.answer import Trailer
 from tepal.hdl.plan import rom_contents as images
-from tepal.hdl.units.ports import OutputStreamer
 from tepal.sim import CycleModel
 
 __all__ = ["run_frames"]
@@ -16,7 +16,7 @@ def run_frames(schedule: Schedule, pictures: np.ndarray) -> tuple[list[int], lis
     dut, config, model = Accelerator(schedule), schedule.config, CycleModel(schedule)
     beats = pictures.reshape(-1).view(np.uint8).reshape(-1, config.input_bytes)
     weights = np.frombuffer(images.loaded_weights(schedule), "<u2")
-    wanted = len(pictures) * (schedule.network.outputs + OutputStreamer.TRAILER)
+    wanted = len(pictures) * (schedule.network.outputs + Trailer.BYTES)
     taken, offered, sent = [], [], []
 
     async def bench(ctx):

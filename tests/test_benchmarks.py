@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tepal.boards.registry import get_board
 from tepal.cli.main import parser
 
 ROOT = Path(__file__).parents[1]
@@ -28,6 +29,37 @@ def test_pages():
     assert growth.FIGURE.with_suffix(".md").read_text() == growth.page(json.loads(growth.RESULTS.read_text()))
 
 
+def test_tables_in_other_pages():
+    """README and docs hold what the committed figures make of their marked tables; one follows when those change."""
+    results = json.loads(bench.RESULTS.read_text())
+    for path in bench.PAGES:
+        assert path.read_text() == bench.filled(path.read_text(), results), path
+    readme = (ROOT / "README.md").read_text()
+    assert readme.count("<!-- make bench: ") == readme.count("<!-- end -->") == len(bench.TABLES) + 1
+    assert f"| `icebreaker` | {get_board('icebreaker').part.name} | 4 x 4 array" in readme
+    results["kws"]["simulate"]["compute_cycles"] += 1
+    changed = bench.filled(readme, results)
+    # No other build is taken for that of the engine that is simulated now.
+    before, after = (next(line for line in text.splitlines() if line.startswith("| KWS | `ulx3s-85f` | 256"))
+                     for text in (readme, changed))
+    assert int(after.split("|")[4].replace(",", "")) == int(before.split("|")[4].replace(",", "")) + 1
+    assert changed.count(bench.MISSING) == readme.count(bench.MISSING) + 6
+
+
+def test_marks():
+    """A table is written between its marks, and only there; a wrong name is a mistake."""
+    text = "a\n<!-- make bench: cycles of kws -->\nold\n<!-- end -->\nb\n"
+    filled = bench.filled(text, {})
+    assert filled.startswith("a\n<!-- make bench: cycles of kws -->\n|  | board |")
+    assert filled.endswith("\n<!-- end -->\nb\n")
+    assert "old" not in filled
+    assert filled.count(bench.MISSING) == 3
+    assert bench.filled(filled, {}) == filled
+    for wrong in (text.replace("cycles", "circles"), text.replace("kws", "kwz")):
+        with pytest.raises(KeyError):
+            bench.filled(wrong, {})
+
+
 def test_nothing_is_invented():
     """Without results there is no figure of ours; a build of another engine than the simulated one is none."""
     assert "ms**" not in bench.page({})
@@ -37,7 +69,7 @@ def test_nothing_is_invented():
     row = bench.ROWS[0].name
     results = json.loads(bench.RESULTS.read_text())[row]
     made = {"command": "", "revision": "", "compute_cycles": results["simulate"]["compute_cycles"],
-            "clock_mhz": 12.5, "limit_mhz": 212, "latency_ms": 98.765, "fmax_mhz": 13, "seconds": 1,
+            "clock_mhz": 12.5, "limit_mhz": 212, "latency_ms": 98.765, "fmax_mhz": 13, "seconds": 1, "seeds": [1, 2],
             **{side: dict.fromkeys(("lut", "ff", "dsp", "bram"), 7) for side in ("used", "available")}}
     assert "98.765" in bench.page({row: results | {"build": made}})
     made["compute_cycles"] += 1

@@ -15,11 +15,11 @@ from typing import Any
 from tepal.boards.board import Board
 from tepal.boards.parts.part import Family, Pll
 from tepal.hdl import TOP, EngineConfig, Schedule
+from tepal.hdl.answer import Trailer
 from tepal.hdl.export import PRIMITIVES, source
 from tepal.hdl.link.protocol import Packet
 from tepal.hdl.link.uart import LINE_BITS
-from tepal.hdl.memories.flash import flash_image
-from tepal.hdl.units.ports import OutputStreamer
+from tepal.hdl.plan.flash_image import flash_image
 from tepal.processes import temporary_folder
 from tepal.quant import NetworkError
 from tepal.sim import CycleModel
@@ -28,8 +28,8 @@ from .design import BoardDesign, Prepared, prepare
 from .timing import clock_mhz, critical_path, driven_by
 from .tools import Command, ToolError, find
 
-__all__ = ["FLASH", "MARGIN", "STEPS", "Result", "allowed", "build", "choose_pll", "file_names", "require_platform",
-           "seeds", "synthesise"]
+__all__ = ["FLASH", "MARGIN", "REPORT", "STEPS", "Result", "allowed", "bitstream_name", "build", "choose_pll",
+           "file_names", "require_platform", "seeds", "synthesise"]
 
 MARGIN = Fraction(2, 100)
 """By how much a path must be faster than the clock: nextpnr reckons with the slowest silicon, but with no jitter."""
@@ -40,6 +40,9 @@ STEPS = 5
 
 FLASH = "flash.bin"
 """File for the board's flash memory, where the design loads its weights from there."""
+
+REPORT, _LOG = "report.json", "build.log"
+"""Files beside the bitstream."""
 
 
 def seeds(count: int) -> list[int]:
@@ -55,9 +58,14 @@ def require_platform(board: Board) -> Family:
     return board.part.family
 
 
+def bitstream_name(family: Family) -> str:
+    """The bitstream among :func:`file_names`."""
+    return f"{TOP}.{family.bitstream}"
+
+
 def file_names(family: Family) -> list[str]:
     """The files that :func:`build` may make."""
-    return [f"{TOP}.{family.bitstream}", f"{TOP}.{family.constraints}", "build.log", "report.json", FLASH]
+    return [bitstream_name(family), f"{TOP}.{family.constraints}", _LOG, REPORT, FLASH]
 
 
 def choose_pll(settings: list[Pll], *most: float | Fraction | None) -> Pll:
@@ -206,16 +214,17 @@ def _build(directory: Path, schedule: Schedule, board: Board, family: Family, co
         family.retune(directory, name, pll, prepared.platform,
                       lambda arguments: nextpnr.run([*arguments, "--quiet", "--log", "retune.log"], directory))
     with step(f"Packing ({packer.name}, {packer.origin})"):
-        packer.run(family.pack(f"{name}.{family.routed}", f"{TOP}.{family.bitstream}"), directory)
+        bitstream = bitstream_name(family)
+        packer.run(family.pack(f"{name}.{family.routed}", bitstream), directory)
 
     report = _report(schedule, board, family, commands, runs, best, pll, cells, clock, target, wanted)
     log = "\n".join(f"==== {part}\n\n" + (directory / part).read_text(encoding="utf-8", errors="replace")
                     for part in ("yosys.log", f"{name}.log"))
     files: dict[str, str | bytes] = {
-        f"{TOP}.{family.bitstream}": (directory / f"{TOP}.{family.bitstream}").read_bytes(),
+        bitstream: (directory / bitstream).read_bytes(),
         f"{TOP}.{family.constraints}": constraints,
-        "build.log": log,
-        "report.json": json.dumps(report, indent=2) + "\n",
+        _LOG: log,
+        REPORT: json.dumps(report, indent=2) + "\n",
     }
     if report["flash"]:
         files[report["flash"]["file"]] = flash_image(schedule)
@@ -238,7 +247,7 @@ def _report(schedule: Schedule, board: Board, family: Family, commands: dict[str
                    f"{least * float(1 + MARGIN):.2f} MHz: try more --seeds, a lower --clock, or a smaller engine "
                    "(--rows, --columns, --lanes)")
     request = Packet.line_bytes(prod(network.input_shape))
-    result = Packet.line_bytes(network.outputs + OutputStreamer.TRAILER)
+    result = Packet.line_bytes(network.outputs + Trailer.BYTES)
     spread = [run.reached for run in runs if not run.problem]
     return {
         "board": board.name, "part": board.part.name, "network": network.name, "passed": problem is None,

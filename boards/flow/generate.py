@@ -6,15 +6,14 @@ from importlib import metadata
 
 from tepal.boards.registry import BOARDS
 from tepal.hdl import TOP, Schedule, export_verilog
+from tepal.hdl.answer import Status, Trailer
 from tepal.hdl.plan.rom_contents import loaded_weights
-from tepal.hdl.units.ports import OutputStreamer, Status
 from tepal.quant import Network, Preprocessing
 from tepal.sim import CycleModel
 
 from . import yosys
-from .folder import write_files
 
-__all__ = ["WEIGHTS", "describe", "generate", "write_files"]
+__all__ = ["WEIGHTS", "describe", "generate"]
 
 WEIGHTS = "weights.bin"
 """File of the weights that an engine loads, behind the design's name and an underscore."""
@@ -47,7 +46,7 @@ def describe(schedule: Schedule, board: str, versions: dict[str, str], name: str
                        "byte_order": "first byte lowest", "beats_per_frame": beats},
             "m_axis": {"protocol": "AXI4-Stream", "role": "source", "tdata_width": 8,
                        "signals": [f"m_axis_{name}" for name in ("tdata", "tvalid", "tready", "tlast")],
-                       "beats_per_frame": network.outputs + OutputStreamer.TRAILER},
+                       "beats_per_frame": network.outputs + Trailer.BYTES},
             "frame_error": {"direction": "out", "width": 1,
                             "about": "since reset a frame was too long, too short or abandoned"},
             **({"load": {"signals": {"load_tdata": 16, "load_tvalid": 1, "load_tfirst": 1, "run": 1},
@@ -93,8 +92,7 @@ def _preprocessing(network: Network) -> dict | None:
     usual = Preprocessing.of_input(network.input_scale, network.input_zero_point, network.input_shape[2])
     if not (pixels := known or usual):
         return None
-    return {"range": [pixels.low, pixels.high], "mean": list(pixels.mean), "std": list(pixels.std),
-            "layout": pixels.layout, "from": "model" if known else "scale and zero point",
+    return {**pixels.lists(), "from": "model" if known else "scale and zero point",
             "about": "of a pixel 0 to 255: real = (low + pixel * (high - low) / 255 - mean) / std for each channel, in "
                      "the order of layout; int8 = real / scale + zero_point, rounded and limited to -128 to 127"}
 

@@ -16,7 +16,7 @@ from tepal.boards.board import Board
 from tepal.boards.parts.part import Family
 from tepal.hdl import Formats, MemoryUse, Schedule
 from tepal.hdl.memories.block import PART
-from tepal.hdl.plan.lower import InputLayout, least_word
+from tepal.hdl.units.input_layout import InputLayout, least_word
 
 from .timing import describe_cell
 

@@ -79,7 +79,7 @@ class Rom(wiring.Component):
         m = Module()
         parts = []
         if isinstance(platform, VerilogExport):
-            # One file, whatever tool will read it.
+            # The file holds all words: into how many blocks they go is for the tool to decide that reads it.
             platform.roms[f"{self.name}.hex"] = (self.width, self.words)
             parts.append(Signal(self.width, name="word"))
             m.submodules.memory = Instance(

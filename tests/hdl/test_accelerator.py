@@ -10,7 +10,7 @@ from amaranth.sim import Simulator
 from frames import run_frames
 from networks import fast, pointwise, random_case, wide_case
 from tepal.hdl import Accelerator, EngineConfig, Schedule
-from tepal.hdl.units.ports import Status, Trailer
+from tepal.hdl.answer import Status, pack_answer
 from tepal.sim import CycleModel, golden
 
 
@@ -40,15 +40,10 @@ def check(network, config, pictures):
     taken, offered, sent = run_frames(schedule, pictures)
     model = CycleModel(schedule)
     expected = golden.run(network, pictures).reshape(2, -1)
-    assert bytes(taken) == b"".join(
-        logits.tobytes() + Trailer(int(logits.argmax()), frame, 0).pack() for frame, logits in enumerate(expected))
+    assert bytes(taken) == b"".join(pack_answer(logits, frame) for frame, logits in enumerate(expected))
     per_frame = len(taken) // 2
     assert offered[0] - sent[len(sent) // 2 - 1] == model.compute_cycles
     assert offered[per_frame] - offered[0] == model.frames(2)[1].first_byte - model.frames(2)[0].first_byte
-
-
-def answer(logits: np.ndarray, number: int, status: int) -> bytes:
-    return logits.tobytes() + Trailer(int(logits.argmax()), number, status).pack()
 
 
 def wrong_lengths(rng, images: np.ndarray, beat: int) -> tuple[list[tuple[bytes, bool]], list[bytes], bool]:
@@ -84,7 +79,7 @@ def test_frames_of_a_wrong_length(seed, stall):
     beats, trailers, error = wrong_lengths(rng, pictures, config.input_bytes)
     assert error
     logits = golden.run(network, pictures)
-    expected = [answer(logits[number], number, status) for number, status in trailers]
+    expected = [pack_answer(logits[number], number, status) for number, status in trailers]
     dut, packets, packet = Accelerator(schedule), [], bytearray()
 
     async def send(ctx):
@@ -159,7 +154,7 @@ def test_reset_within_a_frame(seed, part, length):
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
     simulator.run()
-    first, second = (answer(logits, 0, 0) for logits in golden.run(network, images))
+    first, second = (pack_answer(logits, 0) for logits in golden.run(network, images))
     assert packets[-1] == second
     assert not packet
     if part == "answer":

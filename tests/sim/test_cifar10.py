@@ -11,7 +11,8 @@ import pytest
 from models import require_data
 from onnx_models import integers, maps, real, run, step
 from tepal.boards.flow.fit import default_engine
-from tepal.boards.flow.generate import generate, write_files
+from tepal.boards.flow.folder import write_files
+from tepal.boards.flow.generate import generate
 from tepal.boards.flow.shortage import require_fit
 from tepal.boards.registry import BOARDS
 from tepal.hdl import Schedule

@@ -5,7 +5,8 @@ import pytest
 from litert import reference
 from models import require_model
 from tepal.boards.flow.fit import default_engine
-from tepal.boards.flow.generate import generate, write_files
+from tepal.boards.flow.folder import write_files
+from tepal.boards.flow.generate import generate
 from tepal.boards.flow.shortage import require_fit
 from tepal.boards.registry import BOARDS
 from tepal.hdl import Schedule

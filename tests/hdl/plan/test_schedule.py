@@ -11,8 +11,8 @@ from frames import run_frames
 from networks import depthwise, random_case
 from replay import slacks
 from tepal.hdl import EngineConfig, Schedule
+from tepal.hdl.answer import pack_answer
 from tepal.hdl.plan.widths import Formats
-from tepal.hdl.units.ports import Trailer
 from tepal.hdl.units.tile_buffer import TileBuffer
 from tepal.sim import golden
 
@@ -148,7 +148,7 @@ def test_what_the_hardware_needs(method, name, seed, frugal, monkeypatch):
         schedule = Schedule(network, config)
         assert slacks(schedule)[kind] == margin(kind, config) - less
         taken, _, _ = run_frames(schedule, images)
-        expected = b"".join(row.tobytes() + Trailer(int(row.argmax()), frame, 0).pack()
+        expected = b"".join(pack_answer(row, frame)
                             for frame, row in enumerate(golden.run(network, images).reshape(2, -1)))
         right.append(bytes(taken) == expected)
     assert right == [True, False]

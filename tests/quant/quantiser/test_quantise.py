@@ -245,7 +245,7 @@ def test_dead_and_vanishing_channels():
     (np.zeros((3, 4, 4, 2), np.float32), "the calibration images are all 0: give some that the network will meet"),
     (np.zeros((3, 4, 5, 2), np.float32), r"the calibration images must be numbers of the shape \(frames, 4, 4, 2\) or "
                                          r"\(frames, 2, 4, 4\), not float32 \(3, 4, 5, 2\)"),
-    (np.zeros((0, 4, 4, 2), np.float32), "the calibration images hold no frame"),
+    (np.zeros((0, 4, 4, 2), np.float32), "the calibration images hold no frames"),
     (np.full((1, 4, 4, 2), np.nan), "the calibration images hold values that are NaN or infinite"),
     (np.full((1, 4, 4, 2), 1e300), "the calibration images hold values too large for float32"),
     (np.array(["a"]), "the calibration images must be numbers"),
