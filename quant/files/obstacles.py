@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from tepal.quant.errors import NetworkError
 
-__all__ = ["ARITHMETIC", "BRANCHES", "ON_CONSTANTS", "Format", "Obstacle", "check_operators", "refuse"]
+__all__ = ["BRANCHES", "ON_CONSTANTS", "Format", "Obstacle", "arithmetic", "check_operators", "refuse"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Obstacle(NetworkError):
 
 BRANCHES = "residual connections and other branches: take a network that is a single chain, such as MobileNetV1"
 ARITHMETIC = "arithmetic on the images or the results: leave it to the host, or fold it into the layer before it"
+_ARITHMETIC = ("ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "Add", "Sub", "Mul", "Div", "Min", "Max")
 ON_CONSTANTS = "on constants: let the exporter or onnxsim fold them"
 _FROM_FLOATS = "or give the float model to 'tepal quantize'"
 _STATIC = ("quantise statically as QDQ, in ONNX Runtime with quantize_static and quant_format=QuantFormat.QDQ, "
@@ -79,6 +80,13 @@ _WAYS_OUT = {
 
 _WAY_OUT = {name: way for table in (_WHOLE_MODEL, _WAYS_OUT) for way, names in table.items() for name in names}
 _SHOWN = 30
+
+
+def arithmetic(name: str, computed: int) -> str:
+    """What stands in the way of operator ``name`` on so many computed values, if it is one of arithmetic."""
+    if name not in _ARITHMETIC:
+        return ""
+    return BRANCHES if computed > 1 else ARITHMETIC
 
 
 def _listed(parts: list[str]) -> str:

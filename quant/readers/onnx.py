@@ -15,11 +15,11 @@ import onnx
 from tepal.quant.errors import NetworkError
 from tepal.quant.files.draft import Constant, StandIn
 from tepal.quant.files.obstacles import (
-    ARITHMETIC,
     BRANCHES,
     ON_CONSTANTS,
     Format,
     Obstacle,
+    arithmetic,
     check_operators,
     refuse,
 )
@@ -142,11 +142,10 @@ def _check_listing(nodes: list[Node], computed: set[str]) -> None:
                 found.append((node.operator, ON_CONSTANTS))
             continue
         computed.update(node.proto.output)
-        arithmetic = node.operator in ("Add", "Sub", "Mul", "Div", "Min", "Max")
-        if operands > 1 and (arithmetic or node.operator in ONNX):
+        if node.operator not in ONNX:
+            found.append((node.operator, arithmetic(node.operator, operands)))
+        elif operands > 1:
             found.append((node.operator, BRANCHES))
-        elif node.operator not in ONNX:
-            found.append((node.operator, ARITHMETIC if arithmetic else ""))
     check_operators(found)
 
 

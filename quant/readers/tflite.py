@@ -9,7 +9,7 @@ from os import PathLike
 from pathlib import Path
 
 from tepal.quant.errors import NetworkError
-from tepal.quant.files.obstacles import ARITHMETIC, BRANCHES, Format, Obstacle, check_operators, refuse
+from tepal.quant.files.obstacles import Format, Obstacle, arithmetic, check_operators, refuse
 from tepal.quant.files.tflite_chain import FloatChain, IntegerChain, TfliteChain
 from tepal.quant.files.tflite_file import Entry, File, Operator
 from tepal.quant.float_network import FloatNetwork
@@ -61,11 +61,7 @@ def _check_listing(file: File, kind: str) -> None:
     taken = set(_taken(kind))
 
     def way(entry: Entry) -> str:
-        if entry.name in TFLITE:
-            return TFLITE[entry.name].elsewhere
-        if entry.name in ("ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM"):
-            return BRANCHES if entry.computed > 1 else ARITHMETIC
-        return ""
+        return TFLITE[entry.name].elsewhere if entry.name in TFLITE else arithmetic(entry.name, entry.computed)
 
     check_operators((entry.name, way(entry)) for entry in file.listing()
                     if entry.name not in taken and not entry.widens)
