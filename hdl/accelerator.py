@@ -331,7 +331,7 @@ class Accelerator(wiring.Component):
             i_drain_data=drain.data)
 
 
-def _split(packed: Value, *widths: int) -> list[Value]:
+def _split(packed: Value, *widths: int) -> list:
     """The fields of ``packed``, which lie one after the other."""
     starts = accumulate(widths, initial=0)
     return [packed[start:start + width] for start, width in zip(starts, widths, strict=False)]
