@@ -21,6 +21,7 @@ from .plan.descriptors import (
     value_bits,
 )
 from .plan.schedule import Schedule
+from .plan.timeline import reduced_cycles
 from .primitives import VerilogExport, bits_for, delay, delay_events
 from .units.depthwise import DepthwiseEngine
 from .units.drain import Drain, LaneParameters
@@ -131,7 +132,7 @@ class Accelerator(wiring.Component):
         summed, replay = delay_events(
             m, sequencer.valid & sequencer.reduce & sequencer.last,
             Cat(sequencer.group_end, sequencer.rewind, sequencer.commit, sequencer.restart),
-            schedule.sum_latency, schedule.reduced_cycles, name="summed")
+            schedule.latency.sum, reduced_cycles(schedule.config), name="summed")
         flags = Signal.like(replay, name="replay", reset_less=True)
         starts, waiting = [summed], [engine.acc[0]]
         for lane in range(1, lanes):
@@ -213,7 +214,7 @@ class Accelerator(wiring.Component):
             sequencer.output_free.eq(streamer.free),
             streamer.claim.eq(sequencer.output_claim), streamer.frame.eq(working),
             # The last words are still being read when the last step is made.
-            loader.release.eq(delay(m, sequencer.input_release, schedule.window_latency, name="release")),
+            loader.release.eq(delay(m, sequencer.input_release, schedule.latency.window, name="release")),
             *(getattr(window, name).eq(getattr(sequencer, name))
               for name in ("y", "x", "group", "from_input", "pitch", "step", "height", "width", "zero_point")),
             input_memory.read_address.eq(window.input_address), window.input_data.eq(input_memory.read_data),
@@ -221,7 +222,7 @@ class Accelerator(wiring.Component):
         for i, bank in enumerate(banks):
             m.d.comb += [bank.read_address.eq(window.bank_address[i]), window.bank_data[i].eq(bank.read_data)]
 
-        at_window = schedule.window_latency
+        at_window = schedule.latency.window
         engine = m.submodules.depthwise = DepthwiseEngine(lanes, config.taps, schedule.depthwise_accumulator)
         weights = m.submodules.depthwise_weights = Rom("depthwise_weights", word * config.taps, weight_words,
                                                        registers)
@@ -232,7 +233,7 @@ class Accelerator(wiring.Component):
             m.d.comb += [engine.windows[tap].eq(window.taps[tap]),
                          engine.weights[tap].eq(Cat(weights_now.word_select(lane * config.taps + tap, 8)
                                                     for lane in range(lanes)))]
-        at_sum = schedule.sum_latency
+        at_sum = schedule.latency.sum
         if isinstance(schedule.depthwise_format, SerialFormat):
             reduced = self._requantise_in_turn(m, sequencer, engine, schedule.depthwise_format)
         else:
@@ -244,9 +245,9 @@ class Accelerator(wiring.Component):
         feeder = m.submodules.feeder = Feeder(feeder_descriptors(schedule), config.tile_lanes, schedule.tile_words)
         place = Cat(sequencer.part, sequencer.word, sequencer.pixel, sequencer.number, sequencer.tile_end)
         entry = TileBuffer.entry(config.pipelined)
-        at_copy, at_result = schedule.window_latency, schedule.reduce_latency - entry
+        at_copy, at_result = schedule.latency.window, schedule.latency.reduce - entry
         copied = delay(m, sequencer.valid & ~sequencer.reduce, at_copy, name="copied")
-        spacing = min([prod(b.chunks) for b in schedule.blocks if b.reduces], default=1)
+        spacing = min([prod(b.chunks) for b in schedule.passes if b.reduces], default=1)
         reduced_now, reduced_place = delay_events(m, sequencer.valid & sequencer.reduce & sequencer.last, place,
                                                   at_result, spacing, name="reduced")
         place = Mux(reduced_now, reduced_place, delay(m, place, at_copy, name="copied_place"))

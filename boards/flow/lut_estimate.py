@@ -16,7 +16,7 @@ from tepal.boards.board import Board
 from tepal.boards.parts.part import Family
 from tepal.hdl import Formats, MemoryUse, Schedule
 from tepal.hdl.memories.block import PART
-from tepal.hdl.plan.lower import InputLayout, least_word
+from tepal.hdl.units.input_layout import InputLayout, least_word
 
 from .timing import describe_cell
 
@@ -82,11 +82,11 @@ def features(config: Any, formats: Formats, layout: InputLayout | None = None,
                   "bits of columns": config.columns * column_format.width,
                   "bits of requantisers": config.requantisers * column_bits,
                   "delayed results": config.columns * (config.requantisers - 1) // 2,
-                  "blocks": len(formats.blocks), "fixed": 1},
+                  "blocks": len(formats.passes), "fixed": 1},
         "tile buffer": {"bytes to choose from": config.rows * _choices(config.tile_lanes), "rows": config.rows},
         "image loader": {"bytes to choose from": (config.input_bytes - 1) * word_bytes, "bytes": word_bytes,
                          "fixed": 1},
-        _REST: {"blocks": len(formats.blocks), "bytes of a word": config.tile_lanes, "fixed": 1},
+        _REST: {"blocks": len(formats.passes), "bytes of a word": config.tile_lanes, "fixed": 1},
         **({"memories": _memories(memories)} if memories else {}),
     }
 

@@ -9,10 +9,10 @@ from typing import NamedTuple
 from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
-from tepal.hdl.plan.lower import InputLayout
 from tepal.hdl.primitives import bits_for, delay
 
 from .descriptor_table import Countdown
+from .input_layout import InputLayout
 
 __all__ = ["FRAME", "InputLoader", "OutputStreamer", "Status", "Trailer"]
 

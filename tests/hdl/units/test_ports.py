@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from amaranth import ClockDomain, Module
 from amaranth.sim import Simulator
-from tepal.hdl.plan.lower import InputLayout, least_word
+from tepal.hdl.units.input_layout import InputLayout, least_word
 from tepal.hdl.units.ports import InputLoader, OutputStreamer, Status, Trailer
 
 SEED = 7

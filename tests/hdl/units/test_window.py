@@ -5,7 +5,7 @@ import pytest
 from amaranth import Module, unsigned
 from amaranth.lib.memory import Memory
 from stepping import trace
-from tepal.hdl.plan.schedule import FeatureMap
+from tepal.hdl.plan.places import FeatureMap
 from tepal.hdl.primitives import bits_for, delay
 from tepal.hdl.units.window import WindowGenerator
 
