@@ -21,7 +21,7 @@ from .plan.descriptors import (
     value_bits,
 )
 from .plan.schedule import Schedule
-from .plan.timeline import reduced_cycles
+from .plan.tiling import reduced_cycles
 from .primitives import VerilogExport, bits_for, delay, delay_events
 from .units.depthwise import DepthwiseEngine
 from .units.drain import Drain, LaneParameters

@@ -2,6 +2,7 @@
 
 from . import golden
 from .cycles import CycleModel, FrameCycles, LayerCycles
+from .hazards import conflicts, slacks
 from .quantisation import LayerLoss, QuantisationReport, accuracy, compare
 from .serve import Server
 from .simulate import (
@@ -29,10 +30,12 @@ __all__ = [
            "SimulationError",
            "accuracy",
            "compare",
+           "conflicts",
            "first_mismatch",
            "golden",
            "layer_tensors",
            "require_tools",
            "simulate",
+           "slacks",
            "stage_words",
 ]

@@ -66,7 +66,7 @@ class CycleModel:
         chunks = -(-len(scheduled.work.matrix.weights) // config.requantisers)
         window = (scheduled.work.windows - 1) % scheduled.tile_windows
         element = (window * config.turns + (chunks - 1) % config.turns) * config.requantiser_cycles
-        return scheduled.last_tile - scheduled.start + scheduled.fed - 1 + self.schedule.latency.drain + element
+        return scheduled.to_last_tile + scheduled.fed - 1 + self.schedule.latency.drain + element
 
     def frames(self, count: int) -> list[FrameCycles]:
         """``count`` frames back to back, the first beat of the first in cycle 0."""
@@ -83,13 +83,13 @@ class CycleModel:
                 if number == len(passes) - 1:
                     moment = max(moment, output_free)
                 steps.append(moment)
-                moment += scheduled.last_tile - scheduled.start + scheduled.last_slot
+                moment += scheduled.to_last_tile + scheduled.last_slot
             idle = moment
             first_byte = steps[-1] + self._last_write(len(passes) - 1) + self.send_timing[0]
             last_byte = first_byte + self.send_timing[1]
             output_free = last_byte + 1 + latency
             result.append(FrameCycles(beat, last_beat, steps[0], tuple(steps), first_byte, last_byte))
-            released = steps[0] + passes[0].last_tile - passes[0].start + passes[0].steps - 1
+            released = steps[0] + passes[0].to_last_tile + passes[0].steps - 1
             beat = max(last_beat + full, released + self.schedule.latency.window + 1) + before
         return result
 

@@ -14,7 +14,8 @@ from itertools import pairwise
 from math import prod
 
 from tepal.hdl import Schedule
-from tepal.hdl.plan.timeline import ScheduledPass, parameter_beats, reduced_cycles
+from tepal.hdl.plan.tiling import parameter_beats, reduced_cycles
+from tepal.hdl.plan.timeline import ScheduledPass
 from tepal.hdl.units.drain import LaneParameters
 from tepal.hdl.units.ports import OutputStreamer
 from tepal.hdl.units.tile_buffer import TileBuffer
@@ -40,6 +41,7 @@ KINDS = {
     "tile buffer": "a place in the tile buffer is written before it has been read",
     "tile buffer filled": "a word of the tile buffer is read before it is written",
     "banks": "a bank of the activation memory is read at two addresses in one cycle",
+    "places": "an activation is read where it was not written",
     "read after write": "an activation is read before it is written",
     "write after read": "an activation is overwritten before it is read",
     "write after write": "an activation is written before the one that it replaces",
@@ -51,6 +53,9 @@ KINDS = {
 }
 """What goes wrong in each kind of conflict.  Some kinds are counted apart for things of one pass and of two:
 "array of tiles" and "array of passes"."""
+
+_UNTIMED = {"banks", "places"}
+"""Conflicts that no wait would avoid."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +179,8 @@ def conflicts(schedule: Schedule) -> list[str]:
     for kind, cycles in slacks(schedule).items():
         if cycles < 0:
             what, _, between = kind.partition(" of ")
-            told.append(f"{KINDS[what]}{f' ({_BETWEEN[between]})' if between else ''}: {-cycles} cycles too early")
+            told.append(KINDS[what] + (f" ({_BETWEEN[between]})" if between else "")
+                        + ("" if what in _UNTIMED else f": {-cycles} cycles too early"))
     return told
 
 
@@ -255,7 +261,7 @@ def _activations(found: _Slacks, schedule: Schedule, tiles: list[_Tile]) -> None
     # (first write, last write, whose word it is), for each word of each bank, in the order of the passes.
     contents: dict[tuple, list[list]] = defaultdict(list)
     region_written: dict[tuple[str, int], int] = {}
-    holder: dict[tuple, tuple[list[list], int]] = {}
+    holder: dict[tuple, tuple[tuple, int]] = {}
     reading: list[tuple[int, tuple, tuple]] = []
     for tile in tiles:
         source, target = tile.scheduled.source, tile.scheduled.target
@@ -275,11 +281,13 @@ def _activations(found: _Slacks, schedule: Schedule, tiles: list[_Tile]) -> None
                 entries = contents[place]
                 if not entries or entries[-1][2] != owner:
                     entries.append([cycle, cycle, owner])
-                    holder[owner] = entries, len(entries) - 1
+                    holder[owner] = place, len(entries) - 1
                 entries[-1][1] = cycle
                 region_written[target.region] = max(cycle, region_written.get(target.region, cycle))
-    for cycle, _, owner in reading:
-        entries, index = holder[owner]
+    for cycle, place, owner in reading:
+        written, index = holder[owner]
+        entries = contents[written]
+        found.keep("places", 0 if written == place else -1)
         found.keep("read after write", cycle - entries[index][1] - 1)
         if index + 1 < len(entries):
             found.keep("write after read", entries[index + 1][0] - cycle - 1)

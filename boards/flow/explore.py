@@ -18,7 +18,7 @@ from tepal.hdl import EngineConfig, Formats, Schedule
 from tepal.hdl.plan.passes import Pass, unroll
 from tepal.hdl.plan.places import FeatureMap, colour, lifetimes
 from tepal.hdl.plan.schedule import may_unroll
-from tepal.hdl.plan.timeline import Latencies, Tiling
+from tepal.hdl.plan.tiling import Latencies, Tiling
 from tepal.quant import Network, NetworkError
 from tepal.sim import CycleModel
 
@@ -141,12 +141,12 @@ def least_cycles(engines: Engines, formats: Formats) -> np.ndarray:
     def lead(tiling: Tiling, following: Tiling) -> np.ndarray:
         """Cycles from a pass's first step to that of the next one, whose last tile reads what the last tile of this one
         wrote."""
-        written = tiling.last_written + 1 - (following.tiles - 1) * following.slot
-        return (tiling.tiles - 1) * tiling.slot + np.maximum(tiling.steps, written)
+        written = tiling.last_written + 1 - following.to_last_tile
+        return tiling.to_last_tile + np.maximum(tiling.steps, written)
 
     def tail(tiling: Tiling) -> np.ndarray:
         """Cycles from the last pass's first step to its last tile's first results."""
-        return (tiling.tiles - 1) * tiling.slot + tiling.steps + tiling.column_groups * tiling.period
+        return tiling.to_last_tile + tiling.steps + tiling.column_groups * tiling.period
 
     first, *others = (Tiling(work, engines, latency) for work in formats.passes)
     rest = sum(lead(*pair) for pair in pairwise(others)) + (tail(others[-1]) if others else 0)

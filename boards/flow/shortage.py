@@ -35,7 +35,7 @@ def shortage(schedule: Schedule, board: Board, smaller: Sequence[Scaled] | None 
                 roles[use.role] += blocks(board, use)[1]
         (role, count), = roles.most_common(1)
         # It needs what is defined here, and is needed where nothing fits alone.
-        from .flow.smaller import advice, largest
+        from .smaller import advice, largest
 
         return (f"{message}, {count} of them for {role.replace('_', ' ')}; "
                 f"{advice(largest(schedule, board) if smaller is None else smaller)}")

@@ -13,11 +13,11 @@ from tepal.hdl.units.requantiser import RequantiserFormat
 from tepal.hdl.units.serial_requantiser import SerialFormat
 from tepal.quant import Network, NetworkError
 
-from . import timeline
 from .memories import MemoryUse, parameter_groups, tile_buffers, tile_row_words
 from .passes import Pass, unroll
 from .places import FeatureMap, place
-from .timeline import Latencies, Tiling
+from .tiling import Latencies, Tiling, parameter_beats, parameter_words
+from .timeline import timeline
 from .widths import Formats, SumFormats
 
 __all__ = ["Schedule", "may_unroll"]
@@ -75,7 +75,7 @@ class Schedule:
         passes = (first, *self.formats.passes[1:])
         places = place(passes, self.config, self.layout)
         self.input_map, self.region_depths = places.image, places.region_depths
-        self.passes = timeline.timeline([Tiling(each, self.config, self.latency) for each in passes], places)
+        self.passes = timeline([Tiling(each, self.config, self.latency) for each in passes], places)
 
     def _check_input(self):
         _, width, channels = self.layout.shape
@@ -155,12 +155,12 @@ class Schedule:
     @property
     def parameter_words(self) -> int:
         """Parameter words that the depthwise requantisers are given in a cycle."""
-        return timeline.parameter_words(self.config)
+        return parameter_words(self.config)
 
     @property
     def parameter_beats(self) -> int:
         """Cycles in which a channel group's parameters are loaded."""
-        return timeline.parameter_beats(self.config)
+        return parameter_beats(self.config)
 
     @cached_property
     def parameter_groups(self) -> tuple[int, ...]:

@@ -1,223 +1,27 @@
-"""When everything happens: how a pass is divided into tiles, and the cycle at which each begins.
+"""When every pass begins: as early as its bounds allow.
 
-Nothing in the engine depends on data, so every cycle is fixed in advance.  The sequencer starts a tile every ``slot``
-cycles, and the first tile of the next pass when that is safe; all else follows at fixed distances.  A tile's stages:
+The sequencer starts a tile every ``slot`` cycles, and the first tile of the next pass when that is safe; all else
+follows at fixed distances (:mod:`~tepal.hdl.plan.tiling`).  What keeps one thing away from another is a bound with a
+name: ``period_bounds`` and ``slot_bounds`` within a pass, :func:`start_bounds` between neighbours, which share all
+units, and the hazards of maps (:func:`read_after_write`, :class:`Scoreboard`) between any two passes.
 
-1. the sequencer steps through windows, which are reduced (depthwise) or copied into the tile buffer;
-2. the feeder sends the tile through the array once for every group of output columns;
-3. finished sums drain out of the array, are requantised and written to the activation memory.
-
-What keeps one thing away from another is a bound with a name.  ``period_bounds``, ``slot_bounds``, ``start_bounds`` and
-the hazards of maps (:func:`read_after_write`, :class:`Scoreboard`) are all that there are.  :mod:`tepal.sim.hazards`
-finds the conflicts that they keep off without knowing of them; the tests take a cycle from each bound and see that it
-is missed.
+:mod:`tepal.sim.hazards` finds the conflicts that they keep off without knowing of them; the tests take a cycle from
+each bound and see that it is missed.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import cached_property
 from itertools import pairwise
 from math import prod
-from typing import Any
 
 import numpy as np
-from tepal.hdl.config import EngineConfig
-from tepal.hdl.units.depthwise import DepthwiseEngine
-from tepal.hdl.units.drain import Drain, LaneParameters
-from tepal.hdl.units.requantiser import SELECT, RequantiserFormat
-from tepal.hdl.units.serial_requantiser import SerialFormat
-from tepal.hdl.units.systolic import SystolicArray
 from tepal.hdl.units.tile_buffer import TileBuffer
-from tepal.hdl.units.window import WindowGenerator
 
-from .passes import Pass
 from .places import FeatureMap, Places
+from .tiling import Tiling
 
-__all__ = ["Latencies", "ScheduledPass", "Scoreboard", "Tiling", "largest", "needs", "parameter_beats",
-           "parameter_words", "period_bounds", "read_after_write", "reduced_cycles", "slot_bounds", "start_bounds",
-           "timeline"]
-
-
-def _ceil(a, b):
-    return -(-a // b)
-
-
-def largest(*values):
-    """The largest of integers, or, one by one, of arrays and integers."""
-    return reduce(np.maximum, values) if any(isinstance(value, np.ndarray) for value in values) else max(values)
-
-
-@dataclass(frozen=True)
-class Latencies:
-    """Cycles from one fixed point of the pipeline to another: sums of what the units declare.
-
-    ``read``: from a step to the reading of the activation or the input memory.  ``window``: from a step to its window.
-    ``copy``: from a step to the write of a copied word into the tile buffer.
-    ``sum``: from a step to the sum of the lanes that it ends.  ``reduce``: from such a step to the write of the last
-    lane's result into the tile buffer.  ``drain``: from a sum's last operands, in the feeder, to the write of a tile's
-    first result."""
-
-    read: int = 0
-    window: int = 0
-    copy: int = 0
-    sum: int = 0
-    reduce: int = 0
-    drain: int = 0
-
-    @classmethod
-    def of(cls, config: EngineConfig, lane_format: RequantiserFormat | SerialFormat,
-           column_format: RequantiserFormat | SerialFormat) -> "Latencies":
-        pipelined, entry = config.pipelined, TileBuffer.entry(config.pipelined)
-        window = WindowGenerator.latency(pipelined)
-        lanes_sum = window + DepthwiseEngine.latency(config.taps)
-        # A serial requantiser takes one lane after the other.
-        last_lane = (config.lanes - 1) * config.lane_cycles if config.lane_cycles > 1 else 0
-        select = Drain.PARAMETERS + SELECT if isinstance(column_format, RequantiserFormat) else 0
-        drain = (TileBuffer.latency(pipelined) + 1
-                 + SystolicArray.latency(config.rows, config.spread, config.packing, pipelined)
-                 + (config.requantisers - 1) * config.turns + select + column_format.latency + Drain.write(pipelined))
-        # The address leaves the window generator's registers, and the memory takes it.
-        return cls(read=1 + pipelined, window=window, copy=window + entry, sum=lanes_sum,
-                   reduce=lanes_sum + last_lane + lane_format.latency + entry, drain=drain)
-
-
-# -- what the lanes' requantisers need ---------------------------------------------------------------------
-# An engine, here and below, is an EngineConfig, or has arrays in place of its integers: so are the results then.
-
-
-def reduced_cycles(engine):
-    """Cycles that the lanes' requantisers need for a pixel."""
-    return engine.lanes * engine.lane_cycles if engine.lane_cycles > 1 else 1
-
-
-def parameter_words(engine):
-    """Parameter words that the lanes' requantisers are given in a cycle."""
-    if engine.lane_cycles > 1:
-        return 1
-    # A group of few chunks takes a cycle a row.
-    return _ceil(engine.lanes, largest(1, engine.rows - LaneParameters.LATENCY))
-
-
-def parameter_beats(engine):
-    """Cycles in which a channel group's parameters are loaded."""
-    return _ceil(engine.lanes, parameter_words(engine))
-
-
-# -- a pass on an engine -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class Tiling:
-    """A pass, divided for an engine: its tiles, and the cycles between things that happen in one of them.
-
-    Of many engines at once, if ``engine`` has arrays in place of its integers."""
-
-    work: Pass
-    engine: Any
-    latency: Latencies
-
-    @property
-    def reduces(self) -> bool:
-        """Whether the depthwise engine takes part."""
-        return self.work.reduction is not None
-
-    @cached_property
-    def groups(self):
-        """Channel groups of a pixel that is read."""
-        lanes = self.engine.tile_lanes if self.work.source is None else self.engine.lanes
-        return _ceil(self.work.window.input_shape[2], lanes)
-
-    @cached_property
-    def tile_windows(self):
-        """Windows in a tile, a row of the array each; the last tile may have fewer."""
-        return _ceil(self.work.windows, _ceil(self.work.windows, self.engine.rows))
-
-    @cached_property
-    def tiles(self):
-        return _ceil(self.work.windows, self.tile_windows)
-
-    @property
-    def tile_pixels(self):
-        """Pixels of the output that a tile makes."""
-        return self.tile_windows * self.work.pixels_per_window
-
-    @cached_property
-    def chunks(self) -> tuple:
-        """(rows, columns) of steps that a window takes for each channel group."""
-        kernel = self.work.window.kernel
-        if not self.reduces:
-            return kernel
-        down, across = (_ceil(*pair) for pair in zip(kernel, self.engine.window, strict=True))
-        # Sums must not come faster than they are requantised: rows of zero weights fill up the time.
-        return largest(down, _ceil(reduced_cycles(self.engine), across)), across
-
-    @cached_property
-    def group_period(self):
-        """Cycles from a tile's first step for one channel group to that for the next."""
-        period = self.tile_windows * prod(self.chunks)
-        # The next group's parameters are fetched while this one is computed.
-        return largest(period, parameter_beats(self.engine) + LaneParameters.LATENCY) if self.reduces else period
-
-    @cached_property
-    def steps(self):
-        """Cycles from a tile's first step to its last, both counted."""
-        return (self.groups - 1) * self.group_period + self.tile_windows * prod(self.chunks)
-
-    @property
-    def inner(self) -> int:
-        """Operands of a sum."""
-        return self.work.matrix.weights.shape[1]
-
-    @cached_property
-    def column_groups(self):
-        """Groups of output channels, one channel to a column of the array."""
-        return _ceil(self.work.matrix.weights.shape[0], self.engine.columns)
-
-    @cached_property
-    def period(self):
-        """Cycles from the first operands of one column group to those of the next."""
-        return largest(*period_bounds(self).values())
-
-    @cached_property
-    def slot(self):
-        """Cycles from one tile's first step to the next one's."""
-        return largest(*slot_bounds(self).values())
-
-    @property
-    def busy(self):
-        """Cycles for which all its tiles keep the sequencer, or the array, whichever is longer, at least."""
-        return self.tiles * largest(self.steps, self.column_groups * self.period)
-
-    @property
-    def words(self):
-        """Words that a pixel takes in the tile buffer."""
-        return self.groups * (1 if self.reduces else prod(self.work.window.kernel))
-
-    @property
-    def tile_latency(self) -> int:
-        """Cycles from the step that ends a word of the tile buffer to its write."""
-        return self.latency.reduce if self.reduces else self.latency.copy
-
-    @property
-    def filled(self):
-        """Cycles from a tile's first step to the write of its last word into the tile buffer."""
-        return self.steps - 1 + self.tile_latency
-
-    @property
-    def fed(self):
-        """Cycles from a tile's first step to the end of its way into the array."""
-        return self.filled + 1 + self.column_groups * self.period
-
-    @property
-    def first_written(self):
-        """Cycles from a tile's first step to the write of its first result."""
-        return self.filled + self.period + self.latency.drain
-
-    @property
-    def last_written(self):
-        """Cycles from a tile's first step to the write of its last result, if all columns have one."""
-        return (self.fed - 1 + self.latency.drain
-                + self.tile_windows * self.engine.drain_step - self.engine.requantiser_cycles)
+__all__ = ["ScheduledPass", "Scoreboard", "needs", "read_after_write", "start_bounds", "timeline"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,7 +39,7 @@ class ScheduledPass(Tiling):
     @property
     def last_tile(self) -> int:
         """Cycle of the last tile's first step."""
-        return self.start + (self.tiles - 1) * self.slot
+        return self.start + self.to_last_tile
 
     @cached_property
     def depthwise_words(self) -> np.ndarray:
@@ -263,43 +67,12 @@ class ScheduledPass(Tiling):
         return self.reduces and 1 < len(self.depthwise_words) < self.groups * prod(self.chunks)
 
 
-# -- bounds ------------------------------------------------------------------------------------------------
-
-
-def period_bounds(tiling: Tiling) -> dict[str, Any]:
-    """Least cycles from one column group to the next."""
-    engine = tiling.engine
-    return {
-        # A column takes one operand in a cycle.
-        "operands": tiling.inner,
-        # Sums leave the array row by row, and the next ones must not overtake them.
-        "drain": engine.rows * engine.drain_step,
-        # Where there are several column groups, each one's parameters enter column by column.
-        "columns": engine.columns * (tiling.column_groups > 1),
-    }
-
-
-def slot_bounds(tiling: Tiling) -> dict[str, Any]:
-    """Least cycles from a tile's first step to the next one's."""
-    return {
-        # The sequencer takes one step at a time, and fetches each group's parameters while the one before is computed.
-        "groups": tiling.groups * tiling.group_period,
-        # The array takes one tile after the other.
-        "array": tiling.column_groups * tiling.period,
-        # A place in the tile buffer is written again when it has been read; rows are skewed alike in both.  Both
-        # bounds above together imply it where there are four places, not where there are fewer.
-        "tile buffer": _ceil(tiling.fed + 2 - tiling.tile_latency, TileBuffer.TILES),
-        # The sequencer counts to the next tile.
-        "sequencer": 4,
-    }
-
-
-def start_bounds(before: ScheduledPass, following: Tiling) -> dict[str, int]:
-    """First cycles at which ``following`` may take its first step, behind the pass ``before``: both use the same
-    units."""
-    last_tile = before.last_tile
+def start_bounds(before: Tiling, start: int, following: Tiling) -> dict[str, int]:
+    """First cycles at which ``following`` may take its first step, behind the pass ``before``, which takes its own at
+    ``start``: both use the same units."""
+    last_tile = start + before.to_last_tile
     # Parameters of columns are loaded at each sum where there are several column groups, else at the first sum only.
-    loaded = last_tile + before.fed if before.column_groups > 1 else before.start + before.filled + 1 + before.period
+    loaded = last_tile + before.fed if before.column_groups > 1 else start + before.filled + 1 + before.period
     return {
         # As from tile to tile.
         "groups": last_tile + before.groups * before.group_period,
@@ -312,18 +85,18 @@ def start_bounds(before: ScheduledPass, following: Tiling) -> dict[str, int]:
         # Parameters enter column by column, and those of the pass before are all in.
         "columns": loaded + before.engine.columns - following.filled - 1 - following.period,
         # Each place in the tile buffer has been read when the first tile that takes it is written.
-        "tile buffer": max(_buffer_bounds(before, following)),
+        "tile buffer": max(_buffer_bounds(before, start, following)),
     }
 
 
-def _buffer_bounds(before: ScheduledPass, following: Tiling):
+def _buffer_bounds(before: Tiling, start: int, following: Tiling):
     """For each place in the tile buffer, the first cycle at which ``following`` may start for its tile there."""
     # Its tiles go where the last ones of ``before`` were, or else others before them, which have been fed when the
     # first of ``before`` is.  Where there are four places, the bounds on the array and on the order imply these.
     for place in range(TileBuffer.TILES):
         back = TileBuffer.TILES - 1 - place
-        fed = (before.last_tile - back * before.slot + before.fed if back < before.tiles
-               else before.start + before.filled + 1)
+        fed = start + (before.to_last_tile - back * before.slot + before.fed if back < before.tiles
+                       else before.filled + 1)
         yield fed + 1 - following.tile_latency - place * following.slot
 
 
@@ -340,10 +113,10 @@ def needs(writer: Tiling, reader: Tiling) -> np.ndarray:
     return last[ends] // writer.tile_pixels
 
 
-def read_after_write(writer: ScheduledPass, reader: Tiling) -> int:
+def read_after_write(writer: Tiling, start: int, reader: Tiling) -> int:
     """First cycle at which ``reader`` may take its first step, for each of its tiles to find what ``writer`` has
-    written, be that the pass just before it or an earlier one."""
-    written = writer.start + needs(writer, reader) * writer.slot + writer.last_written
+    written, which takes its own at ``start``, be that the pass just before it or an earlier one."""
+    written = start + needs(writer, reader) * writer.slot + writer.last_written
     begins = np.arange(reader.tiles) * reader.slot
     return int((written - begins).max()) + 1
 
@@ -358,12 +131,12 @@ class Scoreboard:
         self._read: dict[tuple[str, int], int] = {}
         self._written: dict[tuple[str, int], int] = {}
 
-    def add(self, scheduled: ScheduledPass) -> None:
-        """Note what a pass touches."""
-        read, written = scheduled.source.region, scheduled.target.region
-        last_read = scheduled.last_tile + scheduled.steps - 1 + scheduled.latency.read
-        self._read[read] = max(last_read, self._read.get(read, 0))
-        self._written[written] = max(scheduled.last_tile + scheduled.last_written, self._written.get(written, 0))
+    def add(self, tiling: Tiling, start: int, source: FeatureMap, target: FeatureMap) -> None:
+        """Note that a pass whose first step is at ``start`` reads ``source`` and writes ``target``."""
+        last_tile = start + tiling.to_last_tile
+        last_read, last_written = last_tile + tiling.steps - 1 + tiling.latency.read, last_tile + tiling.last_written
+        self._read[source.region] = max(last_read, self._read.get(source.region, 0))
+        self._written[target.region] = max(last_written, self._written.get(target.region, 0))
 
     def bounds(self, tiling: Tiling, source: FeatureMap, target: FeatureMap) -> dict[str, int]:
         """First cycles at which a pass that reads ``source`` and writes ``target`` may take its first step."""
@@ -380,31 +153,23 @@ class Scoreboard:
         return bounds
 
 
-# -- the timeline ------------------------------------------------------------------------------------------
-
-
 def timeline(tilings: Sequence[Tiling], places: Places) -> tuple[ScheduledPass, ...]:
     """Every pass as early as the bounds allow, the next frame's first pass behind the last one."""
     maps = [(places.image if tiling.work.source is None else places.maps[tiling.work.source], target)
             for tiling, target in zip(tilings, places.maps, strict=True)]
-    board, done = Scoreboard(), []
-
-    def scheduled(number: int, start: int, last_slot: int = 0) -> ScheduledPass:
-        tiling = tilings[number]
-        return ScheduledPass(tiling.work, tiling.engine, tiling.latency, *maps[number], start, last_slot)
-
-    for number, tiling in enumerate(tilings):
-        bounds = {}
-        if done:
-            bounds = start_bounds(done[-1], tiling) | board.bounds(tiling, *maps[number])
-        if tiling.work.source is not None:
-            bounds["read after write"] = read_after_write(done[tiling.work.source], tiling)
-        done.append(scheduled(number, max(bounds.values(), default=0)))
-        board.add(done[-1])
+    board, starts = Scoreboard(), []
+    for number, (tiling, own) in enumerate(zip(tilings, maps, strict=True)):
+        bounds, source = board.bounds(tiling, *own), tiling.work.source
+        if number:
+            bounds |= start_bounds(tilings[number - 1], starts[-1], tiling)
+        if source is not None:
+            bounds["read after write"] = read_after_write(tilings[source], starts[source], tiling)
+        starts.append(max(bounds.values(), default=0))
+        board.add(tiling, starts[-1], *own)
     # The next frame takes the same cycles, none of its passes any nearer to what this frame's touch.
-    again = [max(start_bounds(done[-1], tilings[0]).values())]
-    for each in done:
-        again += [bound - each.start for bound in board.bounds(each, each.source, each.target).values()]
-    starts = [*(each.start for each in done), max(again)]
-    return tuple(scheduled(number, start, after - done[number].last_tile)
-                 for number, (start, after) in enumerate(pairwise(starts)))
+    again = list(start_bounds(tilings[-1], starts[-1], tilings[0]).values())
+    for tiling, own, start in zip(tilings, maps, starts, strict=True):
+        again += [bound - start for bound in board.bounds(tiling, *own).values()]
+    return tuple(ScheduledPass(tiling.work, tiling.engine, tiling.latency, *own, start,
+                               after - start - tiling.to_last_tile)
+                 for tiling, own, (start, after) in zip(tilings, maps, pairwise([*starts, max(again)]), strict=True))

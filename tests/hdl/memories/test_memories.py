@@ -139,4 +139,4 @@ def test_a_vector_is_no_slower():
     network = connected((1, 1, 642), 8)
     schedule = Schedule(network, replace(ENGINE, input_bytes=2, lanes=10, requantisers=2))
     assert schedule.layout.parts == 65
-    assert CycleModel(schedule)._load[2] == 2  # of the word before, and of this one
+    assert CycleModel(schedule).load_timing[2] == 2  # of the word before, and of this one

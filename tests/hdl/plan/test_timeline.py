@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from frames import run_frames
 from networks import chain, depthwise, random_case
-from tepal.hdl import EngineConfig, Schedule
-from tepal.hdl.plan import timeline
+from tepal.hdl import EngineConfig, Schedule, plan
 from tepal.hdl.plan.timeline import Scoreboard, needs
 from tepal.hdl.plan.widths import Formats
 from tepal.hdl.units.ports import Trailer
@@ -38,26 +37,26 @@ MARGINS = {
 to its reading).  All other bounds are exact."""
 
 BOUNDS = {
-    ("period_bounds", "operands"): ("operands", 4),
-    ("period_bounds", "drain"): ("drain", 4),
-    ("period_bounds", "columns"): ("columns of sums", 4),
-    ("slot_bounds", "groups"): ("steps of tiles", 4),
-    ("slot_bounds", "array"): ("array of tiles", 4),
-    ("slot_bounds", "tile buffer"): ("tile buffer of tiles", 1),
-    ("slot_bounds", "sequencer"): ("sequencer of tiles", 4),
-    ("start_bounds", "groups"): ("lane parameters of passes", 4),
-    ("start_bounds", "constants"): ("constants", 4),
-    ("start_bounds", "array"): ("array of passes", 4),
-    ("start_bounds", "order"): ("order of passes", 4),
-    ("start_bounds", "columns"): ("columns of passes", 4),
-    ("start_bounds", "tile buffer"): ("tile buffer of passes", 1),
-    ("Scoreboard.bounds", "single port"): ("single port", 4),
-    ("read_after_write", "read after write"): ("read after write", 4),
+    ("tiling.period_bounds", "operands"): ("operands", 4),
+    ("tiling.period_bounds", "drain"): ("drain", 4),
+    ("tiling.period_bounds", "columns"): ("columns of sums", 4),
+    ("tiling.slot_bounds", "groups"): ("steps of tiles", 4),
+    ("tiling.slot_bounds", "array"): ("array of tiles", 4),
+    ("tiling.slot_bounds", "tile buffer"): ("tile buffer of tiles", 1),
+    ("tiling.slot_bounds", "sequencer"): ("sequencer of tiles", 4),
+    ("timeline.start_bounds", "groups"): ("lane parameters of passes", 4),
+    ("timeline.start_bounds", "constants"): ("constants", 4),
+    ("timeline.start_bounds", "array"): ("array of passes", 4),
+    ("timeline.start_bounds", "order"): ("order of passes", 4),
+    ("timeline.start_bounds", "columns"): ("columns of passes", 4),
+    ("timeline.start_bounds", "tile buffer"): ("tile buffer of passes", 1),
+    ("timeline.Scoreboard.bounds", "single port"): ("single port", 4),
+    ("timeline.read_after_write", "read after write"): ("read after write", 4),
 }
 """The conflict that each bound keeps off, and the number of places in the tile buffer with which it is the one that
 counts."""
 
-IMPLIED = {("Scoreboard.bounds", "write after read"), ("Scoreboard.bounds", "write after write")}
+IMPLIED = {("timeline.Scoreboard.bounds", "write after read"), ("timeline.Scoreboard.bounds", "write after write")}
 """Bounds that never count, for all passes share the array: looked at by themselves."""
 
 
@@ -106,8 +105,8 @@ def closest() -> dict[str, int]:
 
 
 def change(monkeypatch, function: str, changed):
-    """Let ``changed`` see and replace what a function of the timeline gives, as a dictionary of bounds."""
-    original = reduce(getattr, function.split("."), timeline)
+    """Let ``changed`` see and replace what a function of the plan gives, as a dictionary of bounds."""
+    original = reduce(getattr, function.split("."), plan)
 
     def replaced(*arguments):
         found = original(*arguments)
@@ -115,7 +114,7 @@ def change(monkeypatch, function: str, changed):
             return changed(found)
         return changed({"read after write": found})["read after write"]
 
-    monkeypatch.setattr(f"tepal.hdl.plan.timeline.{function}", replaced)
+    monkeypatch.setattr(f"tepal.hdl.plan.{function}", replaced)
 
 
 def less(name: str, cycles: int):
@@ -168,10 +167,16 @@ def test_bound_is_tight(function, name, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("function", "name", "seed", "frugal"), [
-    ("period_bounds", "operands", 5, False), ("period_bounds", "drain", 0, False),
-    ("period_bounds", "columns", 75, False), ("slot_bounds", "groups", 2, True), ("slot_bounds", "array", 0, False),
-    ("slot_bounds", "sequencer", 17, False), ("start_bounds", "array", 0, False),
-    ("Scoreboard.bounds", "single port", 17, True), ("read_after_write", "read after write", 16, False)])
+    ("tiling.period_bounds", "operands", 5, False),
+    ("tiling.period_bounds", "drain", 0, False),
+    ("tiling.period_bounds", "columns", 75, False),
+    ("tiling.slot_bounds", "groups", 2, True),
+    ("tiling.slot_bounds", "array", 0, False),
+    ("tiling.slot_bounds", "sequencer", 17, False),
+    ("timeline.start_bounds", "array", 0, False),
+    ("timeline.Scoreboard.bounds", "single port", 17, True),
+    ("timeline.read_after_write", "read after write", 16, False),
+])
 def test_what_the_hardware_needs(function, name, seed, frugal, monkeypatch):
     """Where the replay sees no cycle to spare, results are right; with one less they are wrong, or don't come."""
     network, config, images = random_case(seed, 2, frugal=frugal)
@@ -211,7 +216,7 @@ def test_region_is_free(name):
     number = 2
     board = Scoreboard()
     for scheduled in schedule.passes[:number]:
-        board.add(scheduled)
+        board.add(scheduled, scheduled.start, scheduled.source, scheduled.target)
     moved = schedule.passes[number]
     bound = board.bounds(moved, moved.source, moved.target)[name]
     assert bound <= moved.start, "the bounds on neighbours imply it"
