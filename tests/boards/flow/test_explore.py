@@ -186,7 +186,7 @@ def test_formats_are_the_same_for_all(network, formats):
     shared, own = Schedule(network, config, formats), Schedule(network, config)
     assert shared.matrix_format == own.matrix_format
     assert shared.depthwise_format == own.depthwise_format
-    assert [block.start for block in shared.blocks] == [block.start for block in own.blocks]
+    assert [each.start for each in shared.passes] == [each.start for each in own.passes]
     assert Schedule(network, replace(config, lane_cycles=4), formats).depthwise_format != own.depthwise_format
 
 
