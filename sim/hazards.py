@@ -15,9 +15,9 @@ from math import prod
 
 from tepal.hdl import Schedule
 from tepal.hdl.answer import Trailer
-from tepal.hdl.plan.tiling import parameter_beats, reduced_cycles
+from tepal.hdl.plan.tiling import parameter_beats
 from tepal.hdl.plan.timeline import ScheduledPass
-from tepal.hdl.units.lane_requantisers import LaneParameters
+from tepal.hdl.units.lane_requantisers import LaneParameters, LaneRequantisers
 from tepal.hdl.units.streamer import OutputStreamer
 from tepal.hdl.units.tile_buffer import TileBuffer
 
@@ -204,7 +204,7 @@ def _lanes(found: _Slacks, schedule: Schedule, tiles: list[_Tile]) -> None:
     reducing = [tile for tile in tiles if tile.scheduled.reduces]
     ends = [cycle for tile in reducing for cycle in tile.reductions()]
     for one, other in pairwise(ends):
-        found.keep("lanes", other - one - reduced_cycles(config))
+        found.keep("lanes", other - one - LaneRequantisers.period(config))
     if config.lane_cycles > 1:
         # A serial requantiser's parameters come by a ROM of their own, one value after the other.
         return

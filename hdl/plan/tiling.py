@@ -18,10 +18,12 @@ from typing import Any
 
 import numpy as np
 from tepal.hdl.config import EngineConfig
+from tepal.hdl.units.column_parameters import ColumnParameters
 from tepal.hdl.units.depthwise import DepthwiseEngine
 from tepal.hdl.units.drain import Drain
-from tepal.hdl.units.lane_requantisers import LaneParameters
-from tepal.hdl.units.requantiser import SELECT, RequantiserFormat
+from tepal.hdl.units.lane_requantisers import LaneParameters, LaneRequantisers
+from tepal.hdl.units.requantiser import RequantiserFormat
+from tepal.hdl.units.sequencer import Sequencer
 from tepal.hdl.units.serial_requantiser import SerialFormat
 from tepal.hdl.units.systolic import SystolicArray
 from tepal.hdl.units.tile_buffer import TileBuffer
@@ -29,7 +31,7 @@ from tepal.hdl.units.window import WindowGenerator
 
 from .passes import Pass
 
-__all__ = ["Latencies", "Tiling", "largest", "parameter_beats", "parameter_words", "period_bounds", "reduced_cycles",
+__all__ = ["Latencies", "Tiling", "largest", "parameter_beats", "parameter_words", "period_bounds",
            "slot_bounds"]
 
 
@@ -65,23 +67,15 @@ class Latencies:
         pipelined, entry = config.pipelined, TileBuffer.entry(config.pipelined)
         window = WindowGenerator.latency(pipelined)
         lanes_sum = window + DepthwiseEngine.latency(config.taps)
-        # A serial requantiser takes one lane after the other.
-        last_lane = (config.lanes - 1) * config.lane_cycles if config.lane_cycles > 1 else 0
-        select = Drain.PARAMETERS + SELECT if isinstance(column_format, RequantiserFormat) else 0
         drain = (TileBuffer.latency(pipelined) + 1
                  + SystolicArray.latency(config.rows, config.spread, config.packing, pipelined)
-                 + (config.requantisers - 1) * config.turns + select + column_format.latency + Drain.write(pipelined))
+                 + Drain.latency(config, column_format))
         # The address leaves the window generator's registers, and the memory takes it.
         return cls(read=1 + pipelined, window=window, copy=window + entry, sum=lanes_sum,
-                   reduce=lanes_sum + last_lane + lane_format.latency + entry, drain=drain)
+                   reduce=lanes_sum + LaneRequantisers.latency(config.lanes, lane_format) + entry, drain=drain)
 
 
 # -- what the lanes' requantisers need ---------------------------------------------------------------------
-
-
-def reduced_cycles(engine):
-    """Cycles that the lanes' requantisers need for a pixel."""
-    return engine.lanes * engine.lane_cycles if engine.lane_cycles > 1 else 1
 
 
 def parameter_words(engine):
@@ -143,7 +137,7 @@ class Tiling:
             return kernel
         down, across = (_ceil(*pair) for pair in zip(kernel, self.engine.window, strict=True))
         # Sums must not come faster than they are requantised: rows of zero weights fill up the time.
-        return largest(down, _ceil(reduced_cycles(self.engine), across)), across
+        return largest(down, _ceil(LaneRequantisers.period(self.engine), across)), across
 
     @cached_property
     def group_period(self):
@@ -229,9 +223,9 @@ def period_bounds(tiling: Tiling) -> dict[str, Any]:
         # A column takes one operand in a cycle.
         "operands": tiling.inner,
         # Sums leave the array row by row, and the next ones must not overtake them.
-        "drain": engine.rows * engine.drain_step,
+        "drain": SystolicArray.draining(engine),
         # Where there are several column groups, each one's parameters enter column by column.
-        "columns": engine.columns * (tiling.column_groups > 1),
+        "columns": ColumnParameters.loading(engine) * (tiling.column_groups > 1),
     }
 
 
@@ -246,5 +240,5 @@ def slot_bounds(tiling: Tiling) -> dict[str, Any]:
         # bounds above together imply it where there are four places, not where there are fewer.
         "tile buffer": _ceil(tiling.fed + 2 - tiling.tile_latency, TileBuffer.TILES),
         # The sequencer counts to the next tile.
-        "sequencer": 4,
+        "sequencer": Sequencer.LEAST_SLOT,
     }
