@@ -19,6 +19,7 @@ from tepal.hdl.plan.passes import Pass, unroll
 from tepal.hdl.plan.places import FeatureMap, colour, lifetimes
 from tepal.hdl.plan.schedule import may_unroll
 from tepal.hdl.plan.tiling import Latencies, Tiling
+from tepal.hdl.plan.timeline import last_pixels
 from tepal.quant import Network, NetworkError
 from tepal.sim import CycleModel
 
@@ -139,10 +140,10 @@ def least_cycles(engines: Engines, formats: Formats) -> np.ndarray:
     latency = Latencies(drain=engines.requantiser_cycles)
 
     def lead(tiling: Tiling, following: Tiling) -> np.ndarray:
-        """Cycles from a pass's first step to that of the next one, whose last tile reads what the last tile of this one
-        wrote."""
-        written = tiling.last_written + 1 - following.to_last_tile
-        return tiling.to_last_tile + np.maximum(tiling.steps, written)
+        """Cycles from a pass's first step to that of the next, whose last tile waits for the last pixel it reads."""
+        tile = last_pixels(following.work.window)[-1] // tiling.tile_pixels
+        written = tile * tiling.slot + tiling.last_written + 1
+        return np.maximum(tiling.to_last_tile + tiling.steps, written - following.to_last_tile)
 
     def tail(tiling: Tiling) -> np.ndarray:
         """Cycles from the last pass's first step to its last tile's first results."""

@@ -23,7 +23,7 @@ from tepal.hdl.units.depthwise import ACTIVATION_OFFSET
 from tepal.hdl.units.input_layout import InputLayout
 from tepal.quant import AveragePool, Convolution, Depthwise, Layer, Network, NetworkError, Padding
 
-from .passes import Matrix, Pass, Reduction, Window, identity
+from .passes import Matrix, Pass, Reduction, Window, identity, sum_range
 
 __all__ = ["LOWERINGS", "lower"]
 
@@ -35,7 +35,7 @@ def _raw_constant(weights: np.ndarray, bias: np.ndarray, zero_point: int, axes) 
 
 def _weighted_sum(number: int, layer, weights: np.ndarray, zero_point: int) -> Reduction:
     constant = _raw_constant(weights, layer.bias, zero_point + ACTIVATION_OFFSET, (0, 1))
-    return Reduction(number, weights, constant, layer.requantise)
+    return Reduction(number, weights, constant, sum_range(weights, (0, 1), ACTIVATION_OFFSET), layer.requantise)
 
 
 def _depthwise(number: int, layer: Depthwise) -> Reduction:

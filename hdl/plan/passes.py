@@ -12,7 +12,6 @@ Every pass writes one map, which has the pass's number.
 from dataclasses import dataclass, replace
 
 import numpy as np
-from tepal.hdl.units.depthwise import ACTIVATION_OFFSET
 from tepal.hdl.units.input_layout import InputLayout
 from tepal.quant import Average, Requantise
 
@@ -45,18 +44,15 @@ class Reduction:
     """The depthwise engine's part, a weighted sum of each channel's window: int8 ``weights`` (kernel height, kernel
     width, channels).
 
-    ``constant`` (channels,) is added to the engine's sum of products before ``requantise``; ``layer`` is the
-    network's layer that this is."""
+    ``constant`` (channels,) is added to the engine's sum of products before ``requantise``; ``range`` is the least and
+    the largest value, each (channels,), that a lane holds at any time; ``layer`` is the network's layer that this
+    is."""
 
     layer: int
     weights: np.ndarray
     constant: np.ndarray
+    range: tuple[np.ndarray, np.ndarray]
     requantise: Requantise | Average
-
-    @property
-    def range(self) -> tuple[np.ndarray, np.ndarray]:
-        """Least and largest value, each (channels,), that a lane holds at any time."""
-        return sum_range(self.weights, (0, 1), ACTIVATION_OFFSET)
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,10 +18,11 @@ from math import prod
 import numpy as np
 from tepal.hdl.units.tile_buffer import TileBuffer
 
+from .passes import Window
 from .places import FeatureMap, Places
 from .tiling import Tiling
 
-__all__ = ["ScheduledPass", "Scoreboard", "needs", "read_after_write", "start_bounds", "timeline"]
+__all__ = ["ScheduledPass", "Scoreboard", "last_pixels", "needs", "read_after_write", "start_bounds", "timeline"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,15 +101,19 @@ def _buffer_bounds(before: Tiling, start: int, following: Tiling):
         yield fed + 1 - following.tile_latency - place * following.slot
 
 
-def needs(writer: Tiling, reader: Tiling) -> np.ndarray:
-    """For each tile of ``reader``, the last tile of ``writer``, whose map it reads, that it or one before it needs."""
-    window = reader.work.window
+def last_pixels(window: Window) -> np.ndarray:
+    """For each window, in order, the number of the last pixel of the map that it or one before it covers."""
     height, width, _ = window.input_shape
     out_height, out_width = window.output_size
     bottom = np.minimum(np.arange(out_height) * window.stride[0] + window.origin[0] + window.kernel[0], height) - 1
     right = np.minimum(np.arange(out_width) * window.stride[1] + window.origin[1] + window.kernel[1], width) - 1
     last = np.maximum(bottom[:, None], 0) * width + np.maximum(right[None, :], 0)
-    last = np.maximum.accumulate(last.ravel())
+    return np.maximum.accumulate(last.ravel())
+
+
+def needs(writer: Tiling, reader: Tiling) -> np.ndarray:
+    """For each tile of ``reader``, the last tile of ``writer``, whose map it reads, that it or one before it needs."""
+    last = last_pixels(reader.work.window)
     ends = np.minimum(np.arange(1, reader.tiles + 1) * reader.tile_windows, last.size) - 1
     return last[ends] // writer.tile_pixels
 

@@ -10,8 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from models import require_model
+from networks import random_case
 from tepal.boards.flow import routed
-from tepal.boards.flow.explore import CLOSE, OPTIONS, Point, candidates, explore, least_blocks, least_cycles, options
+from tepal.boards.flow.explore import (
+    CLOSE,
+    OPTIONS,
+    Engines,
+    Point,
+    candidates,
+    explore,
+    least_blocks,
+    least_cycles,
+    options,
+)
 from tepal.boards.flow.fit import Fit, blocks, default_engine, fit
 from tepal.boards.flow.lut_estimate import KINDS, MARGIN, estimate, features, logic, table
 from tepal.boards.registry import get_board
@@ -122,6 +133,15 @@ def test_bounds(network, formats, cycles, packing, monkeypatch):
         if parts is not None:
             assert parts[index] <= logic(schedule, BOARD)["LUT4"] + 0.5
     assert np.median(ratios) > 0.9
+
+
+@pytest.mark.parametrize("seed", [*range(40), 302])
+def test_cycle_bound(seed):
+    """Of any network; in the last one a pass reads nothing of what the last tiles before it write."""
+    network, config, _ = random_case(seed)
+    schedule = Schedule(network, config)
+    engines = Engines(config, **{name: np.array([getattr(config, name)]) for name in OPTIONS})
+    assert least_cycles(engines, schedule.formats) <= CycleModel(schedule).compute_cycles
 
 
 @pytest.mark.parametrize("name", ["ulx3s-85f", "icebreaker"])
