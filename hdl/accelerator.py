@@ -204,14 +204,17 @@ class Accelerator(wiring.Component):
     def _depthwise(self, m: Module, sequencer: Sequencer, window: WindowGenerator) -> DepthwiseEngine:
         """The depthwise engine, which sees every window, and its weights."""
         config, registers, at_window = self.config, self._registers, self.schedule.latency.window
-        engine = m.submodules[DepthwiseEngine.NAME()] = DepthwiseEngine(config.lanes, config.taps,
-                                                                        self.schedule.depthwise_accumulator)
+        kinds = self.schedule.reduction_kinds
+        engine = m.submodules[DepthwiseEngine.NAME()] = DepthwiseEngine(
+            config.lanes, config.taps, self.schedule.depthwise_accumulator, kinds)
         weights = m.submodules[MemoryNames.DEPTHWISE_WEIGHTS()] = Rom(
             "depthwise_weights", 8 * config.lanes * config.taps, rom_contents.depthwise_weights(self.schedule),
             registers)
         m.d.comb += weights.address.eq(delay(m, sequencer.weight, at_window - 1 - 2 * registers, name="weight"))
         weights_now = delay(m, weights.data, registers, name="weights")
         m.d.comb += engine.first.eq(delay(m, sequencer.first, at_window, name="chunk_first"))
+        if len(kinds) > 1:
+            m.d.comb += engine.kind.eq(delay(m, sequencer.reduction_kind, at_window, name="reduction_kind"))
         for tap in range(config.taps):
             m.d.comb += [engine.windows[tap].eq(window.taps[tap]),
                          engine.weights[tap].eq(Cat(weights_now.word_select(lane * config.taps + tap, 8)

@@ -51,6 +51,7 @@ def sequencer_places(schedule: Schedule) -> DescriptorTable:
     rows, weight_base = [], 0
     row_bits, column = address_bits(schedule), column_bits(schedule)
     reducing = [n for n, b in enumerate(schedule.passes) if b.reduces]
+    kinds = schedule.reduction_kinds
     weights_again = [b.weights_again for b in schedule.passes]
     parameters_again = [stored == 1 < b.source.groups
                         for stored, b in zip(schedule.parameter_groups, schedule.passes, strict=True)]
@@ -83,6 +84,8 @@ def sequencer_places(schedule: Schedule) -> DescriptorTable:
             from_input=int(number == 0),
             reduce=int(scheduled.reduces),
             last_reduce=int(bool(reducing) and number == reducing[-1]),
+            reduction_kind=(kinds.index(scheduled.work.reduction.kind) if scheduled.work.reduction else 0)
+            if len(kinds) > 1 else None,
             weights_again=weights_again[number] if any(weights_again) else None,
             parameters_again=parameters_again[number] if any(parameters_again) else None,
         ))

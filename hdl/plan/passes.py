@@ -12,6 +12,7 @@ Every pass writes one map, which has the pass's number.
 from dataclasses import dataclass, replace
 
 import numpy as np
+from tepal.hdl.units.depthwise import ReductionKind
 from tepal.hdl.units.input_layout import InputLayout
 from tepal.quant import Average, Requantise
 
@@ -44,15 +45,16 @@ class Reduction:
     """The depthwise engine's part, a weighted sum of each channel's window: int8 ``weights`` (kernel height, kernel
     width, channels).
 
-    ``constant`` (channels,) is added to the engine's sum of products before ``requantise``; ``range`` is the least and
-    the largest value, each (channels,), that a lane holds at any time; ``layer`` is the network's layer that this
-    is."""
+    ``kind`` says what the engine makes of the products.  ``constant`` (channels,) is added to that before
+    ``requantise``; ``range`` is the least and the largest value, each (channels,), that a lane holds at any time;
+    ``layer`` is the network's layer that this is."""
 
     layer: int
     weights: np.ndarray
     constant: np.ndarray
     range: tuple[np.ndarray, np.ndarray]
     requantise: Requantise | Average
+    kind: ReductionKind = ReductionKind.SUM
 
 
 @dataclass(frozen=True, eq=False)

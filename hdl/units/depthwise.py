@@ -1,5 +1,7 @@
 """The streaming depthwise-convolution engine."""
 
+from collections.abc import Sequence
+from enum import Enum
 from typing import Any
 
 from amaranth import *
@@ -10,10 +12,16 @@ from tepal.hdl.primitives import delay
 from .arithmetic import LogicMultiplier, gated_sum, pipelined_sum
 from .instance_name import InstanceName
 
-__all__ = ["ACTIVATION_OFFSET", "DepthwiseEngine"]
+__all__ = ["ACTIVATION_OFFSET", "DepthwiseEngine", "ReductionKind"]
 
 ACTIVATION_OFFSET = 128
 """What is added to activations before they are multiplied: unsigned factors make smaller multipliers."""
+
+
+class ReductionKind(Enum):
+    """What a lane makes of a window's products of weight and activation."""
+
+    SUM = "sum"
 
 
 class DepthwiseEngine(wiring.Component):
@@ -30,6 +38,8 @@ class DepthwiseEngine(wiring.Component):
         Shape of the engine.
     accumulator
         Width of a sum in bits; the caller sizes it from the weights.
+    kinds
+        What it must be able to make; nothing is built for others.
 
     Members
     -------
@@ -37,17 +47,21 @@ class DepthwiseEngine(wiring.Component):
         int8 of each lane, lane 0 lowest.
     first, last : In(1)
         The window begins, ends a sum.
+    kind : In
+        Which of ``kinds`` the window is for; only where there are several.
     acc : Out(signed(accumulator)) per lane
     """
 
     NAME = InstanceName("depthwise", "depthwise engine", "depthwise engine")
 
-    def __init__(self, lanes: int, taps: int, accumulator: int):
-        self.lanes, self.taps, self.accumulator = lanes, taps, accumulator
+    def __init__(self, lanes: int, taps: int, accumulator: int,
+                 kinds: Sequence[ReductionKind] = (ReductionKind.SUM,)):
+        self.lanes, self.taps, self.accumulator, self.kinds = lanes, taps, accumulator, kinds
         super().__init__({
             "windows": In(8 * lanes).array(taps), "weights": In(8 * lanes).array(taps),
             "first": In(1),
             "acc": Out(signed(accumulator)).array(lanes),
+            **({"kind": In(range(len(kinds)))} if len(kinds) > 1 else {}),
         })
 
     @staticmethod

@@ -76,6 +76,8 @@ class SequencerPlaces:
         First word of the depthwise weights, and words from one chunk to the next.
     from_input, reduce, last_reduce
         The pass reads the input memory; its windows go to the depthwise engine; it is the frame's last such pass.
+    reduction_kind
+        Number of what the depthwise engine makes of its windows; None if that is the same in all passes.
     weights_again, parameters_again
         All its channel groups have the same weights, the same parameters, which are stored once; None if no pass has.
     """
@@ -102,6 +104,7 @@ class SequencerPlaces:
     from_input: int
     reduce: int
     last_reduce: int
+    reduction_kind: int | None
     weights_again: int | None
     parameters_again: int | None
 
@@ -156,6 +159,8 @@ class Sequencer(wiring.Component):
         Constants of the pass, for the window generator.
     reduce : Out(1)
         The window goes to the depthwise engine, else to the tile buffer as it is.
+    reduction_kind : Out
+        Of the pass; only where ``places`` has it.
     first, last : Out(1)
         First and last chunk of the kernel.
     weight : Out
@@ -197,6 +202,7 @@ class Sequencer(wiring.Component):
             "tile_end": Out(1), "group_start": Out(1), "group_end": Out(1),
             "rewind": Out(1), "commit": Out(1), "restart": Out(1),
             "block_start": Out(1), "number": Out(bits_for(len(places))),
+            **({"reduction_kind": Out(places.layout["reduction_kind"].shape)} if "reduction_kind" in places else {}),
         })
 
     def elaborate(self, platform):
@@ -317,6 +323,8 @@ class Sequencer(wiring.Component):
                      at.pitch.eq(place.pitch_address), at.step.eq(place.step_address),
                      at.first.eq(pixel_first), at.group_start.eq(at.valid & group_first & at.reduce),
                      at.block_start.eq(at.valid & block_first)]
+        if "reduction_kind" in self.places:
+            m.d.sync += at.reduction_kind.eq(place.reduction_kind)
         return now, SimpleNamespace(pixel=pixel_first, group=group_first, block=block_first)
 
     def _walk(self, m: Module, at, output, now, first, place):
