@@ -10,7 +10,7 @@ from tepal.boards.flow import yosys
 from tepal.boards.flow.folder import write_files
 from tepal.boards.flow.serve import BIT, patience, simulated_top
 from tepal.hdl import Schedule, export_component
-from tepal.hdl.memories.flash import flash_image
+from tepal.hdl.plan.flash_image import flash_image
 from tepal.quant import NetworkError, Preprocessing
 from tepal.sim import Server
 

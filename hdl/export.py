@@ -8,10 +8,10 @@ from importlib import resources
 
 from amaranth.back import rtlil
 from amaranth.lib import wiring
+from tepal.hdl.plan.schedule import Schedule
 
 from .accelerator import Accelerator
 from .names import require_name
-from .plan.schedule import Schedule
 from .primitives import VerilogExport
 
 __all__ = ["PRIMITIVES", "TOP", "Export", "export_component", "export_verilog", "merge_equal_modules", "source"]

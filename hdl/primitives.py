@@ -1,10 +1,11 @@
 """What every unit is made with: delays, relays, and what is known of where a design is going."""
 
+import numpy as np
 from amaranth import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["Relay", "VerilogExport", "bits_for", "delay", "delay_events", "is_ecp5", "stream_of"]
+__all__ = ["Relay", "VerilogExport", "bits_for", "choices", "delay", "delay_events", "is_ecp5", "stream_of"]
 
 
 class VerilogExport:
@@ -19,6 +20,12 @@ class VerilogExport:
 def bits_for(count: int) -> int:
     """Bits of an index into ``count`` things, at least one."""
     return max(1, (count - 1).bit_length())
+
+
+def choices(count):
+    """Inputs of a tree of two-way choices between ``count`` things, an integer or an array of them: what it takes of
+    logic goes with them."""
+    return np.where(np.equal(count, 1), 0, 2 ** np.ceil(np.log2(count)))
 
 
 def stream_of(shape, **options) -> stream.Signature:

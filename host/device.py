@@ -11,6 +11,7 @@ import numpy as np
 import serial
 from serial.tools import list_ports
 from tepal.hdl import EngineConfig
+from tepal.hdl.answer import Status, Trailer
 from tepal.hdl.link.protocol import (
     DELIMITER,
     VERSION,
@@ -25,7 +26,6 @@ from tepal.hdl.link.protocol import (
     Traced,
 )
 from tepal.hdl.link.uart import LINE_BITS
-from tepal.hdl.units.ports import OutputStreamer, Status, Trailer
 from tepal.quant import Network, digest
 
 __all__ = ["BAUD", "Device", "HostError"]
@@ -222,7 +222,7 @@ class Device:
         if images.dtype != np.int8 or images.shape[1:] != identity.input_shape:
             raise HostError(f"the device on {self.port} takes int8 images of {identity.input_shape}, not "
                             f"{images.dtype} {images.shape[1:]}")
-        self._splitter.limit = Packet.line_bytes(identity.outputs + OutputStreamer.TRAILER)
+        self._splitter.limit = Packet.line_bytes(identity.outputs + Trailer.BYTES)
         batch = _Batch(self, images, identity)
         while batch.missing:
             batch.send()
@@ -358,7 +358,7 @@ class _Batch:
         if self._answered[index]:
             return False
         outputs = self.identity.outputs
-        size, wanted = len(packet.payload), outputs + OutputStreamer.TRAILER
+        size, wanted = len(packet.payload), outputs + Trailer.BYTES
         if size != wanted:
             raise HostError(f"the device on {self.device.port} contradicts itself: a result of {size} bytes instead of "
                             f"{wanted}")

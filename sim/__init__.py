@@ -2,6 +2,7 @@
 
 from . import golden
 from .cycles import CycleModel, FrameCycles, LayerCycles
+from .engine import EngineRun, run_engine
 from .quantisation import LayerLoss, QuantisationReport, accuracy, measure_losses
 from .serve import Server
 from .simulate import (
@@ -19,6 +20,7 @@ from .simulate import (
 __all__ = [
            "Build",
            "CycleModel",
+           "EngineRun",
            "FrameCycles",
            "LayerCycles",
            "LayerLoss",
@@ -33,6 +35,7 @@ __all__ = [
            "layer_tensors",
            "measure_losses",
            "require_tools",
+           "run_engine",
            "simulate",
            "stage_words",
 ]

@@ -1,6 +1,7 @@
-"""AXI4-Stream for cocotb: a source and a sink, which wait at random if they are asked to.
+"""A generated core's ports for cocotb: AXI4-Stream's source and sink, which wait at random if they are asked to, and
+the loading of weights.
 
-Both drive and look between two rising edges of the clock, where nothing of the other side's answer changes any more.
+All drive and look between two rising edges of the clock, where nothing of the other side's answer changes any more.
 Nothing but cocotb is needed, so that a copy of this file works beside any bench."""
 
 import random
@@ -8,7 +9,7 @@ from collections.abc import Iterable
 
 from cocotb.triggers import FallingEdge, RisingEdge
 
-__all__ = ["Sink", "Source", "Stalls"]
+__all__ = ["Sink", "Source", "Stalls", "load_weights"]
 
 STALL_PROBABILITY = 0.5
 
@@ -96,3 +97,16 @@ class Sink:
             byte, last = await self.beat()
             received.append(byte)
         return bytes(received)
+
+
+async def load_weights(dut, words: Iterable[int], stalls: Stalls | None = None) -> None:
+    """Give weights to a core whose memories come up blank, 16 bits of them at a time, and let it run."""
+    for position, word in enumerate(words):
+        while stalls:
+            await FallingEdge(dut.clk)
+        dut.load_tdata.value = word
+        dut.load_tvalid.value, dut.load_tfirst.value = 1, int(position == 0)
+        await FallingEdge(dut.clk)
+        dut.load_tvalid.value = 0
+        await FallingEdge(dut.clk)
+    dut.run.value = 1

@@ -11,7 +11,7 @@ import cocotb
 import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge
-from tepal.sim.axi_stream import Sink, Source, Stalls
+from tepal.sim.axi_stream import Sink, Source, Stalls, load_weights
 
 PERIOD_NS = 10
 
@@ -19,20 +19,6 @@ PERIOD_NS = 10
 async def send(source: Source, beats: np.ndarray, beats_per_frame: int):
     for start in range(0, len(beats), beats_per_frame):
         await source.send(int.from_bytes(beat.tobytes(), "little") for beat in beats[start:start + beats_per_frame])
-
-
-async def load(dut, weights: np.ndarray, stalls: Stalls):
-    """Give weights to an accelerator whose memories come up blank."""
-    for position, word in enumerate(weights.tolist()):
-        while stalls:
-            await FallingEdge(dut.clk)
-        dut.load_tdata.value = word
-        dut.load_tfirst.value = int(position == 0)
-        dut.load_tvalid.value = 1
-        await FallingEdge(dut.clk)
-        dut.load_tvalid.value = 0
-        await FallingEdge(dut.clk)
-    dut.run.value = 1
 
 
 @cocotb.test(timeout_time=int(os.environ.get("TEPAL_TIMEOUT_CYCLES", "1000000")) * PERIOD_NS, timeout_unit="ns")
@@ -51,7 +37,7 @@ async def frames(dut):
         await FallingEdge(dut.clk)
     dut.rst.value = 0
     if job["weights"]:
-        await load(dut, np.load(order.parent / "weights.npy"), Stalls(job["stalls"], "weights"))
+        await load_weights(dut, np.load(order.parent / "weights.npy").tolist(), Stalls(job["stalls"], "weights"))
     sender = cocotb.start_soon(send(source, beats, job["beats_per_frame"]))
     taken = []
     while len(taken) < job["bytes"]:

@@ -22,7 +22,7 @@ from cocotb.triggers import FallingEdge
 FOLDER = Path(__file__).resolve().parent
 sys.path.insert(0, str(FOLDER))
 
-from axi_stream import Sink, Source, Stalls  # noqa: E402
+from axi_stream import Sink, Source, Stalls, load_weights  # noqa: E402
 
 NAME = Path(__file__).stem.removeprefix("test_")
 PERIOD_NS = 10
@@ -41,16 +41,10 @@ def words(kind: str, frame: int) -> list[list[int]]:
     return [numbers[start:start + frame] for start in range(0, len(numbers), frame)]
 
 
-async def load_weights(dut, file: Path) -> None:
-    """Give its weights to a core whose memories come up blank, as the description's ``load`` tells."""
+def weights(file: Path) -> list[int]:
+    """The core's weights in the order in which they are loaded, as the description's ``load`` tells."""
     content = file.read_bytes()
-    for start in range(0, len(content), 2):
-        dut.load_tdata.value = int.from_bytes(content[start:start + 2], "little")
-        dut.load_tvalid.value, dut.load_tfirst.value = 1, int(start == 0)
-        await FallingEdge(dut.clk)
-        dut.load_tvalid.value = 0
-        await FallingEdge(dut.clk)
-    dut.run.value = 1
+    return [int.from_bytes(content[start:start + 2], "little") for start in range(0, len(content), 2)]
 
 
 def limit() -> int:
@@ -78,7 +72,7 @@ async def answers_are_the_golden_models(dut):
         await FallingEdge(dut.clk)
     dut.rst.value = 0
     if "load" in ports:
-        await load_weights(dut, FOLDER / ports["load"]["file"])
+        await load_weights(dut, weights(FOLDER / ports["load"]["file"]))
 
     async def send():
         for frame in frames:

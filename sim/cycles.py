@@ -6,8 +6,9 @@ neither of them ever waits."""
 from dataclasses import dataclass
 
 from tepal.hdl.plan.schedule import Schedule
-from tepal.hdl.units.ports import InputLoader, OutputStreamer
+from tepal.hdl.units.loader import InputLoader
 from tepal.hdl.units.sequencer import Sequencer
+from tepal.hdl.units.streamer import OutputStreamer
 
 __all__ = ["CycleModel", "FrameCycles", "LayerCycles"]
 

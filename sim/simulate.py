@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 from tepal import processes
+from tepal.hdl.answer import Trailer
 from tepal.hdl.export import TOP
 from tepal.hdl.plan.rom_contents import loaded_weights
 from tepal.hdl.plan.schedule import Schedule
-from tepal.hdl.units.ports import OutputStreamer, Trailer
 
 from . import golden
 from .cycles import CycleModel
@@ -153,7 +153,7 @@ class Build:
             waves: Path | None = None) -> tuple[np.ndarray, list[list[str]]]:
         """Send ``images`` back to back: (bytes taken as tlast << 8 | byte, lines of the tap, split)."""
         beats = np.ascontiguousarray(images).reshape(-1).view(np.uint8).reshape(-1, schedule.config.input_bytes)
-        per_frame = schedule.network.outputs + OutputStreamer.TRAILER
+        per_frame = schedule.network.outputs + Trailer.BYTES
         np.save(self.directory / "beats.npy", beats)
         weights = np.zeros(0, "<u2")
         if schedule.config.single_port:
@@ -267,7 +267,7 @@ def _compare_cycles(schedule: Schedule, model: CycleModel, frames: int, events: 
     """Every event of every frame against the model, and what differs."""
     errors = []
     predicted = model.frames(frames)
-    origin, per_frame = events["A", 0][0], schedule.network.outputs + OutputStreamer.TRAILER
+    origin, per_frame = events["A", 0][0], schedule.network.outputs + Trailer.BYTES
 
     def check(what, frame, event, wanted):
         kind, block, occurrence = event
@@ -313,7 +313,7 @@ def simulate(build: Build, schedule: Schedule, images: np.ndarray, *, stalls: in
     images = network.quantise_input(images)
     taken, lines = build.run(schedule, images, stalls=stalls, waves=waves)
     frames = len(images)
-    taken = taken.reshape(frames, network.outputs + OutputStreamer.TRAILER)
+    taken = taken.reshape(frames, network.outputs + Trailer.BYTES)
     content = (taken & 0xFF).astype(np.uint8)
     outputs = content[:, :network.outputs].view(np.int8)
     trailers = [Trailer.unpack(ending.tobytes()) for ending in content[:, network.outputs:]]

@@ -11,8 +11,8 @@ import tty
 from collections.abc import Iterator
 
 import numpy as np
+from tepal.hdl.answer import Trailer
 from tepal.hdl.link.protocol import VERSION, Fault, Identity, Kind, Packet, PacketError, Splitter
-from tepal.hdl.units.ports import Trailer
 from tepal.host.device import Device, HostError
 from tepal.quant import Network, digest
 from tepal.sim import golden

@@ -5,9 +5,10 @@ from collections import defaultdict
 from itertools import pairwise
 
 from tepal.hdl import Schedule
+from tepal.hdl.answer import Trailer
 from tepal.hdl.plan.schedule import BlockSchedule
-from tepal.hdl.units.drain import LaneParameters
-from tepal.hdl.units.ports import OutputStreamer
+from tepal.hdl.units.lane_requantisers import LaneParameters
+from tepal.hdl.units.streamer import OutputStreamer
 from tepal.hdl.units.tile_buffer import TileBuffer
 from tepal.sim import CycleModel
 
@@ -169,6 +170,6 @@ def _stream_slacks(schedule: Schedule) -> dict[str, int]:
         fetched = frame.last_byte - model._send[1] - 2
         found["output after results"].append(fetched - max(cycles(writes, number, last, frame.steps[-1])) - 1)
         tail = (outputs.shape[2] - 1) % config.lanes + 1
-        fetched = frame.last_byte - OutputStreamer.TRAILER - OutputStreamer.COMPARE - tail - 1
+        fetched = frame.last_byte - Trailer.BYTES - OutputStreamer.COMPARE - tail - 1
         found["results after output"].append(min(cycles(writes, number, last, following.steps[-1])) - fetched - 1)
     return {kind: min(values) for kind, values in found.items()}

@@ -4,7 +4,7 @@ from importlib import resources
 
 import numpy as np
 from tepal.hdl import Schedule
-from tepal.hdl.units.ports import Trailer
+from tepal.hdl.answer import pack_answer
 from tepal.sim import golden
 
 __all__ = ["FRAMES", "SEED", "bench_files", "random_images"]
@@ -31,8 +31,7 @@ def bench_files(schedule: Schedule, images: np.ndarray, name: str) -> dict[str, 
         int8 (frames, height, width, channels) to send.
     """
     beats = np.ascontiguousarray(images).view(np.uint8).reshape(-1, schedule.config.input_bytes)
-    answers = [logits.astype(np.int8).tobytes() + Trailer(int(logits.argmax()), number % 256, 0).pack()
-               for number, logits in enumerate(golden.run(schedule.network, images))]
+    answers = [pack_answer(logits, number) for number, logits in enumerate(golden.run(schedule.network, images))]
     package = resources.files("tepal.sim")
     return {
         f"test_{name}.py": package.joinpath("core_bench.py").read_text(encoding="utf-8"),

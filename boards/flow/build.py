@@ -15,11 +15,11 @@ from typing import Any
 from tepal.boards.board import Board
 from tepal.boards.parts.part import Family, Pll
 from tepal.hdl import TOP, EngineConfig, Schedule
+from tepal.hdl.answer import Trailer
 from tepal.hdl.export import PRIMITIVES, source
 from tepal.hdl.link.protocol import Packet
 from tepal.hdl.link.uart import LINE_BITS
-from tepal.hdl.memories.flash import flash_image
-from tepal.hdl.units.ports import OutputStreamer
+from tepal.hdl.plan.flash_image import flash_image
 from tepal.processes import temporary_folder
 from tepal.quant import NetworkError
 from tepal.sim import CycleModel
@@ -247,7 +247,7 @@ def _report(schedule: Schedule, board: Board, family: Family, commands: dict[str
                    f"{least * float(1 + CLOCK_MARGIN):.2f} MHz: try more --seeds, a lower --clock, or a smaller engine "
                    "(--rows, --columns, --lanes)")
     request = Packet.line_bytes(prod(network.input_shape))
-    result = Packet.line_bytes(network.outputs + OutputStreamer.TRAILER)
+    result = Packet.line_bytes(network.outputs + Trailer.BYTES)
     spread = [run.reached for run in runs if not run.problem]
     return {
         "board": board.name, "part": board.part.name, "network": network.name, "passed": problem is None,

@@ -6,8 +6,8 @@ from importlib import metadata
 
 from tepal.boards.registry import BOARDS
 from tepal.hdl import TOP, Schedule, export_verilog
+from tepal.hdl.answer import Status, Trailer
 from tepal.hdl.plan.rom_contents import loaded_weights
-from tepal.hdl.units.ports import OutputStreamer, Status
 from tepal.quant import Network, Preprocessing
 from tepal.sim import CycleModel
 
@@ -46,7 +46,7 @@ def describe(schedule: Schedule, board: str, versions: dict[str, str], name: str
                        "byte_order": "first byte lowest", "beats_per_frame": beats},
             "m_axis": {"protocol": "AXI4-Stream", "role": "source", "tdata_width": 8,
                        "signals": [f"m_axis_{name}" for name in ("tdata", "tvalid", "tready", "tlast")],
-                       "beats_per_frame": network.outputs + OutputStreamer.TRAILER},
+                       "beats_per_frame": network.outputs + Trailer.BYTES},
             "frame_error": {"direction": "out", "width": 1,
                             "about": "since reset a frame was too long, too short or abandoned"},
             **({"load": {"signals": {"load_tdata": 16, "load_tvalid": 1, "load_tfirst": 1, "run": 1},

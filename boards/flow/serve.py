@@ -6,7 +6,8 @@ from math import prod
 from tepal.hdl import Schedule
 from tepal.hdl.link.protocol import Packet
 from tepal.hdl.link.uart import LINE_BITS
-from tepal.hdl.memories.flash import FlashLoader, flash_image
+from tepal.hdl.memories.flash import FlashLoader
+from tepal.hdl.plan.flash_image import flash_image
 from tepal.hdl.primitives import bits_for
 from tepal.sim import CycleModel
 

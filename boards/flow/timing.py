@@ -3,35 +3,16 @@
 import re
 from dataclasses import dataclass
 
-__all__ = ["Path", "clock_mhz", "critical_path", "describe_cell", "driven_by"]
+from tepal.hdl import Accelerator
+from tepal.hdl.units.instance_name import follow
 
-_BLOCKS = [(re.compile(pattern), text) for pattern, text in (
-    (r"array\.element_(\d+)_(\d+)", "systolic array, element row {} column {}"),
-    (r"array", "systolic array"),
-    (r"drain\.requantiser_(\d+)", "array's requantiser {}"),
-    (r"drain\.\w*parameters\w*", "array's requantiser parameters"),
-    (r"drain", "drain"),
-    (r"depthwise_requantiser_(\d+)", "depthwise requantiser {}"),
-    (r"depthwise_weights", "depthwise weights"),
-    (r"depthwise_parameters", "depthwise requantiser parameters"),
-    (r"depthwise", "depthwise engine"),
-    (r"matrix_weights", "array's weights"),
-    (r"activations_(\d+)_(\d+)", "activation memory, bank row {} column {}"),
-    (r"input_memory", "input memory"),
-    (r"output_memory", "output memory"),
-    (r"loader", "image loader"),
-    (r"streamer", "result streamer"),
-    (r"sequencer", "sequencer"),
-    (r"window", "window generator"),
-    (r"tile_buffer", "tile buffer"),
-    (r"feeder", "feeder"),
-)]
-"""Where an accelerator's blocks are in its hierarchy, first match first."""
+__all__ = ["Path", "clock_mhz", "critical_path", "describe_cell", "driven_by", "part_of"]
 
 _ACCELERATOR = re.compile(r"top\.link\.accelerator(?:\.|$)")
 _LINK = re.compile(r"top\.(?:link\.)?")
 
-# What yosys and nextpnr put behind the name of the net that a cell without a name of its own drives or is driven by.
+# A cell that has no name of its own is called after a net that it drives or that drives it.  This is what yosys and
+# nextpnr add to that net's name.
 _DERIVED = re.compile(r"_(?:LUT4|PFUMX|L6MUX21|CCU2C|TRELLIS_\w+?|MULT18X18D|ALU54B|DP16KD|PDPW16KD|SB_[A-Z0-9]+)_.*$"
                       r"|_(?:DFFLC|LC|PLL|RAM)$")
 
@@ -39,23 +20,32 @@ _DERIVED = re.compile(r"_(?:LUT4|PFUMX|L6MUX21|CCU2C|TRELLIS_\w+?|MULT18X18D|ALU
 _NUMBERS = re.compile(r"(?:\.\d+)+$|\$\d+$")
 
 
-def describe_cell(name: str) -> str:
-    """A cell's or net's hierarchical name as block and signal: ``systolic array, element row 3 column 5: product``."""
+def _place(name: str) -> tuple[bool, list[str], str]:
+    """A cell's or net's hierarchical name as (whether it is inside the accelerator; the instances around it, from there
+    or from the board; the signal)."""
     place, _, signal = _NUMBERS.sub("", _DERIVED.sub("", name)).rpartition(".")
     inside = _ACCELERATOR.match(place)
-    if inside:
-        block, rest = "accelerator", place[inside.end():]
-        for pattern, text in _BLOCKS:
-            if match := re.match(pattern.pattern + r"(?:\.|$)", rest):
-                block, rest = text.format(*match.groups()), rest[match.end():]
-                break
-    else:
-        block, rest = "", _LINK.sub("", place, count=1)
-    within = [part.replace("_", " ") for part in rest.split(".") if part]
-    block = ", ".join([*([block] if block else []), *within]) or "board"
-    if not signal or signal.startswith("$"):
-        return block
-    return f"{block}: {signal}"
+    path = place[inside.end():] if inside else _LINK.sub("", place, count=1)
+    return bool(inside), [instance for instance in path.split(".") if instance], signal
+
+
+def part_of(name: str) -> str:
+    """The part of the LUT estimate that a cell's hierarchical name belongs to, as the units declare it; or "", if it
+    belongs to none."""
+    inside, path, _ = _place(name)
+    parts = [instance.part for instance, _ in follow(Accelerator.NAMES, path) if instance.part] if inside else []
+    return parts[-1] if parts else ""
+
+
+def describe_cell(name: str) -> str:
+    """A cell's or net's hierarchical name as unit and signal: ``systolic array, element row 3 column 5: product``."""
+    inside, path, signal = _place(name)
+    titles, rest = ["accelerator"] if inside else [], path
+    for depth, (instance, numbers) in enumerate(follow(Accelerator.NAMES, path) if inside else ()):
+        if instance.title:
+            titles, rest = [instance.title.format(*numbers)], path[depth + 1:]
+    unit = ", ".join([*titles, *(instance.replace("_", " ") for instance in rest)]) or "board"
+    return unit if not signal or signal.startswith("$") else f"{unit}: {signal}"
 
 
 @dataclass(frozen=True)
@@ -109,8 +99,8 @@ def critical_path(report: dict, clock: list[str]) -> Path | None:
     if not start or _DERIVED.search(start):
         start = path[0]["from"]["cell"]
     end = path[-1]["to"]["cell"]
-    blocks = [describe_cell(step["to"]["cell"]).partition(":")[0] for step in path]
-    through = tuple(dict.fromkeys(blocks))
+    units = [describe_cell(step["to"]["cell"]).partition(":")[0] for step in path]
+    through = tuple(dict.fromkeys(units))
     routing = sum(step["delay"] for step in path if step["type"] == "routing")
     steps = tuple((step["type"], step.get("net", step["to"]["cell"]), step["delay"]) for step in path)
     logic = sum(step["delay"] for step in path) - routing

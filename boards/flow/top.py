@@ -12,13 +12,14 @@ from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 from tepal.hdl import Schedule
 from tepal.hdl.accelerator import LOAD
+from tepal.hdl.answer import Trailer
 from tepal.hdl.link.packets import LinkedAccelerator
 from tepal.hdl.link.protocol import Packet
 from tepal.hdl.link.uart import LINE_BITS, UartReceiver, UartTransmitter
 from tepal.hdl.memories.block import Ram
-from tepal.hdl.memories.flash import FlashLoader, flash_image
+from tepal.hdl.memories.flash import FlashLoader
+from tepal.hdl.plan.flash_image import flash_image
 from tepal.hdl.primitives import stream_of
-from tepal.hdl.units.ports import OutputStreamer
 from tepal.sim import CycleModel
 
 __all__ = ["BUFFER", "MOST", "Top", "window"]
@@ -38,7 +39,7 @@ def window(schedule: Schedule, byte_cycles: Fraction | int, buffer: int) -> int:
     wait whole."""
     network, cycles = schedule.network, CycleModel(schedule)
     request = Packet.line_bytes(prod(network.input_shape))
-    result = Packet.line_bytes(network.outputs + OutputStreamer.TRAILER)
+    result = Packet.line_bytes(network.outputs + Trailer.BYTES)
     keeps_pace = max(cycles.interval_cycles, result * byte_cycles) <= request * byte_cycles
     if keeps_pace and cycles.compute_cycles <= buffer * byte_cycles:
         return MOST

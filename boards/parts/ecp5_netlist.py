@@ -3,12 +3,18 @@
 yosys leaves the registers behind memories outside, though each block has one of its own that is faster by some
 4 ns; and nextpnr, left alone, scatters a systolic array's multipliers and memories, which it then can't move much."""
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tepal.hdl import EngineConfig
+from tepal.hdl.accelerator import MemoryNames
+from tepal.hdl.units.drain import Drain
+from tepal.hdl.units.instance_name import pattern
+from tepal.hdl.units.lane_requantisers import LaneRequantisers
+from tepal.hdl.units.multiplier import MULTIPLIER
+from tepal.hdl.units.systolic import SystolicArray
+from tepal.hdl.units.tile_buffer import TileBuffer
 
 __all__ = ["Sites", "absorb_output_registers", "place_memories", "place_multipliers"]
 
@@ -45,9 +51,9 @@ def place_multipliers(module: dict, config: EngineConfig, sites: Sites) -> int:
     rows = [sites.multiplier_row(y) for y in sites.multipliers]
     if per_row * columns > len(rows[0]):
         return 0
-    placed = 0
+    placed, multiplier = 0, pattern(SystolicArray.NAME, MULTIPLIER)
     for name, cell in module["cells"].items():
-        found = re.search(r"\.array\.multiplier_(\d+)\.", name)
+        found = multiplier.search(name)
         if found and cell["type"] == "MULT18X18D":
             line, column = divmod(int(found[1]), columns)
             place = column * per_row + line % per_row
@@ -67,29 +73,31 @@ def place_memories(module: dict, config: EngineConfig, sites: Sites) -> int:
     per_row = -(-config.rows // len(sites.multipliers))
     wishes = {
         # A tile buffer's row begins a row of the array; memories lie 12 below multipliers.
-        r"\.tile_buffer\.bank_(\d+)\.": lambda row, _: (left, sites.multipliers[int(row) // per_row] + 12),
+        (TileBuffer.NAME, TileBuffer.BANK):
+            lambda numbers, _: (left, sites.multipliers[int(numbers[0]) // per_row] + 12),
         # The rest is split by bits; weights come in at the top.
-        r"\.matrix_weights\.(?:rom\.)?()": lambda _, across: (across, sites.memories[0]),
-        r"\.activations_\d+_\d+\.()": lambda _, across: (across, last),
-        r"\.depthwise_weights\.()": lambda _, across: (across, behind),
-        r"\.depthwise_parameters\.()": lambda _, across: (across, behind),
+        (MemoryNames.MATRIX_WEIGHTS,): lambda _, across: (across, sites.memories[0]),
+        (MemoryNames.BANK,): lambda _, across: (across, last),
+        (MemoryNames.DEPTHWISE_WEIGHTS,): lambda _, across: (across, behind),
+        (LaneRequantisers.PARAMETERS,): lambda _, across: (across, behind),
         # What is not split by lanes or columns lies together: one word of it is read, or one address goes to all.
-        r"\.drain\.()": lambda _, across: ((left + right) / 2, behind),
-        r"\.input_memory\.()": lambda _, across: (left + (right - left) / 3, sites.memories[len(sites.memories) // 3]),
+        (Drain.NAME,): lambda _, across: ((left + right) / 2, behind),
+        (MemoryNames.INPUT,):
+            lambda _, across: (left + (right - left) / 3, sites.memories[len(sites.memories) // 3]),
     }
     free = sites.memory_places()
     blocks = [name for name, cell in module["cells"].items() if cell["type"] == "DP16KD"]
     placed = 0
-    for pattern, wish in wishes.items():
-        parts = defaultdict(list)
+    for instances, wish in wishes.items():
+        memories = defaultdict(list)
         for name in blocks:
-            if found := re.search(pattern, name):
-                parts[found[1], name.rpartition(".")[0]].append(name)
-        for (row, _), names in sorted(parts.items()):
+            if found := pattern(*instances).search(name):
+                memories[found.groups(), name.rpartition(".")[0]].append(name)
+        for (numbers, _), names in sorted(memories.items()):
             for index, name in enumerate(sorted(names, key=lambda name: int(name.rpartition(".")[2]))):
                 if not free:
                     return placed
-                x, y = wish(row, left + (right - left) * (2 * index + 1) / (2 * len(names)))
+                x, y = wish(numbers, left + (right - left) * (2 * index + 1) / (2 * len(names)))
                 place = min(free, key=lambda place: abs(free[place][0] - x) + abs(free[place][1] - y))
                 module["cells"][name]["attributes"]["BEL"] = place
                 del free[place]

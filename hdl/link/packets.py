@@ -16,9 +16,9 @@ from amaranth.lib import data, fifo, wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 from tepal.hdl.accelerator import LOAD, Accelerator
+from tepal.hdl.answer import Trailer
 from tepal.hdl.plan.schedule import Schedule
 from tepal.hdl.primitives import stream_of
-from tepal.hdl.units.ports import OutputStreamer
 from tepal.quant import digest
 
 from .crossing import Crossing
@@ -39,7 +39,7 @@ class RequestReader(wiring.Component):
 
     An image goes on as it arrives, but for its last two beats: they wait until the packet has proved whole.  If it
     has not, a beat with ``last`` takes the place of the last but one, and the accelerator forgets the image (see
-    :class:`tepal.hdl.units.ports.InputLoader`).  So no image is computed that did not arrive whole, and none is stored
+    :class:`tepal.hdl.units.loader.InputLoader`).  So no image is computed that did not arrive whole, and none is stored
     here.
 
     Parameters
@@ -354,7 +354,7 @@ class LinkedAccelerator(wiring.Component):
         with m.If(reader.fault | reader.done):
             m.d[self.line] += self.fault.eq(reader.fault)
         # The class is what a result's trailer begins with.
-        recent = Signal(8 * OutputStreamer.TRAILER)
+        recent = Signal(8 * Trailer.BYTES)
         now = Cat(recent[8:], writer.result.p.data)
         with m.If(writer.result.valid & writer.result.ready):
             m.d[self.line] += recent.eq(now)

@@ -25,8 +25,8 @@ TRACE      what to keep, see :class:`Trace`        TRACED: what was kept, see :c
 any        anything that can't be used             ERROR: a byte, see :class:`Fault`
 =========  ======================================  ==========================================================
 
-The trailer (:class:`tepal.hdl.units.ports.Trailer`) is the class, uint16, the number of the frame, uint8, and a
-status, uint8 (:class:`tepal.hdl.units.ports.Status`).  The number counts the images that the accelerator began to take
+The trailer (:class:`tepal.hdl.answer.Trailer`) is the class, uint16, the number of the frame, uint8, and a
+status, uint8 (:class:`tepal.hdl.answer.Status`).  The number counts the images that the accelerator began to take
 since reset, modulo 256, those included that it abandoned, since their packets were damaged or of a wrong length: of
 these the next RESULT tells in its status.  No other bit of that is ever set, for no image reaches the accelerator that
 is too long.

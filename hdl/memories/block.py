@@ -5,13 +5,14 @@ They are Amaranth's own for its simulator and for a board's build, and instances
 contents into Verilog row by row, which synthesis tools read in quadratic time.)
 """
 
+from collections.abc import Iterable
+
 from amaranth import *
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
-from tepal.hdl.primitives import Relay, VerilogExport, bits_for, delay
+from tepal.hdl.primitives import Relay, VerilogExport, bits_for, choices, delay
 
-__all__ = ["PART", "Ram", "ReplayRom", "Rom", "part_depths"]
-
+__all__ = ["PART", "Ram", "ReplayRom", "Rom", "memory_features", "part_depths"]
 
 PART = 2048
 """Words of an ECP5's memory block where they are a byte wide; no other part's blocks have more."""
@@ -35,6 +36,14 @@ def part_depths(width: int, depth: int, registers: int) -> list[int]:
 
     sizes = [size for size, n in zip(_BLOCKS, min(choices, key=cost), strict=True) for _ in range(n)]
     return [min(size, depth - sum(sizes[:i])) for i, size in enumerate(sizes)]
+
+
+def memory_features(memories: Iterable[tuple[int, int]]) -> dict[str, int]:
+    """Of the LUT estimate: of ``memories``, pairs of bits of a word and of words.  Beside the blocks it takes a
+    register behind each one's word, and the choice between the parts of deep ones."""
+    widths = [(width, -(-depth // PART)) for width, depth in memories]
+    return {"bits": sum(width for width, _ in widths),
+            "bits to choose from": sum(width * int(choices(parts)) for width, parts in widths)}
 
 
 def _part_of(depths: list[int], address):
@@ -79,7 +88,7 @@ class Rom(wiring.Component):
         m = Module()
         parts = []
         if isinstance(platform, VerilogExport):
-            # One file, whatever tool will read it.
+            # The file holds all words: into how many blocks they go is for the tool to decide that reads it.
             platform.roms[f"{self.name}.hex"] = (self.width, self.words)
             parts.append(Signal(self.width, name="word"))
             m.submodules.memory = Instance(

@@ -11,11 +11,9 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.crc import catalog
 from amaranth.lib.wiring import In, Out
-from tepal.hdl.plan import rom_contents as images
-from tepal.hdl.plan.schedule import Schedule
-from tepal.quant import DIGEST_BYTES, digest
+from tepal.quant import DIGEST_BYTES
 
-__all__ = ["CRC", "HEADER", "MAGIC", "FlashLoader", "flash_image"]
+__all__ = ["CRC", "HEADER", "MAGIC", "FlashLoader"]
 
 MAGIC = b"TEPALWTS"
 
@@ -30,12 +28,6 @@ _COMMAND = 32
 """Bits of the command to read and its address."""
 
 
-def flash_image(schedule: Schedule) -> bytes:
-    """What is written to the flash memory for ``schedule``, which has ``config.single_port``."""
-    weights = images.loaded_weights(schedule)
-    return HEADER.pack(MAGIC, len(weights), digest(schedule.network)) + weights
-
-
 class FlashLoader(wiring.Component):
     """Fetches an image from a flash memory once after reset, and hands its weights on.
 
@@ -45,7 +37,7 @@ class FlashLoader(wiring.Component):
     Parameters
     ----------
     image
-        From :func:`flash_image`.
+        From :func:`~tepal.hdl.plan.flash_image.flash_image`.
     offset
         Of the image in the memory, in bytes, up to 2 ** 24.
 

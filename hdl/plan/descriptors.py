@@ -1,43 +1,48 @@
-"""Descriptors: for each block, the numbers that the sequencer, the feeder and the drain count by.
-
-A descriptor is a dictionary of integers.  Counters are described by their last value."""
+"""Descriptors: for each block, the numbers that the sequencer, the feeder and the drain count by, as each of them
+declares its own; and the widths of what they hand to each other."""
 
 from math import prod
 
-from tepal.hdl.config import EngineConfig
 from tepal.hdl.primitives import bits_for
-from tepal.hdl.units.descriptor_table import DescriptorTable
+from tepal.hdl.units.column_parameters import ParameterDescriptor
+from tepal.hdl.units.descriptor_table import Coordinate, DescriptorTable, Difference
+from tepal.hdl.units.drain import DrainDescriptor
+from tepal.hdl.units.feeder import FeederDescriptor
+from tepal.hdl.units.sequencer import SequencerPlaces, SequencerTimes
+from tepal.hdl.units.widths import Widths
 
 from .schedule import FeatureMap, Schedule
 
 __all__ = ["address_bits", "column_bits", "drain_descriptors", "feeder_descriptors",
-           "parameter_descriptors", "sequencer_places", "sequencer_times", "target_bits", "value_bits"]
+           "parameter_descriptors", "sequencer_places", "sequencer_times", "target_bits", "unit_widths", "value_bits"]
 
 
-def _coordinate(name: str, value: tuple[int, int, int], bits: int, wrap: int | None = None) -> dict[str, int]:
-    """Fields of a coordinate, addresses modulo 2 ** ``bits``; or of a difference of coordinates, where ``wrap`` is
-    what one bank row or column adds to the address if the sum of remainders is too large for one."""
-    fields = {f"{name}_value": value[0], f"{name}_remainder": value[1], f"{name}_address": value[2] % (1 << bits)}
-    return fields if wrap is None else fields | {f"{name}_wrapped_address": (value[2] + wrap) % (1 << bits)}
+def _coordinate(value: tuple[int, int, int], bits: int) -> Coordinate:
+    """A coordinate whose address has ``bits`` bits."""
+    return Coordinate(value[0], value[1], value[2] % (1 << bits))
+
+
+def _difference(value: tuple[int, int, int], bits: int, wrap: int) -> Difference:
+    """A difference of coordinates; ``wrap`` is what one bank row or column adds to the address."""
+    return Difference(value[0], value[1], value[2] % (1 << bits), (value[2] + wrap) % (1 << bits))
 
 
 def sequencer_times(schedule: Schedule) -> DescriptorTable:
     """For :class:`~tepal.hdl.units.sequencer.Sequencer`: when its steps are."""
     last = len(schedule.blocks) - 1
-    return DescriptorTable([{
-        "last_tile": scheduled.tiles - 1,
-        "last_group": scheduled.source.groups - 1,
-        "last_group_cycle": scheduled.group_period - 1,
-        "last_step": scheduled.tile_windows * prod(scheduled.chunks) - 1,
-        "last_pixel": scheduled.tile_windows - 1,
-        "last_row": scheduled.chunks[0] - 1,
-        "last_column": scheduled.chunks[1] - 1,
-        # Two cycles of a slot are over when they begin to be counted.
-        "slot_wait": scheduled.slot - 2,
-        "slot_wait_of_block": scheduled.last_slot - 2,
-        "from_input": int(number == 0),
-        "to_output": int(number == last),
-    } for number, scheduled in enumerate(schedule.blocks)])
+    return DescriptorTable([SequencerTimes(
+        last_tile=scheduled.tiles - 1,
+        last_group=scheduled.source.groups - 1,
+        last_group_cycle=scheduled.group_period - 1,
+        last_step=scheduled.tile_windows * prod(scheduled.chunks) - 1,
+        last_pixel=scheduled.tile_windows - 1,
+        last_row=scheduled.chunks[0] - 1,
+        last_column=scheduled.chunks[1] - 1,
+        slot_wait=scheduled.slot - SequencerTimes.WAIT,
+        slot_wait_of_block=scheduled.last_slot - SequencerTimes.WAIT,
+        from_input=int(number == 0),
+        to_output=int(number == last),
+    ) for number, scheduled in enumerate(schedule.blocks)])
 
 
 def sequencer_places(schedule: Schedule) -> DescriptorTable:
@@ -45,39 +50,41 @@ def sequencer_places(schedule: Schedule) -> DescriptorTable:
     rows, weight_base = [], 0
     row_bits, column = address_bits(schedule), column_bits(schedule)
     reducing = [n for n, b in enumerate(schedule.blocks) if b.reduces]
-    # Channel groups that are stored once; no field where there are none.
-    again = {"weights_again": [b.weights_again for b in schedule.blocks],
-             "parameters_again": [stored == 1 < b.source.groups for stored, b in
-                                  zip(schedule.parameter_groups, schedule.blocks, strict=True)]}
+    weights_again = [b.weights_again for b in schedule.blocks]
+    parameters_again = [stored == 1 < b.source.groups
+                        for stored, b in zip(schedule.parameter_groups, schedule.blocks, strict=True)]
     for number, scheduled in enumerate(schedule.blocks):
         window, source = scheduled.block.window, scheduled.source
         step = schedule.config.window if scheduled.reduces else (1, 1)
         narrow = window.output_size[1] == 1
-        rows.append({
-            "last_out_column": window.output_size[1] - 1,
-            **_coordinate("origin_y", source.row(window.origin[0]), row_bits),
-            **_coordinate("origin_x", source.column(window.origin[1]), column),
-            **_coordinate("second_y", source.row(window.origin[0] + (window.stride[0] if narrow else 0)), row_bits),
-            **_coordinate("second_x", source.column(window.origin[1] + (0 if narrow else window.stride[1])), column),
-            "second_out_column": int(not narrow),
-            **_coordinate("stride_y", source.row(window.stride[0]), row_bits, source.pitch),
-            **_coordinate("stride_x", source.column(window.stride[1]), column, source.words),
-            **_coordinate("chunk_y", source.row(step[0]), row_bits, source.pitch),
-            **_coordinate("chunk_x", source.column(step[1]), column, source.words),
-            "pitch_address": source.pitch,
-            "step_address": source.words,
-            "base_address": source.base,
-            "height": source.shape[0],
-            "width": source.shape[1],
-            "zero_point": window.zero_point,
-            "word_step": 0 if scheduled.reduces else source.groups,
-            "weight_base": weight_base,
-            "weight_step": int(scheduled.reduces and len(scheduled.depthwise_words) > 1),
-            "from_input": int(number == 0),
-            "reduce": int(scheduled.reduces),
-            "last_reduce": int(bool(reducing) and number == reducing[-1]),
-            **{name: int(flags[number]) for name, flags in again.items() if any(flags)},
-        })
+        second_y = window.origin[0] + (window.stride[0] if narrow else 0)
+        second_x = window.origin[1] + (0 if narrow else window.stride[1])
+        rows.append(SequencerPlaces(
+            last_out_column=window.output_size[1] - 1,
+            origin_y=_coordinate(source.row(window.origin[0]), row_bits),
+            origin_x=_coordinate(source.column(window.origin[1]), column),
+            second_y=_coordinate(source.row(second_y), row_bits),
+            second_x=_coordinate(source.column(second_x), column),
+            second_out_column=int(not narrow),
+            stride_y=_difference(source.row(window.stride[0]), row_bits, source.pitch),
+            stride_x=_difference(source.column(window.stride[1]), column, source.words),
+            chunk_y=_difference(source.row(step[0]), row_bits, source.pitch),
+            chunk_x=_difference(source.column(step[1]), column, source.words),
+            pitch_address=source.pitch,
+            step_address=source.words,
+            base_address=source.base,
+            height=source.shape[0],
+            width=source.shape[1],
+            zero_point=window.zero_point,
+            word_step=0 if scheduled.reduces else source.groups,
+            weight_base=weight_base,
+            weight_step=int(scheduled.reduces and len(scheduled.depthwise_words) > 1),
+            from_input=int(number == 0),
+            reduce=int(scheduled.reduces),
+            last_reduce=int(bool(reducing) and number == reducing[-1]),
+            weights_again=weights_again[number] if any(weights_again) else None,
+            parameters_again=parameters_again[number] if any(parameters_again) else None,
+        ))
         if scheduled.reduces:
             weight_base += len(scheduled.depthwise_words)
     return DescriptorTable(rows)
@@ -112,50 +119,57 @@ def value_bits(schedule: Schedule) -> int:
 def feeder_descriptors(schedule: Schedule) -> DescriptorTable:
     """For :class:`~tepal.hdl.units.feeder.Feeder`."""
     last = len(schedule.blocks) - 1
-    return DescriptorTable([{
-        "last_tile": scheduled.tiles - 1,
-        "last_block": scheduled.blocks - 1,
-        "idle": scheduled.period - scheduled.inner,
-        "last_cycle": scheduled.period - 1,
-        "last_group": scheduled.source.groups - 1,
-        "full_lane": scheduled.source.lanes - 1,
-        "last_lane": (scheduled.source.shape[2] - 1) % scheduled.source.lanes,
-        "ends_frame": int(number == last),
-    } for number, scheduled in enumerate(schedule.blocks)])
+    return DescriptorTable([FeederDescriptor(
+        last_tile=scheduled.tiles - 1,
+        last_block=scheduled.blocks - 1,
+        idle=scheduled.period - scheduled.inner,
+        last_cycle=scheduled.period - 1,
+        last_group=scheduled.source.groups - 1,
+        full_lane=scheduled.source.lanes - 1,
+        last_lane=(scheduled.source.shape[2] - 1) % scheduled.source.lanes,
+        ends_frame=int(number == last),
+    ) for number, scheduled in enumerate(schedule.blocks)])
 
 
 def parameter_descriptors(schedule: Schedule) -> DescriptorTable:
     """For the column parameters in :class:`~tepal.hdl.units.drain.Drain`."""
-    return DescriptorTable([{"last_tile": b.tiles - 1, "last_block": b.blocks - 1} for b in schedule.blocks])
+    return DescriptorTable([ParameterDescriptor(last_tile=b.tiles - 1, last_block=b.blocks - 1)
+                            for b in schedule.blocks])
 
 
 def drain_descriptors(schedule: Schedule) -> DescriptorTable:
     """For the write side of :class:`~tepal.hdl.units.drain.Drain`."""
-    config: EngineConfig = schedule.config
-    rows = []
+    config, rows = schedule.config, []
     for number, scheduled in enumerate(schedule.blocks):
         target: FeatureMap = scheduled.target
-        row, column = target.row(1), target.column(1)
-        second = (*row[1:], 0, 0, 0) if target.shape[1] == 1 else (0, 0, *column[1:], 1)
-        rows.append({
-            "last_tile": scheduled.tiles - 1,
-            "last_block": scheduled.blocks - 1,
-            "last_pixel": scheduled.tile_pixels - 1,
-            # Of the last tile, behind the map's last pixel.
-            "pixels_beyond": scheduled.tiles * scheduled.tile_pixels - target.shape[0] * target.shape[1],
-            "last_phase": config.turns // scheduled.block.fold - 1,
-            "chunks": -(-target.shape[2] // config.requantisers),
-            "last_out_column": target.shape[1] - 1,
-            "row_remainder": row[1], "row_address": row[2], "row_wrapped_address": row[2] + target.pitch,
-            "column_remainder": column[1], "column_address": column[2],
-            "column_wrapped_address": column[2] + target.words, "base_address": target.base,
-            **dict(zip(("second_row", "second_row_address", "second_column", "second_column_address",
-                        "second_out_column"), second, strict=True)),
-            "to_output": int(number == len(schedule.blocks) - 1),
-        })
+        row, column, narrow = target.row(1), target.column(1), target.shape[1] == 1
+        rows.append(DrainDescriptor(
+            last_tile=scheduled.tiles - 1,
+            last_block=scheduled.blocks - 1,
+            last_pixel=scheduled.tile_pixels - 1,
+            pixels_beyond=scheduled.tiles * scheduled.tile_pixels - target.shape[0] * target.shape[1],
+            last_phase=config.turns // scheduled.block.fold - 1,
+            chunks=-(-target.shape[2] // config.requantisers),
+            last_out_column=target.shape[1] - 1,
+            row_remainder=row[1], row_address=row[2], row_wrapped_address=row[2] + target.pitch,
+            column_remainder=column[1], column_address=column[2], column_wrapped_address=column[2] + target.words,
+            base_address=target.base,
+            second_row=row[1] if narrow else 0, second_row_address=row[2] if narrow else 0,
+            second_column=0 if narrow else column[1], second_column_address=0 if narrow else column[2],
+            second_out_column=int(not narrow),
+            to_output=int(number == len(schedule.blocks) - 1),
+        ))
     return DescriptorTable(rows)
 
 
 def target_bits(schedule: Schedule) -> int:
     """Width in which the drain computes addresses of banks and of the output memory."""
     return max(bits_for(schedule.bank_depth), bits_for(schedule.output_map.depth))
+
+
+def unit_widths(schedule: Schedule) -> Widths:
+    """Widths that the units of ``schedule``'s engine have in common."""
+    return Widths(coordinate=value_bits(schedule), address=address_bits(schedule), column=column_bits(schedule),
+                  bank=bits_for(schedule.bank_depth), target=target_bits(schedule),
+                  tile_word=bits_for(schedule.tile_words),
+                  weight=bits_for(max(1, sum(len(b.depthwise_words) for b in schedule.blocks if b.reduces))))

@@ -13,7 +13,8 @@ Everything a Network may hold is brought to this one form:
 The input memory of the first block holds, for every output column, the row of ``kernel width * channels``
 bytes that its window covers ("row im2col", done on the fly by the loader), so that few input channels
 still fill a memory word.  Where a window covers the whole image, the image is a single pixel: a vector.  Many bytes
-are stored in several words (:func:`split`), for memory blocks have many narrow words rather than a few wide ones.
+are stored in several words (:func:`~tepal.hdl.units.input_layout.split`), for memory blocks have many narrow words
+rather than a few wide ones.
 
 A first block of few output channels may be folded (:func:`fold`): neighbouring pixels become channels of one.
 """
@@ -22,10 +23,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from tepal.hdl.units.depthwise import ACTIVATION_OFFSET
+from tepal.hdl.units.input_layout import InputLayout
 from tepal.quant import Average, AveragePool, Convolution, Depthwise, Layer, Network, NetworkError, Padding, Requantise
 
-__all__ = ["Block", "InputLayout", "Matrix", "Reduction", "Window", "fold", "least_word", "lower",
-           "split"]
+__all__ = ["Block", "Matrix", "Reduction", "Window", "fold", "lower"]
 
 @dataclass(frozen=True)
 class Window:
@@ -87,43 +88,6 @@ class Block:
     def windows(self) -> int:
         """Windows of the block: pixels of what the array makes, before they are unfolded."""
         return self.window.output_size[0] * self.window.output_size[1]
-
-
-@dataclass(frozen=True)
-class InputLayout:
-    """How the loader lays an image out in the input memory.
-
-    For each row of the image and each of ``columns`` output columns it stores the ``kernel * channels``
-    bytes that begin ``left`` columns left of ``column * stride``: in one word, or in several of ``word`` bytes, the
-    last of which is filled up with what comes behind them in the row."""
-
-    shape: tuple[int, int, int]
-    columns: int
-    kernel: int
-    stride: int
-    left: int
-    zero_point: int
-    word: int | None = None
-
-    @property
-    def window_bytes(self) -> int:
-        """Bytes of a row of a window."""
-        return self.kernel * self.shape[2]
-
-    @property
-    def word_bytes(self) -> int:
-        """Bytes of a word of the input memory."""
-        return self.word or self.window_bytes
-
-    @property
-    def parts(self) -> int:
-        """Words that a row of a window takes."""
-        return -(-self.window_bytes // self.word_bytes)
-
-    @property
-    def depth(self) -> int:
-        """Words of an image."""
-        return self.shape[0] * self.columns * self.parts
 
 
 def _raw_constant(weights: np.ndarray, bias: np.ndarray, zero_point: int, axes) -> np.ndarray:
@@ -235,31 +199,3 @@ def fold(layout: InputLayout, block: Block, count: int) -> tuple[InputLayout, Bl
                     stride=count * layout.stride),
             replace(block, window=window, fold=count,
                     matrix=replace(block.matrix, weights=folded.reshape(count * out, -1))))
-
-
-_BLOCK = 512, 4
-"""Words, and bytes of each, of a typical memory block where its words are widest."""
-
-
-def least_word(layout: InputLayout, lanes):
-    """Bytes of the narrowest words for ``layout``, an integer array: ``lanes``, one integer or an array of them, as
-    many as are copied in a cycle.
-
-    Windows that overlap or lie on padding stay in a word each: the loader goes forward only, and all but a row's last
-    word are full."""
-    whole, (_, width, channels) = layout.window_bytes, layout.shape
-    inside = layout.left == 0 and (layout.columns - 1) * layout.stride + layout.kernel <= width
-    forward = layout.stride * channels >= (-(-whole // lanes) - 1) * lanes
-    return np.where(inside & forward, np.minimum(whole, lanes), whole)
-
-
-def split(layout: InputLayout, lanes: int) -> InputLayout:
-    """``layout`` in words of ``lanes`` bytes, if memory blocks are saved so: 640 bytes in a word take 160 of them, in
-    words of 8 bytes two.  Copying takes as long as before."""
-    narrow = replace(layout, word=int(least_word(layout, lanes)))
-
-    def blocks(layout: InputLayout) -> int:
-        words, word_bytes = _BLOCK
-        return -(-layout.depth // words) * -(-layout.word_bytes // word_bytes)
-
-    return min(layout, narrow, key=blocks) if narrow.parts > 1 else layout

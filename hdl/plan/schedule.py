@@ -22,16 +22,20 @@ import numpy as np
 from tepal.hdl.config import EngineConfig
 from tepal.hdl.primitives import bits_for
 from tepal.hdl.units.affine import Affine
+from tepal.hdl.units.column_parameters import ColumnParameters
 from tepal.hdl.units.depthwise import DepthwiseEngine
-from tepal.hdl.units.drain import Drain, LaneParameters
-from tepal.hdl.units.requantiser import SELECT, RequantiserFormat
+from tepal.hdl.units.drain import Drain
+from tepal.hdl.units.input_layout import InputLayout, split
+from tepal.hdl.units.lane_requantisers import LaneParameters, LaneRequantisers
+from tepal.hdl.units.requantiser import RequantiserFormat
+from tepal.hdl.units.sequencer import Sequencer
 from tepal.hdl.units.serial_requantiser import SerialFormat
 from tepal.hdl.units.systolic import SystolicArray
 from tepal.hdl.units.tile_buffer import TileBuffer
 from tepal.hdl.units.window import WindowGenerator
 from tepal.quant import Network, NetworkError
 
-from .lower import Block, InputLayout, fold, split
+from .lower import Block, fold
 from .widths import Formats, SumFormats
 
 __all__ = ["BlockSchedule", "FeatureMap", "MemoryUse", "Schedule"]
@@ -377,7 +381,7 @@ class Schedule:
     @property
     def reduce_latency(self) -> int:
         """Cycles from a step to the write of a depthwise result into the tile buffer."""
-        return (self.sum_latency + self.last_lane + self.depthwise_format.latency
+        return (self.sum_latency + LaneRequantisers.latency(self.config.lanes, self.depthwise_format)
                 + TileBuffer.entry(self.config.pipelined))
 
     @property
@@ -386,24 +390,17 @@ class Schedule:
         return self.window_latency + DepthwiseEngine.latency(self.config.taps)
 
     @property
-    def last_lane(self) -> int:
-        """Cycles from the requantisation of the first lane to that of the last one."""
-        return (self.config.lanes - 1) * self.config.lane_cycles if self.config.lane_cycles > 1 else 0
-
-    @property
     def reduced_cycles(self) -> int:
         """Cycles that the lanes' requantisers need for a pixel."""
-        return self.config.lanes * self.config.lane_cycles if self.config.lane_cycles > 1 else 1
+        return LaneRequantisers.period(self.config)
 
     @property
     def drain_latency(self) -> int:
         """Cycles from a sum's last feed to the write of its first result."""
-        select = Drain.PARAMETERS + SELECT if isinstance(self.matrix_format, RequantiserFormat) else 0
         config = self.config
         return (TileBuffer.latency(config.pipelined) + 1
                 + SystolicArray.latency(config.rows, config.spread, config.packing, config.pipelined)
-                + (config.requantisers - 1) * config.turns + select + self.matrix_format.latency
-                + Drain.write(config.pipelined))
+                + Drain.latency(config, self.matrix_format))
 
     def _shape(self, block: Block, source: FeatureMap, target: FeatureMap) -> BlockSchedule:
         """A block with its own periods, not yet placed in time."""
@@ -450,9 +447,9 @@ class Schedule:
         return {
             "operands": inner,
             # Sums leave row by row.
-            "drain": config.rows * config.drain_step,
+            "drain": SystolicArray.draining(config),
             # Where there are several blocks, each one's parameters enter column by column.
-            "columns": config.columns if blocks > 1 else 1,
+            "columns": ColumnParameters.loading(config) if blocks > 1 else 1,
         }
 
     def _slot_bounds(self, block: BlockSchedule) -> dict[str, int]:
@@ -464,7 +461,7 @@ class Schedule:
             # A place in the tile buffer is written again when it has been read; rows are skewed alike in both.  Both
             # bounds above together imply it where there are four places, not where there are fewer.
             "tile buffer": _ceil(block.fed + 2 - block.tile_latency, TileBuffer.TILES),
-            "sequencer": 4,
+            "sequencer": Sequencer.LEAST_SLOT,
         }
 
     def _start_bounds(self, block: BlockSchedule, last_tile: int, following: BlockSchedule, raw: bool,

@@ -1,11 +1,14 @@
 """The streaming depthwise-convolution engine."""
 
+from typing import Any
+
 from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from tepal.hdl.primitives import delay
 
 from .arithmetic import LogicMultiplier, gated_sum, pipelined_sum
+from .instance_name import InstanceName
 
 __all__ = ["ACTIVATION_OFFSET", "DepthwiseEngine"]
 
@@ -37,6 +40,8 @@ class DepthwiseEngine(wiring.Component):
     acc : Out(signed(accumulator)) per lane
     """
 
+    NAME = InstanceName("depthwise", "depthwise engine", "depthwise engine")
+
     def __init__(self, lanes: int, taps: int, accumulator: int):
         self.lanes, self.taps, self.accumulator = lanes, taps, accumulator
         super().__init__({
@@ -49,6 +54,11 @@ class DepthwiseEngine(wiring.Component):
     def latency(taps: int) -> int:
         """Cycles from a window to its sum: multiplier, adder tree, accumulator."""
         return LogicMultiplier.latency(8) + (taps - 1).bit_length() + 1
+
+    @staticmethod
+    def features(engine: Any, accumulator: int) -> dict[str, Any]:
+        """Of the LUT estimate."""
+        return {"products": engine.lanes * engine.taps, "bits of sums": engine.lanes * accumulator}
 
     def elaborate(self, platform):
         m = Module()

@@ -1,27 +1,68 @@
 """Tables of descriptors: each field is as wide as its largest value, decided before synthesis; and what counts by
 them."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
 from amaranth import *
 from amaranth.lib import data
 
-__all__ = ["Countdown", "DescriptorTable"]
+__all__ = ["Coordinate", "Countdown", "DescriptorTable", "Difference"]
+
+
+@dataclass(frozen=True)
+class Coordinate:
+    """A row or a column of a banked feature map: ``value`` itself; ``remainder``, its bank; and ``address``, what the
+    whole part of value / banks adds to an address there."""
+
+    value: int
+    remainder: int
+    address: int
+
+
+@dataclass(frozen=True)
+class Difference(Coordinate):
+    """A difference of two coordinates; ``wrapped_address`` is its address where the sum of two remainders is too large
+    for one."""
+
+    wrapped_address: int
+
+
+def _flat(descriptor: Any, prefix: str = "") -> dict[str, int]:
+    """Field name to value; those of a member that is a dataclass itself begin with its name."""
+    found = {}
+    for field in fields(descriptor):
+        value, name = getattr(descriptor, field.name), prefix + field.name
+        found |= _flat(value, f"{name}_") if is_dataclass(value) else {} if value is None else {name: int(value)}
+    return found
 
 
 class DescriptorTable:
-    """The descriptors of one unit: a layout just wide enough, and their values."""
+    """The descriptors of one unit: a layout just wide enough, and their values.
 
-    def __init__(self, rows: list[dict[str, int]]):
-        self.rows = rows
-        fields = {}
-        for name in rows[0]:
+    Parameters
+    ----------
+    descriptors
+        One for each pass, in order: instances of the dataclass of integers that the unit declares.  A member that is
+        None in all of them takes no bits.
+    """
+
+    def __init__(self, descriptors: Sequence[Any]):
+        self.rows = [_flat(descriptor) for descriptor in descriptors]
+        layout = {}
+        for name in self.rows[0]:
             values = [row[name] for row in self.rows]
             low, high = min(values), max(values)
             width = max(high.bit_length(), (~low).bit_length() if low < 0 else 0, 1)
-            fields[name] = signed(width + 1) if low < 0 else unsigned(width)
-        self.layout = data.StructLayout(fields)
+            layout[name] = signed(width + 1) if low < 0 else unsigned(width)
+        self.layout = data.StructLayout(layout)
 
     def __len__(self):
         return len(self.rows)
+
+    def __contains__(self, field: str):
+        return field in self.rows[0]
 
     def follow(self, m: Module, advance, *, name: str, before: bool = False):
         """(current descriptor, the one that follows, number of the current one): the next one follows ``advance``,

@@ -1,21 +1,59 @@
 """The feeder, which sends the tile buffer's contents into the systolic array."""
 
+from dataclasses import dataclass
+
 from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from tepal.hdl.config import EngineConfig
 from tepal.hdl.primitives import bits_for
 
 from .descriptor_table import Countdown, DescriptorTable
+from .instance_name import InstanceName
 from .tile_buffer import TileBuffer
+from .widths import Widths
 
-__all__ = ["Feeder"]
+__all__ = ["Feeder", "FeederDescriptor"]
+
+
+@dataclass(frozen=True)
+class FeederDescriptor:
+    """How a pass's tiles are fed.  Counters are described by their last value.
+
+    Parameters
+    ----------
+    last_tile, last_block
+        Of the pass's tiles, and of its column groups: as many output channels as the array has columns.
+    idle, last_cycle
+        Cycles of a period before a sum's first operands, and the period's cycles.
+    last_group, full_lane, last_lane
+        Of a pixel's channel groups, of a group's channels, and of the last group's.
+    ends_frame
+        The pass is the frame's last one.
+    """
+
+    last_tile: int
+    last_block: int
+    idle: int
+    last_cycle: int
+    last_group: int
+    full_lane: int
+    last_lane: int
+    ends_frame: int
 
 
 class Feeder(wiring.Component):
-    """Sends each finished tile through the array once for every block of output channels.
+    """Sends each finished tile through the array once for every column group.
 
-    A block takes its descriptor's period; operands come at the period's end, so that sums are finished one
+    That takes its descriptor's period; operands come at the period's end, so that sums are finished one
     period apart whatever their length.
+
+    Parameters
+    ----------
+    config, widths
+        Shape of the engine, and widths of what the units hand to each other.
+    table
+        Of :class:`FeederDescriptor`.
 
     Members
     -------
@@ -26,14 +64,16 @@ class Feeder(wiring.Component):
     advance, rewind, commit, restart : Out(1)
         To the weights, which show the word that goes with this cycle's byte.
     begins, number : Out
-        First cycle of a network block's first tile, and that block (for tracing).
+        First cycle of a pass's first tile, and that pass (for tracing).
     """
 
-    def __init__(self, table: DescriptorTable, lanes: int, words: int):
+    NAME = InstanceName("feeder", "feeder")
+
+    def __init__(self, config: EngineConfig, widths: Widths, table: DescriptorTable):
         self.table = table
         super().__init__({
-            "tile_end": In(1), "part": Out(range(TileBuffer.TILES)), "word": Out(bits_for(words)),
-            "lane": Out(bits_for(lanes)),
+            "tile_end": In(1), "part": Out(range(TileBuffer.TILES)), "word": Out(widths.tile_word),
+            "lane": Out(bits_for(config.tile_lanes)),
             "first": Out(1), "last": Out(1),
             "advance": Out(1), "rewind": Out(1), "commit": Out(1), "restart": Out(1),
             "begins": Out(1), "number": Out(bits_for(len(table))),
@@ -49,7 +89,7 @@ class Feeder(wiring.Component):
         idle, cycle, block, tile = (Countdown.of(self.table, name, begin[name])
                                     for name in ("idle", "last_cycle", "last_block", "last_tile"))
         group = Signal.like(d.last_group)
-        # Nothing of this sum, and nothing of this network block has been fed.
+        # Nothing of this sum, and nothing of this pass has been fed yet.
         fresh_sum, fresh = Signal(init=1), Signal(init=1)
         last_group = group == d.last_group
         last_lane = self.lane == Mux(last_group, d.last_lane, d.full_lane)

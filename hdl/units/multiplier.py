@@ -8,8 +8,13 @@ from amaranth.lib.wiring import In, Out
 from amaranth.vendor import SiliconBluePlatform
 from tepal.hdl.primitives import delay, is_ecp5
 
-__all__ = ["Multiplier", "MultiplierPair", "PackedMultiplier", "latency", "offset", "products"]
+from .instance_name import InstanceName
 
+__all__ = ["MULTIPLIER", "NAMES", "Multiplier", "MultiplierPair", "PackedMultiplier", "latency", "offset", "products"]
+
+MULTIPLIER, PAIR = InstanceName("multiplier_{}"), InstanceName("multipliers_{}")
+NAMES = MULTIPLIER, PAIR
+"""Of what :func:`products` adds to a module, numbered in the order of the factors."""
 
 _INT8 = signed(8)
 
@@ -111,8 +116,9 @@ class PackedMultiplier(wiring.Component):
         m.d.sync += modulo.eq(rows[0] + ((rows[1] + (rows[2] << 2)) << 2))
         modulo = delay(m, modulo, self.spread, name="modulo")
 
-        # What the lower product added to the higher one lies in -32 … 31; with another difference, modulo 64, that much
-        # went into or out of the bits above.
+        # The lower product added a number from -32 … 31 to the higher one: the difference of the packed bits and the
+        # higher product, modulo 64.  Where the difference is beyond -32 … 31, that addition carried into the bits
+        # above, or borrowed from them.
         difference = Signal(signed(7), reset_less=True)
         m.d.sync += difference.eq(packed[10:16] - modulo)
         alone = delay(m, packed[:10], 1, name="alone")
@@ -186,7 +192,7 @@ def products(m: Module, platform, factors, spread: int = 0, packing: int = 1) ->
     result = []
     pairs = packing == 1 and isinstance(platform, SiliconBluePlatform)
     for index, (a, b) in enumerate(factors if not pairs else ()):
-        m.submodules[f"multiplier_{index}"] = unit = PackedMultiplier(spread) if packing > 1 else Multiplier(spread)
+        m.submodules[MULTIPLIER(index)] = unit = PackedMultiplier(spread) if packing > 1 else Multiplier(spread)
         m.d.comb += unit.b.eq(b)
         if packing > 1:
             m.d.comb += [unit.a[i].eq(value) for i, value in enumerate(a)]
@@ -195,7 +201,7 @@ def products(m: Module, platform, factors, spread: int = 0, packing: int = 1) ->
             m.d.comb += unit.a.eq(a[0])
             result.append([unit.product])
     for index in range(0, len(factors) if pairs else 0, 2):
-        m.submodules[f"multipliers_{index // 2}"] = pair = MultiplierPair(spread)
+        m.submodules[PAIR(index // 2)] = pair = MultiplierPair(spread)
         for half, (a, b) in enumerate(factors[index:index + 2]):
             m.d.comb += [pair.a[half].eq(a[0]), pair.b[half].eq(b)]
             result.append([pair.product[half]])

@@ -1,6 +1,8 @@
 """The requantiser: accumulator to int8, exactly, one value a cycle."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from amaranth import *
@@ -15,7 +17,6 @@ __all__ = ["SELECT", "Requantiser", "RequantiserFormat", "fields_of"]
 
 SELECT = 1
 """Cycles to select one of several accumulators for a requantiser."""
-
 
 
 def fields_of(layout: data.StructLayout, words: list[int]) -> dict[str, np.ndarray]:
@@ -126,6 +127,12 @@ class Requantiser(wiring.Component):
         """Cycles from ``acc`` to ``result``."""
         terms = -(-fmt.multiplier // 2) + 1
         return (terms - 1).bit_length() + 6
+
+    @staticmethod
+    def features(used: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
+        """Of the LUT estimate: of ``used``, pairs of a count and a format."""
+        return {"units": sum(count for count, _ in used),
+                "bits of products": sum(count * fmt.multiplier * fmt.accumulator for count, fmt in used)}
 
     def elaborate(self, platform):
         m = Module()

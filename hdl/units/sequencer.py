@@ -1,40 +1,140 @@
-"""The sequencer: one descriptor per block, one step a cycle."""
+"""The sequencer: one descriptor per pass, one step a cycle."""
 
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from tepal.hdl.config import EngineConfig
 from tepal.hdl.primitives import bits_for
 
 from .arithmetic import modular_sum
-from .descriptor_table import Countdown, DescriptorTable
+from .descriptor_table import Coordinate, Countdown, DescriptorTable, Difference
+from .instance_name import InstanceName
 from .tile_buffer import TileBuffer
+from .widths import Widths
 from .window import coordinate_layout
 
-__all__ = ["Sequencer"]
+__all__ = ["Sequencer", "SequencerPlaces", "SequencerTimes"]
+
+
+@dataclass(frozen=True)
+class SequencerTimes:
+    """When a pass takes its steps.  Counters are described by their last value.
+
+    Parameters
+    ----------
+    last_tile, last_group, last_pixel, last_row, last_column
+        Of the pass's tiles, a pixel's channel groups, a tile's pixels, and the chunks of a kernel that lie below and
+        beside each other.
+    last_group_cycle, last_step
+        Of the cycles from one channel group to the next, and of the steps that a group takes in them.
+    slot_wait, slot_wait_of_block
+        Cycles to wait for the next tile, and for the first one of the pass that follows.
+    from_input, to_output
+        The pass reads the input memory, writes the output memory.
+    """
+
+    last_tile: int
+    last_group: int
+    last_group_cycle: int
+    last_step: int
+    last_pixel: int
+    last_row: int
+    last_column: int
+    slot_wait: int
+    slot_wait_of_block: int
+    from_input: int
+    to_output: int
+
+    WAIT = 2
+    """Cycles of a slot that are over when its wait begins to be counted."""
+
+
+@dataclass(frozen=True)
+class SequencerPlaces:
+    """Where a pass reads, and where its words go.
+
+    Parameters
+    ----------
+    last_out_column
+        Last column of its output pixels.
+    origin_y, origin_x, second_y, second_x, second_out_column
+        Where the windows of the first output pixel and the second one begin, and the latter's column.
+    stride_y, stride_x, chunk_y, chunk_x
+        From one output pixel's window to the next one's, and from one chunk of a kernel to the next one.
+    pitch_address, step_address
+        Words from one row of a bank to the next, and from one column to the next.
+    base_address
+        First word of the map.
+    height, width, zero_point
+        Of the map, and the value that lies beyond its edges.
+    word_step
+        Words of the tile buffer from one chunk to the next.
+    weight_base, weight_step
+        First word of the depthwise weights, and words from one chunk to the next.
+    from_input, reduce, last_reduce
+        The pass reads the input memory; its windows go to the depthwise engine; it is the frame's last such pass.
+    weights_again, parameters_again
+        All its channel groups have the same weights, the same parameters, which are stored once; None if no pass has.
+    """
+
+    last_out_column: int
+    origin_y: Coordinate
+    origin_x: Coordinate
+    second_y: Coordinate
+    second_x: Coordinate
+    second_out_column: int
+    stride_y: Difference
+    stride_x: Difference
+    chunk_y: Difference
+    chunk_x: Difference
+    pitch_address: int
+    step_address: int
+    base_address: int
+    height: int
+    width: int
+    zero_point: int
+    word_step: int
+    weight_base: int
+    weight_step: int
+    from_input: int
+    reduce: int
+    last_reduce: int
+    weights_again: int | None
+    parameters_again: int | None
+
+
+@dataclass
+class _Counters:
+    """What counts a tile's steps: whether one is taken in this cycle, whether it is the tile's last, and how many are
+    left of everything."""
+
+    stepping: Signal
+    tile_end: Signal
+    tile: Countdown
+    group: Countdown
+    step: Countdown
+    column: Countdown
+    row: Countdown
+    pixel: Countdown
 
 
 class Sequencer(wiring.Component):
-    """Steps through every window of every block of a frame, at the cycles that the schedule fixed.
+    """Steps through every window of every pass of a frame, at the cycles that the schedule fixed.
 
     For each tile: for each channel group, for each pixel of the tile, for each chunk of the kernel, one step.
-    Then it waits for the tile's slot to end.  A frame begins when ``input_full``; the block that writes the
+    Then it waits for the tile's slot to end.  A frame begins when ``input_full``; the pass that writes the
     results waits, if it must, for ``output_free``.
 
     Parameters
     ----------
+    config, widths
+        Shape of the engine, and widths of what the units hand to each other.  An engine that is not pipelined has no
+        registers at the sequencer's outputs.
     times, places
-        From :func:`~tepal.hdl.plan.descriptors.sequencer_times` and
-        :func:`~tepal.hdl.plan.descriptors.sequencer_places`.
-    window
-        Banks, (rows, columns).
-    value_bits, address_bits, column_bits
-        Widths of coordinates, of addresses, and of what a column adds to one.
-    tile_words, rows, weight_words
-        Extent of the tile buffer (words of a tile, pixels) and of the depthwise weights.
-    pipelined
-        Without, for small parts, there are no registers at the outputs.
+        Tables of :class:`SequencerTimes` and :class:`SequencerPlaces`.
 
     Members
     -------
@@ -47,13 +147,13 @@ class Sequencer(wiring.Component):
     output_free : In(1)
         The output memory may be claimed.
     output_claim : Out(1)
-        The block that writes the results begins.
+        The pass that writes the results begins.
     valid : Out(1)
         A step; all below belong to it.
     y, x, group
         Position of the window and address of its channel group.
     height, width, zero_point, pitch, step, from_input
-        Constants of the block, for the window generator.
+        Constants of the pass, for the window generator.
     reduce : Out(1)
         The window goes to the depthwise engine, else to the tile buffer as it is.
     first, last : Out(1)
@@ -68,27 +168,31 @@ class Sequencer(wiring.Component):
         First step, and steps of the last pixel, of a channel group that is reduced; ``rewind``, ``commit`` and
         ``restart`` beside them say which group's parameters come after this one's.
     block_start : Out(1)
-        First step of a block; ``number`` is the block.
+        First step of a pass; ``number`` is the pass.
     """
+
+    NAME = InstanceName("sequencer", "sequencer")
+
+    LEAST_SLOT = 4
+    """Least cycles from a tile's first step to the next one's."""
 
     @staticmethod
     def latency(pipelined: bool) -> int:
         """Cycles from what a frame waits for to its first step."""
         return 4 + pipelined
 
-    def __init__(self, times: DescriptorTable, places: DescriptorTable, window, value_bits: int, address_bits: int,
-                 column_bits: int, rows: int, tile_words: int, weight_words: int, pipelined: bool = True):
-        self.times, self.places, self.window, self.pipelined = times, places, window, pipelined
-        self.y_layout = coordinate_layout(value_bits, window[0], address_bits)
-        self.x_layout = coordinate_layout(value_bits, window[1], column_bits)
+    def __init__(self, config: EngineConfig, widths: Widths, *, times: DescriptorTable, places: DescriptorTable):
+        self.config, self.widths, self.times, self.places = config, widths, times, places
+        self.y_layout = coordinate_layout(widths.coordinate, config.window[0], widths.address)
+        self.x_layout = coordinate_layout(widths.coordinate, config.window[1], widths.column)
         super().__init__({
             "input_full": In(1), "input_claim": Out(1), "input_release": Out(1),
             "output_free": In(1), "output_claim": Out(1),
-            "valid": Out(1), "y": Out(self.y_layout), "x": Out(self.x_layout), "group": Out(address_bits),
-            "height": Out(value_bits), "width": Out(value_bits), "zero_point": Out(signed(8)),
-            "pitch": Out(address_bits), "step": Out(address_bits), "from_input": Out(1),
-            "reduce": Out(1), "first": Out(1), "last": Out(1), "weight": Out(bits_for(weight_words)),
-            "pixel": Out(bits_for(rows)), "word": Out(bits_for(tile_words)),
+            "valid": Out(1), "y": Out(self.y_layout), "x": Out(self.x_layout), "group": Out(widths.address),
+            "height": Out(widths.coordinate), "width": Out(widths.coordinate), "zero_point": Out(signed(8)),
+            "pitch": Out(widths.address), "step": Out(widths.address), "from_input": Out(1),
+            "reduce": Out(1), "first": Out(1), "last": Out(1), "weight": Out(widths.weight),
+            "pixel": Out(bits_for(config.rows)), "word": Out(widths.tile_word),
             "part": Out(range(TileBuffer.TILES), init=TileBuffer.TILES - 1),
             "tile_end": Out(1), "group_start": Out(1), "group_end": Out(1),
             "rewind": Out(1), "commit": Out(1), "restart": Out(1),
@@ -98,48 +202,30 @@ class Sequencer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         begin, begun = Signal(), Signal()
-        d, upcoming, _ = self.times.follow(m, begin, name="times", before=True)
+        times, upcoming, _ = self.times.follow(m, begin, name="times", before=True)
         place, _, number = self.places.follow(m, begun, name="places", before=True)
+        starting, tile = self._start_tiles(m, begin, begun, times, upcoming)
+        counters = self._count_steps(m, starting, tile, times)
+        at, output = self._outputs(m)
+        now, first = self._describe_step(m, at, counters, starting, begun, place, number)
+        self._walk(m, at, output, now, first, place)
+        return m
 
-        def advanced(layout, banks, at, step):
-            """``at`` moved by the descriptor's ``step``."""
-            name = f"{step}_{at.as_value().name}"
-            total, wrapped = modular_sum(m, at.remainder, getattr(place, f"{step}_remainder"), banks, name=name)
-            moved = Signal(layout, name=name)
-            m.d.comb += [
-                moved.value.eq(at.value + getattr(place, f"{step}_value")), moved.remainder.eq(total),
-                moved.address.eq(at.address + Mux(wrapped, getattr(place, f"{step}_wrapped_address"),
-                                                    getattr(place, f"{step}_address"))),
-            ]
-            return moved
+    def _start_tiles(self, m: Module, begin, begun, times, upcoming):
+        """(the cycle before a tile's first step is counted, how many tiles are left).
 
-        def placed(layout, banks, pixel, chunk, next_bank):
-            """The sum of two coordinates; ``next_bank`` is what the address is higher by if their remainders wrap."""
-            name = pixel.as_value().name.replace("pixel", "placed")
-            total, wrapped = modular_sum(m, pixel.remainder, chunk.remainder, banks, name=name)
-            moved = Signal(layout, name=name)
-            m.d.comb += [moved.value.eq(pixel.value + chunk.value), moved.remainder.eq(total),
-                         moved.address.eq(pixel.address + chunk.address + Mux(wrapped, next_bank, 0))]
-            return moved
-
-        def of(name, layout):
-            """A coordinate that the descriptor holds."""
-            at = Signal(layout, name=name)
-            m.d.comb += [at[field].eq(getattr(place, f"{name}_{field}")) for field in at.shape().members]
-            return at
-
-        # When tiles begin.  What is decided in one cycle is started in the next one, from the block's own descriptor;
-        # whether a block may begin is known a cycle before.
+        What is decided in one cycle is started in the next one, from the pass's own descriptor, and whether a pass may
+        begin is known a cycle before."""
         starting, may_begin, waiting = Signal(), Signal(), Signal(init=1)
         tile = Countdown.of(self.times, "last_tile")
-        slot_time = Countdown("slot", max(len(d.slot_wait), len(d.slot_wait_of_block)))
+        slot_time = Countdown("slot", max(len(times.slot_wait), len(times.slot_wait_of_block)))
         slot_over = slot_time.last & ~waiting
         next_tile = slot_over & ~tile.last
         m.d.comb += [begin.eq((waiting | (slot_over & tile.last)) & may_begin),
-                     self.input_claim.eq(begun & d.from_input)]
+                     self.input_claim.eq(begun & times.from_input)]
         m.d.sync += [
             may_begin.eq((self.input_full | ~upcoming.from_input) & (self.output_free | ~upcoming.to_output)),
-            starting.eq(begin | next_tile), begun.eq(begin), self.output_claim.eq(begun & d.to_output),
+            starting.eq(begin | next_tile), begun.eq(begin), self.output_claim.eq(begun & times.to_output),
         ]
         with m.If(begin):
             m.d.sync += [waiting.eq(0), *tile.start(upcoming.last_tile)]
@@ -148,13 +234,16 @@ class Sequencer(wiring.Component):
         with m.Elif(next_tile):
             m.d.sync += tile.step()
         with m.If(starting):
-            m.d.sync += [slot_time.left.eq(Mux(tile.last, d.slot_wait_of_block, d.slot_wait)), slot_time.last.eq(0)]
+            m.d.sync += [slot_time.left.eq(Mux(tile.last, times.slot_wait_of_block, times.slot_wait)),
+                         slot_time.last.eq(0)]
         with m.Elif(~waiting):
             m.d.sync += slot_time.step()
         with m.Else():
             m.d.sync += slot_time.last.eq(0)
+        return starting, tile
 
-        # When steps are made: channel groups begin on time, and have a step a cycle.
+    def _count_steps(self, m: Module, starting, tile: Countdown, times) -> _Counters:
+        """Channel groups begin on time, and take a step a cycle: chunk column, chunk row, pixel."""
         group, group_time = (Countdown.of(self.times, name) for name in ("last_group", "last_group_cycle"))
         step = Countdown.of(self.times, "last_step")
         stepping, more_groups, tile_end = Signal(), Signal(), Signal()
@@ -167,41 +256,52 @@ class Sequencer(wiring.Component):
         with m.If(tile_end):
             m.d.sync += more_groups.eq(0)
         with m.If(starting):
-            m.d.sync += [*group.start(d.last_group), more_groups.eq(1)]
+            m.d.sync += [*group.start(times.last_group), more_groups.eq(1)]
         with m.If(starting | (group_time.last & more_groups & ~tile_end)):
-            m.d.sync += [*group_time.start(d.last_group_cycle), *step.start(d.last_step), stepping.eq(1)]
+            m.d.sync += [*group_time.start(times.last_group_cycle), *step.start(times.last_step), stepping.eq(1)]
 
-        # From one step to the next: chunk column, chunk row, pixel.
         column, row, pixel = (Countdown.of(self.times, f"last_{name}") for name in ("column", "row", "pixel"))
         with m.If(stepping):
             m.d.sync += column.step()
             with m.If(column.last):
-                m.d.sync += [*column.start(d.last_column), *row.step()]
+                m.d.sync += [*column.start(times.last_column), *row.step()]
                 with m.If(row.last):
-                    m.d.sync += [*row.start(d.last_row), *pixel.step()]
+                    m.d.sync += [*row.start(times.last_row), *pixel.step()]
                     with m.If(pixel.last):
-                        m.d.sync += pixel.start(d.last_pixel)
+                        m.d.sync += pixel.start(times.last_pixel)
         with m.If(starting):
-            m.d.sync += [*column.start(d.last_column), *row.start(d.last_row), *pixel.start(d.last_pixel)]
+            m.d.sync += [*column.start(times.last_column), *row.start(times.last_row),
+                         *pixel.start(times.last_pixel)]
+        return _Counters(stepping, tile_end, tile, group, step, column, row, pixel)
 
-        # Where: a cycle later, by a few registers, with the descriptor of the block whose step it is. At the outputs a
-        # position is the sum of a pixel's and a chunk's of its window: yet another cycle later, if pipelined.
+    def _outputs(self, m: Module):
+        """(signals by the names of the outputs, what drives the outputs with them).
+
+        They belong to the step of the cycle before, whose pass's descriptor is current then.  A register follows them
+        in an engine that is pipelined.  ``y`` and ``x`` are sums that are made on the way (:meth:`_walk`)."""
         names = [name for name, member in self.signature.members.items()
                  if member.flow is Out and name not in ("y", "x", "input_claim", "output_claim")]
         at = SimpleNamespace(**{name: Signal.like(getattr(self, name), name=f"{name}_ahead") for name in names})
-        output = m.d.sync if self.pipelined else m.d.comb
+        output = m.d.sync if self.config.pipelined else m.d.comb
         output += [getattr(self, name).eq(getattr(at, name)) for name in names]
+        return at, output
+
+    def _describe_step(self, m: Module, at, counters: _Counters, starting, begun, place, number):
+        """(what ended with the step of the cycle before, or begins now; whether the step is the first one of its pixel,
+        channel group and pass)."""
+        column, row, pixel, group = counters.column, counters.row, counters.pixel, counters.group
+        stepping = counters.stepping
         block_first, pixel_first, group_first, last_tile = Signal(), Signal(), Signal(), Signal()
         now = {name: Signal(name=f"now_{name}") for name in ("column", "row", "pixel", "group", "tile", "block")}
         with m.If(starting):
-            m.d.sync += last_tile.eq(tile.last)
+            m.d.sync += last_tile.eq(counters.tile.last)
         rewind = group.last & ~last_tile
-        if "parameters_again" in self.places.rows[0]:
+        if "parameters_again" in self.places:
             # The next group's are this one's.
             rewind |= place.parameters_again & ~group.last
         m.d.sync += [
-            at.valid.eq(stepping), at.last.eq(row.last & column.last), at.tile_end.eq(tile_end),
-            at.input_release.eq(tile_end & last_tile & place.from_input),
+            at.valid.eq(stepping), at.last.eq(row.last & column.last), at.tile_end.eq(counters.tile_end),
+            at.input_release.eq(counters.tile_end & last_tile & place.from_input),
             at.reduce.eq(place.reduce), at.group_end.eq(stepping & pixel.last & place.reduce),
             at.number.eq(number),
             at.rewind.eq(rewind), at.commit.eq(group.last & last_tile),
@@ -209,18 +309,21 @@ class Sequencer(wiring.Component):
             now["column"].eq(stepping & ~column.last),
             now["row"].eq(stepping & column.last & ~row.last),
             now["pixel"].eq(stepping & column.last & row.last & ~pixel.last),
-            now["group"].eq(stepping & step.last & ~group.last),
+            now["group"].eq(stepping & counters.step.last & ~group.last),
             now["tile"].eq(starting), now["block"].eq(begun),
         ]
-        ended = at.tile_end
         m.d.comb += [*(getattr(at, name).eq(getattr(place, name))
                        for name in ("height", "width", "zero_point", "from_input")),
                      at.pitch.eq(place.pitch_address), at.step.eq(place.step_address),
                      at.first.eq(pixel_first), at.group_start.eq(at.valid & group_first & at.reduce),
                      at.block_start.eq(at.valid & block_first)]
+        return now, SimpleNamespace(pixel=pixel_first, group=group_first, block=block_first)
 
-        # The pixel whose window is read, the one behind it, and of a tile, which is walked once for each group, the
-        # first and the second.
+    def _walk(self, m: Module, at, output, now, first, place):
+        """Where each step's window lies, and its words in the tile buffer and the depthwise weights.
+
+        Four output pixels are remembered: the one whose window is read, the one after it, and the first and the second
+        one of the tile, to which each channel group returns."""
         group_word, group_weight = Signal.like(at.word), Signal.like(at.weight)
         pixel_y, pixel_x = Signal(self.y_layout), Signal(self.x_layout)
         next_y, next_x = Signal(self.y_layout), Signal(self.x_layout)
@@ -230,9 +333,8 @@ class Sequencer(wiring.Component):
         after_y, after_x, after_column = Signal(self.y_layout), Signal(self.x_layout), Signal.like(next_column)
         row_end = next_column == place.last_out_column
         m.d.comb += [
-            after_y.eq(Mux(row_end, advanced(self.y_layout, self.window[0], next_y, "stride_y"), next_y)),
-            after_x.eq(Mux(row_end, of("origin_x", self.x_layout),
-                           advanced(self.x_layout, self.window[1], next_x, "stride_x"))),
+            after_y.eq(Mux(row_end, self._advanced(m, place, next_y, "stride_y"), next_y)),
+            after_x.eq(Mux(row_end, self._given(m, place, "origin_x"), self._advanced(m, place, next_x, "stride_x"))),
             after_column.eq(Mux(row_end, 0, next_column + 1)),
         ]
 
@@ -244,47 +346,78 @@ class Sequencer(wiring.Component):
 
         with m.If(at.valid):
             m.d.sync += [at.weight.eq(at.weight + place.weight_step), at.word.eq(at.word + place.word_step),
-                         pixel_first.eq(0), group_first.eq(0), block_first.eq(0)]
-        # Of a window's chunks the first is at its pixel.
-        down, across = Signal(self.y_layout), Signal(self.x_layout)
-        with m.If(now["column"]):
-            m.d.sync += across.eq(advanced(self.x_layout, self.window[1], across, "chunk_x"))
-        with m.Else():
-            m.d.sync += across.eq(0)
-        with m.If(now["row"]):
-            m.d.sync += down.eq(advanced(self.y_layout, self.window[0], down, "chunk_y"))
-        with m.Elif(now["pixel"] | now["group"] | now["tile"]):
-            m.d.sync += down.eq(0)
-        output += [self.y.eq(placed(self.y_layout, self.window[0], pixel_y, down, place.pitch_address)),
-                   self.x.eq(placed(self.x_layout, self.window[1], pixel_x, across, place.step_address))]
+                         first.pixel.eq(0), first.group.eq(0), first.block.eq(0)]
+        self._place_window(m, output, now, place, pixel_y, pixel_x)
         with m.If(now["pixel"]):
             m.d.sync += [at.pixel.eq(at.pixel + 1), *go_to(next_y, next_x), *then(after_y, after_x, after_column),
-                         at.weight.eq(group_weight), at.word.eq(group_word), pixel_first.eq(1)]
+                         at.weight.eq(group_weight), at.word.eq(group_word), first.pixel.eq(1)]
         with m.If(now["group"]):
             m.d.sync += [at.group.eq(at.group + 1), *go_to(tile_y, tile_x),
                          *then(second_y, second_x, second_column),
                          group_weight.eq(at.weight + place.weight_step), group_word.eq(group_word + 1),
                          at.word.eq(group_word + 1)]
-            if "weights_again" in self.places.rows[0]:
+            if "weights_again" in self.places:
                 with m.If(place.weights_again):
                     m.d.sync += [group_weight.eq(group_weight), at.weight.eq(group_weight)]
-        with m.If(ended):
-            # The next tile begins behind this one's last pixel.
+        with m.If(at.tile_end):
+            # The next tile begins with the pixel after this one's last.
             m.d.sync += [*go_to(next_y, next_x), *then(after_y, after_x, after_column),
                          tile_y.eq(next_y), tile_x.eq(next_x), second_y.eq(after_y),
                          second_x.eq(after_x), second_column.eq(after_column)]
-        with m.If(now["group"] | ended):
-            m.d.sync += [at.pixel.eq(0), group_first.eq(1), pixel_first.eq(1)]
+        with m.If(now["group"] | at.tile_end):
+            m.d.sync += [at.pixel.eq(0), first.group.eq(1), first.pixel.eq(1)]
         with m.If(now["tile"]):
             m.d.sync += [at.group.eq(place.base_address), at.weight.eq(place.weight_base),
                          group_weight.eq(place.weight_base), at.word.eq(0), group_word.eq(0),
                          at.part.eq(at.part + 1)]
         with m.If(now["block"]):
-            y, x = of("origin_y", self.y_layout), of("origin_x", self.x_layout)
-            second = of("second_y", self.y_layout), of("second_x", self.x_layout)
+            y, x = self._given(m, place, "origin_y"), self._given(m, place, "origin_x")
+            second = self._given(m, place, "second_y"), self._given(m, place, "second_x")
             m.d.sync += [
                 *go_to(y, x), *then(*second, place.second_out_column), tile_y.eq(y), tile_x.eq(x),
                 second_y.eq(second[0]), second_x.eq(second[1]), second_column.eq(place.second_out_column),
-                pixel_first.eq(1), group_first.eq(1), block_first.eq(1),
+                first.pixel.eq(1), first.group.eq(1), first.block.eq(1),
             ]
-        return m
+
+    def _place_window(self, m: Module, output, now, place, pixel_y, pixel_x):
+        """``y`` and ``x``: the first tap of a pixel's window, and what lies between it and that of the step's chunk."""
+        down, across = Signal(self.y_layout), Signal(self.x_layout)
+        with m.If(now["column"]):
+            m.d.sync += across.eq(self._advanced(m, place, across, "chunk_x"))
+        with m.Else():
+            m.d.sync += across.eq(0)
+        with m.If(now["row"]):
+            m.d.sync += down.eq(self._advanced(m, place, down, "chunk_y"))
+        with m.Elif(now["pixel"] | now["group"] | now["tile"]):
+            m.d.sync += down.eq(0)
+        output += [self.y.eq(self._sum(m, pixel_y, down, self.config.window[0], place.pitch_address)),
+                   self.x.eq(self._sum(m, pixel_x, across, self.config.window[1], place.step_address))]
+
+    def _advanced(self, m: Module, place, at, step: str):
+        """``at`` moved by the descriptor's ``step``."""
+        name = f"{step}_{at.as_value().name}"
+        total, wrapped = modular_sum(m, at.remainder, getattr(place, f"{step}_remainder"),
+                                     self.config.window["yx".index(step[-1])], name=name)
+        moved = Signal(at.shape(), name=name)
+        m.d.comb += [
+            moved.value.eq(at.value + getattr(place, f"{step}_value")), moved.remainder.eq(total),
+            moved.address.eq(at.address + Mux(wrapped, getattr(place, f"{step}_wrapped_address"),
+                                              getattr(place, f"{step}_address"))),
+        ]
+        return moved
+
+    def _sum(self, m: Module, pixel, chunk, banks: int, next_bank):
+        """The sum of two coordinates, whose address is higher by ``next_bank`` if the sum of their remainders is too
+        large for one."""
+        name = pixel.as_value().name.replace("pixel", "placed")
+        total, wrapped = modular_sum(m, pixel.remainder, chunk.remainder, banks, name=name)
+        moved = Signal(pixel.shape(), name=name)
+        m.d.comb += [moved.value.eq(pixel.value + chunk.value), moved.remainder.eq(total),
+                     moved.address.eq(pixel.address + chunk.address + Mux(wrapped, next_bank, 0))]
+        return moved
+
+    def _given(self, m: Module, place, name: str):
+        """A coordinate that the descriptor holds."""
+        at = Signal(self.y_layout if name.endswith("y") else self.x_layout, name=name)
+        m.d.comb += [at[field].eq(getattr(place, f"{name}_{field}")) for field in at.shape().members]
+        return at

@@ -23,9 +23,9 @@ _CHAIN = 3
 
 
 def _digits(multiplier: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Digits -1 … 2 of int64 multipliers, lowest first, (digits, channels), and what writing 3 for -1 leaves out.
+    """Digits -1 … 2 of int64 multipliers, lowest first, (digits, channels), and what the hardware's sums lack.
 
-    The hardware takes a digit of -1 as the complement, which is one too little."""
+    It takes the complement for a product by -1, which is one too little."""
     rest, digits = multiplier.astype(np.int64), []
     while np.any(rest) or not digits:
         digit = rest & 3
@@ -154,8 +154,8 @@ class SerialRequantiser(wiring.Component):
     :class:`~tepal.hdl.units.requantiser.Requantiser` is: both of its roundings are one here, but where halves go away
     from zero, which is put right in the end.
 
-    The most significant digits come first.  A digit -1 is written 3 and taken as the complement; the offset
-    makes up for what that lacks.
+    The most significant digits come first.  A digit of -1 is stored as 3, and the accumulator's complement stands for
+    its product, which is one too little; the offset holds the sum of these ones.
 
     Members
     -------

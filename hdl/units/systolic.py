@@ -1,12 +1,16 @@
 """The systolic 1x1 pointwise array."""
 
+from typing import Any
+
 from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from tepal.hdl.config import EngineConfig
 from tepal.hdl.primitives import delay
 
 from . import multiplier
 from .arithmetic import gated_sum
+from .instance_name import InstanceName
 
 __all__ = ["ProcessingElement", "SystolicArray"]
 
@@ -19,14 +23,10 @@ class ProcessingElement(wiring.Component):
 
     Parameters
     ----------
+    config
+        Of the array: operands are passed on a cycle later if it is pipelined, else at once.
     accumulator
         Width of a sum in bits.
-    spread
-        Further registers between multiplier and accumulator.
-    packing
-        Rows that share the multiplier.
-    pipelined
-        Operands are passed on a cycle later; else at once.
 
     Members
     -------
@@ -43,8 +43,8 @@ class ProcessingElement(wiring.Component):
         The drain registers take new sums at the end of this cycle.
     """
 
-    def __init__(self, accumulator: int, spread: int = 0, packing: int = 1, pipelined: bool = True):
-        self.accumulator, self.spread, self.packing, self.pipelined = accumulator, spread, packing, pipelined
+    def __init__(self, config: EngineConfig, accumulator: int):
+        self.config, self.accumulator, packing = config, accumulator, config.packing
         ports = {"first": In(1), "last": In(1), "w": In(signed(8)),
                  **{f"x_{row}": In(signed(8)) for row in range(packing)},
                  **{f"take_{row}": In(1) for row in range(packing)}}
@@ -56,7 +56,7 @@ class ProcessingElement(wiring.Component):
         })
 
     @staticmethod
-    def latency(spread: int, packing: int = 1) -> int:
+    def latency(spread: int, packing: int) -> int:
         """Cycles from ``last`` at the input to ``captured``."""
         return multiplier.latency(spread, packing) + 1
 
@@ -65,12 +65,12 @@ class ProcessingElement(wiring.Component):
         now = {name: getattr(self, name) for name in self.passed}
         late = {name: Signal.like(value, name=f"{name}_late") for name, value in now.items()}
         m.d.sync += [late[name].eq(value) for name, value in now.items()]
-        m.d.comb += [getattr(self, f"{name}_next").eq((late if self.pipelined else now)[name]) for name in now]
-        latency = self.latency(self.spread, self.packing)
+        m.d.comb += [getattr(self, f"{name}_next").eq((late if self.config.pipelined else now)[name]) for name in now]
+        latency = self.latency(self.config.spread, self.config.packing)
         keep = delay(m, ~late["first"], latency - 2, name="keep")
         m.d.comb += self.captured.eq(delay(m, late["last"], latency - 1, name="last"))
         above = self.above
-        for row in range(self.packing):
+        for row in range(self.config.packing):
             acc = Signal(signed(self.accumulator), name=f"acc_{row}", reset_less=True)
             m.d.sync += acc.eq(gated_sum(m, platform, acc, keep, self.product[row]))
             with m.If(self.captured):
@@ -82,36 +82,30 @@ class ProcessingElement(wiring.Component):
 
 
 class SystolicArray(wiring.Component):
-    """Output-stationary matrix engine: ``rows`` pixels by ``columns`` output channels.
+    """Output-stationary matrix engine: ``config.rows`` pixels by ``config.columns`` output channels.
 
     If ``pipelined``, a row takes its activations a cycle after the one above it (after the two above it, if two share
     their multipliers), column c its weights c cycles after column 0 (the array delays them itself); element (r, c)
-    multiplies what meets there.  Sums leave downwards, row ``rows`` - 1 first, one row every ``step`` cycles, while the
-    next ones are being made: column c shows them from one cycle after ``captured``, c cycles later than column 0.
+    multiplies what meets there.  Sums leave downwards, the last row first, one row every ``config.drain_step`` cycles,
+    while the next ones are being made: column c shows them from one cycle after ``captured``, c cycles later than
+    column 0.  Without ``pipelined``, rows and columns take their operands, and show their sums, in the same cycle each.
 
-    ``rows * columns / packing`` multipliers.  A sum of K products takes K cycles; sums may follow one another every
-    ``max(K, rows * step)`` cycles.
+    ``config.multipliers`` multipliers, each with ``config.spread`` registers between it and its accumulators.  A sum of
+    K products takes K cycles; sums may follow one another every ``max(K, draining(config))`` cycles.  Where
+    ``config.packing`` rows share a multiplier, sums are of
+    (x + :func:`multiplier.offset <tepal.hdl.units.multiplier.offset>`) * w.
 
     Parameters
     ----------
-    rows, columns
-        Shape of the array.
-    step
-        Cycles between two rows at the bottom.
+    config
+        Shape of the engine.
     accumulator
         Width of a sum in bits.
-    spread
-        Registers between each multiplier and its accumulator, for parts on which they lie far from each other.
-    packing
-        Rows that share multipliers, 1 or 2; divides ``rows``.  With 2, sums are of
-        (x + :func:`multiplier.offset <tepal.hdl.units.multiplier.offset>`) * w.
-    pipelined
-        Without, rows and columns take their operands, and show their sums, in the same cycle each.
 
     Members
     -------
     x : In(signed(8)) per row, first, last : In(1) per row
-        Activation and whether it begins, ends a sum; row r lags r // ``packing`` cycles behind row 0.
+        Activation and whether it begins, ends a sum; row r lags r // ``config.packing`` cycles behind row 0.
     w : In(signed(8)) per column
         Weights, all columns at once, with row 0's activation.
     bottom : Out(signed(accumulator)) per column
@@ -119,10 +113,12 @@ class SystolicArray(wiring.Component):
         Column 0 shows the first row of finished sums in the next cycle.
     """
 
-    def __init__(self, rows: int, columns: int, step: int, accumulator: int, spread: int = 0, packing: int = 1,
-                 pipelined: bool = True):
-        self.rows, self.columns, self.step, self.accumulator, self.spread = rows, columns, step, accumulator, spread
-        self.packing, self.pipelined = packing, pipelined
+    ELEMENT = InstanceName("element_{}_{}", "systolic array, element row {} column {}")
+    NAME = InstanceName("array", "systolic array", "systolic array", (ELEMENT, *multiplier.NAMES))
+
+    def __init__(self, config: EngineConfig, accumulator: int):
+        self.config, self.accumulator = config, accumulator
+        rows, columns = config.rows, config.columns
         super().__init__({
             "x": In(signed(8)).array(rows), "first": In(1).array(rows), "last": In(1).array(rows),
             "w": In(signed(8)).array(columns),
@@ -130,19 +126,38 @@ class SystolicArray(wiring.Component):
         })
 
     @staticmethod
-    def latency(rows: int, spread: int = 0, packing: int = 1, pipelined: bool = True) -> int:
+    def latency(rows: int, spread: int, packing: int, pipelined: bool) -> int:
         """Cycles from row 0's last activation to ``captured``."""
         return (rows // packing - 1 if pipelined else 0) + ProcessingElement.latency(spread, packing)
 
+    @staticmethod
+    def draining(engine: Any) -> Any:
+        """Cycles in which the sums of a column group leave, and after which the next ones may be finished.  ``engine``
+        is a configuration, or has arrays in place of its integers."""
+        return engine.rows * engine.drain_step
+
+    @staticmethod
+    def features(engine: Any, accumulator: int) -> dict[str, Any]:
+        """Of the LUT estimate; ``engine`` as of :meth:`draining`."""
+        elements = engine.rows * engine.columns
+        return {"elements": elements, "bits of sums": elements * accumulator,
+                "packed multipliers": elements // 2 * (engine.packing - 1),
+                "delayed weights": engine.columns * (engine.columns - 1) // 2}
+
     def elaborate(self, platform):
         m = Module()
-        packing = self.packing
-        grid = [[ProcessingElement(self.accumulator, self.spread, packing, self.pipelined)
-                 for _ in range(self.columns)] for _ in range(self.rows // packing)]
+        grid = self._connect_elements(m, platform)
+        self._drain(m, grid)
+        return m
+
+    def _connect_elements(self, m: Module, platform) -> list[list[ProcessingElement]]:
+        config, packing = self.config, self.config.packing
+        grid = [[ProcessingElement(config, self.accumulator) for _ in range(config.columns)]
+                for _ in range(config.rows // packing)]
         for r, line in enumerate(grid):
             rows = range(packing * r, packing * r + packing)
             for c, element in enumerate(line):
-                m.submodules[f"element_{r}_{c}"] = element
+                m.submodules[self.ELEMENT(r, c)] = element
                 if c:
                     m.d.comb += [getattr(element, name).eq(getattr(line[c - 1], f"{name}_next"))
                                  for name in element.passed if name != "w"]
@@ -152,30 +167,32 @@ class SystolicArray(wiring.Component):
                 if r:
                     m.d.comb += [element.w.eq(grid[r - 1][c].w_next), element.above.eq(grid[r - 1][c].drain[-1])]
                 else:
-                    m.d.comb += element.w.eq(delay(m, self.w[c], c if self.pipelined else 0, name=f"w_{c}"))
+                    m.d.comb += element.w.eq(delay(m, self.w[c], c if config.pipelined else 0, name=f"w_{c}"))
         elements = [element for line in grid for element in line]
         factors = [([getattr(element, f"x_{i}") for i in range(packing)], element.w) for element in elements]
-        for element, results in zip(elements, multiplier.products(m, platform, factors, self.spread, packing),
+        for element, results in zip(elements, multiplier.products(m, platform, factors, config.spread, packing),
                                     strict=True):
             m.d.comb += [element.product[i].eq(product) for i, product in enumerate(results)]
-        m.d.comb += [self.bottom[c].eq(grid[-1][c].drain[-1]) for c in range(self.columns)]
+        m.d.comb += [self.bottom[c].eq(grid[-1][c].drain[-1]) for c in range(config.columns)]
         m.d.comb += self.captured.eq(grid[-1][0].captured)
+        return grid
 
-        # After a capture at the bottom, row r takes from above r times, every ``step`` cycles: just until
-        # the sums of row 0 have gone by, and never over a new sum of its own.
-        count = Signal(range(self.rows + 1))
-        phase = Signal(range(max(2, self.step)))
+    def _drain(self, m: Module, grid: list[list[ProcessingElement]]):
+        """After a capture at the bottom, row r takes from above r times, once a drain step: just until the sums of
+        row 0 have gone by, and never over a new sum of its own."""
+        rows, step = self.config.rows, self.config.drain_step
+        count = Signal(range(rows + 1))
+        phase = Signal(range(max(2, step)))
         strobe = Signal()
         m.d.comb += strobe.eq((count != 0) & (phase == 0))
         with m.If(self.captured):
-            m.d.sync += [count.eq(self.rows - 1), phase.eq(self.step - 1)]
+            m.d.sync += [count.eq(rows - 1), phase.eq(step - 1)]
         with m.Elif(count != 0):
             with m.If(phase == 0):
-                m.d.sync += [count.eq(count - 1), phase.eq(self.step - 1)]
+                m.d.sync += [count.eq(count - 1), phase.eq(step - 1)]
             with m.Else():
                 m.d.sync += phase.eq(phase - 1)
-        for r in range(self.rows):
+        for r in range(rows):
             # The i-th strobe of rows - 1 comes with count rows - i; row r obeys the first r of them.
-            take = getattr(grid[r // packing][0], f"take_{r % packing}")
-            m.d.comb += take.eq(strobe & (count >= self.rows - r))
-        return m
+            line, row = divmod(r, self.config.packing)
+            m.d.comb += getattr(grid[line][0], f"take_{row}").eq(strobe & (count >= rows - r))

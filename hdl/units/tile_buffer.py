@@ -1,12 +1,16 @@
 """The tile buffer, between the depthwise engine and the systolic array."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from tepal.hdl.config import EngineConfig
 from tepal.hdl.memories.block import Ram
-from tepal.hdl.primitives import bits_for, delay
+from tepal.hdl.primitives import bits_for, choices, delay
+
+from .instance_name import InstanceName
 
 __all__ = ["TileBuffer"]
 
@@ -22,34 +26,35 @@ class TileBuffer(wiring.Component):
 
     Parameters
     ----------
-    lanes
-        Bytes of a word.
-    words
+    config
+        Shape of the engine: words are of ``config.tile_lanes`` bytes, and ``config.together`` rows are read in the same
+        cycle.  If it is not pipelined, memories have no register at their output, and a byte of their words is chosen
+        in one cycle.
+    row_words
         Words of a pixel, for each row.  A row without any delivers zeros.
-    together
-        Rows that are read in the same cycle.
-    pipelined
-        Without, memories have no register at their output, and a byte of their words is chosen in one cycle.
 
     Members
     -------
     write, write_part, write_word, pixel, data : In
-        One word of one pixel.  Row 0 may be read from the next cycle on, row r r // ``together`` cycles later.
+        One word of one pixel.  Row 0 may be read from the next cycle on, row r r // ``config.together`` cycles later.
     part, word, lane, first, last : In
         Byte to read for row 0, and flags that go with it.
     x, first_out, last_out : Out per row
-        Row r's byte and its flags, :meth:`latency` + r // ``together`` cycles later.
+        Row r's byte and its flags, :meth:`latency` + r // ``config.together`` cycles later.
     """
+
+    BANK = InstanceName("bank_{}")
+    NAME = InstanceName("tile_buffer", "tile buffer", "tile buffer", (BANK,))
 
     TILES = 4
 
-    def __init__(self, lanes: int, words: Sequence[int], together: int = 1, pipelined: bool = True):
-        self.lanes, self.words, self.together, self.pipelined = lanes, words, together, pipelined
-        self.rows = rows = len(words)
+    def __init__(self, config: EngineConfig, row_words: Sequence[int]):
+        self.config, self.row_words = config, row_words
+        rows, lanes, word = config.rows, config.tile_lanes, bits_for(max(row_words))
         super().__init__({
-            "write": In(1), "write_part": In(range(self.TILES)), "write_word": In(bits_for(max(words))),
+            "write": In(1), "write_part": In(range(self.TILES)), "write_word": In(word),
             "pixel": In(bits_for(rows)), "data": In(8 * lanes),
-            "part": In(range(self.TILES)), "word": In(bits_for(max(words))), "lane": In(bits_for(lanes)),
+            "part": In(range(self.TILES)), "word": In(word), "lane": In(bits_for(lanes)),
             "first": In(1), "last": In(1),
             "x": Out(signed(8)).array(rows), "first_out": Out(1).array(rows), "last_out": Out(1).array(rows),
         })
@@ -69,11 +74,16 @@ class TileBuffer(wiring.Component):
         """Cycles before ``write`` in which a word gets near, and is chosen."""
         return 2 * pipelined
 
+    @staticmethod
+    def features(engine: Any) -> dict[str, Any]:
+        """Of the LUT estimate."""
+        return {"bytes to choose from": engine.rows * choices(engine.tile_lanes), "rows": engine.rows}
+
     def _bank(self, m: Module, row: int, address, written):
         """What a row's memory reads at ``address``, a word's place, and the statements that connect it; ``written`` are
         a word and its place."""
-        m.submodules[f"bank_{row}"] = bank = Ram(8 * self.lanes, self.depth(self.words[row]),
-                                                 registers=int(self.pipelined))
+        m.submodules[self.BANK(row)] = bank = Ram(8 * self.config.tile_lanes, self.depth(self.row_words[row]),
+                                                  registers=int(self.config.pipelined))
         if surplus := len(address) - len(bank.read_address):
             # Words that it has no room for are of tiles without a pixel for this row.
             part = len(self.part)
@@ -82,23 +92,23 @@ class TileBuffer(wiring.Component):
             written = Cat(written[:len(self.data) + word], written[-part:])
         return bank.read_data, [
             Cat(bank.write_data, bank.write_address).eq(written),
-            bank.write_enable.eq(delay(m, self.write & (self.pixel == self.rows - 1 - row), row // self.together,
-                                       name=f"write_{row}")),
+            bank.write_enable.eq(delay(m, self.write & (self.pixel == self.config.rows - 1 - row),
+                                       row // self.config.together, name=f"write_{row}")),
             bank.read_address.eq(address),
         ]
 
     def elaborate(self, platform):
         m = Module()
-        latency = self.latency(self.pipelined)
+        latency, together = self.latency(self.config.pipelined), self.config.together
         first, last, place = self.first, self.last, Cat(self.lane, self.word, self.part)
         written = Cat(self.data, self.write_word, self.write_part)
-        for row in range(self.rows):
-            if row and row % self.together == 0:
+        for row in range(self.config.rows):
+            if row and row % together == 0:
                 first = delay(m, first, 1, name=f"first_of_{row}")
                 last = delay(m, last, 1, name=f"last_of_{row}")
                 place = delay(m, place, 1, name=f"place_{row}")
                 written = delay(m, written, 1, name=f"written_{row}")
-            data, connections = (self._bank(m, row, place[len(self.lane):], written) if self.words[row]
+            data, connections = (self._bank(m, row, place[len(self.lane):], written) if self.row_words[row]
                                  else (None, []))
             m.d.comb += [
                 *connections,
@@ -108,7 +118,7 @@ class TileBuffer(wiring.Component):
             if data is None:
                 continue
             lane, late = place[:len(self.lane)], latency - 1
-            if self.pipelined:
+            if self.config.pipelined:
                 # The byte is chosen in two cycles: first one of each four.
                 some = Signal(-(-len(data) // 32) * 8, name=f"some_{row}", reset_less=True)
                 early = delay(m, lane, latency - 2, name=f"early_lane_{row}")

@@ -1,9 +1,16 @@
 """The window generator: from positions to windows of activations."""
 
+from typing import Any
+
 from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+from tepal.hdl.config import EngineConfig
 from tepal.hdl.primitives import bits_for, delay
+
+from .input_layout import InputLayout
+from .instance_name import InstanceName
+from .widths import Widths
 
 __all__ = ["WindowGenerator", "coordinate_layout"]
 
@@ -28,20 +35,12 @@ class WindowGenerator(wiring.Component):
 
     Parameters
     ----------
-    window
-        (rows, columns) of taps.
-    lanes
-        Bytes of a memory word.
-    value_bits, address_bits, column_bits
-        Widths of coordinates, bank addresses, and of what a column adds to an address.
-    input_address_bits, input_bytes
-        Widths of an address (bits) and of a word (bytes) of the input memory.
-    input_parts
-        Words of a pixel there: one, or one for each channel group.
-    copy_lanes
-        Bytes that are copied at once from the input memory.
-    pipelined
-        Memories have a register at their outputs, and this one has more of them; :meth:`latency`.
+    config, widths
+        Shape of the engine, and widths of what the units hand to each other.  If the engine is pipelined, memories have
+        a register at their outputs, and the generator has more of them; :meth:`latency`.
+    layout
+        Of the input memory, from which ``config.tile_lanes`` bytes are copied at once.  A pixel is one word there, or
+        one for each channel group.
 
     Members
     -------
@@ -56,30 +55,30 @@ class WindowGenerator(wiring.Component):
     height, width, zero_point
         Of the feature map.
     bank_address, bank_data, input_address, input_data
-        To the memories' read ports; data comes two cycles after the address, or one without ``pipelined``.
+        To the memories' read ports; data comes two cycles after the address, or one in an engine
+        that is not pipelined.
     taps : Out(8 * lanes) per tap
         Row-major.
-    copied : Out(8 * copy_lanes)
+    copied : Out(8 * config.tile_lanes)
         Tap (0, 0) as it is to be copied; wider words from the input memory.
     """
 
-    def __init__(self, window, lanes: int, value_bits: int, address_bits: int, column_bits: int,
-                 input_address_bits: int, input_bytes: int, copy_lanes: int, pipelined: bool = True,
-                 input_parts: int = 1):
-        self.window, self.lanes, self.copy_lanes, self.pipelined = window, lanes, copy_lanes, pipelined
-        self.input_parts = input_parts
-        rows, columns = window
-        taps = rows * columns
-        common = max(address_bits, input_address_bits, bits_for(-(-input_bytes // copy_lanes)))
+    NAME = InstanceName("window", "window generator", "window generator")
+
+    def __init__(self, config: EngineConfig, widths: Widths, layout: InputLayout):
+        self.config, self.layout = config, layout
+        rows, columns = config.window
+        word, copied, input_address = 8 * config.lanes, config.tile_lanes, bits_for(layout.depth)
+        address = max(widths.bank, input_address, bits_for(-(-layout.word_bytes // copied)))
         super().__init__({
-            "y": In(coordinate_layout(value_bits, rows, common)),
-            "x": In(coordinate_layout(value_bits, columns, column_bits)),
-            "group": In(common), "from_input": In(1),
-            "pitch": In(common), "step": In(common),
-            "height": In(value_bits), "width": In(value_bits), "zero_point": In(signed(8)),
-            "bank_address": Out(address_bits).array(taps), "bank_data": In(8 * lanes).array(taps),
-            "input_address": Out(input_address_bits), "input_data": In(8 * input_bytes),
-            "taps": Out(8 * lanes).array(taps), "copied": Out(8 * copy_lanes),
+            "y": In(coordinate_layout(widths.coordinate, rows, address)),
+            "x": In(coordinate_layout(widths.coordinate, columns, widths.column)),
+            "group": In(address), "from_input": In(1),
+            "pitch": In(address), "step": In(address),
+            "height": In(widths.coordinate), "width": In(widths.coordinate), "zero_point": In(signed(8)),
+            "bank_address": Out(widths.bank).array(config.taps), "bank_data": In(word).array(config.taps),
+            "input_address": Out(input_address), "input_data": In(8 * layout.word_bytes),
+            "taps": Out(word).array(config.taps), "copied": Out(8 * copied),
         })
 
     @staticmethod
@@ -87,12 +86,18 @@ class WindowGenerator(wiring.Component):
         """Cycles from a position to its window."""
         return 6 if pipelined else 3
 
+    @staticmethod
+    def features(engine: Any) -> dict[str, Any]:
+        """Of the LUT estimate."""
+        return {"products": engine.lanes * engine.taps, "taps": engine.taps}
+
     def elaborate(self, platform):
         m = Module()
-        rows, columns = self.window
+        rows, columns = self.config.window
+        copied, whole_pixels = 8 * self.config.tile_lanes, self.layout.parts == 1
 
         # In brackets: the cycles without ``pipelined``, where only the second of each two steps ends in a register.
-        deep = int(self.pipelined)
+        deep = int(self.config.pipelined)
         late = 2 + 2 * deep
 
         def register(name, value):
@@ -126,18 +131,17 @@ class WindowGenerator(wiring.Component):
                     Mux(i < y_remainder, row_address[1], row_address[0])
                     + Mux(j < x_remainder, column_address[1], column_address[0]))
         # A pixel's groups are in one word, or lie one after the other as they do in the banks.
-        input_row = delay(m, self.y.address, deep, name="input_row") if self.input_parts == 1 else row_address[0]
+        input_row = delay(m, self.y.address, deep, name="input_row") if whole_pixels else row_address[0]
         m.d.sync += self.input_address.eq(input_row + column_address[0])
 
         # Cycles 3 and 4 (2): the memories.  Cycle 5 (3): rows into place.
         y_remainder = delay(m, y_remainder, 1 + deep, name="y_remainder")
         x_remainder = delay(m, x_remainder, late - 1, name="x_remainder")
         input_data = self.input_data
-        if self.input_parts == 1:
-            groups = -(-len(self.input_data) // (8 * self.copy_lanes))
+        if whole_pixels:
+            groups = -(-len(self.input_data) // copied)
             group = delay(m, self.group[:bits_for(groups)], late, name="group")
-            input_data = Array([self.input_data[8 * self.copy_lanes * i:8 * self.copy_lanes * (i + 1)]
-                                for i in range(groups)])[group]
+            input_data = Array([self.input_data[copied * i:copied * (i + 1)] for i in range(groups)])[group]
         input_data = register("input_group", input_data)
 
         def turned(name, words, turn):

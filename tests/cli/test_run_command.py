@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from device import PythonDevice
 from PIL import Image
-from tepal.hdl.units.ports import Status, Trailer
+from tepal.hdl.answer import Status, Trailer
 from tepal.host.device import BAUD, Device, HostError
 from tepal.quant import (
     FloatConvolution,

@@ -4,13 +4,14 @@ import re
 
 import pytest
 from amaranth.back import rtlil
+from tepal.hdl import EngineConfig
 from tepal.hdl.export import TOP, merge_equal_modules
 from tepal.hdl.primitives import VerilogExport
 from tepal.hdl.units.systolic import SystolicArray
 
 
 def modules(rows, columns, packing):
-    array = SystolicArray(rows, columns, step=2, accumulator=20, spread=1, packing=packing)
+    array = SystolicArray(EngineConfig(rows, columns, 1, spread=1, packing=packing), accumulator=20)
     text = merge_equal_modules(rtlil.convert(array, name=TOP, platform=VerilogExport(), emit_src=False))
     names = re.findall(r"^module (\S+)$", text, re.M)
     assert len(set(names)) == len(names)

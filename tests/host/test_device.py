@@ -13,9 +13,9 @@ from amaranth.sim import Simulator
 from device import BadLine, PythonDevice, infer_under_faults, terminal
 from networks import pointwise
 from tepal.hdl import EngineConfig, Schedule
+from tepal.hdl.answer import Status, Trailer
 from tepal.hdl.link.packets import LinkedAccelerator
 from tepal.hdl.link.protocol import Fault, Identity, Kind, Packet
-from tepal.hdl.units.ports import OutputStreamer, Status
 from tepal.host.device import Device, HostError
 from tepal.quant import digest
 from tepal.sim import golden
@@ -164,7 +164,7 @@ def test_old_and_strange_answers_do_not_count():
         if packet.kind == Kind.INFER and number % 5 == 0:
             late.extend(answers)
             return []
-        wrong = Packet(Kind.RESULT, (packet.tag + 1000) % 2**32, bytes(NETWORK.outputs + OutputStreamer.TRAILER))
+        wrong = Packet(Kind.RESULT, (packet.tag + 1000) % 2**32, bytes(NETWORK.outputs + Trailer.BYTES))
         return [wrong, *late, *answers, *answers]
 
     with Odd(behave) as model, Device(model.port, timeout=0.2) as device:

@@ -14,8 +14,8 @@ from tepal.boards.flow.folder import write_files
 from tepal.boards.flow.generate import generate
 from tepal.boards.registry import BOARDS
 from tepal.hdl import EngineConfig, Schedule
+from tepal.hdl.answer import pack_answer
 from tepal.hdl.plan.rom_contents import loaded_weights
-from tepal.hdl.units.ports import Trailer
 from tepal.quant import read_tflite
 from tepal.sim import CycleModel, golden
 from tflite_writer import Chain
@@ -41,7 +41,7 @@ def made(tmp_path_factory):
     images = rng.integers(-128, 128, (2, *network.input_shape), np.int8)
     expected = []
     for number, logits in enumerate(golden.run(network, images).reshape(len(images), -1)):
-        answer = logits.tobytes() + Trailer(int(logits.argmax()), number, 0).pack()
+        answer = pack_answer(logits, number)
         expected += [f"{int(place == len(answer) - 1)} {byte:08b}" for place, byte in enumerate(answer)]
     assert len(set(expected)) > 4
     done = {}

@@ -10,7 +10,7 @@ import pytest
 from networks import fast, pointwise, random_case, wide_case
 from tepal.boards.flow.yosys import to_verilog
 from tepal.hdl import TOP, EngineConfig, Schedule, export_verilog
-from tepal.hdl.units.ports import Status
+from tepal.hdl.answer import Status
 from tepal.quant import Network
 from tepal.sim import golden
 from tepal.sim.simulate import Build, simulate

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tepal.hdl.units.ports import Trailer
+from tepal.hdl.answer import pack_answer
 from tepal.quant import read_tflite
 from tepal.sim import golden
 from tflite_writer import Chain
@@ -57,8 +57,8 @@ def test_files(run, model):
     beats = [bytes.fromhex(line)[::-1] for line in (folder / "a_model_stimulus.hex").read_text().split()]
     assert b"".join(beats) == images[:2].tobytes()
     answers = b"".join(bytes.fromhex(line) for line in (folder / "a_model_expected.hex").read_text().split())
-    assert answers == b"".join(logits.tobytes() + Trailer(int(logits.argmax()), number, 0).pack()
-                               for number, logits in enumerate(golden.run(read_tflite(path), images[:2])))
+    expected = golden.run(read_tflite(path), images[:2])
+    assert answers == b"".join(pack_answer(logits, number) for number, logits in enumerate(expected))
 
 
 def test_random_frames(run, model):

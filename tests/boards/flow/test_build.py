@@ -18,7 +18,7 @@ from tepal.boards.flow.tools import TOOLS, ToolError
 from tepal.boards.parts.part import Pll
 from tepal.boards.registry import BOARDS, get_board
 from tepal.hdl import TOP, EngineConfig, Schedule
-from tepal.hdl.memories.flash import flash_image
+from tepal.hdl.plan.flash_image import flash_image
 from tepal.quant import read_tflite
 from tepal.sim import CycleModel
 from tflite_writer import Chain

@@ -18,8 +18,8 @@ from tepal.boards.flow.generate import describe, generate
 from tepal.boards.flow.tools import find
 from tepal.boards.registry import BOARDS
 from tepal.hdl import EngineConfig, Schedule
+from tepal.hdl.answer import Trailer
 from tepal.hdl.plan.rom_contents import loaded_weights
-from tepal.hdl.units.ports import Trailer
 from tepal.quant import Preprocessing, read_tflite
 from tepal.sim import CycleModel
 from tepal.sim.simulators import verilator_folder

@@ -14,10 +14,10 @@ from tepal.boards.flow import yosys
 from tepal.boards.flow.folder import write_files
 from tepal.boards.flow.top import MOST, Top, window
 from tepal.hdl import EngineConfig, Schedule, export_component
+from tepal.hdl.answer import pack_answer
 from tepal.hdl.link.protocol import Fault, Identity, Kind, Packet, Splitter
 from tepal.hdl.link.uart import LINE_BITS, bit_time
-from tepal.hdl.memories.flash import flash_image
-from tepal.hdl.units.ports import Trailer
+from tepal.hdl.plan.flash_image import flash_image
 from tepal.quant import digest
 from tepal.sim import CycleModel, golden
 from tepal.sim.simulators import verilator_folder
@@ -93,8 +93,7 @@ def test_pin_to_pin():
     identity = Identity(digest(network), network.input_shape, network.outputs, top.window)
     assert packets == [
         Packet(Kind.IDENTITY, 7, identity.pack()), Packet(Kind.ERROR, 8, bytes([Fault.KIND])),
-        *(Packet(Kind.RESULT, 100 + tag, row.tobytes() + Trailer(int(row.argmax()), tag, 0).pack())
-          for tag, row in enumerate(logits[:top.window]))]
+        *(Packet(Kind.RESULT, 100 + tag, pack_answer(row, tag)) for tag, row in enumerate(logits[:top.window]))]
     assert lights[-1] == (1, 0, int(logits[top.window - 1].argmax()) & 15)
 
 
@@ -113,7 +112,7 @@ def test_weights_from_flash(good):
     assert packets[0].payload == Identity(digest(network), network.input_shape, network.outputs, top.window).pack()
     label = int(logits.argmax())
     if good:
-        assert packets[1] == Packet(Kind.RESULT, 8, logits.tobytes() + Trailer(label, 0, 0).pack())
+        assert packets[1] == Packet(Kind.RESULT, 8, pack_answer(logits, 0))
         assert lights == [(1, 0, 0), (1, 0, label & 15)]
     else:
         assert packets[1] == Packet(Kind.ERROR, 8, bytes([Fault.WEIGHTS]))

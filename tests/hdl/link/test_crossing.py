@@ -8,10 +8,10 @@ from amaranth.sim import Simulator
 from networks import pointwise
 from tepal.boards.flow.top import Top
 from tepal.hdl import EngineConfig, Schedule
+from tepal.hdl.answer import pack_answer
 from tepal.hdl.link.crossing import Crossing
 from tepal.hdl.link.protocol import Kind, Packet, Splitter
 from tepal.hdl.link.uart import LINE_BITS
-from tepal.hdl.units.ports import Trailer
 from tepal.sim import golden
 
 SEED = 5
@@ -86,5 +86,4 @@ def test_line_with_a_clock_of_its_own():
     simulator.add_testbench(send, background=True)
     simulator.add_testbench(receive)
     simulator.run_until(1e-6 * bit * LINE_BITS * (2 * len(line) + 300))
-    assert packets == [Packet(Kind.RESULT, tag, row.tobytes() + Trailer(int(row.argmax()), tag, 0).pack())
-                       for tag, row in enumerate(logits)]
+    assert packets == [Packet(Kind.RESULT, tag, pack_answer(row, tag)) for tag, row in enumerate(logits)]

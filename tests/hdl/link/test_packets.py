@@ -11,10 +11,10 @@ from cobs import cobs
 from networks import fast, random_case
 from streams import run_streams
 from tepal.hdl import Schedule
+from tepal.hdl.answer import Status, Trailer
 from tepal.hdl.link.framing import CobsDecoder, CobsEncoder, CrcAppender, CrcChecker
 from tepal.hdl.link.packets import AnswerWriter, LinkedAccelerator, RequestReader
 from tepal.hdl.link.protocol import VERSION, Fault, Identity, Kind, Packet, PacketError, Splitter
-from tepal.hdl.units.ports import Status, Trailer
 from tepal.quant import digest
 from tepal.sim import CycleModel, golden
 

@@ -8,7 +8,8 @@ from amaranth.sim import Simulator
 from flash import FlashModel
 from networks import fast, random_case
 from tepal.hdl import Schedule
-from tepal.hdl.memories.flash import HEADER, MAGIC, FlashLoader, flash_image
+from tepal.hdl.memories.flash import HEADER, MAGIC, FlashLoader
+from tepal.hdl.plan.flash_image import flash_image
 from tepal.quant import digest
 
 OFFSET = 0x012345

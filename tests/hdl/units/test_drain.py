@@ -1,4 +1,4 @@
-"""Sums of whole schedules, and where and when the drain writes their results; the lanes' parameters."""
+"""Sums of whole schedules, and and where and when the drain writes their results."""
 
 from dataclasses import replace
 
@@ -7,9 +7,10 @@ import pytest
 from networks import fast, random_case
 from stepping import trace
 from tepal.hdl import Schedule
-from tepal.hdl.plan import rom_contents as images
-from tepal.hdl.plan.descriptors import column_bits, drain_descriptors, parameter_descriptors, target_bits
-from tepal.hdl.units.drain import Drain, LaneParameters
+from tepal.hdl.plan import rom_contents
+from tepal.hdl.plan.descriptors import drain_descriptors, parameter_descriptors, unit_widths
+from tepal.hdl.units.column_parameters import ColumnParameters
+from tepal.hdl.units.drain import Drain
 from tepal.hdl.units.requantiser import SELECT, RequantiserFormat
 
 FRAMES = 2
@@ -22,7 +23,7 @@ def sums_and_writes(rng, schedule):
     """What the array shows, cycle -> [(column, sum)] and cycles of ``captured``; and cycle -> expected write."""
     config, step, cycles = schedule.config, schedule.config.turns, schedule.config.requantiser_cycles
     shown, captured, writes = {}, [], {}
-    select = Drain.PARAMETERS + SELECT if isinstance(schedule.matrix_format, RequantiserFormat) else 0
+    select = ColumnParameters.LATENCY + SELECT if isinstance(schedule.matrix_format, RequantiserFormat) else 0
     latency = (1 + select + (config.requantisers - 1) * step + schedule.matrix_format.latency
                + Drain.write(config.pipelined))
     limit = 1 << schedule.matrix_accumulator - 1
@@ -68,9 +69,8 @@ def sums_and_writes(rng, schedule):
 def drained(schedule, seed):
     config = schedule.config
     shown, captured, writes, cycles = sums_and_writes(np.random.default_rng(seed), schedule)
-    drain = Drain(parameter_descriptors(schedule), drain_descriptors(schedule), schedule.matrix_format,
-                  images.matrix_parameters(schedule), config.columns, config.requantisers, config.lanes,
-                  config.window, target_bits(schedule), column_bits(schedule))
+    drain = Drain(config, unit_widths(schedule), schedule.matrix_format, rom_contents.matrix_parameters(schedule),
+                  parameter_table=parameter_descriptors(schedule), table=drain_descriptors(schedule))
     captured = set(captured)
     got = trace(drain, cycles, lambda cycle: [
         (drain.captured, cycle in captured), *((drain.bottom[c], value) for c, value in shown.get(cycle, ()))],
@@ -99,32 +99,3 @@ def test_drain(seed, cycles):
         assert enable == [written if i == memory else 0 for i in range(config.taps + 1)]
         values = np.frombuffer(data.to_bytes(config.lanes, "little"), np.int8).reshape(-1, config.requantisers)
         assert (values[want["part"]][:len(want["data"])] == want["data"]).all()
-
-
-@pytest.mark.parametrize(("lanes", "per_beat"), [(1, 1), (4, 1), (5, 2), (6, 3), (3, 3)])
-def test_lane_parameters(lanes, per_beat):
-    """Three layers' groups, replayed tile after tile, as close together as a group's parameters can be loaded."""
-    rng = np.random.default_rng(lanes)
-    fmt = RequantiserFormat(16, 9, 12, 3, (0, 4), ((False, 0, -128, 127), (True, 3, -128, 127)))
-    layers = [(1, 2), (3, 2), (2, 1)]
-    beats, width = -(-lanes // per_beat), fmt.width
-    groups = [[int(word) for word in rng.integers(0, 1 << width, lanes)] for count, _ in layers for _ in range(count)]
-    words = [sum(word << width * i for i, word in enumerate(group[beat * per_beat:(beat + 1) * per_beat]))
-             for group in groups for beat in range(beats)]
-    takes, now, start = {}, beats + LaneParameters.LATENCY, 0
-    expected = []
-    for frame in range(2):
-        start = 0
-        for number, (count, tiles) in enumerate(layers):
-            for tile, group in np.ndindex(tiles, count):
-                end, last = group == count - 1, tile == tiles - 1
-                takes[now] = (1, end and not last, end and last, end and last and number == len(layers) - 1)
-                expected.append((now + LaneParameters.ACTIVE, groups[start + group]))
-                now += beats + LaneParameters.LATENCY + int(frame and rng.choice([0, 2]))
-            start += count
-    unit = LaneParameters(fmt, lanes, per_beat, words)
-    rows = trace(unit, now + LaneParameters.ACTIVE + 1, lambda cycle: zip(
-        (unit.take, unit.rewind, unit.commit, unit.restart), takes.get(cycle, (0, 0, 0, 0)), strict=True),
-        [active.as_value() for active in unit.active])
-    for (cycle, group), (following, _) in zip(expected, [*expected[1:], (now, None)], strict=True):
-        assert rows[cycle:following] == [group] * (following - cycle)

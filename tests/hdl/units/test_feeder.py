@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 from amaranth import Module
 from stepping import trace
+from tepal.hdl import EngineConfig
 from tepal.hdl.memories.block import ReplayRom
+from tepal.hdl.primitives import bits_for
 from tepal.hdl.units.descriptor_table import DescriptorTable
-from tepal.hdl.units.feeder import Feeder
+from tepal.hdl.units.feeder import Feeder, FeederDescriptor
 from tepal.hdl.units.tile_buffer import TileBuffer
+from tepal.hdl.units.widths import Widths
 
 FRAMES = 2
 
@@ -26,15 +29,17 @@ def test_feeder(seed, pipelined):
                        "outputs": int(rng.integers(1, 4)), "idle": int(rng.choice([0, 0, 1, 5]))})
         blocks[-1]["period"] = blocks[-1]["inner"] + blocks[-1]["idle"]
     words = max(block["groups"] * block["repeats"] for block in blocks)
-    table = DescriptorTable([{
-        "last_tile": block["tiles"] - 1, "last_block": block["outputs"] - 1, "idle": block["idle"],
-        "last_cycle": block["period"] - 1, "last_group": block["groups"] - 1,
-        "full_lane": lanes - 1, "last_lane": (block["channels"] - 1) % lanes,
-        "ends_frame": int(block is blocks[-1])} for block in blocks])
+    table = DescriptorTable([FeederDescriptor(
+        last_tile=block["tiles"] - 1, last_block=block["outputs"] - 1, idle=block["idle"],
+        last_cycle=block["period"] - 1, last_group=block["groups"] - 1,
+        full_lane=lanes - 1, last_lane=(block["channels"] - 1) % lanes,
+        ends_frame=int(block is blocks[-1])) for block in blocks])
     weights = rng.integers(0, 256, sum(block["inner"] * block["outputs"] for block in blocks)).tolist()
+    config = EngineConfig(rows, 1, lanes, pipelined=pipelined)
+    widths = Widths(coordinate=0, address=0, column=0, bank=0, target=0, tile_word=bits_for(words), weight=0)
     m = Module()
-    m.submodules.buffer = buffer = TileBuffer(lanes, [words] * rows, 1 if pipelined else rows, pipelined)
-    m.submodules.feeder = feeder = Feeder(table, lanes, words)
+    m.submodules.buffer = buffer = TileBuffer(config, [words] * rows)
+    m.submodules.feeder = feeder = Feeder(config, widths, table)
     m.submodules.rom = rom = ReplayRom("weights", 8, weights)
     m.d.comb += [getattr(buffer, name).eq(getattr(feeder, name)) for name in ("part", "word", "lane", "first", "last")]
     m.d.comb += [getattr(rom, name).eq(getattr(feeder, name)) for name in ("advance", "rewind", "commit", "restart")]

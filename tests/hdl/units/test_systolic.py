@@ -3,17 +3,22 @@
 import numpy as np
 import pytest
 from stepping import trace
+from tepal.hdl import EngineConfig
 from tepal.hdl.units.multiplier import offset
 from tepal.hdl.units.systolic import SystolicArray
 
 
 @pytest.mark.parametrize("pipelined", [True, False])
 @pytest.mark.parametrize("tight", [True, False])
-@pytest.mark.parametrize(("rows", "columns", "step", "spread", "packing"), [
-    (1, 1, 1, 0, 1), (1, 4, 2, 1, 1), (4, 1, 1, 0, 1), (3, 2, 1, 2, 1), (2, 3, 3, 0, 1), (5, 2, 2, 1, 1),
-    (3, 4, 4, 0, 1), (2, 1, 1, 0, 2), (4, 3, 2, 2, 2), (6, 2, 1, 1, 2)])
-def test_systolic(rows, columns, step, spread, packing, tight, pipelined):
+@pytest.mark.parametrize(("rows", "columns", "requantisers", "spread", "packing"), [
+    (1, 1, 1, 0, 1), (1, 4, 2, 1, 1), (4, 1, 1, 0, 1), (3, 2, 2, 2, 1), (2, 3, 1, 0, 1), (5, 2, 1, 1, 1),
+    (3, 4, 1, 0, 1), (2, 1, 1, 0, 2), (4, 4, 2, 2, 2), (6, 2, 2, 1, 2)])
+def test_systolic(rows, columns, requantisers, spread, packing, tight, pipelined):
     """``tight``: every sum as early after the one before it as is allowed."""
+    config = EngineConfig(rows, columns, requantisers, requantisers=requantisers if pipelined else 1, spread=spread,
+                          packing=packing, pipelined=pipelined)
+    step = config.drain_step
+    assert SystolicArray.draining(config) == rows * step
     rng = np.random.default_rng(rows * columns + step)
     lengths = [*rng.integers(1, 3 * rows * step, 12).tolist(), 1, 1, 1]
     cycle, starts = 0, []
@@ -30,7 +35,7 @@ def test_systolic(rows, columns, step, spread, packing, tight, pipelined):
     w = rng.integers(-128, 128, (cycle, columns))
     x[:2], w[:2] = -128, -128
     first, last = np.isin(np.arange(cycle), starts), np.isin(np.arange(cycle) + 1, np.add(starts, lengths))
-    array = SystolicArray(rows, columns, step, 24, spread, packing, pipelined)
+    array = SystolicArray(config, 24)
 
     def drive(now):
         for row in range(rows):

@@ -5,8 +5,11 @@ import pytest
 from amaranth import Module, unsigned
 from amaranth.lib.memory import Memory
 from stepping import trace
+from tepal.hdl import EngineConfig
 from tepal.hdl.plan.schedule import FeatureMap
 from tepal.hdl.primitives import bits_for, delay
+from tepal.hdl.units.input_layout import InputLayout
+from tepal.hdl.units.widths import Widths
 from tepal.hdl.units.window import WindowGenerator
 
 CYCLES = 150
@@ -34,8 +37,11 @@ def test_window(seed, pipelined):
     activations, inputs = rng.integers(-128, 128, (2, height, width, channels), np.int8)
 
     depth = image.base + image.depth
-    generator = WindowGenerator(window, lanes, 6, bits_for(depth), bits_for(max(image.pitch, wide.pitch)),
-                                bits_for(wide.depth), channels, copy_lanes, pipelined)
+    config = EngineConfig(1, 1, lanes, window, copy_lanes=copy_lanes, pipelined=pipelined)
+    widths = Widths(coordinate=6, address=0, column=bits_for(max(image.pitch, wide.pitch)), bank=bits_for(depth),
+                    target=0, tile_word=0, weight=0)
+    # Windows of a pixel each: the input memory holds the image as it is.
+    generator = WindowGenerator(config, widths, InputLayout((height, width, channels), width, 1, 1, 0, zero_point))
     m = Module()
     m.submodules.generator = generator
     for bank in range(window[0] * window[1]):

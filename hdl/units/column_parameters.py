@@ -1,0 +1,115 @@
+"""The requantiser parameters of the array's columns, where each requantiser is a pipeline."""
+
+from dataclasses import dataclass
+
+from amaranth import *
+from tepal.hdl.memories.block import ReplayRom
+from tepal.hdl.primitives import Relay, delay
+
+from .descriptor_table import DescriptorTable
+from .instance_name import InstanceName
+from .requantiser import RequantiserFormat
+
+__all__ = ["ColumnParameters", "ParameterDescriptor"]
+
+
+@dataclass(frozen=True)
+class ParameterDescriptor:
+    """How often a pass's parameters are used: the last one of its tiles, and of its column groups."""
+
+    last_tile: int
+    last_block: int
+
+
+class ColumnParameters:
+    """Each column's parameter word, from a ROM that gives one in a cycle.
+
+    The first column's word is there when its first sum is, the next one's a cycle later.  A pass of several column
+    groups loads a group's words with each of its sums; a pass of a single one loads them with its first tile's sums,
+    and keeps them.
+
+    Parameters
+    ----------
+    table
+        Of :class:`ParameterDescriptor`.
+    fmt, words
+        Format of the words, and one word per column of every column group.
+    """
+
+    LATENCY = ReplayRom.latency(1) + 2
+    """Cycles from a column's first sum to its parameters."""
+
+    NEIGHBOURS = 4
+    """Columns whose words come by the same register."""
+
+    ROM = InstanceName("rom", part="memories")
+    RELAY = InstanceName("copy_{}")
+    WORD = InstanceName("parameters_{}", "array's requantiser parameters")
+
+    def __init__(self, table: DescriptorTable, fmt: RequantiserFormat, words: list[int], columns: int):
+        self.table, self.format, self.words, self.columns = table, fmt, words, columns
+
+    @staticmethod
+    def loading(engine):
+        """Cycles in which a column group's words are loaded; ``engine`` is a configuration, or has arrays in place of
+        its integers."""
+        return engine.columns
+
+    def add_to(self, m: Module, captured) -> list:
+        """Each column's word, from memories and registers that are added to ``m``; the first column's first sum of a
+        column group is there in the cycle after ``captured``."""
+        load, moves = self._loads(m, captured)
+        m.submodules[self.ROM()] = rom = ReplayRom("matrix_parameters", self.format.width, self.words, registers=1)
+        return self._words(m, rom, load, *self._count_columns(m, load, moves))
+
+    def _loads(self, m: Module, captured):
+        """(whether a column group's words are loaded from now on; what the ROM does after them: rewind, commit,
+        restart, known from now on and done when the words are in)."""
+        following = Signal()
+        d, _, number = self.table.follow(m, following, name="parameter_descriptor")
+        tile, block = Signal.like(d.last_tile), Signal.like(d.last_block)
+        last_block, last_tile = block == d.last_block, tile == d.last_tile
+        single = d.last_block == 0
+        load = Signal()
+        m.d.comb += load.eq(captured & (~single | (tile == 0)))
+        commit = last_block & (last_tile | single)
+        moves = Cat(last_block & ~commit, commit, commit & (number == len(self.table) - 1))
+        with m.If(captured):
+            m.d.sync += block.eq(Mux(last_block, 0, block + 1))
+            with m.If(last_block):
+                m.d.sync += tile.eq(Mux(last_tile, 0, tile + 1))
+                m.d.comb += following.eq(last_tile)
+        return load, moves
+
+    def _count_columns(self, m: Module, load, replay):
+        """(whether the ROM advances; what it does instead at the last column)."""
+        column = Signal(range(self.columns + 1), init=self.columns)
+        latched = Signal.like(replay, name="replay")
+        ending = Signal()
+        advance, moves = Signal(), Signal.like(replay, name="moves")
+        with m.If(load):
+            m.d.sync += [column.eq(1), latched.eq(replay)]
+            m.d.comb += [advance.eq(1), ending.eq(self.columns == 1)]
+        with m.Elif(column != self.columns):
+            m.d.sync += column.eq(column + 1)
+            m.d.comb += [advance.eq(1), ending.eq(column == self.columns - 1)]
+        with m.If(ending):
+            m.d.comb += moves.eq(Mux(load, replay, latched))
+        return advance, moves
+
+    def _words(self, m: Module, rom: ReplayRom, load, advance, moves) -> list:
+        m.d.comb += [rom.advance.eq(delay(m, advance, 1, name="advance")),
+                     Cat(rom.rewind, rom.commit, rom.restart).eq(delay(m, moves, 1, name="moves"))]
+        parameters, copies = [], []
+        arrives = delay(m, load, self.LATENCY, name="load")
+        for index in range(self.columns):
+            arrives = delay(m, arrives, 1, name=f"arrives_{index}") if index else arrives
+            if index % self.NEIGHBOURS == 0:
+                m.submodules[self.RELAY(index)] = copy = Relay(self.format.width)
+                m.d.comb += copy.word.eq(rom.data)
+                copies.append(copy)
+            word = Signal(self.format.layout, name=self.WORD(index), reset_less=True)
+            with m.If(arrives):
+                m.d.sync += word.eq(copies[-1].late)
+            parameters.append(word)
+        return parameters

@@ -1,0 +1,134 @@
+"""The streamer: a frame's results, and their trailer, out of the output memory."""
+
+from math import prod
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from tepal.hdl.answer import FRAME, Status, Trailer
+from tepal.hdl.primitives import bits_for, delay
+
+from .instance_name import InstanceName
+
+__all__ = ["OutputStreamer"]
+
+
+class OutputStreamer(wiring.Component):
+    """Sends a frame's results: every int8 in order, then a :class:`Trailer`: the index of the largest as two bytes, low
+    first (ties go to the first), the frame's number and a :class:`Status`.  ``last`` marks the last byte.
+
+    Nothing is valid during reset.  A reset within an answer, behind its first byte, leaves whoever took that byte
+    waiting for ``last``: so before anything else a byte with ``last`` follows, :attr:`Status.CUT_OFF`.
+
+    Parameters
+    ----------
+    shape, lanes
+        Of the results; bytes of a memory word.
+    closes
+        Send that byte; not needed where whoever takes the answers is reset as well.
+
+    Members
+    -------
+    claim : In(1)
+        The block that writes the results begins.
+    frame : In(FRAME)
+        Whose answer it will be; taken with ``claim``.
+    done : In(1)
+        The frame's last result is being written.
+    address : Out, word : In
+        To the output memory's read port.
+    data, last, valid : Out, ready : In
+        The stream.
+    free : Out(1)
+        The output memory may be claimed.
+    """
+
+    NAME = InstanceName("streamer", "result streamer")
+
+    FETCH = 2
+    """Cycles to fetch a word."""
+
+    COMPARE = 1
+    """Cycles from the last result to the index of the largest."""
+
+    def __init__(self, shape: tuple[int, int, int], lanes: int, *, closes: bool = True):
+        self.shape, self.lanes, self.closes = shape, lanes, closes
+        self.groups = -(-shape[2] // lanes)
+        self.depth = shape[0] * shape[1] * self.groups
+        super().__init__({
+            "claim": In(1), "frame": In(FRAME), "done": In(1),
+            "address": Out(bits_for(self.depth)), "word": In(8 * lanes),
+            "data": Out(8), "last": Out(1), "valid": Out(1), "ready": In(1), "free": Out(1),
+        })
+
+    @classmethod
+    def timing(cls, shape: tuple[int, int, int], lanes: int) -> tuple[int, int]:
+        """(cycles from ``done`` to the first byte, from the first byte to the last one), never made to wait."""
+        words = shape[0] * shape[1] * -(-shape[2] // lanes)
+        return 1 + cls.FETCH, (words - 1) * cls.FETCH + prod(shape) + cls.COMPARE + Trailer.BYTES - 1
+
+    def elaborate(self, platform):
+        m = Module()
+        last_lane = (self.shape[2] - 1) % self.lanes
+        group = Signal(range(max(2, self.groups)))
+        lane = Signal(range(max(2, self.lanes)))
+        word = Signal.like(self.word, reset_less=True)
+        index, best_index = Signal(bits_for(prod(self.shape))), Signal(bits_for(prod(self.shape)))
+        frame, offered, claimed = Signal(FRAME, reset_less=True), Signal(), Signal()
+        # Whether an answer has begun whose last byte is not taken yet.  Nothing else outlives a reset.
+        open_ = Signal(name="open", reset_less=True)
+        # In the cycle of a reset nothing is valid, so that no receiver takes a byte that is sent again.
+        m.d.comb += [self.valid.eq(offered & ~ResetSignal(allow_reset_less=True)), self.free.eq(~claimed & ~open_)]
+        if self.closes:
+            with m.If(self.valid & self.ready):
+                m.d.sync += open_.eq(~self.last)
+        best = Signal(signed(8))
+        value, taken = word[:8].as_signed(), Signal()
+        # Results are compared in the cycle after they were taken: the receiver's ``ready`` has a long way behind it.
+        compared, compared_index = delay(m, value, 1, name="compared"), delay(m, index, 1, name="compared_index")
+        with m.If(delay(m, taken, 1, name="compares") & ((compared_index == 0) | (compared > best))):
+            m.d.sync += [best.eq(compared), best_index.eq(compared_index)]
+        last_group = group == self.groups - 1
+        with m.If(self.claim):
+            m.d.sync += [claimed.eq(1), frame.eq(self.frame)]
+        with m.FSM(name="state"):
+            with m.State("IDLE"):
+                m.d.sync += [index.eq(0), self.address.eq(0), group.eq(0)]
+                with m.If(self.done):
+                    m.next = "ADDRESS"
+                if self.closes:
+                    with m.If(open_):
+                        m.next = "CLOSE"
+            if self.closes:
+                with m.State("CLOSE"):
+                    m.d.comb += [offered.eq(1), self.data.eq(Status.CUT_OFF.value), self.last.eq(1)]
+                    with m.If(self.ready):
+                        m.next = "IDLE"
+            with m.State("ADDRESS"):
+                m.next = "FETCH"
+            with m.State("FETCH"):
+                m.d.sync += [word.eq(self.word), lane.eq(0)]
+                m.next = "RESULTS"
+            with m.State("RESULTS"):
+                m.d.comb += [offered.eq(1), self.data.eq(value)]
+                with m.If(self.ready):
+                    m.d.comb += taken.eq(1)
+                    m.d.sync += [lane.eq(lane + 1), index.eq(index + 1), word.eq(word >> 8)]
+                    with m.If(lane == Mux(last_group, last_lane, self.lanes - 1)):
+                        m.d.sync += [self.address.eq(self.address + 1), group.eq(Mux(last_group, 0, group + 1))]
+                        m.next = "ADDRESS"
+                        with m.If(self.address == self.depth - 1):
+                            m.next = "COMPARE"
+            with m.State("COMPARE"):
+                m.next = "LOW"
+            index_bytes = Cat(best_index, C(0, 16))
+            trailer = {"LOW": index_bytes[:8], "HIGH": index_bytes[8:16], "NUMBER": frame.number,
+                       "STATUS": Cat(frame.too_long, frame.abandoned)}
+            for (state, byte), following in zip(trailer.items(), [*trailer, "IDLE"][1:], strict=True):
+                with m.State(state):
+                    m.d.comb += [offered.eq(1), self.data.eq(byte), self.last.eq(following == "IDLE")]
+                    with m.If(self.ready):
+                        m.next = following
+        with m.If(self.valid & self.last & self.ready):
+            m.d.sync += claimed.eq(0)
+        return m

@@ -1,0 +1,178 @@
+"""A whole engine in Amaranth's own simulator: nothing but Python is needed, and a small network takes seconds.
+
+    from tepal.hdl import EngineConfig, Schedule
+    from tepal.quant import read_model
+    from tepal.sim import run_engine
+
+    schedule = Schedule(read_model("model.tflite"), EngineConfig(rows=2, columns=4, lanes=4))
+    run = run_engine(schedule, images, stalls=7, vcd="engine.vcd")
+    run.answers[0], run.cycles_of_bytes[0] - run.cycles_of_beats[-1]
+
+Verilator (:func:`~tepal.sim.simulate`) is some hundred times faster, once it has compiled.
+"""
+
+# Amaranth gives components their ports at run time.
+# pyright: reportAttributeAccessIssue=false
+
+from collections.abc import Iterable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+from amaranth import ClockDomain, Module
+from amaranth.sim import Simulator
+from tepal.hdl import Accelerator, Schedule
+from tepal.hdl.plan.rom_contents import loaded_weights
+
+from .cycles import CycleModel
+
+__all__ = ["EngineRun", "run_engine"]
+
+_STALL_PROBABILITY = 0.5
+
+
+@dataclass(frozen=True)
+class EngineRun:
+    """What came out of an engine, and when.  Cycle 0 is the first one in which a beat could be offered.
+
+    Parameters
+    ----------
+    answers
+        Each complete answer (:func:`tepal.hdl.answer.pack_answer` says how its bytes are made).
+    rest
+        What was taken of one that was not complete when the run ended.
+    cycles_of_beats, cycles_of_bytes
+        Cycles in which the beats of the frames, and the bytes of the answers, were taken.
+    frame_error
+        The engine's ``frame_error`` at the end.
+    """
+
+    answers: tuple[bytes, ...]
+    rest: bytes
+    cycles_of_beats: tuple[int, ...]
+    cycles_of_bytes: tuple[int, ...]
+    frame_error: bool
+
+
+class _Driver:
+    """Sends frames and takes answers, a cycle at a time."""
+
+    def __init__(self, dut: Accelerator, frames: Iterable[bytes], stalls: int | None):
+        self.dut, size = dut, dut.config.input_bytes
+        self.frames = [[frame[start:start + size] for start in range(0, len(frame), size)] for frame in frames]
+        self.stalls = None if stalls is None else np.random.default_rng(stalls).spawn(2)
+        self.frame = self.beat = self.active = 0
+        self.offered, self.held = False, None
+        self.answers, self.packet = [], bytearray()
+        self.beats, self.bytes = [], []
+
+    def _waits(self, side: int) -> bool:
+        return self.stalls is not None and self.stalls[side].random() < _STALL_PROBABILITY
+
+    async def load_weights(self, ctx):
+        """Sixteen bits every other cycle; then the engine may run."""
+        dut = self.dut
+        for index, word in enumerate(np.frombuffer(loaded_weights(dut.schedule), "<u2").tolist()):
+            ctx.set(dut.load_tdata, word)
+            ctx.set(dut.load_tfirst, index == 0)
+            ctx.set(dut.load_tvalid, 1)
+            await ctx.tick()
+            ctx.set(dut.load_tvalid, 0)
+            await ctx.tick()
+        ctx.set(dut.run, 1)
+        await ctx.tick()
+
+    async def step(self, ctx, cycle: int, reset: bool):
+        """One cycle."""
+        dut = self.dut
+        self.offered = not reset and self.frame < len(self.frames) and (self.offered or not self._waits(0))
+        ctx.set(dut.s_axis_tvalid, self.offered)
+        if self.offered:
+            beats = self.frames[self.frame]
+            ctx.set(dut.s_axis_tdata, int.from_bytes(beats[self.beat], "little"))
+            ctx.set(dut.s_axis_tlast, self.beat == len(beats) - 1)
+        taking = not self._waits(1)
+        ctx.set(dut.m_axis_tready, taking)
+        _, _, ready, valid, byte, last = await ctx.tick().sample(
+            dut.s_axis_tready, dut.m_axis_tvalid, dut.m_axis_tdata, dut.m_axis_tlast)
+        assert not (reset and valid), f"cycle {cycle}: a byte is valid during a reset"
+        assert reset or self.held in (None, (valid, byte, last)), f"cycle {cycle}: a byte changed before it was taken"
+        self.held = (valid, byte, last) if valid and not taking else None
+        if self.offered and ready:
+            self.beats.append(cycle)
+            self.active, self.offered, self.beat = cycle, False, self.beat + 1
+            if self.beat == len(self.frames[self.frame]):
+                self.resume(self.frame + 1)
+        if valid and taking:
+            self.bytes.append(cycle)
+            self.active = cycle
+            self.packet.append(byte)
+            if last:
+                self.answers.append(bytes(self.packet))
+                self.packet.clear()
+
+    def resume(self, frame: int):
+        """Go on with the first beat of ``frame``."""
+        self.frame, self.beat, self.offered = frame, 0, False
+
+
+def run_engine(schedule: Schedule, frames: Iterable[np.ndarray | bytes], *, answers: int | None = None,
+               stalls: int | None = None, reset: tuple[int, int] | None = None, limit: int | None = None,
+               vcd: str | Path | None = None) -> EngineRun:
+    """Send frames back to back, the weights first where they are loaded, and take the answers.
+
+    Parameters
+    ----------
+    schedule
+        The network on an engine.
+    frames
+        int8 (frames, height, width, channels), or the bytes of each frame, which may be fewer or more than an image's:
+        whole beats.  The last beat of each has ``tlast``.
+    answers
+        How many to wait for: as many as there are frames.
+    stalls
+        Seed by which both streams wait in every other cycle, at random; None: neither ever waits.
+    reset
+        Cycle in which a reset begins, and its length.  The first frame whose answer is not complete is given up; the
+        next one is sent after the reset.
+    limit
+        Cycles after which the run ends, whatever has come.  It also ends when neither a beat nor a byte was taken for
+        longer than two frames take.
+    vcd
+        File for a waveform of every signal.
+
+    Raises
+    ------
+    AssertionError
+        A byte was valid during a reset, or changed before it was taken.
+    """
+    frames = [frame if isinstance(frame, bytes) else frame.astype(np.int8).tobytes() for frame in frames]
+    wanted = len(frames) if answers is None else answers
+    patience = 2 * CycleModel(schedule).cycles + 100
+    dut, domain, m = Accelerator(schedule), ClockDomain("sync"), Module()
+    m.domains += domain
+    m.submodules.engine = dut
+    driver, error = _Driver(dut, frames, stalls), []
+    begin, end = (reset[0], sum(reset)) if reset else (0, 0)
+
+    async def bench(ctx):
+        if schedule.config.single_port:
+            await driver.load_weights(ctx)
+        for cycle in count():
+            if cycle == limit or cycle - driver.active > patience or len(driver.answers) == wanted:
+                break
+            in_reset = begin <= cycle < end
+            ctx.set(domain.rst, in_reset)
+            if in_reset:
+                driver.resume(len(driver.answers) + 1)
+            await driver.step(ctx, cycle, in_reset)
+        error.append(bool(ctx.get(dut.frame_error)))
+
+    simulator = Simulator(m)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    with simulator.write_vcd(str(vcd)) if vcd else nullcontext():
+        simulator.run()
+    return EngineRun(tuple(driver.answers), bytes(driver.packet), tuple(driver.beats), tuple(driver.bytes), error[0])
