@@ -1,11 +1,14 @@
-"""`make venv` where the checkout's own path is an unusual one."""
+"""`make venv`: what it pins, and where the checkout's own path is an unusual one."""
 
 import os
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 
@@ -48,3 +51,14 @@ def test_is_refused_by_name(character, tmp_path):
         f"{folder} has one of the characters $ : {{ }} % \" \\ ` in it, which Python's packages can't be installed "
         "under: move this folder")
     assert not (folder / ".venv").exists()
+
+
+def test_lock_holds_what_the_project_asks_for():
+    """Every dependency, those of developers too, is pinned, to a version that it may have; and none twice."""
+    lines = [line.split("==") for line in (ROOT / "requirements.lock").read_text().splitlines()
+             if line and not line.startswith("#")]
+    pinned = {canonicalize_name(name): version for name, version in lines}
+    assert len(pinned) == len(lines)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for requirement in map(Requirement, [*project["dependencies"], *project["optional-dependencies"]["dev"]]):
+        assert requirement.specifier.contains(pinned[canonicalize_name(requirement.name)]), requirement

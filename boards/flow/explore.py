@@ -265,6 +265,9 @@ def explore(network: Network, board: Board, formats: Formats | None = None, *, b
         front = [other for other in front if other.logic < point.logic or other.compute_cycles < point.compute_cycles]
         front.insert(bisect_right(front, point.logic, key=lambda point: point.logic), point)
     if not front:
-        told = f"no such engine that {board.name} has room for runs this network"
-        raise NetworkError(told if fixed or limits else f"{told}; {advice(largest(schedule, board))}")
+        asked = [*(f"{value} {name.replace('_', ' ')}" for name, value in (fixed or {}).items()),
+                 *(f"at most {count:,} {kind}" for kind, count in limits.items())]
+        told = f" that {board.name} has room for runs this network"
+        raise NetworkError(f"no engine with {' and '.join(asked)}{told}" if asked else
+                           f"no engine{told}; {advice(largest(schedule, board))}")
     return front

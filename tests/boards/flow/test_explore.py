@@ -170,7 +170,7 @@ def test_memory_bound(name):
      "no engine makes the network fit ulx3s-25f: its weights alone are 812,768 bytes and all memories of LFE5U-25F "
      "hold 129,024; "),
     # The weights alone would fit.
-    (MobileNet(0.25, 64, classes=10), "ulx3s-45f", "no such engine that ulx3s-45f has room for runs this network; "),
+    (MobileNet(0.25, 64, classes=10), "ulx3s-45f", "no engine that ulx3s-45f has room for runs this network; "),
 ])
 def test_stops_at_once(mobilenet, board, begin, monkeypatch):
     """No engine is scheduled for a network that none has memory for; what would fit is said."""
@@ -285,9 +285,11 @@ def test_what_is_printed(run, tmp_path, monkeypatch):
 @pytest.mark.parametrize(("argv", "sentence"), [
     (["--board", "generic"], "generic has no limits to look for engines within: name a board that has"),
     (["--board", "ulx3s-85f", "--limit", "LUT=3"], "ulx3s-85f has no LUT to limit; it has MULT18X18D, DP16KD, "),
-    (["--board", "ulx3s-85f", "--limit", "LUT4=300"], "no such engine that ulx3s-85f has room for runs this network"),
-    (["--board", "ulx3s-85f", "--limit", "MULT18X18D=0"], "no such engine that ulx3s-85f has room for"),
-    (["--board", "ulx3s-85f", "--rows", "0"], "no such engine that ulx3s-85f has room for"),
+    (["--board", "ulx3s-85f", "--limit", "LUT4=300"],
+     "no engine with at most 300 LUT4 that ulx3s-85f has room for runs this network\n"),
+    (["--board", "ulx3s-85f", "--limit", "MULT18X18D=0"], "no engine with at most 0 MULT18X18D that ulx3s-85f "),
+    (["--board", "ulx3s-85f", "--rows", "0", "--limit", "LUT4=60000"],
+     "no engine with 0 rows and at most 60,000 LUT4 that ulx3s-85f has room for runs this network\n"),
     (["--board", "ulx3s"], "there is no board 'ulx3s'; did you mean"),
 ])
 def test_refused(refusal, argv, sentence):
