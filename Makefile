@@ -8,20 +8,21 @@ ROWS ?=
 BENCH_ARGS ?=
 CALIBRATE_ARGS ?=
 
-.PHONY: help venv demo test test-all bench calibrate lint clean
+.PHONY: help venv demo test test-all types bench calibrate times lint ruff pyright imports clean
 help:
 	@echo "make demo   generate, simulate and compare the bundled model"
 	@echo "make test   run the tests that find mistakes often (TEST_ARGS='-m \"not rtl\"' for those without simulators)"
 	@echo "make test-all  run these, then the slow ones"
 	@echo "make bench  measure what benchmarks/README.md tells (ROWS='vww kws' for some of it, BENCH_ARGS=--build for clocks)"
 	@echo "make calibrate  fit what engines take in LUTs to netlists, anew (CALIBRATE_ARGS='--board icebreaker' for one family)"
-	@echo "make lint   ruff and pyright"
+	@echo "make times  write what the last make test and make test-all took into CONTRIBUTING.md"
+	@echo "make lint   ruff, pyright and import-linter (make ruff, make pyright, make imports for one of them)"
 	@echo "make venv   only make .venv, with tepal in .venv/bin"
 
 # $(call need,command,Debian package)
 need = command -v $(1) >/dev/null || { echo "$(1) is needed and was not found: apt-get install $(2)" >&2; exit 2; }
 
-venv: .venv/ready
+venv: .venv/ready types
 .venv/ready: requirements.lock pyproject.toml
 	@# Neither venv nor setuptools nor the first line of a script takes these in a path; spaces are fine.
 	@case "$$PWD" in *[\$$\:\{\}\%\"\\\`]*) \
@@ -37,11 +38,15 @@ venv: .venv/ready
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
-	@# Folders under their import names, for type checkers.
-	@mkdir -p .venv/types/tepal
-	@for folder in hdl quant sim boards host cli; do ln -sfn ../../../$$folder .venv/types/tepal/$$folder; done
-	@for file in tepal/*.py; do ln -sfn ../../../$$file .venv/types/$$file; done
 	@touch $@
+
+# The folders under their import names, for pyright and import-linter.  Links that are there already stay untouched, for
+# whoever reads them just now; those to what is gone go too.
+types:
+	@mkdir -p build/types/tepal
+	@for name in hdl quant sim boards host cli tepal/*.py; do \
+		link=build/types/tepal/$${name#tepal/}; [ "$$link" -ef "$$name" ] || ln -sfn "../../../$$name" "$$link"; done
+	@find build/types -xtype l -delete
 
 demo: venv
 	$(BIN)/tepal generate $(MODEL) --board ulx3s-85f -o build/demo
@@ -62,9 +67,20 @@ bench: venv
 calibrate: venv
 	$(BIN)/python benchmarks/calibrate.py $(CALIBRATE_ARGS)
 
-lint: venv
+times: venv
+	$(BIN)/python benchmarks/suite.py
+
+lint: ruff pyright imports
+
+ruff: venv
 	$(BIN)/ruff check .
+
+pyright: venv
 	$(BIN)/pyright
+
+# It looks for packages from where it is started.
+imports: venv
+	cd build/types && ../../.venv/bin/lint-imports ../../pyproject.toml --no-cache --no-logo
 
 clean:
 	rm -rf build .venv

@@ -5,22 +5,26 @@
     python benchmarks/bench.py --tables            # only write the tables again
 
 Each row's own commands fill in its figures, and nothing else does: those that were never run say "not measured".  What
-was measured is kept in ``benchmarks/results.json`` and told in ``benchmarks/README.md``.
+was measured is kept in ``benchmarks/results.json`` and told in ``benchmarks/README.md``, and in other pages wherever a
+comment asks for it, up to ``<!-- end -->``: ``<!-- make bench: cycles of vww kws -->`` for one of :data:`TABLES` with
+some rows, ``<!-- make bench: boards -->`` for what the boards' own files say.
 """
 
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 from tepal.boards.flow.routed import ROUTED
-from tepal.boards.registry import get_board
+from tepal.boards.registry import BOARDS, get_board
 from tepal.quant import MobileNet, write_onnx
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,6 +37,7 @@ FRAMES = 4
 
 RANDOM = WORK / "mobilenet_v1_0.25_96.onnx"
 VWW, KWS = ("mlperf_vww_int8", "mlperf_kws_int8")
+DIGITS = "examples/digits/digits.tflite"
 CIFAR, PICTURES = "examples/cifar10/models/{}_int8.onnx", "examples/cifar10/pictures.npz"
 
 
@@ -70,7 +75,8 @@ class Row:
     def input(self) -> str:
         if self.third_party:
             return f"$TEPAL_DATA/models/{self.model}/inputs.npy"
-        return PICTURES if self.model != str(RANDOM) else str(RANDOM.with_suffix(".npy"))
+        return {str(RANDOM): str(RANDOM.with_suffix(".npy")), DIGITS: "examples/digits/inputs.npy"}.get(
+            self.model, PICTURES)
 
     def command(self, verb: str, *more: str) -> str:
         """As one would type it."""
@@ -114,6 +120,7 @@ ROWS = (
     Row("cifar-small", "CIFAR-10, small_0.25_32", CIFAR.format("small_0.25_32"), "icebreaker"),
     Row("kws-45f", "KWS", KWS, "ulx3s-45f"),
     Row("kws-25f", "KWS", KWS, "ulx3s-25f"),
+    Row("digits", "digits, 24x24", DIGITS, "ulx3s-85f"),
     Row("dense", "MobileNetV1-0.25-96, random weights", str(RANDOM), "ulx3s-85f", published=_DENSE),
 )
 """All rows.  The last one has VWW's shape and no dead channels to speak of."""
@@ -133,7 +140,7 @@ def run(command: str) -> tuple[dict, float]:
     print(command, flush=True)
     words = [word.replace("$TEPAL_DATA", str(DATA)) for word in command.split()[1:]]
     begun = time.monotonic()
-    done = subprocess.run([sys.executable, "-m", "tepal.cli", *words, "--json"], cwd=ROOT, text=True,
+    done = subprocess.run([sys.executable, "-m", "tepal", *words, "--json"], cwd=ROOT, text=True,
                           stdout=subprocess.PIPE)
     # A build that misses its clock has a report all the same.
     if done.returncode not in (0, 3):
@@ -201,10 +208,11 @@ class Measured:
         return f"{self.row.title}, `{self.row.board}`"
 
     def told(self, form: str) -> str:
-        """``form`` filled in with what was simulated (s) and built (b)."""
+        """``form`` filled in with the row, and what was simulated (s) and built (b)."""
         if ("{s" in form and not self.simulated) or ("{b" in form and not self.made):
             return MISSING
-        return form.format(s=SimpleNamespace(**self.simulated or {}), b=SimpleNamespace(**self.made or {}))
+        made = self.made and self.made | {"tried": len(self.made["seeds"])}
+        return form.format(row=self.row, s=SimpleNamespace(**self.simulated or {}), b=SimpleNamespace(**made or {}))
 
     @property
     def efficiency(self) -> str:
@@ -292,6 +300,45 @@ skipped. Before each command stands the commit at which it was run last.
 """
 
 
+TABLES = {
+    "cycles": (["", "board", "products a cycle", "answer", "frame to frame"],
+               ("`{row.board}`", "{s.engine[products]}", "{s.compute_cycles:,}", "{s.interval_cycles:,}")),
+    "clocks": (["", "board", "LUT", "memory blocks", "MHz reached", "MHz set", "ms from image to answer", "seeds"],
+               ("`{row.board}`", "{b.used[lut]:,} of {b.available[lut]:,}", "{b.used[bram]} of {b.available[bram]}",
+                "{b.fmax_mhz:.2f}", "{b.clock_mhz:.3f}", "{b.latency_ms:.3f}", "{b.tried}")),
+}
+"""Tables for other pages: header, and what stands behind a row's title."""
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+_MARKED = re.compile(r"(<!-- make bench: (?:boards|(\w+) of ([\w -]+)) -->\n).*?(?=<!-- end -->)", re.S)
+
+
+def boards() -> str:
+    """Every board: FPGA, engines, line to the host."""
+    rows = []
+    for board in BOARDS.values():
+        engines = [f"{config.rows} x {config.columns} array, {config.lanes} lanes of {prod(config.window)} "
+                   f"tap{'s' * (prod(config.window) > 1)}" for config in (board.config, *board.others)]
+        line = "; or ".join(engines), f"{board.baud:,} baud"
+        rows.append([f"`{board.name}`", board.part.name, *(line if board.part.family else ("what you say", "none"))])
+    return table(["board", "FPGA", "engine", "line to the host"], rows)
+
+
+def filled(text: str, results: dict) -> str:
+    """A page with the tables that its comments ask for; KeyError for a table or a row that there is not."""
+    rows = {row.name: row for row in ROWS}
+
+    def written(found: re.Match) -> str:
+        if found[2] is None:
+            return f"{found[1]}{boards()}\n"
+        header, forms = TABLES[found[2]]
+        measured = [Measured.of(rows[name], results) for name in found[3].split()]
+        return f"{found[1]}{table(header, [[item.row.title, *map(item.told, forms)] for item in measured])}\n"
+
+    return _MARKED.sub(written, text)
+
+
 def read_results() -> dict:
     return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
 
@@ -323,8 +370,9 @@ def main():
         RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     results = read_results()
     ROUTED.write_text(json.dumps(clocks(results), indent=1) + "\n")
-    PAGE.write_text(page(results))
-    print(f"wrote {PAGE.relative_to(ROOT)}")
+    for path, text in ((PAGE, page(results)), *((path, filled(path.read_text(), results)) for path in PAGES)):
+        path.write_text(text)
+    print(f"wrote {', '.join(str(path.relative_to(ROOT)) for path in (PAGE, *PAGES))}")
 
 
 if __name__ == "__main__":

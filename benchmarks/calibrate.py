@@ -82,7 +82,7 @@ def measure(board: Board, model: str, changes: dict) -> dict:
     return {"model": model, "engine": asdict(config), "yosys": yosys.version, "counted": counted}
 
 
-def fitted(counts: np.ndarray, found: np.ndarray) -> np.ndarray:
+def least_squares(counts: np.ndarray, found: np.ndarray) -> np.ndarray:
     """Coefficients (features,), none below zero: ``counts`` (engines, features) to what was ``found`` (engines,)."""
     kept = counts.any(axis=0)
     while True:
@@ -107,7 +107,7 @@ def fit(engines: list[dict]) -> dict[str, dict[str, list[float]]]:
         names = list({name: None for row in rows for name in row.get(part, {})})
         counts = np.array([[row.get(part, {}).get(name, 0) for name in names] for row in rows], float)
         found = np.array([engine["counted"].get(part, [0] * len(KINDS)) for engine in engines], float)
-        solution = np.array([fitted(counts, found[:, i]) for i in range(len(KINDS))])
+        solution = np.array([least_squares(counts, found[:, i]) for i in range(len(KINDS))])
         each[part] = {name: [round(value, 3) for value in solution[:, i]] for i, name in enumerate(names)}
         for engine, off in zip(engines, counts @ solution.T - found, strict=True):
             engine.setdefault("off", {})[part] = [round(value) for value in off]

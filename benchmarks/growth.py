@@ -23,7 +23,8 @@ from pathlib import Path
 import numpy as np
 from tepal.boards.flow.build import build
 from tepal.boards.flow.fit import default_engine, fit
-from tepal.boards.flow.generate import generate, write_files
+from tepal.boards.flow.folder import write_files
+from tepal.boards.flow.generate import generate
 from tepal.boards.registry import get_board
 from tepal.hdl import Schedule
 from tepal.quant import CIFAR_BLOCKS, MobileNet

@@ -1,5 +1,6 @@
 """A board: the FPGA that it carries, what lies around it, and how a bitstream gets onto it."""
 
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,7 @@ from tepal.hdl import EngineConfig
 from .parts.part import Part, Pin
 from .programmer import Programmer
 
-__all__ = ["Board", "Flash", "describe"]
+__all__ = ["Board", "Flash", "describe", "tell"]
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ class Board:
     """A board.
 
     ``config`` is the engine built for it by default, and ``others`` are those for networks that leave no room for it or
-    that are faster on them, the smallest last (:func:`tepal.boards.board.default_engine`).  ``roles`` names the memory
-    kind of a memory by its role where it is not the first one of the part's.  The rest is for building: ``platform`` is
+    that are faster on them, the smallest last (:func:`tepal.boards.flow.fit.default_engine`).  ``roles`` names the kind
+    of a memory by its role where it is not the first one of the part's.  The rest is for building: ``platform`` is
     Amaranth's (its resource ``uart`` is the line to the host, at ``baud`` bits a second), ``oscillator`` in Hz.
     ``lights`` tells which light shows ``ready``, ``busy``, ``error`` and ``result0`` to ``result3``; ``button`` begins
     anew; ``high`` are pins to hold high.  ``target`` is the clock in MHz to ask of the tools, a little above what is
@@ -69,3 +70,10 @@ def describe(*boards: Board) -> str:
                   f"  serial line: {board.baud:,} baud"]
         lines += [f"  note: {board.notes}"] if board.notes else []
     return "\n".join([*lines, f"Build with: tepal build MODEL --board {boards[0].name} -o DIR"])
+
+
+def tell(*boards: Board) -> None:
+    """Print what ``boards`` offer: ``python -m`` a board's module."""
+    # A reader that goes, as head does, ends the program without a word.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    print(describe(*boards))

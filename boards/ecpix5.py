@@ -1,9 +1,8 @@
 """ECPIX-5 85F: Lattice ECP5-5G, 100 MHz, an FT2232H to USB.  ``python -m tepal.boards.ecpix5`` tells more."""
 
 from amaranth_boards.ecpix5 import ECPIX585Platform
-from tepal.hdl import TOP
 
-from .board import Board
+from .board import Board, tell
 from .parts.ecp5 import ECP5_5G_85F, ENGINE_85F, NARROW_85F
 from .parts.part import Pin
 from .programmer import open_fpga_loader
@@ -16,9 +15,7 @@ ECPIX5_85F = Board(
     lights={"ready": Pin("rgb_led", 0, "g"), "busy": Pin("rgb_led", 0, "b"), "error": Pin("rgb_led", 0, "r"),
             "result0": Pin("rgb_led", 1, "g"), "result1": Pin("rgb_led", 2, "g"), "result2": Pin("rgb_led", 3, "g"),
             "result3": Pin("rgb_led", 3, "b")},
-    target=160.0, lowest=25.0, programmer=open_fpga_loader("ecpix5", f"{TOP}.bit", keep=["--write-flash"]))
+    target=160.0, lowest=25.0, programmer=open_fpga_loader("ecpix5", keep=["--write-flash"]))
 
 if __name__ == "__main__":
-    from .board import describe
-
-    print(describe(ECPIX5_85F))
+    tell(ECPIX5_85F)

@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from amaranth_boards.icebreaker import ICEBreakerPlatform
-from tepal.hdl import TOP, EngineConfig
+from tepal.hdl import EngineConfig
 
-from .board import Board, Flash
+from .board import Board, Flash, tell
 from .parts.ice40 import ICE40UP5K
 from .parts.part import Pin
 from .programmer import open_fpga_loader
@@ -36,9 +36,7 @@ ICEBREAKER = Board(
     # 16 MiB; the bitstream, of some 102 KiB, is at its beginning.
     flash=Flash(Pin("spi_flash_1x"), 1 << 20), buffer=512,
     # It boots from the flash memory, and is written nowhere else.
-    programmer=open_fpga_loader("ice40_generic", f"{TOP}.bin", flash=True))
+    programmer=open_fpga_loader("ice40_generic", flash=True))
 
 if __name__ == "__main__":
-    from .board import describe
-
-    print(describe(ICEBREAKER))
+    tell(ICEBREAKER)

@@ -3,9 +3,8 @@
 from amaranth.build import Attrs
 from amaranth_boards.orangecrab_r0_2 import OrangeCrabR0_2_85FPlatform
 from amaranth_boards.resources import UARTResource
-from tepal.hdl import TOP
 
-from .board import Board
+from .board import Board, tell
 from .parts.ecp5 import ECP5_85F, ENGINE_85F, NARROW_85F
 from .parts.part import Pin
 from .programmer import dfu_util
@@ -24,11 +23,9 @@ ORANGECRAB_85F = Board(
     "orangecrab-85f", ECP5_85F, ENGINE_85F, (NARROW_85F,),
     platform=_Platform, oscillator=48_000_000, baud=1_000_000,
     lights={"ready": Pin("rgb_led", 0, "g"), "busy": Pin("rgb_led", 0, "b"), "error": Pin("rgb_led", 0, "r")},
-    button=Pin("button", 0), target=160.0, lowest=24.0, programmer=dfu_util(0x1209, 0x5AF0, f"{TOP}.bit"),
+    button=Pin("button", 0), target=160.0, lowest=24.0, programmer=dfu_util(0x1209, 0x5AF0),
     notes="it has no serial line over USB: connect an adapter of 3.3 V, its output to the pin marked 0, its input to "
           "the pin marked 1")
 
 if __name__ == "__main__":
-    from .board import describe
-
-    print(describe(ORANGECRAB_85F))
+    tell(ORANGECRAB_85F)

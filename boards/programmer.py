@@ -19,26 +19,25 @@ class Programmer:
 
     tool: str
     package: str
-    bitstream: str
     arguments: Callable[[Path, int | None], list[str]]
     keep: list[str] | None = None
     flash: bool = False
     usb: tuple[int, int] | None = None
 
 
-def open_fpga_loader(board: str, bitstream: str, *, keep: list[str] | None = None, flash: bool = False) -> Programmer:
+def open_fpga_loader(board: str, *, keep: list[str] | None = None, flash: bool = False) -> Programmer:
     """openFPGALoader, which calls it ``board``."""
     def arguments(file: Path, offset: int | None) -> list[str]:
         place = [] if offset is None else ["--write-flash", "--offset", str(offset)]
         return ["--board", board, *place, str(file)]
-    return Programmer("openFPGALoader", "openfpgaloader", bitstream, arguments, keep, flash)
+    return Programmer("openFPGALoader", "openfpgaloader", arguments, keep, flash)
 
 
-def dfu_util(vendor: int, product: int, bitstream: str) -> Programmer:
+def dfu_util(vendor: int, product: int) -> Programmer:
     """dfu-util, to a boot loader of this USB identity."""
     def arguments(file: Path, _: int | None) -> list[str]:
         return ["--device", f"{vendor:04x}:{product:04x}", "--alt", "0", "--download", str(file)]
-    return Programmer("dfu-util", "dfu-util", bitstream, arguments, usb=(vendor, product))
+    return Programmer("dfu-util", "dfu-util", arguments, usb=(vendor, product))
 
 
 def dfu_suffix(content: bytes, vendor: int, product: int) -> bytes:

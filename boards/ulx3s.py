@@ -3,9 +3,8 @@
 from dataclasses import replace
 
 from amaranth_boards.ulx3s import ULX3S_25F_Platform, ULX3S_45F_Platform, ULX3S_85F_Platform
-from tepal.hdl import TOP
 
-from .board import Board
+from .board import Board, tell
 from .parts.ecp5 import ECP5_25F, ECP5_45F, ECP5_85F, ENGINE_85F, NARROW_85F
 from .parts.part import Pin
 from .programmer import open_fpga_loader
@@ -20,7 +19,7 @@ ULX3S_85F = Board(
     button=Pin("button_fire", 0),
     # The ESP32 beside the FPGA reboots the board when this one falls.
     high=(Pin("esp32", 0, "gpio0"),), target=150.0, lowest=25.0,
-    programmer=open_fpga_loader("ulx3s", f"{TOP}.bit", keep=["--write-flash"]))
+    programmer=open_fpga_loader("ulx3s", keep=["--write-flash"]))
 
 ULX3S_45F = replace(ULX3S_85F, name="ulx3s-45f", part=ECP5_45F, platform=ULX3S_45F_Platform,
                     config=replace(ENGINE_85F, rows=8, lanes=4, requantisers=4, copy_lanes=9), others=())
@@ -29,6 +28,4 @@ ULX3S_25F = replace(ULX3S_85F, name="ulx3s-25f", part=ECP5_25F, platform=ULX3S_2
                     config=replace(ENGINE_85F, rows=6, columns=8, lanes=2, requantisers=2), others=())
 
 if __name__ == "__main__":
-    from .board import describe
-
-    print(describe(ULX3S_85F, ULX3S_45F, ULX3S_25F))
+    tell(ULX3S_85F, ULX3S_45F, ULX3S_25F)

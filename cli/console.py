@@ -54,8 +54,8 @@ class _Console(Console):
             self.print(self._text(table.title), markup=False, style="italic" if self.is_terminal else None)
         if not self.is_terminal:
             self.print("\n".join(_columns(table, headers, rows)), markup=False)
-        elif (fitted := _fitted(table, headers, rows, self.width)) is not None:
-            super().print(fitted, crop=False)
+        elif (narrowed := _narrowed(table, headers, rows, self.width)) is not None:
+            super().print(narrowed, crop=False)
         else:
             self.print("\n".join(_entries(headers, rows)), markup=False)
 
@@ -95,7 +95,7 @@ def _columns(table: Table, headers: list[str], rows: list[list[str]]) -> Iterato
     yield ""
 
 
-def _fitted(table: Table, headers: list[str], rows: list[list[str]], width: int) -> Table | None:
+def _narrowed(table: Table, headers: list[str], rows: list[list[str]], width: int) -> Table | None:
     """``table`` in ``width`` columns with no word broken; None if there is no way.
 
     Lines between columns are the first to go, then bars, which only say again what is beside them, and only then are
@@ -123,13 +123,13 @@ def _fitted(table: Table, headers: list[str], rows: list[list[str]], width: int)
     def fill(cell: str, width: int) -> str:
         return "\n".join(line.plain for line in _wrapped(Text(cell), width))
 
-    fitted = Table(box=box, pad_edge=box is not None, padding=(0, 1) if box is not None else (0, 2, 0, 0))
+    shown = Table(box=box, pad_edge=box is not None, padding=(0, 1) if box is not None else (0, 2, 0, 0))
     for number, each in widths.items():
-        fitted.add_column(fill(headers[number], each), justify=table.columns[number].justify, width=each, no_wrap=True)
+        shown.add_column(fill(headers[number], each), justify=table.columns[number].justify, width=each, no_wrap=True)
     for row, cells in zip(table.rows, rows, strict=True):
-        fitted.add_row(*(Text(fill(cells[number], each)) for number, each in widths.items()),
+        shown.add_row(*(Text(fill(cells[number], each)) for number, each in widths.items()),
                        end_section=row.end_section)
-    return fitted
+    return shown
 
 
 def _entries(headers: list[str], rows: list[list[str]]) -> Iterator[str]:

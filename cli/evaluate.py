@@ -1,15 +1,15 @@
 """``tepal evaluate``: a model's accuracy, an int8 one's by the golden model."""
 
 import json
+from dataclasses import replace
 
-import numpy as np
 from tepal.quant import FloatNetwork, read_model
 from tepal.sim import accuracy
 
 from .arguments import path
 from .console import bar, err, out, warn
 from .files import choose_frames, read_labelled
-from .frames import add_preprocessing_arguments, preprocessed, unused_options
+from .frames import add_preprocessing_arguments, preprocessed, taken, warned
 
 __all__ = ["add_arguments", "run"]
 
@@ -28,14 +28,18 @@ def run(arguments) -> int:
     network = preprocessed(read_model(arguments.model), arguments)
     images, labels = read_labelled(arguments.input, network.output_shape[2])
     images = choose_frames(images, arguments.frames, arguments.input)
-    if images.dtype != np.uint8:
-        for sentence in unused_options(arguments, arguments.input):
-            warn(sentence)
+    frames = warned(taken(images, network, arguments.input), arguments)
+    for sentence in frames.warnings:
+        warn(sentence)
+    kind = "int8"
+    if isinstance(network, FloatNetwork):
+        # They are real numbers with their channels last now.
+        kind, network = "float", replace(network, channels_first=False)
     with bar() as progress:
-        share = accuracy(network, images, labels[:len(images)], progress=progress)
-    kind = "float" if isinstance(network, FloatNetwork) else "int8"
+        share = accuracy(network, frames.images, labels[:len(images)], progress=progress)
     if arguments.json:
-        print(json.dumps({"model": str(arguments.model), "kind": kind, "frames": len(images), "accuracy": share}))
+        print(json.dumps({"model": str(arguments.model), "kind": kind, "frames": len(images), **frames.report,
+                          "accuracy": share}))
     else:
         err.print(f"{kind} model on {len(images)} images:")
         out.print(f"{share:.2%}")

@@ -19,12 +19,10 @@ from tepal.hdl import Formats, Schedule
 from tepal.quant import IMAGENET_BLOCKS, MobileNet, Network, NetworkError
 from tepal.sim import CycleModel
 
+from .arguments import mhz
 from .console import out, step
 
 __all__ = ["ALPHAS", "PAPER", "RESOLUTIONS", "Row", "add_arguments", "run"]
-
-HIGHEST_CLOCK = 10_000
-"""MHz; more is a slip of the finger."""
 
 ASSUMED = 100.0
 """MHz, where no clock has been recorded for a board."""
@@ -80,7 +78,7 @@ def add_arguments(parser) -> None:
     grid.add_argument("--channels", type=int, metavar="N", help="channels of the image (default: 3)")
     parser.add_argument("--board", action="append", metavar="B",
                         help="a board to count cycles on; may be repeated (default: ulx3s-85f and icebreaker)")
-    parser.add_argument("--clock", type=float, metavar="MHZ",
+    parser.add_argument("--clock", type=mhz, metavar="MHZ",
                         help="clock for frames per second (default: the one recorded for each board, or else "
                         f"{ASSUMED:g})")
 
@@ -88,8 +86,6 @@ def add_arguments(parser) -> None:
 def run(arguments) -> int:
     """Count, schedule, print."""
     boards = _boards(arguments.board)
-    if arguments.clock is not None and not 0 < arguments.clock <= HIGHEST_CLOCK:
-        raise NetworkError(f"the clock must be above 0 and at most {HIGHEST_CLOCK} MHz, not {arguments.clock:g}")
     report = _report(_rows(arguments), boards, arguments.clock)
     if arguments.json:
         print(json.dumps(report))

@@ -12,15 +12,12 @@ from tepal.quant import LAYOUTS, FloatNetwork, Network, NetworkError, Preprocess
 from .files import choose_frames, read_images
 from .pictures import PICTURES, read_picture
 
-__all__ = ["INPUT_HELP", "PIXEL_OPTIONS", "Frames", "add_preprocessing_arguments", "preprocessed", "read_frames",
-           "read_input", "unused_options"]
+__all__ = ["INPUT_HELP", "Frames", "add_preprocessing_arguments", "preprocessed", "read_frames", "read_input",
+           "taken", "warned"]
 
 INPUT_HELP = "a picture, a folder of pictures, or an array (.npy, or .npz with 'images')"
 
 N = TypeVar("N", bound=Network | FloatNetwork)
-
-PIXEL_OPTIONS = ("range", "mean", "std", "layout")
-"""Of the command line: what pixels mean."""
 
 _SOUND = (".wav", ".wave", ".flac", ".mp3", ".ogg")
 """Names of sound end so.  Its features depend on how a model was trained, to the last bit of a logarithm."""
@@ -66,14 +63,7 @@ def preprocessed(network: N, arguments) -> N:
 
 
 def _given(arguments) -> dict[str, str]:
-    return {name: text for name in PIXEL_OPTIONS if (text := getattr(arguments, name)) is not None}
-
-
-def unused_options(arguments, source: Path) -> list[str]:
-    """A warning if the command line says what pixels mean; for a ``source`` that holds none."""
-    options = ", ".join(f"--{name}" for name in _given(arguments))
-    told = f"{source} holds no pixels (uint8), but what the model takes: without effect is {options}"
-    return [told] if options else []
+    return {name: text for name in Preprocessing.OPTIONS if (text := getattr(arguments, name)) is not None}
 
 
 def _unknown(start: str, network: Network | FloatNetwork, more: str = "") -> NetworkError:
@@ -102,7 +92,7 @@ class Frames:
     @property
     def report(self) -> dict:
         """What a command's JSON tells of them."""
-        return {"preprocessing": self.preprocessing and self.preprocessing.texts(), "warnings": self.warnings}
+        return {"preprocessing": self.preprocessing and self.preprocessing.lists(), "warnings": self.warnings}
 
 
 def read_input(arguments, network: Network) -> Frames:
@@ -113,9 +103,16 @@ def read_input(arguments, network: Network) -> Frames:
     NetworkError
         See :func:`preprocessed` and :func:`read_frames`.
     """
-    frames = read_frames(arguments.input, preprocessed(network, arguments), arguments.frames)
-    if not frames.preprocessing:
-        frames.warnings.extend(unused_options(arguments, arguments.input))
+    return warned(read_frames(arguments.input, preprocessed(network, arguments), arguments.frames), arguments)
+
+
+def warned(frames: Frames, arguments) -> Frames:
+    """``frames`` of ``arguments.input``; they get a warning if they are no pixels and the command line says what those
+    mean."""
+    options = ", ".join(f"--{name}" for name in _given(arguments))
+    if options and not frames.preprocessing:
+        frames.warnings.append(f"{arguments.input} holds no pixels (uint8), but what the model takes: without effect "
+                               f"is {options}")
     return frames
 
 
@@ -153,12 +150,19 @@ def read_frames(source: Path, network: Network | FloatNetwork, count: int | None
         warnings += note
         # Their channels come last, whatever the model's file has.
         network = replace(network, channels_first=False) if isinstance(network, FloatNetwork) else network
+    frames = taken(images, network, source)
+    return replace(frames, names=names, warnings=warnings + frames.warnings)
+
+
+def taken(images: np.ndarray, network: Network | FloatNetwork, source: Path) -> Frames:
+    """``images``, those of ``source``, as ``network`` takes them; see :func:`read_frames`."""
+    what, warnings = f"the images of {source}", []
     preprocessing = network.preprocessing if images.dtype == np.uint8 else None
     if isinstance(network, FloatNetwork):
-        return Frames(network.images(images, str(source)), names, preprocessing, warnings)
+        return Frames(network.images(images, what), [], preprocessing, warnings)
     if preprocessing and (told := preprocessing.contradiction(network.input_scale, network.input_zero_point)):
         warnings.append(f"{source}: {told}; check --range, --mean and --std")
-    return Frames(network.quantise_input(images, str(source)), names, preprocessing, warnings)
+    return Frames(network.quantise_input(images, what), [], preprocessing, warnings)
 
 
 def _is_array(source: Path) -> bool:

@@ -4,7 +4,8 @@ import json
 
 import numpy as np
 from tepal.boards.flow.bench import SEED, bench_files, random_images
-from tepal.boards.flow.generate import generate, write_files
+from tepal.boards.flow.folder import write_files
+from tepal.boards.flow.generate import generate
 from tepal.boards.flow.shortage import require_fit
 from tepal.hdl import Schedule
 from tepal.hdl.names import name_from, require_name

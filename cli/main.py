@@ -88,11 +88,13 @@ def parser(command: str | None = None) -> argparse.ArgumentParser:
     """Knows every command, and the arguments of ``command``."""
     top = _Parser(prog="tepal", description="Turn a MobileNet-class network into an FPGA accelerator, and prove that "
                   "it computes the right bytes.")
+    top.add_argument("--json", action="store_true", help="as of each command, which it may stand before")
     top.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, text in COMMANDS.items():
         sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-        sub.add_argument("--json", action="store_true", help="one JSON object on stdout, all else on stderr")
+        sub.add_argument("--json", action="store_true", default=argparse.SUPPRESS,
+                         help="one JSON object on stdout, all else on stderr")
         if name == command:
             module = import_module(f".{name}", __package__)
             module.add_arguments(sub)

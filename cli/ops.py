@@ -18,15 +18,13 @@ def add_arguments(parser) -> None:
 def run(arguments) -> int:
     """Print the operators of every format, each with its limits."""
     if arguments.json:
-        print(json.dumps({"formats": {title: {
-            "limits": form.limits,
-            "operators": {name: supported.limits for name, supported in form.operators.items()},
-        } for title, form in formats().items()}}))
+        print(json.dumps({"formats": {title: {"limits": form.limits, "operators": form.operators}
+                                      for title, form in formats().items()}}))
         return 0
     for title, form in formats().items():
         out.print(f"[bold]{title}[/]: {escape(form.limits)}")
         table = Table(Column("operator", no_wrap=True), "limits")
-        for name, supported in form.operators.items():
-            table.add_row(name, escape(supported.limits))
+        for name, limits in form.operators.items():
+            table.add_row(name, escape(limits))
         out.print(table)
     return 0

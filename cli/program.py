@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tepal.boards.board import Board
+from tepal.boards.flow.build import REPORT, bitstream_name, require_platform
 from tepal.boards.flow.tools import ToolError
 from tepal.boards.programmer import Programmer, dfu_suffix
 from tepal.boards.registry import BOARDS, get_board
@@ -46,7 +47,7 @@ def run(arguments) -> int:
     if arguments.flash and programmer.keep is None:
         raise NetworkError(f"--flash: on {arguments.board} a bitstream is always written to the flash memory; leave it "
                            "out")
-    writes = _writes(arguments, programmer, [board.name for board in boards])
+    writes = _writes(arguments, programmer, boards)
     tool = shutil.which(programmer.tool)
     if tool is None:
         raise ToolError(f"{programmer.tool} was not found: install it with 'apt-get install {programmer.package}'")
@@ -85,11 +86,12 @@ def _boards(name: str) -> list[Board]:
     return [BOARDS[name]] if name in BOARDS else variants or [get_board(name)]
 
 
-def _writes(arguments, programmer: Programmer, boards: list[str]) -> list[tuple[Path, int | None]]:
+def _writes(arguments, programmer: Programmer, boards: list[Board]) -> list[tuple[Path, int | None]]:
     """(file, offset into the flash memory, None for the bitstream) in order of writing: a board starts when its
     bitstream is there, and wants everything else by then.  What was built must be for one of ``boards``."""
     built: Path = arguments.built
-    suffix = Path(programmer.bitstream).suffix
+    bitstream, names = bitstream_name(require_platform(boards[0])), [board.name for board in boards]
+    suffix = Path(bitstream).suffix
     if not built.is_dir():
         if not built.is_file():
             raise NetworkError(f"there is no folder or bitstream {built}: make one with tepal build")
@@ -99,8 +101,8 @@ def _writes(arguments, programmer: Programmer, boards: list[str]) -> list[tuple[
             raise NetworkError(f"{built}: give the folder that tepal build wrote, for {arguments.board} needs the "
                                "weights in it as well")
         return [(built, None)]
-    report = _report(built / "report.json")
-    if report.get("board", boards[0]) not in boards:
+    report = _report(built / REPORT)
+    if report.get("board", names[0]) not in names:
         raise NetworkError(f"{built} was built for {report['board']}, not for {arguments.board}")
     if not report.get("passed", True):
         err.print(f"{built} was built for a clock that it does not reach: it may compute wrongly.", style="yellow",
@@ -108,7 +110,7 @@ def _writes(arguments, programmer: Programmer, boards: list[str]) -> list[tuple[
     writes: list[tuple[Path, int | None]] = []
     if (flash := report.get("flash")) is not None:
         writes.append(_flash(built, flash))
-    writes.append((built / programmer.bitstream, None))
+    writes.append((built / bitstream, None))
     for file, _ in writes:
         if not file.is_file():
             raise NetworkError(f"there is no {file}: make it with tepal build --board {arguments.board} -o {built}")
@@ -133,10 +135,10 @@ def _flash(built: Path, flash: Any) -> tuple[Path, int]:
     match flash:
         case {"file": str(name), "offset": int(offset)} if Path(name).name == name and offset > 0:
             if offset % _SECTOR:
-                raise NetworkError(f"{built / 'report.json'}: flash offset {offset} is no multiple of {_SECTOR}, so "
+                raise NetworkError(f"{built / REPORT}: flash offset {offset} is no multiple of {_SECTOR}, so "
                                    "that writing there would erase what is before it")
             return built / name, offset
-    raise NetworkError(f"{built / 'report.json'} is damaged: build again")
+    raise NetworkError(f"{built / REPORT} is damaged: build again")
 
 
 def _write(tool: str, name: str, arguments: list[str]) -> None:

@@ -16,7 +16,7 @@ from tepal.quant import (
     read_model,
     write_onnx,
 )
-from tepal.sim import accuracy, compare
+from tepal.sim import accuracy, measure_losses
 
 from .arguments import path
 from .console import bar, out, warn
@@ -60,7 +60,7 @@ def run(arguments) -> int:
     if arguments.evaluate:
         raw, labels = read_labelled(arguments.evaluate, network.output_shape[2])
         # Real numbers in one order for both networks; an integer network would take int8 for its own codes.
-        test = network.images(raw, str(arguments.evaluate)), labels
+        test = network.images(raw, f"the images of {arguments.evaluate}"), labels
     # From here on all images are real numbers, with their channels last.
     images, network = frames.images, replace(network, channels_first=False)
     calibration = Calibration(Method(arguments.method), arguments.percentile, not arguments.no_equalise,
@@ -68,7 +68,7 @@ def run(arguments) -> int:
     accuracies = None
     with bar() as progress:
         quantisation = quantize(network, images, calibration, progress=progress)
-        report = compare(quantisation, images, progress=progress)
+        report = measure_losses(quantisation, images, progress=progress)
         if test:
             accuracies = {"float": accuracy(network, *test, progress=progress),
                           "int8": accuracy(quantisation.network, *test, progress=progress)}
@@ -79,7 +79,7 @@ def run(arguments) -> int:
               "method": arguments.method, "equalise": calibration.equalise, "correct_bias": calibration.correct_bias,
               "logit_error": report.logit_error, "agreement": report.agreement, "costliest": report.costliest.name,
               "layers": [asdict(layer) for layer in report.layers], "accuracy": accuracies,
-              "preprocessing": network.preprocessing and network.preprocessing.texts(), "warnings": warnings}
+              "preprocessing": network.preprocessing and network.preprocessing.lists(), "warnings": warnings}
     for sentence in warnings:
         warn(sentence)
     if arguments.json:

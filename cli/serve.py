@@ -7,23 +7,21 @@ from pathlib import Path
 
 from rich.markup import escape
 from tepal.boards.flow import yosys
-from tepal.boards.flow.build import FLASH
-from tepal.boards.flow.generate import write_files
+from tepal.boards.flow.folder import write_files
 from tepal.boards.flow.serve import BIT, patience, simulated_top
 from tepal.hdl import Schedule, export_component
 from tepal.hdl.plan.flash_image import flash_image
-from tepal.quant import NetworkError
+from tepal.quant import NetworkError, Preprocessing
 from tepal.sim import Server
 
 from .console import out, step
-from .frames import PIXEL_OPTIONS
 
 __all__ = ["check_serve_arguments", "serve"]
 
 
 def check_serve_arguments(arguments) -> None:
     """Raise NetworkError for options that only go with images of one's own."""
-    for name in ("frames", "stalls", "waves", "classes", *PIXEL_OPTIONS):
+    for name in ("frames", "stalls", "waves", "classes", *Preprocessing.OPTIONS):
         if getattr(arguments, name) is not None:
             raise NetworkError(f"--{name} does not go with --serve: images come over the port, from tepal run")
 
@@ -32,7 +30,7 @@ def serve(arguments, schedule: Schedule, directory: Path) -> int:
     """Build in ``directory``, say where the port is, and serve until Ctrl-C or SIGTERM."""
     with step("Making Verilog"):
         top = simulated_top(schedule, debug=arguments.debug)
-        write_files(export_component(top, yosys.to_verilog).files(), directory, also=["build.log", FLASH])
+        write_files(export_component(top, yosys.to_verilog).files(), directory, also=Server.FILES)
     with step("Building the simulator (a minute or two)"):
         server = Server(directory, BIT, flash_image(schedule) if schedule.config.single_port else None)
     seconds = patience(schedule)

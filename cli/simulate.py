@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 from rich.markup import escape
-from tepal.boards.flow.generate import generate, write_files
+from tepal.boards.flow.folder import write_files
+from tepal.boards.flow.generate import generate
 from tepal.boards.flow.shortage import require_fit
 from tepal.hdl import Schedule
 from tepal.processes import keep, temporary_folder
 from tepal.quant import NetworkError
-from tepal.sim import Build, CycleModel, SimulationError, golden, require_tools, simulate
+from tepal.sim import Build, CycleModel, SimulationError, require_tools, simulate
 from tepal.sim.simulate import require_place
 
 from .arguments import add_model_arguments, path
@@ -145,7 +146,7 @@ def _show(arguments, schedule: Schedule, model: CycleModel, images, report, name
         out.print(_picture(images[0]), markup=False)
     scores = report.outputs[0]
     if network.softmax is not None:
-        scores = (golden.softmax(network.softmax, report.outputs[:1])[0].astype(float) + 128) / 256
+        scores = (network.softmax(report.outputs[:1])[0].astype(float) + 128) / 256
         out.print(f"[bold]{name(report.classes[0])}[/], with {scores[report.classes[0]]:.0%}")
     else:
         out.print(f"[bold]{name(report.classes[0])}[/], with a score of {scores[report.classes[0]]}")

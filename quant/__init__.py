@@ -3,30 +3,23 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from .float_network import FloatAveragePool, FloatConvolution, FloatDepthwise, FloatLayer, FloatNetwork
+from .arithmetic import Rounding
+from .errors import NetworkError
+from .float_network import FloatNetwork
 from .identity import DIGEST_BYTES, digest
+from .layer import FloatLayer, Geometry, Layer, Padding, Shape
 from .mobilenet import CIFAR_BLOCKS, IMAGENET_BLOCKS, LayerSpec, MobileNet
-from .network import (
-    Average,
-    AveragePool,
-    Convolution,
-    Depthwise,
-    Geometry,
-    Layer,
-    Network,
-    NetworkError,
-    Padding,
-    Requantise,
-    Rounding,
-    Shape,
-    Softmax,
-    arrange_images,
-)
+from .network import Network, arrange_images
+from .ops.average_pool import Average, AveragePool, FloatAveragePool
+from .ops.convolution import Convolution, FloatConvolution
+from .ops.depthwise import Depthwise, FloatDepthwise
+from .ops.softmax import Softmax
 from .preprocessing import LAYOUTS, Preprocessing
 from .quantiser.plausibility import implausible
 from .quantiser.quantise import Calibration, Method, Quantisation, quantize
 from .readers.model_file import formats, read_model
 from .readers.tflite import read_tflite
+from .rescale import Requantise
 from .simplify import Simplification, simplify
 
 if TYPE_CHECKING:

@@ -6,116 +6,16 @@ Importers fold batch norm into weights and bias and name what they can't take; t
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from math import inf
 
 import numpy as np
 
-from .network import Geometry, NetworkError, Shape, arrange_images, shortened
+from .errors import NetworkError
+from .layer import FloatLayer, Shape, check_chain
+from .network import arrange_images
 from .preprocessing import Preprocessing
-from .sums import chunk_frames, window_sums
+from .windows import chunk_frames
 
-__all__ = ["FloatAveragePool", "FloatConvolution", "FloatDepthwise", "FloatLayer", "FloatNetwork", "Statistics",
-           "sums"]
-
-
-def _freeze(layer, *names: str) -> None:
-    for name in names:
-        array = np.array(getattr(layer, name), np.float32)
-        if not np.isfinite(array).all():
-            count = int((~np.isfinite(array)).sum())
-            raise NetworkError(f"layer {layer.index} ({shortened(layer.name)}) has {count} {name} that are NaN or "
-                               "infinite: the training diverged, or the file is damaged")
-        array.setflags(write=False)
-        object.__setattr__(layer, name, array)
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class FloatLayer(Geometry):
-    """What float layers share: after the sum comes a clamp to ``minimum`` … ``maximum`` (ReLU is 0 … inf)."""
-
-    minimum: float = -inf
-    maximum: float = inf
-
-    def activate(self, total: np.ndarray) -> np.ndarray:
-        """The fused activation."""
-        return total if (self.minimum, self.maximum) == (-inf, inf) else np.clip(total, self.minimum, self.maximum)
-
-
-@dataclass(frozen=True, eq=False)
-class Statistics:
-    """Mean and standard deviation of each channel, float64 (channels,)."""
-
-    mean: np.ndarray
-    deviation: np.ndarray
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class FloatConvolution(FloatLayer):
-    """A dense convolution or, with a kernel as large as its input, a fully connected layer.
-
-    ``weights`` float32 (out channels, kernel height, kernel width, in channels); ``bias`` float32 (out channels,);
-    ``trained`` what the layer's sums (see :func:`sums`) were in training, where the batch norm that was folded into it
-    tells."""
-
-    weights: np.ndarray
-    bias: np.ndarray
-    trained: Statistics | None = None
-
-    def __post_init__(self):
-        _freeze(self, "weights", "bias")
-
-    @property
-    def kernel(self):
-        return self.weights.shape[1:3]
-
-    @property
-    def macs(self):
-        return self.pixels * self.weights.size
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class FloatDepthwise(FloatLayer):
-    """One filter per channel. ``weights`` float32 (kernel height, kernel width, channels); ``bias`` float32
-    (channels,); ``trained`` as in :class:`FloatConvolution`."""
-
-    weights: np.ndarray
-    bias: np.ndarray
-    trained: Statistics | None = None
-
-    def __post_init__(self):
-        _freeze(self, "weights", "bias")
-
-    @property
-    def kernel(self):
-        return self.weights.shape[:2]
-
-    @property
-    def macs(self):
-        return self.pixels * self.weights.size
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class FloatAveragePool(FloatLayer):
-    """Mean over windows that lie wholly inside the input."""
-
-    window: tuple[int, int]
-
-    @property
-    def kernel(self):
-        return self.window
-
-    @property
-    def macs(self):
-        return 0
-
-
-def sums(layer: FloatLayer, x: np.ndarray) -> np.ndarray:
-    """The layer's result before its activation; float32 (frames, height, width, channels) in and out."""
-    if isinstance(layer, FloatConvolution | FloatDepthwise):
-        # Weights that overflow give infinite values, which the quantiser looks for.
-        with np.errstate(over="ignore", invalid="ignore"):
-            return window_sums(layer, x, layer.weights, 0) + layer.bias
-    return window_sums(layer, x, None, 0) / np.float32(layer.kernel[0] * layer.kernel[1])
+__all__ = ["FloatNetwork"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,12 +34,7 @@ class FloatNetwork:
     preprocessing: Preprocessing | None = None
 
     def __post_init__(self):
-        if not self.layers:
-            raise NetworkError(f"{self.name}: the network has no layer to compute")
-        for before, after in zip(self.layers, self.layers[1:], strict=False):
-            if before.output_shape != after.input_shape:
-                raise NetworkError(f"{self.name}: layer {after.index} ({shortened(after.name)}) takes "
-                                   f"{after.input_shape} but the layer before it gives {before.output_shape}")
+        check_chain(self.name, self.layers)
         if self.preprocessing:
             self.preprocessing.check(self.input_shape[2])
 
@@ -159,7 +54,7 @@ class FloatNetwork:
     @property
     def parameters(self) -> int:
         """Number of weights."""
-        return sum(layer.weights.size for layer in self.layers if isinstance(layer, FloatConvolution | FloatDepthwise))
+        return sum(layer.parameters for layer in self.layers)
 
     def images(self, images: np.ndarray, what: str = "the images") -> np.ndarray:
         """float32 (frames, height, width, channels) of ``images`` in that order or (frames, channels, height, width).
@@ -192,7 +87,7 @@ class FloatNetwork:
     def trace(self, x: np.ndarray, visit: Callable[[int, np.ndarray], None]) -> np.ndarray:
         """Run one chunk of images; ``visit(number, output)`` sees what each layer gives.  Returns the last output."""
         for number, layer in enumerate(self.layers):
-            x = layer.activate(sums(layer, x))
+            x = layer(x)
             visit(number, x)
         return x
 

@@ -11,22 +11,16 @@ from math import inf, prod, sqrt
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-
-from .arithmetic import quantize_multiplier
-from .float_network import FloatAveragePool, FloatConvolution, FloatDepthwise, FloatLayer, FloatNetwork
-from .network import (
-    Average,
-    AveragePool,
-    Convolution,
-    Depthwise,
-    Geometry,
-    Layer,
-    Network,
-    NetworkError,
-    Padding,
-    Requantise,
-    Shape,
-)
+from tepal.quant.arithmetic import quantize_multiplier
+from tepal.quant.errors import NetworkError
+from tepal.quant.float_network import FloatNetwork
+from tepal.quant.layer import FloatLayer, Geometry, Layer, Padding, Shape
+from tepal.quant.network import Network
+from tepal.quant.ops.average_pool import Average, AveragePool, FloatAveragePool
+from tepal.quant.ops.convolution import FloatConvolution
+from tepal.quant.ops.depthwise import FloatDepthwise
+from tepal.quant.rescale import Requantise
+from tepal.quant.weighted import FloatWeighted
 
 if TYPE_CHECKING:
     import torch  # pyright: ignore[reportMissingImports]
@@ -263,14 +257,11 @@ def _integer_layer(layer: FloatLayer, scale: float, zero_point: int) -> Layer:
     """``layer`` in integers; ``scale`` and ``zero_point`` are its input's."""
     common = {field.name: getattr(layer, field.name) for field in fields(Geometry)}
     common |= {"input_zero_point": zero_point, "output_scale": _ACTIVATION_SCALE}
-    if isinstance(layer, FloatAveragePool):
-        return AveragePool(**common, window=layer.window, bias=np.zeros(layer.input_shape[2]),
-                           requantise=Average(prod(layer.window)))
-    assert isinstance(layer, FloatConvolution | FloatDepthwise)
-    kind, channel_axis = (Depthwise, 2) if isinstance(layer, FloatDepthwise) else (Convolution, 0)
-    others = tuple(axis for axis in range(layer.weights.ndim) if axis != channel_axis)
-    steps = np.abs(layer.weights).max(axis=others, keepdims=True) / np.float32(127)
-    sum_steps = scale * steps.ravel().astype(np.float64)
+    if not isinstance(layer, FloatWeighted):
+        return AveragePool(**common, window=layer.kernel, bias=np.zeros(layer.input_shape[2]),
+                           requantise=Average(prod(layer.kernel)))
+    steps = np.abs(layer.channel_first(layer.weights)).reshape(len(layer.bias), -1).max(axis=1) / np.float32(127)
+    sum_steps = scale * steps.astype(np.float64)
     requantise = Requantise(*quantize_multiplier(sum_steps / _ACTIVATION_SCALE), 0 if layer.minimum == -inf else -128)
-    return kind(**common, weights=np.rint(layer.weights / steps), weight_scales=steps.ravel(),
-                bias=np.rint(layer.bias / sum_steps), requantise=requantise)
+    return layer.integer(**common, weights=np.rint(layer.weights / layer.by_channel(steps)), weight_scales=steps,
+                         bias=np.rint(layer.bias / sum_steps), requantise=requantise)

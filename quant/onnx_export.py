@@ -10,15 +10,16 @@ from contextlib import suppress
 from math import prod
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 from tepal.processes import held
-
-from .network import Average, AveragePool, Convolution, Depthwise, Layer, Network, NetworkError, Requantise
-from .readers.onnx import OWN_PRODUCER
+from tepal.quant.errors import NetworkError
+from tepal.quant.layer import Layer
+from tepal.quant.network import Network
+from tepal.quant.ops.activation import write_clamp
+from tepal.quant.readers.onnx import OWN_PRODUCER
 
 __all__ = ["onnx_model", "write_onnx"]
 
@@ -77,18 +78,19 @@ class _Graph:
         scale, zero_point = network.input_scale, network.input_zero_point
         value = self.quantised("image", "image", scale, zero_point)
         for layer, result in zip(network.layers, results, strict=True):
-            value = self.activation(layer, self.sums(layer, value, scale, result), result)
+            value = self.sums(layer, value, scale, result)
+            if value != result:
+                value = write_clamp(self, layer, value, result)
             scale = layer.output_scale
             value = self.quantised(value, layer.name, scale, layer.output_zero_point)
         if prod(network.output_shape[:2]) > 1:
             value = self.node("Transpose", [value], self.unique("output/channels_last"), perm=[0, 2, 3, 1])
         if network.softmax:
-            if network.softmax.beta != 1 or network.softmax.input_scale != scale:
-                raise NetworkError(f"{network.name} can't be written as ONNX: its softmax has the beta "
-                                   f"{network.softmax.beta} and the input scale {network.softmax.input_scale}; only 1 "
-                                   f"and the scale of the logits, {scale}, can be expressed")
             value = self.node("Flatten", [value], self.unique("logits"), axis=1)
-            self.node("Softmax", [value], self.output, axis=1)
+            try:
+                network.softmax.write_onnx(self, value, scale, self.output)
+            except NetworkError as error:
+                raise NetworkError(f"{network.name} can't be written as ONNX: {error}") from None
         else:
             self.node("Flatten", [value], self.output, axis=1)
         height, width, channels = network.input_shape
@@ -136,58 +138,18 @@ class _Graph:
     def sums(self, layer: Layer, value: str, input_scale: float, result: str) -> str:
         """The layer before its clamp."""
         _check(layer, input_scale)
-        output = result if _clamp(layer) == (-128, 127) else self.unique(f"{result}/sum")
-        if isinstance(layer, AveragePool):
-            return self.node("AveragePool", [value], output, kernel_shape=layer.window, strides=layer.stride)
-        assert isinstance(layer, Convolution | Depthwise)
-        scales = np.asarray(layer.weight_scales)
-        around = layer.padding
-        # Spelled out for depthwise layers alone, which tells those of a single channel from dense ones.
-        group: dict[str, Any] = {}
-        if isinstance(layer, Depthwise):
-            weights, group["group"] = layer.weights.transpose(2, 0, 1)[:, None], len(scales)
-        else:
-            weights = layer.weights.transpose(0, 3, 1, 2)
-        inputs = [value, self.dequantised(f"{result}/weights", weights, scales, np.int8),
-                  self.dequantised(f"{result}/bias", layer.bias, input_scale * scales.astype(np.float64), np.int32)]
-        return self.node("Conv", inputs, output, kernel_shape=layer.kernel, strides=layer.stride,
-                         pads=[around.top, around.left, around.bottom, around.right], **group)
-
-    def activation(self, layer: Layer, value: str, result: str) -> str:
-        """The clamp, in real numbers."""
-        if value == result:
-            return value
-        minimum, maximum = _clamp(layer)
-        if (minimum, maximum) == (layer.output_zero_point, 127):
-            return self.node("Relu", [value], result)
-        bounds = [self.constant(f"{result}/{name}", layer.output_scale * (bound - layer.output_zero_point), np.float32)
-                  for name, bound in (("minimum", minimum), ("maximum", maximum))]
-        return self.node("Clip", [value, *bounds], result)
-
-
-def _clamp(layer: Layer) -> tuple[int, int]:
-    requantise: Average | Requantise = layer.requantise  # pyright: ignore[reportAttributeAccessIssue]
-    return requantise.minimum, requantise.maximum
+        bare = (layer.requantise.minimum, layer.requantise.maximum) == (-128, 127)
+        output = result if bare else self.unique(f"{result}/sum")
+        return layer.write_onnx(self, value, input_scale, result, output)
 
 
 def _check(layer: Layer, input_scale: float) -> None:
     """That the layer's real numbers say what its integers do."""
-    def error(text: str) -> NetworkError:
-        return NetworkError(f"layer {layer.index} ({layer.name}) can't be written as ONNX: {text}")
-
+    steps = layer.sum_steps(input_scale)
     tiny, huge = np.finfo(np.float32).tiny, np.finfo(np.float32).max / 256
-    if isinstance(layer, AveragePool):
-        count, zero_point = prod(layer.window), 0 if isinstance(layer.requantise, Average) else layer.input_zero_point
-        if (layer.bias != -count * zero_point).any():
-            raise error("its average pool adds a bias; only the zero point is possible")
-        steps = np.full(layer.output_shape[2], input_scale / count)
-    else:
-        assert isinstance(layer, Convolution | Depthwise)
-        steps = input_scale * np.asarray(layer.weight_scales, np.float64)
     scales = np.array([*steps, input_scale, layer.output_scale])
     if not ((scales >= tiny) & (scales <= huge)).all():
-        raise error("its scales aren't positive numbers that float32 holds")
+        raise layer.unwritable("its scales aren't positive numbers that float32 holds")
     # Factors below 2**-32 have become 0.
-    factor = layer.requantise.factor  # pyright: ignore[reportAttributeAccessIssue]
-    if not np.allclose(steps / layer.output_scale, factor, rtol=1e-6, atol=2**-32):
-        raise error("its multipliers don't follow from its scales")
+    if not np.allclose(steps / layer.output_scale, layer.requantise.factor, rtol=1e-6, atol=2**-32):
+        raise layer.unwritable("its multipliers don't follow from its scales")

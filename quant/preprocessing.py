@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -62,13 +62,17 @@ class Preprocessing:
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     layout: str = "rgb"
 
+    OPTIONS: ClassVar = ("range", "mean", "std", "layout")
+    """What :meth:`texts` and :meth:`lists` tell, and the command line takes."""
+
     def __post_init__(self):
         if not (isfinite(self.low) and isfinite(self.high) and self.low < self.high):
             raise NetworkError(f"the range {self.low:g}:{self.high:g} is none: give two numbers, the lower one first")
         if not all(map(isfinite, self.mean)):
-            raise NetworkError(f"the mean {_text(self.mean)} must be finite numbers")
-        if not all(isfinite(value) and value > 0 for value in self.std):
-            raise NetworkError(f"the standard deviation {_text(self.std)} must be numbers above 0")
+            raise NetworkError(f"the mean must be finite numbers, not {_text(self.mean)}")
+        for value in self.std:
+            if not (isfinite(value) and value > 0):
+                raise NetworkError(f"the standard deviation must be a finite number above 0, not {value:g}")
         channels = len(self.mean)
         if channels not in (1, 3) or len(self.std) != channels:
             raise NetworkError(f"pixels have 1 or 3 channels, with as many means as standard deviations; "
@@ -108,10 +112,14 @@ class Preprocessing:
         return {"range": f"{self.low!r}:{self.high!r}", "mean": _text(self.mean), "std": _text(self.std),
                 "layout": self.layout}
 
+    def lists(self) -> dict[str, list[float] | str]:
+        """The same for JSON: numbers as such."""
+        return {"range": [self.low, self.high], "mean": list(self.mean), "std": list(self.std), "layout": self.layout}
+
     @classmethod
     def of_metadata(cls, metadata: Mapping[str, str], channels: int) -> Self | None:
         """From a model file's metadata; None where it says nothing.  Raises NetworkError as :meth:`of_texts` does."""
-        texts = {name: metadata[_PREFIX + name] for name in ("range", "mean", "std", "layout")
+        texts = {name: metadata[_PREFIX + name] for name in cls.OPTIONS
                  if _PREFIX + name in metadata}
         return cls.of_texts(texts, channels) if texts else None
 

@@ -1,62 +1,65 @@
-"""From the scales of a layer's tensors to an integer layer: what the ONNX importer and the quantiser share."""
+"""From sums to int8: the fixed-point rule of the TensorFlow Lite family, and how it follows from real scales."""
 
-from math import prod
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .arithmetic import Rounding, accumulator_range, quantize_multiplier
-from .network import AveragePool, Convolution, Depthwise, NetworkError, Requantise
+from .arithmetic import Rounding, accumulator_range, multiply_by_quantized_multiplier, quantize_multiplier
+from .errors import NetworkError
+from .layer import frozen
 
-__all__ = ["Meaning", "check_accumulator", "pool_of_scales", "quantised_clamp", "requantise_of_scales",
-           "weighted_of_scales"]
-
-Meaning = tuple[float, int]
-"""Scale (a float32 number) and zero point of int8 values."""
+__all__ = ["Requantise", "check_accumulator", "overflows", "quantised_clamp", "requantise_of_scales"]
 
 
-def weighted_of_scales(label: str, geometry: dict[str, Any], weights: np.ndarray, weight_scales: np.ndarray,
-                       bias: np.ndarray, source: Meaning, result: Meaning, minimum: float,
-                       maximum: float) -> Convolution | Depthwise:
-    """The layer of int8 ``weights``: depthwise if they have three dimensions.
+@dataclass(frozen=True, eq=False)
+class Requantise:
+    """int32 accumulator to int8, by TensorFlow Lite's fixed-point rule.
+
+    ``clamp(multiply_by_quantized_multiplier(acc, multiplier, shift) + zero_point, minimum, maximum)``
 
     Parameters
     ----------
-    label
-        How a message names the layer.
-    geometry
-        Fields of :class:`~.network.Geometry`.
-    weights, weight_scales, bias
-        As in the layers; the bias counts in steps of the source's scale times the weights'.
-    source, result
-        What the layer's int8 inputs and outputs mean.
+    multiplier, shift
+        int64 and int32, one per output channel; the real factor is ``multiplier * 2 ** (shift - 31)``.
+    zero_point
+        Of the output.
     minimum, maximum
-        The activation's real bounds, or infinite.
-
-    Raises
-    ------
-    NetworkError
-        An image can make the accumulator of a channel overflow.
+        Clamp of the fused activation, within -128 … 127.
+    rounding
+        Which of the two rules of the TensorFlow Lite family (see :class:`Rounding`).
     """
-    requantise = requantise_of_scales(source[0], weight_scales, *result,
-                                      *quantised_clamp(minimum, maximum, *result))
-    depthwise = weights.ndim == 3
-    by_channel = weights.transpose(2, 0, 1) if depthwise else weights
-    check_accumulator(label, by_channel, bias, source[1], requantise)
-    kind = Depthwise if depthwise else Convolution
-    return kind(**geometry, input_zero_point=source[1], output_scale=result[0], weights=weights, bias=bias,
-                requantise=requantise, weight_scales=weight_scales)
 
+    multiplier: np.ndarray
+    shift: np.ndarray
+    zero_point: int
+    minimum: int = -128
+    maximum: int = 127
+    rounding: Rounding = Rounding.DOUBLE
 
-def pool_of_scales(label: str, geometry: dict[str, Any], window: tuple[int, int], source: Meaning, result: Meaning,
-                   minimum: float, maximum: float) -> AveragePool:
-    """The average over ``window``; everything else as in :func:`weighted_of_scales`."""
-    count, channels = prod(window), geometry["output_shape"][2]
-    requantise = requantise_of_scales(source[0], np.full(channels, 1 / count), *result,
-                                      *quantised_clamp(minimum, maximum, *result))
-    check_accumulator(label, np.ones((1, count), np.int8), [0], source[1], requantise)
-    return AveragePool(**geometry, input_zero_point=source[1], output_scale=result[0], window=window,
-                       bias=np.full(channels, -count * source[1]), requantise=requantise)
+    def __post_init__(self):
+        object.__setattr__(self, "multiplier", frozen(self.multiplier, np.int64))
+        object.__setattr__(self, "shift", frozen(self.shift, np.int32))
+
+    @property
+    def factor(self) -> np.ndarray:
+        """Real multiplier per channel, float64 (exact)."""
+        return np.ldexp(self.multiplier.astype(np.float64), self.shift - 31)
+
+    def __call__(self, acc: np.ndarray) -> np.ndarray:
+        """int8 of an integer accumulator array whose last axis is the output channel.
+
+        Monotone (not decreasing) in ``acc`` for every channel."""
+        scaled = multiply_by_quantized_multiplier(acc, self.multiplier, self.shift, self.rounding)
+        return np.clip(scaled + self.zero_point, self.minimum, self.maximum).astype(np.int8)
+
+    def select(self, keep) -> "Requantise":
+        """The rule of the channels ``keep``, an index of their array."""
+        return replace(self, multiplier=self.multiplier[keep], shift=self.shift[keep])
+
+    def first(self, channels: int, count: int) -> "Requantise":
+        """The rule of the first ``count`` of ``channels``."""
+        return replace(self, multiplier=np.broadcast_to(self.multiplier, channels)[:count],
+                       shift=np.broadcast_to(self.shift, channels)[:count])
 
 
 def requantise_of_scales(input_scale: float, weight_scales, output_scale: float, zero_point: int,
@@ -70,7 +73,7 @@ def requantise_of_scales(input_scale: float, weight_scales, output_scale: float,
     weight_scales
         Array (channels,): float32 numbers, or ``1 / count`` as float64 of a mean over ``count`` values.
     zero_point, minimum, maximum
-        Of the output, as in :class:`~.network.Requantise`.
+        Of the output, as in :class:`Requantise`.
 
     Returns
     -------
@@ -87,6 +90,12 @@ def quantised_clamp(minimum: float, maximum: float, scale: float, zero_point: in
         steps = np.rint(np.array([minimum, maximum], np.float32) / np.float32(scale))
     low, high = np.clip(steps + zero_point, -128, 127)
     return int(low), int(high)
+
+
+def overflows(low, high, shift) -> np.ndarray:
+    """Whether an accumulator of ``low … high`` that is shifted to the left leaves int32."""
+    widest = np.maximum(-np.asarray(low, np.int64), np.asarray(high, np.int64) + 1)
+    return (np.asarray(shift) > 30) | (widest > (1 << 31) >> np.clip(shift, 0, 30))
 
 
 def check_accumulator(layer: str, weights, bias, zero_point: int, requantise: Requantise) -> None:

@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 
-import numpy as np
-
-from .arithmetic import quantize_multiplier
-from .network import Average, AveragePool, Convolution, Depthwise, Layer, Network, Padding, Requantise, Shape
+from .layer import Padding, Place
+from .network import Network
+from .windows import same_padding
 
 __all__ = ["IMAGES", "WIDTHS", "Scaled", "scaled", "smaller"]
 
@@ -28,17 +27,6 @@ _STEP = 8
 """Channels are scaled to multiples of this, as in the published MobileNets."""
 
 
-@dataclass(frozen=True)
-class _Place:
-    """A scaled layer's shapes."""
-
-    input_shape: Shape
-    output_shape: Shape
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    padding: Padding
-
-
 @dataclass(frozen=True, eq=False)
 class Scaled:
     """What ``original`` would be at ``width`` times its channels and at an ``image`` of (height, width) pixels.
@@ -48,7 +36,7 @@ class Scaled:
     original: Network
     width: float
     image: tuple[int, int]
-    places: tuple[_Place, ...]
+    places: tuple[Place, ...]
 
     def __str__(self) -> str:
         height, width, _ = self.original.input_shape
@@ -69,14 +57,13 @@ class Scaled:
     @property
     def _weights(self) -> Iterator[int]:
         for layer, place in zip(self.original.layers, self.places, strict=True):
-            inputs = {Convolution: place.input_shape[2], Depthwise: 1, AveragePool: 0}[type(layer)]
-            yield prod(place.kernel) * place.output_shape[2] * inputs
+            yield layer.parameters_at(place)
 
     def network(self) -> Network:
         """The network: weights, biases and requantisers are the first ones of the original's layers.
 
         So their requantisers need numbers about as wide as those of a network that is trained at this size."""
-        layers = tuple(_cut(layer, place) for layer, place in zip(self.original.layers, self.places, strict=True))
+        layers = tuple(layer.resized(place) for layer, place in zip(self.original.layers, self.places, strict=True))
         return replace(self.original, name=f"{self.original.name} at {self}", layers=layers)
 
 
@@ -87,7 +74,7 @@ def scaled(network: Network, width: float, image: tuple[int, int]) -> Scaled | N
     Channels are rounded to multiples of 8, by no more than a tenth down, as in the published MobileNets, and are never
     more than there were.  Where a window covered all of its map it covers all of the new one, and where the padding
     made a map of all of the input's pixels, or of every second one, it still does."""
-    last = max((number for number, layer in enumerate(network.layers) if isinstance(layer, Convolution)), default=-1)
+    last = max((number for number, layer in enumerate(network.layers) if layer.mixes), default=-1)
     shape, places = (*image, network.input_shape[2]), []
     for number, layer in enumerate(network.layers):
         padding = layer.padding
@@ -97,11 +84,11 @@ def scaled(network: Network, width: float, image: tuple[int, int]) -> Scaled | N
         if any(out < 1 for _, _, out, _, _ in axes):
             return None
         channels = shape[2]
-        if isinstance(layer, Convolution):
+        if layer.mixes:
             channels = layer.output_shape[2]
             channels = channels if number == last else _channels(channels, width)
         kernel, stride, size, (top, left), (bottom, right) = zip(*axes, strict=True)
-        places.append(_Place(shape, (*size, channels), kernel, stride, Padding(top, bottom, left, right)))
+        places.append(Place(shape, (*size, channels), kernel, stride, Padding(top, bottom, left, right)))
         shape = places[-1].output_shape
     return Scaled(network, width, image, tuple(places))
 
@@ -142,43 +129,8 @@ def _axis(size: int, old_size: int, old_out: int, kernel: int, stride: int, befo
     if old_out != -(-old_size // stride):
         return kernel, stride, (size + before + after - kernel) // stride + 1, before, after
 
-    def total(pixels: int) -> int:
-        return max(0, (-(-pixels // stride) - 1) * stride + kernel - pixels)
-
+    lead, behind = same_padding(size, kernel, stride)
     # TensorFlow's SAME has the larger half behind, PyTorch a fixed number of pixels before.
-    lead = total(size) // 2 if before == total(old_size) // 2 else min(before, total(size))
-    return kernel, stride, -(-size // stride), lead, total(size) - lead
-
-
-def _cut(layer: Layer, place: _Place) -> Layer:
-    """``layer`` with what ``place`` leaves of it."""
-    common = {"input_shape": place.input_shape, "output_shape": place.output_shape, "stride": place.stride,
-              "padding": place.padding}
-    (height, width), inputs, outputs = place.kernel, place.input_shape[2], place.output_shape[2]
-    if isinstance(layer, AveragePool):
-        share = height * width / prod(layer.window)
-        return replace(layer, **common, window=place.kernel, bias=np.rint(layer.bias[:outputs] * share),
-                       requantise=_mean(layer.requantise, layer.bias.size, outputs, share))
-    assert isinstance(layer, Convolution | Depthwise)
-    weights = (layer.weights[:outputs, :height, :width, :inputs] if isinstance(layer, Convolution)
-               else layer.weights[:height, :width, :outputs])
-    return replace(layer, **common, weights=weights, bias=layer.bias[:outputs],
-                   weight_scales=np.asarray(layer.weight_scales)[:outputs],
-                   requantise=_first(layer.requantise, layer.bias.size, outputs))
-
-
-def _first(rule: Requantise, channels: int, count: int) -> Requantise:
-    """``rule`` of the first ``count`` of so many channels."""
-    return replace(rule, multiplier=np.broadcast_to(rule.multiplier, channels)[:count],
-                   shift=np.broadcast_to(rule.shift, channels)[:count])
-
-
-def _mean(rule: Requantise | Average, channels: int, count: int, share: float) -> Requantise | Average:
-    """``rule`` for windows of ``share`` as many pixels."""
-    if isinstance(rule, Average):
-        return replace(rule, count=round(rule.count * share))
-    rule = _first(rule, channels, count)
-    if share == 1:
-        return rule
-    multiplier, shift = quantize_multiplier(rule.factor / share)
-    return replace(rule, multiplier=multiplier, shift=shift)
+    if before != same_padding(old_size, kernel, stride)[0]:
+        lead, behind = min(before, lead + behind), max(0, lead + behind - before)
+    return kernel, stride, -(-size // stride), lead, behind

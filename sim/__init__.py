@@ -3,7 +3,7 @@
 from . import golden
 from .cycles import CycleModel, FrameCycles, LayerCycles
 from .engine import EngineRun, run_engine
-from .quantisation import LayerLoss, QuantisationReport, accuracy, compare
+from .quantisation import LayerLoss, QuantisationReport, accuracy, measure_losses
 from .serve import Server
 from .simulate import (
     Build,
@@ -30,10 +30,10 @@ __all__ = [
            "Server",
            "SimulationError",
            "accuracy",
-           "compare",
            "first_mismatch",
            "golden",
            "layer_tensors",
+           "measure_losses",
            "require_tools",
            "run_engine",
            "simulate",

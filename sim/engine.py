@@ -11,6 +11,9 @@
 Verilator (:func:`~tepal.sim.simulate`) is some hundred times faster, once it has compiled.
 """
 
+# Amaranth gives components their ports at run time.
+# pyright: reportAttributeAccessIssue=false
+
 from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass

@@ -1,16 +1,15 @@
 """What quantisation cost: the float network against the golden model of the integer one."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
-from tepal.quant import Convolution, Depthwise, FloatConvolution, FloatDepthwise, FloatNetwork, Network, Quantisation
-from tepal.quant.float_network import sums
+from tepal.quant import FloatNetwork, Network, Quantisation
 from tepal.quant.quantiser.quantise import fake_quantise
 
 from . import golden
 
-__all__ = ["LayerLoss", "QuantisationReport", "accuracy", "compare"]
+__all__ = ["LayerLoss", "QuantisationReport", "accuracy", "measure_losses"]
 
 SENSITIVITY_MACS = 2_000_000_000
 """Bounds the frames that the sensitivity of layers is measured on: one run takes so many multiply-adds."""
@@ -60,8 +59,8 @@ def real(layer, codes: np.ndarray) -> np.ndarray:
     return np.float32(layer.output_scale) * (codes.astype(np.float32) - layer.output_zero_point)
 
 
-def compare(quantisation: Quantisation, images: np.ndarray, *,
-            progress: Callable[[str, int, int], None] = lambda what, done, total: None) -> QuantisationReport:
+def measure_losses(quantisation: Quantisation, images: np.ndarray, *,
+                   progress: Callable[[str, int, int], None] = lambda what, done, total: None) -> QuantisationReport:
     """Run both networks on ``images`` (float, in the model file's own order of dimensions)."""
     network, reference = quantisation.network, quantisation.reference
     images = reference.images(images)
@@ -102,14 +101,9 @@ def _alone(network: Network, reference: FloatNetwork, images: np.ndarray, progre
     exact = reference.trace(frames, lambda number, x: inputs.append(x))
     ratios = []
     for number, (integer, layer) in enumerate(zip(network.layers, reference.layers, strict=True)):
-        coarse = layer
-        if isinstance(layer, FloatConvolution | FloatDepthwise):
-            assert isinstance(integer, Convolution | Depthwise)
-            coarse = replace(layer, weights=integer.real_weights)
-        x = fake_quantise(layer.activate(sums(coarse, inputs[number])), integer.output_scale,
-                          integer.output_zero_point)
+        x = fake_quantise(layer.rounded_as(integer)(inputs[number]), integer.output_scale, integer.output_zero_point)
         for after in reference.layers[number + 1:]:
-            x = after.activate(sums(after, x))
+            x = after(x)
         ratios.append(decibels(np.sum(exact.astype(np.float64) ** 2), np.sum((exact.astype(np.float64) - x) ** 2)))
         progress("Trying each layer alone", number + 1, len(network.layers))
     return ratios

@@ -11,7 +11,7 @@ from typing import NoReturn
 from tepal import processes
 from tepal.hdl.export import TOP
 
-from .simulate import SimulationError, require_place, require_tools
+from .simulate import BUILD_LOG, SimulationError, require_place, require_tools
 from .simulators import plain_path, unfinished, verilator_environment
 
 __all__ = ["Server"]
@@ -41,6 +41,9 @@ class Server:
         A tool is missing or fails; the message names the log.
     """
 
+    FILES = (BUILD_LOG, _FLASH)
+    """Names of the files that it writes into the directory."""
+
     def __init__(self, directory: Path, bit: int, flash: bytes | None = None):
         require_tools()
         require_place(directory)
@@ -48,7 +51,7 @@ class Server:
         if flash is not None:
             (self.directory / _FLASH).write_bytes(flash)
         folder = self.directory / "server"
-        log = self.directory / "build.log"
+        log = self.directory / BUILD_LOG
         command = ["verilator", "--cc", "--exe", "--build", "-j", "2", "--top-module", TOP, "--prefix", f"V{TOP}",
                    "--Mdir", str(folder), "-o", _PROGRAM, "-Wno-fatal", "-Wno-lint", "-Wno-style", "-O3",
                    "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-MAKEFLAGS", "OPT_FAST=-O1",

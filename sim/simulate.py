@@ -93,6 +93,10 @@ def require_place(directory: Path) -> None:
                               "another folder with --keep, or another TMPDIR")
 
 
+BUILD_LOG = "build.log"
+"""What compiling a simulator printed."""
+
+
 class Build:
     """A simulator for the Verilog in ``directory``, built there once.
 
@@ -102,7 +106,7 @@ class Build:
         A tool is missing or fails; the message names the log.
     """
 
-    FILES = ("build.log", "run.log", "bench.json", "beats.npy", "weights.npy", "taken.npy", "tap.txt", "results.xml")
+    FILES = (BUILD_LOG, "run.log", "bench.json", "beats.npy", "weights.npy", "taken.npy", "tap.txt", "results.xml")
     """Names of the files that it writes into the directory."""
 
     def __init__(self, directory: Path, *, waves: bool = False):
@@ -124,7 +128,7 @@ class Build:
         self.folder = self.directory / ("simulator-waves" if waves else "simulator")
         self.runner = Runner(self.directory)
         with unfinished(self.folder):
-            self._logged("build.log", lambda: self.runner.build(
+            self._logged(BUILD_LOG, lambda: self.runner.build(
                 sources=[self.directory / f"{TOP}.v"], hdl_toplevel=TOP,
                 build_dir=self.folder, defines={"TEPAL_TAP": 1}, waves=waves,
                 timescale=("1ns", "1ps"),

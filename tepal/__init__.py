@@ -1,6 +1,7 @@
 """Tepal turns a trained MobileNet-class network into an FPGA accelerator.
 
-The packages are :mod:`tepal.quant`, :mod:`tepal.hdl`, :mod:`tepal.sim`, :mod:`tepal.boards` and :mod:`tepal.cli`."""
+The packages are :mod:`tepal.quant`, :mod:`tepal.hdl`, :mod:`tepal.sim`, :mod:`tepal.boards`, :mod:`tepal.host` and
+:mod:`tepal.cli`, each of which imports only those before it."""
 
 
 def __getattr__(name: str) -> str:

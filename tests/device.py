@@ -1,18 +1,23 @@
 """A device made of Python on a pseudo-terminal, and a line to it that can be made bad."""
 
+import contextlib
 import os
 import pty
+import re
 import select
 import threading
+import time
 import tty
+from collections.abc import Iterator
 
 import numpy as np
 from tepal.hdl.answer import Trailer
 from tepal.hdl.link.protocol import VERSION, Fault, Identity, Kind, Packet, PacketError, Splitter
+from tepal.host.device import Device, HostError
 from tepal.quant import Network, digest
 from tepal.sim import golden
 
-__all__ = ["BadLine", "Proxy", "PythonDevice"]
+__all__ = ["BadLine", "Proxy", "PythonDevice", "infer_under_faults", "terminal"]
 
 
 class BadLine:
@@ -50,21 +55,29 @@ class BadLine:
         return bytes(passed)
 
 
-class PythonDevice:
-    """Answers like the gateware, with the golden model's results; a context manager.
+@contextlib.contextmanager
+def terminal() -> Iterator[tuple[int, str]]:
+    """A pseudo-terminal: the file of this end, and the port's name, which stays from one host to the next."""
+    master, slave = pty.openpty()
+    tty.setraw(slave)
+    try:
+        yield master, os.ttyname(slave)
+    finally:
+        os.close(master)
+        os.close(slave)
 
-    ``line(direction, content)`` is what passes of ``content`` to the device (0) or back (1); ``answer(packet)``
-    may be replaced."""
 
-    def __init__(self, network: Network, window: int = 8, line=lambda direction, content: content):
-        self.network, self.line = network, line
-        self.identity = Identity(digest(network), network.input_shape, network.outputs, window)
-        self.requests = self.results = 0
-        self._master, slave = pty.openpty()
-        tty.setraw(slave)
-        self._slave, self.port = slave, os.ttyname(slave)
-        self._stop, stop = os.pipe()
-        self._wake = stop
+class _Served:
+    """A pseudo-terminal, ``port``, that a thread serves: ``arrived(file, content)`` is told of all that comes, from
+    there or from one of ``others``.  A context manager."""
+
+    def __init__(self, *others: int):
+        self._open = contextlib.ExitStack()
+        self._master, self.port = self._open.enter_context(terminal())
+        self._stop, self._wake = os.pipe()
+        self._files = [self._master, *others]
+        for file in (self._stop, self._wake, *others):
+            self._open.callback(os.close, file)
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self):
@@ -75,8 +88,30 @@ class PythonDevice:
         os.write(self._wake, b".")
         self._thread.join(10)
         assert not self._thread.is_alive()
-        for file in (self._master, self._slave, self._stop, self._wake):
-            os.close(file)
+        self._open.close()
+
+    def _run(self):
+        while True:
+            ready, _, _ = select.select([*self._files, self._stop], [], [])
+            if self._stop in ready:
+                return
+            for file in self._files:
+                if file in ready:
+                    self.arrived(file, os.read(file, 4096))
+
+
+class PythonDevice(_Served):
+    """Answers like the gateware, with the golden model's results; a context manager.
+
+    ``line(direction, content)`` is what passes of ``content`` to the device (0) or back (1); ``answer(packet)``
+    may be replaced."""
+
+    def __init__(self, network: Network, window: int = 8, line=lambda direction, content: content):
+        super().__init__()
+        self.network, self.line = network, line
+        self.identity = Identity(digest(network), network.input_shape, network.outputs, window)
+        self.requests = self.results = 0
+        self._splitter = Splitter(Packet.line_bytes(100_000))
 
     def answer(self, packet: Packet) -> list[Packet]:
         """To one whole request."""
@@ -102,53 +137,55 @@ class PythonDevice:
         self.results += 1
         return Trailer(index, (self.results - 1) % 256, 0)
 
-    def _run(self):
-        splitter = Splitter(Packet.line_bytes(100_000))
-        while True:
-            ready, _, _ = select.select([self._master, self._stop], [], [])
-            if self._stop in ready:
-                return
-            for encoded in splitter.feed(self.line(0, os.read(self._master, 4096))):
-                self.requests += 1
-                try:
-                    answers = self.answer(Packet.decode(encoded))
-                except PacketError:
-                    # The gateware returns what stands in the tag's place; no host may rely on it.
-                    answers = [Packet(Kind.ERROR, int.from_bytes(encoded[3:7], "little"), bytes([Fault.DAMAGED]))]
-                for packet in answers:
-                    os.write(self._master, self.line(1, packet.encode()))
+    def arrived(self, file: int, content: bytes) -> None:
+        for encoded in self._splitter.feed(self.line(0, content)):
+            self.requests += 1
+            try:
+                answers = self.answer(Packet.decode(encoded))
+            except PacketError:
+                # The gateware returns what stands in the tag's place; no host may rely on it.
+                answers = [Packet(Kind.ERROR, int.from_bytes(encoded[3:7], "little"), bytes([Fault.DAMAGED]))]
+            for packet in answers:
+                os.write(file, self.line(1, packet.encode()))
 
 
-class Proxy:
+class Proxy(_Served):
     """A pseudo-terminal before another serial port, with a ``line`` between them as in :class:`PythonDevice`; a context
     manager."""
 
     def __init__(self, target: str, line):
         self.line = line
-        self._master, self._slave = pty.openpty()
-        tty.setraw(self._slave)
-        self.port = os.ttyname(self._slave)
         self._target = os.open(target, os.O_RDWR | os.O_NOCTTY)
         tty.setraw(self._target)
-        self._stop, self._wake = os.pipe()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        super().__init__(self._target)
 
-    def __enter__(self):
-        self._thread.start()
-        return self
+    def arrived(self, file: int, content: bytes) -> None:
+        to_device = file == self._master
+        os.write(self._target if to_device else self._master, self.line(0 if to_device else 1, content))
 
-    def __exit__(self, *_):
-        os.write(self._wake, b".")
-        self._thread.join(10)
-        assert not self._thread.is_alive()
-        for file in (self._master, self._slave, self._target, self._stop, self._wake):
-            os.close(file)
 
-    def _run(self):
-        while True:
-            ready, _, _ = select.select([self._master, self._target, self._stop], [], [])
-            if self._stop in ready:
-                return
-            for direction, (source, sink) in enumerate([(self._master, self._target), (self._target, self._master)]):
-                if source in ready:
-                    os.write(sink, self.line(direction, os.read(source, 4096)))
+def infer_under_faults(device: Device, line: BadLine, network: Network, *, faults: int, batch: int, longest: float,
+                       seed: int = 0) -> None:
+    """Random images through ``device``, so many at once, until its ``line`` has made ``faults``: every image ends in
+    its result or in a clear sentence, a batch within ``longest`` seconds, and errors are rare."""
+    answered, errors = 0, []
+    while line.count < faults:
+        rng = np.random.default_rng(seed + answered + len(errors))
+        images = rng.integers(-128, 128, (batch, *network.input_shape), np.int8)
+        begun = time.monotonic()
+        try:
+            logits, classes = device.infer(images)
+        except HostError as error:
+            errors.append(str(error))
+        else:
+            expected = golden.run(network, images)
+            assert (logits == expected).all()
+            assert (classes == expected.argmax(axis=1)).all()
+            answered += batch
+        assert time.monotonic() - begun < longest
+    print(answered, "answered,", len(errors), "errors")
+    assert answered > 10 * batch
+    assert len(errors) < 5
+    for message in errors:
+        assert re.fullmatch(rf"image \d+ was sent to the device on {device.port} {device.attempts} times without a "
+                            r"result, .*|the device on .* does not answer .*", message)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tepal.boards.registry import get_board
 from tepal.cli.main import parser
 
 ROOT = Path(__file__).parents[1]
@@ -19,13 +20,44 @@ def script(name: str):
     return module
 
 
-bench, growth, calibrate = (script(name) for name in ("bench", "growth", "calibrate"))
+bench, growth, calibrate, suite = (script(name) for name in ("bench", "growth", "calibrate", "suite"))
 
 
 def test_pages():
     """The committed pages are those that the committed figures make."""
     assert bench.PAGE.read_text() == bench.page(json.loads(bench.RESULTS.read_text()))
     assert growth.FIGURE.with_suffix(".md").read_text() == growth.page(json.loads(growth.RESULTS.read_text()))
+
+
+def test_tables_in_other_pages():
+    """README and docs hold what the committed figures make of their marked tables; one follows when those change."""
+    results = json.loads(bench.RESULTS.read_text())
+    for path in bench.PAGES:
+        assert path.read_text() == bench.filled(path.read_text(), results), path
+    readme = (ROOT / "README.md").read_text()
+    assert readme.count("<!-- make bench: ") == readme.count("<!-- end -->") == len(bench.TABLES) + 1
+    assert f"| `icebreaker` | {get_board('icebreaker').part.name} | 4 x 4 array" in readme
+    results["kws"]["simulate"]["compute_cycles"] += 1
+    changed = bench.filled(readme, results)
+    # No other build is taken for that of the engine that is simulated now.
+    before, after = (next(line for line in text.splitlines() if line.startswith("| KWS | `ulx3s-85f` | 256"))
+                     for text in (readme, changed))
+    assert int(after.split("|")[4].replace(",", "")) == int(before.split("|")[4].replace(",", "")) + 1
+    assert changed.count(bench.MISSING) == readme.count(bench.MISSING) + 6
+
+
+def test_marks():
+    """A table is written between its marks, and only there; a wrong name is a mistake."""
+    text = "a\n<!-- make bench: cycles of kws -->\nold\n<!-- end -->\nb\n"
+    filled = bench.filled(text, {})
+    assert filled.startswith("a\n<!-- make bench: cycles of kws -->\n|  | board |")
+    assert filled.endswith("\n<!-- end -->\nb\n")
+    assert "old" not in filled
+    assert filled.count(bench.MISSING) == 3
+    assert bench.filled(filled, {}) == filled
+    for wrong in (text.replace("cycles", "circles"), text.replace("kws", "kwz")):
+        with pytest.raises(KeyError):
+            bench.filled(wrong, {})
 
 
 def test_nothing_is_invented():
@@ -37,7 +69,7 @@ def test_nothing_is_invented():
     row = bench.ROWS[0].name
     results = json.loads(bench.RESULTS.read_text())[row]
     made = {"command": "", "revision": "", "compute_cycles": results["simulate"]["compute_cycles"],
-            "clock_mhz": 12.5, "limit_mhz": 212, "latency_ms": 98.765, "fmax_mhz": 13, "seconds": 1,
+            "clock_mhz": 12.5, "limit_mhz": 212, "latency_ms": 98.765, "fmax_mhz": 13, "seconds": 1, "seeds": [1, 2],
             **{side: dict.fromkeys(("lut", "ff", "dsp", "bram"), 7) for side in ("used", "available")}}
     assert "98.765" in bench.page({row: results | {"build": made}})
     made["compute_cycles"] += 1
@@ -79,5 +111,24 @@ def test_growth_keeps_what_still_holds():
 def test_fit():
     """Coefficients are found again, and none is below zero."""
     counts = calibrate.np.array([[1, 2], [3, 1], [4, 9.0]])
-    assert calibrate.fitted(counts, counts @ [5, 7]) == pytest.approx([5, 7])
-    assert (calibrate.fitted(counts, counts @ [5, -1]) >= 0).all()
+    assert calibrate.least_squares(counts, counts @ [5, 7]) == pytest.approx([5, 7])
+    assert (calibrate.least_squares(counts, counts @ [5, -1]) >= 0).all()
+
+
+def test_times_of_tests(tmp_path):
+    """By folder, of both halves, of which one may not have been run; between the marks, and only there."""
+    run = tmp_path / "test.xml"
+    cases = (("tests.cli.test_ops", 1.5), ("tests.cli.test_ops.TestClass", 2), ("tests.test_lint", 30))
+    run.write_text('<testsuites><testsuite tests="3" time="17.4">' + "".join(
+        f'<testcase classname="{name}" name="x" time="{seconds}"/>' for name, seconds in cases)
+        + "</testsuite></testsuites>")
+    half = suite.measured(run)
+    assert half == {"tests/cli": (2, 3.5), "tests": (1, 30.0), "all": (3, 17.4)}
+    page = "a\n<!-- make times -->\nold\n<!-- end -->\nb\n"
+    filled = suite.filled(page, [half, suite.measured(tmp_path / "none.xml")])
+    assert filled.splitlines()[4:-2] == [
+        "| `tests` | 1 | 30 |  |  |", "| `tests/cli` | 2 | 4 |  |  |", "| all | 3 | 17 |  |  |"]
+    assert filled.startswith("a\n<!-- make times -->\n| folder |")
+    assert filled.endswith("|\n<!-- end -->\nb\n")
+    contributing = suite.PAGE.read_text()
+    assert suite.filled(contributing, [half, {}]) != contributing

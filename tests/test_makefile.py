@@ -36,7 +36,7 @@ def test_works(character, tmp_path):
     done = make(folder)
     assert (done.returncode, done.stderr) == (0, "")
     assert (folder / ".venv/ready").exists()
-    assert (folder / ".venv/types/tepal/__init__.py").resolve() == folder / "tepal/__init__.py"
+    assert (folder / "build/types/tepal/__init__.py").resolve() == folder / "tepal/__init__.py"
 
 
 @pytest.mark.parametrize("character", list('$:{}%"\\`'))

@@ -28,10 +28,10 @@ from .design import BoardDesign, Prepared, prepare
 from .timing import clock_mhz, critical_path, driven_by
 from .tools import Command, ToolError, find
 
-__all__ = ["FLASH", "MARGIN", "STEPS", "Result", "allowed", "build", "choose_pll", "file_names", "require_platform",
-           "seeds", "synthesise"]
+__all__ = ["CLOCK_MARGIN", "FLASH", "REPORT", "STEPS", "Result", "allowed", "bitstream_name", "build", "choose_pll",
+           "file_names", "require_platform", "seeds", "synthesise"]
 
-MARGIN = Fraction(2, 100)
+CLOCK_MARGIN = Fraction(2, 100)
 """By how much a path must be faster than the clock: nextpnr reckons with the slowest silicon, but with no jitter."""
 
 
@@ -40,6 +40,9 @@ STEPS = 5
 
 FLASH = "flash.bin"
 """File for the board's flash memory, where the design loads its weights from there."""
+
+REPORT, _LOG = "report.json", "build.log"
+"""Files beside the bitstream."""
 
 
 def seeds(count: int) -> list[int]:
@@ -55,9 +58,14 @@ def require_platform(board: Board) -> Family:
     return board.part.family
 
 
+def bitstream_name(family: Family) -> str:
+    """The bitstream among :func:`file_names`."""
+    return f"{TOP}.{family.bitstream}"
+
+
 def file_names(family: Family) -> list[str]:
     """The files that :func:`build` may make."""
-    return [f"{TOP}.{family.bitstream}", f"{TOP}.{family.constraints}", "build.log", "report.json", FLASH]
+    return [bitstream_name(family), f"{TOP}.{family.constraints}", _LOG, REPORT, FLASH]
 
 
 def choose_pll(settings: list[Pll], *most: float | Fraction | None) -> Pll:
@@ -68,7 +76,7 @@ def choose_pll(settings: list[Pll], *most: float | Fraction | None) -> Pll:
 
 def allowed(reached: float) -> Fraction:
     """The fastest clock for paths of ``reached`` MHz."""
-    return Fraction(reached) / (1 + MARGIN)
+    return Fraction(reached) / (1 + CLOCK_MARGIN)
 
 
 @dataclass(frozen=True)
@@ -130,7 +138,7 @@ def build(schedule: Schedule, board: Board, *, count: int = 1, wanted: float | N
         raise NetworkError(f"--clock {wanted:g}: the memories and multipliers of {board.part.name} allow no more than "
                            f"{board.part.limit:g} MHz")
     commands = {name: find(name) for name in ("yosys", family.place_and_route, family.packer)}
-    target = board.target if wanted is None else float(Fraction(wanted) * (1 + MARGIN))
+    target = board.target if wanted is None else float(Fraction(wanted) * (1 + CLOCK_MARGIN))
     slowest = min(Fraction(wanted or board.lowest), Fraction(board.lowest)) * 1_000_000
     with temporary_folder() as folder:
         return _build(folder, schedule, board, family, commands, settings, target, slowest, count, wanted, debug,
@@ -206,16 +214,17 @@ def _build(directory: Path, schedule: Schedule, board: Board, family: Family, co
         family.retune(directory, name, pll, prepared.platform,
                       lambda arguments: nextpnr.run([*arguments, "--quiet", "--log", "retune.log"], directory))
     with step(f"Packing ({packer.name}, {packer.origin})"):
-        packer.run(family.pack(f"{name}.{family.routed}", f"{TOP}.{family.bitstream}"), directory)
+        bitstream = bitstream_name(family)
+        packer.run(family.pack(f"{name}.{family.routed}", bitstream), directory)
 
     report = _report(schedule, board, family, commands, runs, best, pll, cells, clock, target, wanted)
     log = "\n".join(f"==== {part}\n\n" + (directory / part).read_text(encoding="utf-8", errors="replace")
                     for part in ("yosys.log", f"{name}.log"))
     files: dict[str, str | bytes] = {
-        f"{TOP}.{family.bitstream}": (directory / f"{TOP}.{family.bitstream}").read_bytes(),
+        bitstream: (directory / bitstream).read_bytes(),
         f"{TOP}.{family.constraints}": constraints,
-        "build.log": log,
-        "report.json": json.dumps(report, indent=2) + "\n",
+        _LOG: log,
+        REPORT: json.dumps(report, indent=2) + "\n",
     }
     if report["flash"]:
         files[report["flash"]["file"]] = flash_image(schedule)
@@ -235,7 +244,7 @@ def _report(schedule: Schedule, board: Board, family: Family, commands: dict[str
     if allowed(best.reached) < least:
         problem = (f"the design reaches {best.reached:.2f} MHz from the best of {len(runs)} "
                    f"seed{'s' if len(runs) > 1 else ''}, and a clock of {least:g} MHz needs "
-                   f"{least * float(1 + MARGIN):.2f} MHz: try more --seeds, a lower --clock, or a smaller engine "
+                   f"{least * float(1 + CLOCK_MARGIN):.2f} MHz: try more --seeds, a lower --clock, or a smaller engine "
                    "(--rows, --columns, --lanes)")
     request = Packet.line_bytes(prod(network.input_shape))
     result = Packet.line_bytes(network.outputs + Trailer.BYTES)
@@ -244,7 +253,7 @@ def _report(schedule: Schedule, board: Board, family: Family, commands: dict[str
         "board": board.name, "part": board.part.name, "network": network.name, "passed": problem is None,
         "problem": problem,
         "fmax_mhz": round(best.reached, 3), "clock_mhz": clock, "target_mhz": round(target, 3),
-        "limit_mhz": board.part.limit, "margin": float(MARGIN), "pll": dict(pll.parameters),
+        "limit_mhz": board.part.limit, "margin": float(CLOCK_MARGIN), "pll": dict(pll.parameters),
         "used": cells_used["used"], "available": cells_used["available"],
         "compute_cycles": cycles.compute_cycles, "interval_cycles": cycles.interval_cycles,
         "latency_ms": round(cycles.compute_cycles / clock / 1e3, 6),

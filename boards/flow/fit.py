@@ -12,7 +12,7 @@ from tepal.sim import CycleModel
 
 from .lut_estimate import KINDS, MARGIN, logic
 
-__all__ = ["Fit", "blocks", "default_engine", "fit", "memory_kind"]
+__all__ = ["Fit", "blocks", "default_engine", "fit", "memory_kind", "with_beat_for"]
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,17 @@ def fit(schedule: Schedule, board: Board) -> Fit:
     return Fit(used, available)
 
 
+def with_beat_for(network: Network, config: EngineConfig) -> EngineConfig:
+    """``config`` with an input stream no wider than divides an image row of ``network``."""
+    _, width, channels = network.input_shape
+    return replace(config, input_bytes=gcd(config.input_bytes, width * channels))
+
+
 def default_engine(board: Board, network: Network, formats: Formats | None = None) -> EngineConfig:
     """The engine for ``network`` by default: of the board's the one that takes the fewest cycles and fits, or else the
-    smallest one; its input stream no wider than divides an image row.  ``formats`` are the network's, if there are any
-    already."""
-    _, width, channels = network.input_shape
-    configs = [replace(config, input_bytes=gcd(config.input_bytes, width * channels))
-               for config in (board.config, *board.others)]
+    smallest one; its input stream follows the image (:func:`with_beat_for`).  ``formats`` are the network's, if there
+    are any already."""
+    configs = [with_beat_for(network, config) for config in (board.config, *board.others)]
     if not board.others:
         return configs[0]
     formats = formats or Formats(network)

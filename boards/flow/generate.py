@@ -12,9 +12,8 @@ from tepal.quant import Network, Preprocessing
 from tepal.sim import CycleModel
 
 from . import yosys
-from .folder import write_files
 
-__all__ = ["WEIGHTS", "describe", "generate", "write_files"]
+__all__ = ["WEIGHTS", "describe", "generate"]
 
 WEIGHTS = "weights.bin"
 """File of the weights that an engine loads, behind the design's name and an underscore."""
@@ -93,8 +92,7 @@ def _preprocessing(network: Network) -> dict | None:
     usual = Preprocessing.of_input(network.input_scale, network.input_zero_point, network.input_shape[2])
     if not (pixels := known or usual):
         return None
-    return {"range": [pixels.low, pixels.high], "mean": list(pixels.mean), "std": list(pixels.std),
-            "layout": pixels.layout, "from": "model" if known else "scale and zero point",
+    return {**pixels.lists(), "from": "model" if known else "scale and zero point",
             "about": "of a pixel 0 to 255: real = (low + pixel * (high - low) / 255 - mean) / std for each channel, in "
                      "the order of layout; int8 = real / scale + zero_point, rounded and limited to -128 to 127"}
 

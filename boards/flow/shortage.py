@@ -10,6 +10,7 @@ from tepal.quant.scale import Scaled
 
 from .fit import Fit, blocks, fit
 from .lut_estimate import KINDS
+from .smaller import advice, largest
 
 __all__ = ["require_fit", "shortage"]
 
@@ -34,9 +35,6 @@ def shortage(schedule: Schedule, board: Board, smaller: Sequence[Scaled] | None 
             if blocks(board, use)[0] == kind:
                 roles[use.role] += blocks(board, use)[1]
         (role, count), = roles.most_common(1)
-        # It needs what is defined here, and is needed where nothing fits alone.
-        from .smaller import advice, largest
-
         return (f"{message}, {count} of them for {role.replace('_', ' ')}; "
                 f"{advice(largest(schedule, board) if smaller is None else smaller)}")
     return None

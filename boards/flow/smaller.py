@@ -3,7 +3,6 @@ and counted as the network itself is."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from math import gcd
 
 from tepal.boards.board import Board
 from tepal.boards.parts.part import Part
@@ -12,7 +11,7 @@ from tepal.hdl.plan.lower import lower
 from tepal.quant import Network, NetworkError
 from tepal.quant.scale import Scaled, smaller
 
-from .fit import blocks, fit
+from .fit import blocks, fit, with_beat_for
 from .lut_estimate import KINDS, MARGIN
 
 __all__ = ["advice", "capacity", "fits", "largest"]
@@ -42,8 +41,7 @@ def _engines(config: EngineConfig, board: Board) -> tuple[EngineConfig, ...]:
 
 
 def _schedule(network: Network, config: EngineConfig, formats: Formats) -> Schedule:
-    _, width, channels = network.input_shape
-    return Schedule(network, replace(config, input_bytes=gcd(config.input_bytes, width * channels)), formats)
+    return Schedule(network, with_beat_for(network, config), formats)
 
 
 def fits(network: Network, board: Board, engines: Iterable[EngineConfig], lender: Formats | None = None) -> bool:

@@ -6,7 +6,8 @@ reached it in training.
 """
 
 import numpy as np
-from tepal.quant.float_network import FloatConvolution, FloatDepthwise, FloatLayer, FloatNetwork, Statistics, sums
+from tepal.quant.float_network import FloatNetwork
+from tepal.quant.layer import FloatLayer, Statistics
 
 __all__ = ["implausible"]
 
@@ -35,16 +36,13 @@ def implausible(network: FloatNetwork, images: np.ndarray) -> str:
     sentence without its end; nothing if all may be well or the network doesn't tell."""
     count = max(1, min(FRAMES, len(images), MACS // max(1, network.macs)))
     x = images[np.linspace(0, len(images) - 1, count).astype(int)]
-    known = [isinstance(layer, FloatConvolution | FloatDepthwise) and layer.trained is not None
-             for layer in network.layers]
+    known = [layer.trained is not None for layer in network.layers]
     if not any(known):
         return _without_batch_norm(network, x)
     first = True
-    for number, layer in enumerate(network.layers[:len(known) - known[::-1].index(True)]):
-        total = sums(layer, x)
-        if known[number] and total[..., 0].size >= SAMPLES:
-            assert isinstance(layer, FloatConvolution | FloatDepthwise)
-            assert layer.trained is not None
+    for layer in network.layers[:len(known) - known[::-1].index(True)]:
+        total = layer.sums(x)
+        if layer.trained is not None and total[..., 0].size >= SAMPLES:
             spread, shift = _distance(total, layer.trained)
             what = _label(layer)
             power = 1 if first else 2
@@ -71,12 +69,12 @@ def _distance(total: np.ndarray, trained: Statistics) -> tuple[float, float]:
 
 def _without_batch_norm(network: FloatNetwork, x: np.ndarray) -> str:
     """By the first layer's range alone."""
-    layers = [layer for layer in network.layers if isinstance(layer, FloatConvolution | FloatDepthwise)]
     first = network.layers[0]
-    biases = [float(np.sqrt(np.mean(layer.bias.astype(np.float64) ** 2))) for layer in layers[:-1]]
-    if len(biases) < 2 or first is not layers[0] or not FOLDED_BIAS[0] <= np.median(biases) <= FOLDED_BIAS[1]:
+    biases = [bias for layer in network.layers if (bias := layer.typical_bias) is not None][:-1]
+    if (len(biases) < 2 or first.typical_bias is None
+            or not FOLDED_BIAS[0] <= np.median(biases) <= FOLDED_BIAS[1]):
         return ""
-    values = sums(first, x).reshape(-1, first.output_shape[2]).astype(np.float64)
+    values = first.sums(x).reshape(-1, first.output_shape[2]).astype(np.float64)
     if len(values) < SAMPLES:
         return ""
     spread = float(np.median(values.std(axis=0)) / np.median(biases))

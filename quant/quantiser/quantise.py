@@ -12,14 +12,16 @@ a tensor; biases int32.  Before that, channels may be equalised, and after it bi
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from math import inf, isfinite
 
 import numpy as np
-from tepal.quant.float_network import FloatAveragePool, FloatConvolution, FloatDepthwise, FloatLayer, FloatNetwork, sums
-from tepal.quant.network import Layer, Network, NetworkError, Softmax
-from tepal.quant.rescale import Meaning, pool_of_scales, weighted_of_scales
+from tepal.quant.errors import NetworkError
+from tepal.quant.float_network import FloatNetwork
+from tepal.quant.layer import FloatLayer, Meaning
+from tepal.quant.network import Network
+from tepal.quant.ops.softmax import Softmax
 
 __all__ = ["Calibration", "Method", "Quantisation", "fake_quantise", "quantize"]
 
@@ -28,10 +30,6 @@ BINS = 2048
 
 SMALLEST = 1e-30
 """A tensor whose values differ by less is constant."""
-
-FINEST = 2.0**-16
-"""Smallest step of a sum, in steps of the layer's output.  A channel of all but vanishing weights would otherwise get
-a scale so small that its bias alone fills the accumulator, for digits that no output shows."""
 
 CORRECTION_BYTES = 1 << 30
 """Memory for the activations that bias correction keeps; it takes as many of the images as fit."""
@@ -115,10 +113,12 @@ def quantize(network: FloatNetwork, images: np.ndarray, calibration: Calibration
         network = _equalise(network, images, progress)
     # The input keeps its whole range, so that a host can map pixels to it without loss.
     histograms = _histograms(network, images, progress)
-    scales = [_scale(*ranges) for ranges in [histograms[0].range(Calibration(Method.MINMAX)),
-                                             *(histogram.range(calibration) for histogram in histograms[1:])]]
+    scales = [_scale(*histograms[0].range(Calibration(Method.MINMAX)))]
+    for layer, histogram in zip(network.layers, histograms[1:], strict=True):
+        scales.append(layer.result_meaning(scales[-1], _scale(*histogram.range(calibration))))
     corrected = _correct_bias(network, images, scales, progress) if calibration.correct_bias else network
-    layers = tuple(map(_quantise_layer, range(len(network.layers)), corrected.layers, scales, scales[1:]))
+    layers = tuple(layer.quantised(number, scales[number], scales[number + 1])
+                   for number, layer in enumerate(corrected.layers))
     softmax = Softmax(len(layers), -1, scales[-1][0], network.beta) if network.softmax else None
     integer = Network(network.name, layers, *scales[0], softmax, network.preprocessing)
     return Quantisation(integer, network)
@@ -226,28 +226,18 @@ def _equalise(network: FloatNetwork, images: np.ndarray, progress: Progress) -> 
     layers = list(network.layers)
     for number in range(len(layers) - 1):
         before, after, peak = layers[number], layers[number + 1], peaks[number]
-        if isinstance(before, FloatAveragePool) or isinstance(after, FloatAveragePool):
+        if not (before.takes_factors and after.takes_factors):
             continue
-        assert isinstance(before, FloatConvolution | FloatDepthwise)
-        assert isinstance(after, FloatConvolution | FloatDepthwise)
         if before.minimum not in (0, -inf) or (before.maximum < inf and peak.max() >= before.maximum):
             continue
         factor = _factors(peak, after)
-        layers[number] = replace(before, weights=before.weights / _by_channel(before, factor),
-                                 bias=before.bias / factor, trained=None, maximum=inf)
-        # The channel is the last dimension of both kinds of weights that read it.
-        layers[number + 1] = replace(after, weights=after.weights * factor)
+        layers[number], layers[number + 1] = before.divided(factor), after.multiplied(factor)
     return network.with_layers(layers)
 
 
-def _factors(peak: np.ndarray, after: FloatConvolution | FloatDepthwise) -> np.ndarray:
+def _factors(peak: np.ndarray, after: FloatLayer) -> np.ndarray:
     """By what to divide each channel, whose largest magnitude is ``peak``, before ``after``."""
-    if isinstance(after, FloatDepthwise):
-        # Its weights have a scale for each of these channels: it costs nothing to even them out wholly.
-        wanted = peak
-    else:
-        reads = np.abs(after.weights).max(axis=(0, 1, 2))
-        wanted = np.sqrt(peak / np.where(reads > 0, reads, np.inf))
+    wanted = after.balance(peak)
     alive = wanted > 0
     if not alive.any():
         return np.ones_like(wanted)
@@ -266,48 +256,14 @@ def _correct_bias(network: FloatNetwork, images: np.ndarray, scales: list[Meanin
     layers = []
     for number, layer in enumerate(network.layers):
         chunks = list(network.chunks(len(exact)))
-        wanted = np.concatenate([sums(layer, exact[chunk]) for chunk in chunks])
-        coarse = layer
-        if isinstance(layer, FloatConvolution | FloatDepthwise):
-            step, codes = _quantise_weights(layer, scales[number], scales[number + 1])
-            coarse = replace(layer, weights=codes * _by_channel(layer, step))
-        got = np.concatenate([sums(coarse, rounded[chunk]) for chunk in chunks])
-        if isinstance(layer, FloatConvolution | FloatDepthwise):
-            error = (wanted.mean(axis=(0, 1, 2), dtype=np.float64) - got.mean(axis=(0, 1, 2), dtype=np.float64))
+        coarse = layer.rounded(scales[number], scales[number + 1])
+        wanted = np.concatenate([layer.sums(exact[chunk]) for chunk in chunks])
+        got = np.concatenate([coarse.sums(rounded[chunk]) for chunk in chunks])
+        error = wanted.mean(axis=(0, 1, 2), dtype=np.float64) - got.mean(axis=(0, 1, 2), dtype=np.float64)
+        if (corrected := layer.corrected(error)) is not None:
             got += error.astype(np.float32)
-            layer = replace(layer, bias=layer.bias + error)
+            layer = corrected
         layers.append(layer)
         exact, rounded = layer.activate(wanted), fake_quantise(layer.activate(got), *scales[number + 1])
         progress("Correcting biases", number + 1, len(network.layers))
     return network.with_layers(layers)
-
-
-# ---- layers ----
-
-def _by_channel(layer: FloatConvolution | FloatDepthwise, step: np.ndarray) -> np.ndarray:
-    """One number for each output channel, in the dimensions of the weights."""
-    return step if isinstance(layer, FloatDepthwise) else step[:, None, None, None]
-
-
-def _quantise_weights(layer: FloatConvolution | FloatDepthwise, before: Meaning,
-                      after: Meaning) -> tuple[np.ndarray, np.ndarray]:
-    """float32 scales (channels,) and int8 codes, -127 … 127, in the shape of the weights."""
-    axes = (0, 1) if isinstance(layer, FloatDepthwise) else (1, 2, 3)
-    step = np.abs(layer.weights).max(axis=axes).astype(np.float64) / 127
-    step = np.maximum(step, FINEST * after[0] / before[0]).astype(np.float32)
-    codes = np.rint(layer.weights / _by_channel(layer, step))
-    return step, np.clip(codes, -127, 127).astype(np.int8)
-
-
-def _quantise_layer(number: int, layer: FloatLayer, before: Meaning, after: Meaning) -> Layer:
-    label = f"layer {layer.index} ({layer.name})"
-    geometry = {"name": layer.name, "index": number, "input_shape": layer.input_shape,
-                "output_shape": layer.output_shape, "stride": layer.stride, "padding": layer.padding}
-    output = before, after, layer.minimum, layer.maximum
-    if isinstance(layer, FloatAveragePool):
-        return pool_of_scales(label, geometry, layer.window, *output)
-    assert isinstance(layer, FloatConvolution | FloatDepthwise)
-    step, codes = _quantise_weights(layer, before, after)
-    # A bias beyond this drives the output to its end whatever the weights add.
-    bias = np.clip(np.rint(layer.bias / (before[0] * step.astype(np.float64))), -(1 << 30), 1 << 30)
-    return weighted_of_scales(label, geometry, codes, step, bias, *output)

@@ -3,10 +3,11 @@
 from os import PathLike
 from pathlib import Path
 
+from tepal.quant.errors import NetworkError
+from tepal.quant.files.obstacles import Format
 from tepal.quant.float_network import FloatNetwork
-from tepal.quant.network import Network, NetworkError
+from tepal.quant.network import Network
 
-from .obstacles import Format
 from .tflite import TFLITE_FORMATS, read_tflite
 
 __all__ = ["formats", "read_model"]

@@ -94,11 +94,12 @@ def test_engine_options(run):
 
 @pytest.mark.parametrize(("argv", "sentence"), [
     (["--rows", "0"], "tepal: rows must be a positive integer, not 0\n"),
-    (["--rows", "3", "--packing", "2"], "ecpix5-85f: packing (2) must divide rows (3); icebreaker: packing (2) must "),
+    (["--rows", "3", "--packing", "2"],
+     r"ecpix5-85f.*: packing \(2\) must divide rows \(3\); icebreaker: packing \(2\) must "),
 ])
 def test_engine_of_no_board(refusal, argv, sentence):
     """Each reason once."""
-    assert sentence in refusal("estimate", MODEL, *argv)
+    assert re.search(sentence, refusal("estimate", MODEL, *argv))
 
 
 # -- clocks --------------------------------------------------------------------------------------------

@@ -228,11 +228,7 @@ def test_what_a_grid_leaves_out_is_the_papers(argv, names, monkeypatch):
     (["--resolution", "5000"], "resolution must be 1 to 4096, not 5000"),
     (["--classes", "0"], "classes must be 1 to 65536, not 0"),
     (["--channels", "0"], "channels must be 1 to 4096, not 0"),
-    (["--clock", "0"], "the clock must be above 0 and at most 10000 MHz, not 0"),
-    (["--clock", "-3"], "the clock must be above 0 and at most 10000 MHz, not -3"),
-    (["--clock", "1e308"], "the clock must be above 0 and at most 10000 MHz, not 1e+308"),
-    (["--clock", "inf"], "the clock must be above 0 and at most 10000 MHz, not inf"),
-    (["--board", "icebraker"], "there is no board 'icebraker'; did you mean icebreaker?"),
+    (["--board", "icebraker"], "there is no board 'icebraker'; did you mean icebreaker"),
     (["--board", "ulx3s-85f", "--board", "generic"], "the generic board has no engine of its own"),
 ])
 @pytest.mark.parametrize("form", [[], ["--json"]], ids=["text", "json"])
@@ -247,6 +243,10 @@ def test_refused(argv, message, form):
     (["--alpha"], "argument --alpha: expected at least one argument"),
     (["--resolution", "1.5"], "argument --resolution: invalid int value: '1.5'"),
     (["0.5"], "unrecognized arguments: 0.5"),
+    (["--clock", "0"], "argument --clock: '0' is no frequency in MHz"),
+    (["--clock", "-3"], "argument --clock: '-3' is no frequency in MHz"),
+    (["--clock", "1e308"], "argument --clock: '1e308' is no frequency in MHz"),
+    (["--clock", "inf"], "argument --clock: 'inf' is no frequency in MHz"),
 ])
 def test_bad_usage(argv, message):
     code, out, err = run(*argv)

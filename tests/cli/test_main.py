@@ -1,5 +1,6 @@
 """How commands end: exit codes, the one sentence, and what else the command line takes."""
 
+import json
 import os
 import re
 import signal
@@ -38,6 +39,27 @@ def test_version():
         assert (done.returncode, done.stdout, done.stderr) == (0, f"tepal {wanted}\n", "")
     with pytest.raises(AttributeError):
         _ = tepal.nothing
+
+
+def test_json_before_the_command(capsys):
+    """It may stand on either side, and is asked for once."""
+    told = []
+    for argv in ["--json", "ops"], ["ops", "--json"], ["ops"]:
+        assert main(argv) == 0
+        told.append(capsys.readouterr().out)
+    assert told[0] == told[1] != told[2]
+    assert json.loads(told[0])
+
+
+@pytest.mark.parametrize("module", ["ulx3s", "icebreaker", "orangecrab", "ecpix5"])
+def test_board_tells_of_itself(module):
+    """All of it; and to a reader that goes, nothing, with the exit code of a broken pipe."""
+    command = f"{sys.executable} -m tepal.boards.{module}"
+    done = shell(command)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Build with: tepal build MODEL --board " in done.stdout
+    gone = shell(f"{{ sleep 0.1; exec {command}; }} | true")
+    assert (gone.returncode, gone.stderr) == (141, "")
 
 
 @pytest.mark.parametrize(("argv", "sentence"), [

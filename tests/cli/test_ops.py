@@ -9,8 +9,7 @@ import pytest
 import tflite
 from tepal.cli.main import main
 from tepal.quant import formats
-from tepal.quant.readers import onnx as onnx_import
-from tepal.quant.readers import tflite as tflite_import
+from tepal.quant.ops.registry import CONSTANT_NODES, ONNX, TFLITE
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,7 +29,7 @@ def test_every_operator_of_every_format_with_its_limits(run):
     assert list(told) == ["int8 TFLite", "float TFLite", "QDQ ONNX", "float ONNX"]
     for title, form in formats().items():
         assert told[title]["limits"] == form.limits
-        assert told[title]["operators"] == {name: found.limits for name, found in form.operators.items()}
+        assert told[title]["operators"] == form.operators
         assert all(told[title]["operators"].values())
 
 
@@ -44,18 +43,18 @@ def test_the_table(run, monkeypatch):
 
 
 def test_the_list_is_what_the_readers_dispatch_by():
-    kinds = {"int8 TFLite": tflite_import._IntegerChain, "float TFLite": tflite_import._FloatChain}
-    for title, kind in kinds.items():
-        assert formats()[title].operators is kind.SUPPORTED
-        assert all(callable(getattr(kind, found.method)) for found in kind.SUPPORTED.values())
-    chain = onnx_import._Chain
-    for title in ("QDQ ONNX", "float ONNX"):
-        operators = formats()[title].operators
-        assert all(callable(getattr(chain, found.method)) for found in operators.values())
-        for name, found in operators.items():
-            assert name in chain.FOLDED if found.method == "_fold" else found is chain.SUPPORTED[name]
-    assert formats()["QDQ ONNX"].operators.keys() | formats()["float ONNX"].operators.keys() == (
-        chain.SUPPORTED.keys() | set(chain.FOLDED))
+    told = {title: form.operators for title, form in formats().items()}
+    for title, kind in (("int8 TFLite", "int8"), ("float TFLite", "float")):
+        assert told[title] == {name: found.limits for name, found in TFLITE.items() if found.only in (None, kind)}
+    for title, kind in (("QDQ ONNX", "QDQ"), ("float ONNX", "float")):
+        for name, limits in told[title].items():
+            if name in ONNX and ONNX[name].only in (None, kind):
+                assert limits == ONNX[name].limits
+            else:
+                assert name in CONSTANT_NODES
+                assert limits == "on constants and shapes alone"
+    assert told["int8 TFLite"].keys() | told["float TFLite"].keys() == TFLITE.keys()
+    assert told["QDQ ONNX"].keys() | told["float ONNX"].keys() == ONNX.keys() | CONSTANT_NODES.keys()
 
 
 def test_the_names_are_those_of_the_formats():

@@ -106,7 +106,7 @@ def test_preprocessing(run, album, tmp_path):
         assert (code, err) == (0, "")
         report = json.loads(out)
         assert report["warnings"] == []
-        assert report["preprocessing"] == {"range": "-1.0:0.9921875", "mean": "0.0,0.0,0.0", "std": "1.0,1.0,1.0",
+        assert report["preprocessing"] == {"range": [-1.0, 0.9921875], "mean": [0.0] * 3, "std": [1.0] * 3,
                                            "layout": "rgb"}
         assert report["frames"] == 20
         assert data == "album" or report["accuracy"]["int8"] >= 0.7
@@ -115,11 +115,27 @@ def test_preprocessing(run, album, tmp_path):
     network = read_model(tmp_path / "out.onnx")
     assert network.preprocessing == Preprocessing.of_texts({"range": "-1:0.9921875"}, 3)
     # The other commands know it: pixels of the labelled set, and the description of a design.
-    scores = [json.loads(run("evaluate", model, "--input", data, "--json", *more)[1])["accuracy"]
-              for model, data, more in (("out.onnx", "pixels.npz", []), ("out.onnx", "real.npz", []),
-                                        (TRAINED, "pixels.npz", OWN))]
-    assert scores[0] == scores[1]
-    assert scores[2] >= 0.7
+    reports = [json.loads(run("evaluate", model, "--input", data, "--json", *more)[1])
+               for model, data, more in (("out.onnx", "pixels.npz", []), ("out.onnx", "real.npz", []),
+                                         (TRAINED, "pixels.npz", OWN))]
+    assert reports[0]["accuracy"] == reports[1]["accuracy"]
+    assert reports[2]["accuracy"] >= 0.7
+    own = network.preprocessing.lists()
+    assert [report["preprocessing"] for report in reports] == [own, None, own]
+    assert not any(report["warnings"] for report in reports)
+
+
+def test_evaluate_warns(run, album):
+    """Of pixels that become other numbers than the model's input holds; and of options that nothing follows from."""
+    model = EXAMPLE / "models/small_0.25_32_int8.onnx"
+    for data, more, told in (("pixels.npz", ["--range", "0:255"],
+                              "pixels.npz: the pixels 0 to 255 become 0 to 255, but the model's int8 input holds -1"),
+                             ("real.npz", OWN, "real.npz holds no pixels (uint8), but what the model takes")):
+        code, out, err = run("evaluate", model, "--input", data, "--json", *more)
+        assert code == 0
+        sentence, = json.loads(out)["warnings"]
+        assert sentence.startswith(told)
+        assert err == f"tepal: warning: {sentence}\n"
 
 
 @pytest.mark.parametrize(("data", "more", "warnings"), [
@@ -213,7 +229,7 @@ def test_evaluate_integers_as_the_model_takes_them(run, folder, tmp_path):
 def test_evaluate_nothing(refusal, folder, tmp_path, name):
     shape = (0, 6, 6, CLASSES if name == "float.tflite" else 1)
     np.savez(tmp_path / "none.npz", images=np.zeros(shape, np.float32), labels=np.zeros(0, int))
-    assert "the images hold no frame" in refusal("evaluate", folder / name, "--input", "none.npz")
+    assert "the images of none.npz hold no frames" in refusal("evaluate", folder / name, "--input", "none.npz")
 
 
 @pytest.mark.parametrize("command", [["estimate"], ["generate", "-o", "made"], ["simulate", "--input", "x.npy"]])

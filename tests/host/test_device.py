@@ -6,12 +6,11 @@ import pty
 import re
 import threading
 import time
-import tty
 
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
-from device import BadLine, PythonDevice
+from device import BadLine, PythonDevice, infer_under_faults, terminal
 from networks import pointwise
 from tepal.hdl import EngineConfig, Schedule
 from tepal.hdl.answer import Status, Trailer
@@ -57,35 +56,15 @@ def test_bad_line():
     print("seed", SEED)
     line = BadLine(SEED, 400)
     timeout, attempts, batch = 0.3, 8, 200
-    answered, errors = 0, []
     with PythonDevice(NETWORK, 8, line) as model, Device(model.port, timeout=timeout, attempts=attempts,
                                                          first_tag=SEED) as device:
-        while line.count < FAULTS:
-            images, expected = pictures(batch, answered + len(errors))
-            begun = time.monotonic()
-            try:
-                logits, classes = device.infer(images)
-            except HostError as error:
-                errors.append(str(error))
-            else:
-                assert (logits == expected).all()
-                assert (classes == expected.argmax(axis=1)).all()
-                answered += batch
-            # Each attempt may take as long as the timeout (and this machine's own delays).
-            assert time.monotonic() - begun < attempts * batch * timeout + 30
-    assert answered > 10 * batch
-    assert len(errors) < 5
-    for message in errors:
-        assert re.fullmatch(rf"image \d+ was sent to the device on {model.port} {attempts} times without a result, .*|"
-                            r"the device on .* does not answer .*", message)
+        # Each attempt may take as long as the timeout (and this machine's own delays).
+        infer_under_faults(device, line, NETWORK, faults=FAULTS, batch=batch, longest=attempts * batch * timeout + 30)
 
 
 def test_gateware():
     """The host and the accelerator's own link, simulated, over a line with faults."""
     line, window = BadLine(SEED, 250), 3
-    master, slave = pty.openpty()
-    tty.setraw(slave)
-    os.set_blocking(master, False)
     dut = LinkedAccelerator(Schedule(NETWORK, EngineConfig(2, 2, 2, (1, 1))), window)
     done = threading.Event()
 
@@ -111,16 +90,16 @@ def test_gateware():
     simulator.add_clock(1e-6)
     simulator.add_testbench(carry)
     thread = threading.Thread(target=simulator.run)
-    thread.start()
-    try:
-        with Device(os.ttyname(slave), timeout=3, attempts=12, first_tag=SEED) as device:
-            assert device.identify() == Identity(digest(NETWORK), NETWORK.input_shape, NETWORK.outputs, window)
-            check(device, 8)
-    finally:
-        done.set()
-        thread.join(30)
-        os.close(master)
-        os.close(slave)
+    with terminal() as (master, port):
+        os.set_blocking(master, False)
+        thread.start()
+        try:
+            with Device(port, timeout=3, attempts=12, first_tag=SEED) as device:
+                assert device.identify() == Identity(digest(NETWORK), NETWORK.input_shape, NETWORK.outputs, window)
+                check(device, 8)
+        finally:
+            done.set()
+            thread.join(30)
     assert line.count
 
 

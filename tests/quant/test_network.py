@@ -27,7 +27,7 @@ def test_cubes_follow_the_model():
                           r"\(2, 4, 5\)"),
     (np.zeros((2, 5, 4, 3)), "they must be numbers"),
     (np.zeros((2, *SHAPE), complex), "they must be numbers"),
-    (np.zeros((0, *SHAPE)), "they hold no frame"),
+    (np.zeros((0, *SHAPE)), "they hold no frames"),
     (np.full((1, *SHAPE), np.inf), "they hold values that are NaN or infinite"),
 ])
 def test_bad_images(images, sentence):

@@ -11,7 +11,8 @@ import pytest
 from models import require_data
 from onnx_models import integers, maps, real, run, step
 from tepal.boards.flow.fit import default_engine
-from tepal.boards.flow.generate import generate, write_files
+from tepal.boards.flow.folder import write_files
+from tepal.boards.flow.generate import generate
 from tepal.boards.flow.shortage import require_fit
 from tepal.boards.registry import BOARDS
 from tepal.hdl import Schedule
@@ -40,6 +41,15 @@ def test_images() -> tuple[np.ndarray, np.ndarray]:
     return load(path, ["test"])["test"]
 
 
+def codes_for(network: Network, images: np.ndarray) -> np.ndarray:
+    """int8, in the network's size, of uint8 images (frames, 32, 32, 3)."""
+    if network.input_shape[0] != 32:
+        from data import resize
+
+        images = resize(images, network.input_shape[0])
+    return (images.astype(np.int16) - 128).astype(np.int8)
+
+
 @pytest.mark.slow
 @pytest.mark.model
 @pytest.mark.parametrize("name", RESULTS)
@@ -47,12 +57,7 @@ def test_accuracy(name, test_images):
     """The bit-exact golden model over all test images, to the last one."""
     network = integer_network(name)
     images, labels = test_images
-    if network.input_shape[0] != 32:
-        from data import resize
-
-        images = resize(images, network.input_shape[0])
-    codes = (images.astype(np.int16) - 128).astype(np.int8)
-    assert round(100 * accuracy(network, codes, labels), 2) == RESULTS[name]["int8"]
+    assert round(100 * accuracy(network, codes_for(network, images), labels), 2) == RESULTS[name]["int8"]
 
 
 @pytest.mark.slow
@@ -61,12 +66,7 @@ def test_accuracy(name, test_images):
 def test_onnx_runtime_agrees(name, test_images):
     """An independent check of the written file: each layer within one step, and the class of 995 of 1,000 images."""
     network = integer_network(name)
-    images, _ = test_images
-    if network.input_shape[0] != 32:
-        from data import resize
-
-        images = resize(images[:1000], network.input_shape[0])
-    codes = (images[:1000].astype(np.int16) - 128).astype(np.int8)
+    codes = codes_for(network, test_images[0][:1000])
     model = onnx.load(EXAMPLE / f"models/{name}_int8.onnx")
     # The file's own output is called logits, so the layer of that name has another one there.
     named = replace(network, layers=[*network.layers[:-1], replace(network.layers[-1], name=list(integers(model))[-1])])

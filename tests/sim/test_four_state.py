@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from networks import fast
-from tepal.boards.flow.generate import generate, write_files
+from tepal.boards.flow.folder import write_files
+from tepal.boards.flow.generate import generate
 from tepal.boards.registry import BOARDS
 from tepal.hdl import EngineConfig, Schedule
 from tepal.hdl.answer import pack_answer

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from litert import reference
 from models import require_data, require_model
-from tepal.quant import Convolution, Depthwise, Network, NetworkError, Requantise, Rounding, read_tflite, sums
+from tepal.quant import Convolution, Depthwise, Network, NetworkError, Requantise, Rounding, read_tflite, windows
 from tepal.sim import golden
 from tflite_writer import Chain
 
@@ -24,7 +24,7 @@ def differences(network: Network, images, tensors) -> dict[str, int]:
     """Wrong bytes of each layer that has any."""
     results = golden.run(network, images, layers=True)
     if network.softmax:
-        probabilities = golden.softmax(network.softmax, results[-1].reshape(len(images), -1))
+        probabilities = network.softmax(results[-1].reshape(len(images), -1))
         assert np.array_equal(probabilities, tensors[network.softmax.tensor])
     wrong = {layer.name: int(np.sum(result.ravel() != tensors[layer.tensor].ravel()))
              for layer, result in zip(network.layers, results, strict=True)}
@@ -38,7 +38,7 @@ def test_published_outputs(name):
     network = read_tflite(model / "model.tflite")
     logits = golden.run(network, np.load(model / "inputs.npy"))
     assert logits.shape == (len(logits), network.outputs)
-    assert np.array_equal(golden.softmax(network.softmax, logits), np.load(model / "outputs.npy"))
+    assert np.array_equal(network.softmax(logits), np.load(model / "outputs.npy"))
 
 
 @pytest.mark.model
@@ -49,7 +49,7 @@ def test_every_tensor_of_the_first_input(name):
     image = np.load(model / "inputs.npy")[:1]
     results = golden.run(network, image, layers=True)
     ours = {layer.tensor: result for layer, result in zip(network.layers, results, strict=True)}
-    ours[network.softmax.tensor] = golden.softmax(network.softmax, results[-1].reshape(1, -1))
+    ours[network.softmax.tensor] = network.softmax(results[-1].reshape(1, -1))
     previous = image
     with np.load(model / "layers.npz") as published:
         tensors = {int(key[1:]): published[key] for key in published}
@@ -67,7 +67,7 @@ def test_a_thousand_keywords():
     network = read_tflite(path)
     with np.load(require_data("kws01_1000.npz")) as data:
         inputs, labels = data["x"], data["y"]
-    probabilities = golden.softmax(network.softmax, golden.run(network, inputs))
+    probabilities = network.softmax(golden.run(network, inputs))
     expected = reference(path.read_bytes(), inputs)[network.softmax.tensor]
     assert np.array_equal(probabilities, expected)
     assert np.mean(np.argmax(probabilities, axis=1) == labels) == 0.901
@@ -170,7 +170,7 @@ def test_frames_are_independent_of_the_chunk(folder, monkeypatch):
     network = read_tflite(folder / "small.tflite")
     images = np.random.default_rng(0).integers(-128, 128, (7, 4, 4, 2), dtype=np.int8)
     whole = golden.run(network, images)
-    monkeypatch.setattr(sums, "CHUNK_BYTES", 600)
+    monkeypatch.setattr(windows, "CHUNK_BYTES", 600)
     assert np.array_equal(golden.run(network, images), whole)
     assert golden.run(network, images[:0]).shape == (0, network.outputs)
 
@@ -185,7 +185,7 @@ def test_sums_beyond_float32(folder):
         x = np.full((1, 1, 1, channels), -128, np.int8)
         x[..., 0] = -127
         expected = 128 * 255 * (channels - 1) + 128 * 254
-        assert golden.accumulate(layer, x).ravel().tolist() == [expected, expected + 1]
+        assert layer.accumulate(x).ravel().tolist() == [expected, expected + 1]
 
 
 @pytest.mark.parametrize("kind", [Convolution, Depthwise])
@@ -199,7 +199,7 @@ def test_the_first_sum_that_float32_cannot_hold(kind, rows):
     layer = kind(name="sum", index=0, input_shape=shape, output_shape=(1, 1, 1), input_zero_point=0, weights=weights,
                  bias=np.zeros(1), requantise=Requantise([1 << 30], [-20], 0))
     x = column.astype(np.int8)[None]
-    assert golden.accumulate(layer, x).ravel().tolist() == [(rows - 1) * 2**14 + 127**2]
+    assert layer.accumulate(x).ravel().tolist() == [(rows - 1) * 2**14 + 127**2]
 
 
 @pytest.mark.parametrize("kind", ["convolution", "fully_connected"])
@@ -218,7 +218,7 @@ def test_sums_halfway_between_two_results(folder, kind, scale):
     layer = network.layers[0]
     wrong = replace(layer.requantise, rounding=Rounding.SINGLE, multiplier=np.full(200, 1 << 30),
                     shift=np.full(200, -4))
-    assert np.any(wrong(golden.accumulate(layer, images)).ravel() != tensors[layer.tensor].ravel())
+    assert np.any(wrong(layer.accumulate(images)).ravel() != tensors[layer.tensor].ravel())
 
 
 def test_large_fully_connected_layers(folder):

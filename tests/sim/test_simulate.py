@@ -11,7 +11,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from networks import fast
-from tepal.boards.flow.generate import generate, write_files
+from tepal.boards.flow.folder import write_files
+from tepal.boards.flow.generate import generate
 from tepal.cli.main import main
 from tepal.hdl import EngineConfig, Schedule
 from tepal.quant import read_tflite

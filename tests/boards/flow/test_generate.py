@@ -69,7 +69,7 @@ def test_same_bytes_and_no_traces_of_the_machine(tmp_path):
     for seed in "1", "2":
         home = tmp_path / f"home{seed}"
         home.mkdir()
-        command = [sys.executable, "-m", "tepal.cli", "generate", str(DIGITS), "--board", "generic",
+        command = [sys.executable, "-m", "tepal", "generate", str(DIGITS), "--board", "generic",
                    "--rows", "2", "--columns", "4", "--lanes", "2", "-o", str(tmp_path / seed / "made")]
         subprocess.run(command, check=True, cwd=home, capture_output=True,
                        env=os.environ | {"PYTHONHASHSEED": seed, "TMPDIR": str(home), "TZ": f"UTC{seed}"})

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from device import BadLine, Proxy, PythonDevice
+from device import BadLine, Proxy, PythonDevice, infer_under_faults
 from networks import pointwise, random_case
 from tepal.boards.flow import yosys
-from tepal.boards.flow.generate import write_files
+from tepal.boards.flow.folder import write_files
 from tepal.boards.flow.serve import BIT, simulated_top
 from tepal.hdl import EngineConfig, Schedule, export_component
 from tepal.hdl.link.debug_tap import Tracer
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.rtl
 
 def start(folder: Path, *more) -> tuple[subprocess.Popen, dict]:
     """``tepal simulate --serve --json`` with its temporary files in ``folder``, and what it prints."""
-    command = [sys.executable, "-m", "tepal.cli", "simulate", MODEL, "--board", "icebreaker", "--serve",
+    command = [sys.executable, "-m", "tepal", "simulate", MODEL, "--board", "icebreaker", "--serve",
                "--json", *more]
     process = subprocess.Popen(command, env=os.environ | {"TMPDIR": str(folder)}, text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -152,30 +152,8 @@ def test_bad_line(wrong_server):
     print("seed", SEED)
     _, network, _, _ = wrong_network()
     line = BadLine(SEED, 400)
-    timeout, attempts, batch = 0.3, 8, 50
-    answered, errors = 0, []
-    with Proxy(wrong_server.port, line) as proxy, Device(proxy.port, timeout=timeout, attempts=attempts,
-                                                         first_tag=SEED) as device:
-        while line.count < FAULTS:
-            rng = np.random.default_rng(answered + len(errors))
-            images = rng.integers(-128, 128, (batch, *network.input_shape), np.int8)
-            begun = time.monotonic()
-            try:
-                logits, classes = device.infer(images)
-            except HostError as error:
-                errors.append(str(error))
-            else:
-                expected = golden.run(network, images)
-                assert (logits == expected).all()
-                assert (classes == expected.argmax(axis=1)).all()
-                answered += batch
-            assert time.monotonic() - begun < 180
-    print(answered, "answered,", len(errors), "errors")
-    assert answered > 10 * batch
-    assert len(errors) < 5
-    for message in errors:
-        assert re.fullmatch(rf"image \d+ was sent to the device on {proxy.port} {attempts} times without a result, .*|"
-                            r"the device on .* does not answer .*", message)
+    with Proxy(wrong_server.port, line) as proxy, Device(proxy.port, timeout=0.3, attempts=8, first_tag=SEED) as device:
+        infer_under_faults(device, line, network, faults=FAULTS, batch=50, longest=180)
     # And the good line finds the device in step.
     with Device(wrong_server.port, timeout=TIMEOUT) as device:
         _, _, _, images = wrong_network()

@@ -11,7 +11,7 @@ from amaranth.sim import Simulator
 from flash import FlashModel
 from networks import fast, pointwise
 from tepal.boards.flow import yosys
-from tepal.boards.flow.generate import write_files
+from tepal.boards.flow.folder import write_files
 from tepal.boards.flow.top import MOST, Top, window
 from tepal.hdl import EngineConfig, Schedule, export_component
 from tepal.hdl.answer import pack_answer

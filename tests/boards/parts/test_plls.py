@@ -4,7 +4,7 @@ from fractions import Fraction
 from itertools import pairwise
 
 import pytest
-from tepal.boards.flow.build import MARGIN, allowed, choose_pll
+from tepal.boards.flow.build import CLOCK_MARGIN, allowed, choose_pll
 from tepal.boards.parts import ecp5, ice40
 from tepal.boards.parts.part import Pll
 from tepal.boards.registry import BOARDS
@@ -93,8 +93,8 @@ def test_choice():
     assert choose_pll(settings, 100, None, 25).frequency == 25 * MHZ
     assert choose_pll(settings, 1).frequency == 20 * MHZ
     # A path of just so many MHz, less the margin.
-    assert choose_pll(settings, allowed(float(40 * (1 + MARGIN)) + 1e-6)).frequency == 40 * MHZ
-    assert choose_pll(settings, allowed(float(40 * (1 + MARGIN)) - 1e-6)).frequency == 30 * MHZ
+    assert choose_pll(settings, allowed(float(40 * (1 + CLOCK_MARGIN)) + 1e-6)).frequency == 40 * MHZ
+    assert choose_pll(settings, allowed(float(40 * (1 + CLOCK_MARGIN)) - 1e-6)).frequency == 30 * MHZ
 
 
 def test_retuned_configuration():

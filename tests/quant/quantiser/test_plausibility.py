@@ -7,7 +7,6 @@ import pytest
 from models import require_model
 from onnx_models import Graph, run
 from tepal.quant import FloatNetwork, implausible, quantize, read_model, read_onnx
-from tepal.quant.float_network import sums
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples/cifar10"
 MEAN, STD = np.array([[[0.485, 0.456, 0.406]], [[0.229, 0.224, 0.225]]], np.float32)
@@ -75,10 +74,10 @@ def test_what_batch_norm_tells(tmp_path):
     model = network(tmp_path / "model.onnx", images, folded=False)
     x = images
     for layer in model.layers[:4]:
-        total = sums(layer, x).reshape(-1, layer.output_shape[2])
+        total = layer.sums(x).reshape(-1, layer.output_shape[2])
         assert np.allclose(total.mean(axis=0), layer.trained.mean, atol=1e-3)
         assert np.allclose(total.std(axis=0), layer.trained.deviation, rtol=1e-3)
-        x = layer.activate(sums(layer, x))
+        x = layer(x)
     # Equalisation changes a layer's sums, and what was said of them goes.
     assert quantize(model, images).reference.layers[0].trained is None
 
@@ -95,7 +94,7 @@ def test_folded_behind(tmp_path):
     model = read_onnx(tmp_path / "model.onnx")
     assert isinstance(model, FloatNetwork)
     layer = model.layers[0]
-    total = sums(layer, images).reshape(-1, 6)
+    total = layer.sums(images).reshape(-1, 6)
     assert np.allclose(layer.trained.mean, -2.5, atol=1e-4)
     assert np.allclose(total.mean(axis=0), -2.5, atol=1e-3)
     assert np.allclose(layer.trained.deviation, total.std(axis=0), rtol=1e-3)

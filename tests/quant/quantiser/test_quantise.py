@@ -28,7 +28,7 @@ from tepal.quant import (
 )
 from tepal.quant.arithmetic import accumulator_range
 from tepal.quant.quantiser.quantise import _equalise, _Histogram, _scale
-from tepal.sim import compare, golden
+from tepal.sim import golden, measure_losses
 
 
 def float_network(seed: int) -> FloatNetwork:
@@ -245,7 +245,7 @@ def test_dead_and_vanishing_channels():
     (np.zeros((3, 4, 4, 2), np.float32), "the calibration images are all 0: give some that the network will meet"),
     (np.zeros((3, 4, 5, 2), np.float32), r"the calibration images must be numbers of the shape \(frames, 4, 4, 2\) or "
                                          r"\(frames, 2, 4, 4\), not float32 \(3, 4, 5, 2\)"),
-    (np.zeros((0, 4, 4, 2), np.float32), "the calibration images hold no frame"),
+    (np.zeros((0, 4, 4, 2), np.float32), "the calibration images hold no frames"),
     (np.full((1, 4, 4, 2), np.nan), "the calibration images hold values that are NaN or infinite"),
     (np.full((1, 4, 4, 2), 1e300), "the calibration images hold values too large for float32"),
     (np.array(["a"]), "the calibration images must be numbers"),
@@ -288,7 +288,7 @@ def test_report_names_the_costliest_layer(mobilenet):
     layers[number - 1] = replace(before, weights=before.weights * small, bias=before.bias * small)
     network = mobilenet.with_layers(layers)
     images = pictures(network, 8)
-    report = compare(quantize(network, images, Calibration(equalise=False)), images)
+    report = measure_losses(quantize(network, images, Calibration(equalise=False)), images)
     assert report.costliest.name in ("block3_pointwise", "block3_depthwise")
     assert len(report.layers) == len(network.layers)
     assert all(0 <= layer.saturated < 0.01 for layer in report.layers)
@@ -355,10 +355,10 @@ FULL_SIZE = """
 import resource, time
 import numpy as np
 from tepal.quant import MobileNet, quantize
-from tepal.sim import compare
+from tepal.sim import measure_losses
 network = MobileNet().float_network()
 images = np.random.default_rng(0).normal(size=(16, 224, 224, 3)).astype(np.float32)
-compare(quantize(network, images), images)
+measure_losses(quantize(network, images), images)
 print(network.macs, time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 

@@ -1,7 +1,7 @@
 """The tables of a ``.tflite`` file: tensors and operators, as the flatbuffer schema of TensorFlow Lite
-(``schema.fbs``) lays them down.  What they mean to a network is the business of :mod:`.tflite`."""
+(``schema.fbs``) lays them down.  What they mean to a network is the business of :mod:`tepal.quant.ops`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import prod
@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import tflite
 from flatbuffers.number_types import Int32Flags
-from tepal.quant.network import LARGEST_MAP, NetworkError, shortened
+from tepal.quant.errors import NetworkError
+from tepal.quant.layer import LARGEST_MAP, shortened
 
 from .obstacles import Obstacle
 
-__all__ = ["EXPORT_AGAIN", "Entry", "File", "Operator", "Tensor", "names"]
+__all__ = ["EXPORT_AGAIN", "Entry", "File", "Operator", "Options", "Tensor", "names"]
 
 EXPORT_AGAIN = "export the model as float32, or as full int8 with a representative data set"
 """What to do about a model that mixes float and integer values."""
@@ -28,16 +29,8 @@ def names(enumeration) -> dict[int, str]:
 
 _TYPES = names(tflite.TensorType)
 _OPERATORS = names(tflite.BuiltinOperator)
-_WINDOW = ("StrideH", "StrideW", "Padding", "FusedActivationFunction")
-_DILATION = ("DilationHFactor", "DilationWFactor")
-_OPTIONS = {
-    "CONV_2D": (tflite.Conv2DOptions, (*_WINDOW, *_DILATION)),
-    "DEPTHWISE_CONV_2D": (tflite.DepthwiseConv2DOptions, (*_WINDOW, *_DILATION)),
-    "AVERAGE_POOL_2D": (tflite.Pool2DOptions, (*_WINDOW, "FilterHeight", "FilterWidth")),
-    "FULLY_CONNECTED": (tflite.FullyConnectedOptions, ("FusedActivationFunction", "WeightsFormat")),
-    "SOFTMAX": (tflite.SoftmaxOptions, ("Beta",)),
-}
-"""Table of each operator's options and the fields of it that are read."""
+Options = tuple[type, tuple[str, ...]]
+"""Table of an operator's options in the schema, and the fields of it that are read."""
 
 _NEW_CODE = 10
 """Place of OperatorCode.builtin_code in the vtable: ``BuiltinCode()`` of the schema's classes doesn't look there while
@@ -163,6 +156,8 @@ class File:
     ----------
     content
         Bytes of the whole file.
+    options
+        Of the operators that have any.
 
     Raises
     ------
@@ -170,10 +165,10 @@ class File:
         One sentence, here and from every method; of a damaged file it names the table that can't be read.
     """
 
-    def __init__(self, content: bytes):
+    def __init__(self, content: bytes, options: Mapping[str, Options]):
         if len(content) < 8 or content[4:8] != b"TFL3":
             raise NetworkError("isn't a .tflite file (it has no TFL3 mark)")
-        self.size = len(content)
+        self.size, self.options = len(content), options
         self.tensors: dict[int, Tensor] = {}
         with _decoding("its first table"):
             self.model: Any = tflite.Model.GetRootAs(content, 0)
@@ -296,8 +291,8 @@ class File:
     def _operator(self, index: int) -> Operator:
         table = self.graph.Operators(index)
         name, options = self._name(index, table), None
-        if name in _OPTIONS:
-            kind, fields = _OPTIONS[name]
+        if name in self.options:
+            kind, fields = self.options[name]
             union, expected = table.BuiltinOptions(), getattr(tflite.BuiltinOptions, kind.__name__)
             if union is None or table.BuiltinOptionsType() != expected:
                 raise NetworkError(f"operator {index} ({name}) has no {kind.__name__}")

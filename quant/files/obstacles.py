@@ -3,25 +3,17 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tepal.quant.network import NetworkError
+from tepal.quant.errors import NetworkError
 
-__all__ = ["ARITHMETIC", "BRANCHES", "ON_CONSTANTS", "Format", "Obstacle", "Supported", "check_operators", "refuse"]
-
-
-@dataclass(frozen=True)
-class Supported:
-    """How a reader takes an operator: the method that handles it, and for people the limits."""
-
-    method: str
-    limits: str
+__all__ = ["BRANCHES", "ON_CONSTANTS", "Format", "Obstacle", "arithmetic", "check_operators", "refuse"]
 
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of model file: what holds for all of it, in words, and the operators that it may hold by their names."""
+    """A kind of model file, in words: what holds for all of it, and the limits of each operator that it may hold."""
 
     limits: str
-    operators: dict[str, Supported]
+    operators: dict[str, str]
 
 
 class Obstacle(NetworkError):
@@ -36,6 +28,7 @@ class Obstacle(NetworkError):
 
 BRANCHES = "residual connections and other branches: take a network that is a single chain, such as MobileNetV1"
 ARITHMETIC = "arithmetic on the images or the results: leave it to the host, or fold it into the layer before it"
+_ARITHMETIC = ("ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "Add", "Sub", "Mul", "Div", "Min", "Max")
 ON_CONSTANTS = "on constants: let the exporter or onnxsim fold them"
 _FROM_FLOATS = "or give the float model to 'tepal quantize'"
 _STATIC = ("quantise statically as QDQ, in ONNX Runtime with quantize_static and quant_format=QuantFormat.QDQ, "
@@ -87,6 +80,13 @@ _WAYS_OUT = {
 
 _WAY_OUT = {name: way for table in (_WHOLE_MODEL, _WAYS_OUT) for way, names in table.items() for name in names}
 _SHOWN = 30
+
+
+def arithmetic(name: str, computed: int) -> str:
+    """What stands in the way of operator ``name`` on so many computed values, if it is one of arithmetic."""
+    if name not in _ARITHMETIC:
+        return ""
+    return BRANCHES if computed > 1 else ARITHMETIC
 
 
 def _listed(parts: list[str]) -> str:

@@ -8,8 +8,8 @@ import pytest
 import tflite
 from onnx_models import Graph
 from tepal.quant import NetworkError, read_model
-from tepal.quant.readers import obstacles
-from tepal.quant.readers.obstacles import Obstacle, check_operators, refuse
+from tepal.quant.files import obstacles
+from tepal.quant.files.obstacles import Obstacle, check_operators, refuse
 from tflite_writer import Chain, FloatChain, Operator, Tensor, write
 
 

@@ -1,0 +1,172 @@
+"""Trained weights and their bias, as model files hold them, for the operators that have any."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING
+
+import numpy as np
+from tepal.quant.arithmetic import Rounding, accumulator_range, fit_single_rounding, quantize_multiplier
+from tepal.quant.layer import LARGEST_MAP, NO_PADDING, Statistics
+from tepal.quant.rescale import Requantise, overflows
+from tepal.quant.weighted import FloatWeighted, Weighted
+
+from .draft import Constant, Draft
+from .tflite_chain import IntegerChain, TfliteChain
+from .tflite_file import Operator
+
+if TYPE_CHECKING:
+    from .onnx_chain import OnnxChain
+    from .onnx_node import Node
+
+__all__ = ["WeightedDraft", "append_convolution", "append_weighted", "onnx_bias", "onnx_weights", "tflite_weights"]
+
+
+# ---- TensorFlow Lite ----
+
+def tflite_weights(chain: TfliteChain, operator: Operator, rank: int, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Weights and bias, inputs 1 and 2 of ``operator``; ``axis`` is the output channel of the weights."""
+    tensor = operator.input(1)
+    if len(tensor.shape) != rank:
+        raise operator.error(f"has weights of the shape {list(tensor.shape)}")
+    chain.check_weights(operator, tensor, axis)
+    channels = tensor.shape[axis]
+    bias = np.zeros(channels, chain.bias_type.lower())
+    if (given := operator.optional(2)) is not None:
+        if given.type != chain.bias_type or prod(given.shape) != channels:
+            raise operator.error(f"has a bias of {prod(given.shape)} {given.type.lower()} values; "
+                                 f"{channels} {chain.bias_type.lower()} values are needed")
+        bias = given.constant().reshape(channels)
+    return tensor.constant(), bias
+
+
+def append_weighted(chain: TfliteChain, operator: Operator, kind: type[FloatWeighted], weights: np.ndarray,
+                    bias: np.ndarray, size: tuple[int, int] = (1, 1), stride=(1, 1), padding=NO_PADDING,
+                    rounding=Rounding.DOUBLE) -> None:
+    """Go on with a layer of this ``kind``, or with its integer twin, that gives a map of ``size`` (height, width)."""
+    source, fields = chain.tensor, chain.advance(operator, (*size, len(bias)), stride, padding)
+    if not isinstance(chain, IntegerChain):
+        chain.layers.append(kind(**fields, weights=weights, bias=bias))
+        return
+    scales = np.broadcast_to(operator.input(1).scales, len(bias))
+    real = np.float64(source.scale) * scales.astype(np.float64) / np.float64(operator.output.scale)
+    low, high = accumulator_range(np.moveaxis(weights, kind.channel_axis, 0), bias, source.zero_point)
+    clamp, zero_point = chain.clamp(operator), operator.output.zero_point
+    if rounding is Rounding.SINGLE:
+        multiplier, shift, fits = fit_single_rounding(real, low, high, *(limit - zero_point for limit in clamp))
+    else:
+        multiplier, shift = quantize_multiplier(real)
+        fits = np.ones_like(shift, bool)
+    if (overflowing := overflows(low, high, shift)).any():
+        raise operator.error(f"can overflow its 32-bit accumulator in channel {np.argmax(overflowing)}")
+    if not fits.all():
+        raise operator.error(f"has a scale in channel {np.argmin(fits)} that no integer multiplier "
+                             "reproduces exactly; quantise it again with less extreme scales")
+    requantise = Requantise(multiplier, shift, zero_point, *clamp, rounding)
+    chain.layers.append(kind.integer(**fields, weights=weights, bias=bias, requantise=requantise,
+                                     weight_scales=scales))
+
+
+def append_convolution(chain: TfliteChain, operator: Operator, kind: type[FloatWeighted], weights: np.ndarray,
+                       bias: np.ndarray) -> None:
+    """Go on with a layer of this ``kind`` whose window moves as the operator's options say."""
+    options = operator.options
+    if (options.DilationHFactor, options.DilationWFactor) != (1, 1):
+        raise operator.obstacle("is dilated; only a dilation of 1 is supported")
+    stride, padding, size = chain.window(operator, kind.kernel_of(weights))
+    append_weighted(chain, operator, kind, weights, bias, size, stride, padding)
+
+
+# ---- ONNX ----
+
+@dataclass(eq=False, kw_only=True)
+class WeightedDraft(Draft):
+    """A layer with weights in the making.
+
+    ``weights`` as in layers of this ``kind``, float64 or, with ``scales`` (channels,), int8."""
+
+    kind: type[FloatWeighted]
+    weights: np.ndarray
+    scales: np.ndarray | None = None
+    bias: Constant | None = None
+    linear: bool = True
+
+    @property
+    def quantised(self) -> bool:
+        return super().quantised or self.scales is not None
+
+    def scale(self, factor: np.ndarray, mean: np.ndarray | float, offset: np.ndarray | float) -> None:
+        bias = 0.0 if self.bias is None else self.bias.real
+        shape = [1] * self.weights.ndim
+        shape[self.kind.channel_axis] = -1
+        self.weights = self.weights * factor.reshape(shape)
+        self.bias = Constant((bias - mean) * factor + offset)
+        if self.trained:
+            self.trained = Statistics((self.trained.mean - mean) * factor + offset,
+                                      self.trained.deviation * np.abs(factor))
+
+    def shift(self, values: np.ndarray) -> None:
+        self.bias = Constant(values if self.bias is None else self.bias.real + values)
+        if self.trained:
+            self.trained = Statistics(self.trained.mean + values, self.trained.deviation)
+
+    def float_layer(self, index: int) -> FloatWeighted:
+        bias = np.zeros(self.output_shape[2]) if self.bias is None else self.bias.real
+        return self.kind(**self.geometry(index), **self.activation(), weights=self.weights, bias=bias,
+                         trained=self.trained)
+
+    def layer(self, index: int) -> Weighted:
+        source, result = self.meanings()
+        if self.scales is None:
+            raise self.node.error("has float weights in a quantised model; quantise them too")
+        bias = self._integer_bias(source[0] * self.scales.astype(np.float64))
+        return self.kind.integer.of_scales(self.node.label, self.geometry(index), self.weights, self.scales, bias,
+                                           source, result, self.minimum, self.maximum)
+
+    def _integer_bias(self, steps: np.ndarray) -> np.ndarray:
+        """In steps of ``steps``, the products of the scales of input and weights."""
+        if self.bias is None:
+            return np.zeros(len(steps), np.int32)
+        if self.bias.scales is not None and np.allclose(self.bias.scales, steps, rtol=1e-6, atol=0):
+            bias = self.bias.values - self.bias.zero_points
+        else:
+            bias = np.rint(self.bias.real / steps)
+        if not (np.abs(bias) < 1 << 31).all():
+            raise self.node.error("has a bias that doesn't fit 32 bits in the scale of its sums; quantise it again "
+                                  "with less extreme scales")
+        return bias
+
+
+def onnx_weights(chain: OnnxChain, node: Node, rank: int, axis: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Input 1 of ``node``, int8 or float64, with its output channel (dimension ``axis``) first, and its scales."""
+    weights = chain.constant(node, 1, "weights")
+    values = weights.values
+    if values.ndim != rank or not 1 <= values.size <= LARGEST_MAP:
+        raise node.error(f"has weights of the shape {list(values.shape)}; {rank} dimensions are needed")
+    values = np.moveaxis(values, axis, 0)
+    if weights.scales is None:
+        if values.dtype.kind != "f":
+            raise node.error(f"has {values.dtype} weights; floating-point ones or DequantizeLinear are needed")
+        return values.astype(np.float64), None
+    if values.dtype == np.int32:
+        raise node.error("has int32 weights; supported are int8 and uint8")
+    if np.any(weights.zero_points):
+        raise node.obstacle("has weights with a zero point other than 0 (128 of uint8); quantise them "
+                            "symmetrically")
+    scales = np.moveaxis(weights.scales, axis, 0).ravel()
+    if len(scales) != weights.scales.shape[axis]:
+        raise node.error("has weight scales along another dimension than its output channels")
+    return values.astype(np.int8), np.broadcast_to(scales, len(values))
+
+
+def onnx_bias(chain: OnnxChain, node: Node, channels: int) -> Constant | None:
+    """Input 2 of ``node``, one for each channel."""
+    if len(node.inputs) < 3 or not node.inputs[2]:
+        return None
+    bias = chain.constant(node, 2, "bias")
+    if bias.values.size != 1 and (bias.values.size != channels or bias.values.shape[-1] != channels):
+        raise node.error(f"has a bias of the shape {list(bias.values.shape)} for {channels} channels")
+    if bias.scales is None or bias.values.size == 1:
+        return Constant(np.broadcast_to(bias.real.ravel(), channels))
+    return Constant(bias.values.ravel(), bias.scales.ravel(), np.ravel(bias.zero_points))

@@ -1,0 +1,71 @@
+"""Mean over height and width: MEAN of TensorFlow Lite, ReduceMean of ONNX.
+
+It is an :class:`~.average_pool.AveragePool` over the whole map, with a rule of its own."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING
+
+import numpy as np
+from tepal.quant.arithmetic import quantize_multiplier
+from tepal.quant.files.tflite_chain import IntegerChain, TfliteChain
+from tepal.quant.files.tflite_file import Operator
+from tepal.quant.rescale import Requantise, overflows
+
+from .average_pool import AverageDraft, AveragePool, FloatAveragePool
+from .registry import onnx, tflite
+
+if TYPE_CHECKING:
+    from tepal.quant.files.onnx_chain import OnnxChain
+    from tepal.quant.files.onnx_node import Node
+
+
+@tflite("MEAN", limits="over height and width")
+def _mean(chain: TfliteChain, operator: Operator) -> None:
+    axes = operator.input(1)
+    if axes.type != "INT32":
+        raise operator.error(f"has {axes.type.lower()} axes; only int32 is supported")
+    source, rank = chain.tensor, len(chain.tensor.shape)
+    given = [int(axis) for axis in axes.constant().ravel()]
+    if any(not -rank <= axis < rank for axis in given):
+        raise operator.error(f"has the axes {given} for {rank} dimensions")
+    if rank != 4 or sorted({axis % 4 for axis in given}) != [1, 2]:
+        raise operator.obstacle("must average over height and width, no less and no more")
+    height, width, channels = chain.shape
+    fields, count = chain.advance(operator, (1, 1, channels)), height * width
+    if isinstance(chain, IntegerChain):
+        chain.layers.append(AveragePool(**fields, window=(height, width),
+                                        bias=np.full(channels, -count * source.zero_point),
+                                        requantise=_requantise(operator, count, channels)))
+    else:
+        chain.layers.append(FloatAveragePool(**fields, window=(height, width)))
+
+
+def _requantise(operator: Operator, count: int, channels: int) -> Requantise:
+    """QuantizedMeanOrSum of reduce.cc: the division by the number of pixels, truncated, goes into the multiplier."""
+    source, result = operator.input(0), operator.output
+    multiplier, shift = (int(number) for number in quantize_multiplier(np.float64(source.scale)
+                                                                       / np.float64(result.scale)))
+    by = min(count.bit_length() - 1, 32, 31 + shift)
+    multiplier, shift = (multiplier << by) // count, shift - by
+    low, high = -count * (128 + source.zero_point), count * (127 - source.zero_point)
+    if overflows(low, high, shift).any():
+        raise operator.error("can overflow its 32-bit accumulator")
+    return Requantise(np.full(channels, multiplier), np.full(channels, shift), result.zero_point)
+
+
+@onnx("ReduceMean", limits="over height and width")
+def _reduce_mean(chain: OnnxChain, node: Node) -> None:
+    height, width, channels = size = chain.started(node)
+    rank, places = chain.places.ndim, chain.places
+    axes = {node.axis(axis, rank) for axis in chain.parameter(node, "axes", 1, range(rank)).ravel()}
+    kept = [axis for axis in range(rank) if axis not in axes]
+    # One row for each result, of the channels of what it is the mean of.
+    rows = places.transpose(*kept, *axes).reshape(-1, prod(places.shape[axis] for axis in axes)) % channels
+    if rows.shape != (channels, height * width) or (rows != rows[:, :1]).any():
+        raise node.obstacle("must average over height and width, no less and no more")
+    keep = node.attributes.get("keepdims", 1)
+    shape = [1 if axis in axes else places.shape[axis] for axis in range(rank) if keep or axis not in axes]
+    chain.append(node, AverageDraft(node=node, name=node.output, input_shape=size, output_shape=(1, 1, channels),
+                                    window=(height, width)), rows[:, 0].reshape(shape))

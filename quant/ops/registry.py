@@ -1,0 +1,123 @@
+"""Which operator of a model file is whose: an operator's own file registers here how it is read.
+
+A reader finds the function by the name that the file gives the operator, and what it declares about itself tells the
+reader where it may stand and people what it is limited to (``tepal ops``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from tepal.quant.files.tflite_chain import TfliteChain
+from tepal.quant.files.tflite_file import Operator, Options
+
+if TYPE_CHECKING:
+    from tepal.quant.files.draft import Constant
+    from tepal.quant.files.onnx_chain import OnnxChain
+    from tepal.quant.files.onnx_node import Node
+
+__all__ = ["CONSTANT_NODES", "ONNX", "TFLITE", "ConstantNode", "OnnxOperator", "TfliteOperator", "onnx",
+           "onnx_constant", "tflite"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TfliteOperator:
+    """How an operator of a ``.tflite`` file is read, and what must be known of it before.
+
+    Parameters
+    ----------
+    read
+        ``read(chain, operator)``: take the operator, which reads ``chain.tensor``.
+    limits
+        In words.
+    options
+        Its table in the schema and the fields of it that ``read`` needs.
+    only, elsewhere
+        The one kind of file that it may stand in, and what is the matter where it stands in the other.
+    computes
+        Whether its values are of the file's own type; else it turns them into that type, or out of it.
+    takes_padding, takes_flat
+        Whether PAD may stand before it; a reshape that flattens a map.
+    """
+
+    read: Callable[[TfliteChain, Operator], None]
+    limits: str
+    options: Options | None = None
+    only: Literal["int8", "float"] | None = None
+    elsewhere: str = ""
+    computes: bool = True
+    takes_padding: bool = False
+    takes_flat: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnnxOperator:
+    """How a node of an ``.onnx`` file is read that computes on a map, and what must be known of it before.
+
+    Parameters
+    ----------
+    read
+        ``read(chain, node)``: take the node, which reads ``chain.value``.
+    limits
+        In words.
+    only
+        The one kind of file that it may stand in.
+    moves
+        Whether it leaves every value what it is, or says what it is: then it may stand anywhere.
+    linear
+        Whether it gives sums, which what follows may be folded into.
+    constant_first
+        Whether its first input may be the constant.
+    takes_padding
+        Whether Pad may stand before it.
+    on_integers
+        What is the matter where it works on integers, if more can be said than that.
+    """
+
+    read: Callable[[OnnxChain, Node], None]
+    limits: str
+    only: Literal["QDQ", "float"] | None = None
+    moves: bool = False
+    linear: bool = False
+    constant_first: bool = False
+    takes_padding: bool = False
+    on_integers: str = ""
+
+
+@dataclass(frozen=True)
+class ConstantNode:
+    """How a node of an ``.onnx`` file is computed that reads constants alone; ``shape_only`` that its result is
+    constant whatever it reads."""
+
+    compute: Callable[[OnnxChain, Node], Constant]
+    shape_only: bool = False
+
+
+TFLITE: dict[str, TfliteOperator] = {}
+ONNX: dict[str, OnnxOperator] = {}
+CONSTANT_NODES: dict[str, ConstantNode] = {}
+
+
+def tflite(*names: str, **declared):
+    """Registers the function that reads these operators; ``declared`` are fields of :class:`TfliteOperator`."""
+    def register(read):
+        TFLITE.update(dict.fromkeys(names, TfliteOperator(read=read, **declared)))
+        return read
+    return register
+
+
+def onnx(*names: str, **declared):
+    """Registers the function that reads these nodes; ``declared`` are fields of :class:`OnnxOperator`."""
+    def register(read):
+        ONNX.update(dict.fromkeys(names, OnnxOperator(read=read, **declared)))
+        return read
+    return register
+
+
+def onnx_constant(*names: str, shape_only: bool = False):
+    """Registers the function that computes these nodes where they read constants alone."""
+    def register(compute):
+        CONSTANT_NODES.update(dict.fromkeys(names, ConstantNode(compute, shape_only)))
+        return compute
+    return register

@@ -1,0 +1,68 @@
+"""What is installed, not from a checkout, but from a wheel."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-dir"]
+"""Import name to folder."""
+
+
+def run(*command: str | Path, **options) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    """Built from a copy: beside a checkout's own ``build`` it would hold what was built there before."""
+    source = tmp_path_factory.mktemp("source")
+    for folder in FOLDERS.values():
+        shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in "pyproject.toml", "README.md", "LICENSE":
+        shutil.copy(ROOT / file, source)
+    run(sys.executable, "-m", "pip", "wheel", ".", "--no-deps", "--no-build-isolation", "--quiet", cwd=source)
+    found, = source.glob("*.whl")
+    return found
+
+
+def test_holds_all(wheel):
+    """Every module and every file beside the modules."""
+    with zipfile.ZipFile(wheel) as archive:
+        held = {name for name in archive.namelist() if ".dist-info/" not in name}
+    wanted = {str(Path(*package.split("."), file.relative_to(ROOT / folder)))
+              for package, folder in FOLDERS.items() for file in (ROOT / folder).rglob("*")
+              if file.is_file() and "__pycache__" not in file.parts}
+    assert held == wanted
+    assert {Path(name).suffix for name in held} == {".cpp", ".json", ".py", ".v", ".vlt"}
+
+
+def test_installed(wheel, tmp_path):
+    """Its command runs, out of the wheel's own modules."""
+    run(sys.executable, "-m", "pip", "install", "--no-deps", "--quiet", "--target", tmp_path / "site", wheel)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+
+    def inside(*command: str | Path) -> str:
+        return run(*command, cwd=tmp_path, env=environment)
+
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert inside(tmp_path / "site/bin/tepal", "--version") == f"tepal {version}\n"
+    boards = json.loads(inside(tmp_path / "site/bin/tepal", "boards", "--json"))["boards"]
+    assert "ulx3s-85f" in [board["name"] for board in boards]
+    told = inside(sys.executable, "-c", "import tepal.boards.registry as module; print(module.__file__)")
+    assert Path(told.strip()) == tmp_path / "site/tepal/boards/registry.py"
+    # A model is read, scheduled and generated with the data files of the packages.
+    model = ROOT / "examples/digits/digits.tflite"
+    inside(tmp_path / "site/bin/tepal", "generate", model, "--board", "ulx3s-85f", "-o", tmp_path / "core")
+    assert (tmp_path / "core/digits.vlt").read_bytes()
