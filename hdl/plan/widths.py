@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from tepal.hdl.units import multiplier
-from tepal.hdl.units.affine import Affine, fit
+from tepal.hdl.units.affine import Affine, find_affine
 from tepal.hdl.units.depthwise import ACTIVATION_OFFSET
 from tepal.hdl.units.requantiser import RequantiserFormat
 from tepal.hdl.units.serial_requantiser import SerialFormat
@@ -68,7 +68,7 @@ class SumFormats:
     @staticmethod
     def _fit(number: int, rule: Requantise | Average, constant: np.ndarray, limits, *, one_shift: bool) -> Affine:
         try:
-            return fit(rule, constant, *limits, one_shift=one_shift)
+            return find_affine(rule, constant, *limits, one_shift=one_shift)
         except ArithmeticError as error:
             raise ArithmeticError(f"block {number}: {error}") from error
 
