@@ -44,8 +44,8 @@ def wide_sum(acc: np.ndarray, multiplier: np.ndarray, offset: np.ndarray) -> np.
 class ExactRule:
     """What the requantisers of one layer have to compute: ``requantise(acc + constant)`` on ``low … high``.
 
-    ``constant``, ``low`` and ``high`` as for :func:`find_affine`; ``steps`` int64 (levels, channels), the accumulators at
-    which the result changes."""
+    ``constant``, ``low`` and ``high`` as for :func:`find_affine`; ``steps`` int64 (levels, channels), the accumulators
+    at which the result changes."""
 
     requantise: Requantise | Average
     constant: np.ndarray
