@@ -28,11 +28,11 @@ BUFFER = 2048
 """Bytes that can wait behind the receiver: one memory block of an ECP5."""
 
 MOST = 8
-"""Requests under way beyond which nothing is gained."""
+"""Images sent ahead beyond which nothing is gained."""
 
 
 def credit(schedule: Schedule, byte_cycles: Fraction | int, buffer: int) -> int:
-    """How many images a host may send ahead of their results, so that none is ever lost for want of room.
+    """How many images a host may send ahead of their results: so few that there is always room for their bytes.
 
     If the engine and the way back both keep pace with the line, bytes wait only while an image that is complete has
     not yet been taken out of the input memory: any number may follow each other.  Else all but the first may have to

@@ -170,7 +170,7 @@ def find_affine(requantise: Requantise | Average, constant: np.ndarray, low: np.
 
 def _second_shift(requantise: Requantise | Average, factor: np.ndarray, *,
                   one_shift: bool) -> tuple[np.ndarray, bool]:
-    """(right shift of each channel behind the fraction's, whether halves of negative values go away from zero there).
+    """(right shift of each channel after the fraction's, whether halves of negative values go away from zero there).
 
     The place of that rounding is part of a rule that rounds away from zero; elsewhere it is ours to choose."""
     away_from_zero = getattr(requantise, "rounding", None) is Rounding.DOUBLE
