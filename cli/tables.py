@@ -15,7 +15,7 @@ def layer_rows(schedule: Schedule, model: CycleModel) -> list[dict]:
     layers = schedule.network.layers
     return [{"index": layers[item.layer].index, "name": layers[item.layer].name,
              "kind": type(layers[item.layer]).__name__, "shape": list(layers[item.layer].output_shape),
-             "block": item.block, "start": item.start, "end": item.end, "cycles": item.cycles, "macs": item.macs,
+             "block": item.pass_number, "start": item.start, "end": item.end, "cycles": item.cycles, "macs": item.macs,
              "utilisation": round(item.utilisation, 4)} for item in model.layers()]
 
 

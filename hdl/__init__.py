@@ -3,7 +3,8 @@
 from .accelerator import Accelerator
 from .config import ConfigError, EngineConfig
 from .export import TOP, Export, export_component, export_verilog
-from .plan.schedule import MemoryUse, Schedule
+from .plan.memories import MemoryUse
+from .plan.schedule import Schedule
 from .plan.widths import Formats
 
 __all__ = ["TOP", "Accelerator", "ConfigError", "EngineConfig", "Export", "Formats", "MemoryUse", "Schedule",

@@ -186,7 +186,7 @@ class Accelerator(wiring.Component):
             sequencer.output_free.eq(streamer.free),
             streamer.claim.eq(sequencer.output_claim), streamer.frame.eq(working),
             # The last words are still being read when the last step is made.
-            loader.release.eq(delay(m, sequencer.input_release, self.schedule.window_latency, name="release")),
+            loader.release.eq(delay(m, sequencer.input_release, self.schedule.latency.window, name="release")),
         ]
         return sequencer
 
@@ -203,7 +203,7 @@ class Accelerator(wiring.Component):
 
     def _depthwise(self, m: Module, sequencer: Sequencer, window: WindowGenerator) -> DepthwiseEngine:
         """The depthwise engine, which sees every window, and its weights."""
-        config, registers, at_window = self.config, self._registers, self.schedule.window_latency
+        config, registers, at_window = self.config, self._registers, self.schedule.latency.window
         engine = m.submodules[DepthwiseEngine.NAME()] = DepthwiseEngine(config.lanes, config.taps,
                                                                         self.schedule.depthwise_accumulator)
         weights = m.submodules[MemoryNames.DEPTHWISE_WEIGHTS()] = Rom(
@@ -221,21 +221,21 @@ class Accelerator(wiring.Component):
     def _lane_requantisers(self) -> LaneRequantisers:
         schedule = self.schedule
         return LaneRequantisers(schedule.depthwise_format, rom_contents.depthwise_parameters(schedule),
-                                schedule.parameter_words, schedule.sum_latency)
+                                schedule.parameter_words, schedule.latency.sum)
 
     def _tile_buffer(self, m: Module, sequencer: Sequencer, window: WindowGenerator, reduced: list):
         """The tile buffer, which takes copied and reduced words, and the feeder: (both, what enters the former).
 
-        A copied word comes :attr:`window_latency`, a reduced one :attr:`reduce_latency` cycles after its step; the
+        A copied word comes ``latency.window``, a reduced one ``latency.reduce`` cycles after its step; the
         schedule keeps them from meeting.  Either brings its place along."""
         schedule, config = self.schedule, self.config
         tile = m.submodules[TileBuffer.NAME()] = TileBuffer(config, schedule.tile_row_words)
         feeder = m.submodules[Feeder.NAME()] = Feeder(config, self.widths, feeder_descriptors(schedule))
         step_place = Cat(sequencer.part, sequencer.word, sequencer.pixel, sequencer.number, sequencer.tile_end)
         entry = TileBuffer.entry(config.pipelined)
-        at_copy, at_result = schedule.window_latency, schedule.reduce_latency - entry
+        at_copy, at_result = schedule.latency.window, schedule.latency.reduce - entry
         copied = delay(m, sequencer.valid & ~sequencer.reduce, at_copy, name="copied")
-        spacing = min([prod(b.chunks) for b in schedule.blocks if b.reduces], default=1)
+        spacing = min([prod(b.chunks) for b in schedule.passes if b.reduces], default=1)
         reduced_near, reduced_place = delay_events(m, sequencer.valid & sequencer.reduce & sequencer.last, step_place,
                                                    at_result, spacing, name="reduced")
         near_place = Mux(reduced_near, reduced_place, delay(m, step_place, at_copy, name="copied_place"))

@@ -18,7 +18,7 @@ class EngineConfig:
     rows
         P, rows of the systolic array: output pixels in a tile.
     columns
-        C, columns of the systolic array: output channels in a block.
+        C, columns of the systolic array: output channels that are made at once, a column group.
     lanes
         L, channels that the depthwise engine works on at once; also the bytes of a memory word.
     window
@@ -43,7 +43,7 @@ class EngineConfig:
         one for all of them.
     single_port
         Activations and the array's weights lie in memories with one port for both reading and writing, which come
-        up blank: the weights are loaded from outside, and no block reads what another one is still writing.
+        up blank: the weights are loaded from outside, and no pass reads what another one is still writing.
     pipelined
         Registers wherever a fast clock wants them.  Without, for small parts with slow clocks: memories have no
         registers at their outputs, windows are made in half the steps, and operands reach all of the array in the
@@ -105,7 +105,7 @@ class EngineConfig:
 
     @property
     def drain_step(self) -> int:
-        """Cycles that one pixel of a block takes to leave the array."""
+        """Cycles that the sums of one pixel take to leave the array."""
         return self.turns * self.requantiser_cycles
 
     @property

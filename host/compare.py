@@ -70,7 +70,7 @@ def find_first_mismatch(device: Device, schedule: Schedule, image: np.ndarray,
         The device can't be worked with.
     """
     expected = golden.run(schedule.network, image[None], layers=True)
-    stages = [(number, kind) for number, block in enumerate(schedule.blocks)
+    stages = [(number, kind) for number, block in enumerate(schedule.passes)
               for kind in ("RD" if block.reduces else "D")]
     for done, (number, kind) in enumerate(stages):
         progress("Asking for layers", done, len(stages))

@@ -3,6 +3,7 @@
 from . import golden
 from .cycles import CycleModel, FrameCycles, LayerCycles
 from .engine import EngineRun, run_engine
+from .hazards import conflicts, slacks
 from .quantisation import LayerLoss, QuantisationReport, accuracy, measure_losses
 from .serve import Server
 from .simulate import (
@@ -30,6 +31,7 @@ __all__ = [
            "Server",
            "SimulationError",
            "accuracy",
+           "conflicts",
            "first_mismatch",
            "golden",
            "layer_tensors",
@@ -37,5 +39,6 @@ __all__ = [
            "require_tools",
            "run_engine",
            "simulate",
+           "slacks",
            "stage_words",
 ]

@@ -21,7 +21,7 @@ class LayerCycles:
     A fused pair overlaps: the pointwise layer begins when the first tile of its depthwise layer is there."""
 
     layer: int
-    block: int
+    pass_number: int
     start: int
     end: int
     macs: int
@@ -48,59 +48,61 @@ class CycleModel:
     """Cycle counts of ``schedule``; what the simulator must agree with, to the cycle.
 
     ``compute_cycles``: from the last input beat to the first output byte; ``cycles``: from the first input beat
-    to the last output byte, both counted; ``interval_cycles``: from one frame to the next in the steady state."""
+    to the last output byte, both counted; ``interval_cycles``: from one frame to the next in the steady state.
+    ``load_timing``, ``send_timing``: those of the input loader and of the output streamer."""
 
     def __init__(self, schedule: Schedule):
         self.schedule = schedule
-        self._load = InputLoader.timing(schedule.layout, schedule.config.input_bytes)
-        self._send = OutputStreamer.timing(schedule.output_map.shape, schedule.config.lanes)
+        self.load_timing = InputLoader.timing(schedule.layout, schedule.config.input_bytes)
+        self.send_timing = OutputStreamer.timing(schedule.output_map.shape, schedule.config.lanes)
         frames = self.frames(4)
         self.compute_cycles = frames[0].first_byte - frames[0].last_beat
         self.cycles = frames[0].last_byte - frames[0].first_beat + 1
         self.interval_cycles = frames[3].first_byte - frames[2].first_byte
 
     def _last_write(self, number: int) -> int:
-        """Cycles from a block's first step to the write of its last result."""
-        block, config = self.schedule.blocks[number], self.schedule.config
-        chunks = -(-len(block.block.matrix.weights) // config.requantisers)
-        window = (block.block.windows - 1) % block.tile_windows
+        """Cycles from a pass's first step to the write of its last result: its last column group may be narrower, its
+        last tile shorter than :attr:`ScheduledPass.last_written` allows for."""
+        scheduled, config = self.schedule.passes[number], self.schedule.config
+        chunks = -(-len(scheduled.work.matrix.weights) // config.requantisers)
+        window = (scheduled.work.windows - 1) % scheduled.tile_windows
         element = (window * config.turns + (chunks - 1) % config.turns) * config.requantiser_cycles
-        return (block.tiles - 1) * block.slot + block.fed - 1 + self.schedule.drain_latency + element
+        return scheduled.to_last_tile + scheduled.fed - 1 + self.schedule.latency.drain + element
 
     def frames(self, count: int) -> list[FrameCycles]:
         """``count`` frames back to back, the first beat of the first in cycle 0."""
-        blocks = self.schedule.blocks
+        passes = self.schedule.passes
         result: list[FrameCycles] = []
-        before, load, full = self._load
+        before, load, full = self.load_timing
         latency = Sequencer.latency(self.schedule.config.pipelined)
         beat, idle, output_free = 0, 0, 0
         for _ in range(count):
             last_beat = beat + load - 1
             moment = max(last_beat + full + latency, idle)
             steps = []
-            for number, block in enumerate(blocks):
-                if number == len(blocks) - 1:
+            for number, scheduled in enumerate(passes):
+                if number == len(passes) - 1:
                     moment = max(moment, output_free)
                 steps.append(moment)
-                moment += (block.tiles - 1) * block.slot + block.last_slot
+                moment += scheduled.to_last_tile + scheduled.last_slot
             idle = moment
-            first_byte = steps[-1] + self._last_write(len(blocks) - 1) + self._send[0]
-            last_byte = first_byte + self._send[1]
+            first_byte = steps[-1] + self._last_write(len(passes) - 1) + self.send_timing[0]
+            last_byte = first_byte + self.send_timing[1]
             output_free = last_byte + 1 + latency
             result.append(FrameCycles(beat, last_beat, steps[0], tuple(steps), first_byte, last_byte))
-            released = steps[0] + (blocks[0].tiles - 1) * blocks[0].slot + blocks[0].steps - 1
-            beat = max(last_beat + full, released + self.schedule.window_latency + 1) + before
+            released = steps[0] + passes[0].to_last_tile + passes[0].steps - 1
+            beat = max(last_beat + full, released + self.schedule.latency.window + 1) + before
         return result
 
     def layers(self) -> list[LayerCycles]:
         """Every layer of the network, in order, from the frame's first step."""
         schedule = self.schedule
         result = []
-        for number, block in enumerate(schedule.blocks):
-            reduction, matrix = block.block.reduction, block.block.matrix
-            tail = (block.tiles - 1) * block.slot
-            spans = [(reduction.layer if reduction else None, block.start, block.start + tail + block.filled),
-                     (matrix.layer, block.start + block.filled + 1, block.start + self._last_write(number))]
+        for number, scheduled in enumerate(schedule.passes):
+            reduction, matrix = scheduled.work.reduction, scheduled.work.matrix
+            spans = [(reduction.layer if reduction else None, scheduled.start, scheduled.last_tile + scheduled.filled),
+                     (matrix.layer, scheduled.start + scheduled.filled + 1,
+                      scheduled.start + self._last_write(number))]
             for layer, start, end in spans:
                 if layer is not None:
                     macs = schedule.network.layers[layer].macs

@@ -186,25 +186,25 @@ class Build:
 
 def stage_words(schedule: Schedule, block: int, kind: str) -> int:
     """Words that a stage of ``block`` writes in a frame: ``kind`` R, depthwise, or D, matrix."""
-    scheduled = schedule.blocks[block]
+    scheduled = schedule.passes[block]
     if kind == "R":
         return scheduled.tiles * scheduled.source.groups * scheduled.tile_windows
-    height, width, channels = scheduled.block.output_shape
+    height, width, channels = scheduled.work.output_shape
     return height * width * -(-channels // schedule.config.requantisers)
 
 
 def layer_tensors(schedule: Schedule, block: int, kind: str, words, frames: int):
     """(layer index, int8 (frames, height, width, channels)) of what a stage wrote, in order of writing."""
-    config, scheduled = schedule.config, schedule.blocks[block]
+    config, scheduled = schedule.config, schedule.passes[block]
     data = np.array(words, np.int8)
-    pixels, tiles, per_tile = prod(scheduled.block.output_shape[:2]), scheduled.tiles, scheduled.tile_pixels
+    pixels, tiles, per_tile = prod(scheduled.work.output_shape[:2]), scheduled.tiles, scheduled.tile_pixels
     if kind == "R":
-        shape = (*scheduled.block.window.output_size, scheduled.source.shape[2])
+        shape = (*scheduled.work.window.output_size, scheduled.source.shape[2])
         data = data.reshape(frames, tiles, scheduled.source.groups, per_tile, config.lanes)
         data = data.transpose(0, 1, 3, 2, 4).reshape(frames, tiles * per_tile, -1)
-        layer = scheduled.block.reduction.layer if scheduled.block.reduction else None
+        layer = scheduled.work.reduction.layer if scheduled.work.reduction else None
     else:
-        shape = scheduled.block.output_shape
+        shape = scheduled.work.output_shape
         chunks, step = -(-shape[2] // config.requantisers), config.turns
         order = [(pixel, chunk)
                  for tile in range(tiles) for start in range(0, chunks, step)
@@ -212,7 +212,7 @@ def layer_tensors(schedule: Schedule, block: int, kind: str, words, frames: int)
                  for chunk in range(start, min(chunks, start + step))]
         place = np.argsort([pixel * chunks + chunk for pixel, chunk in order])
         data = data.reshape(frames, pixels * chunks, -1)[:, place].reshape(frames, pixels, -1)
-        layer = scheduled.block.matrix.layer
+        layer = scheduled.work.matrix.layer
     return layer, data[:, :pixels, :shape[2]].reshape(frames, *shape)
 
 
@@ -244,7 +244,7 @@ def _compare_layers(schedule: Schedule, images, lines, problems: list[str]) -> t
     expected = golden.run(schedule.network, images, layers=True)
     compared = differing = 0
     first = None
-    for block, kind in ((n, kind) for n, b in enumerate(schedule.blocks) for kind in ("RD" if b.reduces else "D")):
+    for block, kind in ((n, kind) for n, b in enumerate(schedule.passes) for kind in ("RD" if b.reduces else "D")):
         words = written.get((block, kind), [])
         try:
             layer, got = layer_tensors(schedule, block, kind, words, len(images))
@@ -283,11 +283,12 @@ def _compare_cycles(schedule: Schedule, model: CycleModel, frames: int, events: 
             check(f"block {block} starts", number, ("S", block, number), start)
         for layer in model.layers():
             name = schedule.network.layers[layer.layer].name
-            matrix = schedule.blocks[layer.block].block.matrix.layer == layer.layer
-            shift = frame.steps[layer.block] - schedule.blocks[layer.block].start
-            last_tile = (number + 1) * schedule.blocks[layer.block].tiles - 1
-            check(f"{name} starts", number, ("F" if matrix else "S", layer.block, number), layer.start + shift)
-            check(f"{name} ends", number, ("E", layer.block, number) if matrix else ("r", layer.block, last_tile),
+            which = layer.pass_number
+            scheduled = schedule.passes[which]
+            matrix, shift = scheduled.work.matrix.layer == layer.layer, frame.steps[which] - scheduled.start
+            last_tile = (number + 1) * scheduled.tiles - 1
+            check(f"{name} starts", number, ("F" if matrix else "S", which, number), layer.start + shift)
+            check(f"{name} ends", number, ("E", which, number) if matrix else ("r", which, last_tile),
                   layer.end + shift)
         check("first output byte", number, ("O", 0, number), frame.first_byte)
         check("last output byte", number, ("M", 0, (number + 1) * per_frame - 1), frame.last_byte)

@@ -9,8 +9,8 @@ from tepal.hdl.config import EngineConfig
 from tepal.quant import Average, AveragePool, Convolution, Depthwise, Network, Padding, Requantise, Rounding
 from tepal.quant.arithmetic import quantize_multiplier
 
-__all__ = ["depthwise", "fast", "pointwise", "random_case", "random_engine", "random_network", "random_requantise",
-           "wide_case"]
+__all__ = ["chain", "depthwise", "fast", "pointwise", "random_case", "random_engine", "random_network",
+           "random_requantise", "wide_case"]
 
 KERNELS = ((1, 1), (3, 3), (5, 5), (1, 3), (3, 1), (4, 1), (1, 2), (2, 2), (2, 3), (7, 2))
 ZERO_POINTS = (-128, 127, 0, -128, -3, 40)
@@ -222,6 +222,21 @@ def depthwise(shape: tuple[int, int, int], kernels: list[tuple[int, int]]) -> Ne
                                 requantise=random_requantise(rng, shape[2], 5000 * np.sqrt(prod(kernel)), 5)))
         shape = layers[-1].output_shape
     return Network("depthwise", tuple(layers), 1.0, 5)
+
+
+def chain(shape: tuple[int, int, int], count: int) -> Network:
+    """A network of 1x1 convolutions and now and then a depthwise one, all of whose maps have the same ``shape``."""
+    rng, layers = np.random.default_rng(0), []
+    for number in range(count):
+        common = {"name": f"layer{number}", "index": number, "input_shape": shape, "output_shape": shape,
+                  "input_zero_point": 5, "bias": rng.integers(-999, 999, shape[2]),
+                  "requantise": random_requantise(rng, shape[2], 9e4, 5)}
+        if number % 3 == 2:
+            layers.append(Depthwise(**common, padding=Padding(1, 1, 1, 1),
+                                    weights=rng.integers(-128, 128, (3, 3, shape[2]))))
+        else:
+            layers.append(Convolution(**common, weights=rng.integers(-128, 128, (shape[2], 1, 1, shape[2]))))
+    return Network("chain", tuple(layers), 1.0, 5)
 
 
 def fast(cases, count: int) -> list:

@@ -9,13 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import prod
-from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 from tepal.boards.board import Board
 from tepal.boards.parts.part import MemoryKind
 from tepal.hdl import EngineConfig, Formats, Schedule
-from tepal.hdl.plan.lower import Block, fold
+from tepal.hdl.plan.passes import Pass, unroll
+from tepal.hdl.plan.places import FeatureMap, colour, lifetimes
+from tepal.hdl.plan.schedule import may_unroll
+from tepal.hdl.plan.tiling import Latencies, Tiling
+from tepal.hdl.plan.timeline import last_pixels
 from tepal.quant import Network, NetworkError
 from tepal.sim import CycleModel
 
@@ -23,7 +27,7 @@ from .fit import Fit, default_engine, fit, memory_kind
 from .lut_estimate import estimate, features
 from .smaller import advice, capacity, largest
 
-__all__ = ["CLOSE", "OPTIONS", "Point", "candidates", "explore", "least_blocks", "least_cycles", "options"]
+__all__ = ["CLOSE", "OPTIONS", "Engines", "Point", "candidates", "explore", "least_blocks", "least_cycles", "options"]
 
 CLOSE = 0.01
 """An engine that is faster than a smaller one by no more than this share is left out."""
@@ -67,18 +71,44 @@ def _ceil(a, b):
     return -(-a // b)
 
 
-def candidates(config: EngineConfig, formats: Formats, most: int) -> SimpleNamespace:
-    """``config`` with arrays (candidates,) for all of :data:`OPTIONS` but packing: engines of at most ``most``
+class Engines:
+    """Many engines at once: an :class:`~tepal.hdl.EngineConfig` with arrays (engines,) in place of some integers.
+
+    Tilings, bounds and estimates take one in place of a configuration, and give arrays then."""
+
+    def __init__(self, config: EngineConfig, **arrays: np.ndarray):
+        vars(self).update(vars(config) | arrays)
+
+    taps, turns, drain_step = EngineConfig.taps, EngineConfig.turns, EngineConfig.drain_step
+    rows: Any
+    columns: Any
+    lanes: Any
+    requantisers: Any
+    packing: Any
+    copy_lanes: Any
+    window: tuple[int, int]
+    requantiser_cycles: int
+    lane_cycles: int
+    single_port: bool
+
+    @property
+    def tile_lanes(self) -> np.ndarray:
+        return np.maximum(self.lanes, self.copy_lanes)
+
+
+def candidates(config: EngineConfig, formats: Formats, most: int) -> Engines:
+    """``config`` with arrays (engines,) for all of :data:`OPTIONS` but packing: engines of at most ``most``
     multipliers, and none larger than the network can use."""
-    pixels = max(block.windows for block in formats.blocks)
-    width = max(block.matrix.weights.shape[0] for block in formats.blocks)
-    channels = max(block.window.input_shape[2] for block in formats.blocks)
+    passes = formats.passes
+    pixels = max(work.windows for work in passes)
+    width = max(work.matrix.weights.shape[0] for work in passes)
+    channels = max(work.window.input_shape[2] for work in passes)
     most *= config.packing
-    # As many bytes of the first window's rows as make one more, or one less, cycle of each; wider ones if it is folded.
+    # As many bytes of the first window's rows as make one more, or one less, cycle of each; wider ones if unrolled.
     copies = {(1, 1)}
-    for block in (formats.blocks[0], *_folded(formats, most)):
-        row_bytes = block.window.input_shape[2]
-        copies |= {(block.fold, _ceil(row_bytes, parts)) for parts in range(1, row_bytes + 1)}
+    for work in (passes[0], *_unrolled(formats, most)):
+        row_bytes = work.window.input_shape[2]
+        copies |= {(work.pixels_per_window, _ceil(row_bytes, parts)) for parts in range(1, row_bytes + 1)}
     found = []
     for lanes in range(1, min(channels, _MOST_LANES) + 1):
         for requantisers in (count for count in range(1, lanes + 1) if lanes % count == 0):
@@ -90,88 +120,70 @@ def candidates(config: EngineConfig, formats: Formats, most: int) -> SimpleNames
             few = rows * columns <= most
             for count, copy_lanes in sorted(copies):
                 if copy_lanes == 1 or copy_lanes > lanes:
-                    fits = few if count == 1 else few & (columns == count * formats.blocks[0].output_shape[2])
+                    fits = few if count == 1 else few & (columns == count * passes[0].output_shape[2])
                     found.append(np.stack(np.broadcast_arrays(rows[fits], columns[fits], lanes, requantisers,
                                                               copy_lanes)))
     names = [name for name in OPTIONS if name != "packing"]
-    grid = SimpleNamespace(**dict(zip(names, np.concatenate(found, axis=1), strict=True)))
-    for name in ("packing", "window", "taps", "input_bytes", "requantiser_cycles", "lane_cycles",
-                 "single_port"):
-        setattr(grid, name, getattr(config, name))
-    grid.tile_lanes = np.maximum(grid.lanes, grid.copy_lanes)
-    grid.drain_step = grid.columns // grid.requantisers * grid.requantiser_cycles
-    return grid
+    return Engines(config, **dict(zip(names, np.concatenate(found, axis=1), strict=True)))
 
 
-def _folded(formats: Formats, most: int) -> list[Block]:
-    """The first block, folded in all ways in which it may fill up to ``most`` columns."""
-    _, width, channels = formats.blocks[0].output_shape
-    return [fold(formats.layout, formats.blocks[0], count)[1]
+def _unrolled(formats: Formats, most: int) -> list[Pass]:
+    """The first pass, unrolled in all ways in which it may fill up to ``most`` columns."""
+    _, width, channels = formats.passes[0].output_shape
+    return [unroll(formats.layout, formats.passes[0], count)[1]
             for count in range(2, min(width, most // channels) + 1) if width % count == 0]
 
 
-def least_cycles(grid: SimpleNamespace, formats: Formats) -> np.ndarray:
-    """A bound that ``compute_cycles`` can't fall below, (candidates,): the schedule without latencies."""
-    serial = grid.lanes * grid.lane_cycles if grid.lane_cycles > 1 else 1
+def least_cycles(engines: Engines, formats: Formats) -> np.ndarray:
+    """A bound that ``compute_cycles`` can't fall below, (engines,): the timeline without latencies, but that of a value
+    in the requantiser."""
+    latency = Latencies(drain=engines.requantiser_cycles)
 
-    def shape(block: Block, lanes: np.ndarray) -> tuple:
-        out_channels, inner = block.matrix.weights.shape
-        tile = _ceil(block.windows, _ceil(block.windows, grid.rows))
-        tiles = _ceil(block.windows, tile)
-        groups = _ceil(block.window.input_shape[2], lanes)
-        chunks = prod(block.window.kernel)
-        if block.reduction is not None:
-            down, across = (_ceil(*pair) for pair in zip(block.window.kernel, grid.window, strict=True))
-            chunks = np.maximum(down, _ceil(serial, across)) * across
-        steps = groups * tile * chunks
-        blocks = _ceil(out_channels, grid.columns)
-        fed = blocks * np.maximum(np.maximum(inner, grid.rows * grid.drain_step), np.where(blocks > 1, grid.columns, 1))
-        return tiles, steps, fed, np.maximum(steps, fed), tile * grid.drain_step
+    def lead(tiling: Tiling, following: Tiling) -> np.ndarray:
+        """Cycles from a pass's first step to that of the next, whose last tile waits for the last pixel it reads."""
+        tile = last_pixels(following.work.window)[-1] // tiling.tile_pixels
+        written = tile * tiling.slot + tiling.last_written + 1
+        return np.maximum(tiling.to_last_tile + tiling.steps, written - following.to_last_tile)
 
-    first, *others = formats.blocks
-    shapes = [shape(first, grid.tile_lanes), *(shape(block, grid.lanes) for block in others)]
-    for block in _folded(formats, int(grid.columns.max(initial=0))):
-        # As the schedule has it: where it fits the columns and is faster.
-        folded, plain = shape(block, grid.tile_lanes), shapes[0]
-        better = ((grid.columns == len(block.matrix.weights)) & (block.output_shape[2] % grid.requantisers == 0)
-                  & (grid.requantiser_cycles == 1) & (folded[0] * folded[3] < plain[0] * plain[3]))
-        shapes[0] = tuple(np.where(better, *pair) for pair in zip(folded, plain, strict=True))
-    total = 0
-    for (tiles, steps, fed, slot, drained), (next_tiles, _, _, next_slot, _) in pairwise(shapes):
-        # The next block's last tile reads what this one's last tile wrote.
-        written = steps + fed + drained - (next_tiles - 1) * next_slot
-        total = total + (tiles - 1) * slot + np.maximum(steps, written)
-    tiles, steps, fed, slot, _ = shapes[-1]
-    return total + (tiles - 1) * slot + steps + fed
+    def tail(tiling: Tiling) -> np.ndarray:
+        """Cycles from the last pass's first step to its last tile's first results."""
+        return tiling.to_last_tile + tiling.steps + tiling.column_groups * tiling.period
+
+    first, *others = (Tiling(work, engines, latency) for work in formats.passes)
+    rest = sum(lead(*pair) for pair in pairwise(others)) + (tail(others[-1]) if others else 0)
+
+    def total(first: Tiling) -> np.ndarray:
+        return (lead(first, others[0]) if others else tail(first)) + rest
+
+    least = total(first)
+    for work in _unrolled(formats, int(engines.columns.max(initial=0))):
+        unrolled = Tiling(work, engines, latency)
+        better = may_unroll(formats.passes[0], work.pixels_per_window, engines) & (unrolled.busy < first.busy)
+        least = np.where(better, total(unrolled), least)
+    return least
 
 
-def least_blocks(grid: SimpleNamespace, formats: Formats, board: Board) -> dict[str, np.ndarray]:
-    """Kind of ``board``'s memory to blocks, (candidates,), that activations and weights take at least."""
+def least_blocks(engines: Engines, formats: Formats, board: Board) -> dict[str, np.ndarray]:
+    """Kind of ``board``'s memory to blocks, (engines,), that activations and weights take at least."""
     def blocks(kind: MemoryKind, depth, width) -> np.ndarray:
         return np.minimum.reduce([_ceil(depth, words) * _ceil(width, bits) for words, bits in kind.shapes])
 
-    def words(block: Block) -> np.ndarray:
-        height, width, channels = block.output_shape
-        return _ceil(height, grid.window[0]) * _ceil(width, grid.window[1]) * _ceil(channels, grid.lanes)
-
-    def largest(maps: list) -> np.ndarray:
-        return np.maximum.reduce([np.zeros_like(grid.lanes), *maps])
-
-    inner = [words(block) for block in formats.blocks[:-1]]
+    tilings = [Tiling(work, engines, Latencies()) for work in formats.passes]
+    regions: dict[int, np.ndarray] = {}
+    for work, region in zip(formats.passes, colour(lifetimes(formats.passes)[:-1]), strict=False):
+        depth = FeatureMap(work.output_shape, engines.window, engines.lanes).depth
+        regions[region] = np.maximum(depth, regions.get(region, 0))
     # Pools are left out, and what filters all channels alike: words that are the same are stored once.
-    filters = [block for block in formats.blocks if block.reduction is not None
-               and (block.reduction.weights != block.reduction.weights[:, :, :1]).any()]
-    regions = largest(inner[0::2]), largest(inner[1::2])
+    filters = [tiling for tiling in tilings if tiling.work.reduction is not None
+               and (tiling.work.reduction.weights != tiling.work.reduction.weights[:, :, :1]).any()]
     needs = [
-        *(("activations", grid.taps, depth, 8 * grid.lanes)
-          for depth in (regions if grid.single_port else [sum(regions)])),
-        ("matrix_weights", 1, sum(_ceil(out, grid.columns) * depth for out, depth in (
-            block.matrix.weights.shape for block in formats.blocks)), 8 * grid.columns),
-        ("depthwise_weights", 1, sum(_ceil(block.window.input_shape[2], grid.lanes)
-                                     * prod(_ceil(*pair) for pair in zip(block.window.kernel, grid.window, strict=True))
-                                     for block in filters), 8 * grid.taps * grid.lanes),
+        *(("activations", engines.taps, depth, 8 * engines.lanes)
+          for depth in (regions.values() if engines.single_port else [sum(regions.values())])),
+        ("matrix_weights", 1, sum(tiling.column_groups * tiling.inner for tiling in tilings), 8 * engines.columns),
+        ("depthwise_weights", 1, sum(tiling.groups * prod(tiling.chunks) for tiling in filters),
+         8 * engines.taps * engines.lanes),
     ]
-    least = {kind.name: np.zeros_like(grid.lanes) for kind in board.part.memories}
+    least = {kind.name: np.zeros_like(engines.lanes) for kind in board.part.memories}
     for role, count, depth, width in needs:
         kind = memory_kind(board, role)
         least[kind.name] = least[kind.name] + count * blocks(kind, depth, width)
@@ -222,13 +234,13 @@ def explore(network: Network, board: Board, formats: Formats | None = None, *, b
     kinds = {kind.name: min(kind.count, limits.get(kind.name, kind.count)) for kind in board.part.memories}
     pool = []
     for packing in range(1, board.part.packing + 1):
-        grid = candidates(replace(base, rows=packing, packing=packing), formats, most)
-        logic = estimate(board, features(grid, formats))["LUT4"]
-        memories = least_blocks(grid, formats, board)
+        engines = candidates(replace(base, rows=packing, packing=packing), formats, most)
+        logic = estimate(board, features(engines, formats))["LUT4"]
+        memories = least_blocks(engines, formats, board)
         logic = np.where(np.logical_and.reduce([memories[kind] <= limit for kind, limit in kinds.items()]), logic,
                          np.inf)
-        pool.append(np.stack(np.broadcast_arrays(logic, least_cycles(grid, formats),
-                                                 *(getattr(grid, name) for name in OPTIONS))))
+        pool.append(np.stack(np.broadcast_arrays(logic, least_cycles(engines, formats),
+                                                 *(getattr(engines, name) for name in OPTIONS))))
     table = np.concatenate(pool, axis=1)
     possible = table[0] <= min(board.part.logic, limits.get("LUT4", np.inf))
     for name, value in (fixed or {}).items():

@@ -79,7 +79,7 @@ def describe(schedule: Schedule, board: str, versions: dict[str, str], name: str
                             "output beat; interval_cycles: from frame to frame; start and end of a layer count from "
                             "the frame's first step"},
         "layers": [{"index": network.layers[layer.layer].index, "name": network.layers[layer.layer].name,
-                    "block": layer.block, "start": layer.start, "end": layer.end, "macs": layer.macs}
+                    "block": layer.pass_number, "start": layer.start, "end": layer.end, "macs": layer.macs}
                    for layer in model.layers()],
         "memories": [{"role": use.role, "count": use.count, "depth": use.depth, "width": use.width}
                      for use in schedule.memories],

@@ -67,10 +67,10 @@ def features(config: Any, formats: Formats, layout: InputLayout | None = None,
         DepthwiseEngine.NAME.part: DepthwiseEngine.features(config, formats.depthwise.accumulator),
         LaneRequantisers.PARAMETERS.part: LaneParameters.features(config, lane_format),
         WindowGenerator.NAME.part: WindowGenerator.features(config),
-        Drain.NAME.part: Drain.features(config, column_format, len(formats.blocks)),
+        Drain.NAME.part: Drain.features(config, column_format, len(formats.passes)),
         TileBuffer.NAME.part: TileBuffer.features(config),
         InputLoader.NAME.part: InputLoader.features(config, word_bytes),
-        _REST: {"blocks": len(formats.blocks), "bytes of a word": config.tile_lanes, "fixed": 1},
+        _REST: {"blocks": len(formats.passes), "bytes of a word": config.tile_lanes, "fixed": 1},
         **({MemoryNames.INPUT.part: memory_features(
             (use.count * use.width, use.depth) for use in memories if use.role != "tile_buffer")} if memories else {}),
     }

@@ -18,12 +18,12 @@ __all__ = ["advice", "capacity", "fits", "largest"]
 
 
 class _Borrowed(Formats):
-    """A network's blocks, and the formats of another one's sums: good enough for all but parameter memories and
+    """A network's passes, and the formats of another one's sums: good enough for all but parameter memories and
     logic, and there at once."""
 
     def __init__(self, network: Network, lender: Formats):
         self.network, self._lender = network, lender
-        self.layout, self.blocks = lower(network)
+        self.layout, self.passes = lower(network)
         self.depthwise = lender.depthwise
 
     def matrix(self, packing: int):

@@ -5,7 +5,6 @@ fill an array's columns twice over, and of 7 it does not."""
 
 from collections.abc import Callable
 from functools import cached_property
-from types import SimpleNamespace
 
 import numpy as np
 from tepal.boards.board import Board
@@ -13,7 +12,7 @@ from tepal.hdl import EngineConfig, Formats, Schedule
 from tepal.quant import Network, Simplification, simplify
 from tepal.sim import CycleModel
 
-from .explore import OPTIONS, least_cycles
+from .explore import OPTIONS, Engines, least_cycles
 from .fit import fit
 
 __all__ = ["Engine", "Forms", "choose"]
@@ -76,14 +75,10 @@ def _schedule(formats: Formats, engine: Engine) -> Schedule:
 def _least(board: Board, config: EngineConfig, formats: Formats) -> int:
     """A bound below the cycles of the network with these ``formats``, on ``config`` and on all that a command line
     which asks for ``config`` may make of the board's engines: each of the options is one of theirs or its own."""
-    engines = [config, board.config, *board.others]
-    choices = np.meshgrid(*(sorted({getattr(each, name) for each in engines}) for name in OPTIONS), indexing="ij")
-    grid = SimpleNamespace(**{name: values.ravel() for name, values in zip(OPTIONS, choices, strict=True)})
-    for name in "window", "taps", "input_bytes", "lane_cycles", "requantiser_cycles", "single_port":
-        setattr(grid, name, getattr(config, name))
-    grid.tile_lanes = np.maximum(grid.lanes, grid.copy_lanes)
-    grid.drain_step = grid.columns // grid.requantisers * grid.requantiser_cycles
-    return int(least_cycles(grid, formats).min())
+    all_engines = [config, board.config, *board.others]
+    choices = np.meshgrid(*(sorted({getattr(each, name) for each in all_engines}) for name in OPTIONS), indexing="ij")
+    arrays = {name: values.ravel() for name, values in zip(OPTIONS, choices, strict=True)}
+    return int(least_cycles(Engines(config, **arrays), formats).min())
 
 
 def _kept(found: Simplification, fits: bool, cycles: int, plain_cycles: int) -> str:

@@ -1,4 +1,4 @@
-"""Descriptors: for each block, the numbers that the sequencer, the feeder and the drain count by, as each of them
+"""Descriptors: for each pass, the numbers that the sequencer, the feeder and the drain count by, as each of them
 declares its own; and the widths of what they hand to each other."""
 
 from math import prod
@@ -11,7 +11,8 @@ from tepal.hdl.units.feeder import FeederDescriptor
 from tepal.hdl.units.sequencer import SequencerPlaces, SequencerTimes
 from tepal.hdl.units.widths import Widths
 
-from .schedule import FeatureMap, Schedule
+from .places import FeatureMap
+from .schedule import Schedule
 
 __all__ = ["address_bits", "column_bits", "drain_descriptors", "feeder_descriptors",
            "parameter_descriptors", "sequencer_places", "sequencer_times", "target_bits", "unit_widths", "value_bits"]
@@ -29,7 +30,7 @@ def _difference(value: tuple[int, int, int], bits: int, wrap: int) -> Difference
 
 def sequencer_times(schedule: Schedule) -> DescriptorTable:
     """For :class:`~tepal.hdl.units.sequencer.Sequencer`: when its steps are."""
-    last = len(schedule.blocks) - 1
+    last = len(schedule.passes) - 1
     return DescriptorTable([SequencerTimes(
         last_tile=scheduled.tiles - 1,
         last_group=scheduled.source.groups - 1,
@@ -42,19 +43,19 @@ def sequencer_times(schedule: Schedule) -> DescriptorTable:
         slot_wait_of_block=scheduled.last_slot - SequencerTimes.WAIT,
         from_input=int(number == 0),
         to_output=int(number == last),
-    ) for number, scheduled in enumerate(schedule.blocks)])
+    ) for number, scheduled in enumerate(schedule.passes)])
 
 
 def sequencer_places(schedule: Schedule) -> DescriptorTable:
     """For :class:`~tepal.hdl.units.sequencer.Sequencer`: where its windows are."""
     rows, weight_base = [], 0
     row_bits, column = address_bits(schedule), column_bits(schedule)
-    reducing = [n for n, b in enumerate(schedule.blocks) if b.reduces]
-    weights_again = [b.weights_again for b in schedule.blocks]
+    reducing = [n for n, b in enumerate(schedule.passes) if b.reduces]
+    weights_again = [b.weights_again for b in schedule.passes]
     parameters_again = [stored == 1 < b.source.groups
-                        for stored, b in zip(schedule.parameter_groups, schedule.blocks, strict=True)]
-    for number, scheduled in enumerate(schedule.blocks):
-        window, source = scheduled.block.window, scheduled.source
+                        for stored, b in zip(schedule.parameter_groups, schedule.passes, strict=True)]
+    for number, scheduled in enumerate(schedule.passes):
+        window, source = scheduled.work.window, scheduled.source
         step = schedule.config.window if scheduled.reduces else (1, 1)
         narrow = window.output_size[1] == 1
         second_y = window.origin[0] + (window.stride[0] if narrow else 0)
@@ -75,7 +76,7 @@ def sequencer_places(schedule: Schedule) -> DescriptorTable:
             base_address=source.base,
             height=source.shape[0],
             width=source.shape[1],
-            zero_point=window.zero_point,
+            zero_point=window.border,
             word_step=0 if scheduled.reduces else source.groups,
             weight_base=weight_base,
             weight_step=int(scheduled.reduces and len(scheduled.depthwise_words) > 1),
@@ -99,14 +100,14 @@ def address_bits(schedule: Schedule) -> int:
 
 def column_bits(schedule: Schedule) -> int:
     """Width in which sequencer and drain compute what a column adds to an address: less than a row of any bank."""
-    return bits_for(max(place.pitch for b in schedule.blocks for place in (b.source, b.target)))
+    return bits_for(max(place.pitch for b in schedule.passes for place in (b.source, b.target)))
 
 
 def value_bits(schedule: Schedule) -> int:
     """Width of a coordinate: the first tap of every window, on the map or on its padding, and the map's size."""
     reach = []
-    for scheduled in schedule.blocks:
-        window = scheduled.block.window
+    for scheduled in schedule.passes:
+        window = scheduled.work.window
         steps = schedule.config.window if scheduled.reduces else (1, 1)
         for axis in range(2):
             first = window.origin[axis]
@@ -118,37 +119,37 @@ def value_bits(schedule: Schedule) -> int:
 
 def feeder_descriptors(schedule: Schedule) -> DescriptorTable:
     """For :class:`~tepal.hdl.units.feeder.Feeder`."""
-    last = len(schedule.blocks) - 1
+    last = len(schedule.passes) - 1
     return DescriptorTable([FeederDescriptor(
         last_tile=scheduled.tiles - 1,
-        last_block=scheduled.blocks - 1,
+        last_block=scheduled.column_groups - 1,
         idle=scheduled.period - scheduled.inner,
         last_cycle=scheduled.period - 1,
         last_group=scheduled.source.groups - 1,
         full_lane=scheduled.source.lanes - 1,
         last_lane=(scheduled.source.shape[2] - 1) % scheduled.source.lanes,
         ends_frame=int(number == last),
-    ) for number, scheduled in enumerate(schedule.blocks)])
+    ) for number, scheduled in enumerate(schedule.passes)])
 
 
 def parameter_descriptors(schedule: Schedule) -> DescriptorTable:
     """For the column parameters in :class:`~tepal.hdl.units.drain.Drain`."""
-    return DescriptorTable([ParameterDescriptor(last_tile=b.tiles - 1, last_block=b.blocks - 1)
-                            for b in schedule.blocks])
+    return DescriptorTable([ParameterDescriptor(last_tile=b.tiles - 1, last_block=b.column_groups - 1)
+                            for b in schedule.passes])
 
 
 def drain_descriptors(schedule: Schedule) -> DescriptorTable:
     """For the write side of :class:`~tepal.hdl.units.drain.Drain`."""
     config, rows = schedule.config, []
-    for number, scheduled in enumerate(schedule.blocks):
+    for number, scheduled in enumerate(schedule.passes):
         target: FeatureMap = scheduled.target
         row, column, narrow = target.row(1), target.column(1), target.shape[1] == 1
         rows.append(DrainDescriptor(
             last_tile=scheduled.tiles - 1,
-            last_block=scheduled.blocks - 1,
+            last_block=scheduled.column_groups - 1,
             last_pixel=scheduled.tile_pixels - 1,
             pixels_beyond=scheduled.tiles * scheduled.tile_pixels - target.shape[0] * target.shape[1],
-            last_phase=config.turns // scheduled.block.fold - 1,
+            last_phase=config.turns // scheduled.work.pixels_per_window - 1,
             chunks=-(-target.shape[2] // config.requantisers),
             last_out_column=target.shape[1] - 1,
             row_remainder=row[1], row_address=row[2], row_wrapped_address=row[2] + target.pitch,
@@ -157,7 +158,7 @@ def drain_descriptors(schedule: Schedule) -> DescriptorTable:
             second_row=row[1] if narrow else 0, second_row_address=row[2] if narrow else 0,
             second_column=0 if narrow else column[1], second_column_address=0 if narrow else column[2],
             second_out_column=int(not narrow),
-            to_output=int(number == len(schedule.blocks) - 1),
+            to_output=int(number == len(schedule.passes) - 1),
         ))
     return DescriptorTable(rows)
 
@@ -172,4 +173,4 @@ def unit_widths(schedule: Schedule) -> Widths:
     return Widths(coordinate=value_bits(schedule), address=address_bits(schedule), column=column_bits(schedule),
                   bank=bits_for(schedule.bank_depth), target=target_bits(schedule),
                   tile_word=bits_for(schedule.tile_words),
-                  weight=bits_for(max(1, sum(len(b.depthwise_words) for b in schedule.blocks if b.reduces))))
+                  weight=bits_for(max(1, sum(len(b.depthwise_words) for b in schedule.passes if b.reduces))))

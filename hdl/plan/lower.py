@@ -1,93 +1,31 @@
-"""From a Network's layers to the blocks that the engine runs.
+"""From a network's layers to the passes of the engine.
 
-A block is what one pass through the engine computes: windows of the input feature map, either reduced by
-the depthwise engine or copied as they are (im2col), and then multiplied by a matrix in the systolic array.
-Everything a Network may hold is brought to this one form:
+:data:`LOWERINGS` says of each kind of layer which part of a pass it becomes: a reduction of windows (the depthwise
+engine's part) or a matrix (the array's).  A reduction and the 1x1 convolution behind it share a pass; whatever part a
+pass then lacks, it does without:
 
-- depthwise + 1x1 convolution: the native case, one block;
+- depthwise + 1x1 convolution: the native case, one pass;
 - any other convolution, and a fully connected layer: copied windows, then the matrix;
-- an average pool: a depthwise layer whose weights are all one;
-- a depthwise layer or pool with no 1x1 convolution behind it: an identity matrix behind it;
-- a network that begins with a depthwise layer: an identity block in front, which copies the image.
+- an average pool: a reduction whose weights are all one;
+- a reduction with no 1x1 convolution behind it: an identity matrix behind it;
+- a network that begins with a reduction: a pass in front of it copies the image.
 
-The input memory of the first block holds, for every output column, the row of ``kernel width * channels``
+The input memory of the first pass holds, for every output column, the row of ``kernel width * channels``
 bytes that its window covers ("row im2col", done on the fly by the loader), so that few input channels
-still fill a memory word.  Where a window covers the whole image, the image is a single pixel: a vector.  Many bytes
-are stored in several words (:func:`~tepal.hdl.units.input_layout.split`), for memory blocks have many narrow words
-rather than a few wide ones.
-
-A first block of few output channels may be folded (:func:`fold`): neighbouring pixels become channels of one.
+still fill a memory word.  Where a window covers the whole image, the image is a single pixel: a vector.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from tepal.hdl.units.depthwise import ACTIVATION_OFFSET
 from tepal.hdl.units.input_layout import InputLayout
-from tepal.quant import Average, AveragePool, Convolution, Depthwise, Layer, Network, NetworkError, Padding, Requantise
+from tepal.quant import AveragePool, Convolution, Depthwise, Layer, Network, NetworkError, Padding
 
-__all__ = ["Block", "Matrix", "Reduction", "Window", "fold", "lower"]
+from .passes import Matrix, Pass, Reduction, Window, identity, sum_range
 
-@dataclass(frozen=True)
-class Window:
-    """How the windows of a block lie on its input map; ``zero_point`` is what lies beyond its edges."""
-
-    input_shape: tuple[int, int, int]
-    output_size: tuple[int, int]
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    origin: tuple[int, int]
-    zero_point: int
-
-
-@dataclass(frozen=True, eq=False)
-class Reduction:
-    """The depthwise engine's part: int8 ``weights`` (kernel height, kernel width, channels).
-
-    ``constant`` (channels,) is added to the engine's sum of products before ``requantise``; ``layer`` is the
-    Network's layer that this is."""
-
-    layer: int
-    weights: np.ndarray
-    constant: np.ndarray
-    requantise: Requantise | Average
-
-
-@dataclass(frozen=True, eq=False)
-class Matrix:
-    """The systolic array's part: int8 ``weights`` (out channels, inner dimension), the rest as above.
-
-    In a folded block the weights are those of ``fold`` pixels, all else is that of one.
-
-    ``layer`` is None for an identity."""
-
-    layer: int | None
-    weights: np.ndarray
-    constant: np.ndarray
-    requantise: Requantise | Average
-
-
-@dataclass(frozen=True, eq=False)
-class Block:
-    """One pass through the engine; without a ``reduction`` the windows are copied as they are.
-
-    ``fold`` neighbouring pixels of a row are made from one window: the matrix has the weights of the first one's
-    channels, then those of the second one's."""
-
-    window: Window
-    reduction: Reduction | None
-    matrix: Matrix
-    fold: int = 1
-
-    @property
-    def output_shape(self) -> tuple[int, int, int]:
-        height, width = self.window.output_size
-        return height, width * self.fold, self.matrix.weights.shape[0] // self.fold
-
-    @property
-    def windows(self) -> int:
-        """Windows of the block: pixels of what the array makes, before they are unfolded."""
-        return self.window.output_size[0] * self.window.output_size[1]
+__all__ = ["LOWERINGS", "lower"]
 
 
 def _raw_constant(weights: np.ndarray, bias: np.ndarray, zero_point: int, axes) -> np.ndarray:
@@ -95,9 +33,38 @@ def _raw_constant(weights: np.ndarray, bias: np.ndarray, zero_point: int, axes) 
     return bias.astype(np.int64) - zero_point * weights.astype(np.int64).sum(axis=axes)
 
 
-def _identity_matrix(channels: int) -> Matrix:
-    unity = Requantise(np.full(channels, 1 << 30), np.ones(channels), zero_point=0)
-    return Matrix(None, np.eye(channels, dtype=np.int8), np.zeros(channels, np.int64), unity)
+def _weighted_sum(number: int, layer, weights: np.ndarray, zero_point: int) -> Reduction:
+    constant = _raw_constant(weights, layer.bias, zero_point + ACTIVATION_OFFSET, (0, 1))
+    return Reduction(number, weights, constant, sum_range(weights, (0, 1), ACTIVATION_OFFSET), layer.requantise)
+
+
+def _depthwise(number: int, layer: Depthwise) -> Reduction:
+    return _weighted_sum(number, layer, layer.weights, layer.input_zero_point)
+
+
+def _average_pool(number: int, layer: AveragePool) -> Reduction:
+    # It sums raw values; its requantiser knows of no zero point.
+    return _weighted_sum(number, layer, np.ones((*layer.window, layer.input_shape[2]), np.int8), 0)
+
+
+def _convolution(number: int, layer: Convolution) -> Matrix:
+    return Matrix(number, layer.weights.reshape(layer.weights.shape[0], -1),
+                  _raw_constant(layer.weights, layer.bias, layer.input_zero_point, (1, 2, 3)),
+                  layer.requantise)
+
+
+LOWERINGS: dict[type[Layer], Callable[..., Reduction | Matrix]] = {
+    Convolution: _convolution,
+    Depthwise: _depthwise,
+    AveragePool: _average_pool,
+}
+"""Kind of layer to what makes its part of a pass, of the layer's number and the layer."""
+
+
+def _part(number: int, layer: Layer) -> Reduction | Matrix:
+    if type(layer) not in LOWERINGS:
+        raise NetworkError(f"layer {layer.index} ({layer.name}): the engine has no {type(layer).__name__}")
+    return LOWERINGS[type(layer)](number, layer)
 
 
 def _window(layer: Layer) -> Window:
@@ -105,23 +72,7 @@ def _window(layer: Layer) -> Window:
                   (-layer.padding.top, -layer.padding.left), layer.input_zero_point)
 
 
-def _reduction(number: int, layer: Depthwise | AveragePool) -> Reduction:
-    if isinstance(layer, Depthwise):
-        weights, zero_point = layer.weights, layer.input_zero_point
-    else:
-        # An average pool sums raw values; its requantiser knows of no zero point.
-        weights, zero_point = np.ones((*layer.window, layer.input_shape[2]), np.int8), 0
-    constant = _raw_constant(weights, layer.bias, zero_point + ACTIVATION_OFFSET, (0, 1))
-    return Reduction(number, weights, constant, layer.requantise)
-
-
-def _matrix(number: int, layer: Convolution) -> Matrix:
-    return Matrix(number, layer.weights.reshape(layer.weights.shape[0], -1),
-                  _raw_constant(layer.weights, layer.bias, layer.input_zero_point, (1, 2, 3)),
-                  layer.requantise)
-
-
-def _is_pointwise(layer: Convolution) -> bool:
+def _is_pointwise(layer: Layer) -> bool:
     return (layer.kernel == (1, 1) and layer.stride == (1, 1)
             and layer.output_shape[:2] == layer.input_shape[:2])
 
@@ -138,64 +89,49 @@ def _flat(first: Convolution) -> Convolution:
     return replace(first, input_shape=(1, 1, weights.shape[3]), weights=weights, stride=(1, 1), padding=Padding())
 
 
-def lower(network: Network) -> tuple[InputLayout, tuple[Block, ...]]:
-    """Blocks of ``network`` in order, and the layout of the image for the first of them.
+def _of_rows(first: Convolution) -> tuple[InputLayout, Pass]:
+    """The first layer, a convolution: its windows' rows lie side by side in the input memory."""
+    first = _flat(first)
+    (height, _, channels), (kernel_height, kernel_width) = first.input_shape, first.kernel
+    layout = InputLayout(first.input_shape, first.output_shape[1], kernel_width, first.stride[1],
+                         first.padding.left, first.input_zero_point)
+    window = Window((height, first.output_shape[1], kernel_width * channels), first.output_shape[:2],
+                    (kernel_height, 1), (first.stride[0], 1), (-first.padding.top, 0), first.input_zero_point)
+    return layout, Pass(None, window, None, _convolution(0, first))
+
+
+def _copied(network: Network) -> tuple[InputLayout, Pass]:
+    """The image as it is, copied to the activation memory."""
+    height, width, channels = network.input_shape
+    layout = InputLayout(network.input_shape, width, 1, 1, 0, network.input_zero_point)
+    window = Window(network.input_shape, (height, width), (1, 1), (1, 1), (0, 0), 0)
+    return layout, Pass(None, window, None, identity(channels))
+
+
+def lower(network: Network) -> tuple[InputLayout, tuple[Pass, ...]]:
+    """Passes of ``network`` in order, and the layout of the image for the first of them.
 
     Raises
     ------
     NetworkError
         A layer that the engine can't run.
     """
-    layers = list(network.layers)
-    blocks: list[Block] = []
-    number = 0
-    first = layers[0]
-    if isinstance(first, Convolution):
-        first = _flat(first)
-        (height, _, channels), (kernel_height, kernel_width) = first.input_shape, first.kernel
-        layout = InputLayout(first.input_shape, first.output_shape[1], kernel_width, first.stride[1],
-                             first.padding.left, first.input_zero_point)
-        window = Window((height, first.output_shape[1], kernel_width * channels), first.output_shape[:2],
-                        (kernel_height, 1), (first.stride[0], 1), (-first.padding.top, 0), first.input_zero_point)
-        blocks.append(Block(window, None, _matrix(0, first)))
-        number = 1
+    parts = [(layer, _part(number, layer)) for number, layer in enumerate(network.layers)]
+    first = network.layers[0]
+    if isinstance(parts[0][1], Matrix):
+        assert isinstance(first, Convolution)
+        layout, first_pass = _of_rows(first)
+        del parts[0]
     else:
-        height, width, channels = network.input_shape
-        layout = InputLayout(network.input_shape, width, 1, 1, 0, network.input_zero_point)
-        window = Window(network.input_shape, (height, width), (1, 1), (1, 1), (0, 0), 0)
-        blocks.append(Block(window, None, _identity_matrix(channels)))
-    while number < len(layers):
-        layer = layers[number]
-        if isinstance(layer, Convolution):
-            blocks.append(Block(_window(layer), None, _matrix(number, layer)))
-        elif isinstance(layer, Depthwise | AveragePool):
-            reduction = _reduction(number, layer)
-            following = layers[number + 1] if number + 1 < len(layers) else None
-            if isinstance(following, Convolution) and _is_pointwise(following):
-                number += 1
-                blocks.append(Block(_window(layer), reduction, _matrix(number, following)))
-            else:
-                blocks.append(Block(_window(layer), reduction, _identity_matrix(layer.output_shape[2])))
-        else:
-            raise NetworkError(f"layer {layer.index} ({layer.name}): the engine has no {type(layer).__name__}")
-        number += 1
-    return layout, tuple(blocks)
-
-
-def fold(layout: InputLayout, block: Block, count: int) -> tuple[InputLayout, Block]:
-    """The first block with ``count`` neighbouring pixels of each row as channels of one, and the image for it.
-
-    A window covers all that they cover, and each has zero weights for what only the others do.  So the array makes
-    ``count`` times as many channels of as many fewer pixels, from fewer bytes than before.  Sums are the same."""
-    height, width, row = block.window.input_shape
-    out, across = len(block.matrix.weights), layout.stride * layout.shape[2]
-    weights = block.matrix.weights.reshape(out, block.window.kernel[0], row)
-    folded = np.zeros((count, *weights.shape[:2], row + (count - 1) * across), np.int8)
-    for number in range(count):
-        folded[number, :, :, number * across:number * across + row] = weights
-    window = replace(block.window, input_shape=(height, width // count, folded.shape[-1]),
-                     output_size=(block.window.output_size[0], block.window.output_size[1] // count))
-    return (replace(layout, columns=layout.columns // count, kernel=layout.kernel + (count - 1) * layout.stride,
-                    stride=count * layout.stride),
-            replace(block, window=window, fold=count,
-                    matrix=replace(block.matrix, weights=folded.reshape(count * out, -1))))
+        layout, first_pass = _copied(network)
+    passes = [first_pass]
+    while parts:
+        layer, part = parts.pop(0)
+        reduction, matrix = (part, None) if isinstance(part, Reduction) else (None, part)
+        if reduction and parts:
+            following, its_part = parts[0]
+            if isinstance(its_part, Matrix) and _is_pointwise(following):
+                matrix = its_part
+                del parts[0]
+        passes.append(Pass(len(passes) - 1, _window(layer), reduction, matrix or identity(layer.output_shape[2])))
+    return layout, tuple(passes)

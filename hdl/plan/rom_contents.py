@@ -15,22 +15,22 @@ def _words(array: np.ndarray) -> list[int]:
 
 
 def _column_channels(schedule: Schedule) -> np.ndarray:
-    """Channel, within a block, that each column of the array makes (see :class:`~tepal.hdl.units.drain.Drain`)."""
+    """Channel, within its column group, that each column makes (see :class:`~tepal.hdl.units.drain.Drain`)."""
     config = schedule.config
     requantiser, turn = np.divmod(np.arange(config.columns), config.turns)
     return turn * config.requantisers + requantiser
 
 
 def matrix_weights(schedule: Schedule) -> list[int]:
-    """For each block of output channels and each k of the inner dimension, one byte per column."""
+    """For each column group and each k of the inner dimension, one byte per column."""
     columns, order = schedule.config.columns, _column_channels(schedule)
     words = []
-    for scheduled in schedule.blocks:
-        weights = scheduled.block.matrix.weights
-        padded = np.zeros((scheduled.blocks * columns, weights.shape[1]), np.int8)
+    for scheduled in schedule.passes:
+        weights = scheduled.work.matrix.weights
+        padded = np.zeros((scheduled.column_groups * columns, weights.shape[1]), np.int8)
         padded[:len(weights)] = weights
-        blocks = padded.reshape(scheduled.blocks, columns, -1)[:, order]
-        words += _words(blocks.transpose(0, 2, 1))
+        groups = padded.reshape(scheduled.column_groups, columns, -1)[:, order]
+        words += _words(groups.transpose(0, 2, 1))
     return words
 
 
@@ -40,22 +40,22 @@ def loaded_weights(schedule: Schedule) -> bytes:
 
 
 def matrix_parameters(schedule: Schedule) -> list[int]:
-    """For each block of output channels, one parameter word per column."""
+    """For each column group, one parameter word per column."""
     columns, order = schedule.config.columns, _column_channels(schedule)
     result = []
-    for scheduled, (_, affine) in zip(schedule.blocks, schedule.affines, strict=True):
-        words = schedule.matrix_format.words(affine) * scheduled.block.fold
-        words += [0] * (scheduled.blocks * columns - len(words))
-        for block in range(scheduled.blocks):
-            result += [words[block * columns + channel] for channel in order]
+    for scheduled, (_, affine) in zip(schedule.passes, schedule.affines, strict=True):
+        words = schedule.matrix_format.words(affine) * scheduled.work.pixels_per_window
+        words += [0] * (scheduled.column_groups * columns - len(words))
+        for group in range(scheduled.column_groups):
+            result += [words[group * columns + channel] for channel in order]
     return result
 
 
 def depthwise_weights(schedule: Schedule) -> list[int]:
-    """For each block's channel groups and chunks of the kernel, one byte per lane and tap, tap fastest: what a lane
+    """For each pass's channel groups and chunks of the kernel, one byte per lane and tap, tap fastest: what a lane
     needs comes from neighbouring memory blocks."""
-    blocks = [scheduled.depthwise_words.transpose(0, 2, 1) for scheduled in schedule.blocks if scheduled.reduces]
-    return [word for words in blocks for word in _words(words.reshape(len(words), -1))] or [0]
+    weights = [scheduled.depthwise_words.transpose(0, 2, 1) for scheduled in schedule.passes if scheduled.reduces]
+    return [word for words in weights for word in _words(words.reshape(len(words), -1))] or [0]
 
 
 def depthwise_parameters(schedule: Schedule) -> list[int]:

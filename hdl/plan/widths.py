@@ -6,22 +6,14 @@ from typing import Any
 import numpy as np
 from tepal.hdl.units import multiplier
 from tepal.hdl.units.affine import Affine, find_affine
-from tepal.hdl.units.depthwise import ACTIVATION_OFFSET
 from tepal.hdl.units.requantiser import RequantiserFormat
 from tepal.hdl.units.serial_requantiser import SerialFormat
 from tepal.quant import Average, Network, Requantise
 
-from .lower import Block, lower
+from .lower import lower
+from .passes import Pass, sum_range
 
 __all__ = ["Formats", "SumFormats"]
-
-
-def _range(weights: np.ndarray, axis, offset: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Smallest and largest sum of int8 weight * (activation + ``offset``); every partial sum lies between them too."""
-    positive = np.maximum(weights, 0).sum(axis=axis, dtype=np.int64)
-    negative = np.minimum(weights, 0).sum(axis=axis, dtype=np.int64)
-    low, high = -128 + offset, 127 + offset
-    return high * negative + low * positive, high * positive + low * negative
 
 
 def _signed_bits(low: int, high: int) -> int:
@@ -34,7 +26,7 @@ class SumFormats:
     Parameters
     ----------
     sums
-        For each block None, or the rule of its requantisers, the constant to add before, and the range of its sums.
+        For each pass None, or the rule of its requantisers, the constant to add before, and the range of its sums.
     """
 
     def __init__(self, sums: list):
@@ -47,7 +39,7 @@ class SumFormats:
         return max([16] + [_signed_bits(low.min(), high.max()) for _, _, (low, high) in filter(None, self.sums)])
 
     def affines(self, cycles: int) -> tuple[Any, ...]:
-        """Each block's :class:`~tepal.hdl.units.affine.Affine`, for requantisers of ``cycles`` a value; or None.
+        """Each pass's :class:`~tepal.hdl.units.affine.Affine`, for requantisers of ``cycles`` a value; or None.
 
         Raises ArithmeticError if a channel has no exact one; so does :meth:`format`."""
         return self._fitted(cycles)[0]
@@ -74,13 +66,13 @@ class SumFormats:
 
 
 class Formats:
-    """A network as blocks, and the formats of their sums and requantisers, each found when it is first asked for.
+    """A network as passes, and the formats of their sums and requantisers, each found when it is first asked for.
 
     Schedules of one network on several engines share one: fitting takes far longer than scheduling does.
 
     Attributes
     ----------
-    layout, blocks
+    layout, passes
         From :func:`~tepal.hdl.plan.lower.lower`.
     depthwise : SumFormats
         Of the depthwise engine's sums.
@@ -93,8 +85,8 @@ class Formats:
 
     def __init__(self, network: Network):
         self.network = network
-        self.layout, self.blocks = lower(network)
-        self.depthwise = SumFormats([self._reduced(block) for block in self.blocks])
+        self.layout, self.passes = lower(network)
+        self.depthwise = SumFormats([self._reduced(work) for work in self.passes])
         self._matrix: dict[int, SumFormats] = {}
 
     def matrix(self, packing: int) -> SumFormats:
@@ -103,11 +95,10 @@ class Formats:
         if offset not in self._matrix:
             self._matrix[offset] = SumFormats([
                 (matrix.requantise, matrix.constant - offset * matrix.weights.sum(axis=1, dtype=np.int64),
-                 _range(matrix.weights, 1, offset)) for matrix in (block.matrix for block in self.blocks)])
+                 sum_range(matrix.weights, 1, offset)) for matrix in (work.matrix for work in self.passes)])
         return self._matrix[offset]
 
     @staticmethod
-    def _reduced(block: Block):
-        reduction = block.reduction
-        return reduction and (reduction.requantise, reduction.constant,
-                              _range(reduction.weights, (0, 1), ACTIVATION_OFFSET))
+    def _reduced(work: Pass):
+        reduction = work.reduction
+        return reduction and (reduction.requantise, reduction.constant, reduction.range)

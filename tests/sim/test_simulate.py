@@ -244,7 +244,7 @@ def test_wrong_cycle_model(seen, schedule, images, monkeypatch):
     report = simulate(Replay(seen, lambda replay: None), schedule, images)
     assert not report.ok
     layers = len(schedule.network.layers)
-    assert len(report.cycle_errors) == FRAMES * (len(schedule.blocks) + 2 * layers)
+    assert len(report.cycle_errors) == FRAMES * (len(schedule.passes) + 2 * layers)
     start = frames(CycleModel(schedule), 1)[0].start
     assert report.cycle_errors[0] == f"frame 0: block 0 starts in cycle {start} instead of {start + 1}"
 

@@ -10,8 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from models import require_model
+from networks import random_case
 from tepal.boards.flow import routed
-from tepal.boards.flow.explore import CLOSE, OPTIONS, Point, candidates, explore, least_blocks, least_cycles, options
+from tepal.boards.flow.explore import (
+    CLOSE,
+    OPTIONS,
+    Engines,
+    Point,
+    candidates,
+    explore,
+    least_blocks,
+    least_cycles,
+    options,
+)
 from tepal.boards.flow.fit import Fit, blocks, default_engine, fit
 from tepal.boards.flow.lut_estimate import KINDS, MARGIN, estimate, features, logic, table
 from tepal.boards.registry import get_board
@@ -124,6 +135,15 @@ def test_bounds(network, formats, cycles, packing, monkeypatch):
     assert np.median(ratios) > 0.9
 
 
+@pytest.mark.parametrize("seed", [*range(40), 302])
+def test_cycle_bound(seed):
+    """Of any network; in the last one a pass reads nothing of what the last tiles before it write."""
+    network, config, _ = random_case(seed)
+    schedule = Schedule(network, config)
+    engines = Engines(config, **{name: np.array([getattr(config, name)]) for name in OPTIONS})
+    assert least_cycles(engines, schedule.formats) <= CycleModel(schedule).compute_cycles
+
+
 @pytest.mark.parametrize("name", ["ulx3s-85f", "icebreaker"])
 def test_memory_bound(name):
     """What activations and weights take is never below the bound; where they are all of a kind, it is near."""
@@ -186,7 +206,7 @@ def test_formats_are_the_same_for_all(network, formats):
     shared, own = Schedule(network, config, formats), Schedule(network, config)
     assert shared.matrix_format == own.matrix_format
     assert shared.depthwise_format == own.depthwise_format
-    assert [block.start for block in shared.blocks] == [block.start for block in own.blocks]
+    assert [each.start for each in shared.passes] == [each.start for each in own.passes]
     assert Schedule(network, replace(config, lane_cycles=4), formats).depthwise_format != own.depthwise_format
 
 

@@ -77,7 +77,7 @@ def test_routed(made):
 def test_blocks_tell_apart():
     """Every family was measured with networks of several depths: each layer takes logic of its own."""
     for family in table().values():
-        assert len({len(Formats(read_model(ROOT / engine["model"])).blocks) for engine in family["engines"]}) > 1
+        assert len({len(Formats(read_model(ROOT / engine["model"])).passes) for engine in family["engines"]}) > 1
 
 
 @pytest.mark.parametrize("family", table())

@@ -90,9 +90,9 @@ def test_the_host_schedules_the_device_s_own_engine(model):
         engine = Traced.unpack(Traced(1, device.config, b"").pack()).engine
         host = Schedule(network, engine, formats)
         assert (engine, host.config) == (device.config, device.config)
-        assert [(block.tiles, block.tile_pixels, block.tile_windows, block.start, block.slot) for block in host.blocks
+        assert [(block.tiles, block.tile_pixels, block.tile_windows, block.start, block.slot) for block in host.passes
                 ] == [(block.tiles, block.tile_pixels, block.tile_windows, block.start, block.slot)
-                      for block in device.blocks]
+                      for block in device.passes]
         changed += device.config != config
     assert changed
 

@@ -58,7 +58,7 @@ def test_input_words(network, depth, word):
     # Copying takes no longer than a word that holds all of a window's row.
     (height, _, channels), kernel = network.input_shape, network.layers[0].kernel
     row = min(kernel[1], network.input_shape[1]) * channels
-    assert schedule.blocks[0].words <= min(kernel[0], height) * -(-row // config.lanes)
+    assert schedule.passes[0].words <= min(kernel[0], height) * -(-row // config.lanes)
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -85,7 +85,7 @@ def test_tile_buffer_of_a_long_vector_behind_pixels():
     first = pointwise((8, 8, 16), 16).layers[0]
     last = replace(connected((8, 8, 16), 10).layers[0], input_zero_point=0)
     schedule = Schedule(Network("both", (first, last), 1.0, 5), ENGINE)
-    assert schedule.blocks[1].words == 128
+    assert schedule.passes[1].words == 128
     assert use(schedule, "tile_buffer") == [(1, 512, 64), (15, 256, 64)]
 
 
@@ -95,17 +95,17 @@ def test_tile_buffer_has_room(seed, case):
     """Each pixel of each tile has all its words' places in its row."""
     network, config, _ = case(seed)
     schedule = Schedule(network, config)
-    for block in schedule.blocks:
+    for block in schedule.passes:
         for pixel in range(block.tile_windows):
             assert TileBuffer.depth(schedule.tile_row_words[config.rows - 1 - pixel]) >= TileBuffer.depth(block.words)
-    pixels = max(block.tile_windows for block in schedule.blocks)
+    pixels = max(block.tile_windows for block in schedule.passes)
     assert sum(count for count, _, _ in use(schedule, "tile_buffer")) == pixels
 
 
 def test_an_average_pool_is_stored_once():
     """Weights of 25 x 5 ones in windows of 3 x 3 taps: chunks differ, channel groups don't; nor do parameters."""
     schedule = Schedule(pooled((25, 5, 64)), replace(ENGINE, input_bytes=1))
-    block = schedule.blocks[1]
+    block = schedule.passes[1]
     assert (block.source.groups, block.chunks) == (8, (9, 2))
     assert use(schedule, "depthwise_weights") == [(1, 18, 8 * 8 * 9)]
     assert len(images.depthwise_weights(schedule)) == 18
@@ -139,4 +139,4 @@ def test_a_vector_is_no_slower():
     network = connected((1, 1, 642), 8)
     schedule = Schedule(network, replace(ENGINE, input_bytes=2, lanes=10, requantisers=2))
     assert schedule.layout.parts == 65
-    assert CycleModel(schedule)._load[2] == 2  # of the word before, and of this one
+    assert CycleModel(schedule).load_timing[2] == 2  # of the word before, and of this one

@@ -28,14 +28,14 @@ def sums_and_writes(rng, schedule):
                + Drain.write(config.pipelined))
     limit = 1 << schedule.matrix_accumulator - 1
     now = loaded = 5
-    for number, scheduled in [*enumerate(schedule.blocks)] * FRAMES:
-        affine, target, fold = schedule.affines[number][1], scheduled.target, scheduled.block.fold
+    for number, scheduled in [*enumerate(schedule.passes)] * FRAMES:
+        affine, target, fold = schedule.affines[number][1], scheduled.target, scheduled.work.pixels_per_window
         pixels, channels = target.shape[0] * target.shape[1], target.shape[2]
         # What the array makes of a window: channels of all the pixels that are folded into it.
-        together, width, turns = channels * fold, scheduled.blocks * config.columns, step // fold
-        for tile, block in np.ndindex(scheduled.tiles, scheduled.blocks):
+        together, width, turns = channels * fold, scheduled.column_groups * config.columns, step // fold
+        for tile, block in np.ndindex(scheduled.tiles, scheduled.column_groups):
             now += scheduled.period + int(rng.choice([0, 0, 3]))
-            if tile == 0 or scheduled.blocks > 1:
+            if tile == 0 or scheduled.column_groups > 1:
                 # Parameters are loaded, a column a cycle.
                 now = max(now, loaded + config.columns)
                 loaded = now
@@ -85,9 +85,9 @@ def test_drain(seed, cycles):
     if cycles > 1:
         config = replace(config, requantisers=1, requantiser_cycles=cycles)
     schedule = Schedule(network, config)
-    assert (schedule.blocks[0].block.fold > 1) == (seed in FOLDED and cycles == 1)
+    assert (schedule.passes[0].work.pixels_per_window > 1) == (seed in FOLDED and cycles == 1)
     got, writes = drained(schedule, seed)
-    last = len(schedule.blocks) - 1
+    last = len(schedule.passes) - 1
     assert [cycle for cycle, row in enumerate(got) if row[0]] == sorted(writes)
     assert [cycle for cycle, row in enumerate(got) if row[5]] == [c for c in sorted(writes) if writes[c]["end"]]
     for cycle, want in writes.items():

@@ -6,7 +6,7 @@ from amaranth import Module, unsigned
 from amaranth.lib.memory import Memory
 from stepping import trace
 from tepal.hdl import EngineConfig
-from tepal.hdl.plan.schedule import FeatureMap
+from tepal.hdl.plan.places import FeatureMap
 from tepal.hdl.primitives import bits_for, delay
 from tepal.hdl.units.input_layout import InputLayout
 from tepal.hdl.units.widths import Widths

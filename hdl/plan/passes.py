@@ -1,0 +1,120 @@
+"""What the engine does in one pass: reads windows of a feature map, reduces or copies them, multiplies by a matrix.
+
+::
+
+    source map ─► windows ─┬─► reduction ─► requantise ─┬─► matrix ─► requantise ─► target map
+                           └────────── copied ──────────┘
+
+A pass says what is computed and nothing of an engine; :mod:`~tepal.hdl.plan.lower` makes passes of a network's layers.
+Every pass writes one map, which has the pass's number.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from tepal.hdl.units.input_layout import InputLayout
+from tepal.quant import Average, Requantise
+
+__all__ = ["Matrix", "Pass", "Reduction", "Window", "identity", "sum_range", "unroll"]
+
+
+def sum_range(weights: np.ndarray, axis, offset: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Smallest and largest sum of int8 weight * (activation + ``offset``) along ``axis``, int64; every partial sum lies
+    between them too."""
+    positive = np.maximum(weights, 0).sum(axis=axis, dtype=np.int64)
+    negative = np.minimum(weights, 0).sum(axis=axis, dtype=np.int64)
+    low, high = -128 + offset, 127 + offset
+    return high * negative + low * positive, high * positive + low * negative
+
+
+@dataclass(frozen=True)
+class Window:
+    """How the windows of a pass lie on the map it reads; ``border`` is the value of what lies beyond its edges."""
+
+    input_shape: tuple[int, int, int]
+    output_size: tuple[int, int]
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    origin: tuple[int, int]
+    border: int
+
+
+@dataclass(frozen=True, eq=False)
+class Reduction:
+    """The depthwise engine's part, a weighted sum of each channel's window: int8 ``weights`` (kernel height, kernel
+    width, channels).
+
+    ``constant`` (channels,) is added to the engine's sum of products before ``requantise``; ``range`` is the least and
+    the largest value, each (channels,), that a lane holds at any time; ``layer`` is the network's layer that this
+    is."""
+
+    layer: int
+    weights: np.ndarray
+    constant: np.ndarray
+    range: tuple[np.ndarray, np.ndarray]
+    requantise: Requantise | Average
+
+
+@dataclass(frozen=True, eq=False)
+class Matrix:
+    """The systolic array's part: int8 ``weights`` (out channels, inner dimension), the rest as above.
+
+    In an unrolled pass the weights are those of several pixels, all else is that of one.
+
+    ``layer`` is None for an identity."""
+
+    layer: int | None
+    weights: np.ndarray
+    constant: np.ndarray
+    requantise: Requantise | Average
+
+
+def identity(channels: int) -> Matrix:
+    """A matrix that leaves ``channels`` as they are."""
+    unity = Requantise(np.full(channels, 1 << 30), np.ones(channels), zero_point=0)
+    return Matrix(None, np.eye(channels, dtype=np.int8), np.zeros(channels, np.int64), unity)
+
+
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """One pass through the engine; without a ``reduction`` the windows are copied as they are (im2col).
+
+    ``source`` is the number of the pass whose map is read; None reads the image.
+
+    ``pixels_per_window`` neighbouring pixels of a row are made from one window: the matrix has the weights of the first
+    one's channels, then those of the second one's (:func:`unroll`)."""
+
+    source: int | None
+    window: Window
+    reduction: Reduction | None
+    matrix: Matrix
+    pixels_per_window: int = 1
+
+    @property
+    def output_shape(self) -> tuple[int, int, int]:
+        height, width = self.window.output_size
+        return height, width * self.pixels_per_window, self.matrix.weights.shape[0] // self.pixels_per_window
+
+    @property
+    def windows(self) -> int:
+        """Windows of the pass: pixels of what the array makes, each of ``pixels_per_window`` pixels of the output."""
+        return self.window.output_size[0] * self.window.output_size[1]
+
+
+def unroll(layout: InputLayout, first: Pass, count: int) -> tuple[InputLayout, Pass]:
+    """The first pass with ``count`` neighbouring pixels of each row made at once, and the layout of the image for it.
+
+    A window covers all that they cover, and each has zero weights for what only the others do.  So the array makes
+    ``count`` times as many channels of as many fewer pixels, from fewer bytes than before.  Sums are the same."""
+    height, width, row = first.window.input_shape
+    out, across = len(first.matrix.weights), layout.stride * layout.shape[2]
+    weights = first.matrix.weights.reshape(out, first.window.kernel[0], row)
+    unrolled = np.zeros((count, *weights.shape[:2], row + (count - 1) * across), np.int8)
+    for number in range(count):
+        unrolled[number, :, :, number * across:number * across + row] = weights
+    window = replace(first.window, input_shape=(height, width // count, unrolled.shape[-1]),
+                     output_size=(first.window.output_size[0], first.window.output_size[1] // count))
+    return (replace(layout, columns=layout.columns // count, kernel=layout.kernel + (count - 1) * layout.stride,
+                    stride=count * layout.stride),
+            replace(first, window=window, pixels_per_window=count,
+                    matrix=replace(first.matrix, weights=unrolled.reshape(count * out, -1))))

@@ -1,0 +1,244 @@
+"""How an engine divides a pass: into tiles of windows, steps, and groups of output columns, and how long each takes.
+
+Nothing in the engine depends on data, so all of it is fixed in advance.  A tile's stages:
+
+1. the sequencer steps through windows, which are reduced (depthwise) or copied into the tile buffer;
+2. the feeder sends the tile through the array once for every group of output columns;
+3. finished sums drain out of the array, are requantised and written to the activation memory.
+
+An engine, here, is an :class:`~tepal.hdl.config.EngineConfig`, or has arrays in place of some of its integers: so are
+the results then, for many engines at once.  The bounds below keep the things of one pass apart, those of
+:mod:`~tepal.hdl.plan.timeline` one pass from another.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property, reduce
+from math import prod
+from typing import Any
+
+import numpy as np
+from tepal.hdl.config import EngineConfig
+from tepal.hdl.units.column_parameters import ColumnParameters
+from tepal.hdl.units.depthwise import DepthwiseEngine
+from tepal.hdl.units.drain import Drain
+from tepal.hdl.units.lane_requantisers import LaneParameters, LaneRequantisers
+from tepal.hdl.units.requantiser import RequantiserFormat
+from tepal.hdl.units.sequencer import Sequencer
+from tepal.hdl.units.serial_requantiser import SerialFormat
+from tepal.hdl.units.systolic import SystolicArray
+from tepal.hdl.units.tile_buffer import TileBuffer
+from tepal.hdl.units.window import WindowGenerator
+
+from .passes import Pass
+
+__all__ = ["Latencies", "Tiling", "largest", "parameter_beats", "parameter_words", "period_bounds",
+           "slot_bounds"]
+
+
+def _ceil(a, b):
+    return -(-a // b)
+
+
+def largest(*values):
+    """The largest of integers, or, one by one, of arrays and integers."""
+    return reduce(np.maximum, values) if np.ndarray in map(type, values) else max(values)
+
+
+@dataclass(frozen=True)
+class Latencies:
+    """Cycles from one fixed point of the pipeline to another: sums of what the units declare.
+
+    ``read``: from a step to the reading of the activation or the input memory.  ``window``: from a step to its window.
+    ``copy``: from a step to the write of a copied word into the tile buffer.
+    ``sum``: from a step to the sum of the lanes that it ends.  ``reduce``: from such a step to the write of the last
+    lane's result into the tile buffer.  ``drain``: from a sum's last operands, in the feeder, to the write of a tile's
+    first result."""
+
+    read: int = 0
+    window: int = 0
+    copy: int = 0
+    sum: int = 0
+    reduce: int = 0
+    drain: int = 0
+
+    @classmethod
+    def of(cls, config: EngineConfig, lane_format: RequantiserFormat | SerialFormat,
+           column_format: RequantiserFormat | SerialFormat) -> "Latencies":
+        pipelined, entry = config.pipelined, TileBuffer.entry(config.pipelined)
+        window = WindowGenerator.latency(pipelined)
+        lanes_sum = window + DepthwiseEngine.latency(config.taps)
+        drain = (TileBuffer.latency(pipelined) + 1
+                 + SystolicArray.latency(config.rows, config.spread, config.packing, pipelined)
+                 + Drain.latency(config, column_format))
+        # The address leaves the window generator's registers, and the memory takes it.
+        return cls(read=1 + pipelined, window=window, copy=window + entry, sum=lanes_sum,
+                   reduce=lanes_sum + LaneRequantisers.latency(config.lanes, lane_format) + entry, drain=drain)
+
+
+# -- what the lanes' requantisers need ---------------------------------------------------------------------
+
+
+def parameter_words(engine):
+    """Parameter words that the lanes' requantisers are given in a cycle."""
+    if engine.lane_cycles > 1:
+        return 1
+    # A group of few chunks takes a cycle a row.
+    return _ceil(engine.lanes, largest(1, engine.rows - LaneParameters.LATENCY))
+
+
+def parameter_beats(engine):
+    """Cycles in which a channel group's parameters are loaded."""
+    return _ceil(engine.lanes, parameter_words(engine))
+
+
+# -- a pass on an engine -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Tiling:
+    """A pass, divided for an engine: its tiles, and the cycles between things that happen in one of them.
+
+    Of many engines at once, if ``engine`` has arrays in place of its integers."""
+
+    work: Pass
+    engine: Any
+    latency: Latencies
+
+    @property
+    def reduces(self) -> bool:
+        """Whether the depthwise engine takes part."""
+        return self.work.reduction is not None
+
+    @cached_property
+    def groups(self):
+        """Channel groups of a pixel that is read."""
+        lanes = self.engine.tile_lanes if self.work.source is None else self.engine.lanes
+        return _ceil(self.work.window.input_shape[2], lanes)
+
+    @cached_property
+    def tile_windows(self):
+        """Windows in a tile, a row of the array each; the last tile may have fewer."""
+        return _ceil(self.work.windows, _ceil(self.work.windows, self.engine.rows))
+
+    @cached_property
+    def tiles(self):
+        return _ceil(self.work.windows, self.tile_windows)
+
+    @property
+    def tile_pixels(self):
+        """Pixels of the output that a tile makes."""
+        return self.tile_windows * self.work.pixels_per_window
+
+    @cached_property
+    def chunks(self) -> tuple:
+        """(rows, columns) of steps that a window takes for each channel group."""
+        kernel = self.work.window.kernel
+        if not self.reduces:
+            return kernel
+        down, across = (_ceil(*pair) for pair in zip(kernel, self.engine.window, strict=True))
+        # Sums must not come faster than they are requantised: rows of zero weights fill up the time.
+        return largest(down, _ceil(LaneRequantisers.period(self.engine), across)), across
+
+    @cached_property
+    def group_period(self):
+        """Cycles from a tile's first step for one channel group to that for the next."""
+        period = self.tile_windows * prod(self.chunks)
+        # The next group's parameters are fetched while this one is computed.
+        return largest(period, parameter_beats(self.engine) + LaneParameters.LATENCY) if self.reduces else period
+
+    @cached_property
+    def steps(self):
+        """Cycles from a tile's first step to its last, both counted."""
+        return (self.groups - 1) * self.group_period + self.tile_windows * prod(self.chunks)
+
+    @property
+    def inner(self) -> int:
+        """Operands of a sum."""
+        return self.work.matrix.weights.shape[1]
+
+    @cached_property
+    def column_groups(self):
+        """Groups of output channels, one channel to a column of the array."""
+        return _ceil(self.work.matrix.weights.shape[0], self.engine.columns)
+
+    @cached_property
+    def period(self):
+        """Cycles from the first operands of one column group to those of the next."""
+        return largest(*period_bounds(self).values())
+
+    @cached_property
+    def slot(self):
+        """Cycles from one tile's first step to the next one's."""
+        return largest(*slot_bounds(self).values())
+
+    @property
+    def to_last_tile(self):
+        """Cycles from the first tile's first step to the last one's."""
+        return (self.tiles - 1) * self.slot
+
+    @property
+    def busy(self):
+        """Cycles for which all its tiles keep the sequencer, or the array, whichever is longer, at least."""
+        return self.tiles * largest(self.steps, self.column_groups * self.period)
+
+    @property
+    def words(self):
+        """Words that a pixel takes in the tile buffer."""
+        return self.groups * (1 if self.reduces else prod(self.work.window.kernel))
+
+    @property
+    def tile_latency(self) -> int:
+        """Cycles from the step that ends a word of the tile buffer to its write."""
+        return self.latency.reduce if self.reduces else self.latency.copy
+
+    @cached_property
+    def filled(self):
+        """Cycles from a tile's first step to the write of its last word into the tile buffer."""
+        return self.steps - 1 + self.tile_latency
+
+    @cached_property
+    def fed(self):
+        """Cycles from a tile's first step to the end of its way into the array."""
+        return self.filled + 1 + self.column_groups * self.period
+
+    @property
+    def first_written(self):
+        """Cycles from a tile's first step to the write of its first result."""
+        return self.filled + self.period + self.latency.drain
+
+    @property
+    def last_written(self):
+        """Cycles from a tile's first step to the write of its last result, if all columns have one."""
+        return (self.fed - 1 + self.latency.drain
+                + self.tile_windows * self.engine.drain_step - self.engine.requantiser_cycles)
+
+
+# -- bounds ------------------------------------------------------------------------------------------------
+
+
+def period_bounds(tiling: Tiling) -> dict[str, Any]:
+    """Least cycles from one column group to the next."""
+    engine = tiling.engine
+    return {
+        # A column takes one operand in a cycle.
+        "operands": tiling.inner,
+        # Sums leave the array row by row, and the next ones must not overtake them.
+        "drain": SystolicArray.draining(engine),
+        # Where there are several column groups, each one's parameters enter column by column.
+        "columns": ColumnParameters.loading(engine) * (tiling.column_groups > 1),
+    }
+
+
+def slot_bounds(tiling: Tiling) -> dict[str, Any]:
+    """Least cycles from a tile's first step to the next one's."""
+    return {
+        # The sequencer takes one step at a time, and fetches each group's parameters while the one before is computed.
+        "groups": tiling.groups * tiling.group_period,
+        # The array takes one tile after the other.
+        "array": tiling.column_groups * tiling.period,
+        # A place in the tile buffer is written again when it has been read; rows are skewed alike in both.  Both
+        # bounds above together imply it where there are four places, not where there are fewer.
+        "tile buffer": _ceil(tiling.fed + 2 - tiling.tile_latency, TileBuffer.TILES),
+        # The sequencer counts to the next tile.
+        "sequencer": Sequencer.LEAST_SLOT,
+    }

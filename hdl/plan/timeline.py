@@ -1,0 +1,180 @@
+"""When every pass begins: as early as its bounds allow.
+
+The sequencer starts a tile every ``slot`` cycles, and the first tile of the next pass when that is safe; all else
+follows at fixed distances (:mod:`~tepal.hdl.plan.tiling`).  What keeps one thing away from another is a bound with a
+name: ``period_bounds`` and ``slot_bounds`` within a pass, :func:`start_bounds` between neighbours, which share all
+units, and the hazards of maps (:func:`read_after_write`, :class:`Scoreboard`) between any two passes.
+
+:mod:`tepal.sim.hazards` finds the conflicts that they keep off without knowing of them; the tests take a cycle from
+each bound and see that it is missed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from math import prod
+
+import numpy as np
+from tepal.hdl.units.tile_buffer import TileBuffer
+
+from .passes import Window
+from .places import FeatureMap, Places
+from .tiling import Tiling
+
+__all__ = ["ScheduledPass", "Scoreboard", "last_pixels", "needs", "read_after_write", "start_bounds", "timeline"]
+
+
+@dataclass(frozen=True, eq=False)
+class ScheduledPass(Tiling):
+    """A pass in its place and at its time.
+
+    ``start`` is the cycle of its first step, counted from the frame's first; ``last_slot`` the cycles from the last
+    tile's first step to the next pass's."""
+
+    source: FeatureMap
+    target: FeatureMap
+    start: int
+    last_slot: int
+
+    @property
+    def last_tile(self) -> int:
+        """Cycle of the last tile's first step."""
+        return self.start + self.to_last_tile
+
+    @cached_property
+    def depthwise_words(self) -> np.ndarray:
+        """int8 (words, taps, lanes): weights of each channel group and each chunk of the kernel, in order.
+
+        A single word where all are equal, and one group's where all groups' are: so are an average pool's."""
+        rows, columns = self.source.banks
+        assert self.work.reduction is not None
+        weights, lanes, groups = self.work.reduction.weights, self.source.lanes, self.groups
+        height, width, channels = weights.shape
+        down, across = self.chunks
+        padded = np.zeros((down * rows, across * columns, groups * lanes), np.int8)
+        padded[:height, :width, :channels] = weights
+        # Lanes beyond the last channel may hold anything; this lets an average pool's words be equal.
+        padded[:height, :width, channels:] = weights[:, :, -1:]
+        padded = padded.reshape(down, rows, across, columns, groups, lanes).transpose(4, 0, 2, 1, 3, 5)
+        words = padded.reshape(groups, down * across, rows * columns, lanes)
+        if (words == words[0, 0]).all():
+            return words[0, :1]
+        return words[0] if (words == words[0]).all() else words.reshape(-1, rows * columns, lanes)
+
+    @property
+    def weights_again(self) -> bool:
+        """Whether each channel group has the same several words of depthwise weights."""
+        return self.reduces and 1 < len(self.depthwise_words) < self.groups * prod(self.chunks)
+
+
+def start_bounds(before: Tiling, start: int, following: Tiling) -> dict[str, int]:
+    """First cycles at which ``following`` may take its first step, behind the pass ``before``, which takes its own at
+    ``start``: both use the same units."""
+    last_tile = start + before.to_last_tile
+    # Parameters of columns are loaded at each sum where there are several column groups, else at the first sum only.
+    loaded = last_tile + before.fed if before.column_groups > 1 else start + before.filled + 1 + before.period
+    return {
+        # As from tile to tile.
+        "groups": last_tile + before.groups * before.group_period,
+        # Constants of a pass are held while its last windows are read.
+        "constants": last_tile + before.steps + before.latency.window + 1,
+        # The array is busy with the tile before.
+        "array": last_tile + before.fed - following.filled - 1,
+        # Words enter the tile buffer in order, whichever way they come.
+        "order": last_tile + before.filled + 1 - following.tile_latency,
+        # Parameters enter column by column, and those of the pass before are all in.
+        "columns": loaded + before.engine.columns - following.filled - 1 - following.period,
+        # Each place in the tile buffer has been read when the first tile that takes it is written.
+        "tile buffer": max(_buffer_bounds(before, start, following)),
+    }
+
+
+def _buffer_bounds(before: Tiling, start: int, following: Tiling):
+    """For each place in the tile buffer, the first cycle at which ``following`` may start for its tile there."""
+    # Its tiles go where the last ones of ``before`` were, or else others before them, which have been fed when the
+    # first of ``before`` is.  Where there are four places, the bounds on the array and on the order imply these.
+    for place in range(TileBuffer.TILES):
+        back = TileBuffer.TILES - 1 - place
+        fed = start + (before.to_last_tile - back * before.slot + before.fed if back < before.tiles
+                       else before.filled + 1)
+        yield fed + 1 - following.tile_latency - place * following.slot
+
+
+def last_pixels(window: Window) -> np.ndarray:
+    """For each window, in order, the number of the last pixel of the map that it or one before it covers."""
+    height, width, _ = window.input_shape
+    out_height, out_width = window.output_size
+    bottom = np.minimum(np.arange(out_height) * window.stride[0] + window.origin[0] + window.kernel[0], height) - 1
+    right = np.minimum(np.arange(out_width) * window.stride[1] + window.origin[1] + window.kernel[1], width) - 1
+    last = np.maximum(bottom[:, None], 0) * width + np.maximum(right[None, :], 0)
+    return np.maximum.accumulate(last.ravel())
+
+
+def needs(writer: Tiling, reader: Tiling) -> np.ndarray:
+    """For each tile of ``reader``, the last tile of ``writer``, whose map it reads, that it or one before it needs."""
+    last = last_pixels(reader.work.window)
+    ends = np.minimum(np.arange(1, reader.tiles + 1) * reader.tile_windows, last.size) - 1
+    return last[ends] // writer.tile_pixels
+
+
+def read_after_write(writer: Tiling, start: int, reader: Tiling) -> int:
+    """First cycle at which ``reader`` may take its first step, for each of its tiles to find what ``writer`` has
+    written, which takes its own at ``start``, be that the pass just before it or an earlier one."""
+    written = start + needs(writer, reader) * writer.slot + writer.last_written
+    begins = np.arange(reader.tiles) * reader.slot
+    return int((written - begins).max()) + 1
+
+
+class Scoreboard:
+    """Until when the passes so far read and write each region.
+
+    No pass may touch a region in a way that meets those before it, however many passes lie between.  In a chain of
+    passes the bounds on neighbours imply these: all share the array, which takes one tile after the other."""
+
+    def __init__(self):
+        self._read: dict[tuple[str, int], int] = {}
+        self._written: dict[tuple[str, int], int] = {}
+
+    def add(self, tiling: Tiling, start: int, source: FeatureMap, target: FeatureMap) -> None:
+        """Note that a pass whose first step is at ``start`` reads ``source`` and writes ``target``."""
+        last_tile = start + tiling.to_last_tile
+        last_read, last_written = last_tile + tiling.steps - 1 + tiling.latency.read, last_tile + tiling.last_written
+        self._read[source.region] = max(last_read, self._read.get(source.region, 0))
+        self._written[target.region] = max(last_written, self._written.get(target.region, 0))
+
+    def bounds(self, tiling: Tiling, source: FeatureMap, target: FeatureMap) -> dict[str, int]:
+        """First cycles at which a pass that reads ``source`` and writes ``target`` may take its first step."""
+        bounds = {}
+        if target.region in self._read:
+            # What is overwritten has been read.
+            bounds["write after read"] = self._read[target.region] + 1 - tiling.first_written
+        if target.region in self._written:
+            # What is overwritten has been written before.
+            bounds["write after write"] = self._written[target.region] + 1 - tiling.first_written
+        if tiling.engine.single_port and source.region in self._written:
+            # No region is read while it is still being written.
+            bounds["single port"] = self._written[source.region] + 1
+        return bounds
+
+
+def timeline(tilings: Sequence[Tiling], places: Places) -> tuple[ScheduledPass, ...]:
+    """Every pass as early as the bounds allow, the next frame's first pass behind the last one."""
+    maps = [(places.image if tiling.work.source is None else places.maps[tiling.work.source], target)
+            for tiling, target in zip(tilings, places.maps, strict=True)]
+    board, starts = Scoreboard(), []
+    for number, (tiling, own) in enumerate(zip(tilings, maps, strict=True)):
+        bounds, source = board.bounds(tiling, *own), tiling.work.source
+        if number:
+            bounds |= start_bounds(tilings[number - 1], starts[-1], tiling)
+        if source is not None:
+            bounds["read after write"] = read_after_write(tilings[source], starts[source], tiling)
+        starts.append(max(bounds.values(), default=0))
+        board.add(tiling, starts[-1], *own)
+    # The next frame takes the same cycles, none of its passes any nearer to what this frame's touch.
+    again = list(start_bounds(tilings[-1], starts[-1], tilings[0]).values())
+    for tiling, own, start in zip(tilings, maps, starts, strict=True):
+        again += [bound - start for bound in board.bounds(tiling, *own).values()]
+    return tuple(ScheduledPass(tiling.work, tiling.engine, tiling.latency, *own, start,
+                               after - start - tiling.to_last_tile)
+                 for tiling, own, (start, after) in zip(tilings, maps, pairwise([*starts, max(again)]), strict=True))

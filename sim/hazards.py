@@ -1,0 +1,331 @@
+"""Replays a schedule: every access to every memory and register that two things share, and by how many cycles each
+keeps clear of the others.
+
+The timeline (:mod:`tepal.hdl.plan.timeline`) says of each pass when it may begin, by bounds; here nothing is known of
+bounds.  Two frames are played as close together as they can be, word by word, and whatever is read must be what was
+written for it: after its write, and before anything else is written there.  ROMs are left out: they have one port, and
+nobody writes them.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from math import prod
+
+from tepal.hdl import Schedule
+from tepal.hdl.answer import Trailer
+from tepal.hdl.plan.tiling import parameter_beats
+from tepal.hdl.plan.timeline import ScheduledPass
+from tepal.hdl.units.lane_requantisers import LaneParameters, LaneRequantisers
+from tepal.hdl.units.streamer import OutputStreamer
+from tepal.hdl.units.tile_buffer import TileBuffer
+
+from .cycles import CycleModel
+
+__all__ = ["KINDS", "conflicts", "slacks"]
+
+_BETWEEN = {"groups": "of two channel groups", "tiles": "of two tiles of a pass", "passes": "of two passes",
+            "sums": "of two sums of a pass"}
+
+KINDS = {
+    "steps": "two steps fall into the same cycle",
+    "sequencer": "a tile begins before the sequencer has counted to it",
+    "constants": "a pass's constants change while its windows are still read",
+    "lane parameters": "the lanes' parameters are taken before they are loaded",
+    "lanes": "a sum of the lanes ends before the one before it is requantised",
+    "order": "words enter the tile buffer out of order",
+    "array": "a tile enters the array while another one is still fed",
+    "operands": "a column group's operands meet those of the next",
+    "columns": "parameters of the columns are loaded while others still are",
+    "drain": "sums are ready before those above them have left the array",
+    "tile buffer": "a place in the tile buffer is written before it has been read",
+    "tile buffer filled": "a word of the tile buffer is read before it is written",
+    "banks": "a bank of the activation memory is read at two addresses in one cycle",
+    "places": "an activation is read where it was not written",
+    "read after write": "an activation is read before it is written",
+    "write after read": "an activation is overwritten before it is read",
+    "write after write": "an activation is written before the one that it replaces",
+    "single port": "a region of single-port memory is read before it is all written",
+    "input after loading": "the image is read before it is loaded",
+    "loading after input": "the next image is loaded before this one is read",
+    "output after results": "an answer is sent before it is written",
+    "results after output": "results are written before the answer before them is sent",
+}
+"""What goes wrong in each kind of conflict.  Some kinds are counted apart for things of one pass and of two:
+"array of tiles" and "array of passes"."""
+
+_UNTIMED = {"banks", "places"}
+"""Conflicts that no wait would avoid."""
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """A tile of a pass in some frame; ``start`` is the cycle of its first step."""
+
+    frame: int
+    number: int
+    tile: int
+    start: int
+    scheduled: ScheduledPass
+
+    @property
+    def windows(self) -> range:
+        first = self.tile * self.scheduled.tile_windows
+        return range(first, min(self.scheduled.work.windows, first + self.scheduled.tile_windows))
+
+    def sums(self) -> list[int]:
+        """Cycles in which the last operands of its sums are fed."""
+        first, period = self.start + self.scheduled.filled, self.scheduled.period
+        return [first + group * period for group in range(1, self.scheduled.column_groups + 1)]
+
+    def reductions(self) -> Iterator[int]:
+        """Cycles of the steps that end the lanes' sums."""
+        for group in range(self.scheduled.groups):
+            for place in range(1, self.scheduled.tile_windows + 1):
+                yield self.start + group * self.scheduled.group_period + place * prod(self.scheduled.chunks) - 1
+
+
+def _tiles(schedule: Schedule, frames: int = 2) -> list[_Tile]:
+    """In order, of frames as close together as they can be."""
+    found, begin = [], 0
+    for frame in range(frames):
+        for number, scheduled in enumerate(schedule.passes):
+            found += [_Tile(frame, number, tile, begin + scheduled.start + tile * scheduled.slot, scheduled)
+                      for tile in range(scheduled.tiles)]
+        last = schedule.passes[-1]
+        begin += last.last_tile + last.last_slot
+    return found
+
+
+def _reads(schedule: Schedule, tile: _Tile) -> Iterator[tuple[int, int, int, int]]:
+    """(cycle, row, column, channel group) of what a tile reads and needs of its source map."""
+    scheduled = tile.scheduled
+    window, (height, width, _) = scheduled.work.window, scheduled.source.shape
+    taps = schedule.config.window if scheduled.reduces else (1, 1)
+    for group in range(scheduled.groups):
+        for place, number in enumerate(tile.windows):
+            row, column = divmod(number, window.output_size[1])
+            for down in range(window.kernel[0]):
+                for across in range(window.kernel[1]):
+                    y = row * window.stride[0] + window.origin[0] + down
+                    x = column * window.stride[1] + window.origin[1] + across
+                    chunk = (place * scheduled.chunks[0] + down // taps[0]) * scheduled.chunks[1] + across // taps[1]
+                    if 0 <= y < height and 0 <= x < width:
+                        yield tile.start + group * scheduled.group_period + chunk + schedule.latency.read, y, x, group
+
+
+def _writes(schedule: Schedule, tile: _Tile) -> Iterator[tuple[int, int, int, int]]:
+    """(cycle, row, column, channel group) of what a tile writes to its target map."""
+    scheduled, config = tile.scheduled, schedule.config
+    pixels, width = scheduled.work.pixels_per_window, scheduled.target.shape[1]
+    chunks, turns = -(-scheduled.target.shape[2] // config.requantisers), config.turns // pixels
+    for group, summed in enumerate(tile.sums()):
+        for place, window in enumerate(tile.windows):
+            for turn in range(config.turns):
+                chunk = group * turns + turn % turns
+                if chunk < chunks:
+                    element = place * config.turns + turn
+                    yield (summed + schedule.latency.drain + element * config.requantiser_cycles,
+                           *divmod(window * pixels + turn // turns, width),
+                           chunk * config.requantisers // config.lanes)
+
+
+def _buffer_writes(schedule: Schedule, tile: _Tile) -> Iterator[tuple[int, tuple[int, int]]]:
+    """(cycle, (pixel, word)) of what enters the tile buffer, in order."""
+    scheduled = tile.scheduled
+    if scheduled.reduces:
+        for number, cycle in enumerate(tile.reductions()):
+            group, pixel = divmod(number, scheduled.tile_windows)
+            yield cycle + schedule.latency.reduce, (pixel, group)
+        return
+    taps = prod(scheduled.chunks)
+    for group in range(scheduled.groups):
+        for step in range(scheduled.tile_windows * taps):
+            pixel, tap = divmod(step, taps)
+            yield (tile.start + group * scheduled.group_period + step + schedule.latency.copy,
+                   (pixel, tap * scheduled.groups + group))
+
+
+def _operand_words(scheduled: ScheduledPass) -> list[int]:
+    """Word of the tile buffer that holds each operand of a sum."""
+    channels = scheduled.work.window.input_shape[2]
+    return [tap * scheduled.groups + channel // scheduled.source.lanes
+            for tap in range(scheduled.inner // channels) for channel in range(channels)]
+
+
+class _Slacks(dict[str, int]):
+    """Kind of conflict to the least cycles by which it was avoided."""
+
+    def keep(self, kind: str, cycles: int) -> None:
+        self[kind] = min(cycles, self.get(kind, cycles))
+
+
+def slacks(schedule: Schedule) -> dict[str, int]:
+    """By how many cycles each kind of conflict (:data:`KINDS`) is avoided at the closest; below zero the hardware would
+    go wrong."""
+    found, tiles = _Slacks(), _tiles(schedule)
+    _sequencer(found, tiles)
+    _lanes(found, schedule, tiles)
+    _tile_buffer(found, schedule, tiles)
+    _array(found, schedule, tiles)
+    _activations(found, schedule, tiles)
+    _streams(found, schedule)
+    return dict(found)
+
+
+def conflicts(schedule: Schedule) -> list[str]:
+    """A sentence for each kind of conflict that ``schedule`` runs into; none if it is right."""
+    told = []
+    for kind, cycles in slacks(schedule).items():
+        if cycles < 0:
+            what, _, between = kind.partition(" of ")
+            told.append(KINDS[what] + (f" ({_BETWEEN[between]})" if between else "")
+                        + ("" if what in _UNTIMED else f": {-cycles} cycles too early"))
+    return told
+
+
+def _sequencer(found: _Slacks, tiles: list[_Tile]) -> None:
+    for one, other in pairwise(tiles):
+        where = "tiles" if other.tile else "passes"
+        last_step = one.start + one.scheduled.steps - 1
+        # One step in a cycle; the sequencer counts at least three to the next tile.
+        found.keep(f"steps of {where}", other.start - last_step - 1)
+        found.keep(f"sequencer of {where}", other.start - one.start - 3)
+        if not other.tile:
+            # The next pass's zero point is there a cycle before its first step; the last window's border is made of
+            # this pass's two cycles before the window is out.
+            found.keep("constants", other.start - 1 - (last_step + one.scheduled.latency.window - 2) - 1)
+
+
+def _lanes(found: _Slacks, schedule: Schedule, tiles: list[_Tile]) -> None:
+    """The depthwise engine's requantisers, and their parameters."""
+    config = schedule.config
+    reducing = [tile for tile in tiles if tile.scheduled.reduces]
+    ends = [cycle for tile in reducing for cycle in tile.reductions()]
+    for one, other in pairwise(ends):
+        found.keep("lanes", other - one - LaneRequantisers.period(config))
+    if config.lane_cycles > 1:
+        # A serial requantiser's parameters come by a ROM of their own, one value after the other.
+        return
+    begins = [(tile.start + group * tile.scheduled.group_period, tile, group)
+              for tile in reducing for group in range(tile.scheduled.groups)]
+    for (one, _, _), (other, tile, group) in pairwise(begins):
+        where = "groups" if group else "tiles" if tile.tile else "passes"
+        found.keep(f"lane parameters of {where}", other - one - parameter_beats(config) - LaneParameters.LATENCY)
+
+
+def _tile_buffer(found: _Slacks, schedule: Schedule, tiles: list[_Tile]) -> None:
+    spans = []
+    for tile in tiles:
+        writes = list(_buffer_writes(schedule, tile))
+        spans.append((writes[0][0], writes[-1][0]))
+        # Rows are skewed alike for writing and for reading.
+        written = {word: cycle for cycle, (_, word) in writes}
+        first = tile.sums()[0] - tile.scheduled.inner + 1
+        for number, word in enumerate(_operand_words(tile.scheduled)):
+            found.keep("tile buffer filled", first + number - written[word] - 1)
+    for ((_, last), (first, _)), (_, other) in zip(pairwise(spans), pairwise(tiles), strict=True):
+        # One word in a cycle.
+        found.keep(f"order of {'tiles' if other.tile else 'passes'}", first - last - 1)
+    # A place is read for the last time, then written.
+    for one, other, (first, _) in zip(tiles, tiles[TileBuffer.TILES:], spans[TileBuffer.TILES:], strict=False):
+        where = "tiles" if other.tile >= TileBuffer.TILES else "passes"
+        found.keep(f"tile buffer of {where}", first - one.sums()[-1] - 1)
+
+
+def _array(found: _Slacks, schedule: Schedule, tiles: list[_Tile]) -> None:
+    """Operands, sums, and the parameters of columns."""
+    config = schedule.config
+    for one, other in pairwise(tiles):
+        # A tile's end is told in the last cycle of the one that is fed, or later.
+        found.keep(f"array of {'tiles' if other.tile else 'passes'}",
+                   other.start + other.scheduled.filled - one.sums()[-1])
+    sums = [(cycle, tile) for tile in tiles for cycle in tile.sums()]
+    for (one, tile), (other, following) in pairwise(sums):
+        found.keep("operands", other - one - following.scheduled.inner)
+        # The row above comes down when all columns of a pixel have been taken.
+        found.keep("drain", other - one - tile.scheduled.tile_windows * config.drain_step)
+    if config.requantiser_cycles > 1:
+        # A serial requantiser's parameters come by a ROM of their own.
+        return
+    # A single column group's parameters stay for all tiles of the pass.
+    loads = [(cycle, tile.number) for cycle, tile in sums
+             if tile.scheduled.column_groups > 1 or tile.tile == 0]
+    for (one, number), (other, following) in pairwise(loads):
+        found.keep(f"columns of {'sums' if number == following else 'passes'}", other - one - config.columns)
+
+
+def _activations(found: _Slacks, schedule: Schedule, tiles: list[_Tile]) -> None:
+    """What lies in each word of the activation memory, from when to when."""
+    last = len(schedule.passes) - 1
+    # (first write, last write, whose word it is), for each word of each bank, in the order of the passes.
+    contents: dict[tuple, list[list]] = defaultdict(list)
+    region_written: dict[tuple[str, int], int] = {}
+    holder: dict[tuple, tuple[tuple, int]] = {}
+    reading: list[tuple[int, tuple, tuple]] = []
+    for tile in tiles:
+        source, target = tile.scheduled.source, tile.scheduled.target
+        if tile.number:
+            addresses = defaultdict(set)
+            for cycle, *word in _reads(schedule, tile):
+                place, owner = _word(source, word), (tile.frame, tile.scheduled.work.source, *word)
+                reading.append((cycle, place, owner))
+                addresses[cycle, place[:2]].add(place[2])
+                if schedule.config.single_port and source.region in region_written:
+                    found.keep("single port", cycle - region_written[source.region] - 1)
+            for asked in addresses.values():
+                found.keep("banks", 1 - len(asked))
+        if tile.number < last:
+            for cycle, *word in _writes(schedule, tile):
+                place, owner = _word(target, word), (tile.frame, tile.number, *word)
+                entries = contents[place]
+                if not entries or entries[-1][2] != owner:
+                    entries.append([cycle, cycle, owner])
+                    holder[owner] = place, len(entries) - 1
+                entries[-1][1] = cycle
+                region_written[target.region] = max(cycle, region_written.get(target.region, cycle))
+    for cycle, place, owner in reading:
+        written, index = holder[owner]
+        entries = contents[written]
+        found.keep("places", 0 if written == place else -1)
+        found.keep("read after write", cycle - entries[index][1] - 1)
+        if index + 1 < len(entries):
+            found.keep("write after read", entries[index + 1][0] - cycle - 1)
+    for entries in contents.values():
+        for one, other in pairwise(entries):
+            found.keep("write after write", other[0] - one[1] - 1)
+
+
+def _word(place, word) -> tuple[int, int, int]:
+    """(bank's row, bank's column, address) of (row, column, channel group) of a map."""
+    (_, bank_row, down), (_, bank_column, across) = place.row(word[0]), place.column(word[1])
+    return bank_row, bank_column, place.base + down + across + word[2]
+
+
+def _streams(found: _Slacks, schedule: Schedule) -> None:
+    """Input and output memory, of frames whose streams never wait."""
+    config, outputs = schedule.config, schedule.output_map
+    model = CycleModel(schedule)
+    before, _, full = model.load_timing
+    number = len(schedule.passes) - 1
+
+    def cycles(action, number: int, begin: int) -> list[int]:
+        scheduled = schedule.passes[number]
+        tiles = (_Tile(0, number, tile, begin + tile * scheduled.slot, scheduled) for tile in range(scheduled.tiles))
+        return [cycle for tile in tiles for cycle, *_ in action(schedule, tile)]
+
+    for frame, following in pairwise(model.frames(4)):
+        read = cycles(_reads, 0, following.start)
+        found.keep("input after loading",
+                   min(read, default=following.start) - (following.last_beat + full - 1 + config.pipelined) - 1)
+        # The loader may store windows of padding before the first beat.
+        read = cycles(_reads, 0, frame.start)
+        found.keep("loading after input",
+                   following.first_beat - before + config.pipelined - max(read, default=frame.start) - 1)
+        # The streamer fetches a word two cycles before its first byte; the index of the largest follows the last word.
+        fetched = frame.last_byte - model.send_timing[1] - 2
+        found.keep("output after results", fetched - max(cycles(_writes, number, frame.steps[-1])) - 1)
+        tail = (outputs.shape[2] - 1) % config.lanes + 1
+        fetched = frame.last_byte - Trailer.BYTES - OutputStreamer.COMPARE - tail - 1
+        found.keep("results after output", min(cycles(_writes, number, following.steps[-1])) - fetched - 1)

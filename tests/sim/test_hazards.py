@@ -1,0 +1,110 @@
+"""The replay of memories finds nothing in a schedule that is right, and whatever is wrong in one that has been damaged.
+
+(``tests/hdl/plan/test_timeline.py`` takes a cycle from each bound of the timeline.)"""
+
+from copy import copy
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from networks import chain
+from tepal.hdl import EngineConfig, Schedule
+from tepal.quant import read_model
+from tepal.sim import cycles
+from tepal.sim.hazards import KINDS, conflicts, slacks
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+ENGINE = EngineConfig(3, 4, 2, (2, 2), requantisers=2, lane_cycles=3)
+
+
+def schedule_of(config: EngineConfig = ENGINE) -> Schedule:
+    return Schedule(chain((6, 5, 4), 8), config)
+
+
+def damaged(schedule: Schedule, change=None, **attributes) -> Schedule:
+    """A copy whose passes ``change`` has changed, one by one, and with other ``attributes``."""
+    other = copy(schedule)
+    if change:
+        other.passes = tuple(map(change, schedule.passes))
+    vars(other).update(attributes)
+    return other
+
+
+def found(schedule: Schedule) -> set[str]:
+    """Kinds of conflict that are told."""
+    told = conflicts(schedule)
+    return {kind for kind, sentence in KINDS.items() for each in told if each.startswith(sentence)}
+
+
+@pytest.mark.parametrize("model", ["digits/digits.tflite", pytest.param("cifar10/models/small_0.25_32_int8.onnx",
+                                                                       marks=pytest.mark.slow)])
+@pytest.mark.parametrize("config", [
+    EngineConfig(9, 16, 8, (3, 3), 8, spread=2, copy_lanes=9),
+    EngineConfig(5, 3, 2, (1, 1), requantiser_cycles=3, lane_cycles=4, single_port=True, pipelined=False),
+])
+def test_nothing_meets(model, config):
+    schedule = Schedule(read_model(EXAMPLES / model), config)
+    assert not conflicts(schedule)
+    assert min(slacks(schedule).values()) >= 0
+
+
+def test_every_kind_is_looked_for():
+    """By an engine of either kind, in a network of several passes."""
+    schedules = schedule_of(), schedule_of(replace(ENGINE, lane_cycles=1, single_port=True))
+    assert {kind.partition(" of ")[0] for schedule in schedules for kind in slacks(schedule)} == KINDS.keys()
+
+
+def test_maps_in_one_place():
+    """All maps begin at the same word: what is written destroys what is still to be read."""
+    def at_zero(scheduled):
+        return replace(scheduled, source=replace(scheduled.source, base=0), target=replace(scheduled.target, base=0))
+
+    assert found(damaged(schedule_of(), at_zero)) == {"write after read"}
+
+
+def test_one_map_too_far():
+    """A pass looks beside what it needs."""
+    def later(scheduled):
+        return replace(scheduled, source=replace(scheduled.source, base=scheduled.source.base + 1))
+
+    schedule = damaged(schedule_of(), lambda scheduled: later(scheduled) if scheduled.work.source == 2 else scheduled)
+    assert conflicts(schedule) == ["an activation is read where it was not written"]
+
+
+def test_too_few_banks():
+    def one_bank(scheduled):
+        return replace(scheduled, source=replace(scheduled.source, banks=(1, 1)),
+                       target=replace(scheduled.target, banks=(1, 1)))
+
+    assert found(damaged(schedule_of(), one_bank)) == {"banks"}
+
+
+@pytest.mark.parametrize(("latency", "kinds"), [
+    ({"reduce": 50}, {"tile buffer filled"}),
+    ({"copy": 50}, {"tile buffer filled"}),
+    ({"drain": 200}, {"read after write"}),
+    ({"window": -9}, {"loading after input"}),
+    ({"read": -40}, {"read after write"}),
+])
+def test_slower_than_planned(latency, kinds):
+    """Units that take other times than those for which the schedule was made."""
+    schedule = schedule_of()
+    late = replace(schedule.latency, **{name: getattr(schedule.latency, name) + n for name, n in latency.items()})
+    assert kinds <= found(damaged(schedule, latency=late))
+
+
+def test_slower_requantisers():
+    schedule = schedule_of()
+    assert "lanes" in found(damaged(schedule, config=replace(schedule.config, lane_cycles=30)))
+
+
+def test_streams(monkeypatch):
+    """A streamer that fetches too early; and a sequencer that begins before the image is there and the last answer is
+    away."""
+    schedule = Schedule(chain((6, 5, 4), 1), ENGINE)
+    first, length = cycles.CycleModel(schedule).send_timing
+    with monkeypatch.context() as patched:
+        patched.setattr(cycles.OutputStreamer, "timing", lambda shape, lanes: (first - 1, length))
+        assert found(schedule) == {"output after results"}
+    monkeypatch.setattr(cycles.Sequencer, "latency", staticmethod(lambda pipelined: -200))
+    assert found(schedule) == {"input after loading", "results after output"}
