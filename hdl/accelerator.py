@@ -87,9 +87,9 @@ class Accelerator(wiring.Component):
     schedule
         The network on an engine.
     debug
-        Let the member ``written`` be.
+        Add the member ``written``.
     closes
-        After a reset within an answer, end it (:class:`~tepal.hdl.units.streamer.OutputStreamer`).
+        End an answer that a reset cut off (:class:`~tepal.hdl.units.streamer.OutputStreamer`).
 
     Members
     -------

@@ -292,7 +292,7 @@ class _Batch:
         self.logits = np.zeros((len(images), identity.outputs), np.int8)
         self.classes = np.zeros(len(images), np.int64)
         self.missing = len(images)
-        self.window = max(1, identity.window)
+        self.credit = max(1, identity.credit)
         self.until = 0.0
         self.tags: dict[int, int] = {}
         """Tag to image, of every attempt that may still be answered: a slow answer is as good as a quick one."""
@@ -305,8 +305,8 @@ class _Batch:
         self._tried = [0] * len(images)
 
     def send(self) -> None:
-        """Fill the window."""
-        while self._waiting and len(self._under_way) < self.window:
+        """Send as many as the device gives credit for."""
+        while self._waiting and len(self._under_way) < self.credit:
             index = self._waiting.popleft()
             if not self._answered[index]:
                 self._tried[index] += 1
@@ -322,7 +322,7 @@ class _Batch:
                 return self._result(packet)
             case Kind.ERROR if packet.payload in (bytes([Fault.DAMAGED]), bytes([Fault.OVERRUN])):
                 if packet.payload[0] == Fault.OVERRUN:
-                    self.window = 1
+                    self.credit = 1
                 if packet.tag in self._under_way:
                     self._lost(packet.tag, "damaged on the way" if packet.payload[0] == Fault.DAMAGED else "overrun")
                     self._wait()

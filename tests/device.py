@@ -106,10 +106,10 @@ class PythonDevice(_Served):
     ``line(direction, content)`` is what passes of ``content`` to the device (0) or back (1); ``answer(packet)``
     may be replaced."""
 
-    def __init__(self, network: Network, window: int = 8, line=lambda direction, content: content):
+    def __init__(self, network: Network, credit: int = 8, line=lambda direction, content: content):
         super().__init__()
         self.network, self.line = network, line
-        self.identity = Identity(digest(network), network.input_shape, network.outputs, window)
+        self.identity = Identity(digest(network), network.input_shape, network.outputs, credit)
         self.requests = self.results = 0
         self._splitter = Splitter(Packet.line_bytes(100_000))
 

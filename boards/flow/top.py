@@ -22,17 +22,17 @@ from tepal.hdl.plan.flash_image import flash_image
 from tepal.hdl.primitives import stream_of
 from tepal.sim import CycleModel
 
-__all__ = ["BUFFER", "MOST", "Top", "window"]
+__all__ = ["BUFFER", "MOST", "Top", "credit"]
 
 BUFFER = 2048
 """Bytes that can wait behind the receiver: one memory block of an ECP5."""
 
 MOST = 8
-"""Requests under way beyond which nothing is gained."""
+"""Images sent ahead beyond which nothing is gained."""
 
 
-def window(schedule: Schedule, byte_cycles: Fraction | int, buffer: int) -> int:
-    """How many images a host may send ahead of their results, so that none is ever lost for want of room.
+def credit(schedule: Schedule, byte_cycles: Fraction | int, buffer: int) -> int:
+    """How many images a host may send ahead of their results: so few that there is always room for their bytes.
 
     If the engine and the way back both keep pace with the line, bytes wait only while an image that is complete has
     not yet been taken out of the input memory: any number may follow each other.  Else all but the first may have to
@@ -125,7 +125,7 @@ class Top(wiring.Component):
                  slowest: Fraction | int = 1, offset: int = 0, debug: bool = False):
         self.schedule, self.bit, self.buffer, self.line, self.debug = schedule, bit, buffer, line, debug
         self.offset = offset
-        self.window = window(schedule, LINE_BITS * bit * slowest, buffer)
+        self.credit = credit(schedule, LINE_BITS * bit * slowest, buffer)
         super().__init__({
             "rx": In(1, init=1), "tx": Out(1, init=1), "ready": Out(1), "busy": Out(1), "error": Out(1),
             "result": Out(4),
@@ -140,7 +140,7 @@ class Top(wiring.Component):
         buffer = _Buffer(self.buffer)
         m.submodules.receiver, m.submodules.transmitter = line(receiver), line(transmitter)
         m.submodules.buffer = line(buffer)
-        m.submodules.link = link = LinkedAccelerator(self.schedule, self.window, debug=self.debug, line=self.line)
+        m.submodules.link = link = LinkedAccelerator(self.schedule, self.credit, debug=self.debug, line=self.line)
         wiring.connect(m, link.o, transmitter.i)
         m.d.comb += [
             receiver.rx.eq(self.rx), self.tx.eq(transmitter.tx),

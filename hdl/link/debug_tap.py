@@ -1,9 +1,9 @@
-"""The debug tap: what one stage of one block writes during an inference, kept until the host takes it.
+"""The debug tap: what one stage of one pass writes during an inference, kept until the host takes it.
 
 The engine can't wait while the slow line takes a layer, and nothing of it needs to: everything that it does is the same
 each time, so a host that wants more words than the tap has room for sends the image again and skips those that it has.
 That leaves the engine and its timing as they are, shows depthwise results too, which no memory ever holds, and takes
-one memory, where stopping the engine behind a block and reading its memories back would take a way out of each of them.
+one memory, where stopping the engine after a pass and reading its memories back would take a way out of each of them.
 """
 
 from amaranth import *
@@ -72,7 +72,7 @@ class Tracer(wiring.Component):
                 m.d.comb += memory.write_enable.eq(1)
                 m.d.sync += count.eq(count + 1)
 
-        # The engine never changes: its bytes are what stands behind the tag in an empty answer.
+        # What an answer says of the engine is always the same: all that follows the tag in an answer without words.
         constant = Traced(0, self.config, b"").pack()[len(tag) // 8:]
         head = Array([*(tag.word_select(place, 8) for place in range(len(tag) // 8)),
                       *(Const(byte, 8) for byte in constant)])

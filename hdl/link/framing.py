@@ -156,7 +156,7 @@ class _Crc(wiring.Component):
 
 
 class CrcChecker(wiring.Component):
-    """Takes the CRC off the end of each packet.  Bytes leave when the fourth one behind them comes.  A symbol
+    """Takes the CRC off the end of each packet.  A byte leaves when the fourth one after it comes.  A symbol
     takes nine cycles.
 
     Members

@@ -284,7 +284,7 @@ class LinkedAccelerator(wiring.Component):
     ----------
     schedule
         The network on an engine.
-    window
+    credit
         How many INFER the host may have under way; whoever makes the line knows how many bytes can wait in it.
     debug
         Build the debug tap in (:class:`~tepal.hdl.link.debug_tap.Tracer`).
@@ -317,10 +317,10 @@ class LinkedAccelerator(wiring.Component):
     output, and a spare; and replies.  Without ``config.pipelined``, one of each: an image's last bytes then wait for
     the results of the one before."""
 
-    def __init__(self, schedule: Schedule, window: int, *, debug: bool = False, line: str = "sync"):
+    def __init__(self, schedule: Schedule, credit: int, *, debug: bool = False, line: str = "sync"):
         self.schedule, self.debug, self.line = schedule, debug, line
         network = schedule.network
-        self.identity = Identity(digest(network), network.input_shape, network.outputs, window)
+        self.identity = Identity(digest(network), network.input_shape, network.outputs, credit)
         super().__init__({
             "i": In(stream_of(8)), "o": Out(stream_of(8)), "overrun": In(1), "busy": Out(1), "fault": Out(1),
             "result": Out(16), **(LOAD | {"unloaded": In(1)} if schedule.config.single_port else {}),

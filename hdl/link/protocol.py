@@ -31,7 +31,7 @@ since reset, modulo 256, those included that it abandoned, since their packets w
 these the next RESULT tells in its status.  No other bit of that is ever set, for no image reaches the accelerator that
 is too long.
 
-Requests may follow each other without waiting, as many INFER at a time as the identity's ``window`` says.  Results
+Requests may follow each other without waiting, as many INFER at a time as the identity's ``credit`` says.  Results
 come in the order of their requests: the result of a later one means that an earlier one was lost.  Errors and
 identities may overtake them.  Of a packet that arrived damaged the tag may be damaged too; and a device that can't
 keep up with errors leaves some out.  A host that waits for an answer therefore needs a time limit, and a new tag each
@@ -146,26 +146,26 @@ class Identity:
     """What a device computes.
 
     ``digest`` tells which network (:func:`tepal.quant.identity`), ``input_shape`` the image's height, width and
-    channels, ``outputs`` the number of logits, and ``window`` how many INFER may be under way at a time."""
+    channels, ``outputs`` the number of logits, and ``credit`` how many INFER may be under way at a time."""
 
     digest: bytes
     input_shape: tuple[int, int, int]
     outputs: int
-    window: int
+    credit: int
 
     FORMAT = struct.Struct(f"<{DIGEST_BYTES}s3HIB")
 
     def pack(self) -> bytes:
         """As payload of an IDENTITY."""
-        return self.FORMAT.pack(self.digest, *self.input_shape, self.outputs, self.window)
+        return self.FORMAT.pack(self.digest, *self.input_shape, self.outputs, self.credit)
 
     @classmethod
     def unpack(cls, payload: bytes) -> "Identity":
         """The inverse of :meth:`pack`; PacketError if the length is another."""
         if len(payload) != cls.FORMAT.size:
             raise PacketError(f"an identity of {len(payload)} bytes")
-        digest, height, width, channels, outputs, window = cls.FORMAT.unpack(payload)
-        return cls(digest, (height, width, channels), outputs, window)
+        digest, height, width, channels, outputs, credit = cls.FORMAT.unpack(payload)
+        return cls(digest, (height, width, channels), outputs, credit)
 
 
 class Stage(IntEnum):

@@ -168,8 +168,8 @@ class ReplayRom(wiring.Component):
     """A ROM read front to back, a passage at a time, each passage as often as it is wanted.
 
     With ``advance`` the next word becomes the current one, or, with one of these beside it: ``rewind``, the
-    passage's first word again; ``commit``, the word behind it, where a new passage begins; ``restart``, the
-    very first word.  ``data`` is :meth:`latency` cycles behind.
+    passage's first word again; ``commit``, the word after it, where a new passage begins; ``restart``, the
+    very first word.  ``data`` follows :meth:`latency` cycles later.
 
     One layer's weights are a passage, replayed for every tile.  ``rom`` may be given where it is no plain one: which
     word is current is then unknown until a ``restart``."""
@@ -181,7 +181,7 @@ class ReplayRom(wiring.Component):
 
     @staticmethod
     def latency(registers: int, relays: int = 0) -> int:
-        """Cycles by which ``data`` is behind the current word; ``registers`` and ``relays`` as in :class:`Rom`."""
+        """Cycles from a word's turn to its ``data``; ``registers`` and ``relays`` as in :class:`Rom`."""
         return 1 + registers + relays
 
     def elaborate(self, platform):

@@ -126,9 +126,9 @@ class LoadedRom(wiring.Component):
         As of a :class:`~tepal.hdl.memories.block.Rom`.
     load : In(1), load_first : In(1), load_data : In(16)
         Write the next 16 bits; ``load_first`` beside it: the lowest of word 0.  At most every other cycle;
-        ``load_data`` stays for the one behind.
+        ``load_data`` holds for the cycle after ``load`` too.
     advance : Out(1)
-        They are the lowest of a word: the next cycle's ``address`` must be its.
+        These 16 bits are the lowest of a word, whose ``address`` must be there in the next cycle.
     """
 
     def __init__(self, width: int, depth: int, registers: int = 0):

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from tepal.hdl.units import multiplier
-from tepal.hdl.units.affine import Affine, fit
+from tepal.hdl.units.affine import Affine, find_affine
 from tepal.hdl.units.requantiser import RequantiserFormat
 from tepal.hdl.units.serial_requantiser import SerialFormat
 from tepal.quant import Average, Network, Requantise
@@ -60,7 +60,7 @@ class SumFormats:
     @staticmethod
     def _fit(number: int, rule: Requantise | Average, constant: np.ndarray, limits, *, one_shift: bool) -> Affine:
         try:
-            return fit(rule, constant, *limits, one_shift=one_shift)
+            return find_affine(rule, constant, *limits, one_shift=one_shift)
         except ArithmeticError as error:
             raise ArithmeticError(f"block {number}: {error}") from error
 

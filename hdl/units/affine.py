@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from tepal.quant import Average, Requantise, Rounding
 
-__all__ = ["Affine", "ExactRule", "fit", "wide_sum"]
+__all__ = ["Affine", "ExactRule", "find_affine", "wide_sum"]
 
 _WIDEST = 34
 """Fraction bits to try at most: what the exact rules may have, and a little more."""
@@ -44,8 +44,8 @@ def wide_sum(acc: np.ndarray, multiplier: np.ndarray, offset: np.ndarray) -> np.
 class ExactRule:
     """What the requantisers of one layer have to compute: ``requantise(acc + constant)`` on ``low … high``.
 
-    ``constant``, ``low`` and ``high`` as for :func:`fit`; ``steps`` int64 (levels, channels), the accumulators at which
-    the result changes."""
+    ``constant``, ``low`` and ``high`` as for :func:`find_affine`; ``steps`` int64 (levels, channels), the accumulators
+    at which the result changes."""
 
     requantise: Requantise | Average
     constant: np.ndarray
@@ -135,8 +135,8 @@ def _steps(rule, low, high, levels, guess):
     return reached
 
 
-def fit(requantise: Requantise | Average, constant: np.ndarray, low: np.ndarray, high: np.ndarray, *,
-        one_shift: bool = False) -> Affine:
+def find_affine(requantise: Requantise | Average, constant: np.ndarray, low: np.ndarray, high: np.ndarray, *,
+                one_shift: bool = False) -> Affine:
     """The narrowest hardware requantiser equal to ``requantise(acc + constant)`` on ``low … high``.
 
     Parameters
@@ -157,79 +157,102 @@ def fit(requantise: Requantise | Average, constant: np.ndarray, low: np.ndarray,
         :meth:`ExactRule.check`; names the channel.
     """
     low, high = np.asarray(low, np.int64), np.asarray(high, np.int64)
-    channels = len(low)
-    zero_point = getattr(requantise, "zero_point", 0)
-    factor = np.broadcast_to(requantise.factor, channels)
+    search = _Search(requantise, constant, low, high, one_shift=one_shift)
+    fraction, (multiplier, offset, slack) = search.narrowest()
+    exact = ExactRule(requantise, constant, low, high, search.at)
+    affine = Affine(multiplier, offset, search.right, slack, fraction, search.away_from_zero, search.zero_point,
+                    requantise.minimum, requantise.maximum, exact)
+    # Nothing decreases with the offset: between the smallest and the largest one all are right if these two are.
+    exact.check(affine)
+    exact.check(replace(affine, offset=offset + slack))
+    return affine
+
+
+def _second_shift(requantise: Requantise | Average, factor: np.ndarray, *,
+                  one_shift: bool) -> tuple[np.ndarray, bool]:
+    """(right shift of each channel after the fraction's, whether halves of negative values go away from zero there).
+
+    The place of that rounding is part of a rule that rounds away from zero; elsewhere it is ours to choose."""
     away_from_zero = getattr(requantise, "rounding", None) is Rounding.DOUBLE
     if one_shift and getattr(requantise, "zero_point", 0) <= requantise.minimum:
-        # What is rounded towards or away from zero where that differs is clamped.
+        # Values that round differently towards zero and away from it are below the clamp.
         away_from_zero = False
     if one_shift and not away_from_zero:
-        right = np.zeros(channels, np.int64)
+        right = np.zeros(len(factor), np.int64)
     elif away_from_zero:
-        # The place of the second rounding is part of the rule; elsewhere it is ours to choose.
         right = np.maximum(-requantise.shift.astype(np.int64), 0)
     else:
         right = np.maximum(-np.frexp(factor)[1].astype(np.int64), 0)
+    return right, away_from_zero
 
-    def rule(acc):
-        return requantise(acc + constant).astype(np.int64)
 
-    first, last = rule(low[None])[0], rule(high[None])[0]
-    fixed = first == last
-    if np.all(fixed):
-        right[:] = 0
-    else:
-        right[fixed] = right[~fixed].min()
-    levels = np.arange(-129, 130, dtype=np.int64)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        guess = np.nan_to_num((levels[:, None] - zero_point - 0.5) / factor - constant)
-    # Levels beyond the clamp are never or always reached, wherever the line would meet them.
-    guess = np.where(levels[:, None] <= requantise.minimum, low, guess)
-    guess = np.where(levels[:, None] > requantise.maximum, high, guess)
-    at = _steps(rule, low, high, levels, guess)
-    # At a step the value must have reached its level (the clamp does it for the lowest); just below it,
-    # it must not have (and may, above the highest: the clamp takes it back).
-    must = (levels[:, None] <= last) & (levels[:, None] > requantise.minimum)
-    must_not = (levels[:, None] > first) & (levels[:, None] <= requantise.maximum)
-    relative = levels[:, None] - zero_point
-    start = (relative << right) - ((1 << right) >> 1) + ((relative <= 0) & (right > 0) & away_from_zero)
+class _Search:
+    """Looks for each channel's multiplier and offset, by the accumulators ``at`` which the rule steps to each level.
 
-    def attempt(bits):
-        """(multiplier, offset, whether they are exact) of every channel with ``bits`` of fraction."""
-        multiplier = np.zeros(channels, np.int64)
-        offset = (first - zero_point) << right << bits
-        slack = np.full(channels, (1 << bits) - 1)
-        found = fixed.copy()
+    Multiplier and offset are exact if the line that they make has reached a level's ``start`` at its step, and not
+    before."""
+
+    def __init__(self, requantise: Requantise | Average, constant: np.ndarray, low: np.ndarray, high: np.ndarray, *,
+                 one_shift: bool):
+        def rule(acc):
+            return requantise(acc + constant).astype(np.int64)
+
+        self.one_shift, self.zero_point = one_shift, getattr(requantise, "zero_point", 0)
+        self.factor = factor = np.broadcast_to(requantise.factor, len(low))
+        self.right, self.away_from_zero = _second_shift(requantise, factor, one_shift=one_shift)
+        self.first, last = rule(low[None])[0], rule(high[None])[0]
+        self.fixed = fixed = self.first == last
+        # A channel of one result may have any shift: that of another one costs nothing.
+        self.right[fixed] = 0 if np.all(fixed) else self.right[~fixed].min()
+
+        levels = np.arange(-129, 130, dtype=np.int64)[:, None]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            guess = np.nan_to_num((levels - self.zero_point - 0.5) / factor - constant)
+        # Levels beyond the clamp are never or always reached, wherever the line would meet them.
+        guess = np.where(levels <= requantise.minimum, low, guess)
+        guess = np.where(levels > requantise.maximum, high, guess)
+        self.at = _steps(rule, low, high, levels[:, 0], guess)
+        # At a step the value must have reached its level (the clamp does it for the lowest); just below it,
+        # it must not have (and may, above the highest: the clamp takes it back).
+        self.must = (levels <= last) & (levels > requantise.minimum)
+        self.must_not = (levels > self.first) & (levels <= requantise.maximum)
+        relative = levels - self.zero_point
+        self.start = ((relative << self.right) - ((1 << self.right) >> 1)
+                      + ((relative <= 0) & (self.right > 0) & self.away_from_zero))
+
+    def attempt(self, bits: int) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
+        """((multiplier, offset, slack), whether they are exact) of every channel with ``bits`` of fraction."""
+        multiplier = np.zeros(len(self.right), np.int64)
+        offset = (self.first - self.zero_point) << self.right << bits
+        slack = np.full(len(self.right), (1 << bits) - 1)
+        found = self.fixed.copy()
         for near in (0, 1, -1):
-            candidate = np.rint(np.ldexp(factor, bits + right)).astype(np.int64) + near
-            goal = start << bits
-            least = np.where(must, goal - at * candidate, -_FAR).max(axis=0)
-            most = np.where(must_not, goal - (at - 1) * candidate - 1, _FAR).min(axis=0)
+            candidate = np.rint(np.ldexp(self.factor, bits + self.right)).astype(np.int64) + near
+            goal = self.start << bits
+            least = np.where(self.must, goal - self.at * candidate, -_FAR).max(axis=0)
+            most = np.where(self.must_not, goal - (self.at - 1) * candidate - 1, _FAR).min(axis=0)
             usable = ~found & (candidate > 0) & (least <= most)
             multiplier[usable] = candidate[usable]
             offset[usable] = np.where(least == -_FAR, most, least)[usable]
             slack[usable] = np.where((least == -_FAR) | (most == _FAR), 0, most - least)[usable]
             found |= usable
-        return multiplier, offset, slack, found
+        return (multiplier, offset, slack), found
 
-    # 64-bit integers hold a step's place only so far; constant channels have none.
-    widest = min(_WIDEST_ONE_SHIFT if one_shift else _WIDEST, 62 - 9 - int(right.max(initial=0)))
-    narrow, wide = 0, widest
-    multiplier, offset, slack, found = attempt(widest)
-    if not np.all(found):
-        raise ArithmeticError(f"channel {np.flatnonzero(~found)[0]} has no exact requantiser of {widest} bits or fewer")
-    while narrow < wide:
-        middle = (narrow + wide) // 2
-        parameters = attempt(middle)
-        if np.all(parameters[3]):
-            wide, (multiplier, offset, slack, _) = middle, parameters
-        else:
-            narrow = middle + 1
-    exact = ExactRule(requantise, constant, low, high, at)
-    affine = Affine(multiplier, offset, right, slack, wide, away_from_zero, zero_point, requantise.minimum,
-                    requantise.maximum, exact)
-    # Nothing decreases with the offset: between the smallest and the largest one all are right if these two are.
-    exact.check(affine)
-    exact.check(replace(affine, offset=offset + slack))
-    return affine
+    def narrowest(self) -> tuple[int, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """(fewest bits of fraction with which all channels are exact, their multiplier, offset and slack), by
+        bisection; raises ArithmeticError."""
+        # 64-bit integers hold a step's place only so far; constant channels have none.
+        widest = min(_WIDEST_ONE_SHIFT if self.one_shift else _WIDEST, 62 - 9 - int(self.right.max(initial=0)))
+        narrow, wide = 0, widest
+        found, exact = self.attempt(widest)
+        if not np.all(exact):
+            raise ArithmeticError(
+                f"channel {np.flatnonzero(~exact)[0]} has no exact requantiser of {widest} bits or fewer")
+        while narrow < wide:
+            middle = (narrow + wide) // 2
+            parameters, exact = self.attempt(middle)
+            if np.all(exact):
+                wide, found = middle, parameters
+            else:
+                narrow = middle + 1
+        return wide, found

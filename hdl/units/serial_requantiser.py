@@ -255,9 +255,9 @@ class ParameterRom(wiring.Component):
     """A ROM of parameter words, read in passages as a :class:`~tepal.hdl.memories.block.ReplayRom`, each of which is
     made of parts that are repeated before the next one follows.
 
-    ``data`` always shows the current word.  With ``advance`` the next cycle shows the word behind it, or with one
-    of these beside it: ``repeat``, the part's first word; ``onward``, the word behind it, where the next part begins;
-    ``rewind``, the passage's first word; ``commit``, the word behind it, where a new passage begins; ``restart``,
+    ``data`` always shows the current word.  With ``advance`` the next cycle shows the word after it, or with one
+    of these beside it: ``repeat``, the part's first word; ``onward``, the word after it, where the next part begins;
+    ``rewind``, the passage's first word; ``commit``, the word after it, where a new passage begins; ``restart``,
     the very first word.
     """
 

@@ -17,7 +17,7 @@ class OutputStreamer(wiring.Component):
     """Sends a frame's results: every int8 in order, then a :class:`Trailer`: the index of the largest as two bytes, low
     first (ties go to the first), the frame's number and a :class:`Status`.  ``last`` marks the last byte.
 
-    Nothing is valid during reset.  A reset within an answer, behind its first byte, leaves whoever took that byte
+    Nothing is valid during reset.  A reset within an answer, after its first byte, leaves whoever took that byte
     waiting for ``last``: so before anything else a byte with ``last`` follows, :attr:`Status.CUT_OFF`.
 
     Parameters

@@ -37,10 +37,10 @@ def check(device: Device, count: int = 20) -> None:
     assert (classes == expected.argmax(axis=1)).all()
 
 
-@pytest.mark.parametrize("window", [1, 3, 8, 255])
-def test_good_line(window):
+@pytest.mark.parametrize("credit", [1, 3, 8, 255])
+def test_good_line(credit):
     calls = []
-    with PythonDevice(NETWORK, window) as model, Device(model.port, timeout=5) as device:
+    with PythonDevice(NETWORK, credit) as model, Device(model.port, timeout=5) as device:
         assert device.identify() == model.identity
         check(device, 100)
         device.infer(pictures(3)[0], lambda *call: calls.append(call))
@@ -64,8 +64,8 @@ def test_bad_line():
 
 def test_gateware():
     """The host and the accelerator's own link, simulated, over a line with faults."""
-    line, window = BadLine(SEED, 250), 3
-    dut = LinkedAccelerator(Schedule(NETWORK, EngineConfig(2, 2, 2, (1, 1))), window)
+    line, credit = BadLine(SEED, 250), 3
+    dut = LinkedAccelerator(Schedule(NETWORK, EngineConfig(2, 2, 2, (1, 1))), credit)
     done = threading.Event()
 
     async def carry(ctx):
@@ -95,7 +95,7 @@ def test_gateware():
         thread.start()
         try:
             with Device(port, timeout=3, attempts=12, first_tag=SEED) as device:
-                assert device.identify() == Identity(digest(NETWORK), NETWORK.input_shape, NETWORK.outputs, window)
+                assert device.identify() == Identity(digest(NETWORK), NETWORK.input_shape, NETWORK.outputs, credit)
                 check(device, 8)
         finally:
             done.set()
@@ -103,8 +103,8 @@ def test_gateware():
     assert line.count
 
 
-def test_window_is_filled_and_kept():
-    """A device that answers only when its window is full: a host that waited for each answer would wait for ever."""
+def test_credit_is_used_and_kept():
+    """A device that answers only when its credit is used up: a host that waited for each answer would wait for ever."""
     held = []
 
     def behave(number, packet, answers):
@@ -122,8 +122,8 @@ def test_window_is_filled_and_kept():
 class Odd(PythonDevice):
     """Answers as ``behave(request number, packet, answers)`` says."""
 
-    def __init__(self, behave, window: int = 4):
-        super().__init__(NETWORK, window)
+    def __init__(self, behave, credit: int = 4):
+        super().__init__(NETWORK, credit)
         self.behave = behave
 
     def answer(self, packet):

@@ -12,7 +12,7 @@ from flash import FlashModel
 from networks import fast, pointwise
 from tepal.boards.flow import yosys
 from tepal.boards.flow.folder import write_files
-from tepal.boards.flow.top import MOST, Top, window
+from tepal.boards.flow.top import MOST, Top, credit
 from tepal.hdl import EngineConfig, Schedule, export_component
 from tepal.hdl.answer import pack_answer
 from tepal.hdl.link.protocol import Fault, Identity, Kind, Packet, Splitter
@@ -80,21 +80,21 @@ def talk(top: Top, line: bytes, enough, flash: FlashModel | None = None,
 
 
 def test_pin_to_pin():
-    """Identity, a refused request, and images one close behind the other, as many as the window allows."""
+    """Identity, a refused request, and images one close behind the other, as many as the credit allows."""
     network = pointwise((3, 4, 2), 5)
     top = Top(Schedule(network, ENGINE), Fraction(BIT), 64)
     images = np.random.default_rng(SEED).integers(-128, 128, (3, *network.input_shape), np.int8)
     logits = golden.run(network, images)
-    assert top.window <= len(images)
+    assert top.credit <= len(images)
     requests = [Packet(Kind.IDENTIFY, 7), Packet(0x55, 8),
-                *(Packet(Kind.INFER, 100 + tag, image.tobytes()) for tag, image in enumerate(images[:top.window]))]
+                *(Packet(Kind.INFER, 100 + tag, image.tobytes()) for tag, image in enumerate(images[:top.credit]))]
     line = b"".join(packet.encode() for packet in requests)
     packets, lights = talk(top, line, lambda packets: len(packets) == len(requests))
-    identity = Identity(digest(network), network.input_shape, network.outputs, top.window)
+    identity = Identity(digest(network), network.input_shape, network.outputs, top.credit)
     assert packets == [
         Packet(Kind.IDENTITY, 7, identity.pack()), Packet(Kind.ERROR, 8, bytes([Fault.KIND])),
-        *(Packet(Kind.RESULT, 100 + tag, pack_answer(row, tag)) for tag, row in enumerate(logits[:top.window]))]
-    assert lights[-1] == (1, 0, int(logits[top.window - 1].argmax()) & 15)
+        *(Packet(Kind.RESULT, 100 + tag, pack_answer(row, tag)) for tag, row in enumerate(logits[:top.credit]))]
+    assert lights[-1] == (1, 0, int(logits[top.credit - 1].argmax()) & 15)
 
 
 @pytest.mark.parametrize("good", fast([True, False], 1))
@@ -109,7 +109,7 @@ def test_weights_from_flash(good):
     requests = [Packet(Kind.IDENTIFY, 7), Packet(Kind.INFER, 8, image.tobytes())]
     packets, lights = talk(top, b"".join(packet.encode() for packet in requests), lambda packets: len(packets) == 2,
                            FlashModel({0x20000: stored}))
-    assert packets[0].payload == Identity(digest(network), network.input_shape, network.outputs, top.window).pack()
+    assert packets[0].payload == Identity(digest(network), network.input_shape, network.outputs, top.credit).pack()
     label = int(logits.argmax())
     if good:
         assert packets[1] == Packet(Kind.RESULT, 8, pack_answer(logits, 0))
@@ -120,10 +120,10 @@ def test_weights_from_flash(good):
 
 
 def test_overrun_is_told():
-    """More than the window into a buffer too small: what is lost is reported, and nothing else is answered wrongly."""
+    """More than the credit into a buffer too small: what is lost is reported, and nothing else is answered wrongly."""
     network = pointwise((2, 2, 2), 12)
     top = Top(Schedule(network, ENGINE), Fraction(BIT), 4)
-    assert top.window == 1
+    assert top.credit == 1
     images = np.random.default_rng(SEED).integers(-128, 128, (12, *network.input_shape), np.int8)
     logits = golden.run(network, images)
     line = b"".join(Packet(Kind.INFER, tag, image.tobytes()).encode() for tag, image in enumerate(images))
@@ -134,14 +134,14 @@ def test_overrun_is_told():
             assert packet.payload[:network.outputs] == logits[packet.tag].tobytes()
 
 
-def test_window():
+def test_credit():
     """Many where the line is the limit; else as many as the buffer holds."""
     slow_line = Schedule(pointwise((8, 8, 4), 5), ENGINE)
-    assert window(slow_line, 1000, 2048) == MOST
-    assert window(slow_line, 1, 2048) == min(MOST, 1 + 2048 // Packet.line_bytes(256))
-    assert window(slow_line, 1, 100) == 1
+    assert credit(slow_line, 1000, 2048) == MOST
+    assert credit(slow_line, 1, 2048) == min(MOST, 1 + 2048 // Packet.line_bytes(256))
+    assert credit(slow_line, 1, 100) == 1
     more_out_than_in = Schedule(pointwise((8, 8, 1), 40), ENGINE)
-    assert window(more_out_than_in, 1000, 128) == 1 + 128 // Packet.line_bytes(64)
+    assert credit(more_out_than_in, 1000, 128) == 1 + 128 // Packet.line_bytes(64)
     assert CycleModel(slow_line).interval_cycles < 1000 * LINE_BITS
 
 

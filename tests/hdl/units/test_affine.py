@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tepal.hdl.units import affine as affine_module
-from tepal.hdl.units.affine import fit
+from tepal.hdl.units.affine import find_affine
 from tepal.hdl.units.requantiser import RequantiserFormat
 from tepal.hdl.units.serial_requantiser import SerialFormat
 from tepal.quant import Average, Requantise, Rounding
@@ -56,7 +56,7 @@ def points(rule, constant, low, high) -> np.ndarray:
 @given(rules())
 def test_fit(case):
     rule, constant, low, high = case
-    affine = fit(rule, np.array([constant]), np.array([low]), np.array([high]))
+    affine = find_affine(rule, np.array([constant]), np.array([low]), np.array([high]))
     acc = points(rule, constant, low, high)[:, None]
     assert (affine(acc) == rule(acc + constant)).all()
     assert (affine.widen(affine.fraction + 5)(acc) == rule(acc + constant)).all()
@@ -72,7 +72,7 @@ def test_channels_are_independent(rounding):
     constant = np.array([100, -3000, 0, 1, 77777, 0])
     low, high = np.array([-500, -4000, -90000, -40, -900, -10]), np.array([500, 4000, 0, 40, 90000, 10])
     rule = Requantise(multiplier, shift, -5, -100, 90, rounding)
-    affine = fit(rule, constant, low, high)
+    affine = find_affine(rule, constant, low, high)
     for channel in range(len(low)):
         acc = np.arange(low[channel], high[channel] + 1)
         padded = np.zeros((len(acc), len(low)), np.int64)
@@ -91,7 +91,7 @@ def test_many_channels(seed):
     rule = Requantise(multiplier, shift, int(rng.integers(-128, 128)), rounding=list(Rounding)[seed % 2])
     if seed < 2:
         rule = Average(int(rng.integers(1, 50)))
-    affine = fit(rule, constant, low, high)
+    affine = find_affine(rule, constant, low, high)
     acc = np.arange(-reach, reach)[:, None]
     inside = (acc >= low) & (acc <= high)
     assert ((affine(acc) == rule(acc + constant)) | ~inside).all()
@@ -131,7 +131,7 @@ def differences(function, rule, constant, low, high) -> list[int]:
 @given(layers(), st.booleans(), st.integers(0, 9))
 def test_few_steps(case, one_shift, more):
     """Any offset within the slack is right, and so is what is made of it: more fraction, both formats' words."""
-    affine = fit(*case, one_shift=one_shift)
+    affine = find_affine(*case, one_shift=one_shift)
     different = affine.fraction + np.arange(len(case[1]))
     for function in (affine, affine.widen(affine.fraction + more), affine.widen(different)):
         assert differences(function, *case) == []
@@ -146,7 +146,7 @@ def test_few_steps(case, one_shift, more):
 def test_check_is_a_proof(case, data):
     """A requantiser that is a little off is refused if, and only if, it is wrong for some accumulator that can occur;
     places of steps that are wrong never let a wrong one pass."""
-    affine = fit(*case)
+    affine = find_affine(*case)
     channel = data.draw(st.integers(0, len(case[1]) - 1))
     change = np.zeros(len(case[1]), np.int64)
     change[channel] = data.draw(st.integers(-3, 3)) << data.draw(st.integers(0, affine.fraction + 1))
@@ -171,19 +171,19 @@ def test_check_is_a_proof(case, data):
 
 
 def test_a_wrong_derivation_is_refused():
-    """``fit`` with a mistake in how it derives its parameters says so, instead of giving back what is wrong."""
+    """``find_affine`` with a mistake in how it derives its parameters says so, instead of giving back what is wrong."""
     source = inspect.getsource(affine_module)
-    right = "must_not = (levels[:, None] > first)"
+    right = "must_not = (levels > self.first)"
     assert source.count(right) == 1
     mistaken: dict = {}
-    exec(source.replace(right, "must_not = (levels[:, None] > first + 1)"), mistaken)
+    exec(source.replace(right, "must_not = (levels > self.first + 1)"), mistaken)
     rng, refused = np.random.default_rng(0), 0
     for _ in range(100):
         constant, low, high = rng.integers(-300, 300, 4), -rng.integers(0, 300, 4), rng.integers(0, 300, 4)
         rule = Requantise(rng.integers(1 << 30, 1 << 31, 4), rng.integers(-9, 0, 4), int(rng.integers(-128, 128)))
-        fit(rule, constant, low, high)
+        find_affine(rule, constant, low, high)
         try:
-            affine = mistaken["fit"](rule, constant, low, high)
+            affine = mistaken["find_affine"](rule, constant, low, high)
         except ArithmeticError:
             refused += 1
         else:
@@ -194,7 +194,7 @@ def test_a_wrong_derivation_is_refused():
 def test_wrong_words_are_refused():
     """What is checked is what the hardware gets."""
     rule = Requantise([1 << 30, 1234567890], [-5, -6], 3)
-    affine = fit(rule, np.array([7, -90]), np.array([-3000, -5000]), np.array([4000, 3000]))
+    affine = find_affine(rule, np.array([7, -90]), np.array([-3000, -5000]), np.array([4000, 3000]))
     more = np.array([0, 1])
     parallel, serial = RequantiserFormat.of([affine], 16), SerialFormat.of([affine], 16, 4)
     # All bits of the offset are stored, so that it is the largest one of all.
@@ -211,7 +211,7 @@ def test_sums_beyond_64_bits():
     """Far beyond the clamp sums may be wider than numpy's integers; results are right all the same."""
     rule = Requantise([(1 << 31) - 1, 1 << 30], [12, -14], 0)
     case = rule, np.zeros(2, np.int64), np.array([-1 << 19, -1 << 22]), np.array([1 << 19, 1 << 22])
-    affine = fit(*case).widen(34)
+    affine = find_affine(*case).widen(34)
     acc = np.array([[-1 << 19, -1 << 22], [-1, -8193], [0, -8192], [1, 8192], [1 << 19, 1 << 22]])
     assert (1 << 19) * int(affine.multiplier[0]) >= 1 << 63
     assert (affine(acc) == rule(acc)).all()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from networks import fast, random_requantise
 from stepping import trace
-from tepal.hdl.units.affine import fit
+from tepal.hdl.units.affine import find_affine
 from tepal.hdl.units.requantiser import Requantiser, RequantiserFormat
 from tepal.hdl.units.serial_requantiser import ParameterRom, SerialFormat, SerialRequantiser
 from tepal.quant import Average
@@ -37,7 +37,7 @@ def values(rng, **options):
         if rng.random() < 0.3:
             rule = Average(int(rng.integers(1, 2 * spread)))
         layers.append((rule, rng.integers(-int(spread), int(spread), channels), -reach[0], reach[1]))
-    affines = [fit(*layer, **options) for layer in layers]
+    affines = [find_affine(*layer, **options) for layer in layers]
     width = 1 + int(max(max(-low.min(), high.max() + 1) for _, _, low, high in layers)).bit_length()
     layer = rng.integers(len(layers), size=CYCLES)
     channel, acc = (np.choose(layer, choices) for choices in zip(
