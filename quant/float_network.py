@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .chain import Chain
 from .errors import NetworkError
-from .layer import FloatLayer, Shape, check_chain
+from .layer import FloatLayer
 from .network import arrange_images
 from .preprocessing import Preprocessing
 from .windows import chunk_frames
@@ -19,7 +20,7 @@ __all__ = ["FloatNetwork"]
 
 
 @dataclass(frozen=True, eq=False)
-class FloatNetwork:
+class FloatNetwork(Chain[FloatLayer]):
     """An immutable chain of float layers.
 
     ``softmax`` says that a softmax with the factor ``beta`` follows the logits.  ``channels_first`` says that the
@@ -32,29 +33,6 @@ class FloatNetwork:
     beta: float = 1.0
     channels_first: bool = False
     preprocessing: Preprocessing | None = None
-
-    def __post_init__(self):
-        check_chain(self.name, self.layers)
-        if self.preprocessing:
-            self.preprocessing.check(self.input_shape[2])
-
-    @property
-    def input_shape(self) -> Shape:
-        return self.layers[0].input_shape
-
-    @property
-    def output_shape(self) -> Shape:
-        return self.layers[-1].output_shape
-
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates a frame."""
-        return sum(layer.macs for layer in self.layers)
-
-    @property
-    def parameters(self) -> int:
-        """Number of weights."""
-        return sum(layer.parameters for layer in self.layers)
 
     def images(self, images: np.ndarray, what: str = "the images") -> np.ndarray:
         """float32 (frames, height, width, channels) of ``images`` in that order or (frames, channels, height, width).

@@ -4,9 +4,7 @@ An operator's own file in :mod:`.ops` defines its integer layer (:class:`Layer`)
 (:class:`FloatLayer`); whoever works on networks asks the layers and never what kind they are.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from math import inf, prod
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -31,7 +29,6 @@ __all__ = [
     "Requantiser",
     "Shape",
     "Statistics",
-    "check_chain",
     "frozen",
     "shortened",
 ]
@@ -386,22 +383,3 @@ class FloatLayer(Geometry):
     def typical_bias(self) -> float | None:
         """Root mean square of the biases; None of a layer without any."""
         return None
-
-
-
-
-
-def check_chain(name: str, layers: Sequence[Geometry]) -> None:
-    """That the network ``name`` has layers, and that each takes what the one before it gives.
-
-    Raises
-    ------
-    NetworkError
-        It is not so.
-    """
-    if not layers:
-        raise NetworkError(f"{name}: the network has no layer to compute")
-    for before, after in pairwise(layers):
-        if before.output_shape != after.input_shape:
-            raise NetworkError(f"{name}: layer {after.index} ({shortened(after.name)}) takes "
-                               f"{after.input_shape} but the layer before it gives {before.output_shape}")

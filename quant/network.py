@@ -9,8 +9,9 @@ from math import prod
 
 import numpy as np
 
+from .chain import Chain
 from .errors import NetworkError
-from .layer import Closing, Layer, Shape, check_chain
+from .layer import Closing, Layer, Shape
 from .preprocessing import Preprocessing
 
 __all__ = ["Network", "arrange_images"]
@@ -47,7 +48,7 @@ def arrange_images(images: np.ndarray, shape: Shape, what: str, *, channels_firs
 
 
 @dataclass(frozen=True, eq=False)
-class Network:
+class Network(Chain[Layer]):
     """An immutable chain of integer layers, first to last.
 
     ``input_scale``/``input_zero_point`` and ``output_scale``/``output_zero_point`` say what the int8
@@ -61,19 +62,6 @@ class Network:
     softmax: Closing | None = None
     preprocessing: Preprocessing | None = None
     original: "Network | None" = None
-
-    def __post_init__(self):
-        check_chain(self.name, self.layers)
-        if self.preprocessing:
-            self.preprocessing.check(self.input_shape[2])
-
-    @property
-    def input_shape(self) -> Shape:
-        return self.layers[0].input_shape
-
-    @property
-    def output_shape(self) -> Shape:
-        return self.layers[-1].output_shape
 
     @property
     def output_scale(self) -> float:
@@ -111,13 +99,3 @@ class Network:
                                 if images.dtype == np.uint8 else ""))
         codes = np.rint(images / np.float32(self.input_scale)) + self.input_zero_point
         return np.clip(codes, -128, 127).astype(np.int8)
-
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates a frame."""
-        return sum(layer.macs for layer in self.layers)
-
-    @property
-    def parameters(self) -> int:
-        """Bytes of weights."""
-        return sum(layer.parameters for layer in self.layers)
