@@ -8,8 +8,10 @@ import pytest
 from tepal.hdl.config import EngineConfig
 from tepal.quant import Average, AveragePool, Convolution, Depthwise, Network, Padding, Requantise, Rounding
 from tepal.quant.arithmetic import quantize_multiplier
+from tepal.quant.ops.max_pool import MaxPool
+from tepal.quant.windows import same_padding
 
-__all__ = ["chain", "depthwise", "fast", "pointwise", "random_case", "random_engine", "random_network",
+__all__ = ["chain", "depthwise", "fast", "max_pool_case", "pointwise", "random_case", "random_engine", "random_network",
            "random_requantise", "wide_case"]
 
 KERNELS = ((1, 1), (3, 3), (5, 5), (1, 3), (3, 1), (4, 1), (1, 2), (2, 2), (2, 3), (7, 2))
@@ -177,6 +179,51 @@ def random_case(seed: int, frames: int = 3, *, frugal: bool | None = None) -> tu
     """Network, engine and int8 images of ``seed``; ``frugal`` as for :func:`random_engine`."""
     rng = np.random.default_rng(seed)
     network = random_network(rng)
+    config = random_engine(rng, network, frugal=frugal)
+    return network, config, rng.integers(-128, 128, (frames, *network.input_shape), np.int8)
+
+
+def _max_pool(rng, common, shape, zero_point) -> MaxPool:
+    window = tuple(int(rng.integers(1, min(size, 5) + 1)) for size in shape[:2])
+    stride = tuple(int(step) for step in rng.integers(1, 4, 2))
+    padding, size = Padding(), tuple((n - k) // s + 1 for n, k, s in zip(shape, window, stride, strict=False))
+    if rng.random() < 0.5:
+        padding = Padding(*same_padding(shape[0], window[0], stride[0]), *same_padding(shape[1], window[1], stride[1]))
+        size = tuple(-(-n // s) for n, s in zip(shape, stride, strict=False))
+    channels = shape[2]
+    multiplier, shift = np.full(channels, 1 << 30), np.ones(channels)
+    if rng.random() < 0.3:
+        # Of another scale than the map that is pooled, as ONNX may have it.
+        multiplier, shift = quantize_multiplier(np.full(channels, rng.uniform(0.3, 1.7)))
+    else:
+        zero_point = common["input_zero_point"]
+    low, high = sorted(int(bound) for bound in rng.integers(-128, 128, 2)) if rng.random() < 0.3 else (-128, 127)
+    return MaxPool(**common, input_shape=shape, output_shape=(*size, channels), stride=stride, padding=padding,
+                   window=window, requantise=Requantise(multiplier, shift, zero_point, low, high, Rounding.SINGLE))
+
+
+def max_pool_case(seed: int, frames: int = 3, *, frugal: bool | None = None
+                  ) -> tuple[Network, EngineConfig, np.ndarray]:
+    """As :func:`random_case`, of networks with max pools among convolutions and depthwise layers, or of them alone."""
+    rng = np.random.default_rng(seed)
+    shape = tuple(int(size) for size in rng.integers(1, 9, 3))
+    input_zero_point = zero_point = int(rng.choice(ZERO_POINTS))
+    layers, count = [], int(rng.integers(1, LAYERS))
+    always = int(rng.integers(count))
+    for number in range(count):
+        common = {"name": f"layer{number}", "index": number, "input_zero_point": zero_point}
+        following = int(rng.choice(ZERO_POINTS))
+        kind = rng.random() if number != always else 0.0
+        if kind < 0.4:
+            layer = _max_pool(rng, common, shape, following)
+        elif kind < 0.7:
+            layer = _depthwise(rng, common, shape, following)
+        else:
+            kernel = KERNELS[rng.integers(2)]
+            layer = _convolution(rng, common, shape, int(rng.integers(1, 9)), kernel, following)
+        layers.append(layer)
+        shape, zero_point = layer.output_shape, layer.output_zero_point
+    network = Network(f"pooled{seed}", tuple(layers), 1.0, input_zero_point)
     config = random_engine(rng, network, frugal=frugal)
     return network, config, rng.integers(-128, 128, (frames, *network.input_shape), np.int8)
 

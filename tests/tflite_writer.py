@@ -16,7 +16,7 @@ __all__ = ["Chain", "FloatChain", "Operator", "Tensor", "damaged", "write"]
 DTYPES = {"INT8": np.int8, "UINT8": np.uint8, "INT16": np.int16, "INT32": np.int32, "INT64": np.int64,
           "FLOAT16": np.float16, "FLOAT32": np.float32}
 OPTIONS = {"CONV_2D": "Conv2DOptions", "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions",
-           "MEAN": "ReducerOptions", "AVERAGE_POOL_2D": "Pool2DOptions",
+           "MEAN": "ReducerOptions", "AVERAGE_POOL_2D": "Pool2DOptions", "MAX_POOL_2D": "Pool2DOptions",
            "FULLY_CONNECTED": "FullyConnectedOptions",
            "SOFTMAX": "SoftmaxOptions", "RESHAPE": "ReshapeOptions", "PAD": "PadOptions", "ADD": "AddOptions",
            "PADV2": "PadV2Options", "SQUEEZE": "SqueezeOptions", "QUANTIZE": "QuantizeOptions",
@@ -199,6 +199,10 @@ class Chain:
 
     def average_pool(self, window, *, stride=(1, 1), padding="VALID", activation="NONE"):
         return self._slide("AVERAGE_POOL_2D", window, self.tensor.shape[3], (), stride, padding, activation,
+                           FilterHeight=window[0], FilterWidth=window[1])
+
+    def max_pool(self, window, *, stride=(1, 1), padding="VALID", activation="NONE"):
+        return self._slide("MAX_POOL_2D", window, self.tensor.shape[3], (), stride, padding, activation,
                            FilterHeight=window[0], FilterWidth=window[1])
 
     def mean(self, *, keep_dims=False, axes=(1, 2), **result):

@@ -6,7 +6,7 @@ pass then lacks, it does without:
 
 - depthwise + 1x1 convolution: the native case, one pass;
 - any other convolution, and a fully connected layer: copied windows, then the matrix;
-- an average pool: a reduction whose weights are all one;
+- an average pool, and a max pool: a reduction whose weights are all one;
 - a reduction with no 1x1 convolution behind it: an identity matrix behind it;
 - a network that begins with a reduction: a pass in front of it copies the image.
 
@@ -19,13 +19,17 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-from tepal.hdl.units.depthwise import ACTIVATION_OFFSET
+from tepal.hdl.units.depthwise import ACTIVATION_OFFSET, ReductionKind
 from tepal.hdl.units.input_layout import InputLayout
 from tepal.quant import AveragePool, Convolution, Depthwise, Layer, Network, NetworkError, Padding
+from tepal.quant.ops.max_pool import MaxPool
 
 from .passes import Matrix, Pass, Reduction, Window, identity, sum_range
 
 __all__ = ["LOWERINGS", "lower"]
+
+LEAST = -128
+"""No activation is less."""
 
 
 def _raw_constant(weights: np.ndarray, bias: np.ndarray, zero_point: int, axes) -> np.ndarray:
@@ -47,6 +51,15 @@ def _average_pool(number: int, layer: AveragePool) -> Reduction:
     return _weighted_sum(number, layer, np.ones((*layer.window, layer.input_shape[2]), np.int8), 0)
 
 
+def _max_pool(number: int, layer: MaxPool) -> Reduction:
+    # Weights of one; those of zero beyond the kernel give products that are the least there can be.
+    channels = layer.input_shape[2]
+    ends = np.full(channels, ACTIVATION_OFFSET + LEAST), np.full(channels, ACTIVATION_OFFSET - 1 - LEAST)
+    constant = np.full(channels, -ACTIVATION_OFFSET - layer.input_zero_point, np.int64)
+    return Reduction(number, np.ones((*layer.window, channels), np.int8), constant, ends, layer.requantise,
+                     ReductionKind.MAXIMUM)
+
+
 def _convolution(number: int, layer: Convolution) -> Matrix:
     return Matrix(number, layer.weights.reshape(layer.weights.shape[0], -1),
                   _raw_constant(layer.weights, layer.bias, layer.input_zero_point, (1, 2, 3)),
@@ -57,6 +70,7 @@ LOWERINGS: dict[type[Layer], Callable[..., Reduction | Matrix]] = {
     Convolution: _convolution,
     Depthwise: _depthwise,
     AveragePool: _average_pool,
+    MaxPool: _max_pool,
 }
 """Kind of layer to what makes its part of a pass, of the layer's number and the layer."""
 
@@ -67,9 +81,10 @@ def _part(number: int, layer: Layer) -> Reduction | Matrix:
     return LOWERINGS[type(layer)](number, layer)
 
 
-def _window(layer: Layer) -> Window:
+def _window(layer: Layer, part: Reduction | Matrix) -> Window:
+    largest = isinstance(part, Reduction) and part.kind is ReductionKind.MAXIMUM
     return Window(layer.input_shape, layer.output_shape[:2], layer.kernel, layer.stride,
-                  (-layer.padding.top, -layer.padding.left), layer.input_zero_point)
+                  (-layer.padding.top, -layer.padding.left), LEAST if largest else layer.input_zero_point)
 
 
 def _is_pointwise(layer: Layer) -> bool:
@@ -133,5 +148,5 @@ def lower(network: Network) -> tuple[InputLayout, tuple[Pass, ...]]:
             if isinstance(its_part, Matrix) and _is_pointwise(following):
                 matrix = its_part
                 del parts[0]
-        passes.append(Pass(len(passes) - 1, _window(layer), reduction, matrix or identity(layer.output_shape[2])))
+        passes.append(Pass(len(passes) - 1, _window(layer, part), reduction, matrix or identity(layer.output_shape[2])))
     return layout, tuple(passes)

@@ -1,4 +1,4 @@
-"""The streaming depthwise-convolution engine."""
+"""The streaming depthwise-convolution engine, which also finds the largest value of windows."""
 
 from collections.abc import Sequence
 from enum import Enum
@@ -22,6 +22,9 @@ class ReductionKind(Enum):
     """What a lane makes of a window's products of weight and activation."""
 
     SUM = "sum"
+    MAXIMUM = "maximum"
+    """The largest: of activations, with weights of 1 where they count and 0 where they don't, which gives the least
+    product that there can be."""
 
 
 class DepthwiseEngine(wiring.Component):
@@ -74,9 +77,39 @@ class DepthwiseEngine(wiring.Component):
         """Of the LUT estimate."""
         return {"products": engine.lanes * engine.taps, "bits of sums": engine.lanes * accumulator}
 
+    def _compares(self, m: Module) -> list:
+        """For each level of the tree, and the accumulator behind it, whether it takes the larger of two values."""
+        if len(self.kinds) == 1:
+            return [C(1, 1)] * (1 + (self.taps - 1).bit_length())
+        compares = [delay(m, self.kind == self.kinds.index(ReductionKind.MAXIMUM), LogicMultiplier.latency(8),
+                          name="compare")]
+        for level in range((self.taps - 1).bit_length()):
+            compares.append(delay(m, compares[-1], 1, name=f"compare_{level}"))
+        return compares
+
+    @staticmethod
+    def _larger(a, b):
+        """The larger of two products of an activation and 1 or 0: eight bits each."""
+        return Mux(a[:8] > b[:8], a[:8], b[:8])
+
+    def _sum_or_largest(self, m: Module, values: list, compares: list, *, name: str):
+        """What is made of ``values``, by a tree as that of :func:`~tepal.hdl.units.arithmetic.pipelined_sum`."""
+        for level, compare in enumerate(compares[:-1]):
+            results = []
+            for i in range(0, len(values), 2):
+                value = values[i]
+                if i + 1 < len(values):
+                    value = Mux(compare, self._larger(value, values[i + 1]), value + values[i + 1])
+                register = Signal(value.shape(), name=f"{name}_l{level}_{i // 2}", reset_less=True)
+                m.d.sync += register.eq(value)
+                results.append(register)
+            values = results
+        return values[0]
+
     def elaborate(self, platform):
         m = Module()
         keep = delay(m, ~self.first, self.latency(self.taps) - 1, name="keep")
+        compares = self._compares(m) if ReductionKind.MAXIMUM in self.kinds else []
         for lane in range(self.lanes):
             byte = slice(8 * lane, 8 * lane + 8)
             products = []
@@ -84,7 +117,13 @@ class DepthwiseEngine(wiring.Component):
                 m.submodules[f"multiplier_{lane}_{tap}"] = multiplier = LogicMultiplier(8, 8)
                 m.d.comb += [multiplier.a.eq(self.weights[tap][byte]),
                              multiplier.b.eq(self.windows[tap][byte] ^ ACTIVATION_OFFSET)]
-                products.append((multiplier.product, 0))
-            total, _ = pipelined_sum(m, products, name=f"total_{lane}")
-            m.d.sync += self.acc[lane].eq(gated_sum(m, platform, self.acc[lane], keep, total))
+                products.append(multiplier.product)
+            acc = self.acc[lane]
+            if compares:
+                total = self._sum_or_largest(m, products, compares, name=f"total_{lane}")
+                largest = Mux(keep, self._larger(acc, total), total[:8])
+                m.d.sync += acc.eq(Mux(compares[-1], largest, gated_sum(m, platform, acc, keep, total)))
+            else:
+                total, _ = pipelined_sum(m, [(product, 0) for product in products], name=f"total_{lane}")
+                m.d.sync += acc.eq(gated_sum(m, platform, acc, keep, total))
         return m

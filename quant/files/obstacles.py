@@ -54,8 +54,6 @@ _SHAPES = "shapes worked out at run time: export with a fixed batch of 1, in Ker
 
 _WAYS_OUT = {
     BRANCHES: ("ADD_N", "CONCATENATION", "SPLIT", "SPLIT_V", "UNPACK", "Concat", "Sum", "Split"),
-    "max pooling: use a stride of 2 in the layer before it, or an average pool": ("MAX_POOL_2D", "MaxPool",
-                                                                                  "GlobalMaxPool"),
     "activations other than ReLU: train the model with ReLU or ReLU6": (
         "HARD_SWISH", "LOGISTIC", "TANH", "LEAKY_RELU", "PRELU", "ELU", "GELU", "HardSwish", "HardSigmoid", "Sigmoid",
         "Tanh", "LeakyRelu", "PRelu", "Elu", "Gelu", "Selu", "Softplus", "Mish", "Erf"),

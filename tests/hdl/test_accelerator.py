@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from networks import fast, pointwise, random_case, wide_case
+from networks import fast, max_pool_case, pointwise, random_case, wide_case
 from tepal.hdl import EngineConfig, Schedule
 from tepal.hdl.answer import Status, pack_answer
 from tepal.sim import CycleModel, golden, run_engine
@@ -40,6 +40,14 @@ def check(network, config, pictures):
     first, second = model.frames(2)
     assert run.cycles_of_bytes[0] - run.cycles_of_beats[len(run.cycles_of_beats) // 2 - 1] == model.compute_cycles
     assert run.cycles_of_bytes[len(run.answers[0])] - run.cycles_of_bytes[0] == second.first_byte - first.first_byte
+
+
+@pytest.mark.parametrize("frugal", [False, True])
+@pytest.mark.parametrize("seed", fast(range(24), 5))
+def test_max_pools(seed, frugal):
+    """Sums and largest values in one network, or largest values alone, on either kind of engine."""
+    network, config, pictures = max_pool_case(seed, 2, frugal=frugal)
+    check(network, config, pictures)
 
 
 def wrong_lengths(rng, images: np.ndarray, beat: int) -> tuple[list[bytes], list[tuple[int, int]]]:

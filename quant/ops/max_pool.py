@@ -1,0 +1,168 @@
+"""Largest value of windows: MAX_POOL_2D of TensorFlow Lite, MaxPool and GlobalMaxPool of ONNX."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tflite as schema
+from tepal.quant.files.draft import Draft
+from tepal.quant.files.tflite_chain import WINDOW_OPTIONS, IntegerChain, TfliteChain
+from tepal.quant.files.tflite_file import Operator
+from tepal.quant.layer import NO_PADDING, FloatLayer, Layer, Meaning, Padding, Place
+from tepal.quant.rescale import Requantise, quantised_clamp, requantise_of_scales
+from tepal.quant.windows import windows
+
+from .registry import onnx, tflite
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from tepal.quant.files.onnx_chain import OnnxChain
+    from tepal.quant.files.onnx_node import Node
+
+__all__ = ["FloatMaxPool", "MaxDraft", "MaxPool"]
+
+_LEAST = -128
+"""What lies beyond the map's edges: no value is less."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MaxPool(Layer):
+    """Largest value of each window; what lies beyond the map's edges does not count.
+
+    ``requantise`` takes that value less the input's zero point.  TensorFlow Lite only clamps it, for input and output
+    have one scale there."""
+
+    window: tuple[int, int]
+    requantise: Requantise
+
+    @classmethod
+    def of_scales(cls, geometry: dict[str, Any], window: tuple[int, int], source: Meaning, result: Meaning,
+                  minimum: float, maximum: float) -> Self:
+        """The largest value of ``window``; everything else as in :meth:`tepal.quant.weighted.Weighted.of_scales`."""
+        requantise = requantise_of_scales(source[0], np.ones(geometry["output_shape"][2]), *result,
+                                          *quantised_clamp(minimum, maximum, *result))
+        return cls(**geometry, input_zero_point=source[1], output_scale=result[0], window=window,
+                   requantise=requantise)
+
+    @property
+    def kernel(self) -> tuple[int, int]:
+        return self.window
+
+    @property
+    def output_zero_point(self) -> int:
+        return self.requantise.zero_point
+
+    def accumulate(self, x: np.ndarray) -> np.ndarray:
+        return windows(self, x, _LEAST).max(axis=(-2, -1)).astype(np.int64) - self.input_zero_point
+
+    def sum_range(self, constant: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        low, high = (np.where(self.foldable(constant), np.nan_to_num(constant), end) for end in (-128, 127))
+        return low.astype(np.int64) - self.input_zero_point, high.astype(np.int64) - self.input_zero_point
+
+    def foldable(self, constant: np.ndarray) -> np.ndarray:
+        # Every window covers some of the map, and the rest of it does not count.
+        return ~np.isnan(constant)
+
+    def rebuilt(self, inputs: np.ndarray, keep: np.ndarray, constant: np.ndarray) -> Self:
+        return replace(self, **self.kept_shapes(inputs, keep), requantise=self.requantise.select(keep))
+
+    def resized(self, place: Place) -> Self:
+        return replace(self, **place.geometry, window=place.kernel,
+                       requantise=self.requantise.first(self.output_shape[2], place.output_shape[2]))
+
+    def sum_steps(self, input_scale: float) -> np.ndarray:
+        return np.full(self.output_shape[2], input_scale)
+
+    def write_onnx(self, graph, value: str, input_scale: float, result: str, output: str) -> str:
+        around = self.padding
+        return graph.node("MaxPool", [value], output, kernel_shape=self.window, strides=self.stride,
+                          pads=[around.top, around.left, around.bottom, around.right])
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FloatMaxPool(FloatLayer):
+    """Largest value of each window; what lies beyond the map's edges does not count."""
+
+    window: tuple[int, int]
+
+    @property
+    def kernel(self) -> tuple[int, int]:
+        return self.window
+
+    def sums(self, x: np.ndarray) -> np.ndarray:
+        return windows(self, x, -inf).max(axis=(-2, -1))
+
+    def result_meaning(self, source: Meaning, measured: Meaning) -> Meaning:
+        # Nothing is lost where the results stay the codes that they were.
+        return source
+
+    def quantised(self, number: int, source: Meaning, result: Meaning) -> MaxPool:
+        return MaxPool.of_scales(self.geometry(number), self.window, source, result, self.minimum, self.maximum)
+
+
+# ---- TensorFlow Lite ----
+
+@tflite("MAX_POOL_2D", options=(schema.Pool2DOptions, (*WINDOW_OPTIONS, "FilterHeight", "FilterWidth")),
+        limits="any window and stride; NONE, RELU, RELU6 or RELU_N1_TO_1 fused")
+def _max_pool_2d(chain: TfliteChain, operator: Operator) -> None:
+    chain.check_unchanged(operator)
+    window = operator.options.FilterHeight, operator.options.FilterWidth
+    if min(window) < 1:
+        raise operator.error(f"has a window of {window[0]}x{window[1]}")
+    stride, padding, size = chain.window(operator, window)
+    channels = chain.shape[2]
+    fields = chain.advance(operator, (*size, channels), stride, padding)
+    if isinstance(chain, IntegerChain):
+        zero_point = fields["input_zero_point"]
+        unity = Requantise(np.full(channels, 1 << 30), np.ones(channels), zero_point, *chain.clamp(operator))
+        chain.layers.append(MaxPool(**fields, window=window, requantise=unity))
+    else:
+        chain.layers.append(FloatMaxPool(**fields, window=window))
+
+
+# ---- ONNX ----
+
+@dataclass(eq=False, kw_only=True)
+class MaxDraft(Draft):
+    """The largest value of ``window`` in the making."""
+
+    window: tuple[int, int]
+
+    def float_layer(self, index: int) -> FloatMaxPool:
+        return FloatMaxPool(**self.geometry(index), **self.activation(), window=self.window)
+
+    def layer(self, index: int) -> MaxPool:
+        return MaxPool.of_scales(self.geometry(index), self.window, *self.meanings(), self.minimum, self.maximum)
+
+
+@onnx("MaxPool", limits="any window, stride and padding; no dilation, no indices")
+def _max_pool(chain: OnnxChain, node: Node) -> None:
+    if len(node.proto.output) > 1 and node.proto.output[1]:
+        raise node.obstacle("gives the places of the largest values too; only the values are supported")
+    height, width = node.integers("kernel_shape", (1, 1))
+    _largest(chain, node, (height, width))
+
+
+@onnx("GlobalMaxPool", limits="any map")
+def _global_max_pool(chain: OnnxChain, node: Node) -> None:
+    height, width, _ = chain.image(node)[0]
+    _largest(chain, node, (height, width))
+
+
+def _largest(chain: OnnxChain, node: Node, window: tuple[int, int]) -> None:
+    size, _ = chain.image(node)
+    stride, padding, pixels = chain.window(node, window, size, NO_PADDING)
+    if not _covers(padding, window):
+        raise node.obstacle(f"pads by as much as its window of {window[0]}x{window[1]}, so that some windows hold "
+                            "nothing of the map; pad by less")
+    chain.append(node, MaxDraft(node=node, name=node.output, input_shape=size, output_shape=(*pixels, size[2]),
+                                window=window, stride=stride, padding=padding))
+
+
+def _covers(padding: Padding, window: tuple[int, int]) -> bool:
+    """Whether every window holds something of the map."""
+    return max(padding.top, padding.bottom) < window[0] and max(padding.left, padding.right) < window[1]
