@@ -15,6 +15,7 @@ import tempfile
 import time
 from dataclasses import asdict, replace
 from fractions import Fraction
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +28,17 @@ from tepal.boards.flow.tools import find
 from tepal.boards.registry import get_board
 from tepal.hdl import EngineConfig, Schedule
 from tepal.quant import Network, read_model
+from tepal.quant.layer import NO_PADDING
+from tepal.quant.ops.max_pool import MaxPool
 
 ROOT = Path(__file__).resolve().parent.parent
 
 DIGITS = "examples/digits/digits.tflite"
 SMALL, LARGE_24, LARGE_32, LARGE = (f"examples/cifar10/models/{name}_int8.onnx" for name in (
     "small_0.25_32", "large_0.25_24", "large_0.25_32", "large_0.50_32"))
+
+POOLED = " with a max pool"
+"""Behind a model's name: that is put into it."""
 
 ENGINES = {
     "ulx3s-85f": (
@@ -44,6 +50,8 @@ ENGINES = {
         (SMALL, {"rows": 4, "columns": 4, "lanes": 2, "requantisers": 1, "packing": 2}),
         (DIGITS, {"rows": 8, "columns": 8, "lanes": 4, "requantisers": 4, "input_bytes": 1, "packing": 2}),
         (LARGE, {}),
+        (DIGITS + POOLED, {"rows": 3, "columns": 8, "lanes": 8, "requantisers": 8, "input_bytes": 1, "copy_lanes": 1}),
+        (SMALL + POOLED, {"rows": 2, "columns": 4, "lanes": 2, "requantisers": 2, "input_bytes": 1, "copy_lanes": 1}),
     ),
     "icebreaker": (
         (SMALL, {}),
@@ -54,15 +62,26 @@ ENGINES = {
         # More blocks than those have, which only the netlist must hold, and not the part.
         (LARGE_24, {"rows": 5, "columns": 3}),
         (LARGE, {"rows": 3, "columns": 4, "lanes": 3}),
+        (DIGITS + POOLED, {"rows": 2, "columns": 4, "lanes": 4}),
+        (SMALL + POOLED, {"rows": 1, "columns": 2, "lanes": 2}),
     ),
 }
 """For each family one board, and engines in place of its own: between them, every feature varies."""
 
 
 def load(model: str) -> Network:
-    network = read_model(ROOT / model)
+    network = read_model(ROOT / model.removesuffix(POOLED))
     assert isinstance(network, Network)
-    return network
+    return pooled(network) if model.endswith(POOLED) else network
+
+
+def pooled(network: Network) -> Network:
+    """``network`` with a max pool that changes nothing behind its first layer: its windows are single pixels."""
+    first = network.layers[0]
+    pool = MaxPool.of_scales(first.geometry(first.index) | {
+        "input_shape": first.output_shape, "stride": (1, 1), "padding": NO_PADDING}, (1, 1),
+        *2 * [(first.output_scale, first.output_zero_point)], -inf, inf)
+    return replace(network, layers=(first, pool, *network.layers[1:]))
 
 
 def measure(board: Board, model: str, changes: dict) -> dict:

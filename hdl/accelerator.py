@@ -204,7 +204,7 @@ class Accelerator(wiring.Component):
     def _depthwise(self, m: Module, sequencer: Sequencer, window: WindowGenerator) -> DepthwiseEngine:
         """The depthwise engine, which sees every window, and its weights."""
         config, registers, at_window = self.config, self._registers, self.schedule.latency.window
-        kinds = self.schedule.reduction_kinds
+        kinds = self.schedule.formats.reduction_kinds
         engine = m.submodules[DepthwiseEngine.NAME()] = DepthwiseEngine(
             config.lanes, config.taps, self.schedule.depthwise_accumulator, kinds)
         weights = m.submodules[MemoryNames.DEPTHWISE_WEIGHTS()] = Rom(

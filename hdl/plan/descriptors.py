@@ -51,7 +51,7 @@ def sequencer_places(schedule: Schedule) -> DescriptorTable:
     rows, weight_base = [], 0
     row_bits, column = address_bits(schedule), column_bits(schedule)
     reducing = [n for n, b in enumerate(schedule.passes) if b.reduces]
-    kinds = schedule.reduction_kinds
+    kinds = schedule.formats.reduction_kinds
     weights_again = [b.weights_again for b in schedule.passes]
     parameters_again = [stored == 1 < b.source.groups
                         for stored, b in zip(schedule.parameter_groups, schedule.passes, strict=True)]

@@ -8,7 +8,6 @@ from functools import cached_property
 
 from tepal.hdl.config import EngineConfig
 from tepal.hdl.units.affine import Affine
-from tepal.hdl.units.depthwise import ReductionKind
 from tepal.hdl.units.input_layout import InputLayout, split
 from tepal.hdl.units.requantiser import RequantiserFormat
 from tepal.hdl.units.serial_requantiser import SerialFormat
@@ -126,12 +125,6 @@ class Schedule:
     @property
     def matrix_format(self) -> RequantiserFormat | SerialFormat:
         return self._matrix.format(self.config.requantiser_cycles)
-
-    @property
-    def reduction_kinds(self) -> tuple[ReductionKind, ...]:
-        """What the depthwise engine makes of products in one pass or another, in the order of their numbers."""
-        used = {each.work.reduction.kind for each in self.passes if each.work.reduction}
-        return tuple(kind for kind in ReductionKind if kind in used) or (ReductionKind.SUM,)
 
     # -- memories --------------------------------------------------------------------------------------
 

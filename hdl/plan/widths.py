@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from tepal.hdl.units import multiplier
 from tepal.hdl.units.affine import Affine, find_affine
+from tepal.hdl.units.depthwise import ReductionKind
 from tepal.hdl.units.requantiser import RequantiserFormat
 from tepal.hdl.units.serial_requantiser import SerialFormat
 from tepal.quant import Average, Network, Requantise
@@ -88,6 +89,12 @@ class Formats:
         self.layout, self.passes = lower(network)
         self.depthwise = SumFormats([self._reduced(work) for work in self.passes])
         self._matrix: dict[int, SumFormats] = {}
+
+    @property
+    def reduction_kinds(self) -> tuple[ReductionKind, ...]:
+        """What the depthwise engine makes of products in one pass or another, in the order of their numbers."""
+        used = {work.reduction.kind for work in self.passes if work.reduction}
+        return tuple(kind for kind in ReductionKind if kind in used) or (ReductionKind.SUM,)
 
     def matrix(self, packing: int) -> SumFormats:
         """Of the array's sums, where so many rows share a multiplier."""

@@ -73,9 +73,10 @@ class DepthwiseEngine(wiring.Component):
         return LogicMultiplier.latency(8) + (taps - 1).bit_length() + 1
 
     @staticmethod
-    def features(engine: Any, accumulator: int) -> dict[str, Any]:
+    def features(engine: Any, accumulator: int, kinds: Sequence[ReductionKind]) -> dict[str, Any]:
         """Of the LUT estimate."""
-        return {"products": engine.lanes * engine.taps, "bits of sums": engine.lanes * accumulator}
+        return {"products": engine.lanes * engine.taps, "bits of sums": engine.lanes * accumulator,
+                **({"compared products": engine.lanes * engine.taps} if ReductionKind.MAXIMUM in kinds else {})}
 
     def _compares(self, m: Module) -> list:
         """For each level of the tree, and the accumulator behind it, whether it takes the larger of two values."""
