@@ -13,7 +13,6 @@ from tepal.quant import (
     implausible,
     quantize,
     read_onnx,
-    read_tflite,
     simplify,
     write_onnx,
 )
@@ -30,15 +29,6 @@ def pooled(chain: Chain, rng: np.random.Generator) -> Chain:
     window = int(rng.integers(1, height + 1)), int(rng.integers(1, width + 1))
     return chain.max_pool(window, stride=tuple(int(step) for step in rng.integers(1, 4, 2)),
                           padding=str(rng.choice(["SAME", "VALID"])), activation=str(rng.choice(ACTIVATIONS)))
-
-
-@pytest.fixture
-def read(tmp_path):
-    """Bytes of a ``.tflite`` file to its network."""
-    def read(content: bytes):
-        (tmp_path / "model.tflite").write_bytes(content)
-        return read_tflite(tmp_path / "model.tflite")
-    return read
 
 
 # ---- TensorFlow Lite ----

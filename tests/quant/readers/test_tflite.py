@@ -20,16 +20,6 @@ from tepal.sim import golden
 from tflite_writer import Chain, Operator, Tensor, damaged, write
 
 
-@pytest.fixture
-def read(tmp_path):
-    """Bytes of a file to its network."""
-    def read(content: bytes) -> Network:
-        path = tmp_path / "model.tflite"
-        path.write_bytes(content)
-        return read_tflite(path)
-    return read
-
-
 def weights(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).integers(-128, 128, shape, dtype=np.int8)
 

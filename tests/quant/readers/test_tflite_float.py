@@ -23,16 +23,6 @@ from tepal.quant import (
 from tflite_writer import FloatChain, Operator, Tensor, damaged, write
 
 
-@pytest.fixture
-def read(tmp_path):
-    """Bytes of a file to its network."""
-    def read(content: bytes) -> FloatNetwork:
-        path = tmp_path / "model.tflite"
-        path.write_bytes(content)
-        return read_tflite(path)
-    return read
-
-
 def normal(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).normal(0, 0.5, shape).astype(np.float32)
 
