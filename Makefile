@@ -52,7 +52,7 @@ demo: venv
 	$(BIN)/tepal generate $(MODEL) --board ulx3s-85f -o build/demo
 	$(BIN)/tepal simulate $(MODEL) --board ulx3s-85f --input $(DEMO)/pictures.npz --classes $(DEMO)/classes.txt
 
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope
 
 test: venv
 	$(PYTEST) --slow=no --junitxml=build/test.xml $(TEST_ARGS)

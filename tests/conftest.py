@@ -31,6 +31,40 @@ def pytest_sessionfinish(session, exitstatus):
         session.exitstatus = pytest.ExitCode.OK
 
 
+TOGETHER = {"tests/boards/flow/test_generate.py": "", "tests/cli/test_family.py": "", "tests/sim/test_simulate.py": "",
+            "tests/test_generated.py": r"\[(\S+)"}
+"""Files whose tests share what takes long to make, and so run one after the other in one process; with an expression,
+those in which it finds the same."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file = nodeid.partition("::")[0]
+            if file not in TOGETHER:
+                return nodeid
+            found = re.search(TOGETHER[file], nodeid)
+            return f"{file} {found[0] if found else nodeid}"
+
+    return Scheduling(config, log)
+
+
+@pytest.fixture(scope="session")
+def quick_compiler():
+    """Environment in which simulators of a few thousand cycles are built: optimising takes longer than it saves."""
+    return {"MAKEFLAGS": "OPT_FAST=-O0 VM_USER_CFLAGS=-O0"}
+
+
+@pytest.fixture
+def compile_quickly(monkeypatch, quick_compiler):
+    """For what is simulated in a test: see there."""
+    for name, value in quick_compiler.items():
+        monkeypatch.setenv(name, value)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def compile_runtime_once(tmp_path_factory):
     """Verilator's own runtime is compiled once for all simulators, and for all of pytest's workers."""

@@ -145,8 +145,8 @@ for model in FLOAT:
 
 
 def parameters():
-    for case, (model, _) in CASES.items():
-        marks = [pytest.mark.xdist_group(f"generated {model}"), *([] if case in QUICK else [pytest.mark.slow])]
+    for case in CASES:
+        marks = [] if case in QUICK else [pytest.mark.slow]
         yield pytest.param(case, marks=marks)
 
 

@@ -12,6 +12,7 @@ from resource import RUSAGE_CHILDREN, getrusage
 import numpy as np
 import pytest
 from models import require_model
+from networks import fast
 from PIL import Image
 from tepal.boards.flow import tools
 from tepal.boards.registry import BOARDS
@@ -357,8 +358,8 @@ def test_missing_yosys(refusal, monkeypatch):
         "generate", MODEL, *GENERIC, "-o", "made")
 
 
-@pytest.mark.parametrize(("file", "options", "name"), [
-    ("2nd net.tflite", [], "_2nd_net"), ("reg.tflite", [], "reg_"), ("2nd net.tflite", ["--name", "mine"], "mine")])
+@pytest.mark.parametrize(("file", "options", "name"), fast([
+    ("2nd net.tflite", [], "_2nd_net"), ("reg.tflite", [], "reg_"), ("2nd net.tflite", ["--name", "mine"], "mine")], 1))
 def test_name(run, tmp_path, file, options, name):
     """The model's file name, as far as Verilog lets it be one, unless another one is given."""
     shutil.copy(MODEL, tmp_path / file)

@@ -53,10 +53,6 @@ def run(*argv) -> tuple[int, str, str]:
     return code, out.getvalue(), err.getvalue()
 
 
-pytestmark = pytest.mark.xdist_group("family")
-"""What the command says of the paper is found out once."""
-
-
 @pytest.fixture(scope="module")
 def paper() -> dict:
     """What the command says of the paper's tables, on one board."""

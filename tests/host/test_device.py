@@ -62,6 +62,7 @@ def test_bad_line():
         infer_under_faults(device, line, NETWORK, faults=FAULTS, batch=batch, longest=attempts * batch * timeout + 30)
 
 
+@pytest.mark.slow
 def test_gateware():
     """The host and the accelerator's own link, simulated, over a line with faults."""
     line, credit = BadLine(SEED, 250), 3

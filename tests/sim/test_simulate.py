@@ -26,8 +26,7 @@ COMMAND = ["simulate", str(DIGITS / "digits.tflite"), "--board", "generic", "--w
            *(word for name, value in SHAPE.items() for word in (f"--{name}", str(value)))]
 FRAMES = 3
 
-# The simulator that most of them share is built once.
-pytestmark = [pytest.mark.rtl, pytest.mark.xdist_group("simulate")]
+pytestmark = pytest.mark.rtl
 
 
 @pytest.fixture(scope="session")
@@ -41,10 +40,13 @@ def images() -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
-def build(tmp_path_factory, schedule) -> Build:
+def build(tmp_path_factory, schedule, quick_compiler) -> Build:
     folder = tmp_path_factory.mktemp("digits")
     write_files(generate(schedule, "generic"), folder)
-    return Build(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in quick_compiler.items():
+            patch.setenv(name, value)
+        return Build(folder)
 
 
 @pytest.fixture(scope="session")
@@ -100,7 +102,7 @@ def test_stalls(build, schedule, images, seed):
     assert report.compared > 0
 
 
-def test_command(capfd, tmp_path):
+def test_command(capfd, tmp_path, compile_quickly):
     """The command prints one JSON object, though simulator and build write to stdout as well."""
     code = main([*COMMAND, "--input", str(DIGITS / "inputs.npy"), "--frames", "2", "--keep", str(tmp_path / "kept"),
                  "--json"])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from amaranth import ClockDomain, Elaboratable, Module, Signal
 from amaranth.lib import io
+from networks import fast
 from tepal.boards.flow import build as flow
 from tepal.boards.flow.design import BoardDesign, prepare
 from tepal.boards.flow.folder import MANIFEST
@@ -94,7 +95,8 @@ def test_retuned_is_what_it_would_have_been(name, tmp_path):
     assert after == packed(make(pair[1], "second")[0])
 
 
-@pytest.mark.parametrize("board", BUILDABLE, ids=lambda board: board.name)
+@pytest.mark.parametrize("board", fast(sorted(BUILDABLE, key=lambda board: board.part.primitives), 2),
+                         ids=lambda board: board.name)
 def test_pins(board, model):
     """Every board's design elaborates, with the line, the lights and the clock on pins of their own."""
     single_port = board.config.single_port
@@ -212,6 +214,7 @@ def test_best_seed(run, model, without_tools, tmp_path):
     assert "20.00 MHz from the slowest to the fastest" in out
 
 
+@pytest.mark.slow
 def test_seeds_that_fail(run, refusal, model, without_tools):
     """Another one may do; if none does, that is told."""
     del without_tools[1], without_tools[3]

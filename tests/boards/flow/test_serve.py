@@ -117,6 +117,7 @@ def wrong_server(tmp_path_factory):
         yield server
 
 
+@pytest.mark.slow
 def test_every_layer_is_traced_exactly(wrong_server):
     """The tap gives what the golden model of the changed network says; and of the unchanged one, the first layer,
     pixel and channel that differs."""

@@ -134,6 +134,7 @@ def test_what_fits_is_taken(fitting, monkeypatch):
                     "without them the network does not fit, with them it does." if fitting == "plain" else f"{found}.")
 
 
+@pytest.mark.slow
 def test_explore_shows_what_the_others_make(run, tmp_path):
     """Its cycles are those of the form that ``tepal estimate`` takes on that engine, whichever form that is."""
     write_onnx(seven_of_eight(), tmp_path / "seven.onnx")

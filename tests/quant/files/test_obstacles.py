@@ -43,13 +43,13 @@ ENDS = "; 'tepal ops' lists those that are"
 
 
 def unsupported(chain: Chain) -> bytes:
-    """Residual connections, max pooling, other activations, an operator that nothing is known about."""
+    """Residual connections, other arrangements of pixels, other activations, an operator that nothing is known about."""
     conv(chain)
     for _ in range(2):
         before = chain.tensor
         conv(chain)
         chain.append("ADD", before.shape, before)
-        chain.append("MAX_POOL_2D", before.shape)
+        chain.append("SPACE_TO_DEPTH", before.shape)
     chain.append("HARD_SWISH", chain.tensor.shape).append("LOGISTIC", chain.tensor.shape)
     chain.append("ROUND", chain.tensor.shape)
     chain.append("MUL", chain.tensor.shape, Tensor((1,), chain.TYPE, scale=1, data=[2]))
@@ -59,8 +59,8 @@ def unsupported(chain: Chain) -> bytes:
 @pytest.mark.parametrize("kind", [Chain, FloatChain])
 def test_all_operators_of_a_tflite_file_at_once(told, kind):
     assert told(unsupported(kind(8, 8, 2))) == (
-        f"has operators that are not supported: 2 ADD ({BRANCHES}), 2 MAX_POOL_2D (max pooling: use a stride of 2 in "
-        "the layer before it, or an average pool), 1 HARD_SWISH and 1 LOGISTIC (activations other than ReLU: train the "
+        f"has operators that are not supported: 2 ADD ({BRANCHES}), 2 SPACE_TO_DEPTH (larger maps and other "
+        "arrangements of pixels: end the model before it), 1 HARD_SWISH and 1 LOGISTIC (activations other than ReLU: train the "
         "model with ReLU or ReLU6), 1 MUL (arithmetic on the images or the results: leave it to the host, or fold it "
         f"into the layer before it), 1 ROUND{ENDS}")
 

@@ -73,7 +73,6 @@ def test_refused(name):
     ("emza_ssd_slim_int8", f"not supported: 2 CONCATENATION {BRANCHES}{ENDS}"),
     ("tinymaix_mbnet96_025_int8", "not supported: 2 SHAPE, 2 STRIDED_SLICE and 2 PACK (shapes worked out at run time: "
                                   ""),
-    ("linefollower_dsep_int8", "not supported: 2 MAX_POOL_2D (max pooling: use a stride of 2 in the layer before it"),
     ("coral_v1_025_128_uint8", "operator 0 (CONV_2D) works on uint8 values (the older quantisation, asymmetric "
                                "weights); "
                                "quantise the float model to int8"),
