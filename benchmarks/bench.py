@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reproduces every figure that the documentation tells of speed: runs ``tepal``, keeps what it said, writes the tables.
 
     python benchmarks/bench.py                     # simulate every row

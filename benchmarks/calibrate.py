@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fits the logic that engines take, part by part, to netlists of small ones: ``boards/flow/lut_estimate.json``.
 
     python benchmarks/calibrate.py                 # both families, some twenty minutes on one core

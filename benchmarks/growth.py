@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How cost grows with the network's width and with the array: measures, then draws.
 
     python benchmarks/growth.py                # some minutes: writes benchmarks/growth.json

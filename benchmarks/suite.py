@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the tests' time goes: writes what the last ``make test`` and ``make test-all`` took into ``CONTRIBUTING.md``.
 
     python benchmarks/suite.py

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A board: the FPGA that it carries, what lies around it, and how a bitstream gets onto it."""
 
 import signal

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ECPIX-5 85F: Lattice ECP5-5G, 100 MHz, an FT2232H to USB.  ``python -m tepal.boards.ecpix5`` tells more."""
 
 from amaranth_boards.ecpix5 import ECPIX585Platform

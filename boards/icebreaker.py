@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """iCEBreaker: Lattice iCE40UP5K, 12 MHz, FT2232H to USB.  ``python -m tepal.boards.icebreaker`` tells more."""
 
 from dataclasses import replace

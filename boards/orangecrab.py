@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """OrangeCrab r0.2 with an LFE5U-85F, 48 MHz.  ``python -m tepal.boards.orangecrab`` tells more."""
 
 from amaranth.build import Attrs

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How bits get onto a board."""
 
 import struct

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The boards, by name."""
 
 from difflib import get_close_matches

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ULX3S: Lattice ECP5, 25 MHz, an FTDI FT231X to USB.  ``python -m tepal.boards.ulx3s`` tells more."""
 
 from dataclasses import replace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What several commands take: types of arguments, and the model, board and engine."""
 
 import argparse

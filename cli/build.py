@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``tepal build``: a bitstream, by synthesis, place and route."""
 
 import json

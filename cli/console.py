@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the commands share: the two streams of text, and signs of progress on a terminal.
 
 On a terminal, lines are broken between words and tables are made to fit.  Anywhere else, a line is what was said at

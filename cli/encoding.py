@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Text for terminals that can't show all of it: what is not in their encoding is written in ASCII that reads well."""
 
 import codecs

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``tepal estimate``: which boards does a network fit, how fast is it there, and what are the cycles of every layer?"""
 
 import json

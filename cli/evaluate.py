@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``tepal evaluate``: a model's accuracy, an int8 one's by the golden model."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the commands' exit codes mean; 0 is all well.
 
 A signal that ends a command gives 128 and its number, as with every program: 130 for Ctrl-C, 143 for SIGTERM."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``tepal explore``: the fewest cycles for every number of LUTs, with the options that make each engine."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``tepal family``, the MobileNets by numbers: the paper's tables, exact counts, and how fast the boards are.
 
 Howard et al. 2017 (arXiv:1704.04861) print millions.  Their multiply-adds include the classifier and their

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files that commands read and write: images, labels and names, and places for results."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Images for a network: arrays, a picture, or a folder of pictures, and what their pixels mean."""
 
 import argparse

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``tepal generate``: Verilog, ROMs, a FuseSoC core and a JSON description."""
 
 import json

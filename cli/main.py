@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command line: which commands there are, and how they end.
 
 Each command is a module beside this one with two functions: ``add_arguments(parser)`` and ``run(arguments)``, which

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``tepal ops``: what a model file may hold."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Picture files of every kind as 8-bit pixels in the layout of a network."""
 
 import warnings

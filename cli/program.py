@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``tepal program``: a bitstream onto a board."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``tepal quantize``: a float model into an int8 one, with a report of what each layer loses."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``tepal run``: images through a device on a serial port."""
 
 import json

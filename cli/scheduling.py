@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From the command line to a schedule: model, board, engine."""
 
 from collections.abc import Callable

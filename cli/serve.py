@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``tepal simulate --serve``: the design of a board, simulated, on a port of this computer."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``tepal simulate``: the generated Verilog against the golden model and the cycle model, or as a board to talk to."""
 
 import contextlib

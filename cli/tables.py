@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What several commands show of a schedule."""
 
 from rich.table import Column, Table

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How it is computed: the engine, its schedule, and Verilog."""
 
 from .accelerator import Accelerator

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The accelerator: a whole network, frame after frame, on one engine."""
 
 from dataclasses import dataclass

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What an accelerator answers a frame with: every result, then a trailer.  Hardware, models and hosts read it here."""
 
 import struct

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How big the engine is: one frozen object that schedule, ROM images and hardware all read."""
 
 from dataclasses import dataclass

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Verilog of an accelerator: one file, and one ``.hex`` file per ROM.
 
 All that a design brings with it, modules and files, is called by the design's name, so that several go into one.  The

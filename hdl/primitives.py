@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every unit is made with: delays, relays, and what is known of where a design is going."""
 
 import numpy as np

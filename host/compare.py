@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A device against the golden model: whether its results are right, and if not, where they begin to be wrong."""
 
 from collections.abc import Callable

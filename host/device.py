@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The host's end of the link: a device on a serial port, and images through it."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the network computes: importers, fixed-point arithmetic and the immutable integer network."""
 
 from importlib import import_module

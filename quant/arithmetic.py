@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The fixed-point arithmetic of the TensorFlow Lite family, in NumPy integers.
 
 Source of the rules: gemmlowp's ``fixedpoint.h`` and TensorFlow Lite's ``kernels/internal/common.h``."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the integer network and the float network share: a chain of layers, first to last."""
 
 from itertools import pairwise

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is raised where a model or its data can't be taken."""
 
 __all__ = ["NetworkError"]

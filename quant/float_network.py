@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The trained network, before it is quantised: a chain of float layers in NHWC order.
 
 Importers fold batch norm into weights and bias and name what they can't take; the quantiser turns a

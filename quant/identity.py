@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which network it is, in 16 bytes: so that a host notices a device that computes another one."""
 
 from dataclasses import fields, is_dataclass

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the layers of all operators have in common: where they lie in the network, and what is asked of each.
 
 An operator's own file in :mod:`.ops` defines its integer layer (:class:`Layer`) and its float twin

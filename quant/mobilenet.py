@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The MobileNetV1 family: layers, counts, a network to train, and random ones to try tools on.
 
 Howard et al., "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications", 2017

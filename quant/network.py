@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The integer network: what to compute, without a word about hardware.
 
 A :class:`Network` is a chain of immutable layers over int8 tensors in NHWC order.  Importers make it,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The integer network as a standard quantised ``.onnx`` file.
 
 Every tensor of the chain passes QuantizeLinear and DequantizeLinear ("QDQ"), the form that ONNX Runtime, TensorRT and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the pixels of a picture become before a model sees them: a part of the model's description."""
 
 from collections.abc import Mapping

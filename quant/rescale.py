@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From sums to int8: the fixed-point rule of the TensorFlow Lite family, and how it follows from real scales."""
 
 from dataclasses import dataclass, replace

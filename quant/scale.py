@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A network's architecture at another width multiplier and image size, as a network that can be scheduled.
 
 Howard et al. 2017 (arXiv:1704.04861), section 3: a width multiplier scales the channels of every layer, a resolution

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Exact simplification: channels that never change the answer are removed.
 
 Trained networks hold channels whose value is the same for every image: all-zero weights, or sums so small

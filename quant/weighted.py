@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What dense and depthwise convolutions share: windows times trained weights, plus a bias for each output channel."""
 
 from dataclasses import dataclass, replace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Windows that move over feature maps, in NumPy: where they lie, and what they hold.
 
 The integer layers feed them integers in a floating-point type that holds any sum exactly (:func:`exact`), the float

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the network computes, run on a computer: golden model, cycle model and simulation."""
 
 from . import golden

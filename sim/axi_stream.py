@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A generated core's ports for cocotb: AXI4-Stream's source and sink, which wait at random if they are asked to, and
 the loading of weights.
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The cocotb test bench: sends images, takes results, and stalls both sides if asked to.
 
 Runs inside the simulator, told what to do by the JSON file that ``TEPAL_BENCH`` names; the bytes that it

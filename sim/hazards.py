@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Replays a schedule: every access to every memory and register that two things share, and by how many cycles each
 keeps clear of the others.
 

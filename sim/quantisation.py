@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What quantisation cost: the float network against the golden model of the integer one."""
 
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A board's design, simulated behind a pseudo-terminal: to the host it is a board on a serial port."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Simulation of generated Verilog on Verilator, compared with the golden model and the cycle model."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Simulators for cocotb as pip and Debian install them: what it takes to make them work, in one place.
 
 Nothing but cocotb is needed, so that a copy of this file works beside any bench."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tepal turns a trained MobileNet-class network into an FPGA accelerator.
 
 The packages are :mod:`tepal.quant`, :mod:`tepal.hdl`, :mod:`tepal.sim`, :mod:`tepal.boards`, :mod:`tepal.host` and

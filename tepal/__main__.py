@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The process that a shell starts: ``tepal``, or ``python -m tepal``.
 
 Signals are looked after before anything else is imported, so that not even an early Ctrl-C ends in a traceback."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What must not outlive a command: other programs with all that they start in turn, and temporary folders.
 
 Everything that Tepal starts is started here, in a process group of its own, so that it ends whole.  A signal that ends

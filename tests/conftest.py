@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Puts this folder on the import path, so that the helpers beside it can be imported by name; and halves the suite."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Damaged model files, by fields: whatever can be decoded, with values that make no sense."""
 
 import copy

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A device made of Python on a pseudo-terminal, and a line to it that can be made bad."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An SPI flash memory made of Python, as far as a loader of weights asks."""
 
 from collections.abc import Mapping

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The oracle: LiteRT's reference kernels, every tensor of the graph."""
 
 import warnings

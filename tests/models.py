@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the third-party models and data sets of the tests are."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random small networks and engines, made without a model file: one seed, one network."""
 
 from dataclasses import replace

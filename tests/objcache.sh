@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Compiles Verilator's own runtime, the same for every design, once per command line.
 for source; do :; done
 case "$source" in

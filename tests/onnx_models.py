@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ONNX models in the node patterns of their exporters, and ONNX Runtime as the oracle."""
 
 from pathlib import Path

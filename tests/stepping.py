@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs a component cycle by cycle in Amaranth's simulator."""
 
 from amaranth import ClockDomain, Module

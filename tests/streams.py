@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Feeds and empties a component's streams in Amaranth's simulator, each with its own random pauses."""
 
 import numpy as np

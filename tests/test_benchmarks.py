@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The scripts in ``benchmarks/``: pages say what was measured, and commands are ones that ``tepal`` takes."""
 
 import importlib.util

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is generated stays the same, byte for byte, unless somebody means to change it.
 
 ``generated.json`` holds a hash of everything that ``tepal generate``, ``tepal build`` and ``tepal quantize`` make of

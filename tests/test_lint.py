@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ruff, pyright and import-linter find nothing, and find what they are there for."""
 
 import shutil
@@ -104,3 +105,13 @@ def test_hooks_are_what_make_lint_runs():
     assert all(".venv/bin/" in command for command in commands)
     assert [line for line in make("--dry-run", "--old-file=.venv/ready", "lint").stdout.splitlines()
             if ".venv/bin/" in line] == commands
+
+
+def test_licence_is_told():
+    """Every file of code says under which licence it is, at its top."""
+    folders = [*(ROOT / name for name in (
+        "benchmarks", "boards", "cli", "examples", "hdl", "host", "quant", "sim", "tepal", "tests"))]
+    files = [file for folder in folders for file in folder.rglob("*.py")]
+    assert len(files) > 200
+    assert [file for file in files
+            if "# SPDX-License-Identifier: Apache-2.0" not in file.read_text(encoding="utf-8").splitlines()[:2]] == []

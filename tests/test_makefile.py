@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`make venv`: what it pins, and where the checkout's own path is an unusual one."""
 
 import os

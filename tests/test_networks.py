@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random engines are of every kind."""
 
 from collections import defaultdict

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A command that is interrupted, at any moment, leaves no process, no temporary folder and no traceback."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The suite itself: no test can wait for ever, and each is in one half."""
 
 import os

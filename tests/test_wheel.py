@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is installed, not from a checkout, but from a wheel."""
 
 import json

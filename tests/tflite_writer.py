@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writes small ``.tflite`` files for tests, good and bad ones.
 
 Two levels: :func:`write` makes a file of any tensors and operators, without a look at whether they make

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """From a network and a board to Verilog, a bitstream, and what both are estimated to take."""

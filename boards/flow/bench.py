@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A cocotb bench for a generated core, such as its user can start from: stimulus, expected answers, and the bench."""
 
 from importlib import resources

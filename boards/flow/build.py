@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From a schedule to a bitstream: synthesis, place and route from several seeds, the clock, and a report."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A board's design with its pins and clocks, ready for synthesis."""
 
 # Amaranth gives components their ports at run time.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The search for an engine: cycles from the exact model, logic from the calibrated one, and the Pareto front of both.
 
 Every engine for which the part has multipliers is a candidate, a hundred thousand of them.  All get a bound that their

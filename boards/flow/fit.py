@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a schedule takes of a board, and which of a board's engines a network gets."""
 
 from collections.abc import Mapping

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writing a design into a folder, whole, and in place of the design that was there before."""
 
 import contextlib

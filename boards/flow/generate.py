@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A folder with everything that others need to use an accelerator: Verilog, ROMs, FuseSoC core, description."""
 
 import json

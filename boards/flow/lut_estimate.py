@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How much logic an engine takes, before synthesis: a sum over its parts, with measured coefficients.
 
 Each part of a design is counted by a few features, such as the bits of all sums in the array, which its unit declares.

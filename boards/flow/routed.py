@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Clocks that place and route has reached, by board: what times are reckoned at before a design is routed."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The design of a board as ``tepal simulate --serve`` simulates it, on a port of this computer."""
 
 from fractions import Fraction

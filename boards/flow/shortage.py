@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is told of a network that is too large for a board."""
 
 from collections import Counter

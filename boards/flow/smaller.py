@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The largest version of a network that fits a board: its architecture at other widths and image sizes, each scheduled
 and counted as the network itself is."""
 

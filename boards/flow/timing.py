@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What place and route reports, in names that a person knows."""
 
 import re

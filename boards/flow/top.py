@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What goes onto a board: an accelerator, the serial line to its host, and lights."""
 
 # Amaranth gives components their ports at run time.

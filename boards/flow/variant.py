@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which form of a network a board is given: as it came, or without the channels that never change the answer.
 
 Both give the same answers.  Fewer channels are mostly fewer cycles, but not always: a first layer of 8 channels may

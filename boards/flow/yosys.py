@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What yosys is used for beside synthesis: Verilog from RTLIL."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the clocks of all families have in common."""
 
 from fractions import Fraction

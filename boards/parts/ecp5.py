@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lattice ECP5: parts, PLL, and the way from a netlist to a bitstream."""
 
 # Amaranth gives components their ports at run time.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is done to an ECP5's netlist between synthesis and place and route.
 
 yosys leaves the registers behind memories outside, though each block has one of its own that is faster by some

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lattice iCE40 UltraPlus: part, PLL, and the way from a netlist to a bitstream."""
 
 # Amaranth gives components their ports at run time.

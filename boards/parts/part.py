@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An FPGA: what it offers, how it is clocked, and how its family's tools are called."""
 
 from abc import ABC, abstractmethod

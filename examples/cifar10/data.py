@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """CIFAR-10 as arrays, from the usual python batches or from one file of JPEG bytes."""
 
 import io

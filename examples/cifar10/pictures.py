@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Make `pictures.npz` of the example pictures, as the networks of this example take them.
 
     python pictures.py -o pictures.npz

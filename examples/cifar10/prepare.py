@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Write CIFAR-10 as the files that `tepal quantize` and `tepal evaluate` read.
 
     python prepare.py --data cifar-10-batches-py -o build/cifar10

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Accuracy of one network under each way to quantise it, and under ONNX Runtime's own static quantisation.
 
     python quantisers.py models/large_0.50_32.onnx --data build/cifar10 -o quantisers.md

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Accuracy against multiply-adds and against frames per second, as a table and as an SVG.
 
     python tradeoff.py models/*_int8.onnx --data build/cifar10 -o tradeoff

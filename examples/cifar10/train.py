@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Train a MobileNetV1 on CIFAR-10 and write it as float ONNX.
 
     python train.py --data cifar-10-batches-py --body large --alpha 0.5 --resolution 32 -o build/cifar10

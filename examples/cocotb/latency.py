@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A bench of one's own around a generated core: is an answer there in the cycle that Tepal predicts?
 
     python latency.py FOLDER [--simulator icarus]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Train the digits example and write it as a full-int8 TensorFlow Lite model.
 
 A small MobileNetV1-style network on scikit-learn's handwritten digits. Everything that is random is seeded;

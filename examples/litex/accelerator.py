@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The accelerator as a LiteX module: a stream of image beats in, a stream of results out.
 
 ``description`` is the path of the ``.json`` file that ``tepal generate`` wrote, with all else beside it.  Cores of

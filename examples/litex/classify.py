@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Classifies pictures on a board that runs soc.py's system, through ``litex_server``.
 
     litex_server --uart --uart-port=/dev/ttyUSB0 &

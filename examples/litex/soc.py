@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A LiteX system with accelerators for the ULX3S: no processor, a bridge from the serial port to the bus.
 
     python soc.py DESCRIPTION... -o build/soc            the system's Verilog, scripts and csr.csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A picture as the accelerator takes it, for ``$readmemh``: one beat a line.
 
     python picture.py DESCRIPTION IMAGES.npy NUMBER > picture.hex

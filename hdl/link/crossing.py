@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From one clock to another."""
 
 from amaranth import *

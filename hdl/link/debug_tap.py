@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The debug tap: what one stage of one pass writes during an inference, kept until the host takes it.
 
 The engine can't wait while the slow line takes a layer, and nothing of it needs to: everything that it does is the same

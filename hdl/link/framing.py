@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Framing of the host link's packets: COBS and CRC-32, as stages between the serial line and the rest.
 
 Between the stages packets are streams of symbols: a packet's bytes, and behind them an end."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The device's end of the host link: packets (see :mod:`tepal.hdl.link.protocol`) to images, results to packets.
 
 ::

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The packets between host and device: one definition, from which both sides are made.
 
 On the line a packet is encoded by COBS (consistent overhead byte stuffing, Cheshire and Baker 1999), which leaves no

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A serial line of eight data bits, no parity and one stop bit, at any rate up to a quarter of the clock."""
 
 from fractions import Fraction

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Memories in a part's memory blocks.
 
 They are Amaranth's own for its simulator and for a board's build, and instances of the Verilog modules in

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Weights from an SPI flash memory, for engines whose own memories come up blank.
 
 In the flash memory, from an offset of the board's, lies an image: :data:`HEADER`, which tells people and programs what

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Large single-port memories that come up blank: iCE40 UltraPlus' SB_SPRAM256KA, or what a tool makes of the twin."""
 
 from amaranth import *

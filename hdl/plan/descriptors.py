@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Descriptors: for each pass, the numbers that the sequencer, the feeder and the drain count by, as each of them
 declares its own; and the widths of what they hand to each other."""
 

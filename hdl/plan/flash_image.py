@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is written to a board's flash memory: the weights of an engine whose own memories come up blank."""
 
 from tepal.hdl.memories.flash import HEADER, MAGIC

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From a network's layers to the passes of the engine.
 
 :data:`LOWERINGS` says of each kind of layer which part of a pass it becomes: a reduction of windows (the depthwise

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What memories an accelerator has, and how deep and wide they are."""
 
 from collections import Counter

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the engine does in one pass: reads windows of a feature map, reduces or copies them, multiplies by a matrix.
 
 ::

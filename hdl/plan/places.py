@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where feature maps lie: each in words of its own for as long as it lives.
 
 A map lives from the pass that writes it to the last one that reads it.  Maps that live at once lie in different regions

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ROM images: weights and requantiser parameters in the order in which the engine reads them."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A network on an engine: its passes in their places and at their times, and the memories that they take.
 
 The numbers in the descriptors and those that the cycle model reports are the same numbers.

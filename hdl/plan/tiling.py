@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How an engine divides a pass: into tiles of windows, steps, and groups of output columns, and how long each takes.
 
 Nothing in the engine depends on data, so all of it is fixed in advance.  A tile's stages:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """When every pass begins: as early as its bounds allow.
 
 The sequencer starts a tile every ``slot`` cycles, and the first tile of the next pass when that is safe; all else

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a network's sums need on any engine: accumulators, and requantisers that are proved equal to the exact rules."""
 
 from functools import cached_property

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Narrow requantisers, each proved equal to the exact rule at every reachable accumulator.
 
 TensorFlow Lite's rule (31-bit multiplier, two roundings, zero point, clamp) is, for one channel, a monotone

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sums, remainders and products, made of logic: plain expressions, and a vendor's cells where the platform is a part
 that has them."""
 

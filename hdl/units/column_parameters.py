@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The requantiser parameters of the array's columns, where each requantiser is a pipeline."""
 
 from dataclasses import dataclass

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The streaming depthwise-convolution engine, which also finds the largest value of windows."""
 
 from collections.abc import Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tables of descriptors: each field is as wide as its largest value, decided before synthesis; and what counts by
 them."""
 

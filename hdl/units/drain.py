@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From finished sums to the activation memory: column parameters, requantisers, write addresses."""
 
 from dataclasses import dataclass

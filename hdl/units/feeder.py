@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The feeder, which sends the tile buffer's contents into the systolic array."""
 
 from dataclasses import dataclass

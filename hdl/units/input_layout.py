@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How the loader lays an image out in the input memory."""
 
 from dataclasses import dataclass, replace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Names of instances, declared once, in the class whose module has them.
 
 The hardware takes its instances' names from the declaration, and so does whatever looks for their cells in a netlist:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From the depthwise engine's sums to the tile buffer: a requantiser for each lane, or one for all of them."""
 
 from typing import Any

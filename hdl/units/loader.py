@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The loader: an image from the input stream into the input memory, window by window."""
 
 from functools import cache

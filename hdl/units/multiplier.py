@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The multipliers of the systolic array, as the part has them."""
 
 from typing import Any

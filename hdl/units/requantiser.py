@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The requantiser: accumulator to int8, exactly, one value a cycle."""
 
 from collections.abc import Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The sequencer: one descriptor per pass, one step a cycle."""
 
 from dataclasses import dataclass

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A small requantiser that spends several cycles on a value."""
 
 from dataclasses import dataclass

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The streamer: a frame's results, and their trailer, out of the output memory."""
 
 from math import prod

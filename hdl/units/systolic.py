@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The systolic 1x1 pointwise array."""
 
 from typing import Any

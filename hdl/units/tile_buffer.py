@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tile buffer, between the depthwise engine and the systolic array."""
 
 from collections.abc import Sequence

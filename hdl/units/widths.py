@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Widths that several units have in common."""
 
 from dataclasses import dataclass

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The window generator: from positions to windows of activations."""
 
 from typing import Any

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the drain writes: which chunk of which pixel comes next, and the pixel's place in the banks."""
 
 from amaranth import *

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is known of a constant, and of a layer in the making, while an ``.onnx`` file is read."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What stands in the way of taking a model: all of it in one sentence, with the nearest way out."""
 
 from collections.abc import Iterable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The network so far while an ``.onnx`` file is read: what its operators find, and what they leave."""
 
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One node of an ``.onnx`` file, held to the specification of its operator (https://onnx.ai/onnx/operators)."""
 
 from typing import Any

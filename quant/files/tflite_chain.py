@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The network so far while a ``.tflite`` file is read: what its operators find, and what they leave.
 
 A chain of int8 layers and one of float layers differ in the types of their tensors and in what their layers know of

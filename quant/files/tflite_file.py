@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tables of a ``.tflite`` file: tensors and operators, as the flatbuffer schema of TensorFlow Lite
 (``schema.fbs``) lays them down.  What they mean to a network is the business of :mod:`tepal.quant.ops`."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Trained weights and their bias, as model files hold them, for the operators that have any."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The operators: all that is known of one, but for its hardware, stands in its file, which registers it by itself."""
 
 from importlib import import_module

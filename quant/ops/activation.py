@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Clamps: RELU, RELU6 and RELU_N1_TO_1 of TensorFlow Lite, Relu, Clip, Min and Max of ONNX.
 
 They are fused into the layer before them."""

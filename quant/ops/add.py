@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Add of ONNX: a constant for each channel, which becomes part of a bias."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Average over windows: AVERAGE_POOL_2D of TensorFlow Lite, AveragePool and GlobalAveragePool of ONNX."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """BatchNormalization of ONNX, which is folded into weights and bias."""
 
 from __future__ import annotations

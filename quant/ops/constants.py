@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Nodes of ONNX that read constants or shapes alone, as exporters leave them: computed here and now."""
 
 from __future__ import annotations

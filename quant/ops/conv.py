@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Conv of ONNX: a dense convolution or a depthwise one, which its groups tell."""
 
 from __future__ import annotations

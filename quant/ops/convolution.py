@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Dense convolution: CONV_2D of TensorFlow Lite; ONNX has its Conv, see :mod:`.conv`."""
 
 from dataclasses import dataclass

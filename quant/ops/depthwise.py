@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Depthwise convolution: DEPTHWISE_CONV_2D of TensorFlow Lite; of ONNX it is a Conv with groups."""
 
 from collections.abc import Callable

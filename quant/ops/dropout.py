@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What does nothing once a network is trained: Dropout and Identity of ONNX."""
 
 from __future__ import annotations

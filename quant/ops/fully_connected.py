@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fully connected layer: FULLY_CONNECTED of TensorFlow Lite, Gemm and MatMul of ONNX.
 
 It is a :class:`~.convolution.Convolution` whose kernel covers its whole input."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Largest value of windows: MAX_POOL_2D of TensorFlow Lite, MaxPool and GlobalMaxPool of ONNX."""
 
 from __future__ import annotations

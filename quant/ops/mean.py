@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mean over height and width: MEAN of TensorFlow Lite, ReduceMean of ONNX.
 
 It is an :class:`~.average_pool.AveragePool` over the whole map, with a rule of its own."""

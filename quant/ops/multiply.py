@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mul of ONNX: a constant for each channel, which is folded into weights."""
 
 from __future__ import annotations

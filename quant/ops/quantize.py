@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Between real numbers and int8: QUANTIZE and DEQUANTIZE of TensorFlow Lite, QuantizeLinear and DequantizeLinear of
 ONNX."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which operator of a model file is whose: an operator's own file registers here how it is read.
 
 A reader finds the function by the name that the file gives the operator, and what it declares about itself tells the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What only moves values about: RESHAPE, SQUEEZE and EXPAND_DIMS of TensorFlow Lite, Transpose, Reshape, Flatten,
 Squeeze and Unsqueeze of ONNX."""
 

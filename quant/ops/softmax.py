@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SOFTMAX of TensorFlow Lite, Softmax of ONNX: at the end of a model, and off the chip."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether calibration images are what a network was trained on.
 
 A network that is given pixels of 0 to 255 where it was trained on 0 to 1 is quantised faithfully, and useless: both

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Post-training quantisation: a :class:`~.float_network.FloatNetwork` and some images to a :class:`~.network.Network`.
 
 Weights become int8, symmetric, with a scale for each output channel; activations int8, asymmetric, with one scale for

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A trained model from a file of any supported format."""
 
 from os import PathLike

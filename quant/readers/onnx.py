@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``.onnx`` files to :class:`~tepal.quant.FloatNetwork` or, quantised ones, to :class:`~tepal.quant.Network`.
 
 Here the nodes are walked; what each operator means stands in its own file in :mod:`tepal.quant.ops`.  Taken are float

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``.tflite`` files to networks: int8 ones to :class:`~tepal.quant.Network`, float32 ones to
 :class:`~tepal.quant.FloatNetwork`.
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The ``tepal`` command: what it prints, and what it says of bad input."""
 
 import json

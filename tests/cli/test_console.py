@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What commands print: in any encoding, in pipes, and on terminals of any width."""
 
 import io

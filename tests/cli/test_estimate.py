@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``tepal estimate`` of all boards at once, and the clocks that it reckons with."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``tepal family``: the paper's tables to the printed digit, cycles on every board, and what it says of bad input."""
 
 import contextlib

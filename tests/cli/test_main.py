@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How commands end: exit codes, the one sentence, and what else the command line takes."""
 
 import json

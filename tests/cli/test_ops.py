@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``tepal ops`` prints the tables by which the readers work, and the README names nothing else."""
 
 import json

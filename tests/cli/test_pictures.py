@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Picture files of every kind, made with Pillow: what their pixels become, and what is refused."""
 
 import io

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``tepal program`` with programs in place of openFPGALoader and dfu-util that write down what they are told."""
 
 import json

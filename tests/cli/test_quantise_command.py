@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The commands that quantise and evaluate: what they print and write, and what they say of bad input."""
 
 import json

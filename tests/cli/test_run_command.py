@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``tepal run`` on a device made of Python: what it prints, and what it says of bad input."""
 
 import fcntl

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The accelerator as a whole, in Amaranth's own simulator: small engines, frames of a wrong length, and a reset at any
 moment, however short."""
 

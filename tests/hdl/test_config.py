@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An engine that can't be says so, by the name of the parameter."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Adders made of an ECP5's cells equal their plain twins, for all operands: proved with yosys' model of the cell."""
 
 import pytest

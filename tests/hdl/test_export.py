@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Equal modules are written once."""
 
 import re

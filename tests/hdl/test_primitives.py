@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Memories, delays and sums, cycle by cycle."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The host against a device made of Python, on lines good and bad: each image ends in its result or a clear error."""
 
 import contextlib

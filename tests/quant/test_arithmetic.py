@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The fixed-point rules against plain-integer and exact-fraction definitions of them."""
 
 from fractions import Fraction

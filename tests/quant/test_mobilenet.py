@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The MobileNet family: the paper's counts, PyTorch's, and random networks that every other part takes."""
 
 from dataclasses import replace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Images in the order and the scale of a network."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The integer network as ONNX: read back equal, and computed by ONNX Runtime to the last bit but one."""
 
 from dataclasses import fields, is_dataclass, replace

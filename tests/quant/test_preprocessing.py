@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What pixels become: against the reference, from and to text, and guessed from a model's input."""
 
 from dataclasses import replace

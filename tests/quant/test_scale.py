@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Other widths and image sizes: the shapes that the MobileNets have, and networks that run."""
 
 from dataclasses import replace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Simplified networks compute the same bytes with fewer channels."""
 
 from dataclasses import replace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The networks of examples/cifar10: what their model card says of them, and their simulation."""
 
 import json

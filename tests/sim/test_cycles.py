@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Absolute counts of cycles: a schedule that becomes slower together with its hardware agrees with it all the same.
 
 Who makes engines faster writes the new counts here; who did not mean to change them has found a mistake."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The engine in Amaranth's own simulator: what a person gets of it."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Generated Verilog in a simulator that knows X, in each language that it may take the text for.
 
 Verilator has two states, and one language for all.  In Icarus what depends on the order of things at time zero, or on

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The golden model equals LiteRT's reference kernels, layer by layer and byte by byte."""
 
 from dataclasses import replace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The replay of memories finds nothing in a schedule that is right, and whatever is wrong in one that has been damaged.
 
 (``tests/hdl/plan/test_timeline.py`` takes a cycle from each bound of the timeline.)"""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Published models on the boards' own engines: every byte, every cycle, and cycles within their goals."""
 
 import numpy as np

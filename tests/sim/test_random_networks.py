@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random networks on random engines: every byte as the golden model says, every event in its cycle."""
 
 import json

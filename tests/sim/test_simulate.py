@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A simulation agrees with both models, and says so when it does not."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Simulators are built where make can work, and find Verilator and cocotb wherever those are."""
 
 import os

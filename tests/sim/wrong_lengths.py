@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A cocotb test: frames as ``TEPAL_BENCH`` says, right and wrong ones, then a reset within an answer, then a frame."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``tepal generate --bench``: a bench that runs as it is, in both simulators, and notices what is wrong."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From a model to a bitstream: each family's tools, the clock that is set afterwards, the report, and refusals."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The search for engines: a true front, exact cycles, options that reproduce, and refusals."""
 
 import json

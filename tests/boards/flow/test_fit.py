@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which engine a network gets by default."""
 
 from dataclasses import replace

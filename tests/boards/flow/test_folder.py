@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A design's folder: the old one, the new one, or none, whatever happens, and nobody else's files touched."""
 
 import errno

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The names by which timing report, LUT estimate and placement find cells are those of the design."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is counted of a netlist: as nextpnr packs it, by the parts of the design."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The generated core in other people's designs, alone and beside another one: plain Verilog, FuseSoC, LiteX."""
 
 import json

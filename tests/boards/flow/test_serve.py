@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The whole way, from the host's command through a serial port and the design's pins into the simulated board."""
 
 import json

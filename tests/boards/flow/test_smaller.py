@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is said to fit does, and what is larger does not."""
 
 import re

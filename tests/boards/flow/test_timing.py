@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Names of the tools' cells and nets as a person knows them, and the slowest path of a report."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which tools are taken: native ones that are new enough, else the packages; and what is said of those that fail."""
 
 import sys

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A board's design from pin to pin: the host's bytes in, its answers out, and Verilog of the whole."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which form of a network a board is given: the one with the fewest cycles of those that fit."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is done to an ECP5's netlist: registers into memory blocks, and only those that may; places of multipliers."""
 
 import copy

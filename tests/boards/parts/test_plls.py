@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """PLLs: every setting is legal and makes the frequency that it says, and all of them are found."""
 
 from fractions import Fraction

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bytes between two clocks, faster and slower, and a whole design whose line has a clock of its own."""
 
 from fractions import Fraction

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The device's end of the link, stage by stage against the host's codec, and whole, with a network behind it."""
 
 import zlib

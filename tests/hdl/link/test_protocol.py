@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The packets as the host makes and reads them, and what a flaw on the line does to them."""
 
 import zlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The serial line, bit by bit: any rate, lines that are a little off it, noise and breaks."""
 
 from fractions import Fraction

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The loader against a model of a flash memory: good images, bad ones, none, and what is right at a later attempt."""
 
 import struct

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The instances of an iCE40's own blocks against their plain twins, with the models of the blocks that yosys brings."""
 
 import os

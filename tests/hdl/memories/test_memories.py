@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the memories hold: no word that is wider than it must be, none for rows that no tile has, none twice."""
 
 from dataclasses import replace

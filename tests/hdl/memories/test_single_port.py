@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Two regions as one memory: one is read while the other one is written."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From layers to passes: every layer once, and nothing but identities beside them."""
 
 from dataclasses import replace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Unrolling: the first pass's pixels are the same, however many of them the array makes at once."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Feature maps in the activation memory: two that live at once share no word, and no region is wasted."""
 
 from itertools import combinations

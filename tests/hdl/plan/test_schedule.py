@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The schedule's own choices: whether the first pass is unrolled, and how wide the words are that are copied."""
 
 from dataclasses import replace

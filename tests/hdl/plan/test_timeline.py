@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The timeline's promises, looked at one by one: nothing is used twice at once, nothing is read too early, and no cycle
 is waited for nothing."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A fitted requantiser equals the exact rule at every accumulator that can occur."""
 
 import inspect

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sums of products of every lane, over kernels of any number of chunks, ``latency`` cycles late."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sums of whole schedules, and and where and when the drain writes their results."""
 
 from dataclasses import replace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tiles written into the buffer come out skewed, with their weights, at the period's end."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The lanes' parameters, which change with each channel group."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The loader stores the windows that the first convolution wants, whatever the length of a frame."""
 
 from dataclasses import replace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Two products in one multiplier, for all that can go wrong between them."""
 
 import numpy as np

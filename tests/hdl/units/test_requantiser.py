@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The requantiser computes the exact rule, one value a cycle, ``latency`` cycles late."""
 
 from dataclasses import replace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The streamer sends all results and the trailer, and ends what a reset cut off."""
 
 import numpy as np

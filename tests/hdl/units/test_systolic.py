@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sums of an array, back to back, each in the cycle that the docstrings promise."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Windows at any place of any map, out of banks laid out as the schedule does it."""
 
 import numpy as np

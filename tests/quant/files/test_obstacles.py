@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """All that stands in the way of a model is told in one sentence: counted, grouped, with the way out of each."""
 
 import re
@@ -43,7 +44,7 @@ ENDS = "; 'tepal ops' lists those that are"
 
 
 def unsupported(chain: Chain) -> bytes:
-    """Residual connections, other arrangements of pixels, other activations, an operator that nothing is known about."""
+    """Residual connections, rearranged pixels, other activations, an operator that nothing is known about."""
     conv(chain)
     for _ in range(2):
         before = chain.tensor
@@ -60,8 +61,8 @@ def unsupported(chain: Chain) -> bytes:
 def test_all_operators_of_a_tflite_file_at_once(told, kind):
     assert told(unsupported(kind(8, 8, 2))) == (
         f"has operators that are not supported: 2 ADD ({BRANCHES}), 2 SPACE_TO_DEPTH (larger maps and other "
-        "arrangements of pixels: end the model before it), 1 HARD_SWISH and 1 LOGISTIC (activations other than ReLU: train the "
-        "model with ReLU or ReLU6), 1 MUL (arithmetic on the images or the results: leave it to the host, or fold it "
+        "arrangements of pixels: end the model before it), 1 HARD_SWISH and 1 LOGISTIC (activations other than ReLU: "
+        "train the model with ReLU or ReLU6), 1 MUL (arithmetic on the images or the results: leave it to the host, or fold it "
         f"into the layer before it), 1 ROUND{ENDS}")
 
 

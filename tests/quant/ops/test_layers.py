@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is asked of every kind of layer: the range of its sums, its float twin, factors, and its own size again."""
 
 from dataclasses import replace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Max pooling: LiteRT's bytes, ONNX Runtime's numbers, and nothing lost between the formats."""
 
 import numpy as np

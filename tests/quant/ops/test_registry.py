@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Operators are found by their files alone, and whoever walks a network or a model file knows none of them by name."""
 
 import ast

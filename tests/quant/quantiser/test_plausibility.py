@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Calibration images of another range than the training's are noticed, and right ones are not."""
 
 from pathlib import Path

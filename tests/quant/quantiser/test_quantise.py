@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The quantiser: ranges, equalisation, bias correction, and the integers that come out."""
 
 import subprocess

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Models as other exporters and quantisers write them: read exactly, or refused in one sentence with the way out."""
 
 import re

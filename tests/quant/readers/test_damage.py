@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Model files with fields that make no sense: read, or refused in one sentence, in bounded time; never a traceback."""
 
 import time

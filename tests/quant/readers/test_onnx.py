@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ONNX models of three exporters and of ONNX Runtime's quantiser: what is taken, what is refused, in which words."""
 
 from math import inf
@@ -500,8 +501,8 @@ SENTENCES = {
     "huge": (Graph("n", 3, 2**20, 2**20).add("Relu"), "at most 67108864 values"),
     "batch": (Graph(8, 3, 8, 8).add("Relu"), "takes a batch of 8; export it with batch 1 or a dynamic one"),
     "operator": (conv().add("Elu"),
-                 r"has operators that are not supported: 1 Elu \(activations other than ReLU: train the model with ReLU "
-                 r"or ReLU6\); 'tepal ops' lists those that are$"),
+                 r"has operators that are not supported: 1 Elu \(activations other than ReLU: train the model with "
+                 r"ReLU or ReLU6\); 'tepal ops' lists those that are$"),
     "domain": (conv().add("Relu", domain="com.example"), "not supported: 1 com.example.Relu; 'tepal ops' lists"),
     "constant operator": (exponential(),
                           r"not supported: 1 Exp \(on constants: let the exporter or onnxsim fold them\)"),

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the importer takes, what it refuses and in which words."""
 
 import time

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """float32 files: the network computes what LiteRT's reference kernels compute, and says what it can't take.
 
 No equality here: floating-point sums depend on their order, and the kernels add one product after another where
