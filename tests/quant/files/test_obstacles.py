@@ -62,8 +62,8 @@ def test_all_operators_of_a_tflite_file_at_once(told, kind):
     assert told(unsupported(kind(8, 8, 2))) == (
         f"has operators that are not supported: 2 ADD ({BRANCHES}), 2 SPACE_TO_DEPTH (larger maps and other "
         "arrangements of pixels: end the model before it), 1 HARD_SWISH and 1 LOGISTIC (activations other than ReLU: "
-        "train the model with ReLU or ReLU6), 1 MUL (arithmetic on the images or the results: leave it to the host, or fold it "
-        f"into the layer before it), 1 ROUND{ENDS}")
+        "train the model with ReLU or ReLU6), 1 MUL (arithmetic on the images or the results: leave it to the host, "
+        f"or fold it into the layer before it), 1 ROUND{ENDS}")
 
 
 def onnx_unsupported(quantised: bool) -> Graph:
