@@ -99,7 +99,7 @@ def test_refusals(refusal, model, more, told):
 
 @pytest.mark.rtl
 @pytest.mark.parametrize(("engine", "simulator"), [
-    ("generic", "verilator"), pytest.param("generic", "icarus", marks=needs_icarus),
+    pytest.param("generic", "verilator", marks=pytest.mark.slow), pytest.param("generic", "icarus", marks=needs_icarus),
     pytest.param("loaded", "icarus", marks=needs_icarus), pytest.param("loaded", "verilator", marks=pytest.mark.slow)])
 def test_bench_passes_as_it_is(run, model, engine, simulator):
     folder = generate(run, model[0], engine, "--input", "images.npy")

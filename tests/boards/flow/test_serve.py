@@ -187,6 +187,7 @@ def test_no_tap():
                         "debug tap to say in which layer: build its design with --debug", comparison.verdict)
 
 
+@pytest.mark.slow
 def test_failures(tmp_path, wrong_server):
     (tmp_path / "tepal.v").write_text("module tepal(input nonsense")
     with pytest.raises(SimulationError, match=rf"^the simulator could not be built: see {tmp_path}/build.log$"):
