@@ -3,6 +3,7 @@
 
     python benchmarks/calibrate.py                 # both families, some twenty minutes on one core
     python benchmarks/calibrate.py --board icebreaker
+    python benchmarks/calibrate.py --missing       # engines that were added here
     python benchmarks/calibrate.py --refit         # other features, the same netlists' counts
 
 An engine is synthesised as ``tepal build`` does it, on a whole board, and its cells are counted by the parts that their
@@ -14,6 +15,7 @@ import argparse
 import json
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from fractions import Fraction
 from math import inf
@@ -85,11 +87,19 @@ def pooled(network: Network) -> Network:
     return replace(network, layers=(first, pool, *network.layers[1:]))
 
 
-def measure(board: Board, model: str, changes: dict) -> dict:
-    """One engine's logic by parts."""
-    family, network = require_platform(board), load(model)
+def engine_of(board: Board, network: Network, changes: dict) -> EngineConfig:
+    """The board's own engine, changed."""
     # Rows of a smaller array share no multipliers, if nothing else is said.
-    config = replace(default_engine(board, network), **({"packing": 1} | changes if changes else {}))
+    return replace(default_engine(board, network), **({"packing": 1} | changes if changes else {}))
+
+
+def measure(board: Board, model: str, changes: dict, known: Sequence[dict] = ()) -> dict:
+    """One engine's logic by parts; what is ``known`` of it already, if anything is."""
+    family, network = require_platform(board), load(model)
+    config = engine_of(board, network, changes)
+    for engine in known:
+        if (engine["model"], engine["engine"]) == (model, json.loads(json.dumps(asdict(config)))):
+            return engine
     begun, schedule = time.monotonic(), Schedule(network, config)
     prepared = prepare(BoardDesign(board, schedule, family.plls(board.oscillator)[0],
                                    Fraction(board.lowest) * 1_000_000), board, family)
@@ -137,6 +147,8 @@ def fit(engines: list[dict]) -> dict[str, dict[str, list[float]]]:
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--board", choices=ENGINES, action="append", help="a family's board (default: all)")
+    parser.add_argument("--missing", action="store_true",
+                        help="measure only those engines of which lut_estimate.json has no counts")
     parser.add_argument("--refit", action="store_true", help="take the counts that lut_estimate.json holds")
     arguments = parser.parse_args()
     table = json.loads(LOGIC.read_text()) if LOGIC.is_file() else {}
@@ -144,7 +156,8 @@ def main():
         board = get_board(name)
         family = require_platform(board).place_and_route
         engines = (table[family]["engines"] if arguments.refit
-                   else [measure(board, *engine) for engine in ENGINES[name]])
+                   else [measure(board, *engine, table[family]["engines"] if arguments.missing else ())
+                         for engine in ENGINES[name]])
         for engine in engines:
             engine.pop("off", None)
         table[family] = {"each": fit(engines), "engines": engines}
