@@ -10,6 +10,7 @@ from tepal.boards.flow.fit import default_engine, fit
 from tepal.boards.flow.lut_estimate import LOGIC, MARGIN, count, logic, table
 from tepal.boards.registry import get_board
 from tepal.hdl import Formats, Schedule
+from tepal.hdl.units.depthwise import DepthwiseEngine
 from tepal.quant import Network, read_model, simplify
 
 ROOT = Path(__file__).parents[3]
@@ -76,9 +77,14 @@ def test_routed(made):
 
 
 def test_blocks_tell_apart():
-    """Every family was measured with networks of several depths: each layer takes logic of its own."""
+    """Every family was measured with networks of several depths: each layer takes logic of its own; and with max pools
+    and without."""
     for family in table().values():
-        assert len({len(Formats(read_model(ROOT / engine["model"])).passes) for engine in family["engines"]}) > 1
+        models = {engine["model"] for engine in family["engines"]}
+        files = {ROOT / model for model in models if (ROOT / model).is_file()}
+        assert len({len(Formats(read_model(file)).passes) for file in files}) > 1
+        assert any(model.endswith("with a max pool") for model in models)
+        assert family["each"][DepthwiseEngine.NAME.part]["compared products"][0] > 0
 
 
 @pytest.mark.parametrize("family", table())
