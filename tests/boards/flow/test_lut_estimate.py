@@ -84,7 +84,7 @@ def test_blocks_tell_apart():
         files = {ROOT / model for model in models if (ROOT / model).is_file()}
         assert len({len(Formats(read_model(file)).passes) for file in files}) > 1
         assert any(model.endswith("with a max pool") for model in models)
-        assert family["each"][DepthwiseEngine.NAME.part]["compared products"][0] > 0
+        assert any(family["each"][DepthwiseEngine.NAME.part]["compared products"])
 
 
 @pytest.mark.parametrize("family", table())
