@@ -14,7 +14,7 @@ ENGINE = ("rows", "columns", "lanes", "window", "requantisers", "packing", "copy
 
 
 def path(text: str) -> Path:
-    """An empty one is a mistake, such as an unset variable of the shell, and not the current folder."""
+    """A path.  An empty one is a mistake, such as an unset variable of the shell, and not the current folder."""
     if not text:
         raise argparse.ArgumentTypeError("an empty path")
     return Path(text)

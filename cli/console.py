@@ -117,7 +117,7 @@ def _narrowed(table: Table, headers: list[str], rows: list[list[str]], width: in
         return None
     widths = {number: wanted[number] for number in sorted(kept)}
     for _ in range(room - sum(widths.values())):
-        # Who lacks most gets the next.
+        # The column that lacks most gets the next character.
         number = max(widths, key=lambda number: most[number] - widths[number])
         widths[number] += widths[number] < most[number]
 

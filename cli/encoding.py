@@ -24,7 +24,7 @@ def _ascii(character: str) -> str:
         corner = " AND " in name
         return "+" if corner else "|" if "VERTICAL" in name else "-"
     if name.startswith("BRAILLE"):
-        # Of which wheels that turn are made.
+        # Turning wheels are made of these.
         return "*"
     # A letter of somebody's file name, or a byte of one that is no text: told so that it can be told from others.
     return character.encode("ascii", "backslashreplace").decode()

@@ -104,7 +104,7 @@ def parser(command: str | None = None) -> argparse.ArgumentParser:
 
 
 def _expected(error: Exception) -> bool:
-    """Whether it is told in one sentence.  Imported when it is needed: whoever asks for help need not wait for it."""
+    """Whether ``error`` is told in one sentence.  Imports are in here, so that help need not wait for them."""
     try:
         from tepal.boards.flow.tools import ToolError
         from tepal.hdl import ConfigError

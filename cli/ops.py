@@ -13,7 +13,7 @@ __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser) -> None:
-    """Nothing more."""
+    """No arguments of its own."""
 
 
 def run(arguments) -> int:

@@ -49,7 +49,7 @@ def serve(arguments, schedule: Schedule, directory: Path) -> int:
 
 @contextlib.contextmanager
 def _interruptible():
-    """From when it serves, a signal is how it ends well; before, an interruption like any other."""
+    """In here SIGTERM and SIGHUP raise KeyboardInterrupt as Ctrl-C does, which ends serving well."""
     numbers = [number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
                if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}

@@ -112,7 +112,7 @@ class Accelerator(wiring.Component):
         InputLoader.NAME, MemoryNames.INPUT, MemoryNames.BANK, OutputStreamer.NAME, MemoryNames.OUTPUT, Sequencer.NAME,
         WindowGenerator.NAME, DepthwiseEngine.NAME, MemoryNames.DEPTHWISE_WEIGHTS, *LaneRequantisers.NAMES,
         TileBuffer.NAME, Feeder.NAME, SystolicArray.NAME, MemoryNames.MATRIX_WEIGHTS, Drain.NAME)
-    """Of its instances."""
+    """Names of its instances."""
 
     def __init__(self, schedule: Schedule, *, debug: bool = False, closes: bool = True):
         self.schedule, self.config = schedule, schedule.config
@@ -143,7 +143,7 @@ class Accelerator(wiring.Component):
 
     @property
     def _registers(self) -> int:
-        """Of memories, and of what goes along with them."""
+        """Registers at the outputs of memories, and for what goes along with their words."""
         return int(self.config.pipelined)
 
     def _memories(self, m: Module):

@@ -41,7 +41,7 @@ class Trailer(NamedTuple):
 
     @classmethod
     def unpack(cls, content: bytes) -> "Trailer":
-        """Of the last :attr:`BYTES` bytes of an answer."""
+        """The trailer in the last :attr:`BYTES` bytes of an answer."""
         return cls(*_TRAILER.unpack(content))
 
     def pack(self) -> bytes:

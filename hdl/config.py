@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How big the engine is: one frozen object that schedule, ROM images and hardware all read."""
+"""How big the engine is: one frozen object that schedule, ROM contents and hardware all read."""
 
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ class EngineConfig:
         L, channels that the depthwise engine works on at once; also the bytes of a memory word.
     window
         Taps of a depthwise window that are read and multiplied at once, (rows, columns). The activation
-        memory has one bank per tap. Larger kernels take several passes.
+        memory has one bank per tap. Larger kernels take several steps.
     requantisers
         R, results that leave the array in a cycle; divides both ``columns`` and ``lanes``.
     input_bytes

@@ -71,8 +71,8 @@ def find_first_mismatch(device: Device, schedule: Schedule, image: np.ndarray,
         The device can't be worked with.
     """
     expected = golden.run(schedule.network, image[None], layers=True)
-    stages = [(number, kind) for number, block in enumerate(schedule.passes)
-              for kind in ("RD" if block.reduces else "D")]
+    stages = [(number, kind) for number, scheduled in enumerate(schedule.passes)
+              for kind in ("RD" if scheduled.reduces else "D")]
     for done, (number, kind) in enumerate(stages):
         progress("Asking for layers", done, len(stages))
         words = device.trace(image, number, _STAGES[kind], stage_words(schedule, number, kind))

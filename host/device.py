@@ -46,7 +46,7 @@ get there."""
 
 
 _TRACED = 1 << 15
-"""Bytes that no debug tap keeps more of."""
+"""Most bytes that any debug tap keeps."""
 
 
 class HostError(RuntimeError):
@@ -146,8 +146,8 @@ class Device:
         return self._traced(packet).engine if packet.kind == Kind.TRACED else None
 
     def trace(self, image: np.ndarray, block: int, stage: Stage, count: int) -> np.ndarray:
-        """The first ``count`` words, int8 (count, lanes), that a stage writes when the device computes ``image``: int8
-        (height, width, channels), sent as often as the tap's memory asks.
+        """The first ``count`` words, int8 (count, lanes), that a stage of pass number ``block`` writes when the device
+        computes ``image``: int8 (height, width, channels), sent as often as the tap's memory asks.
 
         Raises
         ------

@@ -120,7 +120,7 @@ def fit_single_rounding(real, low, high, minimum: int, maximum: int):
 
 def _fit_block(real, low, high, minimum: int, maximum: int):
     ends = np.stack([low, high], axis=1)
-    # The last accumulator before each step and the first behind it, for both rules.  Usually these are the floor of the
+    # The last accumulator before each step and the first after it, for both rules.  Usually these are the floor of the
     # middle between two results and the next integer; one further down where the middle is an integer (a tie rounds
     # up), one further up where float64 took a negative tie (which rounds down) for a little less.
     middles = np.clip((np.arange(minimum, maximum + 2) - 0.5) / real[:, None], ends[:, :1], ends[:, 1:])

@@ -68,8 +68,8 @@ class LayerSpec:
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
-        """Of the weights as :class:`~.network.Convolution` and :class:`~.network.Depthwise` hold them; a pool has
-        none."""
+        """Shape of the weights as :class:`~.ops.convolution.Convolution` and :class:`~.ops.depthwise.Depthwise` hold
+        them; a pool has none."""
         window = (self.kernel, self.kernel)
         match self.kind:
             case "pool":

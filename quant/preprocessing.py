@@ -16,7 +16,7 @@ LAYOUTS = {"rgb": 3, "bgr": 3, "grey": 1}
 """Orders of a pixel's channels, and how many each has at least; a grey picture also fills three equal channels."""
 
 _PREFIX = "tepal."
-"""Of the keys in a model file."""
+"""What the keys in a model file begin with."""
 
 _USUAL = ((0.0, 1.0), (-1.0, 1.0), (-1.0, 127 / 128), (0.0, 255.0), (-128.0, 127.0), (-0.5, 0.5))
 """Ranges that models are commonly trained on; the third is (pixel - 128) / 128."""
@@ -38,7 +38,7 @@ class Preprocessing:
         real = (low + pixel * (high - low) / 255 - mean[c]) / std[c]
 
     So ``mean`` and ``std`` count in the numbers of the range ``low`` to ``high``: of 0 to 1 they are those of
-    torchvision's ``Normalize`` behind ``ToTensor``, and give its very bits.
+    torchvision's ``Normalize`` after ``ToTensor``, and give its very bits.
 
     Parameters
     ----------

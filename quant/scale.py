@@ -131,7 +131,7 @@ def _axis(size: int, old_size: int, old_out: int, kernel: int, stride: int, befo
         return kernel, stride, (size + before + after - kernel) // stride + 1, before, after
 
     lead, behind = same_padding(size, kernel, stride)
-    # TensorFlow's SAME has the larger half behind, PyTorch a fixed number of pixels before.
+    # TensorFlow's SAME has the larger half after the map, PyTorch a fixed number of pixels before.
     if before != same_padding(old_size, kernel, stride)[0]:
         lead, behind = min(before, lead + behind), max(0, lead + behind - before)
     return kernel, stride, -(-size // stride), lead, behind

@@ -2,8 +2,8 @@
 """Exact simplification: channels that never change the answer are removed.
 
 Trained networks hold channels whose value is the same for every image: all-zero weights, or sums so small
-that rounding or the clamp leaves one value.  Such a constant is folded into the bias of the layer behind it
-and the channel removed, with all that only it fed.  Where the layer behind it pads with another value than
+that rounding or the clamp leaves one value.  Such a constant is folded into the bias of the layer after it
+and the channel removed, with all that only it fed.  Where the layer after it pads with another value than
 the constant, its windows see one thing inside and another at the border; there the channel stays.
 """
 

@@ -18,8 +18,8 @@ CHUNK_BYTES = 32 << 20
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Padding before and behind one dimension of ``size`` pixels so that there is a result for every ``stride`` of
-    them, begun or whole: the larger half behind (SAME of TensorFlow, SAME_UPPER of ONNX)."""
+    """Padding before and after one dimension of ``size`` pixels so that there is a result for every ``stride`` of
+    them, begun or whole: the larger half after (SAME of TensorFlow, SAME_UPPER of ONNX)."""
     total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2
 

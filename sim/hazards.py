@@ -88,7 +88,7 @@ class _Tile:
 
 
 def _tiles(schedule: Schedule, frames: int = 2) -> list[_Tile]:
-    """In order, of frames as close together as they can be."""
+    """The tiles, in order, of frames that are as close together as they can be."""
     found, begin = [], 0
     for frame in range(frames):
         for number, scheduled in enumerate(schedule.passes):

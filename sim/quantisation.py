@@ -18,7 +18,7 @@ SENSITIVITY_MACS = 2_000_000_000
 
 @dataclass(frozen=True)
 class LayerLoss:
-    """One layer.
+    """What quantisation did to one layer.
 
     ``kind`` is its class; ``low`` and ``high`` the float range of its output on the images; ``scale`` and
     ``zero_point`` what it got; ``sqnr`` the signal-to-quantisation-noise ratio of its int8 output (dB, all layers

@@ -186,7 +186,7 @@ class Build:
 
 
 def stage_words(schedule: Schedule, block: int, kind: str) -> int:
-    """Words that a stage of ``block`` writes in a frame: ``kind`` R, depthwise, or D, matrix."""
+    """Words that a stage of pass number ``block`` writes in a frame: ``kind`` R, depthwise, or D, matrix."""
     scheduled = schedule.passes[block]
     if kind == "R":
         return scheduled.tiles * scheduled.source.groups * scheduled.tile_windows
@@ -195,7 +195,8 @@ def stage_words(schedule: Schedule, block: int, kind: str) -> int:
 
 
 def layer_tensors(schedule: Schedule, block: int, kind: str, words, frames: int):
-    """(layer index, int8 (frames, height, width, channels)) of what a stage wrote, in order of writing."""
+    """(layer index, int8 (frames, height, width, channels)) of what a stage of pass
+    number ``block`` wrote, in order of writing."""
     config, scheduled = schedule.config, schedule.passes[block]
     data = np.array(words, np.int8)
     pixels, tiles, per_tile = prod(scheduled.work.output_shape[:2]), scheduled.tiles, scheduled.tile_pixels
@@ -232,26 +233,28 @@ def _compare_layers(schedule: Schedule, images, lines, problems: list[str]) -> t
     What a stage wrote too much or too little of is told in ``problems``."""
     config = schedule.config
     written: dict[tuple[int, str], list] = {}
-    for _, kind, block, data in lines:
+    for _, kind, number, data in lines:
         if kind in "Rr":
             word = np.frombuffer(bytes.fromhex(data), np.int8)[::-1]
-            written.setdefault((int(block), "R"), []).append(word)
+            written.setdefault((int(number), "R"), []).append(word)
         elif kind == "D":
             enable, word = data.split(".")
             part = int(enable, 16).bit_length() - 1
             word = np.frombuffer(bytes.fromhex(word), np.int8)[::-1]
-            written.setdefault((int(block), "D"), []).append(
+            written.setdefault((int(number), "D"), []).append(
                 word[part * config.requantisers:(part + 1) * config.requantisers])
     expected = golden.run(schedule.network, images, layers=True)
     compared = differing = 0
     first = None
-    for block, kind in ((n, kind) for n, b in enumerate(schedule.passes) for kind in ("RD" if b.reduces else "D")):
-        words = written.get((block, kind), [])
+    stages = [(number, kind) for number, scheduled in enumerate(schedule.passes)
+              for kind in ("RD" if scheduled.reduces else "D")]
+    for number, kind in stages:
+        words = written.get((number, kind), [])
         try:
-            layer, got = layer_tensors(schedule, block, kind, words, len(images))
+            layer, got = layer_tensors(schedule, number, kind, words, len(images))
         except ValueError:
             stage = "depthwise" if kind == "R" else "matrix"
-            problems.append(f"the {stage} stage of block {block} wrote {len(words)} words, which is no whole number "
+            problems.append(f"the {stage} stage of block {number} wrote {len(words)} words, which is no whole number "
                             f"of frames of its layer")
             continue
         if layer is None:
@@ -271,8 +274,8 @@ def _compare_cycles(schedule: Schedule, model: CycleModel, frames: int, events: 
     origin, per_frame = events["A", 0][0], schedule.network.outputs + Trailer.BYTES
 
     def check(what, frame, event, wanted):
-        kind, block, occurrence = event
-        cycles = events.get((kind, block), [])
+        kind, which, occurrence = event
+        cycles = events.get((kind, which), [])
         measured = cycles[occurrence] - origin if occurrence < len(cycles) else "none"
         if measured != wanted:
             errors.append(f"frame {frame}: {what} in cycle {measured} instead of {wanted}")
@@ -280,8 +283,8 @@ def _compare_cycles(schedule: Schedule, model: CycleModel, frames: int, events: 
     for number, frame in enumerate(predicted):
         check("first input beat", number, ("A", 0, number), frame.first_beat)
         check("last input beat", number, ("L", 0, number), frame.last_beat)
-        for block, start in enumerate(frame.steps):
-            check(f"block {block} starts", number, ("S", block, number), start)
+        for which, start in enumerate(frame.steps):
+            check(f"block {which} starts", number, ("S", which, number), start)
         for layer in model.layers():
             name = schedule.network.layers[layer.layer].name
             which = layer.pass_number
@@ -349,8 +352,8 @@ def simulate(build: Build, schedule: Schedule, images: np.ndarray, *, stalls: in
 
     model = CycleModel(schedule)
     events: dict[tuple[str, int], list[int]] = {}
-    for cycle, kind, block, _ in lines:
-        events.setdefault((kind, int(block)), []).append(int(cycle))
+    for cycle, kind, number, _ in lines:
+        events.setdefault((kind, int(number)), []).append(int(cycle))
     if stalls is None:
         first_beat, last_beat = events["A", 0], events["L", 0]
         offered, sent = events["O", 0], events["M", 0]

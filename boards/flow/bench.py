@@ -11,7 +11,7 @@ from tepal.sim import golden
 __all__ = ["FRAMES", "SEED", "bench_files", "random_images"]
 
 SEED = 0
-"""Of images for those who give none."""
+"""Seed of the images for those who give none."""
 
 FRAMES = 2
 """As many of them: the second one is taken in while the first one is computed."""

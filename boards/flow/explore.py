@@ -206,7 +206,7 @@ def explore(network: Network, board: Board, formats: Formats | None = None, *, b
     fixed
         One of :data:`OPTIONS` to the only value to look at.
     limits
-        Kind of resource, as :class:`~tepal.boards.board.Fit` names it, to how many may be used.
+        Kind of resource, as :class:`~tepal.boards.flow.fit.Fit` names it, to how many may be used.
     progress
         Told ``(what, done, total)``.
 

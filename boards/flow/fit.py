@@ -27,7 +27,7 @@ class Fit:
 
     @property
     def over(self) -> list[str]:
-        """The kinds of which there are too few; for sure, where they are estimated."""
+        """The kinds of which there are too few; an estimated kind only if there are too few by more than the margin."""
         return [kind for kind, limit in self.available.items()
                 if limit is not None and self.used[kind] > limit * (1 + MARGIN if kind in KINDS else 1)]
 

@@ -46,21 +46,21 @@ _REST = "all else"
 
 def features(config: Any, formats: Formats, layout: InputLayout | None = None,
              memories: Iterable[MemoryUse] = ()) -> dict[str, dict[str, Any]]:
-    """Part to feature to count, for a network with these ``formats``, and the image in this ``layout`` (None: it is not
-    folded).
+    """Part to feature to count, for a network with these ``formats``, and the image in this ``layout`` (None: the
+    first pass is not unrolled).
 
     ``config`` is an :class:`~tepal.hdl.EngineConfig`, or has arrays in place of its integers: so are the counts then.
     Without the schedule's ``memories``, those parts are missing."""
     lane_format = formats.depthwise.format(config.lane_cycles)
     sums = formats.matrix(config.packing)
     column_format = sums.format(config.requantiser_cycles)
-    # Pipelined ones are as many as there are lanes or results in a cycle; a serial one is alone.
+    # There are as many pipelined requantisers as lanes, or as results in a cycle; a serial one is alone.
     requantisers = {name.part: [] for name in (Drain.REQUANTISER, Drain.SERIAL)}
     for count, cycles, fmt in ((config.requantisers, config.requantiser_cycles, column_format),
                                (config.lanes, config.lane_cycles, lane_format)):
         name, count = (Drain.REQUANTISER, count) if cycles == 1 else (Drain.SERIAL, 1)
         requantisers[name.part].append((count, fmt))
-    # Unless the schedule has said how wide the input memory's words are: as narrow as they may be.
+    # Words of the input memory are as narrow as they may be, unless the schedule has said how wide they are.
     word_bytes = layout.word_bytes if layout else least_word(formats.layout, config.tile_lanes)
     return {
         SystolicArray.NAME.part: SystolicArray.features(config, sums.accumulator),

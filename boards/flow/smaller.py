@@ -84,7 +84,7 @@ def capacity(part: Part) -> int:
 
 def largest(schedule: Schedule, board: Board) -> list[Scaled]:
     """Of the smaller versions of the network (:func:`~tepal.quant.scale.smaller`) the largest one that fits ``board``,
-    and behind it, if it is another one, the largest for the same images.
+    and after it, if it is another one, the largest for the same images.
 
     They are counted as they are, without simplifying, on the schedule's engine or, if that is one of the board's, on
     any of these.  There is none where nothing that was tried fits, or where the part has no limits."""

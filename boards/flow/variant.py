@@ -25,8 +25,8 @@ Engine = Callable[[Network, Formats], EngineConfig]
 class Forms:
     """A network as it came and, if ``simplify``, without the channels that never change the answer.
 
-    The formats of either are made when they are first asked for: fitting takes far longer than scheduling does, and
-    all boards share them."""
+    The formats of either are made when they are first asked for, and all boards share them: finding the requantisers
+    takes far longer than scheduling does."""
 
     def __init__(self, network: Network, *, simplify: bool = True):
         self.network, self._simplify = network, simplify
@@ -38,12 +38,12 @@ class Forms:
 
     @cached_property
     def plain(self) -> Formats:
-        """Of the network as it came."""
+        """The formats of the network as it came."""
         return Formats(self.network)
 
     @cached_property
     def simplified(self) -> Formats:
-        """Of the network without those channels."""
+        """The formats of the network without those channels."""
         assert self.found is not None
         return Formats(self.found.network)
 
@@ -60,7 +60,7 @@ def choose(forms: Forms, board: Board, engine: Engine) -> tuple[Schedule, str]:
     simplified = _schedule(forms.simplified, engine)
     cycles, fits = CycleModel(simplified).compute_cycles, fit(simplified, board).ok
     if fits and cycles <= _least(board, engine(forms.simplified.network, forms.simplified), forms.plain):
-        # Requantisers, which take most of the time, need not be fitted twice.
+        # Requantisers, which take most of the time, need not be found twice.
         return simplified, f"{found}."
     plain = _schedule(forms.plain, engine)
     plain_cycles = CycleModel(plain).compute_cycles

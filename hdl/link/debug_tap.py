@@ -27,7 +27,7 @@ TRACED = data.StructLayout({"tag": 32, "byte": 8, "last": 1})
 
 
 class Tracer(wiring.Component):
-    """Keeps words that a stage of a block writes, and hands them over.
+    """Keeps words that a stage of a pass writes, and hands them over.
 
     One memory of ``WORDS`` words of ``config.lanes`` bytes; no multipliers.  A word is kept one cycle after it was
     written; an answer takes a cycle a byte, and one more for each word.

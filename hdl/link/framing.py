@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Framing of the host link's packets: COBS and CRC-32, as stages between the serial line and the rest.
 
-Between the stages packets are streams of symbols: a packet's bytes, and behind them an end."""
+Between the stages packets are streams of symbols: a packet's bytes, and after them an end."""
 
 from amaranth import *
 from amaranth.lib import data, wiring
@@ -57,7 +57,7 @@ class CobsDecoder(wiring.Component):
 
 
 class CobsEncoder(wiring.Component):
-    """Symbols to COBS on the line, a zero byte behind each packet.
+    """Symbols to COBS on the line, a zero byte after each packet.
 
     A block is gathered in a memory before its length can be sent: two to three cycles a byte.
 
@@ -78,7 +78,7 @@ class CobsEncoder(wiring.Component):
         m.submodules.block = block = Ram(8, self.BLOCK)
         count, place = Signal(8), Signal(8)
         last = Signal()  # the packet's last block
-        whole = Signal()  # the block before was a full one, with no zero behind it
+        whole = Signal()  # the block before was a full one, with no zero after it
         m.d.comb += [block.write_address.eq(count), block.write_data.eq(self.i.p.byte), block.read_address.eq(place)]
         with m.FSM(name="state"):
             with m.State("GATHER"):
@@ -193,7 +193,7 @@ class CrcChecker(wiring.Component):
 
 
 class CrcAppender(wiring.Component):
-    """Puts the CRC behind each packet's bytes.  A symbol takes nine cycles.
+    """Puts the CRC after each packet's bytes.  A symbol takes nine cycles.
 
     Members
     -------

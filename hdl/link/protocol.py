@@ -28,9 +28,9 @@ any        anything that can't be used             ERROR: a byte, see :class:`Fa
 
 The trailer (:class:`tepal.hdl.answer.Trailer`) is the class, uint16, the number of the frame, uint8, and a
 status, uint8 (:class:`tepal.hdl.answer.Status`).  The number counts the images that the accelerator began to take
-since reset, modulo 256, those included that it abandoned, since their packets were damaged or of a wrong length: of
-these the next RESULT tells in its status.  No other bit of that is ever set, for no image reaches the accelerator that
-is too long.
+since reset, modulo 256.  It includes those that the accelerator abandoned because their packets were damaged or of a
+wrong length; the status of the next RESULT tells of these.  No other bit of the status is ever set, for no image that
+is too long reaches the accelerator.
 
 Requests may follow each other without waiting, as many INFER at a time as the identity's ``credit`` says.  Results
 come in the order of their requests: the result of a later one means that an earlier one was lost.  Errors and
@@ -146,7 +146,7 @@ class Packet:
 class Identity:
     """What a device computes.
 
-    ``digest`` tells which network (:func:`tepal.quant.identity`), ``input_shape`` the image's height, width and
+    ``digest`` tells which network (:func:`tepal.quant.digest`), ``input_shape`` the image's height, width and
     channels, ``outputs`` the number of logits, and ``credit`` how many INFER may be under way at a time."""
 
     digest: bytes
@@ -170,7 +170,7 @@ class Identity:
 
 
 class Stage(IntEnum):
-    """Where in a block a word is written."""
+    """Where in a pass a word is written."""
 
     DEPTHWISE = 0
     """To the tile buffer, from the depthwise engine: a byte a lane."""
@@ -180,8 +180,8 @@ class Stage(IntEnum):
 
 @dataclass(frozen=True)
 class Trace:
-    """What a device shall keep: the words that ``stage`` of ``block`` writes, without the first ``skip`` of them, as
-    many as it has room for."""
+    """What a device shall keep: the words that ``stage`` of pass number ``block`` writes, without the first ``skip``
+    of them, as many as it has room for."""
 
     block: int
     stage: Stage

@@ -41,7 +41,7 @@ class BitTimer(wiring.Component):
     Members
     -------
     run : In(1)
-        Time passes; without it, it stands at ``half`` a bit, or at the beginning of one.
+        Time passes.  Else it stands in the middle of a bit with ``half``, and at the beginning of one without.
     half : In(1)
     over : Out(1)
         This is the bit's last cycle.

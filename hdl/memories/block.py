@@ -40,8 +40,8 @@ def part_depths(width: int, depth: int, registers: int) -> list[int]:
 
 
 def memory_features(memories: Iterable[tuple[int, int]]) -> dict[str, int]:
-    """Of the LUT estimate: of ``memories``, pairs of bits of a word and of words.  Beside the blocks it takes a
-    register behind each one's word, and the choice between the parts of deep ones."""
+    """Features for the LUT estimate of ``memories``, pairs of bits of a word and number of words.  Beside its blocks a
+    memory takes a register behind each one's word, and the choice between its parts if it is deep."""
     widths = [(width, -(-depth // PART)) for width, depth in memories]
     return {"bits": sum(width for width, _ in widths),
             "bits to choose from": sum(width * int(choices(parts)) for width, parts in widths)}

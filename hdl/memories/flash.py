@@ -19,7 +19,7 @@ __all__ = ["CRC", "HEADER", "MAGIC", "FlashLoader"]
 MAGIC = b"TEPALWTS"
 
 HEADER = struct.Struct(f"<{len(MAGIC)}sI{DIGEST_BYTES}s")
-"""Magic, bytes of weights, identity of the network (:func:`tepal.quant.identity`)."""
+"""Magic, bytes of weights, identity of the network (:func:`tepal.quant.digest`)."""
 
 CRC = catalog.CRC32_BZIP2
 """Taken bit by bit, in the order in which they leave the memory: highest first."""

@@ -2,13 +2,13 @@
 """From a network's layers to the passes of the engine.
 
 :data:`LOWERINGS` says of each kind of layer which part of a pass it becomes: a reduction of windows (the depthwise
-engine's part) or a matrix (the array's).  A reduction and the 1x1 convolution behind it share a pass; whatever part a
+engine's part) or a matrix (the array's).  A reduction and the 1x1 convolution after it share a pass; whatever part a
 pass then lacks, it does without:
 
 - depthwise + 1x1 convolution: the native case, one pass;
 - any other convolution, and a fully connected layer: copied windows, then the matrix;
 - an average pool, and a max pool: a reduction whose weights are all one;
-- a reduction with no 1x1 convolution behind it: an identity matrix behind it;
+- a reduction with no 1x1 convolution after it: the reduction, then an identity matrix;
 - a network that begins with a reduction: a pass in front of it copies the image.
 
 The input memory of the first pass holds, for every output column, the row of ``kernel width * channels``

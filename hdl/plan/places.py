@@ -75,7 +75,7 @@ class FeatureMap:
 
 @dataclass(frozen=True)
 class Lifetime:
-    """A map's: the numbers of the pass that writes it and of the last one that reads it."""
+    """How long a map lives: the numbers of the pass that writes it and of the last one that reads it."""
 
     written: int
     read: int
@@ -95,7 +95,7 @@ class Places:
 
 
 def lifetimes(passes: Sequence[Pass]) -> list[Lifetime]:
-    """Of each pass's map; one that no pass reads lives as long as it is written."""
+    """The lifetime of each pass's map; one that no pass reads lives as long as it is written."""
     last = {work.source: number for number, work in enumerate(passes)}
     return [Lifetime(number, last.get(number, number)) for number in range(len(passes))]
 

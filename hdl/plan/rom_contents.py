@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ROM images: weights and requantiser parameters in the order in which the engine reads them."""
+"""Contents of the ROMs: weights and requantiser parameters in the order in which the engine reads them."""
 
 import numpy as np
 from tepal.hdl.memories.single_port import LoadedRom

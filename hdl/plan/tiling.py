@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How an engine divides a pass: into tiles of windows, steps, and groups of output columns, and how long each takes.
+"""How an engine divides a pass: into tiles of windows, steps, and column groups; and how long each takes.
 
 Nothing in the engine depends on data, so all of it is fixed in advance.  A tile's stages:
 
 1. the sequencer steps through windows, which are reduced (depthwise) or copied into the tile buffer;
-2. the feeder sends the tile through the array once for every group of output columns;
+2. the feeder sends the tile through the array once for every column group;
 3. finished sums drain out of the array, are requantised and written to the activation memory.
 
 An engine, here, is an :class:`~tepal.hdl.config.EngineConfig`, or has arrays in place of some of its integers: so are
-the results then, for many engines at once.  The bounds below keep the things of one pass apart, those of
-:mod:`~tepal.hdl.plan.timeline` one pass from another.
+the results then, for many engines at once.  The bounds below keep apart what happens within one pass;
+those of :mod:`~tepal.hdl.plan.timeline` keep one pass apart from another.
 """
 
 from dataclasses import dataclass

@@ -70,7 +70,7 @@ class ScheduledPass(Tiling):
 
 
 def start_bounds(before: Tiling, start: int, following: Tiling) -> dict[str, int]:
-    """First cycles at which ``following`` may take its first step, behind the pass ``before``, which takes its own at
+    """First cycles at which ``following`` may take its first step after the pass ``before``, whose own first step is at
     ``start``: both use the same units."""
     last_tile = start + before.to_last_tile
     # Parameters of columns are loaded at each sum where there are several column groups, else at the first sum only.
@@ -120,8 +120,8 @@ def needs(writer: Tiling, reader: Tiling) -> np.ndarray:
 
 
 def read_after_write(writer: Tiling, start: int, reader: Tiling) -> int:
-    """First cycle at which ``reader`` may take its first step, for each of its tiles to find what ``writer`` has
-    written, which takes its own at ``start``, be that the pass just before it or an earlier one."""
+    """First cycle at which ``reader`` may take its first step so that each of its tiles finds what ``writer`` has
+    written.  ``writer``, the pass just before it or an earlier one, takes its own first step at ``start``."""
     written = start + needs(writer, reader) * writer.slot + writer.last_written
     begins = np.arange(reader.tiles) * reader.slot
     return int((written - begins).max()) + 1
@@ -160,7 +160,7 @@ class Scoreboard:
 
 
 def timeline(tilings: Sequence[Tiling], places: Places) -> tuple[ScheduledPass, ...]:
-    """Every pass as early as the bounds allow, the next frame's first pass behind the last one."""
+    """Every pass as early as the bounds allow, the next frame's first pass after the last one."""
     maps = [(places.image if tiling.work.source is None else places.maps[tiling.work.source], target)
             for tiling, target in zip(tilings, places.maps, strict=True)]
     board, starts = Scoreboard(), []

@@ -70,7 +70,8 @@ class SumFormats:
 class Formats:
     """A network as passes, and the formats of their sums and requantisers, each found when it is first asked for.
 
-    Schedules of one network on several engines share one: fitting takes far longer than scheduling does.
+    Schedules of one network on several engines share one: finding the requantisers takes far longer than
+    scheduling does.
 
     Attributes
     ----------

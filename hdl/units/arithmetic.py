@@ -53,7 +53,7 @@ def gated_sum(m: Module, platform, a, keep, b):
 
 
 def modular_sum(m: Module, a, b, modulus: int, *, name: str):
-    """((a + b) mod ``modulus``, whether it wrapped) of two remainders, as tables: adders have a long way."""
+    """((a + b) mod ``modulus``, whether it wrapped) of two remainders, as tables: adders would be slower."""
     total, wrapped = Signal(range(max(2, modulus)), name=f"{name}_remainder"), Signal(name=f"{name}_wrapped")
     with m.Switch(Cat(a, b)):
         for i in range(min(modulus, 1 << len(a))):

@@ -75,7 +75,7 @@ class DepthwiseEngine(wiring.Component):
 
     @staticmethod
     def features(engine: Any, accumulator: int, kinds: Sequence[ReductionKind]) -> dict[str, Any]:
-        """Of the LUT estimate."""
+        """Features for the LUT estimate."""
         return {"products": engine.lanes * engine.taps, "bits of sums": engine.lanes * accumulator,
                 **({"compared products": engine.lanes * engine.taps} if ReductionKind.MAXIMUM in kinds else {})}
 

@@ -120,8 +120,8 @@ class Drain(wiring.Component):
 
     @staticmethod
     def features(engine: Any, fmt: RequantiserFormat | SerialFormat, passes: int) -> dict[str, Any]:
-        """Of the LUT estimate, for so many ``passes``; ``engine`` is a configuration, or has arrays in place of its
-        integers."""
+        """Features for the LUT estimate, for so many ``passes``; ``engine`` is a configuration, or has arrays in
+        place of its integers."""
         column_bits = fmt.accumulator + fmt.width
         return {"bits to choose from": (engine.columns - engine.requantisers) * column_bits,
                 "bits of columns": engine.columns * fmt.width,
@@ -202,8 +202,8 @@ class Drain(wiring.Component):
         following = Signal()
         d, upcoming, number = self.table.follow(m, following, name="descriptor")
         step = self.config.turns
-        tile, block, pixel = (Countdown.of(self.table, name, self.table.rows[0][name])
-                              for name in ("last_tile", "last_block", "last_pixel"))
+        tile, column_group, pixel = (Countdown.of(self.table, name, self.table.rows[0][name])
+                                     for name in ("last_tile", "last_block", "last_pixel"))
         phase = Signal(range(max(2, step)))
         busy = Signal()
         m.d.comb += tick.eq(start | busy)
@@ -219,30 +219,32 @@ class Drain(wiring.Component):
         shared = any(row["last_phase"] != step - 1 for row in self.table.rows)
         last_phase = phase == (d.last_phase if shared else step - 1)
         inside = ~tile.last | (pixel.left >= d.pixels_beyond)
-        last_write = tick & tile.last & block.last & (pixel.left == d.pixels_beyond) & (chunks.chunk == d.chunks - 1)
+        last_write = (tick & tile.last & column_group.last & (pixel.left == d.pixels_beyond)
+                      & (chunks.chunk == d.chunks - 1))
         with m.If(tick):
             m.d.sync += [busy.eq(1), phase.eq(phase + 1), *chunks.advance()]
             with m.If(last_phase):
                 m.d.sync += [phase.eq(0), *pixel.step(), *chunks.rewind(), *pixels.advance()]
                 with m.If(pixel.last):
-                    m.d.sync += [busy.eq(0), *pixel.start(d.last_pixel), *block.step(), *pixels.rewind(),
+                    m.d.sync += [busy.eq(0), *pixel.start(d.last_pixel), *column_group.step(), *pixels.rewind(),
                                  *chunks.commit()]
-                    with m.If(block.last):
-                        m.d.sync += [*block.start(d.last_block), *tile.step(), *chunks.restart(), *pixels.commit()]
+                    with m.If(column_group.last):
+                        m.d.sync += [*column_group.start(d.last_block), *tile.step(), *chunks.restart(),
+                                     *pixels.commit()]
                         with m.If(tile.last):
                             m.d.comb += following.eq(1)
                             m.d.sync += [*pixels.restart(), *tile.start(upcoming.last_tile),
-                                         *block.start(upcoming.last_block), *pixel.start(upcoming.last_pixel)]
+                                         *column_group.start(upcoming.last_block), *pixel.start(upcoming.last_pixel)]
 
         within, base = pixels.pixel["row_address"] + pixels.pixel["column_address"], d.base_address + chunks.group
         write = {"row": pixels.pixel["row"], "column": pixels.pixel["column"], "to_output": d.to_output,
                  "number": number, "part": chunks.part, "inside": inside & (chunks.chunk < d.chunks),
                  "end": last_write, "within": within, "base": base}
         last_row = last_phase & pixel.last
-        restart = block.last & tile.last & (number == len(self.table) - 1)
+        restart = column_group.last & tile.last & (number == len(self.table) - 1)
         return phase, write, {
-            "repeat": last_phase & ~last_row, "onward": last_row & ~block.last,
-            "rewind": last_row & block.last & ~tile.last, "commit": last_row & block.last & tile.last,
+            "repeat": last_phase & ~last_row, "onward": last_row & ~column_group.last,
+            "rewind": last_row & column_group.last & ~tile.last, "commit": last_row & column_group.last & tile.last,
             "restart": last_row & restart}
 
     def _delay_serial_write(self, m: Module, fmt: SerialFormat, tick, write: dict):

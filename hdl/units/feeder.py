@@ -87,8 +87,8 @@ class Feeder(wiring.Component):
         running = Signal()
         # Cycles of a sum before its first byte, and its cycles.
         begin = self.table.rows[0]
-        idle, cycle, block, tile = (Countdown.of(self.table, name, begin[name])
-                                    for name in ("idle", "last_cycle", "last_block", "last_tile"))
+        idle, cycle, column_group, tile = (Countdown.of(self.table, name, begin[name])
+                                           for name in ("idle", "last_cycle", "last_block", "last_tile"))
         group = Signal.like(d.last_group)
         # Nothing of this sum, and nothing of this pass has been fed yet.
         fresh_sum, fresh = Signal(init=1), Signal(init=1)
@@ -99,7 +99,7 @@ class Feeder(wiring.Component):
             self.advance.eq(running & idle.last),
             self.first.eq(self.advance & fresh_sum),
             self.last.eq(running & cycle.last),
-            self.rewind.eq(cycle.last & block.last),
+            self.rewind.eq(cycle.last & column_group.last),
             self.commit.eq(self.rewind & tile.last),
             self.restart.eq(self.commit & d.ends_frame),
             self.begins.eq(running & fresh), self.number.eq(number),
@@ -114,13 +114,14 @@ class Feeder(wiring.Component):
             with m.Else():
                 m.d.sync += idle.step()
             with m.If(cycle.last):
-                m.d.sync += [*idle.start(d.idle), *cycle.start(d.last_cycle), *block.step(), fresh_sum.eq(1),
+                m.d.sync += [*idle.start(d.idle), *cycle.start(d.last_cycle), *column_group.step(), fresh_sum.eq(1),
                              self.lane.eq(0), self.word.eq(0), group.eq(0)]
-                with m.If(block.last):
-                    m.d.sync += [*block.start(d.last_block), running.eq(0), *tile.step(), self.part.eq(self.part + 1)]
+                with m.If(column_group.last):
+                    m.d.sync += [*column_group.start(d.last_block), running.eq(0), *tile.step(),
+                                 self.part.eq(self.part + 1)]
                     with m.If(tile.last):
                         m.d.sync += [counter.start(upcoming[name]) for counter, name in (
-                            (idle, "idle"), (cycle, "last_cycle"), (block, "last_block"), (tile, "last_tile"))]
+                            (idle, "idle"), (cycle, "last_cycle"), (column_group, "last_block"), (tile, "last_tile"))]
                         m.d.sync += fresh.eq(1)
                         m.d.comb += following.eq(1)
         with m.If(self.tile_end):

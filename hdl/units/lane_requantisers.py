@@ -48,7 +48,7 @@ class LaneParameters(wiring.Component):
 
     @staticmethod
     def features(engine: Any, fmt: RequantiserFormat | SerialFormat) -> dict[str, Any]:
-        """Of the LUT estimate; ``engine`` is a configuration, or has arrays in place of its integers."""
+        """Features for the LUT estimate; ``engine`` is a configuration, or has arrays in place of its integers."""
         return {"bits": engine.lanes * fmt.width, "fixed": 1}
 
     def elaborate(self, platform):

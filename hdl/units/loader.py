@@ -98,7 +98,7 @@ class InputLoader(wiring.Component):
 
     @staticmethod
     def features(engine: Any, word_bytes: Any) -> dict[str, Any]:
-        """Of the LUT estimate, where words of the input memory have ``word_bytes`` bytes."""
+        """Features for the LUT estimate, where words of the input memory have ``word_bytes`` bytes."""
         return {"bytes to choose from": (engine.input_bytes - 1) * word_bytes, "bytes": word_bytes, "fixed": 1}
 
     @property

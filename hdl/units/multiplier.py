@@ -15,7 +15,7 @@ __all__ = ["MULTIPLIER", "NAMES", "Multiplier", "MultiplierPair", "PackedMultipl
 
 MULTIPLIER, PAIR = InstanceName("multiplier_{}"), InstanceName("multipliers_{}")
 NAMES = MULTIPLIER, PAIR
-"""Of what :func:`products` adds to a module, numbered in the order of the factors."""
+"""Names of what :func:`products` adds to a module, numbered in the order of the factors."""
 
 _INT8 = signed(8)
 
@@ -181,15 +181,16 @@ def latency(spread: int, packing: int) -> int:
 
 
 def offset(packing: int) -> int:
-    """What :func:`products` add to a factor from the left."""
+    """What :func:`products` adds to each of the ``packing`` values of an item."""
     return PackedMultiplier.OFFSET if packing > 1 else 0
 
 
 def products(m: Module, platform, factors, spread: int = 0, packing: int = 1) -> list:
     """Products of ``factors``, :func:`latency` cycles later.
 
-    Each item is (``packing`` int8 values, one int8 value): of the latter with each of the former, to which
-    :func:`offset` is added.  An item takes one multiplier; without packing, two share an iCE40's."""
+    Each item of ``factors`` is (``packing`` int8 values, one int8 value) and gives the products of the latter with
+    each of the former, to which :func:`offset` is added.  An item takes one multiplier; without packing, two
+    share an iCE40's."""
     result = []
     pairs = packing == 1 and isinstance(platform, SiliconBluePlatform)
     for index, (a, b) in enumerate(factors if not pairs else ()):

@@ -131,7 +131,7 @@ class Requantiser(wiring.Component):
 
     @staticmethod
     def features(used: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
-        """Of the LUT estimate: of ``used``, pairs of a count and a format."""
+        """Features for the LUT estimate of ``used``, pairs of a count and a format."""
         return {"units": sum(count for count, _ in used),
                 "bits of products": sum(count * fmt.multiplier * fmt.accumulator for count, fmt in used)}
 

@@ -31,7 +31,7 @@ class OutputStreamer(wiring.Component):
     Members
     -------
     claim : In(1)
-        The block that writes the results begins.
+        The pass that writes the results begins.
     frame : In(FRAME)
         Whose answer it will be; taken with ``claim``.
     done : In(1)
@@ -85,7 +85,7 @@ class OutputStreamer(wiring.Component):
                 m.d.sync += open_.eq(~self.last)
         best = Signal(signed(8))
         value, taken = word[:8].as_signed(), Signal()
-        # Results are compared in the cycle after they were taken: the receiver's ``ready`` has a long way behind it.
+        # Results are compared in the cycle after they were taken: the receiver's ``ready`` arrives late in a cycle.
         compared, compared_index = delay(m, value, 1, name="compared"), delay(m, index, 1, name="compared_index")
         with m.If(delay(m, taken, 1, name="compares") & ((compared_index == 0) | (compared > best))):
             m.d.sync += [best.eq(compared), best_index.eq(compared_index)]

@@ -139,7 +139,7 @@ class SystolicArray(wiring.Component):
 
     @staticmethod
     def features(engine: Any, accumulator: int) -> dict[str, Any]:
-        """Of the LUT estimate; ``engine`` as of :meth:`draining`."""
+        """Features for the LUT estimate; ``engine`` as of :meth:`draining`."""
         elements = engine.rows * engine.columns
         return {"elements": elements, "bits of sums": elements * accumulator,
                 "packed multipliers": elements // 2 * (engine.packing - 1),

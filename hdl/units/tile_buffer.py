@@ -77,7 +77,7 @@ class TileBuffer(wiring.Component):
 
     @staticmethod
     def features(engine: Any) -> dict[str, Any]:
-        """Of the LUT estimate."""
+        """Features for the LUT estimate."""
         return {"bytes to choose from": engine.rows * choices(engine.tile_lanes), "rows": engine.rows}
 
     def _bank(self, m: Module, row: int, address, written):

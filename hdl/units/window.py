@@ -89,7 +89,7 @@ class WindowGenerator(wiring.Component):
 
     @staticmethod
     def features(engine: Any) -> dict[str, Any]:
-        """Of the LUT estimate."""
+        """Features for the LUT estimate."""
         return {"products": engine.lanes * engine.taps, "taps": engine.taps}
 
     def elaborate(self, platform):

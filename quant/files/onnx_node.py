@@ -80,8 +80,8 @@ class Node:
             return None
 
     def _attribute_type(self, schema: Any, newest: Any, name: str) -> int | None:
-        """Of the attribute ``name``, in this version of the operator or in the nearest older one that has it, or else
-        in the newest."""
+        """The type of the attribute ``name`` in this version of the operator or in the nearest older one that has it,
+        or else in the newest."""
         while schema is not None:
             if name in schema.attributes:
                 return schema.attributes[name].type.value
@@ -110,7 +110,7 @@ class Node:
         return tuple(int(value) for value in values)
 
     def axis(self, axis: int, rank: int) -> int:
-        """From 0, of one that may count from the end."""
+        """``axis`` counted from 0, where it may be counted from the end of ``rank`` dimensions."""
         if not -rank <= axis < rank:
             raise self.error(f"has the axis {axis} for {rank} dimensions")
         return int(axis) % rank

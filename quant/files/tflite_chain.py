@@ -34,10 +34,10 @@ class TfliteChain:
     ``padding`` is what PAD left for the next window, and ``padder`` the operator that did; ``flat`` says that a reshape
     made a vector of a map with several pixels; ``skipped`` that an operator was passed over; ``started`` that an
     operator has computed something.  ``closing`` is what came at the end and stays off the chip, ``closed`` an operator
-    behind which none may come."""
+    after which none may come."""
 
     constant_type: str
-    """Of weights; that of the activations too."""
+    """Type of the weights, and of the activations too."""
     bias_type: str
 
     def __init__(self, start: Tensor):

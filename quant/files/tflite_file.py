@@ -90,12 +90,12 @@ class Tensor:
 
     @property
     def scale(self) -> np.float32:
-        """Of an activation: its one scale."""
+        """The one scale of an activation."""
         return self.scales[0]
 
     @property
     def zero_point(self) -> int:
-        """Of an activation: its one zero point."""
+        """The one zero point of an activation."""
         return int(self.zero_points[0])
 
     @property

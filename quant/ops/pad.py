@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Zeros around a map: PAD and PADV2 of TensorFlow Lite, Pad of ONNX.  They become part of the window behind them."""
+"""Zeros around a map: PAD and PADV2 of TensorFlow Lite, Pad of ONNX.  They become part of the window after them."""
 
 from __future__ import annotations
 

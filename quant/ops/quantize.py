@@ -91,7 +91,7 @@ def _dequantize(chain: OnnxChain, node: Node) -> None:
 
 
 def _meaning(chain: OnnxChain, node: Node, kind: np.dtype) -> Meaning:
-    """Of an activation, as int8; ``kind`` is its type where there is no zero point to tell."""
+    """Scale and zero point of an activation, as int8; ``kind`` is its type where there is no zero point to tell."""
     scales = _scales(chain, node)
     zero_point = np.zeros(1, kind)
     if len(node.inputs) > 2 and node.inputs[2]:

@@ -21,7 +21,7 @@ standard deviations away, in the middle channel.
 
 Small MobileNets trained on CIFAR-10 lie within 1.25 and 0.8 on ten images of the right data and more (a single one of
 little contrast may lie below), and beyond 1.75 on data in the range -1 to 1 for 0 to 1, or the other way round.  Layers
-behind the first drift further with few images: there the square of the one and twice the other are allowed."""
+after the first drift further with few images: there the square of the one and twice the other are allowed."""
 
 SAMPLES = 32
 """Values of a channel below which its mean and deviation say nothing."""

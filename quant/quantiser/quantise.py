@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Post-training quantisation: a :class:`~.float_network.FloatNetwork` and some images to a :class:`~.network.Network`.
+"""Post-training quantisation: a :class:`~tepal.quant.FloatNetwork` and some images to a :class:`~tepal.quant.Network`.
 
 Weights become int8, symmetric, with a scale for each output channel; activations int8, asymmetric, with one scale for
 a tensor; biases int32.  Before that, channels may be equalised, and after it biases corrected:
@@ -128,7 +128,7 @@ def quantize(network: FloatNetwork, images: np.ndarray, calibration: Calibration
 # ---- ranges ----
 
 def _scale(low: float, high: float) -> Meaning:
-    """Of the int8 tensor that covers ``low`` … ``high`` and has an exact zero."""
+    """Scale and zero point of the int8 tensor that covers ``low`` … ``high`` and has an exact zero."""
     low, high = min(low, 0.0), max(high, 0.0)
     # A tensor of zeros can have any scale.
     scale = float(np.float32((high - low) / 255)) or 1.0
@@ -143,7 +143,8 @@ def fake_quantise(x: np.ndarray, scale: float, zero_point: int) -> np.ndarray:
 
 @dataclass(eq=False)
 class _Histogram:
-    """Of one tensor's values, zeros left out: after ReLU they are many, and every scale holds them exactly."""
+    """How one tensor's values are distributed, zeros left out: after ReLU they are many, and every scale holds
+    them exactly."""
 
     low: float
     high: float
@@ -189,7 +190,7 @@ class _Histogram:
 
 
 def _histograms(network: FloatNetwork, images: np.ndarray, progress: Progress) -> list[_Histogram]:
-    """Of the input and of each layer's output, in two passes: first the ends, then the bins."""
+    """Histograms of the input and of each layer's output.  The network runs twice: for the ends, then for the bins."""
     histograms = [_Histogram(inf, -inf, np.zeros(BINS, np.int64)) for _ in range(len(network.layers) + 1)]
 
     def widen(number, x):

@@ -253,7 +253,7 @@ def _inferred(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
 
 
 def _skip(chain: OnnxChain, node: Node, inferred: tuple[int, ...]) -> bool:
-    """Go on behind a node that can't be taken, with the shape that ONNX infers; False where it infers none."""
+    """Go on after a node that can't be taken, with the shape that ONNX infers; False where it infers none."""
     batch, *shape = inferred or [0]
     if tuple(shape) == chain.places.shape[1:]:
         chain.go_on(node)
@@ -285,7 +285,7 @@ def _close(chain: OnnxChain, graph: onnx.GraphProto) -> None:
 
 
 def _network(chain: OnnxChain, name: str, metadata: dict[str, str]) -> FloatNetwork | Network:
-    """Of all that was walked."""
+    """The network of all that was walked."""
     drafts, closing = enumerate(chain.drafts), chain.closing
     preprocessing = Preprocessing.of_metadata(metadata, chain.drafts[0].input_shape[2])
     if not chain.start and not any(draft.quantised for draft in chain.drafts):

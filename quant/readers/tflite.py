@@ -118,7 +118,7 @@ def _step(chain: TfliteChain, operator: Operator) -> None:
 
 
 def _skip(chain: TfliteChain, operator: Operator) -> bool:
-    """Go on behind an operator that can't be taken, with the shape that the file gives; False where there is none."""
+    """Go on after an operator that can't be taken, with the shape that the file gives; False where there is none."""
     try:
         chain.shape = chain.map(operator, operator.output)
     except NetworkError:
@@ -128,7 +128,7 @@ def _skip(chain: TfliteChain, operator: Operator) -> bool:
 
 
 def _network(name: str, chain: TfliteChain) -> Network | FloatNetwork:
-    """Of all that was walked."""
+    """The network of all that was walked."""
     layers, closing = tuple(chain.layers), chain.closing
     if isinstance(chain, IntegerChain):
         return Network(name, layers, *chain.start.meaning, closing)
