@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How it is computed: the engine, its schedule, and Verilog."""
+"""How a network is computed: the engine, its schedule, and Verilog."""
 
 from .accelerator import Accelerator
 from .config import ConfigError, EngineConfig

@@ -12,7 +12,7 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True)
 class EngineConfig:
-    """The shape of one depthwise → pointwise engine pair.
+    """The size of an engine: of its lanes, array, requantisers and memories.
 
     Parameters
     ----------

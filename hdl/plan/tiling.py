@@ -159,7 +159,7 @@ class Tiling:
 
     @cached_property
     def column_groups(self):
-        """Groups of output channels, one channel to a column of the array."""
+        """Column groups of the pass, one output channel to a column of the array."""
         return _ceil(self.work.matrix.weights.shape[0], self.engine.columns)
 
     @cached_property

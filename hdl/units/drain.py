@@ -248,7 +248,7 @@ class Drain(wiring.Component):
             "restart": last_row & restart}
 
     def _delay_serial_write(self, m: Module, fmt: SerialFormat, tick, write: dict):
-        """Whether a chunk is written; what ``write`` says of it is delayed with it."""
+        """Whether a serial requantiser's chunk is written; what ``write`` says of it is delayed with it."""
         within, base = write.pop("within"), write.pop("base")
         write["address"] = (within + base)[:self.widths.target]
         now, late = delay_events(m, tick, Cat(*write.values()), fmt.latency, fmt.cycles, name="write")
@@ -256,7 +256,7 @@ class Drain(wiring.Component):
         return now
 
     def _delay_pipelined_write(self, m: Module, tick, write: dict):
-        """The same.  The address is a sum of two sums, which is made in a cycle of its own."""
+        """The same for pipelined ones.  The address is a sum of two sums, which is made in a cycle of its own."""
         now = delay(m, tick, self.EARLY, name="writing")
         _unpack(write, delay(m, Cat(*write.values()), self.EARLY - 1, name="write"))
         address = write.pop("within") + write.pop("base")
