@@ -64,7 +64,7 @@ def add_model_arguments(parser, *, any_board: bool = False) -> None:
                         "them (default: yes)")
     engine = parser.add_argument_group("engine", "in place of the board's default")
     engine.add_argument("--rows", type=int, metavar="P", help="pixels in a tile")
-    engine.add_argument("--columns", type=int, metavar="C", help="output channels in a block")
+    engine.add_argument("--columns", type=int, metavar="C", help="output channels made at once")
     engine.add_argument("--lanes", type=int, metavar="L", help="channels of the depthwise engine")
     engine.add_argument("--window", type=_size, metavar="RxC", help="taps read at once, such as 3x3")
     engine.add_argument("--requantisers", type=int, metavar="R", help="results a cycle; divides C and L")

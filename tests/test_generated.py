@@ -176,9 +176,14 @@ def record(words: list[str]) -> None:
     import tempfile
 
     old = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
-    new = {"rounding": rounding()}
+    kept = [case for case in CASES if case in old and not all(word in case for word in words)]
+    if missing := {str(source(case)) for case in CASES if case not in kept and not source(case).exists()}:
+        sys.exit(f"{', '.join(sorted(missing))}: not here (TEPAL_DATA names the folder of third-party models)")
+    # Those that are quantised are one machine's, and so is what is said of its arithmetic.
+    ours = not any(case.endswith("quantised") for case in kept)
+    new = {"rounding": rounding() if ours else old["rounding"]}
     for case in CASES:
-        if case in old and not all(word in case for word in words):
+        if case in kept:
             new[case] = old[case]
             continue
         with tempfile.TemporaryDirectory() as folder:

@@ -64,7 +64,7 @@ class SumFormats:
         try:
             return find_affine(rule, constant, *limits, one_shift=one_shift)
         except ArithmeticError as error:
-            raise ArithmeticError(f"block {number}: {error}") from error
+            raise ArithmeticError(f"pass {number}: {error}") from error
 
 
 class Formats:
