@@ -50,6 +50,7 @@ def test_limit_ends_a_test_and_its_child(tmp_path):
         os.kill(int((tmp_path / "child").read_text()), 0)
 
 
+@pytest.mark.slow
 def test_halves():
     """Every test is in one of the two halves; one that is empty is no failure."""
     def collected(*arguments):

@@ -103,6 +103,7 @@ def test_stalls(build, schedule, images, seed):
     assert report.compared > 0
 
 
+@pytest.mark.slow
 def test_command(capfd, tmp_path, compile_quickly):
     """The command prints one JSON object, though simulator and build write to stdout as well."""
     code = main([*COMMAND, "--input", str(DIGITS / "inputs.npy"), "--frames", "2", "--keep", str(tmp_path / "kept"),

@@ -54,6 +54,7 @@ def test_crossing(reader_period):
     assert received == sent
 
 
+@pytest.mark.slow
 def test_line_with_a_clock_of_its_own():
     """Two images, one close behind the other, with a design a little faster than its line."""
     network, bit, ratio = pointwise((2, 2, 2), 3), 4, Fraction(4, 3)
