@@ -215,7 +215,8 @@ class Accelerator(wiring.Component):
         weights_now = delay(m, weights.data, registers, name="weights")
         m.d.comb += engine.first.eq(delay(m, sequencer.first, at_window, name="chunk_first"))
         if len(kinds) > 1:
-            m.d.comb += engine.kind.eq(delay(m, sequencer.reduction_kind, at_window, name="reduction_kind"))
+            # A constant of the pass, as the window generator's are: held until its last window has been made.
+            m.d.comb += engine.kind.eq(sequencer.reduction_kind)
         for tap in range(config.taps):
             m.d.comb += [engine.windows[tap].eq(window.taps[tap]),
                          engine.weights[tap].eq(Cat(weights_now.word_select(lane * config.taps + tap, 8)

@@ -195,6 +195,11 @@ class Layer(Geometry):
 
     # ---- the integer rule ----
 
+    @property
+    def border(self) -> int:
+        """The value of what lies beyond the input's edges, int8."""
+        return self.input_zero_point
+
     def accumulate(self, x: np.ndarray) -> np.ndarray:
         """int64 accumulators, bias included, before requantisation.
 

@@ -29,9 +29,6 @@ from .passes import Matrix, Pass, Reduction, Window, identity, sum_range
 
 __all__ = ["LOWERINGS", "lower"]
 
-LEAST = -128
-"""No activation is less."""
-
 
 def _raw_constant(weights: np.ndarray, bias: np.ndarray, zero_point: int, axes) -> np.ndarray:
     """What to add to a sum of weight * raw activation for the sum of weight * (activation - zero point)."""
@@ -53,11 +50,11 @@ def _average_pool(number: int, layer: AveragePool) -> Reduction:
 
 
 def _max_pool(number: int, layer: MaxPool) -> Reduction:
-    # Weights of one; those of zero beyond the kernel give products that are the least there can be.
-    channels = layer.input_shape[2]
-    ends = np.full(channels, ACTIVATION_OFFSET + LEAST), np.full(channels, ACTIVATION_OFFSET - 1 - LEAST)
-    constant = np.full(channels, -ACTIVATION_OFFSET - layer.input_zero_point, np.int64)
-    return Reduction(number, np.ones((*layer.window, channels), np.int8), constant, ends, layer.requantise,
+    # The largest of several products with a weight of one is one of them.
+    weights = np.ones((*layer.window, layer.input_shape[2]), np.int8)
+    single = weights[0, :1]
+    constant = _raw_constant(single, np.zeros(weights.shape[2]), layer.input_zero_point + ACTIVATION_OFFSET, 0)
+    return Reduction(number, weights, constant, sum_range(single, 0, ACTIVATION_OFFSET), layer.requantise,
                      ReductionKind.MAXIMUM)
 
 
@@ -82,10 +79,9 @@ def _part(number: int, layer: Layer) -> Reduction | Matrix:
     return LOWERINGS[type(layer)](number, layer)
 
 
-def _window(layer: Layer, part: Reduction | Matrix) -> Window:
-    largest = isinstance(part, Reduction) and part.kind is ReductionKind.MAXIMUM
+def _window(layer: Layer) -> Window:
     return Window(layer.input_shape, layer.output_shape[:2], layer.kernel, layer.stride,
-                  (-layer.padding.top, -layer.padding.left), LEAST if largest else layer.input_zero_point)
+                  (-layer.padding.top, -layer.padding.left), layer.border)
 
 
 def _is_pointwise(layer: Layer) -> bool:
@@ -149,5 +145,5 @@ def lower(network: Network) -> tuple[InputLayout, tuple[Pass, ...]]:
             if isinstance(its_part, Matrix) and _is_pointwise(following):
                 matrix = its_part
                 del parts[0]
-        passes.append(Pass(len(passes) - 1, _window(layer, part), reduction, matrix or identity(layer.output_shape[2])))
+        passes.append(Pass(len(passes) - 1, _window(layer), reduction, matrix or identity(layer.output_shape[2])))
     return layout, tuple(passes)

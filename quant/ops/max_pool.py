@@ -26,10 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FloatMaxPool", "MaxDraft", "MaxPool"]
 
-_LEAST = -128
-"""What lies beyond the map's edges: no value is less."""
-
-
 @dataclass(frozen=True, eq=False, kw_only=True)
 class MaxPool(Layer):
     """Largest value of each window; what lies beyond the map's edges does not count.
@@ -57,8 +53,13 @@ class MaxPool(Layer):
     def output_zero_point(self) -> int:
         return self.requantise.zero_point
 
+    @property
+    def border(self) -> int:
+        # No value is less.
+        return -128
+
     def accumulate(self, x: np.ndarray) -> np.ndarray:
-        return windows(self, x, _LEAST).max(axis=(-2, -1)).astype(np.int64) - self.input_zero_point
+        return windows(self, x, self.border).max(axis=(-2, -1)).astype(np.int64) - self.input_zero_point
 
     def sum_range(self, constant: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         low, high = (np.where(self.foldable(constant), np.nan_to_num(constant), end) for end in (-128, 127))
