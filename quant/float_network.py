@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The trained network, before it is quantised: a chain of float layers in NHWC order.
+"""The trained network, before it is quantised: a graph of float layers in NHWC order.
 
 Importers fold batch norm into weights and bias and name what they can't take; the quantiser turns a
 :class:`FloatNetwork` into a :class:`~.network.Network`.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .chain import Chain
 from .errors import NetworkError
+from .graph import Graph
 from .layer import FloatLayer
 from .network import arrange_images
 from .preprocessing import Preprocessing
@@ -21,8 +21,8 @@ __all__ = ["FloatNetwork"]
 
 
 @dataclass(frozen=True, eq=False)
-class FloatNetwork(Chain[FloatLayer]):
-    """An immutable chain of float layers.
+class FloatNetwork(Graph[FloatLayer]):
+    """An immutable graph of float layers, in the order of execution (see :class:`~.graph.Graph`).
 
     ``softmax`` says that a softmax with the factor ``beta`` follows the logits.  ``channels_first`` says that the
     model file takes its images as (frames, channels, height, width); in here everything is NHWC.  ``preprocessing``
@@ -34,6 +34,7 @@ class FloatNetwork(Chain[FloatLayer]):
     beta: float = 1.0
     channels_first: bool = False
     preprocessing: Preprocessing | None = None
+    outputs: tuple[int, ...] = ()
 
     def images(self, images: np.ndarray, what: str = "the images") -> np.ndarray:
         """float32 (frames, height, width, channels) of ``images`` in that order or (frames, channels, height, width).
@@ -59,16 +60,13 @@ class FloatNetwork(Chain[FloatLayer]):
         return (slice(start, min(start + step, frames)) for start in range(0, frames, step))
 
     def run(self, images: np.ndarray) -> np.ndarray:
-        """float32 logits (frames, outputs) of float32 ``images`` (frames, height, width, channels)."""
-        logits = [self.trace(images[chunk], lambda number, x: None) for chunk in self.chunks(len(images))]
-        return np.concatenate(logits).reshape(len(images), -1)
+        """float32 logits (frames, outputs) of float32 ``images`` (frames, height, width, channels); of several outputs
+        the ones behind the others."""
+        def logits(chunk: slice) -> np.ndarray:
+            outputs = self.trace(images[chunk], lambda number, x: None)
+            return np.concatenate([output.reshape(len(output), -1) for output in outputs], axis=1)
 
-    def trace(self, x: np.ndarray, visit: Callable[[int, np.ndarray], None]) -> np.ndarray:
-        """Run one chunk of images; ``visit(number, output)`` sees what each layer gives.  Returns the last output."""
-        for number, layer in enumerate(self.layers):
-            x = layer(x)
-            visit(number, x)
-        return x
+        return np.concatenate([logits(chunk) for chunk in self.chunks(len(images))])
 
     def with_layers(self, layers: Iterable[FloatLayer]) -> "FloatNetwork":
         """The same network with other layers."""

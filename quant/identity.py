@@ -18,6 +18,10 @@ _UNSEEN = {"name", "index", "tensor", "softmax", "input_scale", "output_scale", 
            "original"}
 """Fields that no int8 result depends on: where the model came from, and what the integers mean."""
 
+_SEEN_IF_GIVEN = {"inputs", "outputs"}
+"""Fields that say nothing where they are empty, so that a chain's digest doesn't depend on there being other
+networks."""
+
 
 def digest(network: Network) -> bytes:
     """Equal for networks of equal integer layers, whatever file they came from; else different."""
@@ -31,7 +35,8 @@ def _add(seen, value) -> None:
     if isinstance(value, Enum):
         _add(seen, value.value)
     elif is_dataclass(value):
-        shown = [field.name for field in fields(value) if field.name not in _UNSEEN]
+        shown = [field.name for field in fields(value) if field.name not in _UNSEEN
+                 and not (field.name in _SEEN_IF_GIVEN and getattr(value, field.name) == ())]
         seen.update(f"{type(value).__name__}{shown}".encode())
         for name in shown:
             _add(seen, getattr(value, name))

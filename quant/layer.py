@@ -5,7 +5,9 @@ An operator's own file in :mod:`.ops` defines its integer layer (:class:`Layer`)
 (:class:`FloatLayer`); whoever works on networks asks the layers and never what kind they are.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from math import inf, prod
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 __all__ = [
+    "IMAGE",
     "LARGEST_MAP",
     "NO_PADDING",
     "Closing",
@@ -36,6 +39,9 @@ __all__ = [
 
 LARGEST_MAP = 1 << 26
 """Values in one feature map, and weights of one layer; keeps a damaged file from asking for all memory."""
+
+IMAGE = -1
+"""Stands for the image where a number would stand for a layer."""
 
 Shape = tuple[int, int, int]
 """Height, width, channels of one feature map (a vector is ``(1, 1, n)``)."""
@@ -91,11 +97,15 @@ class Geometry:
     """What float and integer layers share.
 
     ``name`` is the model's own name of the output tensor, ``index`` the operator's place in the model
-    file, ``tensor`` the number of the output tensor there (-1 where it has none)."""
+    file, ``tensor`` the number of the output tensor there (-1 where it has none).
+
+    ``inputs`` are the numbers of the network's layers that it reads, :data:`IMAGE` for the image; empty, it reads the
+    one before it.  ``input_shape`` is that of the first."""
 
     name: str
     index: int
     tensor: int = -1
+    inputs: tuple[int, ...] = ()
     input_shape: Shape
     output_shape: Shape
     stride: tuple[int, int] = (1, 1)
@@ -103,8 +113,13 @@ class Geometry:
 
     def geometry(self, index: int) -> dict[str, Any]:
         """The fields above as those of layer ``index`` of another network, made by this package: no tensor."""
-        return {"name": self.name, "index": index, "input_shape": self.input_shape,
+        return {"name": self.name, "index": index, "inputs": self.inputs, "input_shape": self.input_shape,
                 "output_shape": self.output_shape, "stride": self.stride, "padding": self.padding}
+
+    @property
+    def input_shapes(self) -> tuple[Shape, ...]:
+        """Of each map that it reads."""
+        return (self.input_shape,)
 
     @property
     def kernel(self) -> tuple[int, int]:
@@ -200,22 +215,23 @@ class Layer(Geometry):
         """The value of what lies beyond the input's edges, int8."""
         return self.input_zero_point
 
-    def accumulate(self, x: np.ndarray) -> np.ndarray:
+    def accumulate(self, *maps: np.ndarray) -> np.ndarray:
         """int64 accumulators, bias included, before requantisation.
 
-        ``x`` int8 (frames, height, width, channels); the result (frames, *output_shape)."""
+        ``maps`` int8 (frames, height, width, channels), one for each of ``input_shapes``; the result
+        (frames, *output_shape)."""
         raise NotImplementedError
 
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        """int8 (frames, *output_shape) of int8 ``x`` (frames, *input_shape)."""
-        return self.requantise(self.accumulate(x))
+    def __call__(self, *maps: np.ndarray) -> np.ndarray:
+        """int8 (frames, *output_shape) of int8 ``maps``, each (frames, *input_shape)."""
+        return self.requantise(self.accumulate(*maps))
 
-    def sum_range(self, constant: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def sum_range(self, *constants: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Smallest and largest accumulator of each channel over all images, int64 (channels,), of which one may not be
         reached.
 
-        ``constant`` float64 (input channels,) holds the value of each input channel that has but one, NaN for the
-        others."""
+        ``constants``, one for each map that it reads, float64 (input channels,), hold the value of each input channel
+        that has but one, NaN for the others."""
         raise NotImplementedError
 
     # ---- simplification ----
@@ -225,18 +241,22 @@ class Layer(Geometry):
         borders included."""
         return ~np.isnan(constant) & ((self.padding == NO_PADDING) | (constant == self.input_zero_point))
 
-    def constants(self, constant: np.ndarray) -> np.ndarray:
+    def constants(self, *constants: np.ndarray) -> np.ndarray:
         """Value of each output channel that is the same for every image, NaN for the others."""
-        ends = self.requantise(np.stack(self.sum_range(constant)))
+        ends = self.requantise(np.stack(self.sum_range(*constants)))
         return np.where(ends[0] == ends[1], ends[0].astype(float), np.nan)
 
-    def needed(self, keep: np.ndarray, constant: np.ndarray) -> np.ndarray:
-        """Which input channels the output channels ``keep`` depend on."""
-        return keep.copy()
+    def needed(self, keep: np.ndarray, *constants: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Of each map that it reads, which channels the output channels ``keep`` depend on."""
+        return tuple(keep.copy() for _ in constants)
 
-    def rebuilt(self, inputs: np.ndarray, keep: np.ndarray, constant: np.ndarray) -> "Self":
-        """This layer with the input channels ``inputs`` and the output channels ``keep`` alone; what the dropped
-        inputs, which are ``constant``, add to its sums is in its bias.
+    def tied(self, *inputs: np.ndarray) -> np.ndarray:
+        """Which output channels must stay because the channels ``inputs`` of each map that it reads do."""
+        return np.zeros(self.output_shape[2], bool) if self.mixes else reduce(np.logical_or, inputs)
+
+    def rebuilt(self, inputs: Sequence[np.ndarray], keep: np.ndarray, *constants: np.ndarray) -> "Self":
+        """This layer with the channels ``inputs`` of each map that it reads and the output channels ``keep`` alone;
+        what the dropped inputs, which are constant, add to its sums is in its bias.
 
         Raises
         ------
@@ -263,7 +283,7 @@ class Layer(Geometry):
 
     # ---- interchange ----
 
-    def sum_steps(self, input_scale: float) -> np.ndarray:
+    def sum_steps(self, *input_scales: float) -> np.ndarray:
         """What one step of each channel's sums means, float64 (channels,).
 
         Raises
@@ -273,9 +293,10 @@ class Layer(Geometry):
         """
         raise NotImplementedError
 
-    def write_onnx(self, graph: OnnxGraph, value: str, input_scale: float, result: str, output: str) -> str:
-        """The nodes that make real sums, ``output``, of the real numbers ``value``, channels first; constants are
-        called after ``result``.  Returns ``output``."""
+    def write_onnx(self, graph: OnnxGraph, values: Sequence[str], input_scales: Sequence[float], result: str,
+                   output: str) -> str:
+        """The nodes that make real sums, ``output``, of the real numbers ``values``, one for each map that it reads,
+        channels first; constants are called after ``result``.  Returns ``output``."""
         raise NotImplementedError
 
     def unwritable(self, text: str) -> NetworkError:
@@ -329,27 +350,28 @@ class FloatLayer(Geometry):
     maximum: float = inf
     trained: Statistics | None = None
 
-    def sums(self, x: np.ndarray) -> np.ndarray:
-        """The result before the activation; float32 (frames, height, width, channels) in and out."""
+    def sums(self, *maps: np.ndarray) -> np.ndarray:
+        """The result before the activation; float32 (frames, height, width, channels) in and out, one map for each of
+        ``input_shapes``."""
         raise NotImplementedError
 
     def activate(self, total: np.ndarray) -> np.ndarray:
         """The fused activation."""
         return total if (self.minimum, self.maximum) == (-inf, inf) else np.clip(total, self.minimum, self.maximum)
 
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        """float32 (frames, *output_shape) of float32 ``x`` (frames, *input_shape)."""
-        return self.activate(self.sums(x))
+    def __call__(self, *maps: np.ndarray) -> np.ndarray:
+        """float32 (frames, *output_shape) of float32 ``maps``, each (frames, *input_shape)."""
+        return self.activate(self.sums(*maps))
 
     # ---- quantisation ----
 
-    def result_meaning(self, source: Meaning, measured: Meaning) -> Meaning:
-        """What the int8 results mean, where the inputs mean ``source`` and the results on the calibration images ask
-        for ``measured``."""
+    def result_meaning(self, measured: Meaning, *sources: Meaning) -> Meaning:
+        """What the int8 results mean, where the maps that it reads mean ``sources`` and the results on the calibration
+        images ask for ``measured``."""
         return measured
 
-    def quantised(self, number: int, source: Meaning, result: Meaning) -> Layer:
-        """The integer layer ``number`` of a network, from int8 values that mean ``source`` to ones that mean
+    def quantised(self, number: int, result: Meaning, *sources: Meaning) -> Layer:
+        """The integer layer ``number`` of a network, from int8 maps that mean ``sources`` to one that means
         ``result``.
 
         Raises
@@ -359,7 +381,7 @@ class FloatLayer(Geometry):
         """
         raise NotImplementedError
 
-    def rounded(self, source: Meaning, result: Meaning) -> "Self":
+    def rounded(self, result: Meaning, *sources: Meaning) -> "Self":
         """This layer with weights that int8 can hold (see :meth:`quantised`)."""
         return self
 

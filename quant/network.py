@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The integer network: what to compute, without a word about hardware.
 
-A :class:`Network` is a chain of immutable layers over int8 tensors in NHWC order.  Importers make it,
+A :class:`Network` is a graph of immutable layers over int8 tensors in NHWC order.  Importers make it,
 the golden model runs it, the schedule maps it onto an engine; all three read the same fields.
 """
 
@@ -10,8 +10,8 @@ from math import prod
 
 import numpy as np
 
-from .chain import Chain
 from .errors import NetworkError
+from .graph import Graph
 from .layer import Closing, Layer, Shape
 from .preprocessing import Preprocessing
 
@@ -49,12 +49,12 @@ def arrange_images(images: np.ndarray, shape: Shape, what: str, *, channels_firs
 
 
 @dataclass(frozen=True, eq=False)
-class Network(Chain[Layer]):
-    """An immutable chain of integer layers, first to last.
+class Network(Graph[Layer]):
+    """An immutable graph of integer layers, in the order of execution (see :class:`~.graph.Graph`).
 
-    ``input_scale``/``input_zero_point`` and ``output_scale``/``output_zero_point`` say what the int8
-    values of the input and of the logits mean: ``real = scale * (value - zero_point)``.  ``preprocessing`` says what
-    the pixels of a picture mean, where that is known; ``original`` is the network that this one was simplified from."""
+    ``input_scale``/``input_zero_point`` and ``output_scale``/``output_zero_point`` say what the int8 values of the
+    input and of the first output mean: ``real = scale * (value - zero_point)``.  ``preprocessing`` says what the pixels
+    of a picture mean, where that is known; ``original`` is the network that this one was simplified from."""
 
     name: str
     layers: tuple[Layer, ...]
@@ -63,19 +63,20 @@ class Network(Chain[Layer]):
     softmax: Closing | None = None
     preprocessing: Preprocessing | None = None
     original: "Network | None" = None
+    outputs: tuple[int, ...] = ()
 
     @property
     def output_scale(self) -> float:
-        return self.layers[-1].output_scale
+        return self.layers[self.output_layers[0]].output_scale
 
     @property
     def output_zero_point(self) -> int:
-        return self.layers[-1].output_zero_point
+        return self.layers[self.output_layers[0]].output_zero_point
 
     @property
-    def outputs(self) -> int:
-        """Number of int8 results a frame."""
-        return prod(self.output_shape)
+    def result_bytes(self) -> int:
+        """int8 results a frame, of all outputs."""
+        return sum(map(prod, self.output_shapes))
 
     def quantise_input(self, images: np.ndarray, what: str = "the images") -> np.ndarray:
         """int8 (frames, height, width, channels) of ``images`` in that order or (frames, channels, height, width).

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The integer network as a standard quantised ``.onnx`` file.
 
-Every tensor of the chain passes QuantizeLinear and DequantizeLinear ("QDQ"), the form that ONNX Runtime, TensorRT and
+Every map passes QuantizeLinear and DequantizeLinear ("QDQ"), the form that ONNX Runtime, TensorRT and
 others read.  They scale in floating point, so a value may differ by one from the network's own integers;
 :func:`~.readers.onnx.read_onnx` gives those back exactly.
 """
@@ -17,7 +17,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from tepal.processes import held
 from tepal.quant.errors import NetworkError
-from tepal.quant.layer import Layer
+from tepal.quant.layer import IMAGE, Layer
 from tepal.quant.network import Network
 from tepal.quant.ops.activation import write_clamp
 from tepal.quant.readers.onnx import OWN_PRODUCER
@@ -54,7 +54,7 @@ def write_onnx(network: Network, path: str | PathLike) -> None:
 
 def onnx_model(network: Network) -> onnx.ModelProto:
     """``network`` with a float32 input ``image`` (batch, channels, height, width) and a float32 output ``logits``
-    (batch, ``network.outputs``), in the order of the network's own results, or ``probabilities`` after a softmax.
+    (batch, ``network.result_bytes``), in the order of the network's own results, or ``probabilities`` after a softmax.
 
     Raises
     ------
@@ -76,14 +76,18 @@ class _Graph:
         network = self.network
         # The layers first: they keep their names, whatever the constants are called.
         results = [self.unique(layer.name) for layer in network.layers]
-        scale, zero_point = network.input_scale, network.input_zero_point
-        value = self.quantised("image", "image", scale, zero_point)
-        for layer, result in zip(network.layers, results, strict=True):
-            value = self.sums(layer, value, scale, result)
+        values = {IMAGE: self.quantised("image", "image", network.input_scale, network.input_zero_point)}
+        scales = {IMAGE: network.input_scale}
+        for number, (layer, result) in enumerate(zip(network.layers, results, strict=True)):
+            sources = network.sources[number]
+            value = self.sums(layer, [values[source] for source in sources], [scales[source] for source in sources],
+                              result)
             if value != result:
                 value = write_clamp(self, layer, value, result)
-            scale = layer.output_scale
-            value = self.quantised(value, layer.name, scale, layer.output_zero_point)
+            scales[number] = layer.output_scale
+            values[number] = self.quantised(value, layer.name, layer.output_scale, layer.output_zero_point)
+        last = network.output_layers[0]
+        value, scale = values[last], scales[last]
         if prod(network.output_shape[:2]) > 1:
             value = self.node("Transpose", [value], self.unique("output/channels_last"), perm=[0, 2, 3, 1])
         if network.softmax:
@@ -98,7 +102,7 @@ class _Graph:
         graph = helper.make_graph(
             self.nodes, network.name,
             [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", channels, height, width])],
-            [helper.make_tensor_value_info(self.output, TensorProto.FLOAT, ["batch", network.outputs])],
+            [helper.make_tensor_value_info(self.output, TensorProto.FLOAT, ["batch", network.result_bytes])],
             self.initializers)
         model = helper.make_model(graph, producer_name=OWN_PRODUCER, ir_version=8,
                                   opset_imports=[helper.make_opsetid("", OPSET)])
@@ -136,19 +140,19 @@ class _Graph:
                   self.constant(f"{name}/zero_point", np.zeros(len(scales)), dtype)]
         return self.node("DequantizeLinear", inputs, self.unique(name), axis=0)
 
-    def sums(self, layer: Layer, value: str, input_scale: float, result: str) -> str:
+    def sums(self, layer: Layer, values: list[str], input_scales: list[float], result: str) -> str:
         """The layer before its clamp."""
-        _check(layer, input_scale)
+        _check(layer, input_scales)
         bare = (layer.requantise.minimum, layer.requantise.maximum) == (-128, 127)
         output = result if bare else self.unique(f"{result}/sum")
-        return layer.write_onnx(self, value, input_scale, result, output)
+        return layer.write_onnx(self, values, input_scales, result, output)
 
 
-def _check(layer: Layer, input_scale: float) -> None:
+def _check(layer: Layer, input_scales: list[float]) -> None:
     """That the layer's real numbers say what its integers do."""
-    steps = layer.sum_steps(input_scale)
+    steps = layer.sum_steps(*input_scales)
     tiny, huge = np.finfo(np.float32).tiny, np.finfo(np.float32).max / 256
-    scales = np.array([*steps, input_scale, layer.output_scale])
+    scales = np.array([*steps, *input_scales, layer.output_scale])
     if not ((scales >= tiny) & (scales <= huge)).all():
         raise layer.unwritable("its scales aren't positive numbers that float32 holds")
     # Factors below 2**-32 have become 0.

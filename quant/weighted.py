@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What dense and depthwise convolutions share: windows times trained weights, plus a bias for each output channel."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -117,12 +118,14 @@ class Weighted(Filters, Layer):
     def output_zero_point(self) -> int:
         return self.requantise.zero_point
 
-    def accumulate(self, x: np.ndarray) -> np.ndarray:
+    def accumulate(self, *maps: np.ndarray) -> np.ndarray:
+        (x,) = maps
         each = self.channel_first(self.weights).reshape(len(self.bias), -1)
         offset = self.bias - self.input_zero_point * each.sum(axis=1, dtype=np.int64)
         return self.filtered(exact(x, each.shape[1]), self.input_zero_point).astype(np.int64) + offset
 
-    def sum_range(self, constant: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def sum_range(self, *constants: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        (constant,) = constants
         weights = np.where(self.foldable(constant), 0, self.weights)
         return accumulator_range(self.channel_first(weights), self.bias + self._offset(constant),
                                  self.input_zero_point)
@@ -132,11 +135,13 @@ class Weighted(Filters, Layer):
         value = np.where(self.foldable(constant), np.nan_to_num(constant) - self.input_zero_point, 0).astype(np.int64)
         return self.channel_first(self.weights * value).reshape(len(self.bias), -1).sum(axis=1)
 
-    def rebuilt(self, inputs: np.ndarray, keep: np.ndarray, constant: np.ndarray) -> "Self":
-        bias = (self.bias + self._offset(np.where(inputs, np.nan, constant)))[keep]
+    def rebuilt(self, inputs: Sequence[np.ndarray], keep: np.ndarray, *constants: np.ndarray) -> "Self":
+        (constant,) = constants
+        (kept,) = inputs
+        bias = (self.bias + self._offset(np.where(kept, np.nan, constant)))[keep]
         if np.abs(bias).max() >= 1 << 31:
             raise OverflowError
-        return replace(self, **self.kept_shapes(inputs, keep), weights=self.kept_weights(inputs, keep), bias=bias,
+        return replace(self, **self.kept_shapes(kept, keep), weights=self.kept_weights(kept, keep), bias=bias,
                        requantise=self.requantise.select(keep), weight_scales=np.asarray(self.weight_scales)[keep])
 
     def kept_weights(self, inputs: np.ndarray, keep: np.ndarray) -> np.ndarray:
@@ -153,14 +158,16 @@ class Weighted(Filters, Layer):
         """As many of the weights as the layer has at ``place``."""
         raise NotImplementedError
 
-    def sum_steps(self, input_scale: float) -> np.ndarray:
+    def sum_steps(self, *input_scales: float) -> np.ndarray:
+        (input_scale,) = input_scales
         return input_scale * np.asarray(self.weight_scales, np.float64)
 
-    def write_onnx(self, graph, value: str, input_scale: float, result: str, output: str) -> str:
+    def write_onnx(self, graph, values: Sequence[str], input_scales: Sequence[float], result: str, output: str) -> str:
+        (value,) = values
         scales, around = np.asarray(self.weight_scales), self.padding
         weights, attributes = self.onnx_weights()
         inputs = [value, graph.dequantised(f"{result}/weights", weights, scales, np.int8),
-                  graph.dequantised(f"{result}/bias", self.bias, self.sum_steps(input_scale), np.int32)]
+                  graph.dequantised(f"{result}/bias", self.bias, self.sum_steps(*input_scales), np.int32)]
         return graph.node("Conv", inputs, output, kernel_shape=self.kernel, strides=self.stride,
                           pads=[around.top, around.left, around.bottom, around.right], **attributes)
 
@@ -189,7 +196,8 @@ class FloatWeighted(Filters, FloatLayer):
                                    "infinite: the training diverged, or the file is damaged")
             object.__setattr__(self, name, array)
 
-    def sums(self, x: np.ndarray) -> np.ndarray:
+    def sums(self, *maps: np.ndarray) -> np.ndarray:
+        (x,) = maps
         # Weights that overflow give infinite values, which the quantiser looks for.
         with np.errstate(over="ignore", invalid="ignore"):
             return self.filtered(x, 0) + self.bias
@@ -205,14 +213,16 @@ class FloatWeighted(Filters, FloatLayer):
         codes = np.rint(self.weights / self.by_channel(step))
         return step, np.clip(codes, -127, 127).astype(np.int8)
 
-    def quantised(self, number: int, source: Meaning, result: Meaning) -> Weighted:
+    def quantised(self, number: int, result: Meaning, *sources: Meaning) -> Weighted:
+        (source,) = sources
         step, codes = self._codes(source, result)
         # A bias beyond this drives the output to its end whatever the weights add.
         bias = np.clip(np.rint(self.bias / (source[0] * step.astype(np.float64))), -(1 << 30), 1 << 30)
         return self.integer.of_scales(f"layer {self.index} ({self.name})", self.geometry(number), codes, step, bias,
                                       source, result, self.minimum, self.maximum)
 
-    def rounded(self, source: Meaning, result: Meaning) -> "Self":
+    def rounded(self, result: Meaning, *sources: Meaning) -> "Self":
+        (source,) = sources
         step, codes = self._codes(source, result)
         return replace(self, weights=codes * self.by_channel(step))
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The golden model: a network's exact bytes, in vectorised NumPy.
 
-Each layer knows its own rule (:meth:`tepal.quant.Layer.accumulate`); here they run one after the other.
+Each layer knows its own rule (:meth:`tepal.quant.Layer.accumulate`); here they run in their order.
 """
 
+from math import prod
 from typing import Literal, overload
 
 import numpy as np
@@ -18,7 +19,7 @@ def run(network: Network, images: np.ndarray, *, layers: Literal[False] = False)
 @overload
 def run(network: Network, images: np.ndarray, *, layers: Literal[True]) -> list[np.ndarray]: ...
 def run(network: Network, images: np.ndarray, *, layers: bool = False) -> np.ndarray | list[np.ndarray]:
-    """int8 logits of ``images``.
+    """int8 results of ``images``.
 
     Parameters
     ----------
@@ -31,8 +32,8 @@ def run(network: Network, images: np.ndarray, *, layers: bool = False) -> np.nda
 
     Returns
     -------
-    int8 (frames, ``network.outputs``), before the softmax that the network may end in; or, with
-    ``layers``, one int8 (frames, height, width, channels) for each of ``network.layers``.
+    int8 (frames, ``network.result_bytes``), the outputs one behind the other, before what the network may end in on
+    the host; or, with ``layers``, one int8 (frames, height, width, channels) for each of ``network.layers``.
 
     Raises
     ------
@@ -44,15 +45,16 @@ def run(network: Network, images: np.ndarray, *, layers: bool = False) -> np.nda
         raise NetworkError(f"{network.name} takes int8 images of the shape (frames, "
                            f"{', '.join(map(str, network.input_shape))}), not {images.dtype} {images.shape}")
     frames = chunk_frames(network.layers)
-    results = [np.empty((len(images), *layer.output_shape), np.int8)
-               for layer in (network.layers if layers else network.layers[-1:])]
+    wanted = range(len(network.layers)) if layers else network.output_layers
+    results = {number: np.empty((len(images), *network.shape(number)), np.int8) for number in wanted}
     for start in range(0, len(images), frames):
         chunk = slice(start, start + frames)
-        x = images[chunk]
-        for number, layer in enumerate(network.layers):
-            x = layer(x)
-            if layers:
-                results[number][chunk] = x
-        if not layers:
-            results[0][chunk] = x
-    return results if layers else results[0].reshape(len(images), network.outputs)
+
+        def keep(number, result, chunk=chunk):
+            if number in results:
+                results[number][chunk] = result
+
+        network.trace(images[chunk], keep)
+    if layers:
+        return list(results.values())
+    return np.concatenate([result.reshape(len(images), prod(result.shape[1:])) for result in results.values()], axis=1)

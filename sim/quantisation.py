@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from tepal.quant import FloatNetwork, Network, Quantisation
+from tepal.quant.layer import IMAGE
 from tepal.quant.quantiser.quantise import fake_quantise
 
 from . import golden
@@ -60,6 +61,11 @@ def real(layer, codes: np.ndarray) -> np.ndarray:
     return np.float32(layer.output_scale) * (codes.astype(np.float32) - layer.output_zero_point)
 
 
+def _side_by_side(outputs: list[np.ndarray]) -> np.ndarray:
+    """(frames, values) of all outputs, one behind the other."""
+    return np.concatenate([output.reshape(len(output), -1) for output in outputs], axis=1)
+
+
 def measure_losses(quantisation: Quantisation, images: np.ndarray, *,
                    progress: Callable[[str, int, int], None] = lambda what, done, total: None) -> QuantisationReport:
     """Run both networks on ``images`` (float, in the model file's own order of dimensions)."""
@@ -82,8 +88,8 @@ def measure_losses(quantisation: Quantisation, images: np.ndarray, *,
             values[number] += exact.size
             low[number], high[number] = min(low[number], exact.min()), max(high[number], exact.max())
 
-        exact = reference.trace(images[chunk], look).reshape(len(codes[-1]), -1)
-        approximate = real(network.layers[-1], codes[-1]).reshape(exact.shape)
+        exact = _side_by_side(reference.trace(images[chunk], look))
+        approximate = _side_by_side([real(network.layers[number], codes[number]) for number in network.output_layers])
         error += float(np.abs(exact - approximate).sum())
         agreeing += int(np.sum(exact.argmax(axis=1) == approximate.argmax(axis=1)))
         progress("Comparing", chunk.stop, len(images))
@@ -92,20 +98,24 @@ def measure_losses(quantisation: Quantisation, images: np.ndarray, *,
                         layer.output_zero_point, decibels(signal[number], noise[number]),
                         float(beyond[number] / values[number]), alone[number])
               for number, layer in enumerate(network.layers)]
-    return QuantisationReport(layers, error / (len(images) * network.outputs), agreeing / len(images))
+    return QuantisationReport(layers, error / (len(images) * network.result_bytes), agreeing / len(images))
 
 
 def _alone(network: Network, reference: FloatNetwork, images: np.ndarray, progress) -> list[float]:
     """Signal-to-noise ratio of the logits with one layer quantised at a time, weights and output."""
     frames = images[:max(2, min(64, SENSITIVITY_MACS // max(1, reference.macs)))]
-    inputs = [frames]
-    exact = reference.trace(frames, lambda number, x: inputs.append(x))
+    results = {IMAGE: frames}
+    exact = _side_by_side(reference.trace(frames, results.__setitem__)).astype(np.float64)
     ratios = []
     for number, (integer, layer) in enumerate(zip(network.layers, reference.layers, strict=True)):
-        x = fake_quantise(layer.rounded_as(integer)(inputs[number]), integer.output_scale, integer.output_zero_point)
-        for after in reference.layers[number + 1:]:
-            x = after(x)
-        ratios.append(decibels(np.sum(exact.astype(np.float64) ** 2), np.sum((exact.astype(np.float64) - x) ** 2)))
+        rounded = layer.rounded_as(integer)(*(results[source] for source in reference.sources[number]))
+        changed = {number: fake_quantise(rounded, integer.output_scale, integer.output_zero_point)}
+        for after in range(number + 1, len(reference.layers)):
+            sources = reference.sources[after]
+            if changed.keys() & set(sources):
+                changed[after] = reference.layers[after](*(changed.get(n, results[n]) for n in sources))
+        x = _side_by_side([changed.get(n, results[n]) for n in reference.output_layers])
+        ratios.append(decibels(np.sum(exact ** 2), np.sum((exact - x) ** 2)))
         progress("Trying each layer alone", number + 1, len(network.layers))
     return ratios
 

@@ -154,7 +154,7 @@ class Build:
             waves: Path | None = None) -> tuple[np.ndarray, list[list[str]]]:
         """Send ``images`` back to back: (bytes taken as tlast << 8 | byte, lines of the tap, split)."""
         beats = np.ascontiguousarray(images).reshape(-1).view(np.uint8).reshape(-1, schedule.config.input_bytes)
-        per_frame = schedule.network.outputs + Trailer.BYTES
+        per_frame = schedule.network.result_bytes + Trailer.BYTES
         np.save(self.directory / "beats.npy", beats)
         weights = np.zeros(0, "<u2")
         if schedule.config.single_port:
@@ -271,7 +271,7 @@ def _compare_cycles(schedule: Schedule, model: CycleModel, frames: int, events: 
     """Every event of every frame against the model, and what differs."""
     errors = []
     predicted = model.frames(frames)
-    origin, per_frame = events["A", 0][0], schedule.network.outputs + Trailer.BYTES
+    origin, per_frame = events["A", 0][0], schedule.network.result_bytes + Trailer.BYTES
 
     def check(what, frame, event, wanted):
         kind, which, occurrence = event
@@ -318,10 +318,10 @@ def simulate(build: Build, schedule: Schedule, images: np.ndarray, *, stalls: in
     images = network.quantise_input(images)
     taken, lines = build.run(schedule, images, stalls=stalls, waves=waves)
     frames = len(images)
-    taken = taken.reshape(frames, network.outputs + Trailer.BYTES)
+    taken = taken.reshape(frames, network.result_bytes + Trailer.BYTES)
     content = (taken & 0xFF).astype(np.uint8)
-    outputs = content[:, :network.outputs].view(np.int8)
-    trailers = [Trailer.unpack(ending.tobytes()) for ending in content[:, network.outputs:]]
+    outputs = content[:, :network.result_bytes].view(np.int8)
+    trailers = [Trailer.unpack(ending.tobytes()) for ending in content[:, network.result_bytes:]]
     classes = [trailer.argmax for trailer in trailers]
 
     expected = golden.run(network, images)

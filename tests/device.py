@@ -110,7 +110,7 @@ class PythonDevice(_Served):
     def __init__(self, network: Network, credit: int = 8, line=lambda direction, content: content):
         super().__init__()
         self.network, self.line = network, line
-        self.identity = Identity(digest(network), network.input_shape, network.outputs, credit)
+        self.identity = Identity(digest(network), network.input_shape, network.result_bytes, credit)
         self.requests = self.results = 0
         self._splitter = Splitter(Packet.line_bytes(100_000))
 

@@ -248,7 +248,7 @@ def _report(schedule: Schedule, board: Board, family: Family, commands: dict[str
                    f"{least * float(1 + CLOCK_MARGIN):.2f} MHz: try more --seeds, a lower --clock, or a smaller engine "
                    "(--rows, --columns, --lanes)")
     request = Packet.line_bytes(prod(network.input_shape))
-    result = Packet.line_bytes(network.outputs + Trailer.BYTES)
+    result = Packet.line_bytes(network.result_bytes + Trailer.BYTES)
     spread = [run.reached for run in runs if not run.problem]
     return {
         "board": board.name, "part": board.part.name, "network": network.name, "passed": problem is None,

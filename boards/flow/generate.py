@@ -47,7 +47,7 @@ def describe(schedule: Schedule, board: str, versions: dict[str, str], name: str
                        "byte_order": "first byte lowest", "beats_per_frame": beats},
             "m_axis": {"protocol": "AXI4-Stream", "role": "source", "tdata_width": 8,
                        "signals": [f"m_axis_{name}" for name in ("tdata", "tvalid", "tready", "tlast")],
-                       "beats_per_frame": network.outputs + Trailer.BYTES},
+                       "beats_per_frame": network.result_bytes + Trailer.BYTES},
             "frame_error": {"direction": "out", "width": 1,
                             "about": "since reset a frame was too long, too short or abandoned"},
             **({"load": {"signals": {"load_tdata": 16, "load_tvalid": 1, "load_tfirst": 1, "run": 1},

@@ -321,7 +321,7 @@ class LinkedAccelerator(wiring.Component):
     def __init__(self, schedule: Schedule, credit: int, *, debug: bool = False, line: str = "sync"):
         self.schedule, self.debug, self.line = schedule, debug, line
         network = schedule.network
-        self.identity = Identity(digest(network), network.input_shape, network.outputs, credit)
+        self.identity = Identity(digest(network), network.input_shape, network.result_bytes, credit)
         super().__init__({
             "i": In(stream_of(8)), "o": Out(stream_of(8)), "overrun": In(1), "busy": Out(1), "fault": Out(1),
             "result": Out(16), **(LOAD | {"unloaded": In(1)} if schedule.config.single_port else {}),

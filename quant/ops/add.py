@@ -1,17 +1,127 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Add of ONNX: a constant for each channel, which becomes part of a bias."""
+"""Sum of two maps, a residual connection: ADD of TensorFlow Lite, Add of ONNX; and ONNX's Add of a constant for each
+channel, which becomes part of a bias."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tepal.quant.arithmetic import Rounding
+from tepal.quant.layer import FloatLayer, Layer, Meaning, Place, Shape, frozen
+from tepal.quant.lookup import CODES
+from tepal.quant.rescale import Requantise, quantised_clamp
 
 from .quantize import continued
 from .registry import onnx
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from tepal.quant.files.onnx_chain import OnnxChain
     from tepal.quant.files.onnx_node import Node
 
+
+__all__ = ["Add", "FloatAdd"]
+
+_FRACTION = 20
+"""Bits behind the point of an operand in steps of the result, where the scales alone say what is right: so a sum is
+right unless it lies within 2**-20 steps of the middle between two results."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Add(Layer):
+    """Sum of two maps of one shape.
+
+    ``tables`` int64 (2, 256) say what each int8 value of either operand, from -128 on, adds to the sum that
+    ``requantise`` takes; its multiplier and shift are those of all channels.  ``input_zero_point`` is the first
+    operand's, ``other_zero_point`` the second one's."""
+
+    tables: np.ndarray
+    other_zero_point: int
+    requantise: Requantise
+
+    def __post_init__(self):
+        object.__setattr__(self, "tables", frozen(self.tables, np.int64))
+
+    @classmethod
+    def of_scales(cls, geometry: dict[str, Any], first: Meaning, second: Meaning, result: Meaning, minimum: float,
+                  maximum: float) -> Self:
+        """The sum of a ``first`` and a ``second`` map of those meanings, clamped to ``minimum`` … ``maximum`` and
+        rounded once to the meaning ``result``."""
+        tables = [np.rint(np.ldexp(scale / result[0] * (CODES - zero_point), _FRACTION))
+                  for scale, zero_point in (first, second)]
+        channels = geometry["output_shape"][2]
+        requantise = Requantise(np.full(channels, 1 << 30), np.full(channels, 1 - _FRACTION), result[1],
+                                *quantised_clamp(minimum, maximum, *result), Rounding.SINGLE)
+        return cls(**geometry, input_zero_point=first[1], other_zero_point=second[1], output_scale=result[0],
+                   tables=np.clip(tables, -1 << 30, 1 << 30), requantise=requantise)
+
+    @property
+    def input_shapes(self) -> tuple[Shape, ...]:
+        return self.input_shape, self.input_shape
+
+    @property
+    def kernel(self) -> tuple[int, int]:
+        return 1, 1
+
+    @property
+    def output_zero_point(self) -> int:
+        return self.requantise.zero_point
+
+    def accumulate(self, *maps: np.ndarray) -> np.ndarray:
+        first, second = (table[x.astype(np.intp) + 128] for table, x in zip(self.tables, maps, strict=True))
+        return first + second
+
+    def sum_range(self, *constants: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        def ends(end):
+            # Of the one value that a constant channel has, else of all.
+            first, second = (np.where(np.isnan(constant), end(table),
+                                      table[np.nan_to_num(constant).astype(np.intp) + 128])
+                             for table, constant in zip(self.tables, constants, strict=True))
+            return first + second
+
+        return ends(np.min), ends(np.max)
+
+    def rebuilt(self, inputs: Sequence[np.ndarray], keep: np.ndarray, *constants: np.ndarray) -> Self:
+        return replace(self, **self.kept_shapes(inputs[0], keep), requantise=self.requantise.select(keep))
+
+    def resized(self, place: Place) -> Self:
+        return replace(self, input_shape=place.input_shape, output_shape=place.output_shape,
+                       requantise=self.requantise.first(self.output_shape[2], place.output_shape[2]))
+
+    def sum_steps(self, *input_scales: float) -> np.ndarray:
+        # In real numbers nothing is left of the fixed point.
+        return self.output_scale * self.requantise.factor
+
+    def write_onnx(self, graph, values: Sequence[str], input_scales: Sequence[float], result: str, output: str) -> str:
+        return graph.node("Add", [*values], output)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FloatAdd(FloatLayer):
+    """Sum of two maps of one shape."""
+
+    @property
+    def input_shapes(self) -> tuple[Shape, ...]:
+        return self.input_shape, self.input_shape
+
+    @property
+    def kernel(self) -> tuple[int, int]:
+        return 1, 1
+
+    def sums(self, *maps: np.ndarray) -> np.ndarray:
+        first, second = maps
+        return first + second
+
+    def quantised(self, number: int, result: Meaning, *sources: Meaning) -> Add:
+        first, second = sources
+        return Add.of_scales(self.geometry(number), first, second, result, self.minimum, self.maximum)
+
+
+# ---- ONNX ----
 
 @onnx("Add", constant_first=True, limits="a constant for each channel; in a float model right behind a Conv, Gemm or "
       "MatMul")

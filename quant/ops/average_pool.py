@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -83,17 +84,19 @@ class AveragePool(Layer):
     def output_zero_point(self) -> int:
         return self.input_zero_point if isinstance(self.requantise, Average) else self.requantise.zero_point
 
-    def accumulate(self, x: np.ndarray) -> np.ndarray:
+    def accumulate(self, *maps: np.ndarray) -> np.ndarray:
+        (x,) = maps
         total = windows(self, exact(x, prod(self.window)), self.input_zero_point).sum(axis=(-2, -1))
         return total.astype(np.int64) + self.bias
 
-    def sum_range(self, constant: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def sum_range(self, *constants: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        (constant,) = constants
         count = prod(self.window)
         low, high = (np.where(self.foldable(constant), np.nan_to_num(constant), end) for end in (-128, 127))
         return low.astype(np.int64) * count + self.bias, high.astype(np.int64) * count + self.bias
 
-    def rebuilt(self, inputs: np.ndarray, keep: np.ndarray, constant: np.ndarray) -> Self:
-        return replace(self, **self.kept_shapes(inputs, keep), bias=self.bias[keep],
+    def rebuilt(self, inputs: Sequence[np.ndarray], keep: np.ndarray, *constants: np.ndarray) -> Self:
+        return replace(self, **self.kept_shapes(inputs[0], keep), bias=self.bias[keep],
                        requantise=self.requantise.select(keep))
 
     def resized(self, place: Place) -> Self:
@@ -111,13 +114,15 @@ class AveragePool(Layer):
         multiplier, shift = quantize_multiplier(rule.factor / share)
         return replace(rule, multiplier=multiplier, shift=shift)
 
-    def sum_steps(self, input_scale: float) -> np.ndarray:
+    def sum_steps(self, *input_scales: float) -> np.ndarray:
+        (input_scale,) = input_scales
         count, zero_point = prod(self.window), 0 if isinstance(self.requantise, Average) else self.input_zero_point
         if (self.bias != -count * zero_point).any():
             raise self.unwritable("its average pool adds a bias; only the zero point is possible")
         return np.full(self.output_shape[2], input_scale / count)
 
-    def write_onnx(self, graph, value: str, input_scale: float, result: str, output: str) -> str:
+    def write_onnx(self, graph, values: Sequence[str], input_scales: Sequence[float], result: str, output: str) -> str:
+        (value,) = values
         return graph.node("AveragePool", [value], output, kernel_shape=self.window, strides=self.stride)
 
 
@@ -131,10 +136,12 @@ class FloatAveragePool(FloatLayer):
     def kernel(self) -> tuple[int, int]:
         return self.window
 
-    def sums(self, x: np.ndarray) -> np.ndarray:
+    def sums(self, *maps: np.ndarray) -> np.ndarray:
+        (x,) = maps
         return windows(self, x, 0).sum(axis=(-2, -1)) / np.float32(prod(self.window))
 
-    def quantised(self, number: int, source: Meaning, result: Meaning) -> AveragePool:
+    def quantised(self, number: int, result: Meaning, *sources: Meaning) -> AveragePool:
+        (source,) = sources
         return AveragePool.of_scales(f"layer {self.index} ({self.name})", self.geometry(number), self.window, source,
                                      result, self.minimum, self.maximum)
 

@@ -51,11 +51,12 @@ class Convolution(_Dense, Weighted):
 
     mixes = True
 
-    def needed(self, keep: np.ndarray, constant: np.ndarray) -> np.ndarray:
+    def needed(self, keep: np.ndarray, *constants: np.ndarray) -> tuple[np.ndarray, ...]:
+        (constant,) = constants
         used = np.any(self.weights[keep] != 0, axis=(0, 1, 2)) & ~self.foldable(constant)
         if not used.any():
             used[0] = True
-        return used
+        return (used,)
 
     def kept_weights(self, inputs: np.ndarray, keep: np.ndarray) -> np.ndarray:
         return self.weights[keep][..., inputs]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -58,10 +59,12 @@ class MaxPool(Layer):
         # No value is less.
         return -128
 
-    def accumulate(self, x: np.ndarray) -> np.ndarray:
+    def accumulate(self, *maps: np.ndarray) -> np.ndarray:
+        (x,) = maps
         return windows(self, x, self.border).max(axis=(-2, -1)).astype(np.int64) - self.input_zero_point
 
-    def sum_range(self, constant: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def sum_range(self, *constants: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        (constant,) = constants
         low, high = (np.where(self.foldable(constant), np.nan_to_num(constant), end) for end in (-128, 127))
         return low.astype(np.int64) - self.input_zero_point, high.astype(np.int64) - self.input_zero_point
 
@@ -69,17 +72,19 @@ class MaxPool(Layer):
         # Every window covers some of the map, and the rest of it does not count.
         return ~np.isnan(constant)
 
-    def rebuilt(self, inputs: np.ndarray, keep: np.ndarray, constant: np.ndarray) -> Self:
-        return replace(self, **self.kept_shapes(inputs, keep), requantise=self.requantise.select(keep))
+    def rebuilt(self, inputs: Sequence[np.ndarray], keep: np.ndarray, *constants: np.ndarray) -> Self:
+        return replace(self, **self.kept_shapes(inputs[0], keep), requantise=self.requantise.select(keep))
 
     def resized(self, place: Place) -> Self:
         return replace(self, **place.geometry, window=place.kernel,
                        requantise=self.requantise.first(self.output_shape[2], place.output_shape[2]))
 
-    def sum_steps(self, input_scale: float) -> np.ndarray:
+    def sum_steps(self, *input_scales: float) -> np.ndarray:
+        (input_scale,) = input_scales
         return np.full(self.output_shape[2], input_scale)
 
-    def write_onnx(self, graph, value: str, input_scale: float, result: str, output: str) -> str:
+    def write_onnx(self, graph, values: Sequence[str], input_scales: Sequence[float], result: str, output: str) -> str:
+        (value,) = values
         around = self.padding
         return graph.node("MaxPool", [value], output, kernel_shape=self.window, strides=self.stride,
                           pads=[around.top, around.left, around.bottom, around.right])
@@ -95,14 +100,17 @@ class FloatMaxPool(FloatLayer):
     def kernel(self) -> tuple[int, int]:
         return self.window
 
-    def sums(self, x: np.ndarray) -> np.ndarray:
+    def sums(self, *maps: np.ndarray) -> np.ndarray:
+        (x,) = maps
         return windows(self, x, -inf).max(axis=(-2, -1))
 
-    def result_meaning(self, source: Meaning, measured: Meaning) -> Meaning:
+    def result_meaning(self, measured: Meaning, *sources: Meaning) -> Meaning:
+        (source,) = sources
         # Nothing is lost where the results stay the codes that they were.
         return source
 
-    def quantised(self, number: int, source: Meaning, result: Meaning) -> MaxPool:
+    def quantised(self, number: int, result: Meaning, *sources: Meaning) -> MaxPool:
+        (source,) = sources
         return MaxPool.of_scales(self.geometry(number), self.window, source, result, self.minimum, self.maximum)
 
 

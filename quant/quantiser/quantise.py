@@ -20,7 +20,7 @@ from math import inf, isfinite
 import numpy as np
 from tepal.quant.errors import NetworkError
 from tepal.quant.float_network import FloatNetwork
-from tepal.quant.layer import FloatLayer, Meaning
+from tepal.quant.layer import IMAGE, FloatLayer, Meaning
 from tepal.quant.network import Network
 from tepal.quant.ops.softmax import Softmax
 
@@ -114,14 +114,15 @@ def quantize(network: FloatNetwork, images: np.ndarray, calibration: Calibration
         network = _equalise(network, images, progress)
     # The input keeps its whole range, so that a host can map pixels to it without loss.
     histograms = _histograms(network, images, progress)
-    scales = [_scale(*histograms[0].range(Calibration(Method.MINMAX)))]
-    for layer, histogram in zip(network.layers, histograms[1:], strict=True):
-        scales.append(layer.result_meaning(scales[-1], _scale(*histogram.range(calibration))))
-    corrected = _correct_bias(network, images, scales, progress) if calibration.correct_bias else network
-    layers = tuple(layer.quantised(number, scales[number], scales[number + 1])
-                   for number, layer in enumerate(corrected.layers))
-    softmax = Softmax(len(layers), -1, scales[-1][0], network.beta) if network.softmax else None
-    integer = Network(network.name, layers, *scales[0], softmax, network.preprocessing)
+    meanings = {IMAGE: _scale(*histograms[IMAGE].range(Calibration(Method.MINMAX)))}
+    for number, (layer, sources) in enumerate(zip(network.layers, network.sources, strict=True)):
+        measured = _scale(*histograms[number].range(calibration))
+        meanings[number] = layer.result_meaning(measured, *(meanings[source] for source in sources))
+    corrected = _correct_bias(network, images, meanings, progress) if calibration.correct_bias else network
+    layers = tuple(layer.quantised(number, meanings[number], *(meanings[source] for source in sources))
+                   for number, (layer, sources) in enumerate(zip(corrected.layers, network.sources, strict=True)))
+    softmax = Softmax(len(layers), -1, meanings[len(layers) - 1][0], network.beta) if network.softmax else None
+    integer = Network(network.name, layers, *meanings[IMAGE], softmax, network.preprocessing, outputs=network.outputs)
     return Quantisation(integer, network)
 
 
@@ -189,20 +190,23 @@ class _Histogram:
         return low, high
 
 
-def _histograms(network: FloatNetwork, images: np.ndarray, progress: Progress) -> list[_Histogram]:
-    """Histograms of the input and of each layer's output.  The network runs twice: for the ends, then for the bins."""
-    histograms = [_Histogram(inf, -inf, np.zeros(BINS, np.int64)) for _ in range(len(network.layers) + 1)]
+def _histograms(network: FloatNetwork, images: np.ndarray, progress: Progress) -> dict[int, _Histogram]:
+    """Histograms of the image and of each layer's output, by the layer's number.  The network runs twice: for the ends,
+    then for the bins."""
+    histograms = {number: _Histogram(inf, -inf, np.zeros(BINS, np.int64))
+                  for number in (IMAGE, *range(len(network.layers)))}
 
     def widen(number, x):
-        histogram = histograms[number + 1]
+        histogram = histograms[number]
         histogram.low, histogram.high = min(histogram.low, float(x.min())), max(histogram.high, float(x.max()))
 
-    for what, visit in (("Ranges", widen), ("Histograms", lambda number, x: histograms[number + 1].add(x))):
+    for what, visit in (("Ranges", widen), ("Histograms", lambda number, x: histograms[number].add(x))):
         for chunk in network.chunks(len(images)):
-            visit(-1, images[chunk])
+            visit(IMAGE, images[chunk])
             network.trace(images[chunk], visit)
             progress(what, chunk.stop, len(images))
-    for layer, histogram in zip(network.layers, histograms[1:], strict=True):
+    for number, layer in enumerate(network.layers):
+        histogram = histograms[number]
         if not (isfinite(histogram.low) and isfinite(histogram.high)):
             raise NetworkError(f"layer {layer.index} ({layer.name}) gives NaN or infinite values on the calibration "
                                "images: the weights or the images are out of range")
@@ -226,14 +230,18 @@ def _equalise(network: FloatNetwork, images: np.ndarray, progress: Progress) -> 
         network.trace(images[chunk], look)
         progress("Equalising", chunk.stop, len(images))
     layers = list(network.layers)
-    for number in range(len(layers) - 1):
-        before, after, peak = layers[number], layers[number + 1], peaks[number]
+    for number, peak in enumerate(peaks):
+        # What others read, or the host, stays as it is.
+        if len(network.readers[number]) != 1 or number in network.output_layers:
+            continue
+        reader = network.readers[number][0]
+        before, after = layers[number], layers[reader]
         if not (before.takes_factors and after.takes_factors):
             continue
         if before.minimum not in (0, -inf) or (before.maximum < inf and peak.max() >= before.maximum):
             continue
         factor = _factors(peak, after)
-        layers[number], layers[number + 1] = before.divided(factor), after.multiplied(factor)
+        layers[number], layers[reader] = before.divided(factor), after.multiplied(factor)
     return network.with_layers(layers)
 
 
@@ -248,24 +256,28 @@ def _factors(peak: np.ndarray, after: FloatLayer) -> np.ndarray:
     return np.maximum(factor, 2.0**-12)
 
 
-def _correct_bias(network: FloatNetwork, images: np.ndarray, scales: list[Meaning], progress: Progress) -> FloatNetwork:
+def _correct_bias(network: FloatNetwork, images: np.ndarray, meanings: dict[int, Meaning],
+                  progress: Progress) -> FloatNetwork:
     """Biases moved so that each channel's mean before the activation is the float network's.
 
     Layer by layer, on inputs that the quantised layers before have made."""
-    largest = max(int(np.prod(layer.input_shape)) for layer in network.layers)
-    exact = images[:max(1, CORRECTION_BYTES // (16 * largest))]
-    rounded = fake_quantise(exact, *scales[0])
+    largest = max(int(np.prod(shape)) for layer in network.layers for shape in layer.input_shapes)
+    images = images[:max(1, CORRECTION_BYTES // (16 * largest))]
+    exact, rounded = {IMAGE: images}, {IMAGE: fake_quantise(images, *meanings[IMAGE])}
     layers = []
-    for number, layer in enumerate(network.layers):
-        chunks = list(network.chunks(len(exact)))
-        coarse = layer.rounded(scales[number], scales[number + 1])
-        wanted = np.concatenate([layer.sums(exact[chunk]) for chunk in chunks])
-        got = np.concatenate([coarse.sums(rounded[chunk]) for chunk in chunks])
+    for number, (layer, sources) in enumerate(zip(network.layers, network.sources, strict=True)):
+        chunks = list(network.chunks(len(images)))
+        coarse = layer.rounded(meanings[number], *(meanings[source] for source in sources))
+        wanted = np.concatenate([layer.sums(*(exact[source][chunk] for source in sources)) for chunk in chunks])
+        got = np.concatenate([coarse.sums(*(rounded[source][chunk] for source in sources)) for chunk in chunks])
         error = wanted.mean(axis=(0, 1, 2), dtype=np.float64) - got.mean(axis=(0, 1, 2), dtype=np.float64)
         if (corrected := layer.corrected(error)) is not None:
             got += error.astype(np.float32)
             layer = corrected
         layers.append(layer)
-        exact, rounded = layer.activate(wanted), fake_quantise(layer.activate(got), *scales[number + 1])
+        exact[number], rounded[number] = layer.activate(wanted), fake_quantise(layer.activate(got), *meanings[number])
+        for source in {*sources, number}:
+            if network.last_reader.get(source, number) == number:
+                del exact[source], rounded[source]
         progress("Correcting biases", number + 1, len(network.layers))
     return network.with_layers(layers)

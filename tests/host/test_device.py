@@ -48,7 +48,7 @@ def test_good_line(credit):
         logits, classes = device.infer(pictures(0)[0])
         assert model.requests == 104
     assert calls == [(1, 3), (2, 3), (3, 3)]
-    assert logits.shape == (0, NETWORK.outputs)
+    assert logits.shape == (0, NETWORK.result_bytes)
     assert classes.shape == (0,)
 
 
@@ -97,7 +97,7 @@ def test_gateware():
         thread.start()
         try:
             with Device(port, timeout=3, attempts=12, first_tag=SEED) as device:
-                assert device.identify() == Identity(digest(NETWORK), NETWORK.input_shape, NETWORK.outputs, credit)
+                assert device.identify() == Identity(digest(NETWORK), NETWORK.input_shape, NETWORK.result_bytes, credit)
                 check(device, 8)
         finally:
             done.set()
@@ -166,7 +166,7 @@ def test_old_and_strange_answers_do_not_count():
         if packet.kind == Kind.INFER and number % 5 == 0:
             late.extend(answers)
             return []
-        wrong = Packet(Kind.RESULT, (packet.tag + 1000) % 2**32, bytes(NETWORK.outputs + Trailer.BYTES))
+        wrong = Packet(Kind.RESULT, (packet.tag + 1000) % 2**32, bytes(NETWORK.result_bytes + Trailer.BYTES))
         return [wrong, *late, *answers, *answers]
 
     with Odd(behave) as model, Device(model.port, timeout=0.2) as device:

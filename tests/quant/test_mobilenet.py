@@ -138,7 +138,7 @@ def test_geometry(network):
     integer = network.network()
     assert (integer.macs, integer.parameters) == (network.macs, network.weights)
     assert integer.input_shape == (network.resolution, network.resolution, network.channels)
-    assert integer.outputs == network.classes
+    assert integer.result_bytes == network.classes
     for layer, spec in zip(integer.layers, network.layers, strict=True):
         assert (layer.name, layer.output_shape) == (spec.name, spec.output_shape)
         for size, kernel, stride, around, result in zip(

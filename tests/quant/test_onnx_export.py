@@ -97,7 +97,7 @@ def test_interface(optimised):
         images, model = inputs(network), onnx_model(network)
         assert [value.name for value in (*model.graph.input, *model.graph.output)] == ["image", name]
         (result,) = run(model, real(network, images), optimised=optimised)
-        assert result.shape == (3, network.outputs)
+        assert result.shape == (3, network.result_bytes)
         logits = network.output_scale * (golden.run(network, images).astype(float) - network.output_zero_point)
         if network.softmax:
             assert np.allclose(result.sum(axis=1), 1)

@@ -66,7 +66,7 @@ def test_any_network(seed):
         assert made.macs <= network.macs
         assert made.input_shape == (*image, channels)
         results = golden.run(made, rng.integers(-128, 128, (2, *made.input_shape), np.int8))
-        assert results.shape == (2, made.outputs)
+        assert results.shape == (2, made.result_bytes)
     assert shapes(scaled(network, 1.0, (height, width)).network()) == shapes(network)
 
 

@@ -38,7 +38,7 @@ def test_published_outputs(name):
     model = require_model(name)
     network = read_tflite(model / "model.tflite")
     logits = golden.run(network, np.load(model / "inputs.npy"))
-    assert logits.shape == (len(logits), network.outputs)
+    assert logits.shape == (len(logits), network.result_bytes)
     assert np.array_equal(network.softmax(logits), np.load(model / "outputs.npy"))
 
 
@@ -173,7 +173,7 @@ def test_frames_are_independent_of_the_chunk(folder, monkeypatch):
     whole = golden.run(network, images)
     monkeypatch.setattr(windows, "CHUNK_BYTES", 600)
     assert np.array_equal(golden.run(network, images), whole)
-    assert golden.run(network, images[:0]).shape == (0, network.outputs)
+    assert golden.run(network, images[:0]).shape == (0, network.result_bytes)
 
 
 def test_sums_beyond_float32(folder):

@@ -93,7 +93,7 @@ def test_wrong_lengths(stalls, tmp_path):
     lengths = [size, 1, size, size + 1, size - 1, size - 1, 3 * size, size, size + 2]
     frames = [(frame * 3)[:length] for frame, length in zip(frames, lengths, strict=True)]
     order = tmp_path / "bench.json"
-    order.write_text(json.dumps({"frames": frames, "stalls": stalls, "cut": network.outputs + 1,
+    order.write_text(json.dumps({"frames": frames, "stalls": stalls, "cut": network.result_bytes + 1,
                                  "answers": sum(length >= size for length in lengths)}))
     build = Build(tmp_path)
     build._logged("run.log", lambda: build.runner.test(
@@ -109,6 +109,6 @@ def test_wrong_lengths(stalls, tmp_path):
             expected.append(answers[number] + bytes([number, status | Status.TOO_LONG * (length > size)]))
         status = Status.ABANDONED if length < size else 0
     assert [bytes.fromhex(packet) for packet in seen["packets"]] == [*expected, answers[0] + bytes(2)]
-    assert bytes.fromhex(seen["begun"]) == answers[0][:network.outputs + 1]
+    assert bytes.fromhex(seen["begun"]) == answers[0][:network.result_bytes + 1]
     assert bytes.fromhex(seen["ended"]) == bytes([Status.CUT_OFF])
     assert (seen["errors"], seen["in_reset"]) == ([0, 1, 0], [False] * 2)

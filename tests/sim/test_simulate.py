@@ -81,7 +81,7 @@ def test_agrees(build, schedule, images):
     assert (report.mismatches, report.first_mismatch, report.cycle_errors) == (0, None, [])
     assert (report.cycles, report.compute_cycles, report.interval_cycles) == (
         model.cycles, model.compute_cycles, model.interval_cycles)
-    values = sum(np.prod(layer.output_shape) for layer in network.layers) + network.outputs + 4
+    values = sum(np.prod(layer.output_shape) for layer in network.layers) + network.result_bytes + 4
     assert report.compared == FRAMES * values
     assert np.array_equal(report.outputs, golden.run(network, images))
     assert report.classes == np.load(DIGITS / "labels.npy")[:FRAMES].tolist()

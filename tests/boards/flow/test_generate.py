@@ -147,7 +147,7 @@ def test_description(made, name):
     pixels, bits = np.prod(network.input_shape), ports["s_axis"]["tdata_width"]
     assert ports["s_axis"]["beats_per_frame"] * bits == 8 * pixels
     trailer = text["output"]["trailer"]
-    assert ports["m_axis"]["beats_per_frame"] == network.outputs + sum(field["bytes"] for field in trailer)
+    assert ports["m_axis"]["beats_per_frame"] == network.result_bytes + sum(field["bytes"] for field in trailer)
     assert [field["name"] for field in trailer] == list(Trailer._fields)
     assert trailer[-1]["bits"] == {"too_long": 0, "abandoned": 1, "cut_off": 7}
     expected = {("input", "clk", 1), ("input", "rst", 1), ("output", "frame_error", 1)}

@@ -124,7 +124,7 @@ def test_every_layer_is_traced_exactly(wrong_server):
     pixel and channel that differs."""
     network, wrong, engine, images = wrong_network()
     with Device(wrong_server.port, timeout=TIMEOUT) as device:
-        assert device.identify() == Identity(digest(network), network.input_shape, network.outputs, 8)
+        assert device.identify() == Identity(digest(network), network.input_shape, network.result_bytes, 8)
         assert device.engine() == Schedule(wrong, engine).config
         for image in images[:2]:
             assert find_first_mismatch(device, Schedule(wrong, engine), image) is None

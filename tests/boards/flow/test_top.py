@@ -91,7 +91,7 @@ def test_pin_to_pin():
                 *(Packet(Kind.INFER, 100 + tag, image.tobytes()) for tag, image in enumerate(images[:top.credit]))]
     line = b"".join(packet.encode() for packet in requests)
     packets, lights = talk(top, line, lambda packets: len(packets) == len(requests))
-    identity = Identity(digest(network), network.input_shape, network.outputs, top.credit)
+    identity = Identity(digest(network), network.input_shape, network.result_bytes, top.credit)
     assert packets == [
         Packet(Kind.IDENTITY, 7, identity.pack()), Packet(Kind.ERROR, 8, bytes([Fault.KIND])),
         *(Packet(Kind.RESULT, 100 + tag, pack_answer(row, tag)) for tag, row in enumerate(logits[:top.credit]))]
@@ -110,7 +110,7 @@ def test_weights_from_flash(good):
     requests = [Packet(Kind.IDENTIFY, 7), Packet(Kind.INFER, 8, image.tobytes())]
     packets, lights = talk(top, b"".join(packet.encode() for packet in requests), lambda packets: len(packets) == 2,
                            FlashModel({0x20000: stored}))
-    assert packets[0].payload == Identity(digest(network), network.input_shape, network.outputs, top.credit).pack()
+    assert packets[0].payload == Identity(digest(network), network.input_shape, network.result_bytes, top.credit).pack()
     label = int(logits.argmax())
     if good:
         assert packets[1] == Packet(Kind.RESULT, 8, pack_answer(logits, 0))
@@ -132,7 +132,7 @@ def test_overrun_is_told():
     assert packets[-1].payload == bytes([Fault.OVERRUN])
     for packet in packets:
         if packet.kind == Kind.RESULT:
-            assert packet.payload[:network.outputs] == logits[packet.tag].tobytes()
+            assert packet.payload[:network.result_bytes] == logits[packet.tag].tobytes()
 
 
 def test_credit():

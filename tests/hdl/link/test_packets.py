@@ -248,7 +248,7 @@ def test_linked_accelerator(seed, pipelined):
     assert {0, len(images) - 1} <= results.keys()
     after = -1
     for tag, payload in results.items():
-        values, (index, number, status) = payload[:network.outputs], Trailer.unpack(payload[network.outputs:])
+        values, (index, number, status) = payload[:network.result_bytes], Trailer.unpack(payload[network.result_bytes:])
         assert (values, index) == expected[tag]
         # Where frames are missing they were abandoned; a packet of which next to nothing came began none.
         assert number > after
@@ -257,7 +257,7 @@ def test_linked_accelerator(seed, pipelined):
     for answer in answers:
         if answer.kind == Kind.IDENTITY:
             assert Identity.unpack(answer.payload) == Identity(
-                digest(network), network.input_shape, network.outputs, 4)
+                digest(network), network.input_shape, network.result_bytes, 4)
         elif answer.kind == Kind.ERROR:
             assert answer.payload == bytes([Fault.DAMAGED])
     errors = sum(answer.kind == Kind.ERROR for answer in answers)

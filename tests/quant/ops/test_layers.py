@@ -104,12 +104,12 @@ def test_twins(layer):
     """The integer layer has the same shape and means the same numbers, and its weights are those it was made of."""
     x = np.random.default_rng(2).normal(size=(6, *layer.input_shape)).astype(np.float32)
     source, result = (float(np.float32(0.05)), 3), (float(np.float32(0.125)), -4)
-    integer = layer.quantised(9, source, result)
+    integer = layer.quantised(9, result, source)
     assert (integer.kernel, integer.macs, integer.parameters) == (layer.kernel, layer.macs, layer.parameters)
     assert (integer.name, integer.index, integer.tensor) == ("b", 9, -1)
     assert (integer.input_zero_point, integer.output_scale, integer.output_zero_point) == (3, result[0], -4)
     codes = np.clip(np.rint(x / source[0]) + 3, -128, 127).astype(np.int8)
-    exact = layer.rounded(source, result)((codes.astype(np.float32) - 3) * np.float32(source[0]))
+    exact = layer.rounded(result, source)((codes.astype(np.float32) - 3) * np.float32(source[0]))
     assert np.array_equal(exact, layer.rounded_as(integer)((codes.astype(np.float32) - 3) * np.float32(source[0])))
     inside = np.abs(exact) < 10
     assert inside.mean() > 0.5

@@ -9,7 +9,7 @@ from tepal.quant.ops.registry import CONSTANT_NODES, ONNX, TFLITE
 
 ROOT = Path(__file__).resolve().parents[3]
 OPERATORS = {path.stem for path in (ROOT / "quant/ops").glob("*.py")} - {"__init__", "registry"}
-WALKERS = ["quant/readers/tflite.py", "quant/readers/onnx.py", "quant/readers/model_file.py", "quant/chain.py",
+WALKERS = ["quant/readers/tflite.py", "quant/readers/onnx.py", "quant/readers/model_file.py", "quant/graph.py",
            "quant/network.py", "quant/float_network.py", "quant/simplify.py", "quant/scale.py", "quant/onnx_export.py",
            "quant/quantiser/quantise.py", "quant/quantiser/plausibility.py", "sim/golden.py", "sim/quantisation.py"]
 SHARED = {"registry", "softmax", "activation"}

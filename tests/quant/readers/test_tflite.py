@@ -51,7 +51,7 @@ def test_layers_and_their_fields(read):
                                                          Convolution]
     first, depthwise, pool, mean, dense = network.layers
     assert network.name == "model"
-    assert (network.input_shape, network.output_shape, network.outputs) == ((9, 8, 3), (1, 1, 5), 5)
+    assert (network.input_shape, network.output_shape, network.result_bytes) == ((9, 8, 3), (1, 1, 5), 5)
     # PAD adds one row above and one column at the right, and SAME on 10x9 one row and one column each side
     # where needed.
     assert (first.index, first.padding) == (1, Padding(top=1, bottom=1, left=1, right=2))
