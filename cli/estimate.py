@@ -2,7 +2,6 @@
 """``tepal estimate``: which boards does a network fit, how fast is it there, and what are the cycles of every layer?"""
 
 import json
-from dataclasses import asdict
 
 from rich.table import Column, Table
 from tepal.boards.board import Board
@@ -54,7 +53,7 @@ def _one(arguments) -> int:
                     for item in smaller],
         "memories": [{"role": use.role, "count": use.count, "depth": use.depth, "width": use.width}
                      for use in schedule.memories],
-        "engine": asdict(config) | {"multipliers": config.multipliers, "products": config.products},
+        "engine": config.told() | {"multipliers": config.multipliers, "products": config.products},
         "macs": schedule.network.macs, "parameters": schedule.network.parameters,
         **_times(model, clock := clock_of(board, arguments.clock)),
         "utilisation": round(utilisation(schedule, model.compute_cycles), 4), "layers": rows,
@@ -134,7 +133,7 @@ def _entry(schedule: Schedule, board: Board, clock: Clock) -> dict:
     result, config = fit(schedule, board), schedule.config
     return {"fits": result.ok, "used": result.used, "available": result.available,
             "short": {kind: result.used[kind] - (result.available[kind] or 0) for kind in result.over},
-            "engine": asdict(config) | {"multipliers": config.multipliers, "products": config.products},
+            "engine": config.told() | {"multipliers": config.multipliers, "products": config.products},
             **_times(CycleModel(schedule), clock)}
 
 

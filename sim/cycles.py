@@ -19,10 +19,12 @@ class LayerCycles:
     """First cycle in which a layer computes and the one in which its last result is written, counted from
     the frame's first step; ``utilisation`` is multiply-accumulates / cycles / products of the array in a cycle.
 
-    A fused pair overlaps: the pointwise layer begins when the first tile of its depthwise layer is there."""
+    A fused pair overlaps: the pointwise layer begins when the first tile of its depthwise layer is there.  So do layers
+    that run in bands, by turns: from ``pass_number`` to ``last_pass`` all but others' passes are theirs."""
 
     layer: int
     pass_number: int
+    last_pass: int
     start: int
     end: int
     macs: int
@@ -73,6 +75,7 @@ class CycleModel:
     def frames(self, count: int) -> list[FrameCycles]:
         """``count`` frames back to back, the first beat of the first in cycle 0."""
         passes = self.schedule.passes
+        reader = max(number for number, each in enumerate(passes) if each.work.source is None)
         result: list[FrameCycles] = []
         before, load, full = self.load_timing
         latency = Sequencer.latency(self.schedule.config.pipelined)
@@ -91,22 +94,26 @@ class CycleModel:
             last_byte = first_byte + self.send_timing[1]
             output_free = last_byte + 1 + latency
             result.append(FrameCycles(beat, last_beat, steps[0], tuple(steps), first_byte, last_byte))
-            released = steps[0] + passes[0].to_last_tile + passes[0].steps - 1
+            released = steps[reader] + passes[reader].to_last_tile + passes[reader].steps - 1
             beat = max(last_beat + full, released + self.schedule.latency.window + 1) + before
         return result
 
     def layers(self) -> list[LayerCycles]:
         """Every layer of the network, in order, from the frame's first step."""
         schedule = self.schedule
-        result = []
+        spans: dict[int, list[tuple[int, int, int]]] = {}
         for number, scheduled in enumerate(schedule.passes):
             reduction, matrix = scheduled.work.reduction, scheduled.work.matrix
-            spans = [(reduction.layer if reduction else None, scheduled.start, scheduled.last_tile + scheduled.filled),
-                     (matrix.layer, scheduled.start + scheduled.filled + 1,
-                      scheduled.start + self._last_write(number))]
-            for layer, start, end in spans:
+            stages = [(reduction.layer if reduction else None, scheduled.start, scheduled.last_tile + scheduled.filled),
+                      (matrix.layer, scheduled.start + scheduled.filled + 1,
+                       scheduled.start + self._last_write(number))]
+            for layer, start, end in stages:
                 if layer is not None:
-                    macs = schedule.network.layers[layer].macs
-                    result.append(LayerCycles(layer, number, start, end, macs,
-                                              macs / (end - start + 1) / schedule.config.products))
+                    spans.setdefault(layer, []).append((number, start, end))
+        result = []
+        for layer, passes in spans.items():
+            (first, start, _), (last, _, end) = passes[0], passes[-1]
+            macs = schedule.network.layers[layer].macs
+            result.append(LayerCycles(layer, first, last, start, end, macs,
+                                      macs / (end - start + 1) / schedule.config.products))
         return result

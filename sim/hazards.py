@@ -128,8 +128,8 @@ def _writes(schedule: Schedule, tile: _Tile) -> Iterator[tuple[int, int, int, in
                 if chunk < chunks:
                     element = place * config.turns + turn
                     yield (summed + schedule.latency.drain + element * config.requantiser_cycles,
-                           *divmod(window * pixels + turn // turns, width),
-                           chunk * config.requantisers // config.lanes)
+                           scheduled.work.target_row + (window * pixels + turn // turns) // width,
+                           (window * pixels + turn // turns) % width, chunk * config.requantisers // config.lanes)
 
 
 def _buffer_writes(schedule: Schedule, tile: _Tile) -> Iterator[tuple[int, tuple[int, int]]]:
@@ -262,12 +262,12 @@ def _activations(found: _Slacks, schedule: Schedule, tiles: list[_Tile]) -> None
     last = len(schedule.passes) - 1
     # (first write, last write, whose word it is), for each word of each bank, in the order of the passes.
     contents: dict[tuple, list[list]] = defaultdict(list)
-    region_written: dict[tuple[str, int], int] = {}
+    region_written: dict[tuple[str, int, int], int] = {}
     holder: dict[tuple, tuple[tuple, int]] = {}
     reading: list[tuple[int, tuple, tuple]] = []
     for tile in tiles:
         source, target = tile.scheduled.source, tile.scheduled.target
-        if tile.number:
+        if tile.scheduled.work.source is not None:
             addresses = defaultdict(set)
             for cycle, *word in _reads(schedule, tile):
                 place, owner = _word(source, word), (tile.frame, tile.scheduled.work.source, *word)
@@ -279,7 +279,7 @@ def _activations(found: _Slacks, schedule: Schedule, tiles: list[_Tile]) -> None
                 found.keep("banks", 1 - len(asked))
         if tile.number < last:
             for cycle, *word in _writes(schedule, tile):
-                place, owner = _word(target, word), (tile.frame, tile.number, *word)
+                place, owner = _word(target, word), (tile.frame, tile.scheduled.work.writes(tile.number), *word)
                 entries = contents[place]
                 if not entries or entries[-1][2] != owner:
                     entries.append([cycle, cycle, owner])
@@ -310,6 +310,7 @@ def _streams(found: _Slacks, schedule: Schedule) -> None:
     model = CycleModel(schedule)
     before, _, full = model.load_timing
     number = len(schedule.passes) - 1
+    last_reader = max(number for number, each in enumerate(schedule.passes) if each.work.source is None)
 
     def cycles(action, number: int, begin: int) -> list[int]:
         scheduled = schedule.passes[number]
@@ -321,7 +322,7 @@ def _streams(found: _Slacks, schedule: Schedule) -> None:
         found.keep("input after loading",
                    min(read, default=following.start) - (following.last_beat + full - 1 + config.pipelined) - 1)
         # The loader may store windows of padding before the first beat.
-        read = cycles(_reads, 0, frame.start)
+        read = cycles(_reads, last_reader, frame.steps[last_reader])
         found.keep("loading after input",
                    following.first_beat - before + config.pipelined - max(read, default=frame.start) - 1)
         # The streamer fetches a word two cycles before its first byte; the index of the largest follows the last word.

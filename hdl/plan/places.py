@@ -5,7 +5,8 @@ A map lives from the pass that writes it to the last one that reads it.  Maps th
 of the activation memory, others may share one; regions lie one behind the other, and each map begins at the first
 word of its region.  So two maps share words if they share a region, and else they share none.
 
-In a chain of passes these are two regions in turn: one is read while the other one is written.
+In a chain of passes these are two regions in turn: one is read while the other one is written.  Where passes run in
+bands, maps of very different sizes live at once, and each lies wherever there is room for it (:func:`pack`).
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,8 @@ from tepal.hdl.units.input_layout import InputLayout
 
 from .passes import Pass
 
-__all__ = ["FeatureMap", "Lifetime", "Places", "allocate", "colour", "lifetimes", "place"]
+__all__ = ["FeatureMap", "Lifetime", "Places", "allocate", "colour", "lifetimes", "pack", "place",
+           "place_activations"]
 
 
 def _ceil(a: int, b: int) -> int:
@@ -60,9 +62,9 @@ class FeatureMap:
         return _ceil(self.shape[0], self.banks[0]) * self.pitch
 
     @property
-    def region(self) -> tuple[str, int]:
-        """Maps with the same one share words, others share none."""
-        return self.memory, self.base
+    def region(self) -> tuple[str, int, int]:
+        """Its memory and words there, first and behind the last."""
+        return self.memory, self.base, self.base + self.depth
 
     def row(self, value: int) -> tuple[int, int, int]:
         """(value, remainder, address) of a row number or a difference of rows."""
@@ -75,7 +77,8 @@ class FeatureMap:
 
 @dataclass(frozen=True)
 class Lifetime:
-    """How long a map lives: the numbers of the pass that writes it and of the last one that reads it."""
+    """How long a map lives: the numbers of the pass that writes it, the first one if it has several, and of the last
+    one that reads it."""
 
     written: int
     read: int
@@ -96,8 +99,10 @@ class Places:
 
 def lifetimes(passes: Sequence[Pass]) -> list[Lifetime]:
     """The lifetime of each pass's map; one that no pass reads lives as long as it is written."""
-    last = {work.source: number for number, work in enumerate(passes)}
-    return [Lifetime(number, last.get(number, number)) for number in range(len(passes))]
+    last = {}
+    for number, work in enumerate(passes):
+        last |= {work.source: number, work.writes(number): number}
+    return [Lifetime(work.writes(number), last[work.writes(number)]) for number, work in enumerate(passes)]
 
 
 def colour(lives: Sequence[Lifetime]) -> list[int]:
@@ -133,15 +138,45 @@ def allocate(lives: Sequence[Lifetime], depths: Sequence[int], *,
     return [bases[region] for region in regions], tuple(region_depths)
 
 
+def pack(lives: Sequence[Lifetime], depths: Sequence[int]) -> list[int]:
+    """First word of each map, those that live at once in words of their own.
+
+    The largest maps first, each takes the lowest words that are free while it lives (Pisarchyk and Lee: Efficient
+    memory management for deep neural net inference, 2020, greedy by size)."""
+    bases: dict[int, int] = {}
+    for number in sorted(range(len(lives)), key=lambda number: -depths[number]):
+        base = 0
+        for other in sorted(bases, key=bases.__getitem__):
+            if lives[other].meets(lives[number]) and bases[other] < base + depths[number]:
+                base = max(base, bases[other] + depths[other])
+        bases[number] = base
+    return [bases[number] for number in range(len(lives))]
+
+
 def place(passes: Sequence[Pass], config: EngineConfig, layout: InputLayout) -> Places:
     """The image lies in the input memory, the last pass's map in the output memory, all others in the activation
     memory."""
     first = passes[0]
     image = FeatureMap(first.window.input_shape, (1, 1), config.tile_lanes, wide=layout.parts == 1, memory="input")
-    maps = [FeatureMap(work.output_shape, config.window, config.lanes) for work in passes[:-1]]
-    bases, region_depths = allocate(lifetimes(passes)[:-1], [each.depth for each in maps],
-                                    single_port=config.single_port)
-    maps = [replace(each, base=base) for each, base in zip(maps, bases, strict=True)]
+    maps, region_depths = place_activations(passes, config)
     results = FeatureMap(passes[-1].output_shape, (1, 1), config.lanes, memory="output")
     # A memory has a word, though nothing lie in it.
     return Places(image, (*maps, results), region_depths or (1,))
+
+
+def place_activations(passes: Sequence[Pass], config: EngineConfig) -> tuple[list[FeatureMap], tuple[int, ...]]:
+    """(the map of each pass but the last, words in each region) of the activation memory."""
+    lives, passes = lifetimes(passes)[:-1], passes[:-1]
+    maps = [FeatureMap(work.output_shape, config.window, config.lanes) for work in passes]
+    if config.activation_words is None and all(work.continues is None for work in passes):
+        bases, region_depths = allocate(lives, [each.depth for each in maps], single_port=config.single_port)
+        return [replace(each, base=base) for each, base in zip(maps, bases, strict=True)], region_depths
+    heights = {}
+    for number, work in enumerate(passes):
+        heights[work.writes(number)] = work.target_row + work.output_shape[0]
+    whole = {number: replace(maps[number], shape=(height, *maps[number].shape[1:]))
+             for number, height in heights.items()}
+    bases = pack([lives[number] for number in whole], [each.depth for each in whole.values()])
+    whole = {number: replace(each, base=base) for (number, each), base in zip(whole.items(), bases, strict=True)}
+    return ([whole[work.writes(number)] for number, work in enumerate(passes)],
+            (max((each.base + each.depth for each in whole.values()), default=1),))

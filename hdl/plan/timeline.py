@@ -10,6 +10,7 @@ units, and the hazards of maps (:func:`read_after_write`, :class:`Scoreboard`) b
 each bound and see that it is missed.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -113,18 +114,21 @@ def last_pixels(window: Window) -> np.ndarray:
 
 
 def needs(writer: Tiling, reader: Tiling) -> np.ndarray:
-    """For each tile of ``reader``, the last tile of ``writer``, whose map it reads, that it or one before it needs."""
+    """For each tile of ``reader``, the last tile of ``writer``, whose map it reads, that it or one before it needs;
+    negative if none."""
     last = last_pixels(reader.work.window)
     ends = np.minimum(np.arange(1, reader.tiles + 1) * reader.tile_windows, last.size) - 1
-    return last[ends] // writer.tile_pixels
+    height, width, _ = writer.work.output_shape
+    return np.minimum(last[ends] - writer.work.target_row * width, height * width - 1) // writer.tile_pixels
 
 
 def read_after_write(writer: Tiling, start: int, reader: Tiling) -> int:
     """First cycle at which ``reader`` may take its first step so that each of its tiles finds what ``writer`` has
     written.  ``writer``, the pass just before it or an earlier one, takes its own first step at ``start``."""
-    written = start + needs(writer, reader) * writer.slot + writer.last_written
+    needed = needs(writer, reader)
+    written = start + needed * writer.slot + writer.last_written
     begins = np.arange(reader.tiles) * reader.slot
-    return int((written - begins).max()) + 1
+    return int((written - begins).max(where=needed >= 0, initial=-1)) + 1
 
 
 class Scoreboard:
@@ -134,8 +138,8 @@ class Scoreboard:
     passes the bounds on neighbours imply these: all share the array, which takes one tile after the other."""
 
     def __init__(self):
-        self._read: dict[tuple[str, int], int] = {}
-        self._written: dict[tuple[str, int], int] = {}
+        self._read: dict[tuple[str, int, int], int] = {}
+        self._written: dict[tuple[str, int, int], int] = {}
 
     def add(self, tiling: Tiling, start: int, source: FeatureMap, target: FeatureMap) -> None:
         """Note that a pass whose first step is at ``start`` reads ``source`` and writes ``target``."""
@@ -147,31 +151,40 @@ class Scoreboard:
     def bounds(self, tiling: Tiling, source: FeatureMap, target: FeatureMap) -> dict[str, int]:
         """First cycles at which a pass that reads ``source`` and writes ``target`` may take its first step."""
         bounds = {}
-        if target.region in self._read:
-            # What is overwritten has been read.
-            bounds["write after read"] = self._read[target.region] + 1 - tiling.first_written
-        if target.region in self._written:
-            # What is overwritten has been written before.
-            bounds["write after write"] = self._written[target.region] + 1 - tiling.first_written
-        if tiling.engine.single_port and source.region in self._written:
-            # No region is read while it is still being written.
-            bounds["single port"] = self._written[source.region] + 1
+        # What is overwritten has been read.
+        if (read := self._last(self._read, target)) is not None:
+            bounds["write after read"] = read + 1 - tiling.first_written
+        # What is overwritten has been written before.
+        if (written := self._last(self._written, target)) is not None:
+            bounds["write after write"] = written + 1 - tiling.first_written
+        # No region is read while it is still being written.
+        if tiling.engine.single_port and (written := self._last(self._written, source)) is not None:
+            bounds["single port"] = written + 1
         return bounds
+
+    @staticmethod
+    def _last(cycles: dict[tuple[str, int, int], int], place: FeatureMap) -> int | None:
+        """The last of the ``cycles`` of regions that have words in common with ``place``."""
+        memory, first, end = place.region
+        return max((cycle for (its_memory, its_first, its_end), cycle in cycles.items()
+                    if its_memory == memory and its_first < end and first < its_end), default=None)
 
 
 def timeline(tilings: Sequence[Tiling], places: Places) -> tuple[ScheduledPass, ...]:
     """Every pass as early as the bounds allow, the next frame's first pass after the last one."""
     maps = [(places.image if tiling.work.source is None else places.maps[tiling.work.source], target)
             for tiling, target in zip(tilings, places.maps, strict=True)]
-    board, starts = Scoreboard(), []
+    board, starts, writers = Scoreboard(), [], defaultdict(list)
     for number, (tiling, own) in enumerate(zip(tilings, maps, strict=True)):
         bounds, source = board.bounds(tiling, *own), tiling.work.source
         if number:
             bounds |= start_bounds(tilings[number - 1], starts[-1], tiling)
         if source is not None:
-            bounds["read after write"] = read_after_write(tilings[source], starts[source], tiling)
+            bounds["read after write"] = max(read_after_write(tilings[writer], starts[writer], tiling)
+                                             for writer in writers[source])
         starts.append(max(bounds.values(), default=0))
         board.add(tiling, starts[-1], *own)
+        writers[tiling.work.writes(number)].append(number)
     # The next frame takes the same cycles, none of its passes any nearer to what this frame's touch.
     again = list(start_bounds(tilings[-1], starts[-1], tilings[0]).values())
     for tiling, own, start in zip(tilings, maps, starts, strict=True):

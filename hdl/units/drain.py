@@ -38,12 +38,15 @@ class DrainDescriptor:
     row_remainder, row_address, row_wrapped_address, column_remainder, column_address, column_wrapped_address
         From one row, from one column, to the next: members of a
         :class:`~tepal.hdl.units.descriptor_table.Difference`.
-    base_address
-        First word of the map.
+    base_address, first_row
+        First word of the row of the map with which the pass begins, and that row's bank; None where all passes begin
+        in the first one.
     second_row, second_row_address, second_column, second_column_address, second_out_column
         Place of the second pixel.
     to_output
         The results go to the output memory.
+    next_parameters
+        First word of the next pass's parameters, for a serial requantiser; None where each pass's follow those before.
     """
 
     last_tile: int
@@ -66,6 +69,8 @@ class DrainDescriptor:
     second_column_address: int
     second_out_column: int
     to_output: int
+    first_row: int | None = None
+    next_parameters: int | None = None
 
 
 class Drain(wiring.Component):
@@ -186,14 +191,15 @@ class Drain(wiring.Component):
         """Result of the requantiser that takes the next value at every ``tick``; ``moves`` say which parameter word
         follows."""
         m.submodules[self.SERIAL()] = unit = SerialRequantiser(fmt)
-        m.submodules[ColumnParameters.ROM()] = rom = ParameterRom("matrix_parameters", fmt.width, self.words)
+        m.submodules[ColumnParameters.ROM()] = rom = ParameterRom("matrix_parameters", fmt.width, self.words,
+                                                             jumps="next_parameters" in self.table)
         m.d.comb += [unit.start.eq(tick), unit.acc.eq(Array(self.bottom)[phase]), unit.parameters.eq(rom.data),
                      rom.advance.eq(unit.advance)]
-        for name, condition in moves.items():
-            flag = Signal(name=name)
+        for name, move in moves.items():
+            held = Signal(len(move), name=name)
             with m.If(tick):
-                m.d.sync += flag.eq(condition)
-            m.d.comb += getattr(rom, name).eq(flag)
+                m.d.sync += held.eq(move)
+            m.d.comb += getattr(rom, name).eq(held)
         return unit.result
 
     def _walk(self, m: Module, tick, start):
@@ -245,7 +251,8 @@ class Drain(wiring.Component):
         return phase, write, {
             "repeat": last_phase & ~last_row, "onward": last_row & ~column_group.last,
             "rewind": last_row & column_group.last & ~tile.last, "commit": last_row & column_group.last & tile.last,
-            "restart": last_row & restart}
+            "restart": last_row & restart,
+            **({"base": d.next_parameters} if "next_parameters" in self.table else {})}
 
     def _delay_serial_write(self, m: Module, fmt: SerialFormat, tick, write: dict):
         """Whether a serial requantiser's chunk is written; what ``write`` says of it is delayed with it."""
