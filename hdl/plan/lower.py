@@ -274,7 +274,6 @@ class _Lowering:
             passes.append(Pass(
                 source, draft.window, draft.reduction, draft.matrix,
                 elementwise=draft.elementwise and replace(draft.elementwise, other=other),
-                layer=None if draft.layer == IMAGE else draft.layer,
                 banked=not draft.copies and draft.layer in banked, added=not draft.copies and draft.layer in added,
                 output=outputs.get(draft.layer) if leaves else None))
         return self.layout, tuple(passes)
