@@ -58,8 +58,9 @@ def matrix_parameters(schedule: Schedule) -> list[int]:
 def depthwise_weights(schedule: Schedule) -> list[int]:
     """For each pass's channel groups and chunks of the kernel, one weight per lane and tap, tap fastest: what a lane
     needs comes from neighbouring memory blocks."""
+    bits = schedule.depthwise_weight_bits
     weights = [scheduled.depthwise_words.transpose(0, 2, 1) for scheduled in schedule.passes if scheduled.reduces]
-    return [word for words in weights for word in _words(words.reshape(len(words), -1), schedule.depthwise_weight_bits)] or [0]
+    return [word for words in weights for word in _words(words.reshape(len(words), -1), bits)] or [0]
 
 
 def depthwise_parameters(schedule: Schedule) -> list[int]:

@@ -25,7 +25,7 @@ def _signed_bits(low: int, high: int) -> int:
 
 def _weight_bits(weights: Iterable[np.ndarray]) -> int:
     """Bits of a weight: 8, or 9 where uint8 ones have a zero point."""
-    return max([8, *(_signed_bits(each.min(), each.max()) for each in weights)])
+    return max([8, *(_signed_bits(each.min(), max(0, each.max())) for each in weights)])
 
 
 class SumFormats:
