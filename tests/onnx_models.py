@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
+import operators
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from tepal.quant import Network
@@ -137,6 +138,7 @@ def run(model: onnx.ModelProto | bytes, images: np.ndarray, *, optimised: bool =
     """ONNX Runtime's outputs, or the values called ``names``, one frame after the other."""
     if isinstance(model, bytes):
         model = onnx.load_from_string(model)
+    operators.asked(model)
     known = {output.name for output in model.graph.output}
     if names:
         model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
