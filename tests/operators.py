@@ -22,6 +22,13 @@ RECORD = ROOT / "build/operators"
 
 KINDS = ["TFLite int8", "TFLite uint8", "TFLite float", "ONNX QDQ", "ONNX QOperator", "ONNX float"]
 
+INTRODUCTION = """# Operators
+
+What a model file may hold, by the kind of file, and a test in which an oracle (LiteRT's reference kernels, ONNX
+Runtime) ran a model with that operator and Tepal agreed. `make operators` writes this table from a run of the tests;
+`tepal ops` tells the limits of each operator. — stands for what such a file can't hold.
+"""
+
 _asked: set[tuple[str, str]] = set()
 """(kind of file, operator) of what the oracle has been asked in the test that runs."""
 
@@ -80,11 +87,7 @@ def table(found: dict[tuple[str, str], str]) -> str:
     """docs/OPERATORS.md."""
     tests = sorted(set(found.values()))
     columns = taken()
-    lines = ["# Operators", "",
-             "What a model file may hold, by the kind of file, and a test in which an oracle (LiteRT's reference",
-             "kernels, ONNX Runtime) ran a model with that operator and Tepal agreed. `make operators` writes this table",
-             "from a run of the tests; `tepal ops` tells the limits of each operator. \u2014 stands for what such a file",
-             "can't hold.", ""]
+    lines = [INTRODUCTION]
     lines += ["| operator | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
     for name in sorted(set().union(*columns.values()), key=lambda name: (name != name.upper(), name)):
         cells = []

@@ -254,7 +254,7 @@ class TfliteGraph:
     def skip(self, operator: Operator) -> None:
         """Go on after an operator that can't be taken, with the shapes that the file gives."""
         for tensor in operator.outputs:
-            height, width, channels = ((1, 1, 1) + tensor.shape)[-3:]
+            height, width, channels = ((1, 1, 1, *tensor.shape))[-3:]
             self.layers.append(None)
             self.sizes[len(self.layers) - 1] = height, width, channels
             self.values[tensor.index] = Value((len(self.layers) - 1,), tensor.shape)
