@@ -153,14 +153,15 @@ class Accelerator(wiring.Component):
         loader = m.submodules[InputLoader.NAME()] = InputLoader(layout, config.input_bytes)
         input_memory = m.submodules[MemoryNames.INPUT()] = Ram(8 * layout.word_bytes, layout.depth, registers=registers)
         if config.single_port:
-            banks = [RegionRam(word, schedule.bank_depth, schedule.region_base, part, registers)
+            banks = [RegionRam(word, schedule.bank_depth, schedule.region_base, part, registers,
+                               len(schedule.region_depths))
                      for _ in range(config.taps)]
         else:
             banks = [Ram(word, schedule.bank_depth, part, registers) for _ in range(config.taps)]
         for i, bank in enumerate(banks):
             m.submodules[MemoryNames.BANK(*divmod(i, config.window[1]))] = bank
-        streamer = m.submodules[OutputStreamer.NAME()] = OutputStreamer(schedule.output_map.shape, config.lanes,
-                                                                        closes=self.closes)
+        streamer = m.submodules[OutputStreamer.NAME()] = OutputStreamer(
+            [each.shape for each in schedule.output_maps], config.lanes, closes=self.closes)
         output_memory = m.submodules[MemoryNames.OUTPUT()] = Ram(word, streamer.depth, part)
         m.d.comb += [
             loader.data.eq(self.s_axis_tdata), loader.last.eq(self.s_axis_tlast),
@@ -302,7 +303,8 @@ class Accelerator(wiring.Component):
         schedule = self.schedule
         drain = m.submodules[Drain.NAME()] = Drain(
             self.config, self.widths, schedule.matrix_format, rom_contents.matrix_parameters(schedule),
-            parameter_table=parameter_descriptors(schedule), table=drain_descriptors(schedule))
+            parameter_table=parameter_descriptors(schedule), table=drain_descriptors(schedule),
+            elementwise=schedule.elementwise_format)
         m.d.comb += [drain.captured.eq(array.captured), streamer.done.eq(drain.done)]
         for column in range(self.config.columns):
             m.d.comb += drain.bottom[column].eq(array.bottom[column])
