@@ -5,6 +5,7 @@ Integer and float layers differ in the types of their tensors and in what they k
 TensorFlow Lite's ``Prepare`` functions (``kernel_util.cc``, ``quantization_util.cc``), so that the network gives the
 bytes of LiteRT's reference kernels."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from math import inf, prod
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import tflite as schema
 from tepal.quant.errors import NetworkError
-from tepal.quant.layer import IMAGE, NO_PADDING, Padding, Shape
+from tepal.quant.layer import IMAGE, LARGEST_MAP, NO_PADDING, Padding, Shape
 from tepal.quant.windows import same_padding
 
 from .tflite_file import EXPORT_AGAIN, File, Operator, Tensor, names
@@ -27,6 +28,8 @@ WINDOW_OPTIONS = ("StrideH", "StrideW", "Padding", "FusedActivationFunction")
 """Fields of the options of every operator whose window moves over a map."""
 
 DILATION_OPTIONS = ("DilationHFactor", "DilationWFactor")
+
+_MOST_PARTS = 1024
 
 _ACTIVATION_NAMES = names(schema.ActivationFunctionType)
 
@@ -49,6 +52,7 @@ class TfliteGraph:
         self.layers: list[Any] = []
         self.sizes: dict[int, Shape] = {}
         self.values = {file.input.index: Value((IMAGE,), file.input.shape, shared=True)}
+        self._joined: dict[tuple[int, ...], int] = {}
         # Where the image's values, in the order of the file, stand in its map; None if they are in order.
         self._image_order: np.ndarray | None = None
 
@@ -114,7 +118,7 @@ class TfliteGraph:
     def opened(self, operator: Operator, value: Value, shape: Shape | None = None) -> Value:
         """``value`` with the image's values in the order of its map.  The first operator that reads the image tells
         which of its dimensions is what, if it takes it as a map of this ``shape``."""
-        if IMAGE not in value.sources:
+        if value.sources != (IMAGE,):
             return value
         if IMAGE not in self.sizes:
             self._open(operator, None if shape is None else cropped(value.numbers.reshape(shape))[0])
@@ -144,6 +148,49 @@ class TfliteGraph:
             raise operator.error(f"reads an input of the shape {list(given)} with its values in another order; only "
                                  "[1, height, width, channels] and [1, channels, height, width] are supported")
 
+    def joint(self, operator: Operator, values: list[Value], axis: int,
+              join: Callable[[tuple[int, ...]], Any]) -> Value:
+        """The ``values`` one behind the other along ``axis``; ``join`` makes the layer that puts their sources together
+        channel by channel, once one is wanted."""
+        values = [self.opened(operator, value) for value in values]
+        first = values[0].shape
+        if any(len(value.shape) != len(first) or value.shape[:axis] + value.shape[axis + 1:]
+               != first[:axis] + first[axis + 1:] for value in values):
+            shapes = " and ".join(str(list(value.shape)) for value in values)
+            raise operator.error(f"puts the shapes {shapes} together along dimension {axis}; the others must be equal")
+        sources = [source for value in values for source in value.sources]
+        if prod(self.sizes[sources[0]]) * len(sources) > LARGEST_MAP or len(sources) > _MOST_PARTS:
+            raise operator.error("puts too much together")
+        counts = [sum(prod(self.sizes[source]) for source in value.sources) for value in values]
+        starts = np.cumsum(counts) - counts
+        places = np.concatenate([np.where(value.numbers < 0, -1, value.numbers + start)
+                                 for value, start in zip(values, starts, strict=True)], axis=axis)
+        self.check_shape(operator, places.shape)
+        whole = Value(tuple(sources), places.shape, maker=operator, join=join)
+        return whole.moved(places.astype(np.int32))
+
+    def settled(self, operator: Operator, value: Value) -> Value:
+        """``value`` of one layer: of several sources the one that puts them together."""
+        if len(value.sources) == 1:
+            return value
+        assert value.join is not None
+        sizes = [self.sizes[source] for source in value.sources]
+        if any(size[:2] != sizes[0][:2] for size in sizes):
+            shapes = " and ".join(f"{height}x{width}" for height, width, _ in sizes)
+            raise value.maker.obstacle(f"puts maps of {shapes} pixels together, which {operator.name} reads; only maps "
+                                       "of one size can be, channel by channel")
+        # What stands where once the sources are one map.
+        starts = np.cumsum([prod(size) for size in sizes]) - [prod(size) for size in sizes]
+        order = np.concatenate([np.arange(prod(size), dtype=np.int32).reshape(size) + start
+                                for size, start in zip(sizes, starts, strict=True)], axis=2).ravel()
+        numbers = np.empty_like(order)
+        numbers[order] = np.arange(order.size, dtype=np.int32)
+        if value.sources not in self._joined:
+            self._push(value.join(value.sources))
+            self._joined[value.sources] = len(self.layers) - 1
+        whole = replace(value, sources=(self._joined[value.sources],), join=None)
+        return whole.moved(np.where(value.numbers < 0, -1, numbers[value.numbers]))
+
     def map(self, operator: Operator, number: int = 0, *, padded: bool = False) -> tuple[int, Shape, Padding]:
         """Of the map that is input ``number``: its layer, its height, width and channels, and the zeros around it."""
         value = self.computable(operator, number, padded=padded)
@@ -157,7 +204,7 @@ class TfliteGraph:
             case _:
                 raise operator.error(f"works on the shape {list(value.shape)}; supported are [1, height, width, "
                                      "channels] and [1, channels]")
-        value = self.opened(operator, value, shape)
+        value = self.settled(operator, self.opened(operator, value, shape))
         (source,) = value.sources
         size, fits, padding = self.sizes[source], shape == self.sizes[source], NO_PADDING
         if value.places is not None:
@@ -171,14 +218,15 @@ class TfliteGraph:
     def whole(self, operator: Operator, number: int = 0) -> tuple[int, Shape, np.ndarray]:
         """Of the values that are input ``number``, in any order: their layer, the size of its map, and the number of
         each in it (a flat array)."""
-        value = self.opened(operator, self.computable(operator, number))
+        value = self.settled(operator, self.opened(operator, self.computable(operator, number)))
         (source,) = value.sources
         return source, self.sizes[source], value.numbers.ravel()
 
     def alike(self, operator: Operator, count: int) -> tuple[list[int], Shape, Value]:
         """Of the first ``count`` inputs, whose values must be in one order: their layers, the size of their maps, and
         the first one's value, to which the result's is equal in order and shape."""
-        values = [self.opened(operator, self.computable(operator, number)) for number in range(count)]
+        values = [self.settled(operator, self.opened(operator, self.computable(operator, number)))
+                  for number in range(count)]
         first = values[0]
         sizes = [self.sizes[value.sources[0]] for value in values]
         if any(value.shape != first.shape for value in values):
@@ -246,15 +294,17 @@ class TfliteGraph:
 
     def append(self, operator: Operator, layer: Any, like: Value | None = None) -> None:
         """Go on with ``layer``, which gives the operator's result, its values in the order of those of ``like``."""
+        self._push(layer)
+        self.give(operator, Value((len(self.layers) - 1,), operator.output.shape, like and like.places))
+
+    def _push(self, layer: Any) -> None:
         self.layers.append(layer)
-        number = len(self.layers) - 1
-        self.sizes[number] = layer.output_shape
-        self.give(operator, Value((number,), operator.output.shape, like and like.places))
+        self.sizes[len(self.layers) - 1] = layer.output_shape
 
     def skip(self, operator: Operator) -> None:
         """Go on after an operator that can't be taken, with the shapes that the file gives."""
         for tensor in operator.outputs:
-            height, width, channels = ((1, 1, 1, *tensor.shape))[-3:]
+            height, width, channels = (1, 1, 1, *tensor.shape)[-3:]
             self.layers.append(None)
             self.sizes[len(self.layers) - 1] = height, width, channels
             self.values[tensor.index] = Value((len(self.layers) - 1,), tensor.shape)
