@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf, prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tepal.quant.arithmetic import Rounding, accumulator_range, fit_single_rounding, quantize_multiplier
@@ -14,8 +14,8 @@ from tepal.quant.rescale import Requantise, overflows
 from tepal.quant.weighted import FloatWeighted, Weighted
 
 from .draft import Constant, Draft
-from .tflite_chain import IntegerChain, TfliteChain
 from .tflite_file import Operator
+from .tflite_graph import IntegerGraph, TfliteGraph
 
 if TYPE_CHECKING:
     from .onnx_model import OnnxModel
@@ -26,34 +26,32 @@ __all__ = ["WeightedDraft", "append_convolution", "append_weighted", "onnx_bias"
 
 # ---- TensorFlow Lite ----
 
-def tflite_weights(chain: TfliteChain, operator: Operator, rank: int, axis: int) -> tuple[np.ndarray, np.ndarray]:
+def tflite_weights(graph: TfliteGraph, operator: Operator, rank: int, axis: int) -> tuple[np.ndarray, np.ndarray]:
     """Weights and bias, inputs 1 and 2 of ``operator``; ``axis`` is the output channel of the weights."""
     tensor = operator.input(1)
     if len(tensor.shape) != rank:
         raise operator.error(f"has weights of the shape {list(tensor.shape)}")
-    chain.check_weights(operator, tensor, axis)
+    graph.check_weights(operator, tensor, axis)
     channels = tensor.shape[axis]
-    bias = np.zeros(channels, chain.bias_type.lower())
+    bias = np.zeros(channels, graph.bias_type.lower())
     if (given := operator.optional(2)) is not None:
-        if given.type != chain.bias_type or prod(given.shape) != channels:
+        if given.type != graph.bias_type or prod(given.shape) != channels:
             raise operator.error(f"has a bias of {prod(given.shape)} {given.type.lower()} values; "
-                                 f"{channels} {chain.bias_type.lower()} values are needed")
+                                 f"{channels} {graph.bias_type.lower()} values are needed")
         bias = given.constant().reshape(channels)
     return tensor.constant(), bias
 
 
-def append_weighted(chain: TfliteChain, operator: Operator, kind: type[FloatWeighted], weights: np.ndarray,
-                    bias: np.ndarray, size: tuple[int, int] = (1, 1), stride=(1, 1), padding=NO_PADDING,
-                    rounding=Rounding.DOUBLE) -> None:
-    """Go on with a layer of this ``kind``, or with its integer twin, that gives a map of ``size`` (height, width)."""
-    source, fields = chain.tensor, chain.advance(operator, (*size, len(bias)), stride, padding)
-    if not isinstance(chain, IntegerChain):
-        chain.layers.append(kind(**fields, weights=weights, bias=bias))
+def append_weighted(graph: TfliteGraph, operator: Operator, kind: type[FloatWeighted], fields: dict[str, Any],
+                    weights: np.ndarray, bias: np.ndarray, rounding=Rounding.DOUBLE) -> None:
+    """Go on with a layer of this ``kind`` and these ``fields``, or with its integer twin."""
+    if not isinstance(graph, IntegerGraph):
+        graph.append(operator, kind(**fields, weights=weights, bias=bias))
         return
-    scales = np.broadcast_to(operator.input(1).scales, len(bias))
+    source, scales = operator.input(0), np.broadcast_to(operator.input(1).scales, len(bias))
     real = np.float64(source.scale) * scales.astype(np.float64) / np.float64(operator.output.scale)
     low, high = accumulator_range(np.moveaxis(weights, kind.channel_axis, 0), bias, source.zero_point)
-    clamp, zero_point = chain.clamp(operator), operator.output.zero_point
+    clamp, zero_point = graph.clamp(operator), operator.output.zero_point
     if rounding is Rounding.SINGLE:
         multiplier, shift, fits = fit_single_rounding(real, low, high, *(limit - zero_point for limit in clamp))
     else:
@@ -65,18 +63,20 @@ def append_weighted(chain: TfliteChain, operator: Operator, kind: type[FloatWeig
         raise operator.error(f"has a scale in channel {np.argmin(fits)} that no integer multiplier "
                              "reproduces exactly; quantise it again with less extreme scales")
     requantise = Requantise(multiplier, shift, zero_point, *clamp, rounding)
-    chain.layers.append(kind.integer(**fields, weights=weights, bias=bias, requantise=requantise,
-                                     weight_scales=scales))
+    graph.append(operator, kind.integer(**fields, weights=weights, bias=bias, requantise=requantise,
+                                        weight_scales=scales))
 
 
-def append_convolution(chain: TfliteChain, operator: Operator, kind: type[FloatWeighted], weights: np.ndarray,
+def append_convolution(graph: TfliteGraph, operator: Operator, kind: type[FloatWeighted], weights: np.ndarray,
                        bias: np.ndarray) -> None:
     """Go on with a layer of this ``kind`` whose window moves as the operator's options say."""
     options = operator.options
     if (options.DilationHFactor, options.DilationWFactor) != (1, 1):
         raise operator.obstacle("is dilated; only a dilation of 1 is supported")
-    stride, padding, size = chain.window(operator, kind.kernel_of(weights))
-    append_weighted(chain, operator, kind, weights, bias, size, stride, padding)
+    source, shape, around = graph.map(operator, padded=True)
+    stride, padding, size = graph.window(operator, kind.kernel_of(weights), shape, around)
+    fields = graph.fields(operator, [source], shape, (*size, len(bias)), stride, padding)
+    append_weighted(graph, operator, kind, fields, weights, bias)
 
 
 # ---- ONNX ----

@@ -10,9 +10,9 @@ from math import inf
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tepal.quant.files.tflite_chain import ACTIVATIONS, TfliteChain
 from tepal.quant.files.tflite_file import Operator
-from tepal.quant.layer import Layer, OnnxGraph
+from tepal.quant.files.tflite_graph import ACTIVATIONS, TfliteGraph
+from tepal.quant.layer import IMAGE, Layer, OnnxGraph
 
 from .quantize import continued
 from .registry import onnx, tflite
@@ -28,17 +28,19 @@ __all__ = ["write_clamp"]
 @tflite("RELU", "RELU6", "RELU_N1_TO_1", limits="fused into the layer before it", only="float",
         elsewhere="alone in an int8 model: convert again with a current TensorFlow, which fuses them into the layer "
         "before")
-def _activation(chain: TfliteChain, operator: Operator) -> None:
-    """The layer before it then gives the tensor of this operator."""
-    if not chain.layers:
-        if chain.skipped:
-            return
-        raise operator.error("has no layer before it to be fused into")
-    chain.check_shape(operator, chain.shape)
-    before, (low, high) = chain.layers[-1], ACTIVATIONS[operator.name]
-    chain.layers[-1] = replace(before, name=operator.output.name, tensor=operator.output.index,
-                               minimum=min(max(before.minimum, low), high),
-                               maximum=min(max(before.maximum, low), high))
+def _activation(graph: TfliteGraph, operator: Operator) -> None:
+    """The layer before it then gives the tensor of this operator, if nothing else reads what it gives."""
+    (source,), _, value = graph.alike(operator, 1)
+    graph.check_activation(operator, operator.output)
+    graph.check_shape(operator, value.shape)
+    if source == IMAGE or value.shared:
+        raise operator.obstacle("has no layer before it to be fused into")
+    if (before := graph.layers[source]) is not None:
+        low, high = ACTIVATIONS[operator.name]
+        graph.layers[source] = replace(before, name=operator.output.name, tensor=operator.output.index,
+                                       minimum=min(max(before.minimum, low), high),
+                                       maximum=min(max(before.maximum, low), high))
+    graph.give(operator, value)
 
 
 @onnx("Relu", constant_first=True, limits="fused into the layer before it")

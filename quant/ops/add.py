@@ -9,14 +9,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tepal.quant.arithmetic import Rounding
+import tflite as schema
+from tepal.quant.arithmetic import Rounding, multiply_by_quantized_multiplier, quantize_multiplier
 from tepal.quant.files.draft import Draft
+from tepal.quant.files.tflite_file import Operator
+from tepal.quant.files.tflite_graph import IntegerGraph, TfliteGraph
 from tepal.quant.layer import FloatLayer, Layer, Meaning, Place, Shape, frozen
 from tepal.quant.lookup import CODES
 from tepal.quant.rescale import Requantise, quantised_clamp
 
 from .multiply import CONSTANTS, scaled
-from .registry import onnx
+from .registry import onnx, tflite
 
 if TYPE_CHECKING:
     from typing import Self
@@ -103,7 +106,9 @@ class Add(Layer):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FloatAdd(FloatLayer):
-    """Sum of two maps of one shape."""
+    """Sum of two maps of one shape, or their difference where ``sign`` is -1."""
+
+    sign: int = 1
 
     @property
     def input_shapes(self) -> tuple[Shape, ...]:
@@ -115,11 +120,48 @@ class FloatAdd(FloatLayer):
 
     def sums(self, *maps: np.ndarray) -> np.ndarray:
         first, second = maps
-        return first + second
+        return first + self.sign * second
 
     def quantised(self, number: int, result: Meaning, *sources: Meaning) -> Add:
         first, second = sources
-        return Add.of_scales(self.geometry(number), first, second, result, self.minimum, self.maximum)
+        layer = Add.of_scales(self.geometry(number), first, second, result, self.minimum, self.maximum)
+        return layer if self.sign == 1 else replace(layer, tables=layer.tables * [[1], [-1]])
+
+
+# ---- TensorFlow Lite ----
+
+@tflite("ADD", options=(schema.AddOptions, ("FusedActivationFunction",)),
+        limits="two maps of one shape; NONE, RELU, RELU6 or RELU_N1_TO_1 fused")
+@tflite("SUB", options=(schema.SubOptions, ("FusedActivationFunction",)),
+        limits="two maps of one shape; NONE, RELU, RELU6 or RELU_N1_TO_1 fused")
+def _add_maps(graph: TfliteGraph, operator: Operator) -> None:
+    sources, shape, value = graph.alike(operator, 2)
+    fields, sign = graph.fields(operator, sources, shape, shape, like=value), -1 if operator.name == "SUB" else 1
+    if isinstance(graph, IntegerGraph):
+        tables, requantise = _tflite_rule(graph, operator, shape[2], sign)
+        layer = Add(**fields, other_zero_point=operator.input(1).zero_point, tables=tables, requantise=requantise)
+    else:
+        layer = FloatAdd(**fields, sign=sign)
+    graph.append(operator, layer, value)
+
+
+def _tflite_rule(graph: IntegerGraph, operator: Operator, channels: int, sign: int) -> tuple[np.ndarray, Requantise]:
+    """Tables and requantiser as add.cc, sub.cc and reference/add.h have them: operands in steps of twice the larger
+    scale, with 20 bits behind the point."""
+    tensors = [operator.input(number) for number in range(2)]
+    step = 2 * max(float(tensor.scale) for tensor in tensors)
+    tables = []
+    for tensor in tensors:
+        multiplier, shift = quantize_multiplier(np.float64(tensor.scale) / step)
+        shifted = (CODES - tensor.zero_point).astype(np.int64) << _FRACTION
+        tables.append(multiply_by_quantized_multiplier(shifted, multiplier, shift, Rounding.DOUBLE))
+    real = np.float64(step / ((1 << _FRACTION) * float(operator.output.scale)))
+    if real >= 1:
+        raise operator.error(f"has the output scale {operator.output.scale}, too small for its operands; LiteRT "
+                             "can't run it either")
+    multiplier, shift = (np.full(channels, number) for number in quantize_multiplier(real))
+    requantise = Requantise(multiplier, shift, operator.output.zero_point, *graph.clamp(operator))
+    return np.stack([tables[0], sign * tables[1]]), requantise
 
 
 # ---- ONNX ----

@@ -12,8 +12,8 @@ import numpy as np
 import tflite as schema
 from tepal.quant.arithmetic import quantize_multiplier, round_half_away_divide
 from tepal.quant.files.draft import Draft, Value
-from tepal.quant.files.tflite_chain import WINDOW_OPTIONS, IntegerChain, TfliteChain
 from tepal.quant.files.tflite_file import Operator
+from tepal.quant.files.tflite_graph import WINDOW_OPTIONS, IntegerGraph, TfliteGraph
 from tepal.quant.layer import NO_PADDING, FloatLayer, Layer, Meaning, Place, frozen
 from tepal.quant.rescale import Requantise, check_accumulator, quantised_clamp, requantise_of_scales
 from tepal.quant.windows import exact, windows
@@ -150,21 +150,22 @@ class FloatAveragePool(FloatLayer):
 
 @tflite("AVERAGE_POOL_2D", options=(schema.Pool2DOptions, (*WINDOW_OPTIONS, "FilterHeight", "FilterWidth")),
         limits="windows wholly inside the map, no padding; NONE, RELU, RELU6 or RELU_N1_TO_1 fused")
-def _average_pool_2d(chain: TfliteChain, operator: Operator) -> None:
-    chain.check_unchanged(operator)
+def _average_pool_2d(graph: TfliteGraph, operator: Operator) -> None:
+    graph.check_unchanged(operator)
     window = operator.options.FilterHeight, operator.options.FilterWidth
     if min(window) < 1:
         raise operator.error(f"has a window of {window[0]}x{window[1]}")
-    stride, padding, size = chain.window(operator, window)
+    source, shape, around = graph.map(operator)
+    stride, padding, size = graph.window(operator, window, shape, around)
     if padding != NO_PADDING:
         raise operator.obstacle("averages over padding; only windows wholly inside the map are supported")
-    channels = chain.shape[2]
-    fields = chain.advance(operator, (*size, channels), stride)
-    if isinstance(chain, IntegerChain):
-        chain.layers.append(AveragePool(**fields, window=window, bias=np.zeros(channels),
-                                        requantise=Average(prod(window), *chain.clamp(operator))))
+    channels = shape[2]
+    fields = graph.fields(operator, [source], shape, (*size, channels), stride)
+    if isinstance(graph, IntegerGraph):
+        graph.append(operator, AveragePool(**fields, window=window, bias=np.zeros(channels),
+                                           requantise=Average(prod(window), *graph.clamp(operator))))
     else:
-        chain.layers.append(FloatAveragePool(**fields, window=window))
+        graph.append(operator, FloatAveragePool(**fields, window=window))
 
 
 # ---- ONNX ----

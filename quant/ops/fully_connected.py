@@ -5,15 +5,14 @@ It is a :class:`~.convolution.Convolution` whose kernel covers its whole input."
 
 from __future__ import annotations
 
-from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
 import tflite as schema
 from tepal.quant.arithmetic import Rounding
 from tepal.quant.files.draft import Constant, Value
-from tepal.quant.files.tflite_chain import TfliteChain
 from tepal.quant.files.tflite_file import Operator
+from tepal.quant.files.tflite_graph import TfliteGraph
 from tepal.quant.files.weights import WeightedDraft, append_weighted, onnx_bias, onnx_weights, tflite_weights
 
 from .convolution import FloatConvolution
@@ -25,15 +24,19 @@ if TYPE_CHECKING:
 
 
 @tflite("FULLY_CONNECTED", options=(schema.FullyConnectedOptions, ("FusedActivationFunction", "WeightsFormat")),
-        takes_flat=True, limits="of a vector or a whole map; NONE, RELU, RELU6 or RELU_N1_TO_1 fused")
-def _fully_connected_layer(chain: TfliteChain, operator: Operator) -> None:
-    weights, bias = tflite_weights(chain, operator, rank=2, axis=0)
+        limits="of a vector or a whole map; NONE, RELU, RELU6 or RELU_N1_TO_1 fused")
+def _fully_connected_layer(graph: TfliteGraph, operator: Operator) -> None:
+    weights, bias = tflite_weights(graph, operator, rank=2, axis=0)
     if operator.options.WeightsFormat != schema.FullyConnectedOptionsWeightsFormat.DEFAULT:
         raise operator.obstacle("has shuffled weights; only the default format is supported")
-    if weights.shape[1] != prod(chain.shape):
-        raise operator.error(f"has rows of {weights.shape[1]} weights for {prod(chain.shape)} values")
+    source, shape, places = graph.whole(operator)
+    if weights.shape[1] != len(places):
+        raise operator.error(f"has rows of {weights.shape[1]} weights for {len(places)} values")
+    ordered = np.empty_like(weights)
+    ordered[:, places] = weights
+    fields = graph.fields(operator, [source], shape, (1, 1, len(bias)))
     # fully_connected.cc scales in float64, see fit_single_rounding.
-    append_weighted(chain, operator, FloatConvolution, weights.reshape(len(bias), *chain.shape), bias,
+    append_weighted(graph, operator, FloatConvolution, fields, ordered.reshape(len(bias), *shape), bias,
                     rounding=Rounding.SINGLE)
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tflite as schema
 from tepal.quant.files.draft import Draft, Value
-from tepal.quant.files.tflite_chain import WINDOW_OPTIONS, IntegerChain, TfliteChain
 from tepal.quant.files.tflite_file import Operator
+from tepal.quant.files.tflite_graph import WINDOW_OPTIONS, IntegerGraph, TfliteGraph
 from tepal.quant.layer import NO_PADDING, FloatLayer, Layer, Meaning, Padding, Place
 from tepal.quant.rescale import Requantise, quantised_clamp, requantise_of_scales
 from tepal.quant.windows import windows
@@ -118,20 +118,21 @@ class FloatMaxPool(FloatLayer):
 
 @tflite("MAX_POOL_2D", options=(schema.Pool2DOptions, (*WINDOW_OPTIONS, "FilterHeight", "FilterWidth")),
         limits="any window and stride; NONE, RELU, RELU6 or RELU_N1_TO_1 fused")
-def _max_pool_2d(chain: TfliteChain, operator: Operator) -> None:
-    chain.check_unchanged(operator)
+def _max_pool_2d(graph: TfliteGraph, operator: Operator) -> None:
+    graph.check_unchanged(operator)
     window = operator.options.FilterHeight, operator.options.FilterWidth
     if min(window) < 1:
         raise operator.error(f"has a window of {window[0]}x{window[1]}")
-    stride, padding, size = chain.window(operator, window)
-    channels = chain.shape[2]
-    fields = chain.advance(operator, (*size, channels), stride, padding)
-    if isinstance(chain, IntegerChain):
+    source, shape, around = graph.map(operator)
+    stride, padding, size = graph.window(operator, window, shape, around)
+    channels = shape[2]
+    fields = graph.fields(operator, [source], shape, (*size, channels), stride, padding)
+    if isinstance(graph, IntegerGraph):
         zero_point = fields["input_zero_point"]
-        unity = Requantise(np.full(channels, 1 << 30), np.ones(channels), zero_point, *chain.clamp(operator))
-        chain.layers.append(MaxPool(**fields, window=window, requantise=unity))
+        unity = Requantise(np.full(channels, 1 << 30), np.ones(channels), zero_point, *graph.clamp(operator))
+        graph.append(operator, MaxPool(**fields, window=window, requantise=unity))
     else:
-        chain.layers.append(FloatMaxPool(**fields, window=window))
+        graph.append(operator, FloatMaxPool(**fields, window=window))
 
 
 # ---- ONNX ----

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from tepal.quant.arithmetic import quantize_multiplier
-from tepal.quant.files.tflite_chain import IntegerChain, TfliteChain
 from tepal.quant.files.tflite_file import Operator
+from tepal.quant.files.tflite_graph import IntegerGraph, TfliteGraph
 from tepal.quant.rescale import Requantise, overflows
 
 from .average_pool import AverageDraft, AveragePool, FloatAveragePool
@@ -24,24 +24,25 @@ if TYPE_CHECKING:
 
 
 @tflite("MEAN", limits="over height and width")
-def _mean(chain: TfliteChain, operator: Operator) -> None:
+def _mean(graph: TfliteGraph, operator: Operator) -> None:
     axes = operator.input(1)
     if axes.type != "INT32":
         raise operator.error(f"has {axes.type.lower()} axes; only int32 is supported")
-    source, rank = chain.tensor, len(chain.tensor.shape)
+    tensor, rank = operator.input(0), len(operator.input(0).shape)
     given = [int(axis) for axis in axes.constant().ravel()]
     if any(not -rank <= axis < rank for axis in given):
         raise operator.error(f"has the axes {given} for {rank} dimensions")
     if rank != 4 or sorted({axis % 4 for axis in given}) != [1, 2]:
         raise operator.obstacle("must average over height and width, no less and no more")
-    height, width, channels = chain.shape
-    fields, count = chain.advance(operator, (1, 1, channels)), height * width
-    if isinstance(chain, IntegerChain):
-        chain.layers.append(AveragePool(**fields, window=(height, width),
-                                        bias=np.full(channels, -count * source.zero_point),
-                                        requantise=_requantise(operator, count, channels)))
+    source, shape, _ = graph.map(operator)
+    height, width, channels = shape
+    fields, count = graph.fields(operator, [source], shape, (1, 1, channels)), height * width
+    if isinstance(graph, IntegerGraph):
+        graph.append(operator, AveragePool(**fields, window=(height, width),
+                                           bias=np.full(channels, -count * tensor.zero_point),
+                                           requantise=_requantise(operator, count, channels)))
     else:
-        chain.layers.append(FloatAveragePool(**fields, window=(height, width)))
+        graph.append(operator, FloatAveragePool(**fields, window=(height, width)))
 
 
 def _requantise(operator: Operator, count: int, channels: int) -> Requantise:

@@ -8,9 +8,9 @@ from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tepal.quant.files.tflite_chain import TfliteChain
 from tepal.quant.files.tflite_file import Operator
-from tepal.quant.layer import LARGEST_MAP, Padding
+from tepal.quant.files.tflite_graph import TfliteGraph
+from tepal.quant.layer import LARGEST_MAP
 
 from .registry import onnx, tflite
 
@@ -20,26 +20,27 @@ if TYPE_CHECKING:
     from tepal.quant.files.onnx_node import Node
 
 
-@tflite("PAD", "PADV2", takes_padding=True, limits="zeros around height and width, before a convolution")
-def _pad(chain: TfliteChain, operator: Operator) -> None:
-    chain.check_unchanged(operator)
-    amounts = operator.input(1)
-    if amounts.type not in ("INT32", "INT64") or amounts.shape != (4, 2):
+@tflite("PAD", "PADV2", limits="zeros around height and width, before a convolution")
+def _pad(graph: TfliteGraph, operator: Operator) -> None:
+    graph.check_activation(operator, operator.input(0))
+    graph.check_unchanged(operator)
+    source, amounts = graph.value(operator), operator.input(1)
+    if amounts.type not in ("INT32", "INT64") or amounts.shape != (len(source.shape), 2):
         raise operator.error(f"has {amounts.type.lower()} amounts of the shape {list(amounts.shape)}; "
-                             "four pairs of int32 are needed")
+                             f"{len(source.shape)} pairs of int32 are needed")
     amounts = amounts.constant()
-    if (amounts < 0).any() or amounts[[0, 3]].any():
+    if (amounts < 0).any() or amounts[[0, -1]].any():
         raise operator.obstacle("pads something other than height and width")
-    value, zero = operator.optional(2), chain.zero(operator.output)
-    if value is not None and (value.type != chain.constant_type or (value.constant() != zero).any()):
+    graph.check_activation(operator, operator.output)
+    value, zero = operator.optional(2), graph.zero(operator.output)
+    if value is not None and (value.type != graph.constant_type or (value.constant() != zero).any()):
         raise operator.obstacle(f"pads with a value other than the zero point, {zero}")
-    top, bottom, left, right = (int(amount) for amount in amounts[1:3].ravel())
-    height, width, channels = chain.shape
-    before = chain.padding
-    chain.padding = Padding(before.top + top, before.bottom + bottom, before.left + left, before.right + right)
-    chain.check_shape(operator, (height + chain.padding.top + chain.padding.bottom,
-                                 width + chain.padding.left + chain.padding.right, channels))
-    chain.padder = operator
+    shape = tuple(size + int(around.sum()) for size, around in zip(source.shape, amounts, strict=True))
+    if prod(shape) > LARGEST_MAP:
+        raise operator.error(f"makes a map of more than {LARGEST_MAP} values")
+    graph.check_shape(operator, shape)
+    padded = source.moved(np.pad(source.numbers, amounts, constant_values=-1))
+    graph.give(operator, replace(padded, maker=operator))
 
 
 @onnx("Pad", takes_padding=True, limits="zeros around height and width, before a Conv")

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from tepal.quant.files.draft import Constant
-from tepal.quant.files.tflite_chain import TfliteChain
 from tepal.quant.files.tflite_file import EXPORT_AGAIN, Operator
+from tepal.quant.files.tflite_graph import TfliteGraph
 from tepal.quant.files.weights import WeightedDraft
-from tepal.quant.layer import Meaning
+from tepal.quant.layer import IMAGE, Meaning
 
 from .depthwise import FloatDepthwise
 from .registry import onnx, onnx_constant, tflite
@@ -29,24 +29,25 @@ _ELSEWHERE = f"integers inside a float model: {EXPORT_AGAIN}"
 
 # ---- TensorFlow Lite ----
 
-@tflite("QUANTIZE", computes=False, only="int8", elsewhere=_ELSEWHERE,
+@tflite("QUANTIZE", only="int8", elsewhere=_ELSEWHERE,
         limits="float32 to int8, as the first operator")
-def _quantize_at_the_start(chain: TfliteChain, operator: Operator) -> None:
-    if chain.started:
+def _quantize_at_the_start(graph: TfliteGraph, operator: Operator) -> None:
+    value, source = graph.value(operator), operator.input(0)
+    if value.sources != (IMAGE,) or graph.start.type != "FLOAT32":
         raise operator.error("is only supported as the first operator")
-    source = operator.input(0)
     if source.type != "FLOAT32":
         raise operator.error(f"turns {source.type.lower()} into {operator.output.type.lower()}; convert "
                              "the model with int8 input (inference_input_type=tf.int8)")
-    chain.check_activation(operator, operator.output)
-    chain.start = operator.output
+    graph.check_activation(operator, operator.output)
+    graph.start = operator.output
+    graph.give(operator, value)
 
 
-@tflite("DEQUANTIZE", computes=False, only="int8", elsewhere=_ELSEWHERE,
+@tflite("DEQUANTIZE", only="int8", elsewhere=_ELSEWHERE,
         limits="int8 to float32, as the last operator")
-def _dequantize_at_the_end(chain: TfliteChain, operator: Operator) -> None:
+def _dequantize_at_the_end(graph: TfliteGraph, operator: Operator) -> None:
     """The accelerator delivers the int8 values before it."""
-    chain.closed = operator
+    graph.give(operator, graph.value(operator))
 
 
 # ---- ONNX ----

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from tepal.quant.files.tflite_chain import TfliteChain
 from tepal.quant.files.tflite_file import Operator, Options
+from tepal.quant.files.tflite_graph import TfliteGraph
 
 if TYPE_CHECKING:
     from tepal.quant.files.draft import Constant, Value
@@ -29,27 +29,20 @@ class TfliteOperator:
     Parameters
     ----------
     read
-        ``read(chain, operator)``: take the operator, which reads ``chain.tensor``.
+        ``read(graph, operator)``: take the operator, whose inputs are in ``graph.values``.
     limits
         In words.
     options
         Its table in the schema and the fields of it that ``read`` needs.
     only, elsewhere
         The one kind of file that it may stand in, and what is the matter where it stands in the other.
-    computes
-        Whether its values are of the file's own type; else it turns them into that type, or out of it.
-    takes_padding, takes_flat
-        Whether PAD may stand before it; a reshape that flattens a map.
     """
 
-    read: Callable[[TfliteChain, Operator], None]
+    read: Callable[[TfliteGraph, Operator], None]
     limits: str
     options: Options | None = None
     only: Literal["int8", "float"] | None = None
     elsewhere: str = ""
-    computes: bool = True
-    takes_padding: bool = False
-    takes_flat: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

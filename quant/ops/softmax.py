@@ -11,8 +11,8 @@ import numpy as np
 import tflite as schema
 from tepal.quant.arithmetic import high_multiply, quantize_multiplier, rounding_shift_right
 from tepal.quant.errors import NetworkError
-from tepal.quant.files.tflite_chain import IntegerChain, TfliteChain
 from tepal.quant.files.tflite_file import Operator
+from tepal.quant.files.tflite_graph import IntegerGraph, TfliteGraph
 from tepal.quant.layer import Closing, OnnxGraph
 
 from .registry import onnx, tflite
@@ -32,6 +32,8 @@ class Softmax(Closing):
 
     ``input_scale`` and ``beta`` as in the model file; the output is int8 with scale 1/256 and zero
     point -128."""
+
+    name = "SOFTMAX"
 
     input_scale: float
     beta: float = 1.0
@@ -89,21 +91,21 @@ def _reciprocal(x: np.ndarray) -> np.ndarray:
 
 
 @tflite("SOFTMAX", options=(schema.SoftmaxOptions, ("Beta",)), limits="of a vector, at the end; stays off the chip")
-def _softmax(chain: TfliteChain, operator: Operator) -> None:
-    source, result, beta = chain.tensor, operator.output, operator.options.Beta
-    if chain.shape[:2] != (1, 1) or result.shape != source.shape:
-        raise operator.obstacle(f"works on a map of {chain.shape[0]}x{chain.shape[1]}; only vectors are "
-                                "supported")
+def _softmax(graph: TfliteGraph, operator: Operator) -> None:
+    value, result, beta = graph.computable(operator), operator.output, operator.options.Beta
+    if result.shape[-1:] != (prod(value.shape),) or result.shape != value.shape or value.places is not None:
+        raise operator.obstacle(f"works on the shape {list(value.shape)}; only vectors are supported")
+    graph.check_activation(operator, result)
     if not isfinite(beta) or beta <= 0:
         raise operator.error(f"has the beta {beta}")
     scale = 1.0
-    if isinstance(chain, IntegerChain):
-        scale = float(source.scale)
+    if isinstance(graph, IntegerGraph):
+        scale = float(operator.input(0).scale)
         if result.meaning != (1 / 256, -128):
             raise operator.error("must have the output scale 1/256 and the zero point -128")
         if beta * scale * 2**26 <= 1:
-            raise operator.error(f"has the input scale {source.scale}, too small for its fixed point")
-    chain.closing = Softmax(operator.index, result.index, scale, beta)
+            raise operator.error(f"has the input scale {scale}, too small for its fixed point")
+    graph.give(operator, replace(value, closings=(Softmax(operator.index, result.index, scale, beta),)))
 
 
 @onnx("Softmax", limits="of a vector, at the end; stays off the chip")
