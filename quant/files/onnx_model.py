@@ -14,13 +14,9 @@ from tepal.quant.windows import same_padding
 
 from .draft import INT8, Constant, Draft, Value
 from .onnx_node import Node, text
+from .values import cropped, in_order
 
-__all__ = ["OnnxModel", "in_order"]
-
-
-def in_order(numbers: np.ndarray) -> bool:
-    """Whether they count from 0."""
-    return np.array_equal(numbers.ravel(), np.arange(numbers.size))
+__all__ = ["OnnxModel"]
 
 
 class OnnxModel:
@@ -136,16 +132,8 @@ class OnnxModel:
         if value.places.ndim != 4 or value.places.shape[0] != 1:
             raise node.error(f"reads the shape {list(value.places.shape)}; only images, [1, channels, height, width], "
                              "are supported")
-        inside = value.places[0] >= 0
-        rows, columns = (np.flatnonzero(inside.any(axis=axes)) for axes in ((0, 2), (0, 1)))
-        padding = Padding(int(rows[0]), int(inside.shape[1] - 1 - rows[-1]),
-                          int(columns[0]), int(inside.shape[2] - 1 - columns[-1]))
-
-        def cut(places: np.ndarray) -> np.ndarray:
-            return places[0, :, rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1].transpose(1, 2, 0)
-
-        size = self.started(node, value, cut(value.places))
-        image = cut(self.places(value))
+        size = self.started(node, value, cropped(value.places[0].transpose(1, 2, 0))[0])
+        image, padding = cropped(self.places(value)[0].transpose(1, 2, 0))
         if image.shape != size or not in_order(image):
             raise node.error(f"reads a map of {size[0]}x{size[1]}x{size[2]} (height, width, channels) that was "
                              "reshaped, or padded in its channels; only Gemm and MatMul can")

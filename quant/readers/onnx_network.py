@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from tepal.quant.errors import NetworkError
 from tepal.quant.files.draft import Draft, Value
-from tepal.quant.files.onnx_model import OnnxModel, in_order
+from tepal.quant.files.onnx_model import OnnxModel
 from tepal.quant.files.onnx_node import text
+from tepal.quant.files.values import in_order
 from tepal.quant.files.weights import WeightedDraft
 from tepal.quant.float_network import FloatNetwork
 from tepal.quant.graph import joined
