@@ -206,11 +206,11 @@ class Accelerator(wiring.Component):
     def _depthwise(self, m: Module, sequencer: Sequencer, window: WindowGenerator) -> DepthwiseEngine:
         """The depthwise engine, which sees every window, and its weights."""
         config, registers, at_window = self.config, self._registers, self.schedule.latency.window
-        kinds = self.schedule.formats.reduction_kinds
+        kinds, bits = self.schedule.formats.reduction_kinds, self.schedule.depthwise_weight_bits
         engine = m.submodules[DepthwiseEngine.NAME()] = DepthwiseEngine(
-            config.lanes, config.taps, self.schedule.depthwise_accumulator, kinds)
+            config.lanes, config.taps, self.schedule.depthwise_accumulator, kinds, bits)
         weights = m.submodules[MemoryNames.DEPTHWISE_WEIGHTS()] = Rom(
-            "depthwise_weights", 8 * config.lanes * config.taps, rom_contents.depthwise_weights(self.schedule),
+            "depthwise_weights", bits * config.lanes * config.taps, rom_contents.depthwise_weights(self.schedule),
             registers)
         m.d.comb += weights.address.eq(delay(m, sequencer.weight, at_window - 1 - 2 * registers, name="weight"))
         weights_now = delay(m, weights.data, registers, name="weights")
@@ -220,7 +220,7 @@ class Accelerator(wiring.Component):
             m.d.comb += engine.kind.eq(sequencer.reduction_kind)
         for tap in range(config.taps):
             m.d.comb += [engine.windows[tap].eq(window.taps[tap]),
-                         engine.weights[tap].eq(Cat(weights_now.word_select(lane * config.taps + tap, 8)
+                         engine.weights[tap].eq(Cat(weights_now.word_select(lane * config.taps + tap, bits)
                                                     for lane in range(config.lanes)))]
         return engine
 
@@ -264,14 +264,15 @@ class Accelerator(wiring.Component):
 
     def _array(self, m: Module, tile: TileBuffer, feeder: Feeder) -> SystolicArray:
         config = self.config
-        array = m.submodules[SystolicArray.NAME()] = SystolicArray(config, self.schedule.matrix_accumulator)
+        array = m.submodules[SystolicArray.NAME()] = SystolicArray(
+            config, self.schedule.matrix_accumulator, self.schedule.matrix_weight_bits)
         matrix = self._matrix_weights(m, feeder)
         for row in range(config.rows):
             m.d.comb += [array.x[row].eq(tile.x[row]), array.first[row].eq(tile.first_out[row]),
                          array.last[row].eq(tile.last_out[row])]
         matrix_word = delay(m, matrix.data, self._registers, name="matrix_word")
         for column in range(config.columns):
-            m.d.comb += array.w[column].eq(matrix_word.word_select(column, 8))
+            m.d.comb += array.w[column].eq(matrix_word.word_select(column, self.schedule.matrix_weight_bits))
         return array
 
     def _matrix_weights(self, m: Module, feeder: Feeder) -> ReplayRom:
@@ -285,7 +286,7 @@ class Accelerator(wiring.Component):
                          loaded.load_data.eq(self.load_tdata)]
         relays = registers if loaded is None else 0
         matrix = m.submodules[MemoryNames.MATRIX_WEIGHTS()] = ReplayRom(
-            "matrix_weights", 8 * config.columns, words, registers, relays, rom=loaded)
+            "matrix_weights", self.schedule.matrix_weight_bits * config.columns, words, registers, relays, rom=loaded)
         ahead = TileBuffer.latency(config.pipelined) - ReplayRom.latency(registers, relays) - registers
         move = {name: delay(m, getattr(feeder, name), ahead, name=name)
                 for name in ("advance", "rewind", "commit", "restart")}

@@ -190,9 +190,10 @@ def least_blocks(engines: Engines, formats: Formats, board: Board) -> dict[str, 
         *(("activations", engines.taps, depth, 8 * engines.lanes)
           for depth in (regions if engines.single_port else [sum(regions)])),
         *(("skip", 1, depth, 8 * engines.requantisers) for depth in ([sum(skips)] if skips else [])),
-        ("matrix_weights", 1, sum(tiling.column_groups * tiling.inner for tiling in tilings), 8 * engines.columns),
+        ("matrix_weights", 1, sum(tiling.column_groups * tiling.inner for tiling in tilings),
+         formats.matrix_weight_bits * engines.columns),
         ("depthwise_weights", 1, sum(tiling.groups * prod(tiling.chunks) for tiling in filters),
-         8 * engines.taps * engines.lanes),
+         formats.depthwise_weight_bits * engines.taps * engines.lanes),
     ]
     least = {kind.name: np.zeros_like(engines.lanes) for kind in board.part.memories}
     for role, count, depth, width in needs:
@@ -253,7 +254,7 @@ def explore(network: Network, board: Board, formats: Formats | None = None, *, b
     most = min(multipliers, limits.get(board.part.multiplier, multipliers)) * board.part.products
     kinds = {kind.name: min(kind.count, limits.get(kind.name, kind.count)) for kind in board.part.memories}
     pool = []
-    for packing in range(1, board.part.packing + 1):
+    for packing in range(1, (board.part.packing if formats.matrix_weight_bits == 8 else 1) + 1):
         engines = candidates(replace(base, rows=packing, packing=packing), formats, most)
         logic = estimate(board, features(engines, formats))["LUT4"]
         memories = least_blocks(engines, formats, board)

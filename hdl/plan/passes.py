@@ -21,7 +21,7 @@ __all__ = ["Elementwise", "Matrix", "Pass", "Reduction", "Window", "identity", "
 
 
 def sum_range(weights: np.ndarray, axis, offset: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Smallest and largest sum of int8 weight * (activation + ``offset``) along ``axis``, int64; every partial sum lies
+    """Smallest and largest sum of weight * (activation + ``offset``) along ``axis``, int64; every partial sum lies
     between them too."""
     positive = np.maximum(weights, 0).sum(axis=axis, dtype=np.int64)
     negative = np.minimum(weights, 0).sum(axis=axis, dtype=np.int64)
@@ -43,8 +43,8 @@ class Window:
 
 @dataclass(frozen=True, eq=False)
 class Reduction:
-    """The depthwise engine's part, a weighted sum of each channel's window: int8 ``weights`` (kernel height, kernel
-    width, channels).
+    """The depthwise engine's part, a weighted sum of each channel's window: ``weights`` int8, or int16 where
+    they have a zero point (kernel height, kernel width, channels).
 
     ``kind`` says what the engine makes of the products.  ``constant`` (channels,) is added to that before
     ``requantise``; ``range`` is the least and the largest value, each (channels,), that a lane holds at any time;
@@ -60,7 +60,7 @@ class Reduction:
 
 @dataclass(frozen=True, eq=False)
 class Matrix:
-    """The systolic array's part: int8 ``weights`` (out channels, inner dimension), the rest as above.
+    """The systolic array's part: ``weights`` (out channels, inner dimension), all as above.
 
     In an unrolled pass the weights are those of several pixels, all else is that of one.
 
@@ -153,7 +153,7 @@ def unroll(layout: InputLayout, first: Pass, count: int) -> tuple[InputLayout, P
     height, width, row = first.window.input_shape
     out, across = len(first.matrix.weights), layout.stride * layout.shape[2]
     weights = first.matrix.weights.reshape(out, first.window.kernel[0], row)
-    unrolled = np.zeros((count, *weights.shape[:2], row + (count - 1) * across), np.int8)
+    unrolled = np.zeros((count, *weights.shape[:2], row + (count - 1) * across), weights.dtype)
     for number in range(count):
         unrolled[number, :, :, number * across:number * across + row] = weights
     window = replace(first.window, input_shape=(height, width // count, unrolled.shape[-1]),

@@ -75,6 +75,7 @@ class Schedule:
         self.config = replace(config, copy_lanes=-(-row // -(-row // config.copy_lanes)))
         self.layout = split(self.layout, self.config.tile_lanes)
         self._check_input()
+        self._check_weights()
         passes = (first, *self.formats.passes[1:])
         places = place(passes, self.config, self.layout)
         self.input_map, self.region_depths = places.image, places.region_depths
@@ -88,6 +89,14 @@ class Schedule:
             raise NetworkError(f"an image row of {width} x {channels} bytes is no whole number of "
                                f"{self.config.input_bytes}-byte beats: choose --input-bytes 1 or another divisor of "
                                f"{width * channels}")
+
+    def _check_weights(self):
+        bits, config = max(self.matrix_weight_bits, self.depthwise_weight_bits), self.config
+        if bits > 8 and (config.packing > 1 or config.single_port):
+            what = ("whose multipliers of 8 x 8 bits take int8 alone: quantise the float model to int8, or choose "
+                    "another board" if config.single_port else
+                    f"of which {config.packing} products share a multiplier: choose --packing 1")
+            raise NetworkError(f"uint8 weights with a zero point need {bits} bits in this engine, {what}")
 
     def _first_pass(self) -> tuple[InputLayout, Pass]:
         """The image and the first pass: unrolled, if its pixels' channels fill the array's columns and it is faster
@@ -130,6 +139,16 @@ class Schedule:
     @property
     def matrix_format(self) -> RequantiserFormat | SerialFormat:
         return self._matrix.format(self.config.requantiser_cycles)
+
+    @property
+    def matrix_weight_bits(self) -> int:
+        """Bits of a weight in the array."""
+        return self.formats.matrix_weight_bits
+
+    @property
+    def depthwise_weight_bits(self) -> int:
+        """Bits of a weight in the depthwise engine."""
+        return self.formats.depthwise_weight_bits
 
     @cached_property
     def elementwise_format(self) -> ElementwiseFormat | None:
@@ -197,11 +216,12 @@ class Schedule:
             MemoryUse("activations", config.taps, self.bank_depth, word, self.region_depths),
             MemoryUse("output", 1, self.output_depth, word),
             *tile_buffers(self.tile_row_words, 8 * config.tile_lanes),
-            MemoryUse("matrix_weights", 1, sum(each.column_groups * each.inner for each in passes), 8 * config.columns),
+            MemoryUse("matrix_weights", 1, sum(each.column_groups * each.inner for each in passes),
+                      self.matrix_weight_bits * config.columns),
             MemoryUse("matrix_parameters", 1, sum(each.column_groups for each in passes) * config.columns,
                       self.matrix_format.width),
             MemoryUse("depthwise_weights", 1, max(1, sum(len(each.depthwise_words) for each in passes if each.reduces)),
-                      word * config.taps),
+                      self.depthwise_weight_bits * config.lanes * config.taps),
             MemoryUse("depthwise_parameters", 1, max(1, sum(self.parameter_groups) * self.parameter_beats),
                       self.depthwise_format.width * self.parameter_words),
             *self._elementwise_memories(),

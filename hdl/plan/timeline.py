@@ -49,7 +49,7 @@ class ScheduledPass(Tiling):
 
     @cached_property
     def depthwise_words(self) -> np.ndarray:
-        """int8 (words, taps, lanes): weights of each channel group and each chunk of the kernel, in order.
+        """int16 (words, taps, lanes): weights of each channel group and each chunk of the kernel, in order.
 
         A single word where all are equal, and one group's where all groups' are: so are an average pool's."""
         rows, columns = self.source.banks
@@ -57,7 +57,7 @@ class ScheduledPass(Tiling):
         weights, lanes, groups = self.work.reduction.weights, self.source.lanes, self.groups
         height, width, channels = weights.shape
         down, across = self.chunks
-        padded = np.zeros((down * rows, across * columns, groups * lanes), np.int8)
+        padded = np.zeros((down * rows, across * columns, groups * lanes), np.int16)
         padded[:height, :width, :channels] = weights
         # Lanes beyond the last channel may hold anything; this lets an average pool's words be equal.
         padded[:height, :width, channels:] = weights[:, :, -1:]

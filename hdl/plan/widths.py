@@ -24,6 +24,11 @@ def _signed_bits(low: int, high: int) -> int:
     return max(int(high).bit_length(), int(~low).bit_length() if low < 0 else 0) + 1
 
 
+def _weight_bits(weights: Iterable[np.ndarray]) -> int:
+    """Bits of a weight: 8, or 9 where uint8 ones have a zero point."""
+    return max([8, *(_signed_bits(each.min(), max(0, each.max())) for each in weights)])
+
+
 def _distinct(tables: Iterable[np.ndarray]) -> tuple[np.ndarray, ...]:
     return tuple({table.tobytes(): table for table in tables}.values())
 
@@ -103,6 +108,16 @@ class Formats:
         """What the depthwise engine makes of products in one pass or another, in the order of their numbers."""
         used = {work.reduction.kind for work in self.passes if work.reduction}
         return tuple(kind for kind in ReductionKind if kind in used) or (ReductionKind.SUM,)
+
+    @cached_property
+    def depthwise_weight_bits(self) -> int:
+        """Bits of a weight in the depthwise engine."""
+        return _weight_bits(work.reduction.weights for work in self.passes if work.reduction)
+
+    @cached_property
+    def matrix_weight_bits(self) -> int:
+        """Bits of a weight in the array."""
+        return _weight_bits(work.matrix.weights for work in self.passes)
 
     @property
     def elementwise_shift(self) -> int:
