@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from graphs import graph_case
 from networks import fast, max_pool_case, pointwise, random_case, wide_case
 from tepal.hdl import EngineConfig, Schedule
 from tepal.hdl.answer import Status, pack_answer
@@ -104,3 +105,15 @@ def test_reset_within_a_frame(seed, part, length):
     else:
         assert [answer[-1] for answer in cut_off] in ([], [Status.CUT_OFF])
         assert first.startswith(b"".join(cut_off)[:-1])
+
+
+@pytest.mark.parametrize("seed", fast([*range(40)], 4))
+def test_graphs(seed):
+    """Residuals, tables, several outputs: on engines with a pipeline of requantisers."""
+    check(*graph_case(seed))
+
+
+@pytest.mark.parametrize("seed", fast(range(100, 124), 2))
+def test_graphs_on_small_engines(seed):
+    """The same on engines of the kind that iCE40 parts get."""
+    check(*graph_case(seed, frugal=True))
