@@ -19,7 +19,8 @@ from .quantize import continued
 from .registry import onnx, tflite
 
 if TYPE_CHECKING:
-    from tepal.quant.files.onnx_chain import OnnxChain
+    from tepal.quant.files.draft import Value
+    from tepal.quant.files.onnx_model import OnnxModel
     from tepal.quant.files.onnx_node import Node
 
 __all__ = ["write_clamp"]
@@ -68,21 +69,23 @@ def _fused(graph: TfliteGraph, operator: Operator, before: Layer | FloatLayer) -
       on_integers="narrows the range of integers, as Brevitas exports fewer than 8 bits or a narrow range; export "
       "activations of 8 bits with narrow_range=False, or give the float model to 'tepal quantize'")
 @onnx("Min", "Max", constant_first=True, limits="with one constant, fused into the layer before it")
-def _clamp(chain: OnnxChain, node: Node) -> None:
+def _clamp(model: OnnxModel, node: Node, value: Value) -> Value:
     if node.operator == "Relu":
         bounds = [np.array(0.0), np.array(inf)]
     elif node.operator == "Clip":
-        bounds = [chain.parameter(node, "min", 1, -inf), chain.parameter(node, "max", 2, inf)]
+        bounds = [model.parameter(node, "min", 1, -inf), model.parameter(node, "max", 2, inf)]
     elif len(node.inputs) == 2:
-        bound = chain.constant(node, 1 - node.inputs.index(chain.value), "bound").real
+        bound = model.other(node, "bound")
         bounds = [bound, np.array(inf)] if node.operator == "Max" else [np.array(-inf), bound]
     else:
         raise node.error(f"has {len(node.inputs)} inputs; one bound is supported")
     if any(bound.size != 1 or np.isnan(bound).any() for bound in bounds):
         raise node.error("has bounds that aren't two numbers")
-    draft = continued(chain, node, only_clamps=True)
-    draft.clamp(*(float(bound.item()) for bound in bounds))
-    draft.linear, draft.name = False, node.output
+    value = continued(model, node, value, only_clamps=True)
+    assert value.draft is not None
+    value.draft.clamp(*(float(bound.item()) for bound in bounds))
+    value.draft.linear, value.draft.name = False, node.output
+    return value
 
 
 def write_clamp(graph: OnnxGraph, layer: Layer, value: str, result: str) -> str:

@@ -11,21 +11,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tflite as schema
 from tepal.quant.arithmetic import Rounding, multiply_by_quantized_multiplier, quantize_multiplier
+from tepal.quant.files.draft import Draft
 from tepal.quant.files.tflite_file import Operator
 from tepal.quant.files.tflite_graph import IntegerGraph, TfliteGraph
 from tepal.quant.layer import FloatLayer, Layer, Meaning, Place, Shape, frozen
 from tepal.quant.lookup import CODES
 from tepal.quant.rescale import Requantise, quantised_clamp
 
-from .quantize import continued
+from .multiply import CONSTANTS, scaled
 from .registry import onnx, tflite
 
 if TYPE_CHECKING:
     from typing import Self
 
-    from tepal.quant.files.onnx_chain import OnnxChain
+    from tepal.quant.files.draft import Value
+    from tepal.quant.files.onnx_model import OnnxModel
     from tepal.quant.files.onnx_node import Node
-
 
 __all__ = ["Add", "FloatAdd"]
 
@@ -165,14 +166,35 @@ def _tflite_rule(graph: IntegerGraph, operator: Operator, channels: int, sign: i
 
 # ---- ONNX ----
 
-@onnx("Add", constant_first=True, limits="a constant for each channel; in a float model right behind a Conv, Gemm or "
-      "MatMul")
-def _add(chain: OnnxChain, node: Node) -> None:
-    number = 1 - node.inputs.index(chain.value)
-    draft = continued(chain, node)
-    if not draft.linear:
-        raise node.obstacle("adds a constant after an activation or a pool; only the bias of a Conv, Gemm or "
-                            "MatMul is supported")
-    bias = chain.by_channel(node, chain.constant(node, number, "bias").real)
-    draft.shift(bias)
-    draft.name = node.output
+@dataclass(eq=False, kw_only=True)
+class AddDraft(Draft):
+    """A sum of two maps in the making."""
+
+    def float_layer(self, index: int) -> FloatAdd:
+        return FloatAdd(**self.geometry(index), **self.activation())
+
+    def layer(self, index: int) -> Add:
+        (first, second), result = self.meanings()
+        return Add.of_scales(self.geometry(index), first, second, result, self.minimum, self.maximum)
+
+
+@onnx("Add", constant_first=True, maps=2, limits=f"two maps of one shape; or {CONSTANTS}")
+def _add(model: OnnxModel, node: Node, value: Value, other: Value | None = None) -> Value:
+    if other is None:
+        return scaled(model, node, value, offset=model.other(node, "bias"))
+    sizes = [model.started(node, each) for each in (value, other)]
+    places = [model.places(each) for each in (value, other)]
+    if sizes[0] != sizes[1] or places[0].shape != places[1].shape:
+        raise node.error(f"adds a map of the shape {list(places[0].shape)} and one of {list(places[1].shape)}; only "
+                         "maps of one shape can be added")
+    if not np.array_equal(places[0], places[1]):
+        raise node.error("adds maps that hold their values in different orders; transpose and reshape both alike")
+    return model.add(node, AddDraft(node=node, reads=(value, other), name=node.output, input_shape=sizes[0],
+                                    output_shape=sizes[0]), places[0])
+
+
+@onnx("Sub", constant_first=True, limits=CONSTANTS)
+def _subtract(model: OnnxModel, node: Node, value: Value) -> Value:
+    if node.inputs[0] in model.values:
+        return scaled(model, node, value, mean=model.other(node, "subtrahend"))
+    return scaled(model, node, value, -1.0, offset=model.other(node, "minuend"))

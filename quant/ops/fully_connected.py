@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tflite as schema
 from tepal.quant.arithmetic import Rounding
-from tepal.quant.files.draft import Constant
+from tepal.quant.files.draft import Constant, Value
 from tepal.quant.files.tflite_file import Operator
 from tepal.quant.files.tflite_graph import TfliteGraph
 from tepal.quant.files.weights import WeightedDraft, append_weighted, onnx_bias, onnx_weights, tflite_weights
@@ -19,7 +19,7 @@ from .convolution import FloatConvolution
 from .registry import onnx, tflite
 
 if TYPE_CHECKING:
-    from tepal.quant.files.onnx_chain import OnnxChain
+    from tepal.quant.files.onnx_model import OnnxModel
     from tepal.quant.files.onnx_node import Node
 
 
@@ -41,11 +41,11 @@ def _fully_connected_layer(graph: TfliteGraph, operator: Operator) -> None:
 
 
 @onnx("Gemm", linear=True, limits="with constant weights; not transA")
-def _gemm(chain: OnnxChain, node: Node) -> None:
+def _gemm(model: OnnxModel, node: Node, value: Value) -> Value:
     if node.attributes.get("transA"):
         raise node.obstacle("transposes its first input (transA), which is the batch; only transB is supported")
-    weights, scales = onnx_weights(chain, node, rank=2, axis=0 if node.attributes.get("transB") else 1)
-    bias = onnx_bias(chain, node, len(weights))
+    weights, scales = onnx_weights(model, node, rank=2, axis=0 if node.attributes.get("transB") else 1)
+    bias = onnx_bias(model, node, len(weights))
     alpha, beta = (float(node.attributes.get(name, 1.0)) for name in ("alpha", "beta"))
     if alpha != 1:
         if scales is not None:
@@ -53,24 +53,24 @@ def _gemm(chain: OnnxChain, node: Node) -> None:
         weights = weights * alpha
     if beta != 1 and bias is not None:
         bias = Constant(bias.real * beta)
-    _fully_connected(chain, node, weights, scales, bias)
+    return _fully_connected(model, node, value, weights, scales, bias)
 
 
 @onnx("MatMul", linear=True, limits="of a vector with constant weights")
-def _matmul(chain: OnnxChain, node: Node) -> None:
-    _fully_connected(chain, node, *onnx_weights(chain, node, rank=2, axis=1), None)
+def _matmul(model: OnnxModel, node: Node, value: Value) -> Value:
+    return _fully_connected(model, node, value, *onnx_weights(model, node, rank=2, axis=1), None)
 
 
-def _fully_connected(chain: OnnxChain, node: Node, weights: np.ndarray, scales: np.ndarray | None,
-                     bias: Constant | None) -> None:
+def _fully_connected(model: OnnxModel, node: Node, value: Value, weights: np.ndarray, scales: np.ndarray | None,
+                     bias: Constant | None) -> Value:
     """``weights`` (out channels, values in the order of ``places``)."""
-    size = chain.started(node)
-    if weights.shape[1] != chain.places.shape[-1] or chain.places.size != weights.shape[1]:
-        raise node.error(f"has weights for {weights.shape[1]} values and reads the shape "
-                         f"{list(chain.places.shape)}; only vectors of one frame are supported")
+    size, places = model.started(node, value), model.places(value)
+    if weights.shape[1] != places.shape[-1] or places.size != weights.shape[1]:
+        raise node.error(f"has weights for {weights.shape[1]} values and reads the shape {list(places.shape)}; only "
+                         "vectors of one frame are supported")
     ordered = np.empty_like(weights)
-    ordered[:, chain.places.ravel()] = weights
-    places = np.arange(len(weights), dtype=np.int32).reshape(*chain.places.shape[:-1], len(weights))
-    chain.append(node, WeightedDraft(
-        kind=FloatConvolution, node=node, name=node.output, input_shape=size, output_shape=(1, 1, len(weights)),
-        weights=ordered.reshape(-1, *size), scales=scales, bias=bias), places)
+    ordered[:, places.ravel()] = weights
+    return model.add(node, WeightedDraft(
+        kind=FloatConvolution, node=node, reads=(value,), name=node.output, input_shape=size,
+        output_shape=(1, 1, len(weights)), weights=ordered.reshape(-1, *size), scales=scales, bias=bias),
+        np.arange(len(weights), dtype=np.int32).reshape(*places.shape[:-1], len(weights)))

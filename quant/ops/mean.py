@@ -18,7 +18,8 @@ from .average_pool import AverageDraft, AveragePool, FloatAveragePool
 from .registry import onnx, tflite
 
 if TYPE_CHECKING:
-    from tepal.quant.files.onnx_chain import OnnxChain
+    from tepal.quant.files.draft import Value
+    from tepal.quant.files.onnx_model import OnnxModel
     from tepal.quant.files.onnx_node import Node
 
 
@@ -58,10 +59,10 @@ def _requantise(operator: Operator, count: int, channels: int) -> Requantise:
 
 
 @onnx("ReduceMean", limits="over height and width")
-def _reduce_mean(chain: OnnxChain, node: Node) -> None:
-    height, width, channels = size = chain.started(node)
-    rank, places = chain.places.ndim, chain.places
-    axes = {node.axis(axis, rank) for axis in chain.parameter(node, "axes", 1, range(rank)).ravel()}
+def _reduce_mean(model: OnnxModel, node: Node, value: Value) -> Value:
+    height, width, channels = size = model.started(node, value)
+    rank, places = value.places.ndim, model.places(value)
+    axes = {node.axis(axis, rank) for axis in model.parameter(node, "axes", 1, range(rank)).ravel()}
     kept = [axis for axis in range(rank) if axis not in axes]
     # One row for each result, of the channels of what it is the mean of.
     rows = places.transpose(*kept, *axes).reshape(-1, prod(places.shape[axis] for axis in axes)) % channels
@@ -69,5 +70,6 @@ def _reduce_mean(chain: OnnxChain, node: Node) -> None:
         raise node.obstacle("must average over height and width, no less and no more")
     keep = node.attributes.get("keepdims", 1)
     shape = [1 if axis in axes else places.shape[axis] for axis in range(rank) if keep or axis not in axes]
-    chain.append(node, AverageDraft(node=node, name=node.output, input_shape=size, output_shape=(1, 1, channels),
-                                    window=(height, width)), rows[:, 0].reshape(shape))
+    return model.add(node, AverageDraft(node=node, reads=(value,), name=node.output, input_shape=size,
+                                        output_shape=(1, 1, channels), window=(height, width)),
+                     rows[:, 0].reshape(shape))

@@ -15,7 +15,8 @@ from tepal.quant.layer import LARGEST_MAP
 from .registry import onnx, tflite
 
 if TYPE_CHECKING:
-    from tepal.quant.files.onnx_chain import OnnxChain
+    from tepal.quant.files.draft import Value
+    from tepal.quant.files.onnx_model import OnnxModel
     from tepal.quant.files.onnx_node import Node
 
 
@@ -44,21 +45,20 @@ def _pad(graph: TfliteGraph, operator: Operator) -> None:
 
 
 @onnx("Pad", takes_padding=True, limits="zeros around height and width, before a Conv")
-def _onnx_pad(chain: OnnxChain, node: Node) -> None:
+def _onnx_pad(model: OnnxModel, node: Node, value: Value) -> Value:
     if node.attributes.get("mode", b"constant") != b"constant":
         raise node.obstacle("pads with something other than zeros; only constant zeros are supported")
-    rank = chain.places.ndim
+    rank = value.places.ndim
     # The first version of the operator calls them "paddings"; none that uses it is older than the second.
-    amounts = chain.parameter(node, "pads", 1, ()).ravel()
-    axes = [node.axis(axis, rank) for axis in chain.parameter(node, "axes", 3, range(rank)).ravel()]
-    if chain.parameter(node, "value", 2, 0.0).any():
+    amounts = model.parameter(node, "pads", 1, ()).ravel()
+    axes = [node.axis(axis, rank) for axis in model.parameter(node, "axes", 3, range(rank)).ravel()]
+    if model.parameter(node, "value", 2, 0.0).any():
         raise node.obstacle("pads with something other than zeros; only constant zeros are supported")
     if len(amounts) != 2 * len(axes) or amounts.dtype.kind not in "iu" or (amounts < 0).any():
         raise node.error(f"has {len(amounts)} amounts of the type {amounts.dtype}, the least of them "
                          f"{amounts.min(initial=0)}; two whole numbers from 0 for each dimension are needed")
     around = np.zeros((rank, 2), np.int64)
     around[axes] = amounts.reshape(2, -1).T
-    if prod(int(size) for size in around.sum(axis=1) + chain.places.shape) > LARGEST_MAP:
+    if prod(int(size) for size in around.sum(axis=1) + value.places.shape) > LARGEST_MAP:
         raise node.error(f"makes a map of more than {LARGEST_MAP} values")
-    chain.places = np.pad(chain.places, around, constant_values=-1)
-    chain.padder = node
+    return replace(value, places=np.pad(value.places, around, constant_values=-1), padder=node)

@@ -15,8 +15,8 @@ from tepal.quant.files.tflite_file import Operator, Options
 from tepal.quant.files.tflite_graph import TfliteGraph
 
 if TYPE_CHECKING:
-    from tepal.quant.files.draft import Constant
-    from tepal.quant.files.onnx_chain import OnnxChain
+    from tepal.quant.files.draft import Constant, Value
+    from tepal.quant.files.onnx_model import OnnxModel
     from tepal.quant.files.onnx_node import Node
 
 __all__ = ["CONSTANT_NODES", "ONNX", "TFLITE", "TFLITE_CONSTANTS", "ConstantNode", "OnnxOperator", "TfliteConstant",
@@ -53,9 +53,11 @@ class OnnxOperator:
     Parameters
     ----------
     read
-        ``read(chain, node)``: take the node, which reads ``chain.value``.
+        ``read(model, node, *values)``: what the node gives of the values that it reads, constants left out.
     limits
         In words.
+    maps
+        How many of its inputs may be computed.
     only
         The one kind of file that it may stand in.
     moves
@@ -70,8 +72,9 @@ class OnnxOperator:
         What is the matter where it works on integers, if more can be said than that.
     """
 
-    read: Callable[[OnnxChain, Node], None]
+    read: Callable[..., Value]
     limits: str
+    maps: int = 1
     only: Literal["QDQ", "float"] | None = None
     moves: bool = False
     linear: bool = False
@@ -85,7 +88,7 @@ class ConstantNode:
     """How a node of an ``.onnx`` file is computed that reads constants alone; ``shape_only`` that its result is
     constant whatever it reads."""
 
-    compute: Callable[[OnnxChain, Node], Constant]
+    compute: Callable[[OnnxModel, Node], Constant]
     shape_only: bool = False
 
 

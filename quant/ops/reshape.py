@@ -4,6 +4,7 @@ Flatten, Squeeze and Unsqueeze of ONNX."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,8 @@ from tepal.quant.files.tflite_graph import TfliteGraph
 from .registry import onnx, tflite
 
 if TYPE_CHECKING:
-    from tepal.quant.files.onnx_chain import OnnxChain
+    from tepal.quant.files.draft import Value
+    from tepal.quant.files.onnx_model import OnnxModel
     from tepal.quant.files.onnx_node import Node
 
 
@@ -39,6 +41,6 @@ def _transpose(graph: TfliteGraph, operator: Operator) -> None:
 
 @onnx("Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", moves=True,
       limits="constant shapes; a Conv must find its map in order behind it")
-def _move(chain: OnnxChain, node: Node) -> None:
-    inputs = {name: chain.constants[name].real for name in node.inputs[1:] if name}
-    chain.places = chain.evaluate(node, {chain.value: chain.places} | inputs)
+def _move(model: OnnxModel, node: Node, value: Value) -> Value:
+    inputs = {name: model.constants[name].real for name in node.inputs[1:] if name}
+    return replace(value, places=model.evaluate(node, {node.inputs[0]: value.places} | inputs))

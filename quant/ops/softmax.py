@@ -18,7 +18,8 @@ from tepal.quant.layer import Closing, OnnxGraph
 from .registry import onnx, tflite
 
 if TYPE_CHECKING:
-    from tepal.quant.files.onnx_chain import OnnxChain
+    from tepal.quant.files.draft import Value
+    from tepal.quant.files.onnx_model import OnnxModel
     from tepal.quant.files.onnx_node import Node
 
 __all__ = ["Softmax"]
@@ -108,12 +109,12 @@ def _softmax(graph: TfliteGraph, operator: Operator) -> None:
 
 
 @onnx("Softmax", limits="of a vector, at the end; stays off the chip")
-def _onnx_softmax(chain: OnnxChain, node: Node) -> None:
-    rank = chain.places.ndim
-    axis = node.axis(node.attributes.get("axis", -1 if chain.opset >= 13 else 1), rank)
+def _onnx_softmax(model: OnnxModel, node: Node, value: Value) -> Value:
+    size, rank = model.started(node, value), value.places.ndim
+    axis = node.axis(node.attributes.get("axis", -1 if model.opset >= 13 else 1), rank)
     # Before version 13, over all dimensions from this one.
-    over = chain.places.shape[axis] if chain.opset >= 13 else prod(chain.places.shape[axis:])
-    if chain.size is None or chain.size[:2] != (1, 1) or over != chain.size[2]:
-        raise node.obstacle(f"works on dimension {axis} of the shape {list(chain.places.shape)}; only vectors are "
+    over = value.places.shape[axis] if model.opset >= 13 else prod(value.places.shape[axis:])
+    if value.draft is None or size[:2] != (1, 1) or over != size[2]:
+        raise node.obstacle(f"works on dimension {axis} of the shape {list(value.places.shape)}; only vectors are "
                          "supported")
-    chain.closing = lambda index, scale: Softmax(index, -1, scale)
+    return replace(value, closing=lambda index, scale: Softmax(index, -1, scale))

@@ -19,9 +19,6 @@ KERAS = ("has operators that are not supported: 1 SHAPE, 1 STRIDED_SLICE and 1 P
 STATIC = ("quantise statically as QDQ, in ONNX Runtime with quantize_static and quant_format=QuantFormat.QDQ, or give "
           "the "
           "float model to 'tepal quantize'")
-FOLD = ("doesn't follow a Conv, Gemm or MatMul directly, into which alone it can be folded: put it there, or, if it "
-        "is the "
-        "first of all, scale the images instead")
 
 REFUSED = {
     "keras_applications_mobilenet_int8.tflite": KERAS,
@@ -44,9 +41,6 @@ REFUSED = {
                                   "or a narrow range; export activations of 8 bits with narrow_range=False, or give "
                                   "the "
                                   "float model to 'tepal quantize' (the same of node 8)",
-    "bn_first.onnx": f"node 0 (BatchNormalization, v0) {FOLD}",
-    "bn_after_relu.onnx": f"node 2 (BatchNormalization, v2) {FOLD}",
-    "bn_after_gap.onnx": f"node 3 (BatchNormalization, v3) {FOLD}",
     "torch_rank3_unsqueeze.onnx": "takes an input of the shape [1, 49, 10]; give the input its channel, as [1, 1, 49, "
                                   "10], "
                                   "in place of an Unsqueeze or Reshape in the model",
