@@ -6,19 +6,21 @@ Here the graph is walked; what each operator means stands in its own file in :mo
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
+import numpy as np
 from tepal.quant.errors import NetworkError
 from tepal.quant.files.obstacles import Format, Obstacle, arithmetic, check_operators, refuse
-from tepal.quant.files.tflite_file import Entry, File
+from tepal.quant.files.tflite_file import Entry, File, Operator
 from tepal.quant.files.tflite_graph import FloatGraph, IntegerGraph, TfliteGraph
 from tepal.quant.files.values import Value
 from tepal.quant.float_network import FloatNetwork
 from tepal.quant.graph import joined
-from tepal.quant.layer import IMAGE, shortened
+from tepal.quant.layer import IMAGE, LARGEST_MAP, shortened
 from tepal.quant.network import Network
-from tepal.quant.ops.registry import TFLITE
+from tepal.quant.ops.registry import TFLITE, TFLITE_CONSTANTS
 
 __all__ = ["TFLITE_FORMATS", "read_tflite"]
 
@@ -41,7 +43,8 @@ def read_tflite(path: str | PathLike) -> Network | FloatNetwork:
     """
     path = Path(path)
     try:
-        file = File(path.read_bytes(), {name: found.options for name, found in TFLITE.items() if found.options})
+        known = TFLITE_CONSTANTS | TFLITE
+        file = File(path.read_bytes(), {name: found.options for name, found in known.items() if found.options})
         first = next((entry for entry in file.listing() if not entry.widens), None)
         kind = "float" if first and first.type == "FLOAT32" else "int8"
         _check_listing(file, kind)
@@ -67,7 +70,7 @@ def _check_listing(file: File, kind: str) -> None:
         return TFLITE[entry.name].elsewhere if entry.name in TFLITE else arithmetic(entry.name, entry.computed)
 
     check_operators((entry.name, way(entry)) for entry in file.listing()
-                    if entry.name not in taken and not entry.widens)
+                    if entry.name not in taken and entry.name not in TFLITE_CONSTANTS and not entry.widens)
 
 
 def _walk(file: File, graph: TfliteGraph) -> None:
@@ -75,7 +78,8 @@ def _walk(file: File, graph: TfliteGraph) -> None:
     obstacles: list[Obstacle] = []
     for operator in file.operators():
         try:
-            TFLITE[operator.name].read(graph, operator)
+            if not _fold(file, operator):
+                _read(graph, operator)
         except Obstacle as obstacle:
             obstacles.append(obstacle)
             graph.skip(operator)
@@ -84,6 +88,32 @@ def _walk(file: File, graph: TfliteGraph) -> None:
             refuse(obstacles)
             raise
     refuse(obstacles)
+
+
+def _read(graph: TfliteGraph, operator: Operator) -> None:
+    """Take an operator that computes on what the image or layers give."""
+    if operator.name not in TFLITE:
+        raise operator.obstacle("works on a feature map; only on shapes and constants is it supported")
+    TFLITE[operator.name].read(graph, operator)
+
+
+def _fold(file: File, operator: Operator) -> bool:
+    """Compute an operator that reads constants alone, or shapes; whether it does."""
+    known = TFLITE_CONSTANTS.get(operator.name)
+    if not known or not (known.shape_only or all(tensor is None or len(tensor.data) for tensor in operator.inputs)):
+        return False
+    values = () if known.shape_only else [tensor.constant() for tensor in operator.inputs if tensor]
+    result = operator.output
+    try:
+        made = np.asarray(known.compute(operator, *values)).astype(result.type.lower())
+    except NetworkError:
+        raise
+    except (ArithmeticError, IndexError, TypeError, ValueError):
+        raise operator.error("can't be computed of its constants: their shapes or types don't fit") from None
+    if made.size > LARGEST_MAP or len(result.data):
+        raise operator.error(f"writes tensor {result.index}, which is constant or too large")
+    file.tensors[result.index] = replace(result, shape=made.shape, data=np.frombuffer(made.tobytes(), np.uint8))
+    return True
 
 
 def _results(file: File, graph: TfliteGraph) -> list[Value]:

@@ -62,12 +62,9 @@ def test_refused(name):
 
 
 @pytest.mark.parametrize(("name", "sentence"), [
-    ("coral_v2_224_int8", "operator 0 (QUANTIZE) is only supported as the first operator"),
     ("emza_ssd_slim_int8", "operator 55 (SOFTMAX) works on the shape [1, 1118, 2]; only vectors are supported"),
     ("tinymaix_mbnet96_025_int8", "not supported: 2 SHAPE, 2 STRIDED_SLICE and 2 PACK (shapes worked out at run time: "
                                   ""),
-    ("coral_v1_025_128_uint8", "operator 0 (CONV_2D) has uint8 weights; only int8 is supported"),
-    ("stm_v1_025_96_uint8_ends", "operator 0 (QUANTIZE) is only supported as the first operator"),
 ])
 def test_published_networks_refused(name, sentence):
     path = require_model(name) / "model.tflite"
