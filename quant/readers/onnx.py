@@ -17,6 +17,7 @@ import numpy as np
 import onnx
 from tepal.quant.errors import NetworkError
 from tepal.quant.files.draft import Constant, StandIn, Value
+from tepal.quant.files.functions import layered
 from tepal.quant.files.obstacles import (
     BRANCHES,
     ON_CONSTANTS,
@@ -268,6 +269,8 @@ def _step(model: OnnxModel, node: Node) -> None:
     if not known.moves:
         for value in values:
             _check_computes(node, value)
+    if not (known.moves or known.elementwise):
+        values = [layered(model, node, value) for value in values]
     model.define(node.output, known.read(model, node, *values))
 
 
