@@ -22,6 +22,9 @@ __all__ = ["CODES", "FUNCTIONS", "FloatLookup", "Lookup", "quantised_codes"]
 CODES = np.arange(-128, 128)
 """All int8 values, in the order of a table."""
 
+_INT32 = 6
+"""Of onnx.TensorProto's numbers."""
+
 
 def _erf(x: np.ndarray) -> np.ndarray:
     return np.vectorize(erf, otypes=[np.float64])(x) if x.size else x
@@ -81,6 +84,19 @@ def quantised_codes(real: np.ndarray, meaning: Meaning) -> np.ndarray:
     return np.clip(np.rint(real / np.float32(meaning[0])) + meaning[1], -128, 127)
 
 
+@dataclass(frozen=True)
+class Unchanged:
+    """The requantiser of a layer whose sums are its results."""
+
+    factor: float = 1.0
+    minimum: int = -128
+    maximum: int = 127
+
+    def __call__(self, acc: np.ndarray) -> np.ndarray:
+        """The same numbers as int8."""
+        return acc.astype(np.int8)
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Lookup(Layer):
     """Each value replaced by another one.
@@ -91,6 +107,7 @@ class Lookup(Layer):
     table: np.ndarray
     result_zero_point: int
     function: str
+    requantise: Unchanged = Unchanged()
 
     def __post_init__(self):
         object.__setattr__(self, "table", frozen(self.table, np.int8))
@@ -127,6 +144,22 @@ class Lookup(Layer):
 
     def resized(self, place: Place) -> Self:
         return replace(self, input_shape=place.input_shape, output_shape=place.output_shape)
+
+    def sum_steps(self, *input_scales: float) -> np.ndarray:
+        return np.full(self.output_shape[2], self.output_scale)
+
+    def write_onnx(self, graph, values: Sequence[str], input_scales: Sequence[float], result: str, output: str) -> str:
+        # The integers themselves count the entries of the table.
+        (value,), (scale,) = values, input_scales
+        meaning = [graph.constant(f"{result}/input_scale", scale, np.float32),
+                   graph.constant(f"{result}/input_zero_point", self.input_zero_point, np.int8)]
+        codes = graph.node("QuantizeLinear", [value, *meaning], graph.unique(f"{result}/codes"))
+        wide = graph.node("Cast", [codes], graph.unique(f"{result}/wide"), to=_INT32)
+        places = graph.node("Add", [wide, graph.constant(f"{result}/first", 128, np.int32)],
+                            graph.unique(f"{result}/places"))
+        real = np.float32(self.output_scale) * (self.table.astype(np.float32) - self.result_zero_point)
+        return graph.node("Gather", [graph.constant(f"{result}/table", real, np.float32), places], output, axis=0,
+                          doc_string=self.function)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

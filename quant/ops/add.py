@@ -99,10 +99,14 @@ class Add(Layer):
 
     def sum_steps(self, *input_scales: float) -> np.ndarray:
         # In real numbers nothing is left of the fixed point.
-        return self.output_scale * self.requantise.factor
+        steps = self.output_scale * self.requantise.factor
+        for table, scale in zip(self.tables, input_scales, strict=True):
+            if abs(abs(int(table[-1] - table[0])) * steps[0] - 255 * scale) > 1e-4 * 255 * scale + 2 * steps[0]:
+                raise self.unwritable("its tables don't follow from its scales")
+        return steps
 
     def write_onnx(self, graph, values: Sequence[str], input_scales: Sequence[float], result: str, output: str) -> str:
-        return graph.node("Add", [*values], output)
+        return graph.node("Sub" if self.tables[1][-1] < self.tables[1][0] else "Add", [*values], output)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

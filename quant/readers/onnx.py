@@ -202,7 +202,8 @@ def _open(model: OnnxModel, graph: onnx.GraphProto, inputs: list[onnx.ValueInfoP
         raise NetworkError(f"has {len(inputs)} inputs; only models with one input are supported")
     kind = inputs[0].type.tensor_type
     types: dict[int, np.dtype | None] = {
-        onnx.TensorProto.FLOAT: None, onnx.TensorProto.INT8: np.dtype(np.int8),
+        onnx.TensorProto.FLOAT: None, onnx.TensorProto.FLOAT16: None, onnx.TensorProto.BFLOAT16: None,
+        onnx.TensorProto.DOUBLE: None, onnx.TensorProto.INT8: np.dtype(np.int8),
         onnx.TensorProto.UINT8: np.dtype(np.uint8)}
     if kind.elem_type not in types:
         names = dict(zip(onnx.TensorProto.DataType.values(), onnx.TensorProto.DataType.keys(), strict=True))
