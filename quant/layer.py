@@ -181,6 +181,10 @@ class OnnxGraph(Protocol):
         """A constant; its name, which is ``name`` or one much like it."""
         ...
 
+    def unique(self, name: str) -> str:
+        """``name``, or one much like it, that no value has yet."""
+        ...
+
     def dequantised(self, name: str, values: np.ndarray, scales: np.ndarray, dtype: Any) -> str:
         """Constant integers, channel first, times their scales."""
         ...

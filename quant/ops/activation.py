@@ -10,11 +10,13 @@ from math import inf
 from typing import TYPE_CHECKING
 
 import numpy as np
+from tepal.quant.files.functions import then
 from tepal.quant.files.tflite_file import Operator
 from tepal.quant.files.tflite_graph import ACTIVATIONS, FloatGraph, IntegerGraph, TfliteGraph, multiplied
 from tepal.quant.layer import IMAGE, FloatLayer, Layer, OnnxGraph
 from tepal.quant.lookup import CODES
 
+from .multiply import later
 from .quantize import continued
 from .registry import onnx, tflite
 
@@ -64,11 +66,11 @@ def _fused(graph: TfliteGraph, operator: Operator, before: Layer | FloatLayer) -
     return replace(before, requantise=narrowed)
 
 
-@onnx("Relu", constant_first=True, limits="fused into the layer before it")
-@onnx("Clip", constant_first=True, limits="between constants, fused into the layer before it",
+@onnx("Relu", elementwise=True, limits="fused into the layer before it")
+@onnx("Clip", elementwise=True, limits="between constants, fused into the layer before it",
       on_integers="narrows the range of integers, as Brevitas exports fewer than 8 bits or a narrow range; export "
       "activations of 8 bits with narrow_range=False, or give the float model to 'tepal quantize'")
-@onnx("Min", "Max", constant_first=True, limits="with one constant, fused into the layer before it")
+@onnx("Min", "Max", constant_first=True, elementwise=True, limits="with one constant, fused into the layer before it")
 def _clamp(model: OnnxModel, node: Node, value: Value) -> Value:
     if node.operator == "Relu":
         bounds = [np.array(0.0), np.array(inf)]
@@ -81,9 +83,12 @@ def _clamp(model: OnnxModel, node: Node, value: Value) -> Value:
         raise node.error(f"has {len(node.inputs)} inputs; one bound is supported")
     if any(bound.size != 1 or np.isnan(bound).any() for bound in bounds):
         raise node.error("has bounds that aren't two numbers")
+    low, high = (float(bound.item()) for bound in bounds)
+    if later(model, value):
+        return then(node, model, value, lambda x: np.minimum(np.maximum(x, np.float32(low)), np.float32(high)))
     value = continued(model, node, value, only_clamps=True)
     assert value.draft is not None
-    value.draft.clamp(*(float(bound.item()) for bound in bounds))
+    value.draft.clamp(low, high)
     value.draft.linear, value.draft.name = False, node.output
     return value
 

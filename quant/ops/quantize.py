@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from tepal.quant.files.draft import Constant
+from tepal.quant.files.functions import quantised_later
 from tepal.quant.files.tflite_file import EXPORT_AGAIN, Operator
 from tepal.quant.files.tflite_graph import IntegerGraph, multiplied
 from tepal.quant.files.weights import WeightedDraft
@@ -75,13 +76,16 @@ def _quantize(model: OnnxModel, node: Node, value: Value) -> Value:
 
 def _quantised(model: OnnxModel, node: Node, value: Value, meaning: Meaning) -> Value:
     """Real numbers that become integers of another ``meaning`` than they may have had."""
+    name = (model.own and node.proto.doc_string) or node.inputs[0]
+    if value.pending:
+        return quantised_later(node, value, meaning, name)
     if value.draft is None and value.meaning is None:
         _begin(model, node, meaning)
         return value
     if value.meaning is not None:
         value = continued(model, node, value)
     draft = model.variant(value, meaning)
-    draft.result, draft.name = meaning, (model.own and node.proto.doc_string) or node.inputs[0]
+    draft.result, draft.name = meaning, name
     before = draft.reads[0]
     if draft.only_clamps and before.meaning == meaning and before.draft is not None and before.alone:
         # A clamp between equal scales needs no layer of its own.

@@ -66,6 +66,8 @@ class OnnxOperator:
         Whether it gives sums, which what follows may be folded into.
     constant_first
         Whether its first input may be the constant.
+    elementwise
+        Whether it goes on from a function of each value that is no layer yet.
     takes_padding
         Whether Pad may stand before it.
     on_integers
@@ -79,6 +81,7 @@ class OnnxOperator:
     moves: bool = False
     linear: bool = False
     constant_first: bool = False
+    elementwise: bool = False
     takes_padding: bool = False
     on_integers: str = ""
 
