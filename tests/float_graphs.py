@@ -1,20 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random small float networks that are no chains: residuals, several outputs; one seed, one network."""
 
+from functools import cache
 from math import inf, prod
 
 import numpy as np
 from networks import KERNELS, _windows
-from tepal.quant import FloatAdd, FloatAveragePool, FloatConvolution, FloatDepthwise, FloatNetwork
+from tepal.quant import (
+    FloatAdd,
+    FloatAveragePool,
+    FloatConvolution,
+    FloatDepthwise,
+    FloatNetwork,
+    Network,
+    quantize,
+)
 from tepal.quant.layer import IMAGE, Shape
 from tepal.quant.lookup import FloatLookup
 
-__all__ = ["ARMS", "float_graph"]
+__all__ = ["float_graph", "integer_graph"]
 
 CLAMPS = ((-inf, inf), (-inf, inf), (0, inf), (0, 6), (-1, 1))
 
-ARMS = 9
-"""Steps that make a graph, at most."""
+STEPS = 9
+"""That make a graph, at most."""
 
 
 class _Growing:
@@ -93,9 +102,17 @@ def float_graph(seed: int) -> FloatNetwork:
     and then what something does."""
     rng = np.random.default_rng([seed, 3])
     graph = _Growing(rng, (int(rng.integers(2, 8)), int(rng.integers(2, 8)), int(rng.integers(1, 6))))
-    for _ in range(int(rng.integers(2, ARMS + 1))):
+    for _ in range(int(rng.integers(2, STEPS + 1))):
         graph.step()
     if rng.random() < 0.7:
         graph.join()
     outputs = tuple(number for number in range(len(graph.layers)) if number in graph.unread or rng.random() < 0.03)
     return FloatNetwork(f"graph{seed}", tuple(graph.layers), outputs=outputs)
+
+
+@cache
+def integer_graph(seed: int) -> Network:
+    """:func:`float_graph` quantised."""
+    network = float_graph(seed)
+    images = np.random.default_rng(seed).normal(0, 1, (8, *network.input_shape)).astype(np.float32)
+    return quantize(network, images).network
