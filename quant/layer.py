@@ -312,6 +312,9 @@ class Closing:
 
     ``index`` and ``tensor`` as in :class:`Geometry`."""
 
+    name: ClassVar[str]
+    """What people call it."""
+
     index: int
     tensor: int
 

@@ -4,6 +4,7 @@
 import warnings
 
 import numpy as np
+import operators
 
 with warnings.catch_warnings():
     # Its own start-up may warn of what it was built with.
@@ -15,6 +16,7 @@ __all__ = ["reference"]
 
 def reference(model: bytes, images: np.ndarray) -> dict[int, np.ndarray]:
     """Tensor number to its values, (frames, …), for int8 ``images`` (frames, height, width, channels)."""
+    operators.asked(model)
     interpreter = Interpreter(model_content=model, experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
                               experimental_preserve_all_tensors=True)
     interpreter.allocate_tensors()

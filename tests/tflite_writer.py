@@ -21,7 +21,8 @@ OPTIONS = {"CONV_2D": "Conv2DOptions", "DEPTHWISE_CONV_2D": "DepthwiseConv2DOpti
            "FULLY_CONNECTED": "FullyConnectedOptions",
            "SOFTMAX": "SoftmaxOptions", "RESHAPE": "ReshapeOptions", "PAD": "PadOptions", "ADD": "AddOptions",
            "PADV2": "PadV2Options", "SQUEEZE": "SqueezeOptions", "QUANTIZE": "QuantizeOptions",
-           "DEQUANTIZE": "DequantizeOptions"}
+           "DEQUANTIZE": "DequantizeOptions", "SUB": "SubOptions",
+           "CONCATENATION": "ConcatenationOptions"}
 
 
 @dataclass(eq=False)

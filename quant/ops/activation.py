@@ -10,15 +10,16 @@ from math import inf
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tepal.quant.files.tflite_chain import ACTIVATIONS, TfliteChain
 from tepal.quant.files.tflite_file import Operator
-from tepal.quant.layer import Layer, OnnxGraph
+from tepal.quant.files.tflite_graph import ACTIVATIONS, TfliteGraph
+from tepal.quant.layer import IMAGE, Layer, OnnxGraph
 
 from .quantize import continued
 from .registry import onnx, tflite
 
 if TYPE_CHECKING:
-    from tepal.quant.files.onnx_chain import OnnxChain
+    from tepal.quant.files.draft import Value
+    from tepal.quant.files.onnx_model import OnnxModel
     from tepal.quant.files.onnx_node import Node
 
 __all__ = ["write_clamp"]
@@ -27,17 +28,19 @@ __all__ = ["write_clamp"]
 @tflite("RELU", "RELU6", "RELU_N1_TO_1", limits="fused into the layer before it", only="float",
         elsewhere="alone in an int8 model: convert again with a current TensorFlow, which fuses them into the layer "
         "before")
-def _activation(chain: TfliteChain, operator: Operator) -> None:
-    """The layer before it then gives the tensor of this operator."""
-    if not chain.layers:
-        if chain.skipped:
-            return
-        raise operator.error("has no layer before it to be fused into")
-    chain.check_shape(operator, chain.shape)
-    before, (low, high) = chain.layers[-1], ACTIVATIONS[operator.name]
-    chain.layers[-1] = replace(before, name=operator.output.name, tensor=operator.output.index,
-                               minimum=min(max(before.minimum, low), high),
-                               maximum=min(max(before.maximum, low), high))
+def _activation(graph: TfliteGraph, operator: Operator) -> None:
+    """The layer before it then gives the tensor of this operator, if nothing else reads what it gives."""
+    (source,), _, value = graph.alike(operator, 1)
+    graph.check_activation(operator, operator.output)
+    graph.check_shape(operator, value.shape)
+    if source == IMAGE or value.shared:
+        raise operator.obstacle("has no layer before it to be fused into")
+    if (before := graph.layers[source]) is not None:
+        low, high = ACTIVATIONS[operator.name]
+        graph.layers[source] = replace(before, name=operator.output.name, tensor=operator.output.index,
+                                       minimum=min(max(before.minimum, low), high),
+                                       maximum=min(max(before.maximum, low), high))
+    graph.give(operator, value)
 
 
 @onnx("Relu", constant_first=True, limits="fused into the layer before it")
@@ -45,21 +48,23 @@ def _activation(chain: TfliteChain, operator: Operator) -> None:
       on_integers="narrows the range of integers, as Brevitas exports fewer than 8 bits or a narrow range; export "
       "activations of 8 bits with narrow_range=False, or give the float model to 'tepal quantize'")
 @onnx("Min", "Max", constant_first=True, limits="with one constant, fused into the layer before it")
-def _clamp(chain: OnnxChain, node: Node) -> None:
+def _clamp(model: OnnxModel, node: Node, value: Value) -> Value:
     if node.operator == "Relu":
         bounds = [np.array(0.0), np.array(inf)]
     elif node.operator == "Clip":
-        bounds = [chain.parameter(node, "min", 1, -inf), chain.parameter(node, "max", 2, inf)]
+        bounds = [model.parameter(node, "min", 1, -inf), model.parameter(node, "max", 2, inf)]
     elif len(node.inputs) == 2:
-        bound = chain.constant(node, 1 - node.inputs.index(chain.value), "bound").real
+        bound = model.other(node, "bound")
         bounds = [bound, np.array(inf)] if node.operator == "Max" else [np.array(-inf), bound]
     else:
         raise node.error(f"has {len(node.inputs)} inputs; one bound is supported")
     if any(bound.size != 1 or np.isnan(bound).any() for bound in bounds):
         raise node.error("has bounds that aren't two numbers")
-    draft = continued(chain, node, only_clamps=True)
-    draft.clamp(*(float(bound.item()) for bound in bounds))
-    draft.linear, draft.name = False, node.output
+    value = continued(model, node, value, only_clamps=True)
+    assert value.draft is not None
+    value.draft.clamp(*(float(bound.item()) for bound in bounds))
+    value.draft.linear, value.draft.name = False, node.output
+    return value
 
 
 def write_clamp(graph: OnnxGraph, layer: Layer, value: str, result: str) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import tflite as schema
 from tepal.quant.errors import NetworkError
-from tepal.quant.files.tflite_chain import DILATION_OPTIONS, WINDOW_OPTIONS, TfliteChain
 from tepal.quant.files.tflite_file import Operator
+from tepal.quant.files.tflite_graph import DILATION_OPTIONS, WINDOW_OPTIONS, TfliteGraph
 from tepal.quant.files.weights import append_convolution, tflite_weights
 from tepal.quant.layer import LARGEST_MAP, Place
 from tepal.quant.weighted import Filters, FloatWeighted, Weighted
@@ -99,14 +99,14 @@ def as_dense(weights: np.ndarray, groups: int, obstacle: Callable[[str], Network
 
 
 @tflite("DEPTHWISE_CONV_2D", options=(schema.DepthwiseConv2DOptions, WINDOW_OPTIONS + DILATION_OPTIONS),
-        takes_padding=True, limits="any kernel and stride; a depth multiplier above 1 runs as a dense convolution; no "
+        limits="any kernel and stride; a depth multiplier above 1 runs as a dense convolution; no "
         "dilation; NONE, RELU, RELU6 or RELU_N1_TO_1 fused")
-def _depthwise_conv_2d(chain: TfliteChain, operator: Operator) -> None:
-    weights, bias = tflite_weights(chain, operator, rank=4, axis=3)
-    channels = chain.shape[2]
+def _depthwise_conv_2d(graph: TfliteGraph, operator: Operator) -> None:
+    weights, bias = tflite_weights(graph, operator, rank=4, axis=3)
+    _, (_, _, channels), _ = graph.map(operator, padded=True)
     if weights.shape[0] != 1 or weights.shape[3] % channels:
         raise operator.error(f"has weights of the shape {list(weights.shape)} for {channels} channels")
     if weights.shape[3] == channels:
-        append_convolution(chain, operator, FloatDepthwise, weights[0], bias)
+        append_convolution(graph, operator, FloatDepthwise, weights[0], bias)
     else:
-        append_convolution(chain, operator, FloatConvolution, as_dense(weights[0], channels, operator.obstacle), bias)
+        append_convolution(graph, operator, FloatConvolution, as_dense(weights[0], channels, operator.obstacle), bias)

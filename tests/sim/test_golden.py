@@ -13,7 +13,7 @@ from tepal.quant import Convolution, Depthwise, Network, NetworkError, Requantis
 from tepal.sim import golden
 from tflite_writer import Chain
 
-MODELS = ["mlperf_vww_int8", "mlperf_kws_int8", "tinymaix_mnist_dw_int8"]
+MODELS = ["mlperf_resnet8_int8", "mlperf_vww_int8", "mlperf_kws_int8", "tinymaix_mnist_dw_int8"]
 
 
 @pytest.fixture(scope="module")
