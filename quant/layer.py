@@ -77,13 +77,15 @@ NO_PADDING = Padding()
 
 @dataclass(frozen=True)
 class Place:
-    """The shapes of a layer at another size of the network."""
+    """The shapes of a layer at another size of the network; ``others`` are those of the maps that it reads beside the
+    first one."""
 
     input_shape: Shape
     output_shape: Shape
     kernel: tuple[int, int]
     stride: tuple[int, int]
     padding: Padding
+    others: tuple[Shape, ...] = ()
 
     @property
     def geometry(self) -> dict[str, Any]:
