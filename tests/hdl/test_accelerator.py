@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from graphs import graph_case
-from networks import fast, max_pool_case, pointwise, random_case, wide_case
+from networks import fast, max_pool_case, pointwise, random_case, uint8_case, wide_case
 from tepal.hdl import EngineConfig, Schedule
 from tepal.hdl.answer import Status, pack_answer
+from tepal.quant import NetworkError
 from tepal.sim import CycleModel, golden, run_engine
 
 
@@ -22,6 +23,21 @@ def test_small_engine(seed, requantiser_cycles, lane_cycles, single_port, pipeli
     network, config, pictures = random_case(seed, 2)
     check(network, replace(config, requantisers=1, requantiser_cycles=requantiser_cycles, lane_cycles=lane_cycles,
                            single_port=single_port, pipelined=pipelined), pictures)
+
+
+@pytest.mark.parametrize("seed", fast(range(24), 4))
+def test_weights_with_zero_points(seed):
+    """uint8 weights need nine bits, in the array and in the depthwise engine; engines whose multipliers are shared, or
+    have eight bits, refuse them."""
+    network, config, pictures = uint8_case(seed, 2)
+    schedule = Schedule(network, config)
+    assert max(schedule.matrix_weight_bits, schedule.depthwise_weight_bits) == 9
+    check(network, config, pictures)
+    with pytest.raises(NetworkError, match="need 9 bits in this engine, whose multipliers of 8 x 8 bits take int8"):
+        Schedule(network, replace(config, single_port=True))
+    if schedule.matrix_weight_bits == 9:
+        with pytest.raises(NetworkError, match="2 products share a multiplier: choose --packing 1"):
+            Schedule(network, replace(config, rows=2 * config.rows, packing=2))
 
 
 @pytest.mark.parametrize("seed", fast([0, 1, 4, 5, 8, 13, *sorted({*range(24)} - {0, 1, 4, 5, 8, 13})], 4))
