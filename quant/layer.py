@@ -77,13 +77,15 @@ NO_PADDING = Padding()
 
 @dataclass(frozen=True)
 class Place:
-    """The shapes of a layer at another size of the network."""
+    """The shapes of a layer at another size of the network; ``others`` are those of the maps that it reads beside the
+    first one."""
 
     input_shape: Shape
     output_shape: Shape
     kernel: tuple[int, int]
     stride: tuple[int, int]
     padding: Padding
+    others: tuple[Shape, ...] = ()
 
     @property
     def geometry(self) -> dict[str, Any]:
@@ -179,6 +181,10 @@ class OnnxGraph(Protocol):
 
     def constant(self, name: str, values: Any, dtype: Any) -> str:
         """A constant; its name, which is ``name`` or one much like it."""
+        ...
+
+    def unique(self, name: str) -> str:
+        """``name``, or one much like it, that no value has yet."""
         ...
 
     def dequantised(self, name: str, values: np.ndarray, scales: np.ndarray, dtype: Any) -> str:
@@ -309,6 +315,9 @@ class Closing:
     """What a model does with its logits at the end.  It stays off the chip, which delivers the logits.
 
     ``index`` and ``tensor`` as in :class:`Geometry`."""
+
+    name: ClassVar[str]
+    """What people call it."""
 
     index: int
     tensor: int

@@ -19,8 +19,9 @@ class LayerCycles:
     """First cycle in which a layer computes and the one in which its last result is written, counted from
     the frame's first step; ``utilisation`` is multiply-accumulates / cycles / products of the array in a cycle.
 
-    A fused pair overlaps: the pointwise layer begins when the first tile of its depthwise layer is there.  So do layers
-    that run in bands, by turns: from ``pass_number`` to ``last_pass`` all but others' passes are theirs."""
+    A fused pair overlaps: the pointwise layer begins when the first tile of its depthwise layer is there, an
+    elementwise one with its first result.  So do layers that run in bands, by turns, from ``pass_number`` to
+    ``last_pass``."""
 
     layer: int
     pass_number: int
@@ -57,7 +58,7 @@ class CycleModel:
     def __init__(self, schedule: Schedule):
         self.schedule = schedule
         self.load_timing = InputLoader.timing(schedule.layout, schedule.config.input_bytes)
-        self.send_timing = OutputStreamer.timing(schedule.output_map.shape, schedule.config.lanes)
+        self.send_timing = OutputStreamer.timing([each.shape for each in schedule.output_maps], schedule.config.lanes)
         frames = self.frames(4)
         self.compute_cycles = frames[0].first_byte - frames[0].last_beat
         self.cycles = frames[0].last_byte - frames[0].first_beat + 1
@@ -85,7 +86,7 @@ class CycleModel:
             moment = max(last_beat + full + latency, idle)
             steps = []
             for number, scheduled in enumerate(passes):
-                if number == len(passes) - 1:
+                if number == self.schedule.first_output:
                     moment = max(moment, output_free)
                 steps.append(moment)
                 moment += scheduled.to_last_tile + scheduled.last_slot
@@ -101,18 +102,24 @@ class CycleModel:
     def layers(self) -> list[LayerCycles]:
         """Every layer of the network, in order, from the frame's first step."""
         schedule = self.schedule
-        spans: dict[int, list[tuple[int, int, int]]] = {}
+        # A layer that several passes do is told of the first one, and its other parts where that runs in bands.
+        found: dict[int, tuple[int, list[tuple[int, int, int]]]] = {}
         for number, scheduled in enumerate(schedule.passes):
-            reduction, matrix = scheduled.work.reduction, scheduled.work.matrix
-            stages = [(reduction.layer if reduction else None, scheduled.start, scheduled.last_tile + scheduled.filled),
-                      (matrix.layer, scheduled.start + scheduled.filled + 1,
-                       scheduled.start + self._last_write(number))]
-            for layer, start, end in stages:
+            reduction, matrix, elementwise = (getattr(scheduled.work, name)
+                                              for name in ("reduction", "matrix", "elementwise"))
+            end = scheduled.start + self._last_write(number)
+            spans = [(reduction.layer if reduction else None, scheduled.start, scheduled.last_tile + scheduled.filled),
+                     (matrix.layer, scheduled.start + scheduled.filled + 1, end),
+                     *((layer, scheduled.start + scheduled.first_written, end)
+                       for layer in (elementwise.layers if elementwise else ()))]
+            for layer, start, end in spans:
                 if layer is not None:
-                    spans.setdefault(layer, []).append((number, start, end))
+                    whole, parts = found.setdefault(layer, (schedule.wholes[number], []))
+                    if whole == schedule.wholes[number]:
+                        parts.append((number, start, end))
         result = []
-        for layer, passes in spans.items():
-            (first, start, _), (last, _, end) = passes[0], passes[-1]
+        for layer, (_, parts) in found.items():
+            (first, start, _), (last, _, end) = parts[0], parts[-1]
             macs = schedule.network.layers[layer].macs
             result.append(LayerCycles(layer, first, last, start, end, macs,
                                       macs / (end - start + 1) / schedule.config.products))

@@ -18,6 +18,7 @@ from tepal.hdl.answer import Trailer
 from tepal.hdl.export import TOP
 from tepal.hdl.plan.rom_contents import loaded_weights
 from tepal.hdl.plan.schedule import Schedule
+from tepal.quant import Network
 
 from . import golden
 from .cycles import CycleModel
@@ -214,7 +215,7 @@ def layer_tensors(schedule: Schedule, block: int, kind: str, words, frames: int)
                  for chunk in range(start, min(chunks, start + step))]
         place = np.argsort([pixel * chunks + chunk for pixel, chunk in order])
         data = data.reshape(frames, pixels * chunks, -1)[:, place].reshape(frames, pixels, -1)
-        layer = scheduled.work.matrix.layer
+        layer = scheduled.work.layer
     return layer, scheduled.work.rows, data[:, :pixels, :shape[2]].reshape(frames, *shape)
 
 
@@ -287,16 +288,27 @@ def _compare_cycles(schedule: Schedule, model: CycleModel, frames: int, events: 
             check(f"block {which} starts", number, ("S", which, number), start)
         for layer in model.layers():
             name = schedule.network.layers[layer.layer].name
-            matrix = schedule.passes[layer.pass_number].work.matrix.layer == layer.layer
-            starts, ends = (frame.steps[which] - schedule.passes[which].start
-                            for which in (layer.pass_number, layer.last_pass))
-            last_tile = (number + 1) * schedule.passes[layer.last_pass].tiles - 1
-            check(f"{name} starts", number, ("F" if matrix else "S", layer.pass_number, number), layer.start + starts)
-            check(f"{name} ends", number, ("E" if matrix else "r", layer.last_pass, number if matrix else last_tile),
-                  layer.end + ends)
+            which, last = layer.pass_number, layer.last_pass
+            work = schedule.passes[which].work
+            starts, ends = ("F", which, number), ("E", last, number)
+            if work.reduction and work.reduction.layer == layer.layer:
+                starts, ends = ("S", which, number), ("r", last, (number + 1) * schedule.passes[last].tiles - 1)
+            elif work.elementwise and layer.layer in work.elementwise.layers:
+                starts = "D", which, number * stage_words(schedule, which, "D")
+            check(f"{name} starts", number, starts, layer.start + frame.steps[which] - schedule.passes[which].start)
+            check(f"{name} ends", number, ends, layer.end + frame.steps[last] - schedule.passes[last].start)
         check("first output byte", number, ("O", 0, number), frame.first_byte)
         check("last output byte", number, ("M", 0, (number + 1) * per_frame - 1), frame.last_byte)
     return errors
+
+
+def _first_wrong_output(network: Network, expected: np.ndarray, outputs: np.ndarray) -> Mismatch | None:
+    """Where the outputs of frames, int8 (frames, ``network.result_bytes``), first differ."""
+    begin, found = 0, []
+    for layer, shape in zip(network.output_layers, network.output_shapes, strict=True):
+        own = slice(begin, begin := begin + prod(shape))
+        found.append(first_mismatch(layer, expected[:, own].reshape(-1, *shape), outputs[:, own].reshape(-1, *shape)))
+    return min(filter(None, found), key=lambda mismatch: (mismatch.frame, mismatch.layer), default=None)
 
 
 def simulate(build: Build, schedule: Schedule, images: np.ndarray, *, stalls: int | None = None,
@@ -345,10 +357,7 @@ def simulate(build: Build, schedule: Schedule, images: np.ndarray, *, stalls: in
     report = Report(outputs, classes, differing + wrong + wrong_trailer + wrong_last, compared + taken.size, first,
                     problems=problems)
     if wrong and first is None:
-        frame, position = map(int, np.argwhere(outputs != expected)[0])
-        rest, channel = divmod(position, network.output_shape[2])
-        report.first_mismatch = Mismatch(frame, len(network.layers) - 1, divmod(rest, network.output_shape[1]),
-                                         channel, int(expected[frame, position]), int(outputs[frame, position]))
+        report.first_mismatch = _first_wrong_output(network, expected, outputs)
 
     model = CycleModel(schedule)
     events: dict[tuple[str, int], list[int]] = {}

@@ -12,8 +12,8 @@ from tepal.quant.arithmetic import quantize_multiplier
 from tepal.quant.ops.max_pool import MaxPool
 from tepal.quant.windows import same_padding
 
-__all__ = ["chain", "depthwise", "fast", "inverted_residuals", "max_pool_case", "pointwise", "random_case",
-           "random_engine", "random_network", "random_requantise", "wide_case"]
+__all__ = ["chain", "depthwise", "fast", "max_pool_case", "pointwise", "random_case", "random_engine", "random_network",
+           "random_requantise", "wide_case"]
 
 KERNELS = ((1, 1), (3, 3), (5, 5), (1, 3), (3, 1), (4, 1), (1, 2), (2, 2), (2, 3), (7, 2))
 ZERO_POINTS = (-128, 127, 0, -128, -3, 40)
@@ -229,6 +229,17 @@ def max_pool_case(seed: int, frames: int = 3, *, frugal: bool | None = None
     return network, config, rng.integers(-128, 128, (frames, *network.input_shape), np.int8)
 
 
+def uint8_case(seed: int, frames: int = 3) -> tuple[Network, EngineConfig, np.ndarray]:
+    """As :func:`random_case`, of weights with zero points, one for a layer or one for each output channel; every engine
+    has a multiplier for each product."""
+    network, config, images = random_case(seed, frames, frugal=False)
+    rng = np.random.default_rng([seed, 2])
+    layers = tuple(replace(layer, weight_zero_point=(
+        int(rng.integers(-128, 128)) if rng.random() < 0.5 else rng.integers(-128, 128, layer.bias.size)))
+        if isinstance(layer, Convolution | Depthwise) else layer for layer in network.layers)
+    return replace(network, layers=layers), replace(config, packing=1), images
+
+
 def wide_case(seed: int, frames: int = 3) -> tuple[Network, EngineConfig, np.ndarray]:
     """As :func:`random_case`, of images with many bytes to a window: vectors, images that the first layer's only window
     covers, and pixels of many channels."""
@@ -291,27 +302,3 @@ def fast(cases, count: int) -> list:
     """``cases`` of a test, all but the first ``count`` slow: many find what few have missed, but rarely."""
     return [pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.slow)
             if number >= count else case for number, case in enumerate(cases)]
-
-
-def inverted_residuals(rng: np.random.Generator) -> Network:
-    """A convolution, one or two times expand, depthwise and project, and a layer whose only window covers all: of any
-    kernels, strides and paddings.  Now and then nothing expands, as in a MobileNetV1."""
-    shape = (*(int(size) for size in rng.integers(4, 10, 2)), int(rng.integers(1, 4)))
-    first_zero_point = zero_point = int(rng.choice(ZERO_POINTS))
-    layers: list = []
-
-    def add(make, *arguments, **options):
-        nonlocal shape, zero_point
-        common = {"name": f"layer{len(layers)}", "index": len(layers), "tensor": -1, "input_zero_point": zero_point}
-        zero_point = int(rng.choice(ZERO_POINTS))
-        layers.append(make(rng, common, shape, *arguments, zero_point, **options))
-        shape = layers[-1].output_shape
-
-    add(_convolution, int(rng.integers(1, 6)), KERNELS[rng.integers(2)])
-    for _ in range(int(rng.integers(1, 3))):
-        if rng.random() < 0.8:
-            add(_convolution, int(rng.integers(2, 9)), (1, 1))
-        add(_depthwise)
-        add(_convolution, int(rng.integers(1, 6)), (1, 1))
-    add(_convolution, 3, shape[:2], fully_connected=True)
-    return Network("inverted_residuals", tuple(layers), 1.0, first_zero_point)

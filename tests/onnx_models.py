@@ -6,21 +6,25 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
+import operators
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from tepal.quant import Network
+from tepal.quant.layer import IMAGE
 
 __all__ = ["Graph", "integers", "legacy", "maps", "quantised", "real", "run", "step", "tf", "torch"]
 
 
 class Graph:
-    """A chain of nodes; ``value`` is the name of its end."""
+    """Nodes; ``value`` is the name of the end that :meth:`add` goes on from, and the output unless ``outputs`` names
+    others."""
 
     def __init__(self, *shape: int | str, opset: int = 17, kind: int = TensorProto.FLOAT, seed: int = 0):
         self.rng = np.random.default_rng(seed)
         self.opset, self.nodes, self.initializers = opset, [], []
         self.input = helper.make_tensor_value_info("image", kind, shape)
         self.value = "image"
+        self.outputs: list[str] = []
         self.kind = TensorProto.FLOAT
 
     def constant(self, array, name: str | None = None) -> str:
@@ -61,8 +65,8 @@ class Graph:
         return self.add("BatchNormalization", *(value.astype(np.float32) for value in values), epsilon=1e-3, **how)
 
     def model(self) -> onnx.ModelProto:
-        output = helper.make_tensor_value_info(self.value, self.kind, None)
-        graph = helper.make_graph(self.nodes, "main_graph", [self.input], [output], self.initializers)
+        outputs = [helper.make_tensor_value_info(name, self.kind, None) for name in self.outputs or [self.value]]
+        graph = helper.make_graph(self.nodes, "main_graph", [self.input], outputs, self.initializers)
         return helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", self.opset)])
 
     def bytes(self) -> bytes:
@@ -137,6 +141,7 @@ def run(model: onnx.ModelProto | bytes, images: np.ndarray, *, optimised: bool =
     """ONNX Runtime's outputs, or the values called ``names``, one frame after the other."""
     if isinstance(model, bytes):
         model = onnx.load_from_string(model)
+    operators.asked(model)
     known = {output.name for output in model.graph.output}
     if names:
         model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
@@ -194,10 +199,10 @@ def maps(model: onnx.ModelProto, network: Network, images: np.ndarray) -> list[n
 
 
 def step(network: Network, images: np.ndarray, layers: list[np.ndarray]) -> int:
-    """The largest difference between ``layers`` and the golden model's output of each from the one before."""
-    inputs = [images, *layers]
-    return max(int(abs(layer.requantise(layer.accumulate(before)).astype(int) - after).max())
-               for layer, before, after in zip(network.layers, inputs, layers, strict=False))
+    """The largest difference between ``layers`` and the golden model's output of each from what it reads of them."""
+    maps = {IMAGE: images} | dict(enumerate(layers))
+    return max(int(abs(layer(*(maps[source] for source in sources)).astype(int) - after).max())
+               for layer, sources, after in zip(network.layers, network.sources, layers, strict=True))
 
 
 def real(network: Network, values: np.ndarray) -> np.ndarray:

@@ -10,10 +10,9 @@ projects.  So is the front of a network for large images, whose maps are the lar
 """
 
 from bisect import bisect_left
-from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import islice, pairwise
 from math import inf
 
 from tepal.hdl.config import EngineConfig
@@ -24,7 +23,7 @@ from .places import FeatureMap, lifetimes, place_activations
 from .tiling import Latencies, Tiling
 from .timeline import read_after_write
 
-__all__ = ["Group", "banded", "choose", "covered"]
+__all__ = ["Group", "aligned", "banded", "choose", "covered", "lasts"]
 
 
 def _ceil(a: int, b: int) -> int:
@@ -35,7 +34,7 @@ def _ceil(a: int, b: int) -> int:
 class Group:
     """Passes ``first`` to ``last``, both counted, in bands of ``rows`` rows of the last one's map.
 
-    Each but the last one is read by the next one alone."""
+    Each but the last one is read by the next one alone, as windows."""
 
     first: int
     last: int
@@ -80,6 +79,12 @@ def _parts(passes: Sequence[Pass], group: Group, made: Sequence[range]) -> list[
     return [_part(*each) for each in zip(works, made, given, strict=False)]
 
 
+def _renumbered(work: Pass, number_of: Mapping[int | None, int | None]) -> Pass:
+    """With the new numbers of the maps that are read and added."""
+    elementwise = work.elementwise and replace(work.elementwise, other=number_of[work.elementwise.other])
+    return replace(work, source=number_of[work.source], elementwise=elementwise)
+
+
 def banded(passes: Sequence[Pass], groups: Sequence[Group]) -> tuple[tuple[Pass, ...], tuple[int, ...]]:
     """(``passes`` with those of ``groups`` in bands, the number of the pass that each is or is a part of).
 
@@ -93,38 +98,64 @@ def banded(passes: Sequence[Pass], groups: Sequence[Group]) -> tuple[tuple[Pass,
         group = begins.get(number)
         if group is None:
             number_of[number] = len(made)
-            made.append(replace(passes[number], source=number_of[passes[number].source]))
+            made.append(_renumbered(passes[number], number_of))
             wholes.append(number)
             number += 1
             continue
+        begun = None
         for made_rows in _rows(passes, group):
             for whole, part in enumerate(_parts(passes, group, made_rows), group.first):
-                source = number_of[part.source] if whole == group.first else len(made) - 1
-                continues = None
-                if whole == group.last:
-                    continues = number_of.get(whole)
-                    number_of.setdefault(whole, len(made))
-                made.append(replace(part, source=source, continues=continues))
+                if whole > group.first:
+                    number_of[whole - 1] = len(made) - 1
+                continues = begun if whole == group.last else None
+                made.append(replace(_renumbered(part, number_of), continues=continues))
                 wholes.append(whole)
+            begun = len(made) - 1 if begun is None else begun
+        number_of[group.last] = begun
         number = group.last + 1
     return tuple(made), tuple(wholes)
-
 
 
 # -- which passes, and how many rows -----------------------------------------------------------------------
 
 
-def choose(passes: Sequence[Pass], config: EngineConfig, latency: Latencies,
-           linked: Sequence[Collection[int]] = ()) -> tuple[Group, ...]:
+def lasts(passes: Sequence[Pass], first: int) -> Iterator[int]:
+    """Last passes that a group of several may have which begins with ``first``: the map of each other one is read by
+    the next one alone, and nowhere else."""
+    for last in range(first + 1, len(passes)):
+        before, readers = passes[last - 1], [work for work in passes if work.source == last - 1]
+        if readers != [passes[last]] or before.in_order or before.output is not None:
+            return
+        yield last
+
+
+def aligned(passes: Sequence[Pass], groups: Sequence[Group]) -> tuple[Group, ...]:
+    """``groups`` with passes whose maps are added, and those that add them, in bands of the same rows, as many as the
+    lowest have: all write in the same order then."""
+    ends = {group.last: group for group in groups}
+    for numbers in _added_together(passes):
+        rows = min((ends[number].rows for number in numbers if number in ends), default=None)
+        if rows is not None:
+            ends |= {number: Group(ends[number].first if number in ends else number, number, rows)
+                     for number in numbers}
+    return tuple(ends[last] for last in sorted(ends))
+
+
+def _added_together(passes: Sequence[Pass]) -> list[set[int]]:
+    """Sets of passes of which each adds another one's map, or has its own added, or both."""
+    sets: list[set[int]] = []
+    for number, work in enumerate(passes):
+        if work.other is not None:
+            found = {number, work.other}.union(*(each for each in sets if each & {number, work.other}))
+            sets = [each for each in sets if not each & found] + [found]
+    return sets
+
+
+def choose(passes: Sequence[Pass], config: EngineConfig, latency: Latencies) -> tuple[Group, ...]:
     """The groups with which all maps fit into ``config.activation_words`` words of each bank; none without that number.
 
     Of all ways to cut the passes into groups, each in the highest bands for which there is room, the one with the
     fewest cycles, as nearly as they can be told without a timeline.
-
-    Parameters
-    ----------
-    linked
-        Sets of passes whose results must be made in the same order, and so in bands of the same rows.
 
     Raises
     ------
@@ -135,13 +166,13 @@ def choose(passes: Sequence[Pass], config: EngineConfig, latency: Latencies,
     if words is None:
         return ()
     room = words
-    while (groups := _Choice(passes, config, latency, linked, room).groups) is not None:
+    while (groups := _Choice(passes, config, latency, room).groups) is not None:
         depth = sum(place_activations(banded(passes, groups)[0], config)[1])
         if depth <= words:
             return groups
         # Maps of different sizes leave gaps between them.
         room -= depth - words
-    least = max(words + 1, _Choice(passes, config, latency, linked, words).least)
+    least = max(words + 1, _Choice(passes, config, latency, words).least)
     raise NetworkError(f"the activations do not fit into {words} words of each bank of memory, not even where passes "
                        f"run in bands of a row: choose activation_words of {least} or more")
 
@@ -158,14 +189,10 @@ class _Choice:
     LONGEST = 8
     """Passes of a group: each makes more rows again than the one after it."""
 
-    def __init__(self, passes: Sequence[Pass], config: EngineConfig, latency: Latencies,
-                 linked: Sequence[Collection[int]], room: int):
+    def __init__(self, passes: Sequence[Pass], config: EngineConfig, latency: Latencies, room: int):
         self._passes, self._config, self._latency, self._room = passes, config, latency, room
         self._lives = lifetimes(passes)
-        self._depths = [*(self._depth(work, work.window.output_size[0]) for work in passes[:-1]), 0]
-        self._read = Counter(work.source for work in passes)
-        self._linked = [sorted(numbers) for numbers in linked]
-        self._bound = {number for numbers in linked for number in numbers}
+        self._depths = [self._depth(work, work.window.output_size[0]) * work.banked for work in passes]
         self._short = [self._lasting(number, number) > room for number in range(len(passes))]
         self.groups = self._cut()
 
@@ -176,7 +203,7 @@ class _Choice:
             options: list[tuple[float, Group | None]] = []
             if not self._short[first]:
                 options.append((self._cycles([self._passes[first]]) + best[0][0], None))
-            for last in self._lasts(first):
+            for last in islice(lasts(self._passes, first), self.LONGEST - 1):
                 if any(self._short[first:last + 1]) and (group := self._highest(first, last)):
                     options.append((self._group_cycles(group) + best[last - first][0], group))
             best.insert(0, min(options, key=lambda option: option[0], default=(inf, None)))
@@ -187,25 +214,7 @@ class _Choice:
             group = best[number][1]
             groups += [group] if group else []
             number = group.last + 1 if group else number + 1
-        return self._aligned(groups)
-
-    def _aligned(self, groups: list[Group]) -> tuple[Group, ...]:
-        """With linked passes in bands of the same rows: as many as the one that has the fewest."""
-        ends = {group.last: group for group in groups}
-        for numbers in self._linked:
-            rows = min((ends[number].rows for number in numbers if number in ends), default=None)
-            if rows is not None:
-                ends |= {number: Group(ends[number].first if number in ends else number, number, rows)
-                         for number in numbers}
-        return tuple(ends[last] for last in sorted(ends))
-
-    def _lasts(self, first: int) -> Iterator[int]:
-        """Last passes that a group may have which begins with ``first``; the last pass of all writes results."""
-        for last in range(first + 1, min(first + self.LONGEST, len(self._passes) - 1)):
-            before = last - 1
-            if self._passes[last].source != before or self._read[before] > 1 or before in self._bound:
-                return
-            yield last
+        return aligned(self._passes, groups)
 
     def _depth(self, work: Pass, rows: int) -> int:
         return FeatureMap((rows, *work.output_shape[1:]), self._config.window, self._config.lanes).depth
@@ -213,7 +222,7 @@ class _Choice:
     def _lasting(self, first: int, last: int) -> int:
         """Words of maps that are whole while passes ``first`` to ``last`` run in bands."""
         return self._depths[last] + sum(depth for number, depth in enumerate(self._depths[:first])
-                                        if self._lives[number].read >= first)
+                                        if depth and self._lives[number].read >= first)
 
     def _needed(self, group: Group) -> int:
         """Words that are taken while ``group`` runs, at most."""
@@ -255,5 +264,5 @@ class _Choice:
         for first in reversed(range(len(self._passes))):
             best.insert(0, min([max(self._lasting(first, first), best[0]),
                                 *(max(self._needed(Group(first, last, 1)), best[last - first])
-                                  for last in self._lasts(first))]))
+                                  for last in islice(lasts(self._passes, first), self.LONGEST - 1))]))
         return best[0]

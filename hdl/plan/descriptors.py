@@ -16,6 +16,7 @@ from tepal.hdl.units.widths import Widths
 
 from .places import FeatureMap
 from .schedule import Schedule
+from .timeline import ScheduledPass
 
 __all__ = ["address_bits", "column_bits", "drain_descriptors", "feeder_descriptors",
            "parameter_descriptors", "sequencer_places", "sequencer_times", "target_bits", "unit_widths", "value_bits"]
@@ -59,7 +60,6 @@ def _column_words(schedule: Schedule) -> list[int]:
 
 def sequencer_times(schedule: Schedule) -> DescriptorTable:
     """For :class:`~tepal.hdl.units.sequencer.Sequencer`: when its steps are."""
-    last = len(schedule.passes) - 1
     return DescriptorTable([SequencerTimes(
         last_tile=scheduled.tiles - 1,
         last_group=scheduled.source.groups - 1,
@@ -71,7 +71,7 @@ def sequencer_times(schedule: Schedule) -> DescriptorTable:
         slot_wait=scheduled.slot - SequencerTimes.WAIT,
         slot_wait_of_block=scheduled.last_slot - SequencerTimes.WAIT,
         from_input=int(scheduled.work.source is None),
-        to_output=int(number == last),
+        to_output=int(number == schedule.first_output),
     ) for number, scheduled in enumerate(schedule.passes)])
 
 
@@ -114,13 +114,13 @@ def sequencer_places(schedule: Schedule) -> DescriptorTable:
             weight_base=weight_bases[schedule.wholes[number]] if scheduled.reduces else 0,
             weight_step=int(scheduled.reduces and len(scheduled.depthwise_words) > 1),
             from_input=int(scheduled.work.source is None),
-            reads_again=int(number != reads_input[-1]) if len(reads_input) > 1 else None,
             reduce=int(scheduled.reduces),
             last_reduce=int(bool(reducing) and number == reducing[-1]),
             reduction_kind=(kinds.index(scheduled.work.reduction.kind) if scheduled.work.reduction else 0)
             if len(kinds) > 1 else None,
             weights_again=weights_again[number] if any(weights_again) else None,
             parameters_again=parameters_again[number] if any(parameters_again) else None,
+            reads_again=int(number != reads_input[-1]) if len(reads_input) > 1 else None,
             next_parameters=following[number],
         ))
     return DescriptorTable(rows)
@@ -180,6 +180,7 @@ def parameter_descriptors(schedule: Schedule) -> DescriptorTable:
 def drain_descriptors(schedule: Schedule) -> DescriptorTable:
     """For the write side of :class:`~tepal.hdl.units.drain.Drain`."""
     config, rows = schedule.config, []
+    told = any(b.work.banked == (b.work.output is not None) for b in schedule.passes)
     following = _following(schedule, _column_words(schedule))
     odd_rows = any(each.work.target_row % each.target.banks[0] for each in schedule.passes)
     for number, scheduled in enumerate(schedule.passes):
@@ -198,19 +199,34 @@ def drain_descriptors(schedule: Schedule) -> DescriptorTable:
             row_remainder=row[1], row_address=row[2], row_wrapped_address=row[2] + target.pitch,
             column_remainder=column[1], column_address=column[2], column_wrapped_address=column[2] + target.words,
             base_address=target.base + begin[2],
-            first_row=begin[1] if odd_rows else None,
             second_row=second[1], second_row_address=second[2] - begin[2],
             second_column=0 if narrow else column[1], second_column_address=0 if narrow else column[2],
             second_out_column=int(not narrow),
-            to_output=int(number == len(schedule.passes) - 1),
+            to_output=int(scheduled.work.output is not None),
+            to_banks=int(scheduled.work.banked) if told else None,
+            **_elementwise(schedule, scheduled),
+            first_row=begin[1] if odd_rows else None,
             next_parameters=following[number] if config.requantiser_cycles > 1 else None,
         ))
     return DescriptorTable(rows)
 
 
+def _elementwise(schedule: Schedule, scheduled: ScheduledPass) -> dict[str, int]:
+    """What the drain's elementwise unit is told of a pass."""
+    fmt = schedule.elementwise_format
+    if fmt is None:
+        return {}
+    first, second, mode = schedule.formats.elementwise_of(scheduled.work)
+    told = {"first_table": fmt.number(0, first), "mode": fmt.modes.index(mode)}
+    if fmt.operands > 1:
+        told |= {"second_table": fmt.number(1, second), "to_skip": int(scheduled.added is not None),
+                 "added_base": scheduled.added or 0, "other_base": scheduled.other or 0}
+    return told
+
+
 def target_bits(schedule: Schedule) -> int:
     """Width in which the drain computes addresses of banks and of the output memory."""
-    return max(bits_for(schedule.bank_depth), bits_for(schedule.output_map.depth))
+    return max(bits_for(schedule.bank_depth), bits_for(schedule.output_depth))
 
 
 def unit_widths(schedule: Schedule) -> Widths:
@@ -218,4 +234,4 @@ def unit_widths(schedule: Schedule) -> Widths:
     return Widths(coordinate=value_bits(schedule), address=address_bits(schedule), column=column_bits(schedule),
                   bank=bits_for(schedule.bank_depth), target=target_bits(schedule),
                   tile_word=bits_for(schedule.tile_words),
-                  weight=bits_for(max(1, sum(len(b.depthwise_words) for b in schedule.passes if b.reduces))))
+                  weight=bits_for(max(1, sum(len(b.depthwise_words) for b in schedule.stored if b.reduces))))

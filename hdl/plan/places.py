@@ -7,11 +7,15 @@ word of its region.  So two maps share words if they share a region, and else th
 
 In a chain of passes these are two regions in turn: one is read while the other one is written.  Where passes run in
 bands, maps of very different sizes live at once, and each lies wherever there is room for it (:func:`pack`).
+
+A map whose values are added to another pass's results lies in the skip memory, in the order in which it is written:
+that is the order in which the other pass writes, which may write a map of its own in its place.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from math import prod
 from typing import Any
 
 from tepal.hdl.config import EngineConfig
@@ -20,8 +24,11 @@ from tepal.hdl.units.input_layout import InputLayout
 
 from .passes import Pass
 
-__all__ = ["FeatureMap", "Lifetime", "Places", "allocate", "colour", "lifetimes", "pack", "place",
-           "place_activations"]
+__all__ = ["FeatureMap", "Lifetime", "Places", "Region", "allocate", "colour", "lifetimes", "outputs", "pack", "place",
+           "place_activations", "skip_lifetimes", "skip_words"]
+
+Region = tuple[str, int, int]
+"""Words of a memory: its name, the first word, and the one behind the last."""
 
 
 def _ceil(a: int, b: int) -> int:
@@ -62,8 +69,7 @@ class FeatureMap:
         return _ceil(self.shape[0], self.banks[0]) * self.pitch
 
     @property
-    def region(self) -> tuple[str, int, int]:
-        """Its memory and words there, first and behind the last."""
+    def region(self) -> Region:
         return self.memory, self.base, self.base + self.depth
 
     def row(self, value: int) -> tuple[int, int, int]:
@@ -83,42 +89,59 @@ class Lifetime:
     written: int
     read: int
 
-    def meets(self, other: "Lifetime") -> bool:
-        """Whether both live during some pass; one that reads the one map and writes the other is such a pass."""
-        return self.written <= other.read and other.written <= self.read
+    def meets(self, other: "Lifetime", *, in_place: bool = False) -> bool:
+        """Whether both live during some pass; one that reads the one map and writes the other is such a pass, unless
+        it may do so ``in_place``."""
+        return self.written + in_place <= other.read and other.written + in_place <= self.read
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where the image and the map of each pass lie, and the words in each region of the activation memory."""
+    """Where the image and the map of each pass lie, and the words in each region of the activation memory.
+
+    ``skips`` are the first words in the skip memory that each pass writes, ``others`` those that it reads, None where
+    there are none; ``skip_depths`` the words in each of its regions, of as many bytes as the engine has
+    requantisers."""
 
     image: FeatureMap
     maps: tuple[FeatureMap, ...]
     region_depths: tuple[int, ...]
+    skips: tuple[int | None, ...]
+    others: tuple[int | None, ...]
+    skip_depths: tuple[int, ...]
 
 
-def lifetimes(passes: Sequence[Pass]) -> list[Lifetime]:
-    """The lifetime of each pass's map; one that no pass reads lives as long as it is written."""
+def lifetimes(passes: Sequence[Pass]) -> dict[int, Lifetime]:
+    """The lifetime of each map in the activation memory; one that no pass reads lives as long as it is written."""
     last = {}
     for number, work in enumerate(passes):
         last |= {work.source: number, work.writes(number): number}
-    return [Lifetime(work.writes(number), last[work.writes(number)]) for number, work in enumerate(passes)]
+    return {number: Lifetime(number, last[number]) for number, work in enumerate(passes)
+            if work.banked and work.continues is None}
 
 
-def colour(lives: Sequence[Lifetime]) -> list[int]:
+def skip_lifetimes(passes: Sequence[Pass]) -> dict[int, Lifetime]:
+    """The same in the skip memory.  All parts of a pass count as the first one: the rows that each adds and writes are
+    its own."""
+    last = {work.other: work.writes(number) for number, work in enumerate(passes)}
+    return {number: Lifetime(number, last[number]) for number, work in enumerate(passes)
+            if work.added and work.continues is None}
+
+
+def colour(lives: Sequence[Lifetime], *, in_place: bool = False) -> list[int]:
     """Region of each map, as few regions as there can be.
 
     Colours an interval graph greedily (the left-edge algorithm): in the order in which they are written, each map
-    takes the first region whose maps are dead."""
+    takes the first region whose maps are dead; ``in_place``, also that of the one that is read for the last time."""
     region_of: dict[int, int] = {}
     for number in sorted(range(len(lives)), key=lambda number: lives[number].written):
-        taken = {region for other, region in region_of.items() if lives[other].meets(lives[number])}
+        taken = {region for other, region in region_of.items() if lives[other].meets(lives[number], in_place=in_place)}
         region_of[number] = next(region for region in range(len(lives)) if region not in taken)
     return [region_of[number] for number in range(len(lives))]
 
 
-def allocate(lives: Sequence[Lifetime], depths: Sequence[int], *,
-             single_port: bool = False) -> tuple[list[int], tuple[int, ...]]:
+def allocate(lives: Sequence[Lifetime], depths: Sequence[int], *, single_port: bool = False,
+             in_place: bool = False) -> tuple[list[int], tuple[int, ...]]:
     """Maps to regions: (first word of each map, words in each region).
 
     Parameters
@@ -128,8 +151,10 @@ def allocate(lives: Sequence[Lifetime], depths: Sequence[int], *,
     single_port
         Regions are memories of their own, which upper bits of an address tell apart: all but the last one are equally
         deep, a power of two.
+    in_place
+        As for :func:`colour`.
     """
-    regions = colour(lives)
+    regions = colour(lives, in_place=in_place)
     region_depths = [max(depth for depth, region in zip(depths, regions, strict=True) if region == each)
                      for each in range(len(set(regions)))]
     if single_port:
@@ -153,30 +178,65 @@ def pack(lives: Sequence[Lifetime], depths: Sequence[int]) -> list[int]:
     return [bases[number] for number in range(len(lives))]
 
 
+def _maps(passes: Sequence[Pass], config: EngineConfig) -> list[FeatureMap]:
+    """The whole map that each pass writes, or a part of it."""
+    heights = {work.writes(number): work.target_row + work.output_shape[0] for number, work in enumerate(passes)}
+    return [FeatureMap((heights[work.writes(number)], *work.output_shape[1:]), config.window, config.lanes)
+            for number, work in enumerate(passes)]
+
+
+def place_activations(passes: Sequence[Pass], config: EngineConfig) -> tuple[dict[int, int], tuple[int, ...]]:
+    """(first word of each map in the activation memory, words in each of its regions)."""
+    lives, maps = lifetimes(passes), _maps(passes, config)
+    depths = [maps[number].depth for number in lives]
+    bases, region_depths = allocate([*lives.values()], depths, single_port=config.single_port)
+    if config.activation_words is not None or any(work.continues is not None for work in passes):
+        packed = pack([*lives.values()], depths)
+        words = max((base + depth for base, depth in zip(packed, depths, strict=True)), default=1)
+        # Where all maps are about as large, regions may leave fewer gaps.
+        if words < sum(region_depths):
+            bases, region_depths = packed, (words,)
+    return dict(zip(lives, bases, strict=True)), region_depths
+
+
 def place(passes: Sequence[Pass], config: EngineConfig, layout: InputLayout) -> Places:
-    """The image lies in the input memory, the last pass's map in the output memory, all others in the activation
-    memory."""
+    """The image lies in the input memory, outputs in the output memory, one behind the other, all other maps in the
+    activation memory, the skip memory, or both."""
     first = passes[0]
     image = FeatureMap(first.window.input_shape, (1, 1), config.tile_lanes, wide=layout.parts == 1, memory="input")
-    maps, region_depths = place_activations(passes, config)
-    results = FeatureMap(passes[-1].output_shape, (1, 1), config.lanes, memory="output")
+    maps = _maps(passes, config)
+    activations, region_depths = place_activations(passes, config)
+    for number, base in activations.items():
+        maps[number] = replace(maps[number], base=base)
+    lives = skip_lifetimes(passes)
+    words = [prod(maps[number].shape[:2]) * _ceil(maps[number].shape[2], config.requantisers) for number in lives]
+    bases, skip_depths = allocate([*lives.values()], words, in_place=True)
+    skips = dict(zip(lives, bases, strict=True))
+    for number in skips.keys() - activations.keys():
+        maps[number] = replace(maps[number], base=skips[number], memory="skip")
+    base = 0
+    for number in outputs(passes):
+        maps[number] = replace(maps[number], banks=(1, 1), base=base, memory="output")
+        base += maps[number].depth
+
+    def words_of(number: int | None, work: Pass) -> int | None:
+        """First word, in the skip memory, of the rows of a map that are those which ``work`` makes."""
+        first = None if number is None else skips.get(number)
+        return None if first is None else first + work.target_row * skip_words(work, config) // work.output_shape[0]
+
     # A memory has a word, though nothing lie in it.
-    return Places(image, (*maps, results), region_depths or (1,))
+    return Places(image, tuple(maps[work.writes(number)] for number, work in enumerate(passes)), region_depths or (1,),
+                  tuple(words_of(work.writes(number), work) for number, work in enumerate(passes)),
+                  tuple(words_of(work.other, work) for work in passes), skip_depths)
 
 
-def place_activations(passes: Sequence[Pass], config: EngineConfig) -> tuple[list[FeatureMap], tuple[int, ...]]:
-    """(the map of each pass but the last, words in each region) of the activation memory."""
-    lives, passes = lifetimes(passes)[:-1], passes[:-1]
-    maps = [FeatureMap(work.output_shape, config.window, config.lanes) for work in passes]
-    if config.activation_words is None and all(work.continues is None for work in passes):
-        bases, region_depths = allocate(lives, [each.depth for each in maps], single_port=config.single_port)
-        return [replace(each, base=base) for each, base in zip(maps, bases, strict=True)], region_depths
-    heights = {}
-    for number, work in enumerate(passes):
-        heights[work.writes(number)] = work.target_row + work.output_shape[0]
-    whole = {number: replace(maps[number], shape=(height, *maps[number].shape[1:]))
-             for number, height in heights.items()}
-    bases = pack([lives[number] for number in whole], [each.depth for each in whole.values()])
-    whole = {number: replace(each, base=base) for (number, each), base in zip(whole.items(), bases, strict=True)}
-    return ([whole[work.writes(number)] for number, work in enumerate(passes)],
-            (max((each.base + each.depth for each in whole.values()), default=1),))
+def outputs(passes: Sequence[Pass]) -> list[int]:
+    """Numbers of the passes that write the outputs, in the outputs' order."""
+    return [number for _, number in sorted((work.output, number) for number, work in enumerate(passes)
+                                           if work.output is not None and work.continues is None)]
+
+
+def skip_words(work: Pass, config: Any) -> Any:
+    """Words of a pass's map in the skip memory, a chunk each; ``config`` may have arrays in place of its integers."""
+    height, width, channels = work.output_shape
+    return height * width * _ceil(channels, config.requantisers)

@@ -21,10 +21,11 @@ import numpy as np
 from tepal.hdl.units.tile_buffer import TileBuffer
 
 from .passes import Window
-from .places import FeatureMap, Places
+from .places import FeatureMap, Places, Region, skip_words
 from .tiling import Tiling
 
-__all__ = ["ScheduledPass", "Scoreboard", "last_pixels", "needs", "read_after_write", "start_bounds", "timeline"]
+__all__ = ["ScheduledPass", "Scoreboard", "Touched", "last_pixels", "needs", "read_after_write", "start_bounds",
+           "timeline"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,12 +33,15 @@ class ScheduledPass(Tiling):
     """A pass in its place and at its time.
 
     ``start`` is the cycle of its first step, counted from the frame's first; ``last_slot`` the cycles from the last
-    tile's first step to the next pass's."""
+    tile's first step to the next pass's.  ``other`` and ``added`` are first words in the skip memory, of the map whose
+    values are added and of its own; None if there is none."""
 
     source: FeatureMap
     target: FeatureMap
     start: int
     last_slot: int
+    other: int | None = None
+    added: int | None = None
 
     @property
     def last_tile(self) -> int:
@@ -46,7 +50,7 @@ class ScheduledPass(Tiling):
 
     @cached_property
     def depthwise_words(self) -> np.ndarray:
-        """int8 (words, taps, lanes): weights of each channel group and each chunk of the kernel, in order.
+        """int16 (words, taps, lanes): weights of each channel group and each chunk of the kernel, in order.
 
         A single word where all are equal, and one group's where all groups' are: so are an average pool's."""
         rows, columns = self.source.banks
@@ -54,7 +58,7 @@ class ScheduledPass(Tiling):
         weights, lanes, groups = self.work.reduction.weights, self.source.lanes, self.groups
         height, width, channels = weights.shape
         down, across = self.chunks
-        padded = np.zeros((down * rows, across * columns, groups * lanes), np.int8)
+        padded = np.zeros((down * rows, across * columns, groups * lanes), np.int16)
         padded[:height, :width, :channels] = weights
         # Lanes beyond the last channel may hold anything; this lets an average pool's words be equal.
         padded[:height, :width, channels:] = weights[:, :, -1:]
@@ -131,6 +135,26 @@ def read_after_write(writer: Tiling, start: int, reader: Tiling) -> int:
     return int((written - begins).max(where=needed >= 0, initial=-1)) + 1
 
 
+@dataclass(frozen=True)
+class Touched:
+    """What a pass reads and writes: its ``source`` map, its ``target``, and, by their first words in the skip memory,
+    the map whose values are added and its own, of ``skip_words`` each."""
+
+    source: FeatureMap
+    target: FeatureMap
+    other: int | None = None
+    added: int | None = None
+    skip_words: int = 0
+
+    def skip(self, first: int) -> Region:
+        """Of a map that begins there."""
+        return "skip", first, first + self.skip_words
+
+    @property
+    def written(self) -> set[Region]:
+        return {self.target.region} | ({self.skip(self.added)} if self.added is not None else set())
+
+
 class Scoreboard:
     """Until when the passes so far read and write each region.
 
@@ -138,57 +162,66 @@ class Scoreboard:
     passes the bounds on neighbours imply these: all share the array, which takes one tile after the other."""
 
     def __init__(self):
-        self._read: dict[tuple[str, int, int], int] = {}
-        self._written: dict[tuple[str, int, int], int] = {}
+        self._read: dict[Region, int] = {}
+        self._written: dict[Region, int] = {}
 
-    def add(self, tiling: Tiling, start: int, source: FeatureMap, target: FeatureMap) -> None:
-        """Note that a pass whose first step is at ``start`` reads ``source`` and writes ``target``."""
+    def add(self, tiling: Tiling, start: int, maps: Touched) -> None:
+        """Note that a pass whose first step is at ``start`` touches ``maps``."""
         last_tile = start + tiling.to_last_tile
-        last_read, last_written = last_tile + tiling.steps - 1 + tiling.latency.read, last_tile + tiling.last_written
-        self._read[source.region] = max(last_read, self._read.get(source.region, 0))
-        self._written[target.region] = max(last_written, self._written.get(target.region, 0))
+        last_written = last_tile + tiling.last_written
+        reads = {maps.source.region: last_tile + tiling.steps - 1 + tiling.latency.read}
+        if maps.other is not None:
+            reads[maps.skip(maps.other)] = last_written - tiling.latency.skip
+        for region, moment in reads.items():
+            self._read[region] = max(moment, self._read.get(region, 0))
+        for region in maps.written:
+            self._written[region] = max(last_written, self._written.get(region, 0))
 
-    def bounds(self, tiling: Tiling, source: FeatureMap, target: FeatureMap) -> dict[str, int]:
-        """First cycles at which a pass that reads ``source`` and writes ``target`` may take its first step."""
+    def bounds(self, tiling: Tiling, maps: Touched) -> dict[str, int]:
+        """First cycles at which a pass that touches ``maps`` may take its first step."""
         bounds = {}
-        # What is overwritten has been read.
-        if (read := self._last(self._read, target)) is not None:
-            bounds["write after read"] = read + 1 - tiling.first_written
-        # What is overwritten has been written before.
-        if (written := self._last(self._written, target)) is not None:
-            bounds["write after write"] = written + 1 - tiling.first_written
-        # No region is read while it is still being written.
-        if tiling.engine.single_port and (written := self._last(self._written, source)) is not None:
-            bounds["single port"] = written + 1
+        if read := self._of(self._read, *maps.written):
+            # What is overwritten has been read.
+            bounds["write after read"] = max(read) + 1 - tiling.first_written
+        if written := self._of(self._written, *maps.written):
+            # What is overwritten has been written before.
+            bounds["write after write"] = max(written) + 1 - tiling.first_written
+        if maps.other is not None:
+            # What is added has been written.
+            written = self._of(self._written, maps.skip(maps.other))
+            bounds["skip"] = max(written) + 1 - (tiling.first_written - tiling.latency.skip)
+        if tiling.engine.single_port and (written := self._of(self._written, maps.source.region)):
+            # No region is read while it is still being written.
+            bounds["single port"] = max(written) + 1
         return bounds
 
     @staticmethod
-    def _last(cycles: dict[tuple[str, int, int], int], place: FeatureMap) -> int | None:
-        """The last of the ``cycles`` of regions that have words in common with ``place``."""
-        memory, first, end = place.region
-        return max((cycle for (its_memory, its_first, its_end), cycle in cycles.items()
-                    if its_memory == memory and its_first < end and first < its_end), default=None)
+    def _of(moments: dict[Region, int], *regions: Region) -> list[int]:
+        """The ``moments`` of regions that share words with these."""
+        return [moment for (memory, first, end), moment in moments.items()
+                if any(memory == where and first < behind and begin < end for where, begin, behind in regions)]
 
 
 def timeline(tilings: Sequence[Tiling], places: Places) -> tuple[ScheduledPass, ...]:
     """Every pass as early as the bounds allow, the next frame's first pass after the last one."""
-    maps = [(places.image if tiling.work.source is None else places.maps[tiling.work.source], target)
-            for tiling, target in zip(tilings, places.maps, strict=True)]
+    maps = [Touched(places.image if tiling.work.source is None else places.maps[tiling.work.source], target,
+                    places.others[number], places.skips[number], skip_words(tiling.work, tiling.engine))
+            for number, (tiling, target) in enumerate(zip(tilings, places.maps, strict=True))]
     board, starts, writers = Scoreboard(), [], defaultdict(list)
     for number, (tiling, own) in enumerate(zip(tilings, maps, strict=True)):
-        bounds, source = board.bounds(tiling, *own), tiling.work.source
+        bounds, source = board.bounds(tiling, own), tiling.work.source
         if number:
             bounds |= start_bounds(tilings[number - 1], starts[-1], tiling)
         if source is not None:
             bounds["read after write"] = max(read_after_write(tilings[writer], starts[writer], tiling)
                                              for writer in writers[source])
         starts.append(max(bounds.values(), default=0))
-        board.add(tiling, starts[-1], *own)
+        board.add(tiling, starts[-1], own)
         writers[tiling.work.writes(number)].append(number)
     # The next frame takes the same cycles, none of its passes any nearer to what this frame's touch.
     again = list(start_bounds(tilings[-1], starts[-1], tilings[0]).values())
     for tiling, own, start in zip(tilings, maps, starts, strict=True):
-        again += [bound - start for bound in board.bounds(tiling, *own).values()]
-    return tuple(ScheduledPass(tiling.work, tiling.engine, tiling.latency, *own, start,
-                               after - start - tiling.to_last_tile)
+        again += [bound - start for bound in board.bounds(tiling, own).values()]
+    return tuple(ScheduledPass(tiling.work, tiling.engine, tiling.latency, own.source, own.target, start,
+                               after - start - tiling.to_last_tile, own.other, own.added)
                  for tiling, own, (start, after) in zip(tilings, maps, pairwise([*starts, max(again)]), strict=True))

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is known of a constant, and of a layer in the making, while an ``.onnx`` file is read."""
+"""What is known of a constant, of a computed value and of a layer in the making, while an ``.onnx`` file is read."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,9 @@ from tepal.quant.layer import NO_PADDING, FloatLayer, Layer, Meaning, Padding, S
 if TYPE_CHECKING:
     from .onnx_node import Node
 
-__all__ = ["Constant", "Draft", "StandIn"]
+__all__ = ["INT8", "Constant", "Draft", "Pending", "Scaled", "StandIn", "Value"]
+
+INT8 = np.dtype(np.int8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,15 +35,67 @@ class Constant:
         return self.scales.astype(np.float64) * (self.values.astype(np.int64) - self.zero_points)
 
 
+@dataclass(frozen=True, eq=False)
+class Scaled:
+    """``factor`` and then ``offset`` for each number of the image in its own order, float64; ``node`` was the last that
+    did that."""
+
+    node: Node
+    factor: np.ndarray
+    offset: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Pending:
+    """A function of each value by itself that is no layer yet: ``compute`` of float32 arrays, which stand for integers
+    of the meaning ``source`` or, where that is None, are real.  ``node`` was the last part of it, ``name`` is that of
+    the layer that it will be, ``function`` what people call it."""
+
+    node: Node
+    source: Meaning | None
+    compute: Callable[[np.ndarray], np.ndarray]
+    name: str
+    function: str
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Value:
+    """What a name in the file stands for: the result of ``draft``, or the image where that is None.
+
+    ``places`` tells how it is arranged: an integer array of its shape (batch 1) with, for each value, its number in the
+    NHWC map that the draft gives, and -1 in padding.  So whatever only moves values about is computed on ``places``,
+    and a layer sees there whether they are where it needs them.  The numbers of the image are those of its own order.
+
+    ``alone`` says that nothing else reads the draft's result, so that what follows may be folded into it.  ``meaning``
+    is set where the values are int8 numbers (``integers``, in the file of the type ``integer_type``), or real ones that
+    stand for them exactly.  ``padder`` is the node that has padded them.  ``closing`` is what came at the end and stays
+    off the chip: it makes a layer of its number and the scale of the logits.  ``scaled``, of the image alone, is what
+    was done to its numbers and no layer has taken up yet.  ``pending`` is what else they went through since the draft;
+    ``meaning`` is that of the values behind it."""
+
+    places: np.ndarray
+    draft: Draft | None = None
+    alone: bool = True
+    meaning: Meaning | None = None
+    integers: bool = False
+    integer_type: np.dtype = INT8
+    padder: Node | None = None
+    closing: Callable[[int, float], Any] | None = None
+    scaled: Scaled | None = None
+    pending: Pending | None = None
+
+
 @dataclass(eq=False, kw_only=True)
 class Draft:
     """A layer in the making.
 
-    ``linear`` while nothing but sums was computed, which factors and constants can be folded into; ``only_clamps`` that
-    the layer was made for a clamp alone; ``trained`` as in :class:`~tepal.quant.layer.FloatLayer`; ``source`` and
-    ``result`` say what the int8 values before and after mean, None where they aren't quantised."""
+    ``reads`` are the maps that it takes.  ``linear`` while nothing but sums was computed, which factors and constants
+    can be folded into; ``only_clamps`` that the layer was made for a clamp alone; ``trained`` as in
+    :class:`~tepal.quant.layer.FloatLayer`; ``result`` says what the int8 values that it gives mean, None where they
+    aren't quantised."""
 
     node: Node
+    reads: tuple[Value, ...]
     name: str
     input_shape: Shape
     output_shape: Shape
@@ -51,7 +106,6 @@ class Draft:
     only_clamps: bool = False
     minimum: float = -inf
     maximum: float = inf
-    source: Meaning | None = None
     result: Meaning | None = None
 
     @property
@@ -68,10 +122,6 @@ class Draft:
         """``(x - mean) * factor + offset`` of the sums ``x`` so far, in float64; each (channels,)."""
         raise NotImplementedError
 
-    def shift(self, values: np.ndarray) -> None:
-        """``values``, float64 (channels,), added to the sums so far."""
-        raise NotImplementedError
-
     def geometry(self, index: int) -> dict[str, Any]:
         """The fields of :class:`~tepal.quant.layer.Geometry`."""
         return {"name": self.name, "index": index, "input_shape": self.input_shape,
@@ -81,17 +131,18 @@ class Draft:
         """The fields of :class:`~tepal.quant.layer.FloatLayer` for the clamp."""
         return {"minimum": self.minimum, "maximum": self.maximum}
 
-    def meanings(self) -> tuple[Meaning, Meaning]:
-        """``source`` and ``result``.
+    def meanings(self) -> tuple[list[Meaning], Meaning]:
+        """Of all that it reads, and of its result.
 
         Raises
         ------
         NetworkError
             One isn't known."""
-        if self.source is None or self.result is None:
-            what = "reads values" if self.source is None else "gives results"
+        sources = [value.meaning for value in self.reads if value.meaning is not None]
+        if len(sources) < len(self.reads) or self.result is None:
+            what = "gives results" if len(sources) == len(self.reads) else "reads values"
             raise self.node.error(f"{what} that aren't quantised in a model where others are; quantise all of it")
-        return self.source, self.result
+        return sources, self.result
 
     def float_layer(self, index: int) -> FloatLayer:
         """The layer of a float model."""
@@ -112,7 +163,4 @@ class StandIn(Draft):
     refused."""
 
     def scale(self, factor: np.ndarray, mean: np.ndarray | float, offset: np.ndarray | float) -> None:
-        pass
-
-    def shift(self, values: np.ndarray) -> None:
         pass

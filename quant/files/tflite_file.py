@@ -2,6 +2,7 @@
 """The tables of a ``.tflite`` file: tensors and operators, as the flatbuffer schema of TensorFlow Lite
 (``schema.fbs``) lays them down.  What they mean to a network is the business of :mod:`tepal.quant.ops`."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -88,6 +89,11 @@ class Tensor:
                                f"and has {len(self.data)}")
         return np.frombuffer(self.data.tobytes(), dtype.newbyteorder("<")).reshape(self.shape)
 
+    def codes(self) -> np.ndarray:
+        """The constant values of an INT8 or UINT8 tensor as int8: those of UINT8 less 128."""
+        values = self.constant()
+        return (values ^ 128).view(np.int8) if self.type == "UINT8" else values.astype(np.int8, copy=False)
+
     @property
     def scale(self) -> np.float32:
         """The one scale of an activation."""
@@ -95,8 +101,13 @@ class Tensor:
 
     @property
     def zero_point(self) -> int:
-        """The one zero point of an activation."""
-        return int(self.zero_points[0])
+        """The one zero point of an activation; UINT8 values are taken as int8, less 128."""
+        return int(self.zero_points[0]) - self.offset
+
+    @property
+    def offset(self) -> int:
+        """What the file's values have more than those that the layers compute with."""
+        return 128 if self.type == "UINT8" else 0
 
     @property
     def meaning(self) -> tuple[float, int]:
@@ -111,8 +122,13 @@ class Operator:
     index: int
     name: str
     inputs: tuple[Tensor | None, ...]
-    output: Tensor
+    outputs: tuple[Tensor, ...]
     options: Any
+
+    @property
+    def output(self) -> Tensor:
+        """The first result, of most operators the only one."""
+        return self.outputs[0]
 
     @property
     def label(self) -> str:
@@ -141,17 +157,18 @@ class Operator:
 
 @dataclass(frozen=True)
 class Entry:
-    """An operator as the file lists it: whether it widens stored weights, how many of its inputs are computed, and the
-    type of its result."""
+    """An operator as the file lists it: whether it widens stored weights, how many of its inputs are computed, the type
+    of its result, and the numbers of the tensors that it reads."""
 
     name: str
     widens: bool
     computed: int
     type: str
+    inputs: tuple[int, ...]
 
 
 class File:
-    """The flatbuffer of a model with one graph, one input and one output.
+    """The flatbuffer of a model with one graph and one input.
 
     Parameters
     ----------
@@ -184,22 +201,32 @@ class File:
             raise NetworkError("is damaged (a table is longer than the file); export it again")
         return length
 
-    def end(self, numbers, what: str) -> Tensor:
-        """The model's one input or output."""
-        if np.size(numbers) != 1 or np.ndim(numbers) != 1:
-            raise NetworkError(f"has {np.size(numbers) * np.ndim(numbers)} {what}s; "
-                               f"only models with one {what} are supported")
-        return self.tensor(int(numbers[0]))
-
     @property
     def input(self) -> Tensor:
+        """What the model takes."""
         with _decoding("the list of its inputs"):
-            return self.end(self.graph.InputsAsNumpy(), "input")
+            numbers = self.graph.InputsAsNumpy()
+            if np.ndim(numbers) != 1 or np.size(numbers) != 1:
+                raise NetworkError(f"has {np.size(numbers) * np.ndim(numbers)} inputs; only models with one input are "
+                                   "supported")
+            return self.tensor(int(numbers[0]))
 
     @property
-    def output(self) -> Tensor:
+    def outputs(self) -> tuple[Tensor, ...]:
+        """What the model gives, in its own order."""
         with _decoding("the list of its outputs"):
-            return self.end(self.graph.OutputsAsNumpy(), "output")
+            numbers = self.graph.OutputsAsNumpy() if self.bounded(self.graph.OutputsLength()) else ()
+            if not len(numbers):
+                raise NetworkError("has no outputs")
+            return tuple(self.tensor(int(number)) for number in numbers)
+
+    def readers(self) -> Counter[int]:
+        """How often each tensor is read for its values, by its number; what is an output is read there."""
+        counts = Counter(tensor.index for tensor in self.outputs)
+        for entry in self.listing():
+            if entry.name != "SHAPE":
+                counts.update(entry.inputs)
+        return counts
 
     def tensor(self, index: int) -> Tensor:
         """The tensor with this number; the same object each time."""
@@ -258,7 +285,7 @@ class File:
         return _text(code.CustomCode() or b"CUSTOM")[:40] if name == "CUSTOM" else name
 
     def _inputs(self, name: str, index: int, table: Any) -> list[int]:
-        if table.OutputsLength() != 1 or not 1 <= self.bounded(table.InputsLength()) <= 8:
+        if not 1 <= self.bounded(table.OutputsLength()) <= 8 or not 1 <= self.bounded(table.InputsLength()) <= 64:
             raise NetworkError(f"operator {index} ({name}) has {table.InputsLength()} inputs and "
                                f"{table.OutputsLength()} outputs")
         return [int(number) for number in table.InputsAsNumpy()]
@@ -274,7 +301,8 @@ class File:
                 computed = sum(not self._buffer(tensor).DataLength() for tensor in tensors)
                 name = self._name(index, table)
                 kind = _type(self._table(table.Outputs(0))) if table.OutputsLength() else ""
-                entries.append(Entry(name, name == "DEQUANTIZE" and not computed, computed, kind))
+                read = tuple(int(number) for number in numbers if number != -1)
+                entries.append(Entry(name, name == "DEQUANTIZE" and not computed, computed, kind, read))
         return entries
 
     def operators(self) -> Iterator[Operator]:
@@ -301,7 +329,8 @@ class File:
             found.Init(union.Bytes, union.Pos)
             options = SimpleNamespace(**{field: getattr(found, field)() for field in fields})
         inputs = tuple(None if number == -1 else self.tensor(number) for number in self._inputs(name, index, table))
-        return Operator(index, name, inputs, self.tensor(table.Outputs(0)), options)
+        outputs = tuple(self.tensor(table.Outputs(number)) for number in range(table.OutputsLength()))
+        return Operator(index, name, inputs, outputs, options)
 
     def _widened(self, operator: Operator) -> Tensor:
         """The float32 constant that DEQUANTIZE makes of a float16 one."""

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
-from typing import TYPE_CHECKING
+from math import inf, prod
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tepal.quant.arithmetic import Rounding, accumulator_range, fit_single_rounding, quantize_multiplier
@@ -14,46 +14,57 @@ from tepal.quant.rescale import Requantise, overflows
 from tepal.quant.weighted import FloatWeighted, Weighted
 
 from .draft import Constant, Draft
-from .tflite_chain import IntegerChain, TfliteChain
-from .tflite_file import Operator
+from .tflite_file import Operator, Tensor
+from .tflite_graph import IntegerGraph, TfliteGraph
 
 if TYPE_CHECKING:
-    from .onnx_chain import OnnxChain
+    from .onnx_model import OnnxModel
     from .onnx_node import Node
 
-__all__ = ["WeightedDraft", "append_convolution", "append_weighted", "onnx_bias", "onnx_weights", "tflite_weights"]
+__all__ = ["WeightedDraft", "append_convolution", "append_weighted", "onnx_bias", "onnx_weights", "tflite_weights",
+           "weight_zero_point"]
 
 
 # ---- TensorFlow Lite ----
 
-def tflite_weights(chain: TfliteChain, operator: Operator, rank: int, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """Weights and bias, inputs 1 and 2 of ``operator``; ``axis`` is the output channel of the weights."""
+def tflite_weights(graph: TfliteGraph, operator: Operator, rank: int, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Weights, int8 or float32, and bias, inputs 1 and 2 of ``operator``; ``axis`` is the output channel of the
+    weights."""
     tensor = operator.input(1)
     if len(tensor.shape) != rank:
         raise operator.error(f"has weights of the shape {list(tensor.shape)}")
-    chain.check_weights(operator, tensor, axis)
+    graph.check_weights(operator, tensor, axis)
     channels = tensor.shape[axis]
-    bias = np.zeros(channels, chain.bias_type.lower())
+    bias = np.zeros(channels, graph.bias_type.lower())
     if (given := operator.optional(2)) is not None:
-        if given.type != chain.bias_type or prod(given.shape) != channels:
+        if given.type != graph.bias_type or prod(given.shape) != channels:
             raise operator.error(f"has a bias of {prod(given.shape)} {given.type.lower()} values; "
-                                 f"{channels} {chain.bias_type.lower()} values are needed")
+                                 f"{channels} {graph.bias_type.lower()} values are needed")
         bias = given.constant().reshape(channels)
-    return tensor.constant(), bias
+    return tensor.codes() if isinstance(graph, IntegerGraph) else tensor.constant(), bias
 
 
-def append_weighted(chain: TfliteChain, operator: Operator, kind: type[FloatWeighted], weights: np.ndarray,
-                    bias: np.ndarray, size: tuple[int, int] = (1, 1), stride=(1, 1), padding=NO_PADDING,
-                    rounding=Rounding.DOUBLE) -> None:
-    """Go on with a layer of this ``kind``, or with its integer twin, that gives a map of ``size`` (height, width)."""
-    source, fields = chain.tensor, chain.advance(operator, (*size, len(bias)), stride, padding)
-    if not isinstance(chain, IntegerChain):
-        chain.layers.append(kind(**fields, weights=weights, bias=bias))
+def weight_zero_point(tensor: Tensor) -> int:
+    """The weight that means 0, of weights as :func:`tflite_weights` gives them."""
+    return tensor.zero_point if tensor.type == "UINT8" else 0
+
+
+def append_weighted(graph: TfliteGraph, operator: Operator, kind: type[FloatWeighted], fields: dict[str, Any],
+                    weights: np.ndarray, bias: np.ndarray, rounding=Rounding.DOUBLE) -> None:
+    """Go on with a layer of this ``kind`` and these ``fields``, or with its integer twin."""
+    if not isinstance(graph, IntegerGraph):
+        graph.append(operator, kind(**fields, weights=weights, bias=bias))
         return
-    scales = np.broadcast_to(operator.input(1).scales, len(bias))
-    real = np.float64(source.scale) * scales.astype(np.float64) / np.float64(operator.output.scale)
-    low, high = accumulator_range(np.moveaxis(weights, kind.channel_axis, 0), bias, source.zero_point)
-    clamp, zero_point = chain.clamp(operator), operator.output.zero_point
+    source, given = operator.input(0), operator.input(1)
+    scales, zero = np.broadcast_to(given.scales, len(bias)), weight_zero_point(given)
+    if given.offset:
+        # GetQuantizedConvolutionMultipler multiplies these two in float32.
+        real = (source.scale * scales).astype(np.float64) / np.float64(operator.output.scale)
+    else:
+        real = np.float64(source.scale) * scales.astype(np.float64) / np.float64(operator.output.scale)
+    factors = weights.astype(np.int16) - zero
+    low, high = accumulator_range(np.moveaxis(factors, kind.channel_axis, 0), bias, source.zero_point)
+    clamp, zero_point = graph.clamp(operator), operator.output.zero_point
     if rounding is Rounding.SINGLE:
         multiplier, shift, fits = fit_single_rounding(real, low, high, *(limit - zero_point for limit in clamp))
     else:
@@ -65,18 +76,20 @@ def append_weighted(chain: TfliteChain, operator: Operator, kind: type[FloatWeig
         raise operator.error(f"has a scale in channel {np.argmin(fits)} that no integer multiplier "
                              "reproduces exactly; quantise it again with less extreme scales")
     requantise = Requantise(multiplier, shift, zero_point, *clamp, rounding)
-    chain.layers.append(kind.integer(**fields, weights=weights, bias=bias, requantise=requantise,
-                                     weight_scales=scales))
+    graph.append(operator, kind.integer(**fields, weights=weights, bias=bias, requantise=requantise,
+                                        weight_scales=scales, weight_zero_point=zero))
 
 
-def append_convolution(chain: TfliteChain, operator: Operator, kind: type[FloatWeighted], weights: np.ndarray,
+def append_convolution(graph: TfliteGraph, operator: Operator, kind: type[FloatWeighted], weights: np.ndarray,
                        bias: np.ndarray) -> None:
     """Go on with a layer of this ``kind`` whose window moves as the operator's options say."""
     options = operator.options
     if (options.DilationHFactor, options.DilationWFactor) != (1, 1):
         raise operator.obstacle("is dilated; only a dilation of 1 is supported")
-    stride, padding, size = chain.window(operator, kind.kernel_of(weights))
-    append_weighted(chain, operator, kind, weights, bias, size, stride, padding)
+    source, shape, around = graph.map(operator, padded=True)
+    stride, padding, size = graph.window(operator, kind.kernel_of(weights), shape, around)
+    fields = graph.fields(operator, [source], shape, (*size, len(bias)), stride, padding)
+    append_weighted(graph, operator, kind, fields, weights, bias)
 
 
 # ---- ONNX ----
@@ -85,13 +98,15 @@ def append_convolution(chain: TfliteChain, operator: Operator, kind: type[FloatW
 class WeightedDraft(Draft):
     """A layer with weights in the making.
 
-    ``weights`` as in layers of this ``kind``, float64 or, with ``scales`` (channels,), int8."""
+    ``weights`` as in layers of this ``kind``, float64 or, with ``scales`` (channels,), int8.  ``made`` says that the
+    file has no such layer: it is a depthwise 1x1 for a factor, an offset or a clamp."""
 
     kind: type[FloatWeighted]
     weights: np.ndarray
     scales: np.ndarray | None = None
     bias: Constant | None = None
     linear: bool = True
+    made: bool = False
 
     @property
     def quantised(self) -> bool:
@@ -101,16 +116,37 @@ class WeightedDraft(Draft):
         bias = 0.0 if self.bias is None else self.bias.real
         shape = [1] * self.weights.ndim
         shape[self.kind.channel_axis] = -1
-        self.weights = self.weights * factor.reshape(shape)
+        if self.scales is None:
+            self.weights = self.weights * factor.reshape(shape)
+        else:
+            if (np.moveaxis(self.weights, self.kind.channel_axis, 0)[factor < 0] == -128).any():
+                raise self.node.error("has weights of -128 that a factor behind it makes 128, more than int8 holds; "
+                                      "fold the factor in before quantising")
+            self.weights = self.weights * np.sign(factor).astype(np.int8).reshape(shape)
+            # Of a channel that vanishes the weights say so.
+            self.scales = np.where(factor == 0, self.scales, self.scales * np.abs(factor)).astype(np.float32)
         self.bias = Constant((bias - mean) * factor + offset)
         if self.trained:
             self.trained = Statistics((self.trained.mean - mean) * factor + offset,
                                       self.trained.deviation * np.abs(factor))
 
-    def shift(self, values: np.ndarray) -> None:
-        self.bias = Constant(values if self.bias is None else self.bias.real + values)
-        if self.trained:
-            self.trained = Statistics(self.trained.mean + values, self.trained.deviation)
+    @property
+    def bare(self) -> bool:
+        """Whether it is but a factor and an offset for each channel, which the file doesn't have as a layer."""
+        return self.made and self.scales is None and (self.minimum, self.maximum) == (-inf, inf)
+
+    def takes(self, before: WeightedDraft) -> bool:
+        """Whether this layer can take up the ``bare`` one that it reads: padding would see no offset."""
+        padded = self.padding != NO_PADDING and before.bias is not None and before.bias.real.any()
+        return self.scales is None and not padded
+
+    def absorb(self, before: WeightedDraft) -> None:
+        """Compute what ``before``, which :meth:`takes` allows, did too."""
+        if before.bias is not None:
+            offsets = np.moveaxis(self.weights * before.bias.real, self.kind.channel_axis, 0)
+            offsets = offsets.reshape(self.output_shape[2], -1).sum(axis=1)
+            self.bias = Constant(offsets if self.bias is None else offsets + self.bias.real)
+        self.weights, self.reads = self.weights * before.weights[0, 0], before.reads
 
     def float_layer(self, index: int) -> FloatWeighted:
         bias = np.zeros(self.output_shape[2]) if self.bias is None else self.bias.real
@@ -118,7 +154,7 @@ class WeightedDraft(Draft):
                          trained=self.trained)
 
     def layer(self, index: int) -> Weighted:
-        source, result = self.meanings()
+        (source,), result = self.meanings()
         if self.scales is None:
             raise self.node.error("has float weights in a quantised model; quantise them too")
         bias = self._integer_bias(source[0] * self.scales.astype(np.float64))
@@ -139,9 +175,9 @@ class WeightedDraft(Draft):
         return bias
 
 
-def onnx_weights(chain: OnnxChain, node: Node, rank: int, axis: int) -> tuple[np.ndarray, np.ndarray | None]:
+def onnx_weights(model: OnnxModel, node: Node, rank: int, axis: int) -> tuple[np.ndarray, np.ndarray | None]:
     """Input 1 of ``node``, int8 or float64, with its output channel (dimension ``axis``) first, and its scales."""
-    weights = chain.constant(node, 1, "weights")
+    weights = model.constant(node, 1, "weights")
     values = weights.values
     if values.ndim != rank or not 1 <= values.size <= LARGEST_MAP:
         raise node.error(f"has weights of the shape {list(values.shape)}; {rank} dimensions are needed")
@@ -161,11 +197,11 @@ def onnx_weights(chain: OnnxChain, node: Node, rank: int, axis: int) -> tuple[np
     return values.astype(np.int8), np.broadcast_to(scales, len(values))
 
 
-def onnx_bias(chain: OnnxChain, node: Node, channels: int) -> Constant | None:
+def onnx_bias(model: OnnxModel, node: Node, channels: int) -> Constant | None:
     """Input 2 of ``node``, one for each channel."""
     if len(node.inputs) < 3 or not node.inputs[2]:
         return None
-    bias = chain.constant(node, 2, "bias")
+    bias = model.constant(node, 2, "bias")
     if bias.values.size != 1 and (bias.values.size != channels or bias.values.shape[-1] != channels):
         raise node.error(f"has a bias of the shape {list(bias.values.shape)} for {channels} channels")
     if bias.scales is None or bias.values.size == 1:

@@ -4,25 +4,30 @@ channel, which becomes part of a bias."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tepal.quant.arithmetic import Rounding
+import tflite as schema
+from tepal.quant.arithmetic import Rounding, multiply_by_quantized_multiplier, quantize_multiplier
+from tepal.quant.files.draft import Draft
+from tepal.quant.files.functions import both, layered, same_source
+from tepal.quant.files.tflite_file import Operator
+from tepal.quant.files.tflite_graph import IntegerGraph, TfliteGraph
 from tepal.quant.layer import FloatLayer, Layer, Meaning, Place, Shape, frozen
 from tepal.quant.lookup import CODES
 from tepal.quant.rescale import Requantise, quantised_clamp
 
-from .quantize import continued
-from .registry import onnx
+from .multiply import CONSTANTS, scaled
+from .registry import onnx, tflite
 
 if TYPE_CHECKING:
     from typing import Self
 
-    from tepal.quant.files.onnx_chain import OnnxChain
+    from tepal.quant.files.draft import Value
+    from tepal.quant.files.onnx_model import OnnxModel
     from tepal.quant.files.onnx_node import Node
-
 
 __all__ = ["Add", "FloatAdd"]
 
@@ -94,15 +99,21 @@ class Add(Layer):
 
     def sum_steps(self, *input_scales: float) -> np.ndarray:
         # In real numbers nothing is left of the fixed point.
-        return self.output_scale * self.requantise.factor
+        steps = self.output_scale * self.requantise.factor
+        for table, scale in zip(self.tables, input_scales, strict=True):
+            if abs(abs(int(table[-1] - table[0])) * steps[0] - 255 * scale) > 1e-4 * 255 * scale + 2 * steps[0]:
+                raise self.unwritable("its tables don't follow from its scales")
+        return steps
 
     def write_onnx(self, graph, values: Sequence[str], input_scales: Sequence[float], result: str, output: str) -> str:
-        return graph.node("Add", [*values], output)
+        return graph.node("Sub" if self.tables[1][-1] < self.tables[1][0] else "Add", [*values], output)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FloatAdd(FloatLayer):
-    """Sum of two maps of one shape."""
+    """Sum of two maps of one shape, or their difference where ``sign`` is -1."""
+
+    sign: int = 1
 
     @property
     def input_shapes(self) -> tuple[Shape, ...]:
@@ -114,23 +125,94 @@ class FloatAdd(FloatLayer):
 
     def sums(self, *maps: np.ndarray) -> np.ndarray:
         first, second = maps
-        return first + second
+        return first + self.sign * second
 
     def quantised(self, number: int, result: Meaning, *sources: Meaning) -> Add:
         first, second = sources
-        return Add.of_scales(self.geometry(number), first, second, result, self.minimum, self.maximum)
+        layer = Add.of_scales(self.geometry(number), first, second, result, self.minimum, self.maximum)
+        return layer if self.sign == 1 else replace(layer, tables=layer.tables * [[1], [-1]])
+
+
+# ---- TensorFlow Lite ----
+
+@tflite("ADD", options=(schema.AddOptions, ("FusedActivationFunction",)),
+        limits="two maps of one shape; NONE, RELU, RELU6 or RELU_N1_TO_1 fused")
+@tflite("SUB", options=(schema.SubOptions, ("FusedActivationFunction",)),
+        limits="two maps of one shape; NONE, RELU, RELU6 or RELU_N1_TO_1 fused")
+def _add_maps(graph: TfliteGraph, operator: Operator) -> None:
+    sources, shape, value = graph.alike(operator, 2)
+    fields, sign = graph.fields(operator, sources, shape, shape, like=value), -1 if operator.name == "SUB" else 1
+    if isinstance(graph, IntegerGraph):
+        tables, requantise = _tflite_rule(graph, operator, shape[2], sign)
+        layer = Add(**fields, other_zero_point=operator.input(1).zero_point, tables=tables, requantise=requantise)
+    else:
+        layer = FloatAdd(**fields, sign=sign)
+    graph.append(operator, layer, value)
+
+
+def _tflite_rule(graph: IntegerGraph, operator: Operator, channels: int, sign: int) -> tuple[np.ndarray, Requantise]:
+    """Tables and requantiser as add.cc, sub.cc and reference/add.h have them: operands in steps of twice the larger
+    scale, with 20 bits behind the point."""
+    tensors = [operator.input(number) for number in range(2)]
+    step = 2 * max(float(tensor.scale) for tensor in tensors)
+    tables = []
+    for tensor in tensors:
+        multiplier, shift = quantize_multiplier(np.float64(tensor.scale) / step)
+        shifted = (CODES - tensor.zero_point).astype(np.int64) << _FRACTION
+        tables.append(multiply_by_quantized_multiplier(shifted, multiplier, shift, Rounding.DOUBLE))
+    real = np.float64(step / ((1 << _FRACTION) * float(operator.output.scale)))
+    if real >= 1:
+        raise operator.error(f"has the output scale {operator.output.scale}, too small for its operands; LiteRT "
+                             "can't run it either")
+    multiplier, shift = (np.full(channels, number) for number in quantize_multiplier(real))
+    requantise = Requantise(multiplier, shift, operator.output.zero_point, *graph.clamp(operator))
+    return np.stack([tables[0], sign * tables[1]]), requantise
 
 
 # ---- ONNX ----
 
-@onnx("Add", constant_first=True, limits="a constant for each channel; in a float model right behind a Conv, Gemm or "
-      "MatMul")
-def _add(chain: OnnxChain, node: Node) -> None:
-    number = 1 - node.inputs.index(chain.value)
-    draft = continued(chain, node)
-    if not draft.linear:
-        raise node.obstacle("adds a constant after an activation or a pool; only the bias of a Conv, Gemm or "
-                            "MatMul is supported")
-    bias = chain.by_channel(node, chain.constant(node, number, "bias").real)
-    draft.shift(bias)
-    draft.name = node.output
+@dataclass(eq=False, kw_only=True)
+class AddDraft(Draft):
+    """A sum of two maps in the making, or their difference where ``sign`` is -1."""
+
+    sign: int
+
+    def float_layer(self, index: int) -> FloatAdd:
+        return FloatAdd(**self.geometry(index), **self.activation(), sign=self.sign)
+
+    def layer(self, index: int) -> Add:
+        sources, result = self.meanings()
+        return self.float_layer(index).quantised(index, result, *sources)
+
+
+@onnx("Add", constant_first=True, maps=2, elementwise=True, limits=f"two maps of one shape; or {CONSTANTS}")
+def _add(model: OnnxModel, node: Node, value: Value, other: Value | None = None) -> Value:
+    if other is None:
+        return scaled(model, node, value, offset=model.other(node, "bias"))
+    return _two_maps(model, node, value, other, np.add)
+
+
+def _two_maps(model: OnnxModel, node: Node, value: Value, other: Value,
+              compute: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Value:
+    """The sum or difference of two maps, which is a table where both are functions of the same values."""
+    if (value.pending or other.pending) and same_source(model, value, other):
+        return both(node, model, value, other, compute)
+    value, other = (layered(model, node, each) for each in (value, other))
+    sizes = [model.started(node, each) for each in (value, other)]
+    places = [model.places(each) for each in (value, other)]
+    if sizes[0] != sizes[1] or places[0].shape != places[1].shape:
+        raise node.error(f"takes a map of the shape {list(places[0].shape)} and one of {list(places[1].shape)}; only "
+                         "maps of one shape can be added and subtracted")
+    if not np.array_equal(places[0], places[1]):
+        raise node.error("takes maps that hold their values in different orders; transpose and reshape both alike")
+    return model.add(node, AddDraft(node=node, reads=(value, other), name=node.output, input_shape=sizes[0],
+                                    output_shape=sizes[0], sign=1 if compute is np.add else -1), places[0])
+
+
+@onnx("Sub", constant_first=True, maps=2, elementwise=True, limits=f"two maps of one shape; or {CONSTANTS}")
+def _subtract(model: OnnxModel, node: Node, value: Value, other: Value | None = None) -> Value:
+    if other is not None:
+        return _two_maps(model, node, value, other, np.subtract)
+    if node.inputs[0] in model.values:
+        return scaled(model, node, value, mean=model.other(node, "subtrahend"))
+    return scaled(model, node, value, -1.0, offset=model.other(node, "minuend"))

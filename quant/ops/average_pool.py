@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tflite as schema
 from tepal.quant.arithmetic import quantize_multiplier, round_half_away_divide
-from tepal.quant.files.draft import Draft
-from tepal.quant.files.tflite_chain import WINDOW_OPTIONS, IntegerChain, TfliteChain
+from tepal.quant.files.draft import Draft, Value
 from tepal.quant.files.tflite_file import Operator
+from tepal.quant.files.tflite_graph import WINDOW_OPTIONS, IntegerGraph, TfliteGraph
 from tepal.quant.layer import NO_PADDING, FloatLayer, Layer, Meaning, Place, frozen
 from tepal.quant.rescale import Requantise, check_accumulator, quantised_clamp, requantise_of_scales
 from tepal.quant.windows import exact, windows
@@ -23,7 +23,7 @@ from .registry import onnx, tflite
 if TYPE_CHECKING:
     from typing import Self
 
-    from tepal.quant.files.onnx_chain import OnnxChain
+    from tepal.quant.files.onnx_model import OnnxModel
     from tepal.quant.files.onnx_node import Node
 
 __all__ = ["Average", "AverageDraft", "AveragePool", "FloatAveragePool"]
@@ -32,11 +32,15 @@ __all__ = ["Average", "AverageDraft", "AveragePool", "FloatAveragePool"]
 @dataclass(frozen=True, eq=False)
 class Average:
     """Sum of ``count`` int8 values to their int8 mean, half away from zero (TensorFlow Lite's
-    AVERAGE_POOL_2D, whose input and output share scale and zero point)."""
+    AVERAGE_POOL_2D, whose input and output share scale and zero point).
+
+    ``offset`` is what is added to each value before, and taken off the mean after: 128 where the model file has uint8,
+    whose mean is never below 0."""
 
     count: int
     minimum: int = -128
     maximum: int = 127
+    offset: int = 0
 
     @property
     def factor(self) -> float:
@@ -45,7 +49,8 @@ class Average:
 
     def __call__(self, acc: np.ndarray) -> np.ndarray:
         """int8 of an integer array of sums; monotone."""
-        return np.clip(round_half_away_divide(acc, self.count), self.minimum, self.maximum).astype(np.int8)
+        mean = round_half_away_divide(acc + self.offset * self.count, self.count) - self.offset
+        return np.clip(mean, self.minimum, self.maximum).astype(np.int8)
 
     def select(self, keep) -> Average:
         """The rule of the channels ``keep``: that of all."""
@@ -150,21 +155,22 @@ class FloatAveragePool(FloatLayer):
 
 @tflite("AVERAGE_POOL_2D", options=(schema.Pool2DOptions, (*WINDOW_OPTIONS, "FilterHeight", "FilterWidth")),
         limits="windows wholly inside the map, no padding; NONE, RELU, RELU6 or RELU_N1_TO_1 fused")
-def _average_pool_2d(chain: TfliteChain, operator: Operator) -> None:
-    chain.check_unchanged(operator)
+def _average_pool_2d(graph: TfliteGraph, operator: Operator) -> None:
+    graph.check_unchanged(operator)
     window = operator.options.FilterHeight, operator.options.FilterWidth
     if min(window) < 1:
         raise operator.error(f"has a window of {window[0]}x{window[1]}")
-    stride, padding, size = chain.window(operator, window)
+    source, shape, around = graph.map(operator)
+    stride, padding, size = graph.window(operator, window, shape, around)
     if padding != NO_PADDING:
         raise operator.obstacle("averages over padding; only windows wholly inside the map are supported")
-    channels = chain.shape[2]
-    fields = chain.advance(operator, (*size, channels), stride)
-    if isinstance(chain, IntegerChain):
-        chain.layers.append(AveragePool(**fields, window=window, bias=np.zeros(channels),
-                                        requantise=Average(prod(window), *chain.clamp(operator))))
+    channels = shape[2]
+    fields = graph.fields(operator, [source], shape, (*size, channels), stride)
+    if isinstance(graph, IntegerGraph):
+        average = Average(prod(window), *graph.clamp(operator), operator.output.offset)
+        graph.append(operator, AveragePool(**fields, window=window, bias=np.zeros(channels), requantise=average))
     else:
-        chain.layers.append(FloatAveragePool(**fields, window=window))
+        graph.append(operator, FloatAveragePool(**fields, window=window))
 
 
 # ---- ONNX ----
@@ -179,26 +185,27 @@ class AverageDraft(Draft):
         return FloatAveragePool(**self.geometry(index), **self.activation(), window=self.window)
 
     def layer(self, index: int) -> AveragePool:
-        return AveragePool.of_scales(self.node.label, self.geometry(index), self.window, *self.meanings(),
-                                     self.minimum, self.maximum)
+        (source,), result = self.meanings()
+        return AveragePool.of_scales(self.node.label, self.geometry(index), self.window, source, result, self.minimum,
+                                     self.maximum)
 
 
 @onnx("AveragePool", limits="windows wholly inside the map, no padding")
-def _average_pool(chain: OnnxChain, node: Node) -> None:
+def _average_pool(model: OnnxModel, node: Node, value: Value) -> Value:
     height, width = node.integers("kernel_shape", (1, 1))
-    _average(chain, node, (height, width))
+    return _average(model, node, value, (height, width))
 
 
 @onnx("GlobalAveragePool", limits="any map")
-def _global_average_pool(chain: OnnxChain, node: Node) -> None:
-    height, width, _ = chain.image(node)[0]
-    _average(chain, node, (height, width))
+def _global_average_pool(model: OnnxModel, node: Node, value: Value) -> Value:
+    height, width, _ = model.image(node, value)[0]
+    return _average(model, node, value, (height, width))
 
 
-def _average(chain: OnnxChain, node: Node, window: tuple[int, int]) -> None:
-    size, _ = chain.image(node)
-    stride, padding, pixels = chain.window(node, window, size, NO_PADDING)
+def _average(model: OnnxModel, node: Node, value: Value, window: tuple[int, int]) -> Value:
+    size, _ = model.image(node, value)
+    stride, padding, pixels = model.window(node, window, size, NO_PADDING)
     if padding != NO_PADDING:
         raise node.obstacle("averages over padding; only windows wholly inside the map are supported")
-    chain.append(node, AverageDraft(node=node, name=node.output, input_shape=size, output_shape=(*pixels, size[2]),
-                                    window=window, stride=stride))
+    return model.add(node, AverageDraft(node=node, reads=(value,), name=node.output, input_shape=size,
+                                        output_shape=(*pixels, size[2]), window=window, stride=stride))

@@ -12,20 +12,21 @@ from .depthwise import FloatDepthwise, as_dense
 from .registry import onnx
 
 if TYPE_CHECKING:
-    from tepal.quant.files.onnx_chain import OnnxChain
+    from tepal.quant.files.draft import Value
+    from tepal.quant.files.onnx_model import OnnxModel
     from tepal.quant.files.onnx_node import Node
 
 
 @onnx("Conv", linear=True, takes_padding=True,
       limits="any kernel, stride and padding; depthwise with any multiplier, but no other groups; no dilation")
-def _conv(chain: OnnxChain, node: Node) -> None:
-    size, before = chain.image(node)
-    weights, scales = onnx_weights(chain, node, rank=4, axis=0)
+def _conv(model: OnnxModel, node: Node, value: Value) -> Value:
+    size, before = model.image(node, value)
+    weights, scales = onnx_weights(model, node, rank=4, axis=0)
     channels, group = len(weights), int(node.attributes.get("group", 1))
     kernel = weights.shape[2:]
     if node.integers("kernel_shape", kernel) != kernel:
         raise node.error(f"has the kernel_shape {node.integers('kernel_shape', kernel)} and weights of {kernel}")
-    stride, padding, pixels = chain.window(node, kernel, size, before)
+    stride, padding, pixels = model.window(node, kernel, size, before)
     if group not in (1, size[2]):
         raise node.obstacle(f"has {group} groups for {size[2]} channels; supported are 1 and, depthwise, one for "
                             "each channel")
@@ -39,7 +40,7 @@ def _conv(chain: OnnxChain, node: Node) -> None:
         weights = as_dense(weights[:, 0].transpose(1, 2, 0), group, node.obstacle)
     else:
         weights = weights.transpose(0, 2, 3, 1)
-    chain.append(node, WeightedDraft(
-        kind=FloatDepthwise if depthwise else FloatConvolution, node=node, name=node.output, input_shape=size,
-        output_shape=(*pixels, channels), stride=stride, padding=padding, weights=weights, scales=scales,
-        bias=onnx_bias(chain, node, channels)))
+    return model.add(node, WeightedDraft(
+        kind=FloatDepthwise if depthwise else FloatConvolution, node=node, reads=(value,), name=node.output,
+        input_shape=size, output_shape=(*pixels, channels), stride=stride, padding=padding, weights=weights,
+        scales=scales, bias=onnx_bias(model, node, channels)))

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import tflite as schema
-from tepal.quant.files.tflite_chain import DILATION_OPTIONS, WINDOW_OPTIONS, TfliteChain
 from tepal.quant.files.tflite_file import Operator
+from tepal.quant.files.tflite_graph import DILATION_OPTIONS, WINDOW_OPTIONS, TfliteGraph
 from tepal.quant.files.weights import append_convolution, tflite_weights
 from tepal.quant.layer import Place
 from tepal.quant.weighted import Filters, FloatWeighted, Weighted
@@ -33,7 +33,7 @@ class _Dense(Filters):
         return max(super().workspace, self.pixels * prod(self.kernel) * self.input_shape[2])
 
     def filtered(self, x: np.ndarray, fill) -> np.ndarray:
-        rows = self.weights.reshape(len(self.weights), -1).astype(x.dtype, copy=False)
+        rows = self.factors.reshape(len(self.weights), -1).astype(x.dtype, copy=False)
         if self.kernel == (1, 1) and self.stride == (1, 1) and self.output_shape[:2] == x.shape[1:3]:
             columns = x.reshape(-1, rows.shape[1])
         else:
@@ -53,7 +53,7 @@ class Convolution(_Dense, Weighted):
 
     def needed(self, keep: np.ndarray, *constants: np.ndarray) -> tuple[np.ndarray, ...]:
         (constant,) = constants
-        used = np.any(self.weights[keep] != 0, axis=(0, 1, 2)) & ~self.foldable(constant)
+        used = np.any(self.factors[keep] != 0, axis=(0, 1, 2)) & ~self.foldable(constant)
         if not used.any():
             used[0] = True
         return (used,)
@@ -86,11 +86,12 @@ class FloatConvolution(_Dense, FloatWeighted):
         return np.sqrt(peak / np.where(reads > 0, reads, np.inf))
 
 
-@tflite("CONV_2D", options=(schema.Conv2DOptions, WINDOW_OPTIONS + DILATION_OPTIONS), takes_padding=True,
+@tflite("CONV_2D", options=(schema.Conv2DOptions, WINDOW_OPTIONS + DILATION_OPTIONS),
         limits="any kernel, stride and channels; no dilation, no groups; NONE, RELU, RELU6 or RELU_N1_TO_1 fused")
-def _conv_2d(chain: TfliteChain, operator: Operator) -> None:
-    weights, bias = tflite_weights(chain, operator, rank=4, axis=0)
-    if weights.shape[3] != chain.shape[2]:
-        raise operator.obstacle(f"takes {weights.shape[3]} channels of an input with {chain.shape[2]}; "
+def _conv_2d(graph: TfliteGraph, operator: Operator) -> None:
+    weights, bias = tflite_weights(graph, operator, rank=4, axis=0)
+    _, (_, _, channels), _ = graph.map(operator, padded=True)
+    if weights.shape[3] != channels:
+        raise operator.obstacle(f"takes {weights.shape[3]} channels of an input with {channels}; "
                                 "grouped convolutions are not supported, but depthwise ones are")
-    append_convolution(chain, operator, FloatConvolution, weights, bias)
+    append_convolution(graph, operator, FloatConvolution, weights, bias)

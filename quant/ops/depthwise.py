@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import tflite as schema
 from tepal.quant.errors import NetworkError
-from tepal.quant.files.tflite_chain import DILATION_OPTIONS, WINDOW_OPTIONS, TfliteChain
 from tepal.quant.files.tflite_file import Operator
-from tepal.quant.files.weights import append_convolution, tflite_weights
+from tepal.quant.files.tflite_graph import DILATION_OPTIONS, WINDOW_OPTIONS, TfliteGraph
+from tepal.quant.files.weights import append_convolution, tflite_weights, weight_zero_point
 from tepal.quant.layer import LARGEST_MAP, Place
 from tepal.quant.weighted import Filters, FloatWeighted, Weighted
 from tepal.quant.windows import windows
@@ -32,7 +32,7 @@ class _PerChannel(Filters):
         return weights.shape[:2]
 
     def filtered(self, x: np.ndarray, fill) -> np.ndarray:
-        weights, taps = self.weights.astype(x.dtype, copy=False), windows(self, x, fill)
+        weights, taps = self.factors.astype(x.dtype, copy=False), windows(self, x, fill)
         total = np.zeros((len(x), *self.output_shape), x.dtype)
         for position in np.ndindex(*self.kernel):
             total += taps[..., *position] * weights[position]
@@ -72,7 +72,7 @@ class FloatDepthwise(_PerChannel, FloatWeighted):
         return peak
 
 
-def as_dense(weights: np.ndarray, groups: int, obstacle: Callable[[str], NetworkError]) -> np.ndarray:
+def as_dense(weights: np.ndarray, groups: int, obstacle: Callable[[str], NetworkError], zero: int = 0) -> np.ndarray:
     """A depth multiplier: the same sums as those of a dense convolution whose other products are zero.
 
     Parameters
@@ -82,6 +82,8 @@ def as_dense(weights: np.ndarray, groups: int, obstacle: Callable[[str], Network
         channels stand together.
     obstacle
         Makes what is raised if the dense weights are too many.
+    zero
+        The weight that means 0.
 
     Returns
     -------
@@ -93,20 +95,21 @@ def as_dense(weights: np.ndarray, groups: int, obstacle: Callable[[str], Network
         raise obstacle(f"has the depth multiplier {multiplier} on {groups} channels, too large to be computed as a "
                        "dense convolution")
     out = np.arange(channels)
-    dense = np.zeros((channels, *weights.shape[:2], groups), weights.dtype)
+    dense = np.full((channels, *weights.shape[:2], groups), zero, weights.dtype)
     dense[out, :, :, out // multiplier] = weights.transpose(2, 0, 1)
     return dense
 
 
 @tflite("DEPTHWISE_CONV_2D", options=(schema.DepthwiseConv2DOptions, WINDOW_OPTIONS + DILATION_OPTIONS),
-        takes_padding=True, limits="any kernel and stride; a depth multiplier above 1 runs as a dense convolution; no "
+        limits="any kernel and stride; a depth multiplier above 1 runs as a dense convolution; no "
         "dilation; NONE, RELU, RELU6 or RELU_N1_TO_1 fused")
-def _depthwise_conv_2d(chain: TfliteChain, operator: Operator) -> None:
-    weights, bias = tflite_weights(chain, operator, rank=4, axis=3)
-    channels = chain.shape[2]
+def _depthwise_conv_2d(graph: TfliteGraph, operator: Operator) -> None:
+    weights, bias = tflite_weights(graph, operator, rank=4, axis=3)
+    _, (_, _, channels), _ = graph.map(operator, padded=True)
     if weights.shape[0] != 1 or weights.shape[3] % channels:
         raise operator.error(f"has weights of the shape {list(weights.shape)} for {channels} channels")
     if weights.shape[3] == channels:
-        append_convolution(chain, operator, FloatDepthwise, weights[0], bias)
+        append_convolution(graph, operator, FloatDepthwise, weights[0], bias)
     else:
-        append_convolution(chain, operator, FloatConvolution, as_dense(weights[0], channels, operator.obstacle), bias)
+        dense = as_dense(weights[0], channels, operator.obstacle, weight_zero_point(operator.input(1)))
+        append_convolution(graph, operator, FloatConvolution, dense, bias)

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 from .registry import onnx
 
 if TYPE_CHECKING:
-    from tepal.quant.files.onnx_chain import OnnxChain
+    from tepal.quant.files.draft import Value
+    from tepal.quant.files.onnx_model import OnnxModel
     from tepal.quant.files.onnx_node import Node
 
 
 @onnx("Identity", moves=True, limits="anywhere")
 @onnx("Dropout", moves=True, limits="not in training mode")
-def _pass(chain: OnnxChain, node: Node) -> None:
-    if chain.parameter(node, "training_mode", 2, False).any():
+def _pass(model: OnnxModel, node: Node, value: Value) -> Value:
+    if model.parameter(node, "training_mode", 2, False).any():
         raise node.obstacle("is in training mode; export the model for inference (model.eval() in PyTorch)")
+    return value

@@ -5,44 +5,47 @@ It is a :class:`~.convolution.Convolution` whose kernel covers its whole input."
 
 from __future__ import annotations
 
-from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
 import tflite as schema
 from tepal.quant.arithmetic import Rounding
-from tepal.quant.files.draft import Constant
-from tepal.quant.files.tflite_chain import TfliteChain
+from tepal.quant.files.draft import Constant, Value
 from tepal.quant.files.tflite_file import Operator
+from tepal.quant.files.tflite_graph import TfliteGraph
 from tepal.quant.files.weights import WeightedDraft, append_weighted, onnx_bias, onnx_weights, tflite_weights
 
 from .convolution import FloatConvolution
 from .registry import onnx, tflite
 
 if TYPE_CHECKING:
-    from tepal.quant.files.onnx_chain import OnnxChain
+    from tepal.quant.files.onnx_model import OnnxModel
     from tepal.quant.files.onnx_node import Node
 
 
 @tflite("FULLY_CONNECTED", options=(schema.FullyConnectedOptions, ("FusedActivationFunction", "WeightsFormat")),
-        takes_flat=True, limits="of a vector or a whole map; NONE, RELU, RELU6 or RELU_N1_TO_1 fused")
-def _fully_connected_layer(chain: TfliteChain, operator: Operator) -> None:
-    weights, bias = tflite_weights(chain, operator, rank=2, axis=0)
+        limits="of a vector or a whole map; NONE, RELU, RELU6 or RELU_N1_TO_1 fused")
+def _fully_connected_layer(graph: TfliteGraph, operator: Operator) -> None:
+    weights, bias = tflite_weights(graph, operator, rank=2, axis=0)
     if operator.options.WeightsFormat != schema.FullyConnectedOptionsWeightsFormat.DEFAULT:
         raise operator.obstacle("has shuffled weights; only the default format is supported")
-    if weights.shape[1] != prod(chain.shape):
-        raise operator.error(f"has rows of {weights.shape[1]} weights for {prod(chain.shape)} values")
+    source, shape, places = graph.whole(operator)
+    if weights.shape[1] != len(places):
+        raise operator.error(f"has rows of {weights.shape[1]} weights for {len(places)} values")
+    ordered = np.empty_like(weights)
+    ordered[:, places] = weights
+    fields = graph.fields(operator, [source], shape, (1, 1, len(bias)))
     # fully_connected.cc scales in float64, see fit_single_rounding.
-    append_weighted(chain, operator, FloatConvolution, weights.reshape(len(bias), *chain.shape), bias,
+    append_weighted(graph, operator, FloatConvolution, fields, ordered.reshape(len(bias), *shape), bias,
                     rounding=Rounding.SINGLE)
 
 
 @onnx("Gemm", linear=True, limits="with constant weights; not transA")
-def _gemm(chain: OnnxChain, node: Node) -> None:
+def _gemm(model: OnnxModel, node: Node, value: Value) -> Value:
     if node.attributes.get("transA"):
         raise node.obstacle("transposes its first input (transA), which is the batch; only transB is supported")
-    weights, scales = onnx_weights(chain, node, rank=2, axis=0 if node.attributes.get("transB") else 1)
-    bias = onnx_bias(chain, node, len(weights))
+    weights, scales = onnx_weights(model, node, rank=2, axis=0 if node.attributes.get("transB") else 1)
+    bias = onnx_bias(model, node, len(weights))
     alpha, beta = (float(node.attributes.get(name, 1.0)) for name in ("alpha", "beta"))
     if alpha != 1:
         if scales is not None:
@@ -50,24 +53,24 @@ def _gemm(chain: OnnxChain, node: Node) -> None:
         weights = weights * alpha
     if beta != 1 and bias is not None:
         bias = Constant(bias.real * beta)
-    _fully_connected(chain, node, weights, scales, bias)
+    return _fully_connected(model, node, value, weights, scales, bias)
 
 
 @onnx("MatMul", linear=True, limits="of a vector with constant weights")
-def _matmul(chain: OnnxChain, node: Node) -> None:
-    _fully_connected(chain, node, *onnx_weights(chain, node, rank=2, axis=1), None)
+def _matmul(model: OnnxModel, node: Node, value: Value) -> Value:
+    return _fully_connected(model, node, value, *onnx_weights(model, node, rank=2, axis=1), None)
 
 
-def _fully_connected(chain: OnnxChain, node: Node, weights: np.ndarray, scales: np.ndarray | None,
-                     bias: Constant | None) -> None:
+def _fully_connected(model: OnnxModel, node: Node, value: Value, weights: np.ndarray, scales: np.ndarray | None,
+                     bias: Constant | None) -> Value:
     """``weights`` (out channels, values in the order of ``places``)."""
-    size = chain.started(node)
-    if weights.shape[1] != chain.places.shape[-1] or chain.places.size != weights.shape[1]:
-        raise node.error(f"has weights for {weights.shape[1]} values and reads the shape "
-                         f"{list(chain.places.shape)}; only vectors of one frame are supported")
+    size, places = model.started(node, value), model.places(value)
+    if weights.shape[1] != places.shape[-1] or places.size != weights.shape[1]:
+        raise node.error(f"has weights for {weights.shape[1]} values and reads the shape {list(places.shape)}; only "
+                         "vectors of one frame are supported")
     ordered = np.empty_like(weights)
-    ordered[:, chain.places.ravel()] = weights
-    places = np.arange(len(weights), dtype=np.int32).reshape(*chain.places.shape[:-1], len(weights))
-    chain.append(node, WeightedDraft(
-        kind=FloatConvolution, node=node, name=node.output, input_shape=size, output_shape=(1, 1, len(weights)),
-        weights=ordered.reshape(-1, *size), scales=scales, bias=bias), places)
+    ordered[:, places.ravel()] = weights
+    return model.add(node, WeightedDraft(
+        kind=FloatConvolution, node=node, reads=(value,), name=node.output, input_shape=size,
+        output_shape=(1, 1, len(weights)), weights=ordered.reshape(-1, *size), scales=scales, bias=bias),
+        np.arange(len(weights), dtype=np.int32).reshape(*places.shape[:-1], len(weights)))

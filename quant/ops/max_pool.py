@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tflite as schema
-from tepal.quant.files.draft import Draft
-from tepal.quant.files.tflite_chain import WINDOW_OPTIONS, IntegerChain, TfliteChain
+from tepal.quant.files.draft import Draft, Value
 from tepal.quant.files.tflite_file import Operator
+from tepal.quant.files.tflite_graph import WINDOW_OPTIONS, IntegerGraph, TfliteGraph
 from tepal.quant.layer import NO_PADDING, FloatLayer, Layer, Meaning, Padding, Place
 from tepal.quant.rescale import Requantise, quantised_clamp, requantise_of_scales
 from tepal.quant.windows import windows
@@ -22,7 +22,7 @@ from .registry import onnx, tflite
 if TYPE_CHECKING:
     from typing import Self
 
-    from tepal.quant.files.onnx_chain import OnnxChain
+    from tepal.quant.files.onnx_model import OnnxModel
     from tepal.quant.files.onnx_node import Node
 
 __all__ = ["FloatMaxPool", "MaxDraft", "MaxPool"]
@@ -118,20 +118,21 @@ class FloatMaxPool(FloatLayer):
 
 @tflite("MAX_POOL_2D", options=(schema.Pool2DOptions, (*WINDOW_OPTIONS, "FilterHeight", "FilterWidth")),
         limits="any window and stride; NONE, RELU, RELU6 or RELU_N1_TO_1 fused")
-def _max_pool_2d(chain: TfliteChain, operator: Operator) -> None:
-    chain.check_unchanged(operator)
+def _max_pool_2d(graph: TfliteGraph, operator: Operator) -> None:
+    graph.check_unchanged(operator)
     window = operator.options.FilterHeight, operator.options.FilterWidth
     if min(window) < 1:
         raise operator.error(f"has a window of {window[0]}x{window[1]}")
-    stride, padding, size = chain.window(operator, window)
-    channels = chain.shape[2]
-    fields = chain.advance(operator, (*size, channels), stride, padding)
-    if isinstance(chain, IntegerChain):
+    source, shape, around = graph.map(operator)
+    stride, padding, size = graph.window(operator, window, shape, around)
+    channels = shape[2]
+    fields = graph.fields(operator, [source], shape, (*size, channels), stride, padding)
+    if isinstance(graph, IntegerGraph):
         zero_point = fields["input_zero_point"]
-        unity = Requantise(np.full(channels, 1 << 30), np.ones(channels), zero_point, *chain.clamp(operator))
-        chain.layers.append(MaxPool(**fields, window=window, requantise=unity))
+        unity = Requantise(np.full(channels, 1 << 30), np.ones(channels), zero_point, *graph.clamp(operator))
+        graph.append(operator, MaxPool(**fields, window=window, requantise=unity))
     else:
-        chain.layers.append(FloatMaxPool(**fields, window=window))
+        graph.append(operator, FloatMaxPool(**fields, window=window))
 
 
 # ---- ONNX ----
@@ -146,31 +147,32 @@ class MaxDraft(Draft):
         return FloatMaxPool(**self.geometry(index), **self.activation(), window=self.window)
 
     def layer(self, index: int) -> MaxPool:
-        return MaxPool.of_scales(self.geometry(index), self.window, *self.meanings(), self.minimum, self.maximum)
+        (source,), result = self.meanings()
+        return MaxPool.of_scales(self.geometry(index), self.window, source, result, self.minimum, self.maximum)
 
 
 @onnx("MaxPool", limits="any window, stride and padding; no dilation, no indices")
-def _max_pool(chain: OnnxChain, node: Node) -> None:
+def _max_pool(model: OnnxModel, node: Node, value: Value) -> Value:
     if len(node.proto.output) > 1 and node.proto.output[1]:
         raise node.obstacle("gives the places of the largest values too; only the values are supported")
     height, width = node.integers("kernel_shape", (1, 1))
-    _largest(chain, node, (height, width))
+    return _largest(model, node, value, (height, width))
 
 
 @onnx("GlobalMaxPool", limits="any map")
-def _global_max_pool(chain: OnnxChain, node: Node) -> None:
-    height, width, _ = chain.image(node)[0]
-    _largest(chain, node, (height, width))
+def _global_max_pool(model: OnnxModel, node: Node, value: Value) -> Value:
+    height, width, _ = model.image(node, value)[0]
+    return _largest(model, node, value, (height, width))
 
 
-def _largest(chain: OnnxChain, node: Node, window: tuple[int, int]) -> None:
-    size, _ = chain.image(node)
-    stride, padding, pixels = chain.window(node, window, size, NO_PADDING)
+def _largest(model: OnnxModel, node: Node, value: Value, window: tuple[int, int]) -> Value:
+    size, _ = model.image(node, value)
+    stride, padding, pixels = model.window(node, window, size, NO_PADDING)
     if not _covers(padding, window):
         raise node.obstacle(f"pads by as much as its window of {window[0]}x{window[1]}, so that some windows hold "
                             "nothing of the map; pad by less")
-    chain.append(node, MaxDraft(node=node, name=node.output, input_shape=size, output_shape=(*pixels, size[2]),
-                                window=window, stride=stride, padding=padding))
+    return model.add(node, MaxDraft(node=node, reads=(value,), name=node.output, input_shape=size,
+                                    output_shape=(*pixels, size[2]), window=window, stride=stride, padding=padding))
 
 
 def _covers(padding: Padding, window: tuple[int, int]) -> bool:

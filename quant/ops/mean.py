@@ -10,37 +10,39 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from tepal.quant.arithmetic import quantize_multiplier
-from tepal.quant.files.tflite_chain import IntegerChain, TfliteChain
 from tepal.quant.files.tflite_file import Operator
+from tepal.quant.files.tflite_graph import IntegerGraph, TfliteGraph
 from tepal.quant.rescale import Requantise, overflows
 
 from .average_pool import AverageDraft, AveragePool, FloatAveragePool
 from .registry import onnx, tflite
 
 if TYPE_CHECKING:
-    from tepal.quant.files.onnx_chain import OnnxChain
+    from tepal.quant.files.draft import Value
+    from tepal.quant.files.onnx_model import OnnxModel
     from tepal.quant.files.onnx_node import Node
 
 
 @tflite("MEAN", limits="over height and width")
-def _mean(chain: TfliteChain, operator: Operator) -> None:
+def _mean(graph: TfliteGraph, operator: Operator) -> None:
     axes = operator.input(1)
     if axes.type != "INT32":
         raise operator.error(f"has {axes.type.lower()} axes; only int32 is supported")
-    source, rank = chain.tensor, len(chain.tensor.shape)
+    tensor, rank = operator.input(0), len(operator.input(0).shape)
     given = [int(axis) for axis in axes.constant().ravel()]
     if any(not -rank <= axis < rank for axis in given):
         raise operator.error(f"has the axes {given} for {rank} dimensions")
     if rank != 4 or sorted({axis % 4 for axis in given}) != [1, 2]:
         raise operator.obstacle("must average over height and width, no less and no more")
-    height, width, channels = chain.shape
-    fields, count = chain.advance(operator, (1, 1, channels)), height * width
-    if isinstance(chain, IntegerChain):
-        chain.layers.append(AveragePool(**fields, window=(height, width),
-                                        bias=np.full(channels, -count * source.zero_point),
-                                        requantise=_requantise(operator, count, channels)))
+    source, shape, _ = graph.map(operator)
+    height, width, channels = shape
+    fields, count = graph.fields(operator, [source], shape, (1, 1, channels)), height * width
+    if isinstance(graph, IntegerGraph):
+        graph.append(operator, AveragePool(**fields, window=(height, width),
+                                           bias=np.full(channels, -count * tensor.zero_point),
+                                           requantise=_requantise(operator, count, channels)))
     else:
-        chain.layers.append(FloatAveragePool(**fields, window=(height, width)))
+        graph.append(operator, FloatAveragePool(**fields, window=(height, width)))
 
 
 def _requantise(operator: Operator, count: int, channels: int) -> Requantise:
@@ -57,10 +59,10 @@ def _requantise(operator: Operator, count: int, channels: int) -> Requantise:
 
 
 @onnx("ReduceMean", limits="over height and width")
-def _reduce_mean(chain: OnnxChain, node: Node) -> None:
-    height, width, channels = size = chain.started(node)
-    rank, places = chain.places.ndim, chain.places
-    axes = {node.axis(axis, rank) for axis in chain.parameter(node, "axes", 1, range(rank)).ravel()}
+def _reduce_mean(model: OnnxModel, node: Node, value: Value) -> Value:
+    height, width, channels = size = model.started(node, value)
+    rank, places = value.places.ndim, model.places(value)
+    axes = {node.axis(axis, rank) for axis in model.parameter(node, "axes", 1, range(rank)).ravel()}
     kept = [axis for axis in range(rank) if axis not in axes]
     # One row for each result, of the channels of what it is the mean of.
     rows = places.transpose(*kept, *axes).reshape(-1, prod(places.shape[axis] for axis in axes)) % channels
@@ -68,5 +70,6 @@ def _reduce_mean(chain: OnnxChain, node: Node) -> None:
         raise node.obstacle("must average over height and width, no less and no more")
     keep = node.attributes.get("keepdims", 1)
     shape = [1 if axis in axes else places.shape[axis] for axis in range(rank) if keep or axis not in axes]
-    chain.append(node, AverageDraft(node=node, name=node.output, input_shape=size, output_shape=(1, 1, channels),
-                                    window=(height, width)), rows[:, 0].reshape(shape))
+    return model.add(node, AverageDraft(node=node, reads=(value,), name=node.output, input_shape=size,
+                                        output_shape=(1, 1, channels), window=(height, width)),
+                     rows[:, 0].reshape(shape))

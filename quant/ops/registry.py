@@ -10,16 +10,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from tepal.quant.files.tflite_chain import TfliteChain
+import numpy as np
 from tepal.quant.files.tflite_file import Operator, Options
+from tepal.quant.files.tflite_graph import TfliteGraph
 
 if TYPE_CHECKING:
-    from tepal.quant.files.draft import Constant
-    from tepal.quant.files.onnx_chain import OnnxChain
+    from tepal.quant.files.draft import Constant, Value
+    from tepal.quant.files.onnx_model import OnnxModel
     from tepal.quant.files.onnx_node import Node
 
-__all__ = ["CONSTANT_NODES", "ONNX", "TFLITE", "ConstantNode", "OnnxOperator", "TfliteOperator", "onnx",
-           "onnx_constant", "tflite"]
+__all__ = ["CONSTANT_NODES", "ONNX", "TFLITE", "TFLITE_CONSTANTS", "ConstantNode", "OnnxOperator", "TfliteConstant",
+           "TfliteOperator", "onnx", "onnx_constant", "tflite", "tflite_constant"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,27 +30,20 @@ class TfliteOperator:
     Parameters
     ----------
     read
-        ``read(chain, operator)``: take the operator, which reads ``chain.tensor``.
+        ``read(graph, operator)``: take the operator, whose inputs are in ``graph.values``.
     limits
         In words.
     options
         Its table in the schema and the fields of it that ``read`` needs.
     only, elsewhere
         The one kind of file that it may stand in, and what is the matter where it stands in the other.
-    computes
-        Whether its values are of the file's own type; else it turns them into that type, or out of it.
-    takes_padding, takes_flat
-        Whether PAD may stand before it; a reshape that flattens a map.
     """
 
-    read: Callable[[TfliteChain, Operator], None]
+    read: Callable[[TfliteGraph, Operator], None]
     limits: str
     options: Options | None = None
     only: Literal["int8", "float"] | None = None
     elsewhere: str = ""
-    computes: bool = True
-    takes_padding: bool = False
-    takes_flat: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +53,11 @@ class OnnxOperator:
     Parameters
     ----------
     read
-        ``read(chain, node)``: take the node, which reads ``chain.value``.
+        ``read(model, node, *values)``: what the node gives of the values that it reads, constants left out.
     limits
         In words.
+    maps
+        How many of its inputs may be computed.
     only
         The one kind of file that it may stand in.
     moves
@@ -70,18 +66,22 @@ class OnnxOperator:
         Whether it gives sums, which what follows may be folded into.
     constant_first
         Whether its first input may be the constant.
+    elementwise
+        Whether it goes on from a function of each value that is no layer yet.
     takes_padding
         Whether Pad may stand before it.
     on_integers
         What is the matter where it works on integers, if more can be said than that.
     """
 
-    read: Callable[[OnnxChain, Node], None]
+    read: Callable[..., Value]
     limits: str
+    maps: int = 1
     only: Literal["QDQ", "float"] | None = None
     moves: bool = False
     linear: bool = False
     constant_first: bool = False
+    elementwise: bool = False
     takes_padding: bool = False
     on_integers: str = ""
 
@@ -91,11 +91,22 @@ class ConstantNode:
     """How a node of an ``.onnx`` file is computed that reads constants alone; ``shape_only`` that its result is
     constant whatever it reads."""
 
-    compute: Callable[[OnnxChain, Node], Constant]
+    compute: Callable[[OnnxModel, Node], Constant]
+    shape_only: bool = False
+
+
+@dataclass(frozen=True)
+class TfliteConstant:
+    """How an operator of a ``.tflite`` file is computed that reads constants alone: ``compute(operator, *values)`` of
+    the values of its inputs; ``shape_only`` that its result is constant whatever it reads."""
+
+    compute: Callable[..., np.ndarray]
+    options: Options | None = None
     shape_only: bool = False
 
 
 TFLITE: dict[str, TfliteOperator] = {}
+TFLITE_CONSTANTS: dict[str, TfliteConstant] = {}
 ONNX: dict[str, OnnxOperator] = {}
 CONSTANT_NODES: dict[str, ConstantNode] = {}
 
@@ -105,6 +116,14 @@ def tflite(*names: str, **declared):
     def register(read):
         TFLITE.update(dict.fromkeys(names, TfliteOperator(read=read, **declared)))
         return read
+    return register
+
+
+def tflite_constant(*names: str, options: Options | None = None, shape_only: bool = False):
+    """Registers the function that computes these operators where they read constants alone."""
+    def register(compute):
+        TFLITE_CONSTANTS.update(dict.fromkeys(names, TfliteConstant(compute, options, shape_only)))
+        return compute
     return register
 
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import frexp, isfinite, prod
 from typing import TYPE_CHECKING
 
@@ -11,14 +11,15 @@ import numpy as np
 import tflite as schema
 from tepal.quant.arithmetic import high_multiply, quantize_multiplier, rounding_shift_right
 from tepal.quant.errors import NetworkError
-from tepal.quant.files.tflite_chain import IntegerChain, TfliteChain
 from tepal.quant.files.tflite_file import Operator
+from tepal.quant.files.tflite_graph import IntegerGraph, TfliteGraph
 from tepal.quant.layer import Closing, OnnxGraph
 
 from .registry import onnx, tflite
 
 if TYPE_CHECKING:
-    from tepal.quant.files.onnx_chain import OnnxChain
+    from tepal.quant.files.draft import Value
+    from tepal.quant.files.onnx_model import OnnxModel
     from tepal.quant.files.onnx_node import Node
 
 __all__ = ["Softmax"]
@@ -31,6 +32,8 @@ class Softmax(Closing):
 
     ``input_scale`` and ``beta`` as in the model file; the output is int8 with scale 1/256 and zero
     point -128."""
+
+    name = "SOFTMAX"
 
     input_scale: float
     beta: float = 1.0
@@ -88,30 +91,30 @@ def _reciprocal(x: np.ndarray) -> np.ndarray:
 
 
 @tflite("SOFTMAX", options=(schema.SoftmaxOptions, ("Beta",)), limits="of a vector, at the end; stays off the chip")
-def _softmax(chain: TfliteChain, operator: Operator) -> None:
-    source, result, beta = chain.tensor, operator.output, operator.options.Beta
-    if chain.shape[:2] != (1, 1) or result.shape != source.shape:
-        raise operator.obstacle(f"works on a map of {chain.shape[0]}x{chain.shape[1]}; only vectors are "
-                                "supported")
+def _softmax(graph: TfliteGraph, operator: Operator) -> None:
+    value, result, beta = graph.computable(operator), operator.output, operator.options.Beta
+    if result.shape[-1:] != (prod(value.shape),) or result.shape != value.shape or value.places is not None:
+        raise operator.obstacle(f"works on the shape {list(value.shape)}; only vectors are supported")
+    graph.check_activation(operator, result)
     if not isfinite(beta) or beta <= 0:
         raise operator.error(f"has the beta {beta}")
     scale = 1.0
-    if isinstance(chain, IntegerChain):
-        scale = float(source.scale)
+    if isinstance(graph, IntegerGraph):
+        scale = float(operator.input(0).scale)
         if result.meaning != (1 / 256, -128):
             raise operator.error("must have the output scale 1/256 and the zero point -128")
         if beta * scale * 2**26 <= 1:
-            raise operator.error(f"has the input scale {source.scale}, too small for its fixed point")
-    chain.closing = Softmax(operator.index, result.index, scale, beta)
+            raise operator.error(f"has the input scale {scale}, too small for its fixed point")
+    graph.give(operator, replace(value, closings=(Softmax(operator.index, result.index, scale, beta),)))
 
 
 @onnx("Softmax", limits="of a vector, at the end; stays off the chip")
-def _onnx_softmax(chain: OnnxChain, node: Node) -> None:
-    rank = chain.places.ndim
-    axis = node.axis(node.attributes.get("axis", -1 if chain.opset >= 13 else 1), rank)
+def _onnx_softmax(model: OnnxModel, node: Node, value: Value) -> Value:
+    size, rank = model.started(node, value), value.places.ndim
+    axis = node.axis(node.attributes.get("axis", -1 if model.opset >= 13 else 1), rank)
     # Before version 13, over all dimensions from this one.
-    over = chain.places.shape[axis] if chain.opset >= 13 else prod(chain.places.shape[axis:])
-    if chain.size is None or chain.size[:2] != (1, 1) or over != chain.size[2]:
-        raise node.obstacle(f"works on dimension {axis} of the shape {list(chain.places.shape)}; only vectors are "
+    over = value.places.shape[axis] if model.opset >= 13 else prod(value.places.shape[axis:])
+    if value.draft is None or size[:2] != (1, 1) or over != size[2]:
+        raise node.obstacle(f"works on dimension {axis} of the shape {list(value.places.shape)}; only vectors are "
                          "supported")
-    chain.closing = lambda index, scale: Softmax(index, -1, scale)
+    return replace(value, closing=lambda index, scale: Softmax(index, -1, scale))

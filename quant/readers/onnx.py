@@ -6,7 +6,9 @@ models as PyTorch and tf2onnx export them, and models with pairs of QuantizeLine
 Runtime's ``quantize_static`` writes them.
 """
 
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from math import prod
 from os import PathLike
 from pathlib import Path
@@ -14,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 from tepal.quant.errors import NetworkError
-from tepal.quant.files.draft import Constant, StandIn
+from tepal.quant.files.draft import Constant, StandIn, Value
+from tepal.quant.files.functions import layered
 from tepal.quant.files.obstacles import (
     BRANCHES,
     ON_CONSTANTS,
@@ -24,18 +27,22 @@ from tepal.quant.files.obstacles import (
     check_operators,
     refuse,
 )
-from tepal.quant.files.onnx_chain import OnnxChain, in_order
+from tepal.quant.files.onnx_model import OnnxModel
 from tepal.quant.files.onnx_node import Node, text
 from tepal.quant.float_network import FloatNetwork
 from tepal.quant.layer import LARGEST_MAP
 from tepal.quant.network import Network
 from tepal.quant.ops.registry import CONSTANT_NODES, ONNX
-from tepal.quant.preprocessing import Preprocessing
+
+from .onnx_network import network_of
 
 __all__ = ["ONNX_FORMATS", "OWN_PRODUCER", "read_onnx"]
 
 OWN_PRODUCER = "tepal"
 """Producer of the files that :func:`~tepal.quant.write_onnx` writes."""
+
+_QUANTISERS = ("QuantizeLinear", "DequantizeLinear")
+"""Operators of quantised models alone."""
 
 _MISFITS = (ArithmeticError, LookupError, TypeError, ValueError)
 """What NumPy and Python raise where values that could be decoded make no sense together."""
@@ -47,7 +54,7 @@ def read_onnx(path: str | PathLike) -> FloatNetwork | Network:
     Parameters
     ----------
     path
-        A chain of the operators in ``ONNX_FORMATS``, one input, one output; batch 1 or any.  Weights may lie in
+        The operators in ``ONNX_FORMATS``, one input, any number of outputs; batch 1 or any.  Weights may lie in
         files beside it (ONNX's external data).
 
     Returns
@@ -103,20 +110,47 @@ def _names(graph: onnx.GraphProto) -> Iterator[str]:
             yield attribute.name
 
 
-def _read(model: onnx.ModelProto, name: str) -> FloatNetwork | Network:
-    graph, own = model.graph, model.producer_name == OWN_PRODUCER
-    versions = {entry.domain: entry.version for entry in model.opset_import}
+def _read(proto: onnx.ModelProto, name: str) -> FloatNetwork | Network:
+    graph, own = proto.graph, proto.producer_name == OWN_PRODUCER
+    versions = {entry.domain: entry.version for entry in proto.opset_import}
     opset = versions.get("", versions.get("ai.onnx", 0))
     if opset < 1:
         raise NetworkError("doesn't say which version of ONNX's operators it uses (opset_import); export it again")
-    chain = OnnxChain(opset, own, _initializers(graph))
-    nodes = [Node(index, proto, opset) for index, proto in enumerate(graph.node)]
-    inputs = [value for value in graph.input if value.name not in chain.constants]
-    _check_listing(nodes, {value.name for value in inputs})
-    _open(chain, graph, inputs)
-    _walk(chain, model, nodes)
-    _close(chain, graph)
-    return _network(chain, graph.name if own else name, {entry.key: entry.value for entry in model.metadata_props})
+    constants = _initializers(graph)
+    images = [value for value in graph.input if value.name not in constants]
+    nodes = _needed(graph, [Node(index, node, opset) for index, node in enumerate(graph.node)])
+    _check_order(nodes, {"", *constants, *(value.name for value in images)})
+    _check_listing(nodes, {value.name for value in images})
+    model = OnnxModel(opset, own, any(node.operator in _QUANTISERS for node in nodes), constants,
+                      _readers(graph, nodes))
+    _open(model, graph, images)
+    _walk(model, proto, nodes)
+    return network_of(model, [output.name for output in graph.output], graph.name if own else name,
+                      {entry.key: entry.value for entry in proto.metadata_props})
+
+
+def _needed(graph: onnx.GraphProto, nodes: list[Node]) -> list[Node]:
+    """Those that outputs depend on."""
+    if not graph.output:
+        raise NetworkError("has no output")
+    made = {name: node for node in nodes for name in node.proto.output if name}
+    found, pending = set(), [value.name for value in graph.output]
+    while pending:
+        node = made.get(pending.pop())
+        if node is not None and node.index not in found:
+            found.add(node.index)
+            pending += node.inputs
+    return [node for node in nodes if node.index in found]
+
+
+def _readers(graph: onnx.GraphProto, nodes: list[Node]) -> Counter[str]:
+    """How many nodes and outputs read each value; not those that ask for its shape alone."""
+    readers = Counter(value.name for value in graph.output)
+    for node in nodes:
+        folding = CONSTANT_NODES.get(node.operator)
+        if not (folding and folding.shape_only):
+            readers.update(node.inputs)
+    return readers
 
 
 def _initializers(graph: onnx.GraphProto) -> dict[str, Constant]:
@@ -132,6 +166,18 @@ def _initializers(graph: onnx.GraphProto) -> dict[str, Constant]:
     return constants
 
 
+def _check_order(nodes: list[Node], known: set[str]) -> None:
+    """Raises unless every node reads what is ``known`` or nodes before it give."""
+    made = {name for node in nodes for name in node.proto.output}
+    for node in nodes:
+        for name in node.inputs:
+            if name not in known:
+                raise node.error(f"reads {text(name)}, which " + (
+                    "only it or a node behind it gives: the nodes form a cycle, or stand in no order in which they "
+                    "can be computed; export the model again" if name in made else "no node before it gives"))
+        known.update(node.proto.output)
+
+
 def _check_listing(nodes: list[Node], computed: set[str]) -> None:
     """Raises unless every node is registered; ``computed`` are the names of the inputs."""
     found = []
@@ -145,20 +191,19 @@ def _check_listing(nodes: list[Node], computed: set[str]) -> None:
         computed.update(node.proto.output)
         if node.operator not in ONNX:
             found.append((node.operator, arithmetic(node.operator, operands)))
-        elif operands > 1:
+        elif operands > ONNX[node.operator].maps:
             found.append((node.operator, BRANCHES))
     check_operators(found)
 
 
-def _open(chain: OnnxChain, graph: onnx.GraphProto, inputs: list[onnx.ValueInfoProto]) -> None:
+def _open(model: OnnxModel, graph: onnx.GraphProto, inputs: list[onnx.ValueInfoProto]) -> None:
     """Begin with the one input."""
     if len(inputs) != 1:
         raise NetworkError(f"has {len(inputs)} inputs; only models with one input are supported")
-    if len(graph.output) != 1:
-        raise NetworkError(f"has {len(graph.output)} outputs; only models with one output are supported")
     kind = inputs[0].type.tensor_type
     types: dict[int, np.dtype | None] = {
-        onnx.TensorProto.FLOAT: None, onnx.TensorProto.INT8: np.dtype(np.int8),
+        onnx.TensorProto.FLOAT: None, onnx.TensorProto.FLOAT16: None, onnx.TensorProto.BFLOAT16: None,
+        onnx.TensorProto.DOUBLE: None, onnx.TensorProto.INT8: np.dtype(np.int8),
         onnx.TensorProto.UINT8: np.dtype(np.uint8)}
     if kind.elem_type not in types:
         names = dict(zip(onnx.TensorProto.DataType.values(), onnx.TensorProto.DataType.keys(), strict=True))
@@ -171,16 +216,16 @@ def _open(chain: OnnxChain, graph: onnx.GraphProto, inputs: list[onnx.ValueInfoP
         raise NetworkError(f"takes an input of the shape [{names}]; export it with a fixed number of channels, "
                            f"height and width (only the batch may be dynamic), at most {LARGEST_MAP} values")
     if len(shape) not in (1, 3):
-        raise NetworkError(f"takes an input of the shape [{names}]; {_other_rank(chain, graph, shape)}")
+        raise NetworkError(f"takes an input of the shape [{names}]; {_other_rank(model, graph, shape)}")
     if batch not in (0, 1):
         raise NetworkError(f"takes a batch of {batch}; export it with batch 1 or a dynamic one")
-    chain.open(inputs[0].name, tuple(shape), types[kind.elem_type])
+    model.open(inputs[0].name, tuple(shape), types[kind.elem_type])
 
 
-def _other_rank(chain: OnnxChain, graph: onnx.GraphProto, shape: list[int]) -> str:
+def _other_rank(model: OnnxModel, graph: onnx.GraphProto, shape: list[int]) -> str:
     """What to do about an input that is neither an image nor a vector."""
     convolutions = (node.input[1] for node in graph.node if node.op_type == "Conv" and len(node.input) > 1)
-    if any(name in chain.constants and chain.constants[name].values.ndim == 3 for name in convolutions):
+    if any(name in model.constants and model.constants[name].values.ndim == 3 for name in convolutions):
         channels, length = shape
         return ("its 1-D convolutions are not supported: write them as 2-D ones with windows of one row, on an "
                 f"input of [1, {channels}, 1, {length}]")
@@ -192,16 +237,16 @@ def _other_rank(chain: OnnxChain, graph: onnx.GraphProto, shape: list[int]) -> s
 
 # ---- its nodes ----
 
-def _walk(chain: OnnxChain, model: onnx.ModelProto, nodes: list[Node]) -> None:
+def _walk(model: OnnxModel, proto: onnx.ModelProto, nodes: list[Node]) -> None:
     obstacles: list[Obstacle] = []
     inferred: dict[str, tuple[int, ...]] | None = None
     for node in nodes:
         try:
-            _step(chain, node)
+            _step(model, node)
         except Obstacle as obstacle:
             obstacles.append(obstacle)
-            inferred = _inferred(model) if inferred is None else inferred
-            if not _skip(chain, node, inferred.get(node.output, ())):
+            inferred = _inferred(proto) if inferred is None else inferred
+            if not _skip(model, node, inferred.get(node.output, ())):
                 break
         except NetworkError:
             # What was passed over may be the cause of what comes after it.
@@ -212,90 +257,63 @@ def _walk(chain: OnnxChain, model: onnx.ModelProto, nodes: list[Node]) -> None:
     refuse(obstacles)
 
 
-def _step(chain: OnnxChain, node: Node) -> None:
+def _step(model: OnnxModel, node: Node) -> None:
     """Take one node."""
-    for name in node.inputs:
-        if name and name not in chain.constants and name not in chain.shapes:
-            raise node.error(f"reads {text(name)}, which no node before it gives")
-    activations = [name for name in node.inputs if name in chain.shapes]
+    values = [model.values[name] for name in node.inputs if name in model.values]
     folding = CONSTANT_NODES.get(node.operator)
-    if not activations or (folding and folding.shape_only):
-        chain.constants[node.output] = CONSTANT_NODES[node.operator].compute(chain, node)
+    if not values or (folding and folding.shape_only):
+        model.constants[node.output] = CONSTANT_NODES[node.operator].compute(model, node)
         return
-    if activations != [chain.value]:
-        raise node.error(f"reads {text(activations[0])}, not the result of the node before it; only a single "
-                         "chain of nodes is supported")
     known = ONNX[node.operator]
-    if node.inputs[0] != chain.value and not known.constant_first:
-        raise node.error("has a constant where its first input should be the result of the node before it")
+    if node.inputs[0] not in model.values and not known.constant_first:
+        raise node.error("has a constant where its first input should be the result of another node")
     if not known.moves:
-        if chain.closing:
-            raise node.error("follows Softmax, which is only supported at the end")
-        if chain.padder and not known.takes_padding:
-            raise chain.padder.error(f"is followed by {node.operator}; padding is only supported before Conv")
-        if chain.integers and known.on_integers:
-            raise node.obstacle(known.on_integers)
-        if chain.integers:
-            raise node.error("works on integers; only QDQ models, whose nodes stand between DequantizeLinear and "
-                             "QuantizeLinear, are supported")
-    known.read(chain, node)
-    chain.go_on(node)
+        for value in values:
+            _check_computes(node, value)
+    if not (known.moves or known.elementwise):
+        values = [layered(model, node, value) for value in values]
+    model.define(node.output, known.read(model, node, *values))
 
 
-def _inferred(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+def _check_computes(node: Node, value: Value) -> None:
+    """That ``node`` can compute with ``value``."""
+    known = ONNX[node.operator]
+    if value.closing:
+        raise node.error("follows Softmax, which is only supported at the end")
+    if value.padder and not known.takes_padding:
+        raise value.padder.error(f"is followed by {node.operator}; padding is only supported before Conv")
+    if value.integers and known.on_integers:
+        raise node.obstacle(known.on_integers)
+    if value.integers:
+        raise node.error("works on integers; only QDQ models, whose nodes stand between DequantizeLinear and "
+                         "QuantizeLinear, are supported")
+
+
+def _inferred(proto: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
     """The shapes that ONNX infers, by the names of the values."""
     try:
-        graph = onnx.shape_inference.infer_shapes(model).graph
+        graph = onnx.shape_inference.infer_shapes(proto).graph
     except onnx.shape_inference.InferenceError:
         return {}
     return {value.name: tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
             for value in (*graph.value_info, *graph.output)}
 
 
-def _skip(chain: OnnxChain, node: Node, inferred: tuple[int, ...]) -> bool:
+def _skip(model: OnnxModel, node: Node, inferred: tuple[int, ...]) -> bool:
     """Go on after a node that can't be taken, with the shape that ONNX infers; False where it infers none."""
+    value = next(model.values[name] for name in node.inputs if name in model.values)
     batch, *shape = inferred or [0]
-    if tuple(shape) == chain.places.shape[1:]:
-        chain.go_on(node)
+    if tuple(shape) == value.places.shape[1:]:
+        model.define(node.output, value)
         return True
-    if batch not in (0, 1) or not shape or min(shape) < 1 or prod(shape) > LARGEST_MAP or chain.size is None:
+    if batch not in (0, 1) or not shape or min(shape) < 1 or prod(shape) > LARGEST_MAP or model.size is None:
         return False
-    chain.places = np.arange(prod(shape), dtype=np.int32).reshape(1, *shape)
-    if len(shape) == 3:
-        chain.size = (shape[1], shape[2], shape[0])
-        chain.places = chain.places.reshape(1, *chain.size).transpose(0, 3, 1, 2)
-    else:
-        chain.size = (1, 1, prod(shape))
-    chain.padder, chain.meaning = None, None
-    chain.drafts.append(StandIn(node=node, name=node.output, input_shape=chain.size, output_shape=chain.size,
-                                linear=ONNX[node.operator].linear))
-    chain.go_on(node)
+    size = (shape[1], shape[2], shape[0]) if len(shape) == 3 else (1, 1, prod(shape))
+    places = None if len(shape) == 3 else np.arange(prod(shape), dtype=np.int32).reshape(1, *shape)
+    model.define(node.output, replace(model.add(node, StandIn(
+        node=node, reads=(value,), name=node.output, input_shape=size, output_shape=size,
+        linear=ONNX[node.operator].linear), places), padder=None))
     return True
-
-
-def _close(chain: OnnxChain, graph: onnx.GraphProto) -> None:
-    if chain.value != graph.output[0].name:
-        raise NetworkError(f"gives {text(graph.output[0].name)}, which isn't the result of its last node")
-    if chain.padder:
-        raise chain.padder.error("is the last layer; padding is only supported before Conv")
-    if not chain.drafts:
-        raise NetworkError("has no layer to compute")
-    if chain.places.ndim < 4 and not in_order(chain.places):
-        raise NetworkError("gives a flattened map with its channels first; end it with a vector or with the map")
-
-
-def _network(chain: OnnxChain, name: str, metadata: dict[str, str]) -> FloatNetwork | Network:
-    """The network of all that was walked."""
-    drafts, closing = enumerate(chain.drafts), chain.closing
-    preprocessing = Preprocessing.of_metadata(metadata, chain.drafts[0].input_shape[2])
-    if not chain.start and not any(draft.quantised for draft in chain.drafts):
-        return FloatNetwork(name, tuple(draft.float_layer(index) for index, draft in drafts),
-                            softmax=closing is not None, channels_first=chain.channels_first,
-                            preprocessing=preprocessing)
-    layers = tuple(draft.layer(index) for index, draft in drafts)
-    assert chain.start, "the first layer would have refused"
-    return Network(name, layers, *chain.start, closing and closing(len(layers), layers[-1].output_scale),
-                   preprocessing)
 
 
 # ---- what it may hold ----
@@ -307,10 +325,10 @@ def _taken(kind: str) -> dict[str, str]:
 
 
 ONNX_FORMATS = {
-    "QDQ ONNX": Format("one chain with one input and one output, batch 1 or any; int8 or uint8 activations between "
+    "QDQ ONNX": Format("any graph of these with one input, batch 1 or any; int8 or uint8 activations between "
                        "QuantizeLinear and DequantizeLinear, symmetric weights, as ONNX Runtime's quantize_static and "
                        "'tepal quantize' write it", _taken("QDQ")),
-    "float ONNX": Format("one chain with one input and one output, batch 1 or any; float32, as PyTorch and tf2onnx "
+    "float ONNX": Format("any graph of these with one input, batch 1 or any; float32, as PyTorch and tf2onnx "
                          "export it; for 'tepal quantize'", _taken("float")),
 }
 """What each kind of file may hold."""

@@ -2,25 +2,29 @@
 """``.tflite`` files to networks: int8 ones to :class:`~tepal.quant.Network`, float32 ones to
 :class:`~tepal.quant.FloatNetwork`.
 
-Here the chain is walked; what each operator means stands in its own file in :mod:`tepal.quant.ops`.
+Here the graph is walked; what each operator means stands in its own file in :mod:`tepal.quant.ops`.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
+import numpy as np
 from tepal.quant.errors import NetworkError
 from tepal.quant.files.obstacles import Format, Obstacle, arithmetic, check_operators, refuse
-from tepal.quant.files.tflite_chain import FloatChain, IntegerChain, TfliteChain
 from tepal.quant.files.tflite_file import Entry, File, Operator
+from tepal.quant.files.tflite_graph import FloatGraph, IntegerGraph, TfliteGraph
+from tepal.quant.files.values import Value
 from tepal.quant.float_network import FloatNetwork
-from tepal.quant.layer import NO_PADDING
+from tepal.quant.graph import joined
+from tepal.quant.layer import IMAGE, LARGEST_MAP, shortened
 from tepal.quant.network import Network
-from tepal.quant.ops.registry import TFLITE
+from tepal.quant.ops.registry import TFLITE, TFLITE_CONSTANTS
 
 __all__ = ["TFLITE_FORMATS", "read_tflite"]
 
-_KINDS = {"int8": IntegerChain, "float": FloatChain}
+_KINDS = {"int8": IntegerGraph, "float": FloatGraph}
 
 
 def read_tflite(path: str | PathLike) -> Network | FloatNetwork:
@@ -29,8 +33,8 @@ def read_tflite(path: str | PathLike) -> Network | FloatNetwork:
     Parameters
     ----------
     path
-        A chain of the operators in ``TFLITE_FORMATS``, batch 1, one input, one output; all int8, or all float32 (its
-        weights may be stored as float16).
+        A graph of the operators in ``TFLITE_FORMATS``, batch 1, one input; all int8, or all float32 (its weights may be
+        stored as float16).
 
     Raises
     ------
@@ -39,13 +43,14 @@ def read_tflite(path: str | PathLike) -> Network | FloatNetwork:
     """
     path = Path(path)
     try:
-        file = File(path.read_bytes(), {name: found.options for name, found in TFLITE.items() if found.options})
+        known = TFLITE_CONSTANTS | TFLITE
+        file = File(path.read_bytes(), {name: found.options for name, found in known.items() if found.options})
         first = next((entry for entry in file.listing() if not entry.widens), None)
         kind = "float" if first and first.type == "FLOAT32" else "int8"
         _check_listing(file, kind)
-        chain = _KINDS[kind](file.input)
-        _walk(file, chain)
-        return _network(path.stem, chain)
+        graph = _KINDS[kind](file)
+        _walk(file, graph)
+        return _network(path.stem, file, graph)
     except NetworkError as error:
         raise NetworkError(f"{path}: {error}") from None
     except OSError as error:
@@ -65,81 +70,97 @@ def _check_listing(file: File, kind: str) -> None:
         return TFLITE[entry.name].elsewhere if entry.name in TFLITE else arithmetic(entry.name, entry.computed)
 
     check_operators((entry.name, way(entry)) for entry in file.listing()
-                    if entry.name not in taken and not entry.widens)
+                    if entry.name not in taken and entry.name not in TFLITE_CONSTANTS and not entry.widens)
 
 
-def _walk(file: File, chain: TfliteChain) -> None:
+def _walk(file: File, graph: TfliteGraph) -> None:
     """Take the whole model."""
     obstacles: list[Obstacle] = []
     for operator in file.operators():
         try:
-            _step(chain, operator)
+            if not _fold(file, operator):
+                _read(graph, operator)
         except Obstacle as obstacle:
             obstacles.append(obstacle)
-            if not _skip(chain, operator):
-                break
+            graph.skip(operator)
         except NetworkError:
             # What was passed over may be the cause of what comes after it.
             refuse(obstacles)
             raise
-        chain.tensor = operator.output
     refuse(obstacles)
-    if chain.tensor is not file.output:
-        raise NetworkError(f"the last operator gives tensor {chain.tensor.index} but the model's output "
-                           f"is tensor {file.output.index}")
-    if not chain.layers:
-        raise NetworkError("has no layer to compute")
-    if chain.padder:
-        raise chain.padder.error("is the last operator; padding is only supported before a convolution")
 
 
-def _step(chain: TfliteChain, operator: Operator) -> None:
-    """Take one operator."""
-    if chain.closed:
-        raise chain.closed.error(f"must be the last operator; {operator.name} follows")
-    source, known = operator.input(0), TFLITE[operator.name]
-    if source is not chain.tensor:
-        raise operator.error(f"reads tensor {source.index}, not the result of the operator before "
-                             "it; only a single chain of operators is supported")
-    if known.computes:
-        if not chain.started:
-            chain.check_activation(operator, chain.tensor)
-            chain.shape = chain.map(operator, chain.tensor)
-            chain.started = True
-        chain.check_activation(operator, operator.output)
-        if chain.closing:
-            raise operator.error("follows SOFTMAX, which is only supported at the end")
-        if chain.padder and not known.takes_padding:
-            raise chain.padder.error(f"is followed by {operator.name}; padding is only supported "
-                                     "before a convolution")
-        if chain.flat and not known.takes_flat:
-            raise operator.error("reads a flattened map; only FULLY_CONNECTED can")
-    known.read(chain, operator)
+def _read(graph: TfliteGraph, operator: Operator) -> None:
+    """Take an operator that computes on what the image or layers give."""
+    if operator.name not in TFLITE:
+        raise operator.obstacle("works on a feature map; only on shapes and constants is it supported")
+    TFLITE[operator.name].read(graph, operator)
 
 
-def _skip(chain: TfliteChain, operator: Operator) -> bool:
-    """Go on after an operator that can't be taken, with the shape that the file gives; False where there is none."""
-    try:
-        chain.shape = chain.map(operator, operator.output)
-    except NetworkError:
+def _fold(file: File, operator: Operator) -> bool:
+    """Compute an operator that reads constants alone, or shapes; whether it does."""
+    known = TFLITE_CONSTANTS.get(operator.name)
+    if not known or not (known.shape_only or all(tensor is None or len(tensor.data) for tensor in operator.inputs)):
         return False
-    chain.padding, chain.padder, chain.flat, chain.skipped = NO_PADDING, None, False, True
+    values = () if known.shape_only else [tensor.constant() for tensor in operator.inputs if tensor]
+    result = operator.output
+    try:
+        made = np.asarray(known.compute(operator, *values)).astype(result.type.lower())
+    except NetworkError:
+        raise
+    except (ArithmeticError, IndexError, TypeError, ValueError):
+        raise operator.error("can't be computed of its constants: their shapes or types don't fit") from None
+    if made.size > LARGEST_MAP or len(result.data):
+        raise operator.error(f"writes tensor {result.index}, which is constant or too large")
+    file.tensors[result.index] = replace(result, shape=made.shape, data=np.frombuffer(made.tobytes(), np.uint8))
     return True
 
 
-def _network(name: str, chain: TfliteChain) -> Network | FloatNetwork:
-    """The network of all that was walked."""
-    layers, closing = tuple(chain.layers), chain.closing
-    if isinstance(chain, IntegerChain):
-        return Network(name, layers, *chain.start.meaning, closing)
-    return FloatNetwork(name, layers, softmax=closing is not None, beta=closing.beta if closing else 1.0)
+def _results(file: File, graph: TfliteGraph) -> list[Value]:
+    """What the model's outputs hold."""
+    results = []
+    for tensor in file.outputs:
+        if tensor.index not in graph.values:
+            raise NetworkError(f"has the output tensor {tensor.index} ({shortened(tensor.name)}), which no operator "
+                               "gives")
+        value = graph.values[tensor.index]
+        if IMAGE in value.sources:
+            raise NetworkError("has no layer to compute" if not graph.layers else
+                               f"has an output that holds the image itself ({shortened(tensor.name)}); leave it out")
+        if value.padded:
+            raise value.maker.error("is the last operator; padding is only supported before a convolution")
+        results.append(value)
+    return results
+
+
+def _network(name: str, file: File, graph: TfliteGraph) -> Network | FloatNetwork:
+    """The network of all that was walked, without what no output depends on."""
+    results = _results(file, graph)
+    wanted = {source for value in results for source in value.sources}
+    for number in range(len(graph.layers) - 1, -1, -1):
+        if number in wanted:
+            wanted.update(graph.layers[number].inputs)
+    kept = sorted(wanted - {IMAGE})
+    place = {number: new for new, number in enumerate(kept)} | {IMAGE: IMAGE}
+    layers = joined(tuple(graph.layers[number] for number in kept),
+                    tuple(tuple(place[source] for source in graph.layers[number].inputs) for number in kept))
+    outputs = tuple(sorted({place[source] for value in results for source in value.sources}))
+    outputs = () if outputs == (len(layers) - 1,) else outputs
+    closings = results[0].closings
+    if any(value.closings for value in results[1:]) or (len(results) > 1 and closings):
+        raise NetworkError("has several outputs with a softmax; only one output may have one")
+    closing = closings[0] if closings else None
+    if isinstance(graph, IntegerGraph):
+        return Network(name, layers, *graph.start.meaning, closing, outputs=outputs)
+    return FloatNetwork(name, layers, softmax=closing is not None, beta=closing.beta if closing else 1.0,
+                        channels_first=graph.channels_first, outputs=outputs)
 
 
 TFLITE_FORMATS = {
-    "int8 TFLite": Format("one chain with one input and one output, batch 1; int8 activations, int8 symmetric weights "
+    "int8 TFLite": Format("one input, batch 1; int8 activations, int8 symmetric weights "
                           "with a scale for each output channel or one for all, int32 biases",
                           {name: TFLITE[name].limits for name in _taken("int8")}),
-    "float TFLite": Format("one chain with one input and one output, batch 1; float32, or float16 weights that "
+    "float TFLite": Format("one input, batch 1; float32, or float16 weights that "
                            "DEQUANTIZE widens; for 'tepal quantize'",
                            {name: TFLITE[name].limits for name in _taken("float")}),
 }

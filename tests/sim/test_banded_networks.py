@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from networks import fast, inverted_residuals, random_engine
+from graphs import inverted_residuals
+from networks import fast, random_engine
 from tepal.boards.flow.yosys import to_verilog
 from tepal.hdl import Schedule, export_verilog
 from tepal.hdl.answer import pack_answer
-from tepal.hdl.plan.bands import Group
+from tepal.hdl.plan.bands import Group, aligned, lasts
 from tepal.hdl.plan.widths import Formats
 from tepal.sim import CycleModel, golden, run_engine
 from tepal.sim.simulate import Build, simulate
@@ -26,14 +27,14 @@ def case(seed: int, frugal: bool | None = None):
     return network, config, Formats(network), rng.integers(-128, 128, (FRAMES, *network.input_shape), np.int8), rng
 
 
-def random_groups(rng, passes) -> list[Group]:
-    """Any passes but the last in bands of any height, one pass alone or several."""
+def random_groups(rng, passes) -> tuple[Group, ...]:
+    """All passes in bands of any height, one pass alone or several."""
     groups, number = [], 0
-    while number < len(passes) - 1:
-        last = min(len(passes) - 2, number + int(rng.integers(4)))
+    while number < len(passes):
+        last = int(rng.choice([number, *lasts(passes, number)]))
         groups.append(Group(number, last, int(rng.integers(1, passes[last].window.output_size[0] + 1))))
         number = last + 1
-    return groups
+    return aligned(passes, groups)
 
 
 def check(schedule: Schedule, images: np.ndarray, stalls: int) -> None:

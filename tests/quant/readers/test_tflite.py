@@ -18,7 +18,7 @@ from tepal.quant import (
     read_tflite,
 )
 from tepal.sim import golden
-from tflite_writer import Chain, Operator, Tensor, damaged, write
+from tflite_writer import Chain, Operator, Tensor, Uint8Chain, damaged, write
 
 
 def weights(*shape: int) -> np.ndarray:
@@ -202,6 +202,105 @@ def test_means_that_just_fit_their_left_shift(read, zero_point, fits):
             read(content)
 
 
+# ---- graphs ----
+
+
+@pytest.mark.parametrize("zero_point", [128, 121])
+def test_uint8_ends(read, zero_point):
+    """An image of uint8 is one of int8 with 128 less: with the zero point that much less, QUANTIZE does nothing."""
+    chain = small()
+    pixels, result = Tensor((1, 9, 8, 3), "UINT8", scale=0.05, zero_point=zero_point), Tensor((1, 5), "UINT8",
+                                                                                               scale=1 / 256)
+    chain.operators.insert(0, Operator("QUANTIZE", [pixels], [chain.input]))
+    chain.operators.append(Operator("QUANTIZE", [chain.tensor], [result]))
+    content = write(chain.operators, [pixels], [result])
+    images = np.random.default_rng(1).integers(-128, 128, (3, 9, 8, 3), dtype=np.int8)
+    network = equal_to_litert(read, content, images)
+    assert network.input_zero_point == zero_point - 128
+    assert len(network.layers) == (5 if zero_point == 121 else 6)
+
+
+def test_several_outputs_in_the_order_of_execution_and_nothing_else(read):
+    """Of what the model computes, only what its outputs depend on is left."""
+    chain = conv(conv(Chain(4, 4, 2)))
+    first, second = (operator.outputs[0] for operator in chain.operators)
+    conv(chain)
+    network = read(write(chain.operators, [chain.input], [second, first]))
+    assert [layer.index for layer in network.layers] == [0, 1]
+    assert network.outputs == (0, 1)
+    network = read(write(chain.operators, [chain.input], [first]))
+    assert ([layer.index for layer in network.layers], network.outputs) == ([0], ())
+
+
+def test_two_layers_that_read_the_image(read):
+    chain = conv(Chain(4, 4, 2))
+    left = chain.tensor
+    chain.tensor = chain.input
+    conv(chain).append("ADD", (1, 4, 4, 2), left, scale=0.02, zero_point=3)
+    images = np.random.default_rng(1).integers(-128, 128, (3, 4, 4, 2), dtype=np.int8)
+    network = equal_to_litert(read, chain.write(), images)
+    assert network.sources == ((-1,), (-1,), (1, 0))
+
+
+@pytest.mark.parametrize("name", ["ADD", "SUB"])
+@pytest.mark.parametrize("activation", ["NONE", "RELU", "RELU6", "RELU_N1_TO_1"])
+def test_all_pairs_of_two_maps(read, name, activation):
+    """Every pair of int8 values, at several scales: the input and its half through a table of one weight."""
+    random = np.random.default_rng(1)
+    pairs = np.stack(np.meshgrid(np.arange(-128, 128), np.arange(-128, 128)), axis=-1).astype(np.int8)
+    for first, second, result in [(0.05, 0.05, 0.1), (0.0123, 0.7, 0.4), (0.3, 0.001, 0.05), (0.25, 0.5, 1.0)]:
+        zero_points = random.integers(-128, 128, 3)
+        chain = Chain(256, 256, 2, scale=1, zero_point=0)
+        sides = []
+        for side, (scale, zero_point) in enumerate(zip((first, second), zero_points[:2], strict=True)):
+            # A pointwise convolution that picks one channel; its scale makes the codes those of the image.
+            chain.tensor = chain.input
+            chain.convolution(np.eye(2, dtype=np.int8)[side].reshape(1, 1, 1, 2), [zero_point], weight_scale=scale,
+                              scale=scale, zero_point=zero_point)
+            chain.operators[-1].inputs[2].data = [0]
+            chain.operators[-1].outputs[0].zero_point = zero_point
+            sides.append(chain.tensor)
+        chain.tensor = sides[0]
+        chain.append(name, (1, 256, 256, 1), sides[1], scale=result, zero_point=int(zero_points[2]),
+                     FusedActivationFunction=activation)
+        equal_to_litert(read, chain.write(), pairs[None])
+
+
+@pytest.mark.parametrize("kind", ["flat", "transposed"])
+def test_sums_of_values_in_one_order(read, kind):
+    """A sum doesn't mind how its values lie, as long as both lie alike; FULLY_CONNECTED reads any order."""
+    chain, sides = Chain(3, 4, 2), []
+    for _ in range(2):
+        chain.tensor = chain.input
+        conv(chain)
+        if kind == "flat":
+            chain.reshape(1, 24)
+        else:
+            chain.append("TRANSPOSE", (1, 2, 3, 4), order(0, 3, 1, 2))
+        sides.append(chain.tensor)
+    chain.append("ADD", chain.tensor.shape, sides[0], scale=0.02)
+    if kind == "transposed":
+        chain.reshape(1, 24)
+    chain.fully_connected(weights(5, 24), scale=0.7)
+    images = np.random.default_rng(1).integers(-128, 128, (3, 3, 4, 2), dtype=np.int8)
+    content = chain.write()
+    network, tensors = read(content), reference(content, images)
+    assert np.array_equal(golden.run(network, images), tensors[network.layers[-1].tensor])
+
+
+def test_a_model_with_its_channels_first(read):
+    """As exporters leave a PyTorch model: the image is transposed before the first convolution."""
+    chain = conv(Chain(2, 5, 4).append("TRANSPOSE", (1, 5, 4, 2), order(0, 2, 3, 1)))
+    content = chain.write()
+    network = read(content)
+    images = np.random.default_rng(1).integers(-128, 128, (3, 2, 5, 4), dtype=np.int8)
+    assert network.input_shape == (5, 4, 2)
+    expected = reference(content, images)[network.layers[0].tensor]
+    assert np.array_equal(golden.run(network, network.quantise_input(images)).ravel(), expected.ravel())
+    with pytest.raises(NetworkError, match=r"reads an input of the shape \[1, 2, 5, 4\] with its values in another"):
+        read(conv(Chain(2, 5, 4).append("TRANSPOSE", (1, 5, 2, 4), order(0, 2, 1, 3))).write())
+
+
 # ---- what is refused ----
 
 
@@ -222,32 +321,53 @@ def renamed(number: int, name: str, custom=None):
     return chain.write()
 
 
-def branch():
-    chain = conv(conv(Chain(4, 4, 2)))
-    chain.operators[1].inputs[0] = chain.input
-    return chain.write()
-
-
 def two_inputs():
     chain = small()
     return write(chain.operators, [chain.input, Tensor((1, 2), scale=1)], [chain.tensor])
 
 
-def two_outputs():
+def order(*axes):
+    return Tensor((len(axes),), "INT32", data=axes)
+
+
+def add(chain: Chain, other: Tensor | None = None, **result):
+    """The sum of the result so far and ``other``, or the input."""
+    return chain.append("ADD", chain.tensor.shape, other or chain.input, **result).write()
+
+
+def cycle():
+    chain = conv(Chain(4, 4, 2).append("ADD", (1, 4, 4, 2), None))
+    chain.operators[0].inputs[1] = chain.tensor
+    return chain.write()
+
+
+def dangling():
+    return add(conv(Chain(4, 4, 2)), Tensor((1, 4, 4, 2), scale=1))
+
+
+def written_twice():
+    chain = conv(conv(conv(Chain(4, 4, 2))))
+    chain.operators[2].outputs[0] = chain.operators[0].outputs[0]
+    chain.tensor = chain.operators[0].outputs[0]
+    return chain.write()
+
+
+def nobodys_output():
     chain = small()
-    return write(chain.operators, [chain.input], [chain.tensor, chain.operators[1].outputs[0]])
+    return write(chain.operators, [chain.input], [Tensor((1, 3), scale=1)])
 
 
-def inner_output():
-    chain = small()
-    return write(chain.operators, [chain.input], [chain.operators[1].outputs[0]])
+def quantise_inside():
+    chain = conv(Chain(4, 4, 2))
+    real, back = Tensor((1, 4, 4, 2), "FLOAT32"), Tensor((1, 4, 4, 2), scale=0.1)
+    chain.operators += [Operator("DEQUANTIZE", [chain.tensor], [real]), Operator("QUANTIZE", [real], [back])]
+    return write(chain.operators, [chain.input], [back])
 
 
-def quantize_uint8():
-    chain = small()
-    pixels = Tensor((1, 9, 8, 3), "UINT8", scale=0.05, zero_point=121)
-    chain.operators.insert(0, Operator("QUANTIZE", [pixels], [chain.input]))
-    return write(chain.operators, [pixels], [chain.tensor])
+def two_zero_points():
+    chain = Uint8Chain(4, 4, 1).convolution(np.zeros((2, 3, 3, 1)), np.zeros(2))
+    chain.operators[0].inputs[1].scale = [0.1, 0.2]
+    return chain.write()
 
 
 def huge_bias():
@@ -260,23 +380,29 @@ SENTENCES = {
     "mark only": (b"\x08\0\0\0TFL3", "is damaged"),
     "float inside": (changed(conv_2d_1__type="FLOAT32"),
                      r"operator 1 \(CONV_2D\) works on float32 values; quantise the model to int8 activations"),
-    "relu alone": (Chain(4, 4, 1).append("RELU", (1, 4, 4, 1)).write(),
-                   r"not supported: 1 RELU \(alone in an int8 model: convert again with a current TensorFlow, which"),
-    "uint8": (changed(input__type="UINT8"), r"operator 0 \(PAD\) works on uint8 values \(the older quantisation, "
-              r"asymmetric weights\); quantise the float model to int8"),
+    "uint8": (changed(input__type="UINT8", input__zero_point=3), r"operator 0 \(PAD\) makes int8 values of uint8 ones"),
+    "uint8 inside": (changed(conv_2d_1__type="UINT8", conv_2d_1__zero_point=3),
+                     r"operator 1 \(CONV_2D\) makes uint8 values of int8 ones; only QUANTIZE can"),
     "int16": (changed(input__type="INT16"), r"works on int16 values \(16x8 quantisation\); convert with "
               r"supported_ops=\[tf.lite.OpsSet.TFLITE_BUILTINS_INT8\]"),
     "float16": (changed(input__type="FLOAT16"), "works on float16 values; export the model as float32"),
     "int32": (changed(input__type="INT32"), "works on int32 values; quantise the model to int8 activations"),
-    "add": (renamed(1, "ADD"),
-            r"has operators that are not supported: 1 ADD \(arithmetic on the images or the results: leave it"),
+    "cycle": (cycle(), r"operator 0 \(ADD\) reads tensor 1, which no operator before it gives"),
+    "dangling input": (dangling(), r"operator 1 \(ADD\) reads tensor \d+, which no operator before it gives"),
+    "written twice": (written_twice(), r"operator 2 \(CONV_2D\) writes tensor \d+, which is the model's input, a cons"),
+    "output that nobody makes": (nobodys_output(), r"has the output tensor \d+ \(t\d+\), which no operator gives"),
+    "no outputs": (write(small().operators, [small().input], []), "has no outputs"),
+    "shapes at an ADD": (add(conv(Chain(4, 4, 2), stride=(2, 2))), r"operator 1 \(ADD\) works on the shapes "
+                         r"\[1, 2, 2, 2\] and \[1, 4, 4, 2\]; they must be equal"),
+    "orders at an ADD": (add(conv(Chain(4, 4, 2)).append("TRANSPOSE", (1, 4, 4, 2), order(0, 2, 1, 3))),
+                         r"operator 2 \(ADD\) works on maps whose values stand in different orders"),
+    "scale at an ADD": (add(conv(Chain(4, 4, 2)), scale=1e-9), "has the output scale 9.99.*e-10, too small for its"),
+    "padding at an ADD": (add(conv(Chain(2, 2, 2)).pad(1, 1, 1, 1), Tensor((1, 4, 4, 2), scale=1)),
+                          r"operator 1 \(PAD\) is followed by ADD; padding is only supported before a conv"),
     "custom": (renamed(1, "CUSTOM", "MyOp"), "not supported: 1 MyOp; 'tepal ops' lists those that are$"),
     "subgraphs": (small().write(subgraphs=2), "has 2 subgraphs"),
     "no subgraph": (small().write(subgraphs=0), "has 0 subgraphs"),
     "two inputs": (two_inputs(), "has 2 inputs; only models with one input"),
-    "two outputs": (two_outputs(), "has 2 outputs; only models with one output"),
-    "inner output": (inner_output(), "the model's output is tensor"),
-    "branch": (branch(), r"operator 1 \(CONV_2D\) reads tensor 0, not the result"),
     "batch": (changed(input__shape=(2, 9, 8, 3)), "works on a batch of 2; only batch 1"),
     "dynamic": (changed(input__shape=(-1, 9, 8, 3)), "every dimension must be fixed"),
     "huge": (changed(input__shape=(1, 2**30, 2**30, 3)), "all together at most"),
@@ -287,7 +413,7 @@ SENTENCES = {
     "no scale": (changed(conv_2d_1__scale=None), "has 0 scales and 0 zero points, not one"),
     "zero point": (changed(conv_2d_1__zero_point=300), "has the zero point 300, outside int8"),
     "weight zero point": (changed(weights__zero_point=1), "zero point other than 0; quantise them"),
-    "weight type": (changed(weights__type="INT16"), r"operator 1 \(CONV_2D\) has int16 weights; only int8"),
+    "weight type": (changed(weights__type="INT16"), r"operator 1 \(CONV_2D\) has int16 weights for int8 values"),
     "short weights": (changed(weights__data=np.zeros(100)), "needs 108 bytes of constant data and has 100"),
     "no weights": (changed(weights__data=None), "needs 108 bytes of constant data and has 0"),
     "scale count": (changed(weights__scale=[1, 2, 3]), "has 3 weight scales along dimension 0; supported"),
@@ -315,18 +441,21 @@ SENTENCES = {
                       r"operator 0 \(PAD\) is followed by AVERAGE_POOL_2D; padding is only supported before"),
     "pad at the end": (conv(Chain(4, 4, 1)).pad(1, 1, 1, 1).write(), r"operator 1 \(PAD\) is the last"),
     "negative pad": (Chain(4, 4, 1).pad(-1, 1, 1, 1).write(), "pads something other than height and width"),
-    "reshape": (conv(Chain(4, 4, 1)).reshape(1, 8, 2, 2).write(), "only flattening is supported"),
+    "conv on another map": (conv(conv(Chain(4, 4, 1)).reshape(1, 8, 2, 2)).write(),
+                            "reads a map of 4x4x2 .* that was reshaped, or padded in its channels; only FULLY"),
     "conv on a vector": (conv(conv(Chain(4, 4, 1)).reshape(1, 1, 1, 32)).write(),
-                         "reads a flattened map; only FULLY_CONNECTED can"),
+                         "reads a map of 4x4x2 .* that was reshaped, or padded in its channels; only FULLY"),
     "rows": (conv(Chain(4, 4, 1)).fully_connected(weights(3, 2)).write(),
              "has rows of 2 weights for 32 values"),
     "softmax inside": (small().fully_connected(weights(2, 5)).write(), "follows SOFTMAX"),
-    "softmax on a map": (conv(Chain(4, 4, 1)).softmax().write(), "works on a map of 4x4; only vectors"),
+    "softmax on a map": (conv(Chain(4, 4, 1)).softmax().write(), r"works on the shape \[1, 4, 4, 2\]; only vectors"),
     "softmax scale": (changed(softmax_6__scale=0.1), "must have the output scale 1/256"),
     "softmax beta": (option(6, Beta=float("nan")), "has the beta nan"),
     "softmax alone": (Chain(1, 1, 4).softmax().write(), "has no layer to compute"),
-    "quantize inside": (renamed(5, "QUANTIZE"), r"operator 5 \(QUANTIZE\) is only supported as the first"),
-    "quantize uint8": (quantize_uint8(), "turns uint8 into int8; convert the model with int8 input"),
+    "quantize inside": (quantise_inside(), r"operator 2 \(QUANTIZE\) quantises float32 values inside the model"),
+    "uint8 weights": (changed(weights__type="UINT8", weights__data=np.zeros(108)),
+                      r"operator 1 \(CONV_2D\) has uint8 weights for int8 values; only int8 is supported"),
+    "uint8 weight zero points": (two_zero_points(), r"has 2 weight scales along dimension 0; supported are one"),
     "inexact": (Chain(1, 1, 60_000).fully_connected(np.full((1, 60_000), 127), weight_scale=1e-7,
                                                     scale=0.03).write(),
                 "has a scale in channel 0 that no integer multiplier reproduces exactly"),
@@ -349,12 +478,6 @@ def test_missing_file(tmp_path):
         read_tflite(tmp_path / "nothing.tflite")
     with pytest.raises(NetworkError, match="can't be read"):
         read_tflite(tmp_path)
-
-
-@pytest.mark.model
-def test_residual_network_is_refused_with_its_additions_counted():
-    with pytest.raises(NetworkError, match=r"not supported: 3 ADD \(residual connections and other branches: take a"):
-        read_tflite(require_model("mlperf_resnet8_int8") / "model.tflite")
 
 
 # ---- damage ----

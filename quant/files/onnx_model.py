@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The network so far while an ``.onnx`` file is read: what its operators find, and what they leave."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from copy import copy
+from dataclasses import replace
 from math import prod
-from typing import Any
 
 import numpy as np
 import onnx
@@ -11,29 +12,19 @@ from onnx.reference import ReferenceEvaluator
 from tepal.quant.layer import LARGEST_MAP, Meaning, Padding, Shape
 from tepal.quant.windows import same_padding
 
-from .draft import Constant, Draft
+from .draft import INT8, Constant, Draft, Pending, Value
 from .onnx_node import Node, text
+from .values import cropped, in_order
 
-__all__ = ["OnnxChain", "in_order"]
-
-
-def in_order(numbers: np.ndarray) -> bool:
-    """Whether they count from 0."""
-    return np.array_equal(numbers.ravel(), np.arange(numbers.size))
+__all__ = ["OnnxModel"]
 
 
-class OnnxChain:
-    """Layers in the making, ``drafts``, and the result so far.
+class OnnxModel:
+    """Layers in the making, ``drafts``, in the order of execution; ``values`` and ``constants`` by their names;
+    ``lookups``, the results of functions of each value that are layers already.
 
-    ``value`` is the name of the result so far.  ``places`` tells what it holds: an integer array of its shape (batch
-    1) with, for each value, its number in the NHWC map of ``size``, and -1 in padding.  So whatever only moves values
-    about is computed on ``places``, and a layer sees there whether they are where it needs them.  Up to the first
-    layer ``size`` is None, and the numbers are those of the model's input, whose shape is ``given``, in its own order.
-
-    ``meaning`` is set where ``value`` is int8 numbers (``integers``, in the file of the type ``integer_type``), or real
-    ones that stand for them exactly; ``start`` is that of the model's input.  ``constants`` are known by their names,
-    and ``shapes`` those of the values that aren't.  ``padder`` is the node that has padded ``value``.  ``closing`` is
-    what came at the end and stays off the chip: it makes a layer of its number and the scale of the logits.
+    ``given`` is the shape of the image in the file's own order of dimensions, ``size`` its height, width and channels,
+    known from the first layer that reads it on; ``start`` says what its int8 values mean where it is quantised.
 
     Parameters
     ----------
@@ -41,32 +32,36 @@ class OnnxChain:
         Version of ONNX's operators.
     own
         Whether this package has written the file.
+    quantised
+        Whether nodes of it quantise.
     constants
         By name.
+    readers
+        How many nodes and outputs read each value.
     """
 
-    def __init__(self, opset: int, own: bool, constants: dict[str, Constant]):
-        self.opset, self.own, self.constants = opset, own, constants
+    def __init__(self, opset: int, own: bool, quantised: bool, constants: dict[str, Constant],
+                 readers: Mapping[str, int]):
+        self.opset, self.own, self.quantised, self.constants, self.readers = opset, own, quantised, constants, readers
         self.drafts: list[Draft] = []
-        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.values: dict[str, Value] = {}
+        self.given: tuple[int, ...] = ()
         self.size: Shape | None = None
         self.channels_first = False
         self.start: Meaning | None = None
-        self.meaning: Meaning | None = None
-        self.padder: Node | None = None
-        self.closing: Callable[[int, float], Any] | None = None
+        self.lookups: dict[Pending, Value] = {}
+        self._order: np.ndarray | None = None
+        self._variants: dict[tuple[Draft, Meaning], Draft] = {}
 
     def open(self, name: str, shape: tuple[int, ...], integer_type: np.dtype | None) -> None:
-        """Begin with the model's input ``name``, of real numbers if it has no ``integer_type``."""
-        self.value, self.given = name, shape
-        self.places = np.arange(prod(shape), dtype=np.int32).reshape(1, *shape)
-        self.integers, self.integer_type = integer_type is not None, integer_type or np.dtype(np.int8)
-        self.shapes[name] = self.places.shape
+        """Begin with the model's image ``name``, of real numbers if it has no ``integer_type``."""
+        self.given = shape
+        self.define(name, Value(places=np.arange(prod(shape), dtype=np.int32).reshape(1, *shape),
+                                integers=integer_type is not None, integer_type=integer_type or INT8))
 
-    def go_on(self, node: Node) -> None:
-        """The result so far is that of ``node``."""
-        self.value = node.output
-        self.shapes[node.output] = self.places.shape
+    def define(self, name: str, value: Value) -> None:
+        """``value`` is what ``name`` stands for."""
+        self.values[name] = replace(value, alone=value.alone and self.readers.get(name, 0) <= 1)
 
     # ---- constants ----
 
@@ -79,6 +74,10 @@ class OnnxChain:
         if values.dtype.kind not in "fiub":
             raise node.error(f"has {values.dtype} values for its {what}; numbers of the usual types are needed")
         return self.constants[name]
+
+    def other(self, node: Node, what: str) -> np.ndarray:
+        """The constant of two inputs, as real numbers."""
+        return self.constant(node, 0 if node.inputs[1] in self.values else 1, what).real
 
     def parameter(self, node: Node, name: str, number: int, default) -> np.ndarray:
         """An attribute that newer versions of the operator take as input ``number``."""
@@ -101,39 +100,42 @@ class OnnxChain:
             raise node.error(f"makes more than {LARGEST_MAP} values")
         return result
 
-    # ---- the map ----
+    # ---- maps ----
 
-    def started(self, node: Node, image: np.ndarray | None = None) -> Shape:
-        """The size of the map; before the first layer, which of the input's dimensions is what, from the part of
-        ``places`` that this layer takes as ``image`` (height, width, channels)."""
+    def started(self, node: Node, value: Value, image: np.ndarray | None = None) -> Shape:
+        """The size of the map that ``value`` is; where that is the model's image, the first layer that reads it says
+        which of its dimensions is what, by the part of ``places`` that it takes as ``image`` (height, width,
+        channels)."""
+        if value.draft is not None:
+            return value.draft.output_shape
         if self.size is not None:
             return self.size
         if len(self.given) == 1:
-            self.size = size = (1, 1, self.given[0])
-            return size
+            self.size, self._order = (1, 1, self.given[0]), np.arange(self.given[0], dtype=np.int32)
+            return self.size
         a, b, c = self.given
         for channels_first, size in ((True, (b, c, a)), (False, (a, b, c))):
             numbers = np.arange(prod(size), dtype=np.int32).reshape(size)
             numbers = (numbers.transpose(2, 0, 1) if channels_first else numbers).ravel()
             if image is None or (image.shape == size and in_order(numbers[image])):
-                self.places = np.where(self.places < 0, -1, numbers[self.places])
-                self.size, self.channels_first = size, channels_first
+                self.size, self._order, self.channels_first = size, numbers, channels_first
                 return size
         raise node.error(f"reads an input of the shape {list(self.given)} with its values in another order; only "
                          "[channels, height, width] and [height, width, channels] are supported")
 
-    def image(self, node: Node) -> tuple[Shape, Padding]:
+    def places(self, value: Value) -> np.ndarray:
+        """Those of ``value`` as numbers in its map of NHWC."""
+        if value.draft is not None or self._order is None:
+            return value.places
+        return np.where(value.places < 0, -1, self._order[value.places])
+
+    def image(self, node: Node, value: Value) -> tuple[Shape, Padding]:
         """Size of the map that ``node`` reads, channels first, and the zeros that Pad put around it."""
-        if self.places.ndim != 4 or self.places.shape[0] != 1:
-            raise node.error(f"reads the shape {list(self.places.shape)}; only images, [1, channels, height, width], "
+        if value.places.ndim != 4 or value.places.shape[0] != 1:
+            raise node.error(f"reads the shape {list(value.places.shape)}; only images, [1, channels, height, width], "
                              "are supported")
-        image = self.places[0].transpose(1, 2, 0)
-        rows, columns = (np.flatnonzero((image >= 0).any(axis=axes)) for axes in ((1, 2), (0, 2)))
-        padding = Padding(int(rows[0]), int(image.shape[0] - 1 - rows[-1]),
-                          int(columns[0]), int(image.shape[1] - 1 - columns[-1]))
-        image = image[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1]
-        size = self.started(node, image)
-        image = self.places[0].transpose(1, 2, 0)[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1]
+        size = self.started(node, value, cropped(value.places[0].transpose(1, 2, 0))[0])
+        image, padding = cropped(self.places(value)[0].transpose(1, 2, 0))
         if image.shape != size or not in_order(image):
             raise node.error(f"reads a map of {size[0]}x{size[1]}x{size[2]} (height, width, channels) that was "
                              "reshaped, or padded in its channels; only Gemm and MatMul can")
@@ -179,27 +181,48 @@ class OnnxChain:
             raise node.error(f"reads a map of more than {LARGEST_MAP} values")
         return (down, across), padding, (result[0], result[1])
 
-    def append(self, node: Node, draft: Draft, places: np.ndarray | None = None) -> None:
-        """Go on with a new layer; its result is an image, channels first, unless ``places`` says otherwise."""
-        if prod(draft.output_shape) > LARGEST_MAP:
-            raise node.error(f"gives a map of more than {LARGEST_MAP} values")
-        draft.source, self.meaning = self.meaning, None
-        self.drafts.append(draft)
-        self.size, self.padder = draft.output_shape, None if places is None else self.padder
-        if places is None:
-            places = np.arange(prod(self.size), dtype=np.int32).reshape(1, *self.size).transpose(0, 3, 1, 2)
-        self.places = places
-
-    def by_channel(self, node: Node, values: np.ndarray) -> np.ndarray:
-        """(channels,) of ``values`` that broadcast to the shape of the result so far."""
-        assert self.size is not None
-        full = np.empty(prod(self.size))
+    def broadcast(self, node: Node, value: Value, numbers: np.ndarray) -> np.ndarray:
+        """``numbers`` in the shape of ``value``."""
         try:
-            full[self.places.ravel()] = np.broadcast_to(values, self.places.shape).ravel()
+            return np.broadcast_to(numbers, value.places.shape)
         except ValueError:
-            raise node.error(f"has values of the shape {list(values.shape)} for {list(self.places.shape)}") from None
-        full = full.reshape(-1, self.size[2])
+            raise node.error(f"has values of the shape {list(numbers.shape)} for {list(value.places.shape)}") from None
+
+    def by_channel(self, node: Node, value: Value, numbers: np.ndarray) -> np.ndarray:
+        """(channels,) of ``numbers`` that broadcast to the shape of ``value``."""
+        size = self.started(node, value)
+        full = np.empty(prod(size))
+        full[self.places(value).ravel()] = self.broadcast(node, value, numbers).ravel()
+        full = full.reshape(-1, size[2])
         if not (full == full[0]).all():
             raise node.error("has values that differ from pixel to pixel, or aren't finite; only one number for each "
                              "channel is supported")
         return full[0]
+
+    # ---- layers ----
+
+    def add(self, node: Node, draft: Draft, places: np.ndarray | None = None) -> Value:
+        """The result of a new layer: an image, channels first, unless ``places`` says otherwise."""
+        if prod(draft.output_shape) > LARGEST_MAP:
+            raise node.error(f"gives a map of more than {LARGEST_MAP} values")
+        self.drafts.append(draft)
+        if places is None:
+            numbers = np.arange(prod(draft.output_shape), dtype=np.int32).reshape(1, *draft.output_shape)
+            return Value(places=numbers.transpose(0, 3, 1, 2), draft=draft)
+        return Value(places=places, draft=draft, padder=draft.reads[0].padder)
+
+    def variant(self, value: Value, meaning: Meaning) -> Draft:
+        """The layer whose real results are ``value``, which are quantised to ``meaning``: one of its own for each
+        meaning where others read them too."""
+        assert value.draft is not None
+        if value.alone:
+            return value.draft
+        key = value.draft, meaning
+        if key not in self._variants:
+            self._variants[key] = self.twin(value.draft)
+        return self._variants[key]
+
+    def twin(self, draft: Draft) -> Draft:
+        """Another layer that computes the same."""
+        self.drafts.append(copy(draft))
+        return self.drafts[-1]

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a tensor of a model file holds while the file is read: which layers' results, and in which order."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tepal.quant.layer import Padding
+
+if TYPE_CHECKING:
+    from typing import Self
+
+__all__ = ["Value", "cropped", "in_order"]
+
+
+def in_order(numbers: np.ndarray) -> bool:
+    """Whether they count from 0."""
+    return np.array_equal(numbers.ravel(), np.arange(numbers.size))
+
+
+def cropped(image: np.ndarray) -> tuple[np.ndarray, Padding]:
+    """The part of ``image`` (height, width, channels) inside the rows and columns that hold -1 alone, and how many of
+    these there are around it."""
+    rows, columns = (np.flatnonzero((image >= 0).any(axis=axes)) for axes in ((1, 2), (0, 2)))
+    height, width, _ = image.shape
+    padding = Padding(int(rows[0]), int(height - 1 - rows[-1]), int(columns[0]), int(width - 1 - columns[-1]))
+    return image[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1], padding
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """``sources`` are the numbers of the layers whose results it holds, :data:`~tepal.quant.layer.IMAGE` for the image,
+    and ``shape`` is that of the tensor.
+
+    ``places``, an integer array of this shape, gives each value its number among the maps of the sources, each in NHWC
+    order, one behind the other, and -1 to padding; None where the values stand in that order.  So whatever only moves
+    values about is computed on their numbers, and a layer sees there whether they are where it needs them.
+
+    ``shared`` says that more than one operator reads what the layer gives.  ``maker`` is the operator that padded it or
+    put several sources together; ``join`` makes the layer that does, of their numbers.  ``closings`` came at the end
+    and stay off the chip: what the sources give goes through one after the other."""
+
+    sources: tuple[int, ...]
+    shape: tuple[int, ...]
+    places: np.ndarray | None = None
+    shared: bool = False
+    maker: Any = None
+    join: Callable[[tuple[int, ...]], Any] | None = None
+    closings: tuple[Any, ...] = ()
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """``places``, those in order too."""
+        if self.places is not None:
+            return self.places
+        return np.arange(prod(self.shape), dtype=np.int32).reshape(self.shape)
+
+    @property
+    def padded(self) -> bool:
+        """Whether it holds more than its sources give."""
+        return self.places is not None and bool((self.places < 0).any())
+
+    def moved(self, places: np.ndarray) -> "Self":
+        """The same values at other ``places``."""
+        return replace(self, shape=places.shape, places=None if in_order(places) else places)
+
+    def reshaped(self, shape: tuple[int, ...]) -> "Self":
+        """The same values in the same order in another ``shape``."""
+        return replace(self, shape=shape, places=None if self.places is None else self.places.reshape(shape))
