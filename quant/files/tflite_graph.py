@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 import tflite as schema
+from tepal.quant.answers import Arranged, Tabled
 from tepal.quant.arithmetic import Rounding, multiply_by_quantized_multiplier, quantize_multiplier
 from tepal.quant.errors import NetworkError
-from tepal.quant.layer import IMAGE, LARGEST_MAP, NO_PADDING, Padding, Shape
+from tepal.quant.layer import IMAGE, LARGEST_MAP, NO_PADDING, Closing, Padding, Shape
 from tepal.quant.lookup import FloatLookup, Lookup
 from tepal.quant.windows import same_padding
 
@@ -112,7 +113,7 @@ class TfliteGraph:
         self.check_activation(operator, operator.input(number))
         value = self.value(operator, number)
         if value.closings:
-            raise operator.error(f"follows {value.closings[-1].name}, which is only supported at the end")
+            raise operator.error(f"follows {value.closings[-1].title}, which is only supported at the end")
         if value.padded and not padded:
             raise value.maker.error(f"is followed by {operator.name}; padding is only supported before a convolution")
         return value
@@ -239,6 +240,22 @@ class TfliteGraph:
             raise operator.obstacle("works on maps whose values stand in different orders; leave out what reshapes or "
                                     "transposes one of them")
         return [value.sources[0] for value in values], sizes[0], first
+
+    def move(self, operator: Operator, move: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Go on with the same values at other places: ``move`` works on their numbers."""
+        value = self.value(operator)
+        places = move(value.numbers)
+        self.check_shape(operator, places.shape)
+        if not value.closings:
+            self.give(operator, value.moved(places))
+        else:
+            self.close(operator, value, Arranged(operator.index, operator.output.index, places.shape[1:],
+                                                 None if in_order(places) else places.ravel()))
+
+    def close(self, operator: Operator, value: Value, closing: Closing) -> None:
+        """Go on with what ``closing`` makes of ``value`` on the host."""
+        closed = value.closed()
+        self.give(operator, replace(closed, shape=operator.output.shape, closings=(*closed.closings, closing)))
 
     # ---- what an operator asks for ----
 
@@ -393,7 +410,16 @@ class IntegerGraph(TfliteGraph):
 
 
     def look_up(self, operator: Operator, results: np.ndarray, function: str) -> None:
-        """Go on with a table of the ``results``, clipped to int8, of all int8 values of the one input."""
+        """Go on with a table of the ``results``, clipped to int8, of all int8 values of the one input: on the host
+        where no layer can have them all."""
+        self.check_activation(operator, operator.input(0))
+        value = self.value(operator)
+        if value.closings or len({self.sizes[source][:2] for source in value.sources if source in self.sizes}) > 1:
+            self.check_activation(operator, operator.output)
+            self.check_shape(operator, value.shape)
+            table = np.clip(results, -128, 127).astype(np.int8)
+            self.close(operator, value, Tabled(operator.index, operator.output.index, table, function))
+            return
         (source,), shape, value = self.alike(operator, 1)
         fields = self.fields(operator, [source], shape, shape, like=value)
         self.append(operator, Lookup(**fields, table=np.clip(results, -128, 127), function=function,

@@ -448,7 +448,6 @@ SENTENCES = {
     "rows": (conv(Chain(4, 4, 1)).fully_connected(weights(3, 2)).write(),
              "has rows of 2 weights for 32 values"),
     "softmax inside": (small().fully_connected(weights(2, 5)).write(), "follows SOFTMAX"),
-    "softmax on a map": (conv(Chain(4, 4, 1)).softmax().write(), r"works on the shape \[1, 4, 4, 2\]; only vectors"),
     "softmax scale": (changed(softmax_6__scale=0.1), "must have the output scale 1/256"),
     "softmax beta": (option(6, Beta=float("nan")), "has the beta nan"),
     "softmax alone": (Chain(1, 1, 4).softmax().write(), "has no layer to compute"),
