@@ -17,7 +17,7 @@ from .layer import FloatLayer, Layer, Meaning, Place, frozen, shortened
 if TYPE_CHECKING:
     from typing import Self
 
-__all__ = ["CODES", "FUNCTIONS", "FloatLookup", "Lookup", "quantised_codes"]
+__all__ = ["CODES", "FUNCTIONS", "UNCHANGED", "FloatLookup", "Lookup", "Unchanged", "quantised_codes"]
 
 CODES = np.arange(-128, 128)
 """All int8 values, in the order of a table."""
@@ -97,6 +97,10 @@ class Unchanged:
         return acc.astype(np.int8)
 
 
+UNCHANGED = Unchanged()
+"""The one there is."""
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Lookup(Layer):
     """Each value replaced by another one.
@@ -107,7 +111,7 @@ class Lookup(Layer):
     table: np.ndarray
     result_zero_point: int
     function: str
-    requantise: Unchanged = Unchanged()
+    requantise: Unchanged = UNCHANGED
 
     def __post_init__(self):
         object.__setattr__(self, "table", frozen(self.table, np.int8))

@@ -11,7 +11,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from tepal.quant import Network
 from tepal.quant.layer import IMAGE
 
-__all__ = ["Graph", "integers", "legacy", "maps", "quantised", "real", "run", "step", "tf", "torch"]
+__all__ = ["Graph", "integers", "legacy", "maps", "quantised", "random_graph", "real", "run", "step", "tf", "torch"]
 
 
 class Graph:
@@ -133,6 +133,43 @@ def tf(channels: int = 3, *, folded: bool = False) -> Graph:
     graph.add("Reshape", graph.node("Concat", size, np.array([18]), axis=0))
     graph.add("MatMul", graph.weights(9, 18).T).add("Add", graph.weights(9)).add("Relu")
     return graph.add("MatMul", graph.weights(4, 9).T).add("Add", graph.weights(4), output="Identity:0")
+
+
+def random_graph(seed: int, constants=("Mul", "Add", "Sub", "Div"),
+                 functions=("Sigmoid", "LeakyRelu", "Tanh")) -> Graph:
+    """Residual blocks, branches, pools, activations and constants at random; one to three outputs."""
+    rng = np.random.default_rng(seed)
+    channels, size = (int(number) for number in rng.integers(2, 6, 2))
+    graph = Graph("n", 3, 3 + size, 4 + size, seed=seed)
+    graph.convolution(channels, 3, int(rng.integers(1, 4)))
+    live = [graph.value]
+    for _ in range(int(rng.integers(4, 12))):
+        graph.value = live[int(rng.integers(max(0, len(live) - 3), len(live)))]
+        match rng.integers(11):
+            case 0:
+                graph.convolution(channels, channels, 3, pads=[1] * 4, bias=bool(rng.integers(2)))
+            case 1:
+                graph.convolution(channels, channels, 3, pads=[1] * 4, group=channels)
+            case 2:
+                graph.add("Relu")
+            case 3:
+                graph.add("Clip", np.float32(rng.uniform(-2, 0)), np.float32(rng.uniform(0, 2)))
+            case 4:
+                graph.batch_norm(channels)
+            case 5:
+                graph.add("MaxPool", kernel_shape=[3, 3], pads=[1] * 4)
+            case 6:
+                graph.add("Concat", live[int(rng.integers(len(live)))], axis=1).convolution(channels, 2 * channels, 1)
+            case 7:
+                graph.add(functions[rng.integers(len(functions))])
+            case 8:
+                graph.add(constants[rng.integers(len(constants))],
+                          rng.uniform(0.5, 2, (channels, 1, 1)).astype(np.float32))
+            case _:
+                graph.add("Add", live[int(rng.integers(len(live)))])
+        live.append(graph.value)
+    graph.outputs = sorted(set(live[1:][-int(rng.integers(1, 4)):]), key=live.index)
+    return graph
 
 
 def run(model: onnx.ModelProto | bytes, images: np.ndarray, *, optimised: bool = False,

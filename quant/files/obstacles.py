@@ -56,7 +56,7 @@ _SHAPES = "shapes worked out at run time: export with a fixed batch of 1, in Ker
 _WAYS_OUT = {
     BRANCHES: ("ADD_N", "CONCATENATION", "SPLIT", "SPLIT_V", "UNPACK", "Concat", "Sum", "Split"),
     "activations other than ReLU: train the model with ReLU or ReLU6": (
-        "HARD_SWISH", "LOGISTIC", "TANH", "LEAKY_RELU", "PRELU", "ELU", "GELU", "HardSwish", "HardSigmoid", "Sigmoid",
+        "PRELU", "ELU", "GELU", "HardSwish", "HardSigmoid", "Sigmoid",
         "Tanh", "LeakyRelu", "PRelu", "Elu", "Gelu", "Selu", "Softplus", "Mish", "Erf"),
     "larger maps and other arrangements of pixels: end the model before it": (
         "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "TRANSPOSE_CONV", "DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "Resize",

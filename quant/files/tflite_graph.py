@@ -5,20 +5,24 @@ Integer and float layers differ in the types of their tensors and in what they k
 TensorFlow Lite's ``Prepare`` functions (``kernel_util.cc``, ``quantization_util.cc``), so that the network gives the
 bytes of LiteRT's reference kernels."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from math import inf, prod
 from typing import Any
 
 import numpy as np
 import tflite as schema
+from tepal.quant.arithmetic import Rounding, multiply_by_quantized_multiplier, quantize_multiplier
 from tepal.quant.errors import NetworkError
-from tepal.quant.layer import IMAGE, NO_PADDING, Padding, Shape
+from tepal.quant.layer import IMAGE, LARGEST_MAP, NO_PADDING, Padding, Shape
+from tepal.quant.lookup import FloatLookup, Lookup
 from tepal.quant.windows import same_padding
 
 from .tflite_file import EXPORT_AGAIN, File, Operator, Tensor, names
 from .values import Value, cropped, in_order
 
-__all__ = ["ACTIVATIONS", "DILATION_OPTIONS", "WINDOW_OPTIONS", "FloatGraph", "IntegerGraph", "TfliteGraph"]
+__all__ = ["ACTIVATIONS", "DILATION_OPTIONS", "WINDOW_OPTIONS", "FloatGraph", "IntegerGraph", "TfliteGraph",
+           "multiplied"]
 
 ACTIVATIONS = {"NONE": (-inf, inf), "RELU": (0.0, inf), "RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0)}
 """Lowest and highest result of each activation."""
@@ -27,6 +31,8 @@ WINDOW_OPTIONS = ("StrideH", "StrideW", "Padding", "FusedActivationFunction")
 """Fields of the options of every operator whose window moves over a map."""
 
 DILATION_OPTIONS = ("DilationHFactor", "DilationWFactor")
+
+_MOST_PARTS = 1024
 
 _ACTIVATION_NAMES = names(schema.ActivationFunctionType)
 
@@ -37,9 +43,8 @@ class TfliteGraph:
     ``start`` is the tensor whose values the network takes.  A layer that couldn't be made is None, so that the walk can
     go on to what else stands in the way."""
 
-    constant_type: str
-    """Type of the weights, and of the activations too."""
     bias_type: str
+    """Type of the biases."""
 
     def __init__(self, file: File):
         self.start = file.input
@@ -49,6 +54,7 @@ class TfliteGraph:
         self.layers: list[Any] = []
         self.sizes: dict[int, Shape] = {}
         self.values = {file.input.index: Value((IMAGE,), file.input.shape, shared=True)}
+        self._joined: dict[tuple[int, ...], int] = {}
         # Where the image's values, in the order of the file, stand in its map; None if they are in order.
         self._image_order: np.ndarray | None = None
 
@@ -114,7 +120,7 @@ class TfliteGraph:
     def opened(self, operator: Operator, value: Value, shape: Shape | None = None) -> Value:
         """``value`` with the image's values in the order of its map.  The first operator that reads the image tells
         which of its dimensions is what, if it takes it as a map of this ``shape``."""
-        if IMAGE not in value.sources:
+        if value.sources != (IMAGE,):
             return value
         if IMAGE not in self.sizes:
             self._open(operator, None if shape is None else cropped(value.numbers.reshape(shape))[0])
@@ -144,6 +150,49 @@ class TfliteGraph:
             raise operator.error(f"reads an input of the shape {list(given)} with its values in another order; only "
                                  "[1, height, width, channels] and [1, channels, height, width] are supported")
 
+    def joint(self, operator: Operator, values: list[Value], axis: int,
+              join: Callable[[tuple[int, ...]], Any]) -> Value:
+        """The ``values`` one behind the other along ``axis``; ``join`` makes the layer that puts their sources together
+        channel by channel, once one is wanted."""
+        values = [self.opened(operator, value) for value in values]
+        first = values[0].shape
+        if any(len(value.shape) != len(first) or value.shape[:axis] + value.shape[axis + 1:]
+               != first[:axis] + first[axis + 1:] for value in values):
+            shapes = " and ".join(str(list(value.shape)) for value in values)
+            raise operator.error(f"puts the shapes {shapes} together along dimension {axis}; the others must be equal")
+        sources = [source for value in values for source in value.sources]
+        if prod(self.sizes[sources[0]]) * len(sources) > LARGEST_MAP or len(sources) > _MOST_PARTS:
+            raise operator.error("puts too much together")
+        counts = [sum(prod(self.sizes[source]) for source in value.sources) for value in values]
+        starts = np.cumsum(counts) - counts
+        places = np.concatenate([np.where(value.numbers < 0, -1, value.numbers + start)
+                                 for value, start in zip(values, starts, strict=True)], axis=axis)
+        self.check_shape(operator, places.shape)
+        whole = Value(tuple(sources), places.shape, maker=operator, join=join)
+        return whole.moved(places.astype(np.int32))
+
+    def settled(self, operator: Operator, value: Value) -> Value:
+        """``value`` of one layer: of several sources the one that puts them together."""
+        if len(value.sources) == 1:
+            return value
+        assert value.join is not None
+        sizes = [self.sizes[source] for source in value.sources]
+        if any(size[:2] != sizes[0][:2] for size in sizes):
+            shapes = " and ".join(f"{height}x{width}" for height, width, _ in sizes)
+            raise value.maker.obstacle(f"puts maps of {shapes} pixels together, which {operator.name} reads; only maps "
+                                       "of one size can be, channel by channel")
+        # What stands where once the sources are one map.
+        starts = np.cumsum([prod(size) for size in sizes]) - [prod(size) for size in sizes]
+        order = np.concatenate([np.arange(prod(size), dtype=np.int32).reshape(size) + start
+                                for size, start in zip(sizes, starts, strict=True)], axis=2).ravel()
+        numbers = np.empty_like(order)
+        numbers[order] = np.arange(order.size, dtype=np.int32)
+        if value.sources not in self._joined:
+            self._push(value.join(value.sources))
+            self._joined[value.sources] = len(self.layers) - 1
+        whole = replace(value, sources=(self._joined[value.sources],), join=None)
+        return whole.moved(np.where(value.numbers < 0, -1, numbers[value.numbers]))
+
     def map(self, operator: Operator, number: int = 0, *, padded: bool = False) -> tuple[int, Shape, Padding]:
         """Of the map that is input ``number``: its layer, its height, width and channels, and the zeros around it."""
         value = self.computable(operator, number, padded=padded)
@@ -157,7 +206,7 @@ class TfliteGraph:
             case _:
                 raise operator.error(f"works on the shape {list(value.shape)}; supported are [1, height, width, "
                                      "channels] and [1, channels]")
-        value = self.opened(operator, value, shape)
+        value = self.settled(operator, self.opened(operator, value, shape))
         (source,) = value.sources
         size, fits, padding = self.sizes[source], shape == self.sizes[source], NO_PADDING
         if value.places is not None:
@@ -171,14 +220,15 @@ class TfliteGraph:
     def whole(self, operator: Operator, number: int = 0) -> tuple[int, Shape, np.ndarray]:
         """Of the values that are input ``number``, in any order: their layer, the size of its map, and the number of
         each in it (a flat array)."""
-        value = self.opened(operator, self.computable(operator, number))
+        value = self.settled(operator, self.opened(operator, self.computable(operator, number)))
         (source,) = value.sources
         return source, self.sizes[source], value.numbers.ravel()
 
     def alike(self, operator: Operator, count: int) -> tuple[list[int], Shape, Value]:
         """Of the first ``count`` inputs, whose values must be in one order: their layers, the size of their maps, and
         the first one's value, to which the result's is equal in order and shape."""
-        values = [self.opened(operator, self.computable(operator, number)) for number in range(count)]
+        values = [self.settled(operator, self.opened(operator, self.computable(operator, number)))
+                  for number in range(count)]
         first = values[0]
         sizes = [self.sizes[value.sources[0]] for value in values]
         if any(value.shape != first.shape for value in values):
@@ -246,15 +296,17 @@ class TfliteGraph:
 
     def append(self, operator: Operator, layer: Any, like: Value | None = None) -> None:
         """Go on with ``layer``, which gives the operator's result, its values in the order of those of ``like``."""
+        self._push(layer)
+        self.give(operator, Value((len(self.layers) - 1,), operator.output.shape, like and like.places))
+
+    def _push(self, layer: Any) -> None:
         self.layers.append(layer)
-        number = len(self.layers) - 1
-        self.sizes[number] = layer.output_shape
-        self.give(operator, Value((number,), operator.output.shape, like and like.places))
+        self.sizes[len(self.layers) - 1] = layer.output_shape
 
     def skip(self, operator: Operator) -> None:
         """Go on after an operator that can't be taken, with the shapes that the file gives."""
         for tensor in operator.outputs:
-            height, width, channels = ((1, 1, 1) + tensor.shape)[-3:]
+            height, width, channels = (1, 1, 1, *tensor.shape)[-3:]
             self.layers.append(None)
             self.sizes[len(self.layers) - 1] = height, width, channels
             self.values[tensor.index] = Value((len(self.layers) - 1,), tensor.shape)
@@ -267,23 +319,23 @@ def _equal(places: np.ndarray | None, others: np.ndarray | None) -> bool:
 
 
 class IntegerGraph(TfliteGraph):
-    """int8 activations and weights, int32 bias; QUANTIZE may come first and DEQUANTIZE last."""
+    """int8 or uint8 activations and weights, int32 bias; QUANTIZE may come first and DEQUANTIZE last.
 
-    constant_type, bias_type = "INT8", "INT32"
+    All of uint8 is turned into int8 by taking 128 off: values, zero points, and the weights with theirs."""
+
+    bias_type = "INT32"
 
     OTHERS = {
-        "UINT8": "uint8 values (the older quantisation, asymmetric weights); quantise the float model to int8 "
-                 "(inference_input_type=tf.int8 and inference_output_type=tf.int8), or with 'tepal quantize'",
         "INT16": "int16 values (16x8 quantisation); convert with "
                  "supported_ops=[tf.lite.OpsSet.TFLITE_BUILTINS_INT8], which makes activations int8",
         "FLOAT16": "float16 values; export the model as float32 (weights alone may be stored as float16)",
         "FLOAT32": "float32 values; quantise the model to int8 activations throughout, with a representative data set "
                    "and supported_ops=[tf.lite.OpsSet.TFLITE_BUILTINS_INT8]",
     }
-    """Activations that aren't int8: what they come of and the way out."""
+    """Activations that are neither: what they come of and the way out."""
 
     def check_activation(self, operator: Operator, tensor: Tensor) -> None:
-        if tensor.type != "INT8":
+        if tensor.type not in ("INT8", "UINT8"):
             what = self.OTHERS.get(tensor.type, f"{tensor.type.lower()} values; quantise the model to int8 activations "
                                                 "(inference_input_type=tf.int8)")
             raise operator.error(f"works on {what}")
@@ -291,17 +343,22 @@ class IntegerGraph(TfliteGraph):
             raise operator.error(f"reads or writes tensor {tensor.index}, which has {len(tensor.scales)} "
                                  f"scales and {len(tensor.zero_points)} zero points, not one")
         if not -128 <= tensor.zero_point <= 127:
-            raise operator.error(f"has the zero point {tensor.zero_point}, outside int8")
+            raise operator.error(f"has the zero point {tensor.zero_points[0]}, outside {tensor.type.lower()}")
 
     def check_weights(self, operator: Operator, tensor: Tensor, axis: int) -> None:
-        if tensor.type != "INT8":
-            raise operator.error(f"has {tensor.type.lower()} weights; only int8 is supported")
-        channels = tensor.shape[axis]
-        if len(tensor.scales) not in (1, channels) or (len(tensor.scales) > 1 and tensor.axis != axis):
+        kind, channels = operator.input(0).type, tensor.shape[axis]
+        if tensor.type != kind:
+            raise operator.error(f"has {tensor.type.lower()} weights for {kind.lower()} values; only {kind.lower()} is "
+                                 "supported")
+        counts = (1, channels) if kind == "INT8" else (1,)
+        if len(tensor.scales) not in counts or (len(tensor.scales) > 1 and tensor.axis != axis):
             raise operator.error(f"has {len(tensor.scales)} weight scales along dimension {tensor.axis}; "
-                                 f"supported are one, or one for each of the {channels} output channels")
-        if tensor.zero_points.any():
-            raise operator.obstacle("has weights with a zero point other than 0; quantise them symmetrically")
+                                 f"supported are one, or, of int8, one for each of the {channels} output channels")
+        if kind == "INT8" and tensor.zero_points.any():
+            raise operator.obstacle("has int8 weights with a zero point other than 0; quantise them symmetrically")
+        if kind == "UINT8" and (len(tensor.zero_points) != 1 or not -128 <= tensor.zero_point <= 127):
+            raise operator.error(f"has weights with the zero points {tensor.zero_points[:4].tolist()}; one uint8 is "
+                                 "needed")
 
     def check_unchanged(self, operator: Operator) -> None:
         super().check_unchanged(operator)
@@ -314,10 +371,14 @@ class IntegerGraph(TfliteGraph):
         return tensor.zero_point
 
     def meaning(self, operator: Operator) -> dict[str, Any]:
+        if operator.output.type != operator.input(0).type and operator.name != "QUANTIZE":
+            raise operator.error(f"makes {operator.output.type.lower()} values of {operator.input(0).type.lower()} "
+                                 "ones; only QUANTIZE can")
         return {"input_zero_point": operator.input(0).zero_point, "output_scale": float(operator.output.scale)}
 
-    def clamp(self, operator: Operator) -> tuple[int, int]:
-        """CalculateActivationRangeQuantized: the int8 clamp of the fused activation."""
+    def clamp(self, operator: Operator, bounds: tuple[float, float] | None = None) -> tuple[int, int]:
+        """CalculateActivationRangeQuantized: the clamp to real ``bounds``, else of the fused activation, of int8
+        values."""
         scale, zero_point = operator.output.scale, operator.output.zero_point
 
         def quantised(real: float) -> int:
@@ -327,14 +388,27 @@ class IntegerGraph(TfliteGraph):
             steps = int(min(ratio, 1e9) + 0.5)
             return zero_point + (steps if real > 0 else -steps)
 
-        low, high = self.activation(operator)
+        low, high = bounds or self.activation(operator)
         return max(-128, quantised(low)), min(127, quantised(high))
+
+
+    def look_up(self, operator: Operator, results: np.ndarray, function: str) -> None:
+        """Go on with a table of the ``results``, clipped to int8, of all int8 values of the one input."""
+        (source,), shape, value = self.alike(operator, 1)
+        fields = self.fields(operator, [source], shape, shape, like=value)
+        self.append(operator, Lookup(**fields, table=np.clip(results, -128, 127), function=function,
+                                     result_zero_point=operator.output.zero_point), value)
+
+
+def multiplied(values: np.ndarray, real: np.float64) -> np.ndarray:
+    """``values`` times the factor ``real`` as MultiplyByQuantizedMultiplier has it, int64."""
+    return multiply_by_quantized_multiplier(values, *quantize_multiplier(real), Rounding.DOUBLE)
 
 
 class FloatGraph(TfliteGraph):
     """float32 throughout; a ReLU may also stand alone."""
 
-    constant_type = bias_type = "FLOAT32"
+    bias_type = "FLOAT32"
 
     def check_activation(self, operator: Operator, tensor: Tensor) -> None:
         if tensor.type != "FLOAT32":
@@ -351,3 +425,9 @@ class FloatGraph(TfliteGraph):
     def meaning(self, operator: Operator) -> dict[str, Any]:
         minimum, maximum = self.activation(operator)
         return {"minimum": minimum, "maximum": maximum}
+
+    def look_up(self, operator: Operator, compute: Callable[[np.ndarray], np.ndarray], function: str) -> None:
+        """Go on with ``compute`` of each value of the one input."""
+        (source,), shape, value = self.alike(operator, 1)
+        fields = self.fields(operator, [source], shape, shape, like=value)
+        self.append(operator, FloatLookup(**fields, compute=compute, function=function), value)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a tensor of a model file holds while the file is read: which layers' results, and in which order."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -38,14 +39,15 @@ class Value:
     values about is computed on their numbers, and a layer sees there whether they are where it needs them.
 
     ``shared`` says that more than one operator reads what the layer gives.  ``maker`` is the operator that padded it or
-    put its sources together.  ``closings`` came at the end and stay off the chip: what the sources give goes through
-    one after the other."""
+    put several sources together; ``join`` makes the layer that does, of their numbers.  ``closings`` came at the end
+    and stay off the chip: what the sources give goes through one after the other."""
 
     sources: tuple[int, ...]
     shape: tuple[int, ...]
     places: np.ndarray | None = None
     shared: bool = False
     maker: Any = None
+    join: Callable[[tuple[int, ...]], Any] | None = None
     closings: tuple[Any, ...] = ()
 
     @property

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tepal.quant.files.functions import then
 from tepal.quant.files.tflite_file import Operator
-from tepal.quant.files.tflite_graph import ACTIVATIONS, TfliteGraph
-from tepal.quant.layer import IMAGE, Layer, OnnxGraph
+from tepal.quant.files.tflite_graph import ACTIVATIONS, FloatGraph, IntegerGraph, TfliteGraph, multiplied
+from tepal.quant.layer import IMAGE, FloatLayer, Layer, OnnxGraph
+from tepal.quant.lookup import CODES
 
 from .multiply import later
 from .quantize import continued
@@ -27,22 +28,42 @@ if TYPE_CHECKING:
 __all__ = ["write_clamp"]
 
 
-@tflite("RELU", "RELU6", "RELU_N1_TO_1", limits="fused into the layer before it", only="float",
-        elsewhere="alone in an int8 model: convert again with a current TensorFlow, which fuses them into the layer "
-        "before")
+@tflite("RELU", "RELU6", "RELU_N1_TO_1", limits="fused into the layer before it, or a table where that can't be")
 def _activation(graph: TfliteGraph, operator: Operator) -> None:
-    """The layer before it then gives the tensor of this operator, if nothing else reads what it gives."""
+    """If nothing else reads what the layer before it gives, that then gives the tensor of this operator."""
     (source,), _, value = graph.alike(operator, 1)
     graph.check_activation(operator, operator.output)
     graph.check_shape(operator, value.shape)
-    if source == IMAGE or value.shared:
-        raise operator.obstacle("has no layer before it to be fused into")
-    if (before := graph.layers[source]) is not None:
+    before = graph.layers[source] if source != IMAGE else None
+    fused = None if value.shared or before is None else _fused(graph, operator, before)
+    if fused:
+        graph.layers[source] = replace(fused, name=operator.output.name, tensor=operator.output.index)
+        graph.give(operator, value)
+    elif isinstance(graph, IntegerGraph):
+        result = operator.output
+        # ReluPrepare divides in float32.
+        real = np.float64(operator.input(0).scale / result.scale)
+        low, high = graph.clamp(operator, ACTIVATIONS[operator.name])
+        rescaled = multiplied(CODES - operator.input(0).zero_point, real) + result.zero_point
+        graph.look_up(operator, np.clip(rescaled, low, high), operator.name)
+    elif isinstance(graph, FloatGraph):
         low, high = ACTIVATIONS[operator.name]
-        graph.layers[source] = replace(before, name=operator.output.name, tensor=operator.output.index,
-                                       minimum=min(max(before.minimum, low), high),
-                                       maximum=min(max(before.maximum, low), high))
-    graph.give(operator, value)
+        graph.look_up(operator, lambda x: np.clip(x, np.float32(low), np.float32(high)), operator.name)
+
+
+def _fused(graph: TfliteGraph, operator: Operator, before: Layer | FloatLayer) -> Layer | FloatLayer | None:
+    """The layer ``before`` with a clamp, if it has one that can be narrowed to that."""
+    if isinstance(before, FloatLayer):
+        low, high = ACTIVATIONS[operator.name]
+        return replace(before, minimum=min(max(before.minimum, low), high), maximum=min(max(before.maximum, low), high))
+    if not isinstance(graph, IntegerGraph) or operator.input(0).meaning != operator.output.meaning:
+        return None
+    rule = getattr(before, "requantise", None)
+    if rule is None:
+        return None
+    low, high = graph.clamp(operator, ACTIVATIONS[operator.name])
+    narrowed = replace(rule, minimum=min(max(rule.minimum, low), high), maximum=min(max(rule.maximum, low), high))
+    return replace(before, requantise=narrowed)
 
 
 @onnx("Relu", elementwise=True, limits="fused into the layer before it")

@@ -278,6 +278,9 @@ def _step(model: OnnxModel, node: Node) -> None:
 def _check_computes(node: Node, value: Value) -> None:
     """That ``node`` can compute with ``value``."""
     known = ONNX[node.operator]
+    if value.parts and node.operator != "Concat":
+        raise node.error("computes with maps of different heights and widths that were put together; only outputs of "
+                         "the model can be")
     if value.closing:
         raise node.error("follows Softmax, which is only supported at the end")
     if value.padder and not known.takes_padding:

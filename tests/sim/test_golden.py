@@ -11,7 +11,7 @@ from litert import reference
 from models import require_data, require_model
 from tepal.quant import Convolution, Depthwise, Network, NetworkError, Requantise, Rounding, read_tflite, windows
 from tepal.sim import golden
-from tflite_writer import Chain
+from tflite_writer import Chain, Uint8Chain
 
 MODELS = ["mlperf_resnet8_int8", "mlperf_vww_int8", "mlperf_kws_int8", "tinymaix_mnist_dw_int8"]
 
@@ -81,18 +81,22 @@ channels = st.integers(1, 7)
 
 
 @st.composite
-def networks(draw) -> Chain:
-    """A random small model."""
+def networks(draw, kind: type[Chain] = Chain) -> Chain:
+    """A random small model, of int8 or of uint8."""
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    chain = Chain(draw(sizes), draw(sizes), draw(channels), scale=draw(scales), zero_point=draw(zero_points))
+    unsigned = kind is Uint8Chain
+    own = zero_points.map(lambda number: number + 128) if unsigned else zero_points
+    chain = kind(draw(sizes), draw(sizes), draw(channels), scale=draw(scales), zero_point=draw(own))
+    if unsigned:
+        chain.weight_zero_point = draw(own)
 
     def int8(*shape):
-        return random.integers(-128, 128, shape, dtype=np.int8)
+        return random.integers(0, 256, shape, np.uint8) if unsigned else random.integers(-128, 128, shape, np.int8)
 
     def trained(inputs: int, outputs: int, bias=False) -> dict:
         """Scales that use the range of the result but for a factor of up to 32; LiteRT's CONV_2D insists on
         a ``bias``, other operators take none as well."""
-        count = outputs if draw(st.booleans()) else 1
+        count = outputs if draw(st.booleans()) and not unsigned else 1
         scale = draw(scales)
         weight_scale = draw(st.floats(1 / 32, 32)) * scale / chain.tensor.scale / np.sqrt(inputs) / 128
         factors = random.uniform(0.25, 2, count)
@@ -104,7 +108,7 @@ def networks(draw) -> Chain:
         biased = bias or draw(st.booleans())
         return {"weight_scale": weight_scale * factors * vanishing,
                 "bias": random.integers(-(1 << 14), 1 << 14, outputs) if biased else None,
-                "scale": scale, "zero_point": draw(zero_points),
+                "scale": scale, "zero_point": draw(own),
                 "activation": draw(st.sampled_from(["NONE", "RELU", "RELU6", "RELU_N1_TO_1"]))}
 
     for _ in range(draw(st.integers(1, 4))):
@@ -142,7 +146,7 @@ def networks(draw) -> Chain:
     match draw(st.sampled_from(["map", "mean", "mean", "flatten", "vector"])):
         case "mean":
             chain.mean(keep_dims=draw(st.booleans()), axes=draw(st.sampled_from([(1, 2), (2, 1), (-3, -2)])),
-                       scale=chain.tensor.scale * draw(st.floats(0.25, 4)), zero_point=draw(zero_points))
+                       scale=chain.tensor.scale * draw(st.floats(0.25, 4)), zero_point=draw(own))
         case "flatten":
             chain.reshape(1, height * width * depth)
         case "vector":
@@ -242,3 +246,13 @@ def test_random_networks(folder, chain, codes_in, seed):
     images = np.random.default_rng(seed).integers(-128, 128, (3, *chain.input.shape[1:]), dtype=np.int8)
     (folder / "random.tflite").write_bytes(model)
     assert differences(read_tflite(folder / "random.tflite"), images, reference(model, images)) == {}
+
+
+@settings(max_examples=300, suppress_health_check=list(HealthCheck))
+@given(chain=networks(Uint8Chain), seed=st.integers(0, 2**32 - 1))
+def test_random_networks_of_uint8(folder, chain, seed):
+    """Weights with zero points from 0 to 255."""
+    model = chain.write()
+    images = np.random.default_rng(seed).integers(-128, 128, (3, *chain.input.shape[1:]), dtype=np.int8)
+    (folder / "uint8.tflite").write_bytes(model)
+    assert differences(read_tflite(folder / "uint8.tflite"), images, reference(model, images)) == {}
