@@ -203,27 +203,29 @@ class _Images(CalibrationDataReader):
 
 def quantised(graph: Graph, folder: Path, images: np.ndarray, *, per_channel: bool = True,
               activations: QuantType = QuantType.QInt8, weights: QuantType = QuantType.QInt8,
-              **options) -> onnx.ModelProto:
+              form: QuantFormat = QuantFormat.QDQ, **options) -> onnx.ModelProto:
     """``graph`` by ONNX Runtime's post-training quantisation, calibrated with ``images``."""
     result = folder / "quantised.onnx"
     # Without types the quantiser skips values it could quantise.
     model = onnx.shape_inference.infer_shapes(graph.model())
-    quantize_static(model, result, _Images(graph.input.name, images), quant_format=QuantFormat.QDQ,
+    quantize_static(model, result, _Images(graph.input.name, images), quant_format=form,
                     per_channel=per_channel, activation_type=activations, weight_type=weights, extra_options=options)
     return onnx.load(result)
 
 
 def integers(model: onnx.ModelProto) -> dict[str, str]:
-    """Names of the real values that are quantised, other than weights, to those of their integers."""
+    """Names of the real values that are quantised, other than weights, to those of their integers, clipped if they
+    are."""
     weights = {tensor.name for tensor in model.graph.initializer}
-    return {node.input[0]: node.output[0] for node in model.graph.node
+    clipped = {node.input[0]: node.output[0] for node in model.graph.node if node.op_type == "Clip"}
+    return {node.input[0]: clipped.get(node.output[0], node.output[0]) for node in model.graph.node
             if node.op_type == "QuantizeLinear" and node.input[0] not in weights}
 
 
 def maps(model: onnx.ModelProto, network: Network, images: np.ndarray) -> list[np.ndarray]:
     """ONNX Runtime's int8 output of each layer of ``network``, which was read from ``model``: NHWC."""
     names = integers(model)
-    values = run(model, images, names=[names[layer.name] for layer in network.layers])
+    values = run(model, images, names=[names.get(layer.name, layer.name) for layer in network.layers])
     layers = []
     for layer, value in zip(network.layers, values, strict=True):
         if value.dtype == np.uint8:

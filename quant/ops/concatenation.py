@@ -14,7 +14,7 @@ from tepal.quant.files.draft import Draft, Value
 from tepal.quant.files.tflite_file import Operator
 from tepal.quant.files.tflite_graph import IntegerGraph, TfliteGraph
 from tepal.quant.layer import LARGEST_MAP, FloatLayer, Geometry, Layer, Meaning, Place, Shape, frozen
-from tepal.quant.lookup import CODES, UNCHANGED, Unchanged, quantised_codes
+from tepal.quant.lookup import CODES, quantised_codes
 
 from .registry import onnx, tflite
 
@@ -59,7 +59,6 @@ class Concatenation(_Parts, Layer):
     channels: tuple[int, ...]
     tables: np.ndarray
     result_zero_point: int
-    requantise: Unchanged = UNCHANGED
 
     def __post_init__(self):
         object.__setattr__(self, "tables", frozen(self.tables, np.int8))
@@ -215,7 +214,7 @@ class ConcatenationDraft(Draft):
         return self.float_layer(index).quantised(index, result, *sources)
 
 
-@onnx("Concat", constant_first=True, maps=LARGEST_MAP,
+@onnx("Concat", constant_first=True, on_integers=True, maps=LARGEST_MAP,
       limits="maps along their channels; at the end along any dimension, off the chip")
 def _concat(model: OnnxModel, node: Node, *values: Value) -> Value:
     if len(values) < len(node.inputs):
@@ -238,6 +237,10 @@ def _concat(model: OnnxModel, node: Node, *values: Value) -> Value:
         numbers = model.places(value)
         places.append(numbers // count * sum(channels) + first + numbers % count)
         first += count
-    return model.add(node, ConcatenationDraft(
+    meaning = values[0].meaning if values[0].integers else None
+    if any(value.integers != values[0].integers or (meaning and value.meaning != meaning) for value in values):
+        raise node.error("puts integers of different scales and zero points together; quantise them alike")
+    result = model.add(node, ConcatenationDraft(
         node=node, reads=values, name=node.output, input_shape=sizes[0], output_shape=(*sizes[0][:2], sum(channels)),
-        channels=channels), np.concatenate(places, axis=axis))
+        channels=channels, result=meaning), np.concatenate(places, axis=axis))
+    return replace(result, meaning=meaning, integers=meaning is not None, integer_type=values[0].integer_type)

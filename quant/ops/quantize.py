@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tepal.quant.files.draft import Constant
 from tepal.quant.files.functions import quantised_later
+from tepal.quant.files.qoperator import REAL
 from tepal.quant.files.tflite_file import EXPORT_AGAIN, Operator
 from tepal.quant.files.tflite_graph import IntegerGraph, multiplied
 from tepal.quant.files.weights import WeightedDraft
@@ -78,7 +79,7 @@ def _quantize(model: OnnxModel, node: Node, value: Value) -> Value:
 
 def _quantised(model: OnnxModel, node: Node, value: Value, meaning: Meaning) -> Value:
     """Real numbers that become integers of another ``meaning`` than they may have had."""
-    name = (model.own and node.proto.doc_string) or node.inputs[0]
+    name = (model.own and node.proto.doc_string) or node.inputs[0].removesuffix(REAL)
     if value.pending:
         return quantised_later(node, value, meaning, name)
     if value.draft is None and value.meaning is None:
