@@ -39,14 +39,6 @@ _WHOLE_MODEL = {
     f"quantised dynamically: {_STATIC}": (
         "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger", "com.microsoft.DynamicQuantizeMatMul",
         "com.microsoft.DynamicQuantizeLSTM", "com.microsoft.MatMulIntegerToFloat"),
-    f"quantised in the QOperator format: {_STATIC}": (
-        "QLinearConv", "QLinearMatMul", "com.microsoft.QGemm", "com.microsoft.QLinearAdd",
-        "com.microsoft.QLinearAveragePool", "com.microsoft.QLinearConcat", "com.microsoft.QLinearConv",
-        "com.microsoft.QLinearGlobalAveragePool", "com.microsoft.QLinearLeakyRelu", "com.microsoft.QLinearMul",
-        "com.microsoft.QLinearReduceMean", "com.microsoft.QLinearSigmoid", "com.microsoft.QLinearSoftmax"),
-    "quantised with ONNX Runtime's own operators: quantise statically as plain QDQ, with quantize_static, "
-    f"quant_format=QuantFormat.QDQ and without the option UseQDQContribOps, {_FROM_FLOATS}": (
-        "com.microsoft.QuantizeLinear", "com.microsoft.DequantizeLinear"),
 }
 """Ways out that hold for the model as a whole: what else isn't supported comes of the same and goes with it."""
 

@@ -262,8 +262,6 @@ WRONG = {
             "[1, 10, 1, 49]"),
     "no version": (no_opset(), "doesn't say which version of ONNX's operators it uses (opset_import)"),
     "not text": (not_text(), "is damaged (a name in its graph isn't text); export it again"),
-    "integers clipped": (Graph("n", 2, 4, 4).add("QuantizeLinear", np.float32(1), np.int8(0)).add(
-        "Clip", np.int8(-7), np.int8(7)), "node 1 (Clip, clip1) narrows the range of integers, as Brevitas exports"),
 }
 
 
