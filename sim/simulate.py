@@ -18,6 +18,7 @@ from tepal.hdl.answer import Trailer
 from tepal.hdl.export import TOP
 from tepal.hdl.plan.rom_contents import loaded_weights
 from tepal.hdl.plan.schedule import Schedule
+from tepal.quant import Network
 
 from . import golden
 from .cycles import CycleModel
@@ -214,7 +215,7 @@ def layer_tensors(schedule: Schedule, block: int, kind: str, words, frames: int)
                  for chunk in range(start, min(chunks, start + step))]
         place = np.argsort([pixel * chunks + chunk for pixel, chunk in order])
         data = data.reshape(frames, pixels * chunks, -1)[:, place].reshape(frames, pixels, -1)
-        layer = scheduled.work.matrix.layer
+        layer = scheduled.work.layer
     return layer, data[:, :pixels, :shape[2]].reshape(frames, *shape)
 
 
@@ -289,14 +290,26 @@ def _compare_cycles(schedule: Schedule, model: CycleModel, frames: int, events: 
             name = schedule.network.layers[layer.layer].name
             which = layer.pass_number
             scheduled = schedule.passes[which]
-            matrix, shift = scheduled.work.matrix.layer == layer.layer, frame.steps[which] - scheduled.start
-            last_tile = (number + 1) * scheduled.tiles - 1
-            check(f"{name} starts", number, ("F" if matrix else "S", which, number), layer.start + shift)
-            check(f"{name} ends", number, ("E", which, number) if matrix else ("r", which, last_tile),
-                  layer.end + shift)
+            work, shift = scheduled.work, frame.steps[which] - scheduled.start
+            starts, ends = ("F", which, number), ("E", which, number)
+            if work.reduction and work.reduction.layer == layer.layer:
+                starts, ends = ("S", which, number), ("r", which, (number + 1) * scheduled.tiles - 1)
+            elif work.elementwise and layer.layer in work.elementwise.layers:
+                starts = "D", which, number * stage_words(schedule, which, "D")
+            check(f"{name} starts", number, starts, layer.start + shift)
+            check(f"{name} ends", number, ends, layer.end + shift)
         check("first output byte", number, ("O", 0, number), frame.first_byte)
         check("last output byte", number, ("M", 0, (number + 1) * per_frame - 1), frame.last_byte)
     return errors
+
+
+def _first_wrong_output(network: Network, expected: np.ndarray, outputs: np.ndarray) -> Mismatch | None:
+    """Where the outputs of frames, int8 (frames, ``network.result_bytes``), first differ."""
+    begin, found = 0, []
+    for layer, shape in zip(network.output_layers, network.output_shapes, strict=True):
+        own = slice(begin, begin := begin + prod(shape))
+        found.append(first_mismatch(layer, *(each[:, own].reshape(-1, *shape) for each in (expected, outputs))))
+    return min(filter(None, found), key=lambda mismatch: (mismatch.frame, mismatch.layer), default=None)
 
 
 def simulate(build: Build, schedule: Schedule, images: np.ndarray, *, stalls: int | None = None,
@@ -345,10 +358,7 @@ def simulate(build: Build, schedule: Schedule, images: np.ndarray, *, stalls: in
     report = Report(outputs, classes, differing + wrong + wrong_trailer + wrong_last, compared + taken.size, first,
                     problems=problems)
     if wrong and first is None:
-        frame, position = map(int, np.argwhere(outputs != expected)[0])
-        rest, channel = divmod(position, network.output_shape[2])
-        report.first_mismatch = Mismatch(frame, len(network.layers) - 1, divmod(rest, network.output_shape[1]),
-                                         channel, int(expected[frame, position]), int(outputs[frame, position]))
+        report.first_mismatch = _first_wrong_output(network, expected, outputs)
 
     model = CycleModel(schedule)
     events: dict[tuple[str, int], list[int]] = {}

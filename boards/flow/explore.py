@@ -161,8 +161,8 @@ def least_cycles(engines: Engines, formats: Formats) -> np.ndarray:
     def total(first: Tiling) -> np.ndarray:
         starts = [np.zeros_like(engines.rows)]
         for tiling, wait, step in zip(others, waits, (stepped(first), *steps), strict=False):
-            source = tiling.work.source
-            starts.append(np.maximum(starts[-1] + step, starts[source] + (wait if source else written(first, tiling))))
+            wait = written(first, tiling) if wait is None else wait
+            starts.append(np.maximum(starts[-1] + step, starts[tiling.work.source or 0] + wait))
         return starts[-1] + tail(others[-1] if others else first)
 
     least = total(first)
@@ -202,7 +202,7 @@ def least_blocks(engines: Engines, formats: Formats, board: Board) -> dict[str, 
     return least
 
 
-def _regions(lives: dict[int, Lifetime], depth: Callable[[int], np.ndarray], *,
+def _regions(lives: dict[int, Lifetime], depth: Callable[[int], Any], *,
              in_place: bool = False) -> list[np.ndarray]:
     """Words in each region of a memory."""
     depths: dict[int, np.ndarray] = {}

@@ -48,7 +48,7 @@ def _weighted_sum(number: int, layer, weights: np.ndarray, zero_point: int) -> R
 
 
 def _depthwise(number: int, layer: Depthwise) -> Reduction:
-    return _weighted_sum(number, layer, layer.weights, layer.input_zero_point)
+    return _weighted_sum(number, layer, layer.factors, layer.input_zero_point)
 
 
 def _average_pool(number: int, layer: AveragePool) -> Reduction:
@@ -66,9 +66,9 @@ def _max_pool(number: int, layer: MaxPool) -> Reduction:
 
 
 def _convolution(number: int, layer: Convolution) -> Matrix:
-    return Matrix(number, layer.weights.reshape(layer.weights.shape[0], -1),
-                  _raw_constant(layer.weights, layer.bias, layer.input_zero_point, (1, 2, 3)),
-                  layer.requantise)
+    factors = layer.factors
+    return Matrix(number, factors.reshape(len(factors), -1),
+                  _raw_constant(factors, layer.bias, layer.input_zero_point, (1, 2, 3)), layer.requantise)
 
 
 LOWERINGS: dict[type[Layer], Callable[..., Reduction | Matrix]] = {
@@ -164,6 +164,10 @@ class _Lowering:
 
     def __init__(self, network: Network):
         self.network, self.operands = network, Operands(network)
+        # Layers on the longest way to each from the image.
+        self.depths = {IMAGE: 0}
+        for number, sources in enumerate(network.sources):
+            self.depths[number] = 1 + max(self.depths[source] for source in sources)
         # Elementwise layer to the map whose pass does it on the way to memory.
         self.hosts = {number: host for number in self.operands.of if (host := self._host(number)) is not None}
         self.layout, self.drafts = self._begin()
@@ -192,10 +196,11 @@ class _Lowering:
         return len(self._users(number)) == 1 and number not in self.network.output_layers
 
     def _host(self, number: int) -> int | None:
-        """Of an elementwise layer's maps one that nothing else reads, whose pass can go on with it: the last one."""
+        """Of an elementwise layer's maps one that nothing else reads, whose pass can go on with it: the one with the
+        most layers before it, so that the other one's passes can run while it waits for its own."""
         able = [each.base for each in self.operands.of[number]
                 if self._private(each.base) and each.base not in self.operands.of]
-        return max(able, default=None)
+        return max(able, key=lambda base: (self.depths[base], base), default=None)
 
     def _begin(self) -> tuple[InputLayout, list[_Draft]]:
         readers = self._users(IMAGE)
@@ -261,7 +266,9 @@ class _Lowering:
         makers = {draft.layer: number for number, draft in enumerate(self.drafts) if not draft.copies}
         reads = [frozenset(makers[layer] for layer in (draft.source, draft.other) if layer is not None)
                  for draft in self.drafts]
-        order = memory_saving_order(reads, [prod(draft.shape) for draft in self.drafts])
+        # A tile is filled before the array works on it, so behind a long wait the smaller windows come first.
+        order = memory_saving_order(reads, [prod(draft.shape) for draft in self.drafts],
+                                    [draft.window.input_shape[2] * prod(draft.window.kernel) for draft in self.drafts])
         drafts = [self.drafts[number] for number in order]
         numbers = {draft.layer: number for number, draft in enumerate(drafts) if not draft.copies}
         outputs = {layer: number for number, layer in enumerate(self.network.output_layers)}
@@ -274,7 +281,6 @@ class _Lowering:
             passes.append(Pass(
                 source, draft.window, draft.reduction, draft.matrix,
                 elementwise=draft.elementwise and replace(draft.elementwise, other=other),
-                layer=None if draft.layer == IMAGE else draft.layer,
                 banked=not draft.copies and draft.layer in banked, added=not draft.copies and draft.layer in added,
                 output=outputs.get(draft.layer) if leaves else None))
         return self.layout, tuple(passes)

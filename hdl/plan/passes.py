@@ -103,7 +103,7 @@ class Pass:
 
     Its own map may go to several places: ``banked``, to the activation memory, where windows are read; ``added``, to
     the skip memory, where it is the second value of another pass's ``elementwise``; and to the output memory, as
-    ``output`` of that number.  ``layer`` is the network's layer whose results it is; None of the image.
+    ``output`` of that number.
 
     ``pixels_per_window`` neighbouring pixels of a row are made from one window: the matrix has the weights of the first
     one's channels, then those of the second one's (:func:`unroll`)."""
@@ -114,10 +114,14 @@ class Pass:
     matrix: Matrix
     pixels_per_window: int = 1
     elementwise: Elementwise | None = None
-    layer: int | None = None
     banked: bool = True
     added: bool = False
     output: int | None = None
+
+    @property
+    def layer(self) -> int | None:
+        """The network's layer whose results its map is; None where it is a copy, of what was read or reduced."""
+        return self.elementwise.layers[-1] if self.elementwise else self.matrix.layer
 
     @property
     def other(self) -> int | None:

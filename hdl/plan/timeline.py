@@ -178,7 +178,7 @@ class Scoreboard:
         if written := [self._written[region] for region in maps.written if region in self._written]:
             # What is overwritten has been written before.
             bounds["write after write"] = max(written) + 1 - tiling.first_written
-        if ("skip", maps.other) in self._written:
+        if maps.other is not None:
             # What is added has been written.
             bounds["skip"] = self._written["skip", maps.other] + 1 - (tiling.first_written - tiling.latency.skip)
         if tiling.engine.single_port and maps.source.region in self._written:

@@ -241,6 +241,8 @@ class SerialRequantiser(wiring.Component):
         rights, zero_points, lows, highs = zip(*fmt.modes, strict=True)
         rounded = Signal(signed(fmt.total - fmt.fraction + 1))
         m.d.comb += rounded.eq(so_far[fmt.fraction:].as_signed())
+        if any(zero_points) and not any(rights):
+            m.d.comb += rounded.eq(so_far[fmt.fraction:].as_signed() + of_mode(zero_points, signed(9)))
         if any(rights):
             negative = so_far < (1 << fmt.fraction - 1)
             exact = [negative & (so_far[fmt.fraction - r:fmt.fraction] == 0) if r else Const(0) for r in rights]

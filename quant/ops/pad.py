@@ -33,8 +33,9 @@ def _pad(graph: TfliteGraph, operator: Operator) -> None:
         raise operator.obstacle("pads something other than height and width")
     graph.check_activation(operator, operator.output)
     value, zero = operator.optional(2), graph.zero(operator.output)
-    if value is not None and (value.type != graph.constant_type or (value.constant() != zero).any()):
-        raise operator.obstacle(f"pads with a value other than the zero point, {zero}")
+    if value is not None and (value.type != operator.output.type
+                              or (value.constant().astype(float) - value.offset != zero).any()):
+        raise operator.obstacle(f"pads with a value other than the zero point, {zero + operator.output.offset}")
     shape = tuple(size + int(around.sum()) for size, around in zip(source.shape, amounts, strict=True))
     if prod(shape) > LARGEST_MAP:
         raise operator.error(f"makes a map of more than {LARGEST_MAP} values")

@@ -17,6 +17,7 @@ import numpy as np
 import onnx
 from tepal.quant.errors import NetworkError
 from tepal.quant.files.draft import Constant, StandIn, Value
+from tepal.quant.files.functions import layered
 from tepal.quant.files.obstacles import (
     BRANCHES,
     ON_CONSTANTS,
@@ -201,7 +202,8 @@ def _open(model: OnnxModel, graph: onnx.GraphProto, inputs: list[onnx.ValueInfoP
         raise NetworkError(f"has {len(inputs)} inputs; only models with one input are supported")
     kind = inputs[0].type.tensor_type
     types: dict[int, np.dtype | None] = {
-        onnx.TensorProto.FLOAT: None, onnx.TensorProto.INT8: np.dtype(np.int8),
+        onnx.TensorProto.FLOAT: None, onnx.TensorProto.FLOAT16: None, onnx.TensorProto.BFLOAT16: None,
+        onnx.TensorProto.DOUBLE: None, onnx.TensorProto.INT8: np.dtype(np.int8),
         onnx.TensorProto.UINT8: np.dtype(np.uint8)}
     if kind.elem_type not in types:
         names = dict(zip(onnx.TensorProto.DataType.values(), onnx.TensorProto.DataType.keys(), strict=True))
@@ -268,6 +270,8 @@ def _step(model: OnnxModel, node: Node) -> None:
     if not known.moves:
         for value in values:
             _check_computes(node, value)
+    if not (known.moves or known.elementwise):
+        values = [layered(model, node, value) for value in values]
     model.define(node.output, known.read(model, node, *values))
 
 

@@ -7,8 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from tepal.quant.answers import Answer
 from tepal.quant.errors import NetworkError
 from tepal.quant.files.draft import Draft, Value
+from tepal.quant.files.functions import layered
 from tepal.quant.files.onnx_model import OnnxModel
 from tepal.quant.files.onnx_node import text
 from tepal.quant.files.values import in_order
@@ -48,8 +50,9 @@ def network_of(model: OnnxModel, outputs: list[str], name: str, metadata: dict[s
                             channels_first=model.channels_first, preprocessing=preprocessing, outputs=ended)
     integer = tuple(draft.layer(index) for index, draft in enumerate(drafts))
     assert model.start, "the first layer would have refused"
-    return Network(name, joined(integer, sources), *model.start,
-                   closing and closing(len(integer), integer[-1].output_scale), preprocessing, outputs=ended)
+    answers = (Answer.of_vector(closing(len(integer), integer[-1].output_scale), integer[-1].output_shape[2]),) \
+        if closing else ()
+    return Network(name, joined(integer, sources), *model.start, answers, preprocessing, outputs=ended)
 
 
 def _output(model: OnnxModel, name: str, *, alone: bool) -> Value:
@@ -60,11 +63,13 @@ def _output(model: OnnxModel, name: str, *, alone: bool) -> Value:
             "is constant; leave that output out" if name in model.constants else "no node makes; export it again"))
     if value.padder:
         raise value.padder.error("is the last layer; padding is only supported before Conv")
+    if value.places.ndim < 4 and not in_order(value.places):
+        raise NetworkError("gives a flattened map with its channels first; end it with a vector or with the map")
+    if value.pending:
+        value = layered(model, value.pending.node, value)
     if value.draft is None:
         raise NetworkError("has no layer to compute" if alone else
                            f"gives {text(name)}, which is the image itself; leave that output out")
-    if value.places.ndim < 4 and not in_order(value.places):
-        raise NetworkError("gives a flattened map with its channels first; end it with a vector or with the map")
     return value
 
 

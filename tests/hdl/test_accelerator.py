@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from networks import fast, max_pool_case, pointwise, random_case, wide_case
+from graphs import graph_case
+from networks import fast, max_pool_case, pointwise, random_case, uint8_case, wide_case
 from tepal.hdl import EngineConfig, Schedule
 from tepal.hdl.answer import Status, pack_answer
+from tepal.quant import NetworkError
 from tepal.sim import CycleModel, golden, run_engine
 
 
@@ -21,6 +23,21 @@ def test_small_engine(seed, requantiser_cycles, lane_cycles, single_port, pipeli
     network, config, pictures = random_case(seed, 2)
     check(network, replace(config, requantisers=1, requantiser_cycles=requantiser_cycles, lane_cycles=lane_cycles,
                            single_port=single_port, pipelined=pipelined), pictures)
+
+
+@pytest.mark.parametrize("seed", fast(range(24), 4))
+def test_weights_with_zero_points(seed):
+    """uint8 weights need nine bits, in the array and in the depthwise engine; engines whose multipliers are shared, or
+    have eight bits, refuse them."""
+    network, config, pictures = uint8_case(seed, 2)
+    schedule = Schedule(network, config)
+    assert max(schedule.matrix_weight_bits, schedule.depthwise_weight_bits) == 9
+    check(network, config, pictures)
+    with pytest.raises(NetworkError, match="need 9 bits in this engine, whose multipliers of 8 x 8 bits take int8"):
+        Schedule(network, replace(config, single_port=True))
+    if schedule.matrix_weight_bits == 9:
+        with pytest.raises(NetworkError, match="2 products share a multiplier: choose --packing 1"):
+            Schedule(network, replace(config, rows=2 * config.rows, packing=2))
 
 
 @pytest.mark.parametrize("seed", fast([0, 1, 4, 5, 8, 13, *sorted({*range(24)} - {0, 1, 4, 5, 8, 13})], 4))
@@ -104,3 +121,15 @@ def test_reset_within_a_frame(seed, part, length):
     else:
         assert [answer[-1] for answer in cut_off] in ([], [Status.CUT_OFF])
         assert first.startswith(b"".join(cut_off)[:-1])
+
+
+@pytest.mark.parametrize("seed", fast([*range(40)], 4))
+def test_graphs(seed):
+    """Residuals, tables, several outputs: on engines with a pipeline of requantisers."""
+    check(*graph_case(seed))
+
+
+@pytest.mark.parametrize("seed", fast(range(100, 124), 2))
+def test_graphs_on_small_engines(seed):
+    """The same on engines of the kind that iCE40 parts get."""
+    check(*graph_case(seed, frugal=True))

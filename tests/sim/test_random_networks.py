@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from graphs import graph_case
 from networks import fast, pointwise, random_case, wide_case
 from tepal.boards.flow.yosys import to_verilog
 from tepal.hdl import TOP, EngineConfig, Schedule, export_verilog
@@ -112,3 +113,10 @@ def test_wrong_lengths(stalls, tmp_path):
     assert bytes.fromhex(seen["begun"]) == answers[0][:network.result_bytes + 1]
     assert bytes.fromhex(seen["ended"]) == bytes([Status.CUT_OFF])
     assert (seen["errors"], seen["in_reset"]) == ([0, 1, 0], [False] * 2)
+
+
+@pytest.mark.parametrize(("seed", "frugal"), fast([*((seed, False) for seed in range(40, 50)),
+                                                  *((seed, True) for seed in range(140, 144))], 1))
+def test_random_graph(seed, frugal, tmp_path):
+    """Residuals, tables of values, several outputs."""
+    check(*graph_case(seed, FRAMES, frugal=frugal), tmp_path, stalls=seed)

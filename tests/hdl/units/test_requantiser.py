@@ -10,7 +10,7 @@ from stepping import trace
 from tepal.hdl.units.affine import find_affine
 from tepal.hdl.units.requantiser import Requantiser, RequantiserFormat
 from tepal.hdl.units.serial_requantiser import ParameterRom, SerialFormat, SerialRequantiser
-from tepal.quant import Average
+from tepal.quant import Average, Requantise
 
 CYCLES = 1500
 
@@ -117,3 +117,17 @@ def test_format_of_nothing():
     fmt = RequantiserFormat.of([], 16)
     unit = Requantiser(fmt)
     assert trace(unit, 10, lambda cycle: [(unit.acc, cycle)], [unit.result])[-1] == [0]
+
+
+@pytest.mark.parametrize("cycles", [3, 4])
+@pytest.mark.parametrize("zero_point", [127, -3, 0])
+def test_serial_constant(zero_point, cycles):
+    """Channels that all have the factor 0 under a rule that rounds halves away from zero: the result is the zero point
+    alone, and there is no second rounding to add it with."""
+    affine = find_affine(Requantise(np.zeros(2), np.full(2, -3), zero_point), np.array([53, -9]), np.full(2, -2000),
+                         np.full(2, 2000), one_shift=True)
+    fmt = SerialFormat.of([affine], 16, cycles)
+    unit, word = SerialRequantiser(fmt), fmt.words(affine)[0]
+    rows = trace(unit, 40, lambda cycle: [(unit.start, cycle % 10 == 0), (unit.acc, 100 - cycle),
+                                          (unit.parameters.as_value(), word)], [unit.result])
+    assert {value for value, in rows[10 + fmt.latency:]} == {zero_point}

@@ -482,9 +482,8 @@ SENTENCES = {
     "rank": (Graph("n", 3, 8).add("Relu"), r"takes an input of the shape \[n, 3, 8\]"),
     "huge": (Graph("n", 3, 2**20, 2**20).add("Relu"), "at most 67108864 values"),
     "batch": (Graph(8, 3, 8, 8).add("Relu"), "takes a batch of 8; export it with batch 1 or a dynamic one"),
-    "operator": (conv().add("Elu"),
-                 r"has operators that are not supported: 1 Elu \(activations other than ReLU: train the model with "
-                 r"ReLU or ReLU6\); 'tepal ops' lists those that are$"),
+    "operator": (conv().add("Hardmax"),
+                 r"has operators that are not supported: 1 Hardmax; 'tepal ops' lists those that are$"),
     "domain": (conv().add("Relu", domain="com.example"), "not supported: 1 com.example.Relu; 'tepal ops' lists"),
     "constant operator": (exponential(),
                           r"not supported: 1 Exp \(on constants: let the exporter or onnxsim fold them\)"),

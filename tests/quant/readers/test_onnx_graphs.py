@@ -90,11 +90,11 @@ def test_the_image_is_added_to_itself_and_to_a_layer(read):
 
 
 def test_a_result_that_two_read_takes_up_nothing(read):
-    """Relu and batch norm become layers of their own where another one reads what they change."""
+    """Clamps and batch norm become layers of their own where another one reads what they change."""
     graph = Graph("n", 3, 6, 6).convolution(4, 3, 1)
     before = graph.value
     graph.add("Relu").convolution(4, 4, 3, pads=[1] * 4).add("Add", before)
-    assert kinds(check(read, graph)) == ["Convolution", "Depthwise", "Convolution", "Add"]
+    assert kinds(check(read, graph)) == ["Convolution", "Lookup", "Convolution", "Add"]
     graph = Graph("n", 3, 6, 6).convolution(4, 3, 1)
     before = graph.value
     graph.batch_norm(4).add("Relu").add("Add", before)
@@ -368,9 +368,9 @@ SENTENCES = {
     "nobody's output": (ends("nothing", "conv0"), "gives nothing, which no node makes; export it again"),
     "constant output": (constant_output(), "gives constant1, which is constant; leave that output out"),
     "image as output": (ends("image", "conv0"), "gives image, which is the image itself; leave that output out"),
-    "shapes": (other_shape(), r"node 2 \(Add, add2\) adds a map of the shape \[1, 2, 3, 3\] and one of \[1, 2, 4, 4\]"),
-    "orders": (other_order(), r"node 2 \(Add, add2\) adds maps that hold their values in different orders"),
-    "broadcast": (by_channel_sum(), r"adds a map of the shape \[1, 2, 1, 1\] and one of \[1, 2, 4, 4\]; only maps of"),
+    "shapes": (other_shape(), r"node 2 \(Add, add2\) takes a map of the shape \[1, 2, 3, 3\] and one of "),
+    "orders": (other_order(), r"node 2 \(Add, add2\) takes maps that hold their values in different orders"),
+    "broadcast": (by_channel_sum(), r"takes a map of the shape \[1, 2, 1, 1\] and one of \[1, 2, 4, 4\]; only maps of"),
     "-128": (large_negative(), r"node 3 \(Conv, conv3\) has weights of -128 that a factor behind it makes 128"),
     "softmax of several": (softmax_of_several(), "has 2 outputs and a Softmax behind one of them"),
     "real numbers between": (real_between(), r"node 3 \(Mul, mul3\) works on real numbers before they are quantised"),
