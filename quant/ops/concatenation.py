@@ -118,10 +118,8 @@ class Concatenation(_Parts, Layer):
         return replace(self, **self.kept_shapes(inputs[0], keep), channels=tuple(int(part.sum()) for part in inputs))
 
     def resized(self, place: Place) -> Self:
-        # The parts keep their shares.
-        ends = np.rint(np.cumsum(self.channels) * place.output_shape[2] / self.output_shape[2]).astype(int)
         return replace(self, input_shape=place.input_shape, output_shape=place.output_shape,
-                       channels=tuple(np.diff(ends, prepend=0).tolist()))
+                       channels=tuple(shape[2] for shape in (place.input_shape, *place.others)))
 
     def sum_steps(self, *input_scales: float) -> np.ndarray:
         zero_points, result = np.arange(-128, 128)[:, None], (self.output_scale, self.output_zero_point)
