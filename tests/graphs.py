@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random small networks that are no chains: residuals, tables, several outputs; one seed, one network."""
 
+from dataclasses import replace
 from math import prod
 
 import numpy as np
-from networks import KERNELS, LAYERS, ZERO_POINTS, _convolution, _depthwise, _max_pool, _pool, random_engine
+from networks import KERNELS, LAYERS, ZERO_POINTS, _convolution, _depthwise, _max_pool, _pool, pointwise, random_engine
 from tepal.hdl.config import EngineConfig
 from tepal.quant import Network, Requantise, Rounding
 from tepal.quant.arithmetic import multiply_by_quantized_multiplier, quantize_multiplier
@@ -12,7 +13,7 @@ from tepal.quant.layer import IMAGE
 from tepal.quant.lookup import CODES, Lookup
 from tepal.quant.ops.add import Add
 
-__all__ = ["graph_case", "random_add", "random_graph"]
+__all__ = ["graph_case", "of_arms", "random_add", "random_graph", "residuals"]
 
 MAPS = 2 * LAYERS
 """Layers of a random graph at most, about."""
@@ -104,6 +105,27 @@ def random_graph(rng: np.random.Generator) -> Network:
     read = {source for layer in layers for source in layer.inputs}
     outputs = tuple(number for number in range(len(layers)) if number not in read or rng.random() < 0.06)
     return Network("graph", tuple(layers), 1.0, maps[IMAGE][1], outputs=outputs)
+
+
+def of_arms(shape: tuple[int, int, int], arms: list[tuple[int, ...]]) -> Network:
+    """A network all of whose maps have the same ``shape``: of each entry of ``arms``, numbers of layers or the image, a
+    1x1 convolution of the one map or the sum of the two.  Always the same weights."""
+    rng, layers = np.random.default_rng(0), []
+    convolution = pointwise(shape, shape[2]).layers[0]
+    for number, inputs in enumerate(arms):
+        common = {"name": f"layer{number}", "index": number, "inputs": inputs}
+        layers.append(replace(convolution, **common) if len(inputs) == 1
+                      else random_add(rng, common, shape, (0, 0, 5)))
+    return Network("arms", tuple(layers), 1.0, 5)
+
+
+def residuals(shape: tuple[int, int, int], count: int) -> Network:
+    """A convolution, and ``count`` times two more around which their input goes."""
+    arms: list[tuple[int, ...]] = [(IMAGE,)]
+    for _ in range(count):
+        last = len(arms) - 1
+        arms += [(last,), (last + 1,), (last, last + 2)]
+    return of_arms(shape, arms)
 
 
 def graph_case(seed: int, frames: int = 2, *, frugal: bool | None = False
