@@ -11,6 +11,8 @@ negative cycle; the Bellman-Ford algorithm finds either (Cormen et al., Introduc
 constraints and shortest paths").  So the least shift is found that there is, most often 5 to 8 bits.
 """
 
+from functools import lru_cache
+
 import numpy as np
 
 __all__ = ["MOST_SHIFT", "find_sum_tables"]
@@ -35,10 +37,17 @@ def find_sum_tables(results: np.ndarray, guess: np.ndarray, minimum: int,
     minimum, maximum
         The clamp.
     """
+    return _found(results.astype(np.int8).tobytes(), guess.tobytes(), minimum, maximum)
+
+
+@lru_cache(maxsize=512)
+def _found(results: bytes, guess: bytes, minimum: int, maximum: int) -> tuple[np.ndarray, int] | None:
+    """:func:`find_sum_tables` of the contents of its arrays: networks that differ in size alone have the same sums."""
     low, high, found = 0, MOST_SHIFT, None
     while low < high or not found:
         middle = (low + high) // 2
-        tables = _solve(results.astype(np.int64), guess, minimum, maximum, middle)
+        tables = _solve(np.frombuffer(results, np.int8).reshape(256, 256).astype(np.int64),
+                        np.frombuffer(guess).reshape(2, 256), minimum, maximum, middle)
         if tables is not None:
             found, high = (tables, middle), middle
         elif middle == MOST_SHIFT:
@@ -57,7 +66,9 @@ def _solve(results: np.ndarray, guess: np.ndarray, minimum: int, maximum: int, s
         lower = np.minimum(negated, (first[:, None] - least).min(axis=0))
         next_first = np.minimum(first, (lower[None, :] + most).min(axis=1))
         if (lower == negated).all() and (next_first == first).all():
-            return _balanced(first, -negated)
+            tables = _balanced(first, -negated)
+            tables.setflags(write=False)
+            return tables
         first, negated = next_first, lower
     return None
 
