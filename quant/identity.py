@@ -14,12 +14,12 @@ __all__ = ["DIGEST_BYTES", "digest"]
 
 DIGEST_BYTES = 16
 
-_UNSEEN = {"name", "index", "tensor", "softmax", "input_scale", "output_scale", "weight_scales", "preprocessing",
+_UNSEEN = {"name", "index", "tensor", "answers", "input_scale", "output_scale", "weight_scales", "preprocessing",
            "original"}
 """Fields that no int8 result depends on: where the model came from, and what the integers mean."""
 
-_SEEN_IF_GIVEN = {"inputs", "outputs"}
-"""Fields that say nothing where they are empty, so that a chain's digest doesn't depend on there being other
+_SEEN_IF_GIVEN: dict[str, tuple | int] = {"inputs": (), "outputs": (), "weight_zero_point": 0, "offset": 0}
+"""Fields that say nothing where they hold this, so that a chain's digest doesn't depend on there being other
 networks."""
 
 
@@ -36,7 +36,8 @@ def _add(seen, value) -> None:
         _add(seen, value.value)
     elif is_dataclass(value):
         shown = [field.name for field in fields(value) if field.name not in _UNSEEN
-                 and not (field.name in _SEEN_IF_GIVEN and getattr(value, field.name) == ())]
+                 and not (field.name in _SEEN_IF_GIVEN
+                          and np.array_equal(getattr(value, field.name), _SEEN_IF_GIVEN[field.name]))]
         seen.update(f"{type(value).__name__}{shown}".encode())
         for name in shown:
             _add(seen, getattr(value, name))

@@ -77,13 +77,15 @@ NO_PADDING = Padding()
 
 @dataclass(frozen=True)
 class Place:
-    """The shapes of a layer at another size of the network."""
+    """The shapes of a layer at another size of the network; ``others`` are those of the maps that it reads beside the
+    first one."""
 
     input_shape: Shape
     output_shape: Shape
     kernel: tuple[int, int]
     stride: tuple[int, int]
     padding: Padding
+    others: tuple[Shape, ...] = ()
 
     @property
     def geometry(self) -> dict[str, Any]:
@@ -179,6 +181,10 @@ class OnnxGraph(Protocol):
 
     def constant(self, name: str, values: Any, dtype: Any) -> str:
         """A constant; its name, which is ``name`` or one much like it."""
+        ...
+
+    def unique(self, name: str) -> str:
+        """``name``, or one much like it, that no value has yet."""
         ...
 
     def dequantised(self, name: str, values: np.ndarray, scales: np.ndarray, dtype: Any) -> str:
@@ -306,18 +312,23 @@ class Layer(Geometry):
 
 @dataclass(frozen=True)
 class Closing:
-    """What a model does with its logits at the end.  It stays off the chip, which delivers the logits.
+    """What a model does with its results at the end.  It stays off the chip, which delivers what it starts from.
 
     ``index`` and ``tensor`` as in :class:`Geometry`."""
 
     name: ClassVar[str]
-    """What people call it."""
+    """What model files call it."""
 
     index: int
     tensor: int
 
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return self.name
+
     def __call__(self, logits: np.ndarray) -> np.ndarray:
-        """int8 results of int8 ``logits`` (frames, outputs)."""
+        """What becomes of int8 ``logits`` (frames, …, outputs); each row of outputs goes by itself."""
         raise NotImplementedError
 
     def write_onnx(self, graph: OnnxGraph, value: str, scale: float, output: str) -> str:
@@ -329,7 +340,7 @@ class Closing:
         NetworkError
             It can't be expressed.
         """
-        raise NotImplementedError
+        raise NetworkError(f"its {self.name} at the end can't be expressed")
 
 
 @dataclass(frozen=True, eq=False)

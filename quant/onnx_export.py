@@ -54,7 +54,8 @@ def write_onnx(network: Network, path: str | PathLike) -> None:
 
 def onnx_model(network: Network) -> onnx.ModelProto:
     """``network`` with a float32 input ``image`` (batch, channels, height, width) and a float32 output ``logits``
-    (batch, ``network.result_bytes``), in the order of the network's own results, or ``probabilities`` after a softmax.
+    (batch, ``network.result_bytes``), in the order of the network's own results, or ``probabilities`` after a softmax;
+    several outputs are called ``logits0``, ``logits1`` and so on, in the order of execution.
 
     Raises
     ------
@@ -67,10 +68,13 @@ def onnx_model(network: Network) -> onnx.ModelProto:
 class _Graph:
     def __init__(self, network: Network):
         self.network = network
-        self.output = "probabilities" if network.softmax else "logits"
+        only = "probabilities" if network.softmax else "logits"
+        self.outputs = {number: only if len(network.output_layers) == 1 else f"logits{place}"
+                        for place, number in enumerate(network.output_layers)}
+        """Names of the outputs by the numbers of their layers."""
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
-        self.names = {"image", self.output}
+        self.names = {"image", *self.outputs.values()}
 
     def model(self) -> onnx.ModelProto:
         network = self.network
@@ -86,29 +90,34 @@ class _Graph:
                 value = write_clamp(self, layer, value, result)
             scales[number] = layer.output_scale
             values[number] = self.quantised(value, layer.name, layer.output_scale, layer.output_zero_point)
-        last = network.output_layers[0]
-        value, scale = values[last], scales[last]
-        if prod(network.output_shape[:2]) > 1:
-            value = self.node("Transpose", [value], self.unique("output/channels_last"), perm=[0, 2, 3, 1])
-        if network.softmax:
-            value = self.node("Flatten", [value], self.unique("logits"), axis=1)
-            try:
-                network.softmax.write_onnx(self, value, scale, self.output)
-            except NetworkError as error:
-                raise NetworkError(f"{network.name} can't be written as ONNX: {error}") from None
-        else:
-            self.node("Flatten", [value], self.output, axis=1)
+        for number, output in self.outputs.items():
+            self.write_output(number, values[number], scales[number], output)
         height, width, channels = network.input_shape
         graph = helper.make_graph(
             self.nodes, network.name,
             [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", channels, height, width])],
-            [helper.make_tensor_value_info(self.output, TensorProto.FLOAT, ["batch", network.result_bytes])],
+            [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", prod(network.shape(number))])
+             for number, output in self.outputs.items()],
             self.initializers)
         model = helper.make_model(graph, producer_name=OWN_PRODUCER, ir_version=8,
                                   opset_imports=[helper.make_opsetid("", OPSET)])
         if network.preprocessing:
             helper.set_model_props(model, network.preprocessing.metadata())
         return model
+
+    def write_output(self, number: int, value: str, scale: float, output: str) -> None:
+        """What layer ``number`` gives, real numbers called ``value``, as a vector."""
+        network = self.network
+        if prod(network.shape(number)[:2]) > 1:
+            value = self.node("Transpose", [value], self.unique("output/channels_last"), perm=[0, 2, 3, 1])
+        if not network.softmax:
+            self.node("Flatten", [value], output, axis=1)
+            return
+        value = self.node("Flatten", [value], self.unique("logits"), axis=1)
+        try:
+            network.softmax.write_onnx(self, value, scale, output)
+        except NetworkError as error:
+            raise NetworkError(f"{network.name} can't be written as ONNX: {error}") from None
 
     def unique(self, name: str) -> str:
         """``name``, or with underscores behind it where it is taken or empty."""
@@ -143,7 +152,8 @@ class _Graph:
     def sums(self, layer: Layer, values: list[str], input_scales: list[float], result: str) -> str:
         """The layer before its clamp."""
         _check(layer, input_scales)
-        bare = (layer.requantise.minimum, layer.requantise.maximum) == (-128, 127)
+        rule = getattr(layer, "requantise", None)
+        bare = rule is None or (rule.minimum, rule.maximum) == (-128, 127)
         output = result if bare else self.unique(f"{result}/sum")
         return layer.write_onnx(self, values, input_scales, result, output)
 
@@ -156,5 +166,6 @@ def _check(layer: Layer, input_scales: list[float]) -> None:
     if not ((scales >= tiny) & (scales <= huge)).all():
         raise layer.unwritable("its scales aren't positive numbers that float32 holds")
     # Factors below 2**-32 have become 0.
-    if not np.allclose(steps / layer.output_scale, layer.requantise.factor, rtol=1e-6, atol=2**-32):
+    rule = getattr(layer, "requantise", None)
+    if rule is not None and not np.allclose(steps / layer.output_scale, rule.factor, rtol=1e-6, atol=2**-32):
         raise layer.unwritable("its multipliers don't follow from its scales")

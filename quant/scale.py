@@ -4,12 +4,14 @@
 Howard et al. 2017 (arXiv:1704.04861), section 3: a width multiplier scales the channels of every layer, a resolution
 multiplier the image and with it every feature map."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 
-from .layer import Padding, Place
+import numpy as np
+
+from .layer import IMAGE, Padding, Place, Shape
 from .network import Network
 from .windows import same_padding
 
@@ -70,28 +72,51 @@ class Scaled:
 
 def scaled(network: Network, width: float, image: tuple[int, int]) -> Scaled | None:
     """``network`` at ``width`` times its channels, at most 1, and an ``image`` of (height, width) pixels, no larger
-    than its own; None where a window would lie outside its feature map.
+    than its own; None where a window would lie outside its feature map, or where maps that are read together would no
+    longer fit together.
 
-    Channels are rounded to multiples of 8, by no more than a tenth down, as in the published MobileNets, and are never
-    more than there were.  Where a window covered all of its map it covers all of the new one, and where the padding
-    made a map of all of the input's pixels, or of every second one, it still does."""
-    last = max((number for number, layer in enumerate(network.layers) if layer.mixes), default=-1)
-    shape, places = (*image, network.input_shape[2]), []
-    for number, layer in enumerate(network.layers):
+    Channels are rounded as by :func:`round_channels` and are never more than there were; those of the image and of the
+    outputs stay, and so do those that are tied to them.  Where a window covered all of its map it covers all of the new
+    one, and where the padding made a map of all of the input's pixels, or of every second one, it still does."""
+    fixed = _fixed(network)
+    shapes, places = {IMAGE: (*image, network.input_shape[2])}, []
+    for number, (layer, sources) in enumerate(zip(network.layers, network.sources, strict=True)):
+        read = [shapes[source] for source in sources]
+        if len({shape[:2] for shape in read}) > 1 or _of_one_count(layer.input_shapes) > _of_one_count(read):
+            return None
         padding = layer.padding
         axes = [_axis(*sizes) for sizes in zip(
-            shape[:2], layer.input_shape, layer.output_shape, layer.kernel, layer.stride,
+            read[0][:2], layer.input_shape, layer.output_shape, layer.kernel, layer.stride,
             (padding.top, padding.left), (padding.bottom, padding.right), strict=False)]
         if any(out < 1 for _, _, out, _, _ in axes):
             return None
-        channels = shape[2]
-        if layer.mixes:
-            channels = layer.output_shape[2]
-            channels = channels if number == last else _channels(channels, width)
+        channels = layer.output_shape[2]
+        if not layer.mixes:
+            channels = len(layer.tied(*(np.ones(shape[2], bool) for shape in read)))
+        elif number not in fixed:
+            channels = _channels(channels, width)
         kernel, stride, size, (top, left), (bottom, right) = zip(*axes, strict=True)
-        places.append(Place(shape, (*size, channels), kernel, stride, Padding(top, bottom, left, right)))
-        shape = places[-1].output_shape
+        places.append(Place(read[0], (*size, channels), kernel, stride, Padding(top, bottom, left, right),
+                            tuple(read[1:])))
+        shapes[number] = places[-1].output_shape
     return Scaled(network, width, image, tuple(places))
+
+
+def _of_one_count(shapes: Sequence[Shape]) -> bool:
+    """Whether maps of these shapes all have as many channels."""
+    return len({channels for _, _, channels in shapes}) == 1
+
+
+def _fixed(network: Network) -> set[int]:
+    """Numbers of the maps whose channels stay as many as they are: the image, the outputs, and what is tied to these by
+    layers that don't mix channels."""
+    fixed, before = {IMAGE, *network.output_layers}, 0
+    while len(fixed) > before:
+        before = len(fixed)
+        for number, (layer, sources) in enumerate(zip(network.layers, network.sources, strict=True)):
+            if not layer.mixes and not fixed.isdisjoint({number, *sources}):
+                fixed |= {number, *sources}
+    return fixed
 
 
 def smaller(network: Network) -> list[Scaled]:

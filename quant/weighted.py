@@ -33,6 +33,11 @@ class Filters(Geometry):
     if TYPE_CHECKING:
         weights: np.ndarray
 
+    @property
+    def factors(self) -> np.ndarray:
+        """What the values of a window are multiplied by, in the shape of the weights."""
+        return self.weights
+
     @staticmethod
     def kernel_of(weights: np.ndarray) -> tuple[int, int]:
         """Height and width of the window."""
@@ -67,14 +72,18 @@ class Weighted(Filters, Layer):
     """An integer layer with weights.
 
     ``weights`` int8; ``bias`` int32 (out channels,); ``weight_scales`` float32 (out channels,), what one step of each
-    output channel's weights means."""
+    output channel's weights means; ``weight_zero_point`` the value of a weight that means 0, of all of them, or int16
+    (out channels,): a product is ``(weight - weight_zero_point) * (x - input_zero_point)``."""
 
     weights: np.ndarray
     bias: np.ndarray
     requantise: Requantise
     weight_scales: np.ndarray | float = 1.0
+    weight_zero_point: int | np.ndarray = 0
 
     def __post_init__(self):
+        if isinstance(self.weight_zero_point, np.ndarray):
+            object.__setattr__(self, "weight_zero_point", frozen(self.weight_zero_point, np.int16))
         object.__setattr__(self, "weights", frozen(self.weights, np.int8))
         object.__setattr__(self, "bias", frozen(self.bias, np.int32))
         scales = np.broadcast_to(np.asarray(self.weight_scales, np.float32), self.weights.shape[self.channel_axis])
@@ -110,9 +119,16 @@ class Weighted(Filters, Layer):
                    requantise=requantise, weight_scales=weight_scales)
 
     @property
+    def factors(self) -> np.ndarray:
+        """The weights less their zero point: int8, or int16 of nine bits where that isn't 0."""
+        if not np.any(self.weight_zero_point):
+            return self.weights
+        return self.weights - self.by_channel(np.broadcast_to(np.int16(self.weight_zero_point), self.bias.shape))
+
+    @property
     def real_weights(self) -> np.ndarray:
-        """float32, what the int8 weights mean."""
-        return self.weights * self.by_channel(self.weight_scales)
+        """float32, what the weights mean."""
+        return self.factors * self.by_channel(self.weight_scales)
 
     @property
     def output_zero_point(self) -> int:
@@ -120,20 +136,22 @@ class Weighted(Filters, Layer):
 
     def accumulate(self, *maps: np.ndarray) -> np.ndarray:
         (x,) = maps
-        each = self.channel_first(self.weights).reshape(len(self.bias), -1)
+        each = self.channel_first(self.factors).reshape(len(self.bias), -1)
         offset = self.bias - self.input_zero_point * each.sum(axis=1, dtype=np.int64)
-        return self.filtered(exact(x, each.shape[1]), self.input_zero_point).astype(np.int64) + offset
+        # A factor of nine bits is worth two of eight.
+        terms = each.shape[1] * (1 if each.dtype == np.int8 else 2)
+        return self.filtered(exact(x, terms), self.input_zero_point).astype(np.int64) + offset
 
     def sum_range(self, *constants: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         (constant,) = constants
-        weights = np.where(self.foldable(constant), 0, self.weights)
+        weights = np.where(self.foldable(constant), 0, self.factors)
         return accumulator_range(self.channel_first(weights), self.bias + self._offset(constant),
                                  self.input_zero_point)
 
     def _offset(self, constant: np.ndarray) -> np.ndarray:
         """What the foldable constant inputs add to each sum, int64 (out channels,)."""
         value = np.where(self.foldable(constant), np.nan_to_num(constant) - self.input_zero_point, 0).astype(np.int64)
-        return self.channel_first(self.weights * value).reshape(len(self.bias), -1).sum(axis=1)
+        return self.channel_first(self.factors * value).reshape(len(self.bias), -1).sum(axis=1)
 
     def rebuilt(self, inputs: Sequence[np.ndarray], keep: np.ndarray, *constants: np.ndarray) -> "Self":
         (constant,) = constants
@@ -142,7 +160,13 @@ class Weighted(Filters, Layer):
         if np.abs(bias).max() >= 1 << 31:
             raise OverflowError
         return replace(self, **self.kept_shapes(kept, keep), weights=self.kept_weights(kept, keep), bias=bias,
-                       requantise=self.requantise.select(keep), weight_scales=np.asarray(self.weight_scales)[keep])
+                       requantise=self.requantise.select(keep), weight_scales=np.asarray(self.weight_scales)[keep],
+                       weight_zero_point=self._zero_points(keep))
+
+    def _zero_points(self, keep) -> int | np.ndarray:
+        """``weight_zero_point`` of the output channels ``keep``, an index of their array."""
+        given = self.weight_zero_point
+        return given[keep] if isinstance(given, np.ndarray) else given
 
     def kept_weights(self, inputs: np.ndarray, keep: np.ndarray) -> np.ndarray:
         """The weights of the input channels ``inputs`` and the output channels ``keep``."""
@@ -152,6 +176,7 @@ class Weighted(Filters, Layer):
         outputs = place.output_shape[2]
         return replace(self, **place.geometry, weights=self.first_weights(place), bias=self.bias[:outputs],
                        weight_scales=np.asarray(self.weight_scales)[:outputs],
+                       weight_zero_point=self._zero_points(slice(outputs)),
                        requantise=self.requantise.first(self.bias.size, outputs))
 
     def first_weights(self, place: Place) -> np.ndarray:
@@ -160,6 +185,8 @@ class Weighted(Filters, Layer):
 
     def sum_steps(self, *input_scales: float) -> np.ndarray:
         (input_scale,) = input_scales
+        if np.any(self.weight_zero_point):
+            raise self.unwritable("its weights have a zero point other than 0")
         return input_scale * np.asarray(self.weight_scales, np.float64)
 
     def write_onnx(self, graph, values: Sequence[str], input_scales: Sequence[float], result: str, output: str) -> str:

@@ -229,6 +229,17 @@ def max_pool_case(seed: int, frames: int = 3, *, frugal: bool | None = None
     return network, config, rng.integers(-128, 128, (frames, *network.input_shape), np.int8)
 
 
+def uint8_case(seed: int, frames: int = 3) -> tuple[Network, EngineConfig, np.ndarray]:
+    """As :func:`random_case`, of weights with zero points, one for a layer or one for each output channel; every engine
+    has a multiplier for each product."""
+    network, config, images = random_case(seed, frames, frugal=False)
+    rng = np.random.default_rng([seed, 2])
+    layers = tuple(replace(layer, weight_zero_point=(
+        int(rng.integers(-128, 128)) if rng.random() < 0.5 else rng.integers(-128, 128, layer.bias.size)))
+        if isinstance(layer, Convolution | Depthwise) else layer for layer in network.layers)
+    return replace(network, layers=layers), replace(config, packing=1), images
+
+
 def wide_case(seed: int, frames: int = 3) -> tuple[Network, EngineConfig, np.ndarray]:
     """As :func:`random_case`, of images with many bytes to a window: vectors, images that the first layer's only window
     covers, and pixels of many channels."""

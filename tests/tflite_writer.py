@@ -12,7 +12,7 @@ import flatbuffers
 import numpy as np
 import tflite
 
-__all__ = ["Chain", "FloatChain", "Operator", "Tensor", "damaged", "write"]
+__all__ = ["Chain", "FloatChain", "Operator", "Tensor", "Uint8Chain", "damaged", "write"]
 
 DTYPES = {"INT8": np.int8, "UINT8": np.uint8, "INT16": np.int16, "INT32": np.int32, "INT64": np.int64,
           "FLOAT16": np.float16, "FLOAT32": np.float32}
@@ -22,7 +22,9 @@ OPTIONS = {"CONV_2D": "Conv2DOptions", "DEPTHWISE_CONV_2D": "DepthwiseConv2DOpti
            "SOFTMAX": "SoftmaxOptions", "RESHAPE": "ReshapeOptions", "PAD": "PadOptions", "ADD": "AddOptions",
            "PADV2": "PadV2Options", "SQUEEZE": "SqueezeOptions", "QUANTIZE": "QuantizeOptions",
            "DEQUANTIZE": "DequantizeOptions", "SUB": "SubOptions",
-           "CONCATENATION": "ConcatenationOptions"}
+           "CONCATENATION": "ConcatenationOptions", "LEAKY_RELU": "LeakyReluOptions", "MUL": "MulOptions",
+           "DIV": "DivOptions", "TRANSPOSE": "TransposeOptions", "STRIDED_SLICE": "StridedSliceOptions",
+           "PACK": "PackOptions", "GATHER": "GatherOptions"}
 
 
 @dataclass(eq=False)
@@ -228,6 +230,27 @@ class Chain:
         tensors = [Tensor(weights.shape, scale=scale, axis=axis, data=weights, name="weights")]
         if bias is not None:
             product = np.float32(self.tensor.scale) * np.asarray(scale, np.float32)
+            tensors.append(Tensor(np.shape(bias), "INT32", scale=product, data=bias, name="bias"))
+        return tensors
+
+
+class Uint8Chain(Chain):
+    """The same of uint8 operators, with weights that have a zero point, as TensorFlow 1 quantised."""
+
+    TYPE = "UINT8"
+
+    def __init__(self, *shape: int, scale: float = 0.05, zero_point: int = 128, weight_zero_point: int = 128):
+        super().__init__(*shape, scale=scale, zero_point=zero_point)
+        self.weight_zero_point = weight_zero_point
+
+    def softmax(self, beta=1.0):
+        return self.append("SOFTMAX", self.tensor.shape, scale=1 / 256, zero_point=0, Beta=beta)
+
+    def _constants(self, weights, bias, scale, axis):
+        tensors = [Tensor(weights.shape, "UINT8", scale=scale, zero_point=self.weight_zero_point, data=weights,
+                          name="weights")]
+        if bias is not None:
+            product = np.float32(self.tensor.scale) * np.float32(scale)
             tensors.append(Tensor(np.shape(bias), "INT32", scale=product, data=bias, name="bias"))
         return tensors
 

@@ -49,7 +49,7 @@ def _weighted_sum(number: int, layer, weights: np.ndarray, zero_point: int) -> R
 
 
 def _depthwise(number: int, layer: Depthwise) -> Reduction:
-    return _weighted_sum(number, layer, layer.weights, layer.input_zero_point)
+    return _weighted_sum(number, layer, layer.factors, layer.input_zero_point)
 
 
 def _average_pool(number: int, layer: AveragePool) -> Reduction:
@@ -67,9 +67,9 @@ def _max_pool(number: int, layer: MaxPool) -> Reduction:
 
 
 def _convolution(number: int, layer: Convolution) -> Matrix:
-    return Matrix(number, layer.weights.reshape(layer.weights.shape[0], -1),
-                  _raw_constant(layer.weights, layer.bias, layer.input_zero_point, (1, 2, 3)),
-                  layer.requantise)
+    factors = layer.factors
+    return Matrix(number, factors.reshape(len(factors), -1),
+                  _raw_constant(factors, layer.bias, layer.input_zero_point, (1, 2, 3)), layer.requantise)
 
 
 LOWERINGS: dict[type[Layer], Callable[..., Reduction | Matrix]] = {

@@ -14,7 +14,7 @@ from tepal.quant.layer import NO_PADDING, FloatLayer, Layer, Meaning, Padding, S
 if TYPE_CHECKING:
     from .onnx_node import Node
 
-__all__ = ["INT8", "Constant", "Draft", "Scaled", "StandIn", "Value"]
+__all__ = ["INT8", "Constant", "Draft", "Pending", "Scaled", "StandIn", "Value"]
 
 INT8 = np.dtype(np.int8)
 
@@ -45,6 +45,19 @@ class Scaled:
     offset: np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
+class Pending:
+    """A function of each value by itself that is no layer yet: ``compute`` of float32 arrays, which stand for integers
+    of the meaning ``source`` or, where that is None, are real.  ``node`` was the last part of it, ``name`` is that of
+    the layer that it will be, ``function`` what people call it."""
+
+    node: Node
+    source: Meaning | None
+    compute: Callable[[np.ndarray], np.ndarray]
+    name: str
+    function: str
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Value:
     """What a name in the file stands for: the result of ``draft``, or the image where that is None.
@@ -57,7 +70,9 @@ class Value:
     is set where the values are int8 numbers (``integers``, in the file of the type ``integer_type``), or real ones that
     stand for them exactly.  ``padder`` is the node that has padded them.  ``closing`` is what came at the end and stays
     off the chip: it makes a layer of its number and the scale of the logits.  ``scaled``, of the image alone, is what
-    was done to its numbers and no layer has taken up yet."""
+    was done to its numbers and no layer has taken up yet.  ``pending`` is what else they went through since the draft;
+    ``meaning`` is that of the values behind it.  ``parts`` are maps that were put together where no layer can: they
+    stay apart, as outputs of their own."""
 
     places: np.ndarray
     draft: Draft | None = None
@@ -68,6 +83,8 @@ class Value:
     padder: Node | None = None
     closing: Callable[[int, float], Any] | None = None
     scaled: Scaled | None = None
+    pending: Pending | None = None
+    parts: tuple[Value, ...] = ()
 
 
 @dataclass(eq=False, kw_only=True)

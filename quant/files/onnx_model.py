@@ -12,7 +12,7 @@ from onnx.reference import ReferenceEvaluator
 from tepal.quant.layer import LARGEST_MAP, Meaning, Padding, Shape
 from tepal.quant.windows import same_padding
 
-from .draft import INT8, Constant, Draft, Value
+from .draft import INT8, Constant, Draft, Pending, Value
 from .onnx_node import Node, text
 from .values import cropped, in_order
 
@@ -20,7 +20,8 @@ __all__ = ["OnnxModel"]
 
 
 class OnnxModel:
-    """Layers in the making, ``drafts``, in the order of execution; ``values`` and ``constants`` by their names.
+    """Layers in the making, ``drafts``, in the order of execution; ``values`` and ``constants`` by their names;
+    ``lookups``, the results of functions of each value that are layers already.
 
     ``given`` is the shape of the image in the file's own order of dimensions, ``size`` its height, width and channels,
     known from the first layer that reads it on; ``start`` says what its int8 values mean where it is quantised.
@@ -48,6 +49,7 @@ class OnnxModel:
         self.size: Shape | None = None
         self.channels_first = False
         self.start: Meaning | None = None
+        self.lookups: dict[Pending, Value] = {}
         self._order: np.ndarray | None = None
         self._variants: dict[tuple[Draft, Meaning], Draft] = {}
 

@@ -89,6 +89,11 @@ class Tensor:
                                f"and has {len(self.data)}")
         return np.frombuffer(self.data.tobytes(), dtype.newbyteorder("<")).reshape(self.shape)
 
+    def codes(self) -> np.ndarray:
+        """The constant values of an INT8 or UINT8 tensor as int8: those of UINT8 less 128."""
+        values = self.constant()
+        return (values ^ 128).view(np.int8) if self.type == "UINT8" else values.astype(np.int8, copy=False)
+
     @property
     def scale(self) -> np.float32:
         """The one scale of an activation."""
@@ -96,8 +101,13 @@ class Tensor:
 
     @property
     def zero_point(self) -> int:
-        """The one zero point of an activation."""
-        return int(self.zero_points[0])
+        """The one zero point of an activation; UINT8 values are taken as int8, less 128."""
+        return int(self.zero_points[0]) - self.offset
+
+    @property
+    def offset(self) -> int:
+        """What the file's values have more than those that the layers compute with."""
+        return 128 if self.type == "UINT8" else 0
 
     @property
     def meaning(self) -> tuple[float, int]:

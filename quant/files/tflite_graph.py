@@ -12,14 +12,18 @@ from typing import Any
 
 import numpy as np
 import tflite as schema
+from tepal.quant.answers import Arranged, Tabled
+from tepal.quant.arithmetic import Rounding, multiply_by_quantized_multiplier, quantize_multiplier
 from tepal.quant.errors import NetworkError
-from tepal.quant.layer import IMAGE, LARGEST_MAP, NO_PADDING, Padding, Shape
+from tepal.quant.layer import IMAGE, LARGEST_MAP, NO_PADDING, Closing, Padding, Shape
+from tepal.quant.lookup import FloatLookup, Lookup
 from tepal.quant.windows import same_padding
 
 from .tflite_file import EXPORT_AGAIN, File, Operator, Tensor, names
 from .values import Value, cropped, in_order
 
-__all__ = ["ACTIVATIONS", "DILATION_OPTIONS", "WINDOW_OPTIONS", "FloatGraph", "IntegerGraph", "TfliteGraph"]
+__all__ = ["ACTIVATIONS", "DILATION_OPTIONS", "WINDOW_OPTIONS", "FloatGraph", "IntegerGraph", "TfliteGraph",
+           "multiplied"]
 
 ACTIVATIONS = {"NONE": (-inf, inf), "RELU": (0.0, inf), "RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0)}
 """Lowest and highest result of each activation."""
@@ -40,9 +44,8 @@ class TfliteGraph:
     ``start`` is the tensor whose values the network takes.  A layer that couldn't be made is None, so that the walk can
     go on to what else stands in the way."""
 
-    constant_type: str
-    """Type of the weights, and of the activations too."""
     bias_type: str
+    """Type of the biases."""
 
     def __init__(self, file: File):
         self.start = file.input
@@ -110,7 +113,7 @@ class TfliteGraph:
         self.check_activation(operator, operator.input(number))
         value = self.value(operator, number)
         if value.closings:
-            raise operator.error(f"follows {value.closings[-1].name}, which is only supported at the end")
+            raise operator.error(f"follows {value.closings[-1].title}, which is only supported at the end")
         if value.padded and not padded:
             raise value.maker.error(f"is followed by {operator.name}; padding is only supported before a convolution")
         return value
@@ -238,6 +241,22 @@ class TfliteGraph:
                                     "transposes one of them")
         return [value.sources[0] for value in values], sizes[0], first
 
+    def move(self, operator: Operator, move: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Go on with the same values at other places: ``move`` works on their numbers."""
+        value = self.value(operator)
+        places = move(value.numbers)
+        self.check_shape(operator, places.shape)
+        if not value.closings:
+            self.give(operator, value.moved(places))
+        else:
+            self.close(operator, value, Arranged(operator.index, operator.output.index, places.shape[1:],
+                                                 None if in_order(places) else places.ravel()))
+
+    def close(self, operator: Operator, value: Value, closing: Closing) -> None:
+        """Go on with what ``closing`` makes of ``value`` on the host."""
+        closed = value.closed()
+        self.give(operator, replace(closed, shape=operator.output.shape, closings=(*closed.closings, closing)))
+
     # ---- what an operator asks for ----
 
     def activation(self, operator: Operator) -> tuple[float, float]:
@@ -317,23 +336,23 @@ def _equal(places: np.ndarray | None, others: np.ndarray | None) -> bool:
 
 
 class IntegerGraph(TfliteGraph):
-    """int8 activations and weights, int32 bias; QUANTIZE may come first and DEQUANTIZE last."""
+    """int8 or uint8 activations and weights, int32 bias; QUANTIZE may come first and DEQUANTIZE last.
 
-    constant_type, bias_type = "INT8", "INT32"
+    All of uint8 is turned into int8 by taking 128 off: values, zero points, and the weights with theirs."""
+
+    bias_type = "INT32"
 
     OTHERS = {
-        "UINT8": "uint8 values (the older quantisation, asymmetric weights); quantise the float model to int8 "
-                 "(inference_input_type=tf.int8 and inference_output_type=tf.int8), or with 'tepal quantize'",
         "INT16": "int16 values (16x8 quantisation); convert with "
                  "supported_ops=[tf.lite.OpsSet.TFLITE_BUILTINS_INT8], which makes activations int8",
         "FLOAT16": "float16 values; export the model as float32 (weights alone may be stored as float16)",
         "FLOAT32": "float32 values; quantise the model to int8 activations throughout, with a representative data set "
                    "and supported_ops=[tf.lite.OpsSet.TFLITE_BUILTINS_INT8]",
     }
-    """Activations that aren't int8: what they come of and the way out."""
+    """Activations that are neither: what they come of and the way out."""
 
     def check_activation(self, operator: Operator, tensor: Tensor) -> None:
-        if tensor.type != "INT8":
+        if tensor.type not in ("INT8", "UINT8"):
             what = self.OTHERS.get(tensor.type, f"{tensor.type.lower()} values; quantise the model to int8 activations "
                                                 "(inference_input_type=tf.int8)")
             raise operator.error(f"works on {what}")
@@ -341,17 +360,22 @@ class IntegerGraph(TfliteGraph):
             raise operator.error(f"reads or writes tensor {tensor.index}, which has {len(tensor.scales)} "
                                  f"scales and {len(tensor.zero_points)} zero points, not one")
         if not -128 <= tensor.zero_point <= 127:
-            raise operator.error(f"has the zero point {tensor.zero_point}, outside int8")
+            raise operator.error(f"has the zero point {tensor.zero_points[0]}, outside {tensor.type.lower()}")
 
     def check_weights(self, operator: Operator, tensor: Tensor, axis: int) -> None:
-        if tensor.type != "INT8":
-            raise operator.error(f"has {tensor.type.lower()} weights; only int8 is supported")
-        channels = tensor.shape[axis]
-        if len(tensor.scales) not in (1, channels) or (len(tensor.scales) > 1 and tensor.axis != axis):
+        kind, channels = operator.input(0).type, tensor.shape[axis]
+        if tensor.type != kind:
+            raise operator.error(f"has {tensor.type.lower()} weights for {kind.lower()} values; only {kind.lower()} is "
+                                 "supported")
+        counts = (1, channels) if kind == "INT8" else (1,)
+        if len(tensor.scales) not in counts or (len(tensor.scales) > 1 and tensor.axis != axis):
             raise operator.error(f"has {len(tensor.scales)} weight scales along dimension {tensor.axis}; "
-                                 f"supported are one, or one for each of the {channels} output channels")
-        if tensor.zero_points.any():
-            raise operator.obstacle("has weights with a zero point other than 0; quantise them symmetrically")
+                                 f"supported are one, or, of int8, one for each of the {channels} output channels")
+        if kind == "INT8" and tensor.zero_points.any():
+            raise operator.obstacle("has int8 weights with a zero point other than 0; quantise them symmetrically")
+        if kind == "UINT8" and (len(tensor.zero_points) != 1 or not -128 <= tensor.zero_point <= 127):
+            raise operator.error(f"has weights with the zero points {tensor.zero_points[:4].tolist()}; one uint8 is "
+                                 "needed")
 
     def check_unchanged(self, operator: Operator) -> None:
         super().check_unchanged(operator)
@@ -364,10 +388,14 @@ class IntegerGraph(TfliteGraph):
         return tensor.zero_point
 
     def meaning(self, operator: Operator) -> dict[str, Any]:
+        if operator.output.type != operator.input(0).type and operator.name != "QUANTIZE":
+            raise operator.error(f"makes {operator.output.type.lower()} values of {operator.input(0).type.lower()} "
+                                 "ones; only QUANTIZE can")
         return {"input_zero_point": operator.input(0).zero_point, "output_scale": float(operator.output.scale)}
 
-    def clamp(self, operator: Operator) -> tuple[int, int]:
-        """CalculateActivationRangeQuantized: the int8 clamp of the fused activation."""
+    def clamp(self, operator: Operator, bounds: tuple[float, float] | None = None) -> tuple[int, int]:
+        """CalculateActivationRangeQuantized: the clamp to real ``bounds``, else of the fused activation, of int8
+        values."""
         scale, zero_point = operator.output.scale, operator.output.zero_point
 
         def quantised(real: float) -> int:
@@ -377,14 +405,36 @@ class IntegerGraph(TfliteGraph):
             steps = int(min(ratio, 1e9) + 0.5)
             return zero_point + (steps if real > 0 else -steps)
 
-        low, high = self.activation(operator)
+        low, high = bounds or self.activation(operator)
         return max(-128, quantised(low)), min(127, quantised(high))
+
+
+    def look_up(self, operator: Operator, results: np.ndarray, function: str) -> None:
+        """Go on with a table of the ``results``, clipped to int8, of all int8 values of the one input: on the host
+        where no layer can have them all."""
+        self.check_activation(operator, operator.input(0))
+        value = self.value(operator)
+        if value.closings or len({self.sizes[source][:2] for source in value.sources if source in self.sizes}) > 1:
+            self.check_activation(operator, operator.output)
+            self.check_shape(operator, value.shape)
+            table = np.clip(results, -128, 127).astype(np.int8)
+            self.close(operator, value, Tabled(operator.index, operator.output.index, table, function))
+            return
+        (source,), shape, value = self.alike(operator, 1)
+        fields = self.fields(operator, [source], shape, shape, like=value)
+        self.append(operator, Lookup(**fields, table=np.clip(results, -128, 127), function=function,
+                                     result_zero_point=operator.output.zero_point), value)
+
+
+def multiplied(values: np.ndarray, real: np.float64) -> np.ndarray:
+    """``values`` times the factor ``real`` as MultiplyByQuantizedMultiplier has it, int64."""
+    return multiply_by_quantized_multiplier(values, *quantize_multiplier(real), Rounding.DOUBLE)
 
 
 class FloatGraph(TfliteGraph):
     """float32 throughout; a ReLU may also stand alone."""
 
-    constant_type = bias_type = "FLOAT32"
+    bias_type = "FLOAT32"
 
     def check_activation(self, operator: Operator, tensor: Tensor) -> None:
         if tensor.type != "FLOAT32":
@@ -401,3 +451,9 @@ class FloatGraph(TfliteGraph):
     def meaning(self, operator: Operator) -> dict[str, Any]:
         minimum, maximum = self.activation(operator)
         return {"minimum": minimum, "maximum": maximum}
+
+    def look_up(self, operator: Operator, compute: Callable[[np.ndarray], np.ndarray], function: str) -> None:
+        """Go on with ``compute`` of each value of the one input."""
+        (source,), shape, value = self.alike(operator, 1)
+        fields = self.fields(operator, [source], shape, shape, like=value)
+        self.append(operator, FloatLookup(**fields, compute=compute, function=function), value)

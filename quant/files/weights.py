@@ -14,20 +14,22 @@ from tepal.quant.rescale import Requantise, overflows
 from tepal.quant.weighted import FloatWeighted, Weighted
 
 from .draft import Constant, Draft
-from .tflite_file import Operator
+from .tflite_file import Operator, Tensor
 from .tflite_graph import IntegerGraph, TfliteGraph
 
 if TYPE_CHECKING:
     from .onnx_model import OnnxModel
     from .onnx_node import Node
 
-__all__ = ["WeightedDraft", "append_convolution", "append_weighted", "onnx_bias", "onnx_weights", "tflite_weights"]
+__all__ = ["WeightedDraft", "append_convolution", "append_weighted", "onnx_bias", "onnx_weights", "tflite_weights",
+           "weight_zero_point"]
 
 
 # ---- TensorFlow Lite ----
 
 def tflite_weights(graph: TfliteGraph, operator: Operator, rank: int, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """Weights and bias, inputs 1 and 2 of ``operator``; ``axis`` is the output channel of the weights."""
+    """Weights, int8 or float32, and bias, inputs 1 and 2 of ``operator``; ``axis`` is the output channel of the
+    weights."""
     tensor = operator.input(1)
     if len(tensor.shape) != rank:
         raise operator.error(f"has weights of the shape {list(tensor.shape)}")
@@ -39,7 +41,12 @@ def tflite_weights(graph: TfliteGraph, operator: Operator, rank: int, axis: int)
             raise operator.error(f"has a bias of {prod(given.shape)} {given.type.lower()} values; "
                                  f"{channels} {graph.bias_type.lower()} values are needed")
         bias = given.constant().reshape(channels)
-    return tensor.constant(), bias
+    return tensor.codes() if isinstance(graph, IntegerGraph) else tensor.constant(), bias
+
+
+def weight_zero_point(tensor: Tensor) -> int:
+    """The weight that means 0, of weights as :func:`tflite_weights` gives them."""
+    return tensor.zero_point if tensor.type == "UINT8" else 0
 
 
 def append_weighted(graph: TfliteGraph, operator: Operator, kind: type[FloatWeighted], fields: dict[str, Any],
@@ -48,9 +55,15 @@ def append_weighted(graph: TfliteGraph, operator: Operator, kind: type[FloatWeig
     if not isinstance(graph, IntegerGraph):
         graph.append(operator, kind(**fields, weights=weights, bias=bias))
         return
-    source, scales = operator.input(0), np.broadcast_to(operator.input(1).scales, len(bias))
-    real = np.float64(source.scale) * scales.astype(np.float64) / np.float64(operator.output.scale)
-    low, high = accumulator_range(np.moveaxis(weights, kind.channel_axis, 0), bias, source.zero_point)
+    source, given = operator.input(0), operator.input(1)
+    scales, zero = np.broadcast_to(given.scales, len(bias)), weight_zero_point(given)
+    if given.offset:
+        # GetQuantizedConvolutionMultipler multiplies these two in float32.
+        real = (source.scale * scales).astype(np.float64) / np.float64(operator.output.scale)
+    else:
+        real = np.float64(source.scale) * scales.astype(np.float64) / np.float64(operator.output.scale)
+    factors = weights.astype(np.int16) - zero
+    low, high = accumulator_range(np.moveaxis(factors, kind.channel_axis, 0), bias, source.zero_point)
     clamp, zero_point = graph.clamp(operator), operator.output.zero_point
     if rounding is Rounding.SINGLE:
         multiplier, shift, fits = fit_single_rounding(real, low, high, *(limit - zero_point for limit in clamp))
@@ -64,7 +77,7 @@ def append_weighted(graph: TfliteGraph, operator: Operator, kind: type[FloatWeig
                              "reproduces exactly; quantise it again with less extreme scales")
     requantise = Requantise(multiplier, shift, zero_point, *clamp, rounding)
     graph.append(operator, kind.integer(**fields, weights=weights, bias=bias, requantise=requantise,
-                                        weight_scales=scales))
+                                        weight_scales=scales, weight_zero_point=zero))
 
 
 def append_convolution(graph: TfliteGraph, operator: Operator, kind: type[FloatWeighted], weights: np.ndarray,

@@ -4,7 +4,7 @@ channel, which becomes part of a bias."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import tflite as schema
 from tepal.quant.arithmetic import Rounding, multiply_by_quantized_multiplier, quantize_multiplier
 from tepal.quant.files.draft import Draft
+from tepal.quant.files.functions import both, layered, same_source
 from tepal.quant.files.tflite_file import Operator
 from tepal.quant.files.tflite_graph import IntegerGraph, TfliteGraph
 from tepal.quant.layer import FloatLayer, Layer, Meaning, Place, Shape, frozen
@@ -98,10 +99,14 @@ class Add(Layer):
 
     def sum_steps(self, *input_scales: float) -> np.ndarray:
         # In real numbers nothing is left of the fixed point.
-        return self.output_scale * self.requantise.factor
+        steps = self.output_scale * self.requantise.factor
+        for table, scale in zip(self.tables, input_scales, strict=True):
+            if abs(abs(int(table[-1] - table[0])) * steps[0] - 255 * scale) > 1e-4 * 255 * scale + 2 * steps[0]:
+                raise self.unwritable("its tables don't follow from its scales")
+        return steps
 
     def write_onnx(self, graph, values: Sequence[str], input_scales: Sequence[float], result: str, output: str) -> str:
-        return graph.node("Add", [*values], output)
+        return graph.node("Sub" if self.tables[1][-1] < self.tables[1][0] else "Add", [*values], output)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -168,33 +173,46 @@ def _tflite_rule(graph: IntegerGraph, operator: Operator, channels: int, sign: i
 
 @dataclass(eq=False, kw_only=True)
 class AddDraft(Draft):
-    """A sum of two maps in the making."""
+    """A sum of two maps in the making, or their difference where ``sign`` is -1."""
+
+    sign: int
 
     def float_layer(self, index: int) -> FloatAdd:
-        return FloatAdd(**self.geometry(index), **self.activation())
+        return FloatAdd(**self.geometry(index), **self.activation(), sign=self.sign)
 
     def layer(self, index: int) -> Add:
-        (first, second), result = self.meanings()
-        return Add.of_scales(self.geometry(index), first, second, result, self.minimum, self.maximum)
+        sources, result = self.meanings()
+        return self.float_layer(index).quantised(index, result, *sources)
 
 
-@onnx("Add", constant_first=True, maps=2, limits=f"two maps of one shape; or {CONSTANTS}")
+@onnx("Add", constant_first=True, maps=2, elementwise=True, limits=f"two maps of one shape; or {CONSTANTS}")
 def _add(model: OnnxModel, node: Node, value: Value, other: Value | None = None) -> Value:
     if other is None:
         return scaled(model, node, value, offset=model.other(node, "bias"))
+    return _two_maps(model, node, value, other, np.add)
+
+
+def _two_maps(model: OnnxModel, node: Node, value: Value, other: Value,
+              compute: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Value:
+    """The sum or difference of two maps, which is a table where both are functions of the same values."""
+    if (value.pending or other.pending) and same_source(model, value, other):
+        return both(node, model, value, other, compute)
+    value, other = (layered(model, node, each) for each in (value, other))
     sizes = [model.started(node, each) for each in (value, other)]
     places = [model.places(each) for each in (value, other)]
     if sizes[0] != sizes[1] or places[0].shape != places[1].shape:
-        raise node.error(f"adds a map of the shape {list(places[0].shape)} and one of {list(places[1].shape)}; only "
-                         "maps of one shape can be added")
+        raise node.error(f"takes a map of the shape {list(places[0].shape)} and one of {list(places[1].shape)}; only "
+                         "maps of one shape can be added and subtracted")
     if not np.array_equal(places[0], places[1]):
-        raise node.error("adds maps that hold their values in different orders; transpose and reshape both alike")
+        raise node.error("takes maps that hold their values in different orders; transpose and reshape both alike")
     return model.add(node, AddDraft(node=node, reads=(value, other), name=node.output, input_shape=sizes[0],
-                                    output_shape=sizes[0]), places[0])
+                                    output_shape=sizes[0], sign=1 if compute is np.add else -1), places[0])
 
 
-@onnx("Sub", constant_first=True, limits=CONSTANTS)
-def _subtract(model: OnnxModel, node: Node, value: Value) -> Value:
+@onnx("Sub", constant_first=True, maps=2, elementwise=True, limits=f"two maps of one shape; or {CONSTANTS}")
+def _subtract(model: OnnxModel, node: Node, value: Value, other: Value | None = None) -> Value:
+    if other is not None:
+        return _two_maps(model, node, value, other, np.subtract)
     if node.inputs[0] in model.values:
         return scaled(model, node, value, mean=model.other(node, "subtrahend"))
     return scaled(model, node, value, -1.0, offset=model.other(node, "minuend"))

@@ -32,11 +32,15 @@ __all__ = ["Average", "AverageDraft", "AveragePool", "FloatAveragePool"]
 @dataclass(frozen=True, eq=False)
 class Average:
     """Sum of ``count`` int8 values to their int8 mean, half away from zero (TensorFlow Lite's
-    AVERAGE_POOL_2D, whose input and output share scale and zero point)."""
+    AVERAGE_POOL_2D, whose input and output share scale and zero point).
+
+    ``offset`` is what is added to each value before, and taken off the mean after: 128 where the model file has uint8,
+    whose mean is never below 0."""
 
     count: int
     minimum: int = -128
     maximum: int = 127
+    offset: int = 0
 
     @property
     def factor(self) -> float:
@@ -45,7 +49,8 @@ class Average:
 
     def __call__(self, acc: np.ndarray) -> np.ndarray:
         """int8 of an integer array of sums; monotone."""
-        return np.clip(round_half_away_divide(acc, self.count), self.minimum, self.maximum).astype(np.int8)
+        mean = round_half_away_divide(acc + self.offset * self.count, self.count) - self.offset
+        return np.clip(mean, self.minimum, self.maximum).astype(np.int8)
 
     def select(self, keep) -> Average:
         """The rule of the channels ``keep``: that of all."""
@@ -162,8 +167,8 @@ def _average_pool_2d(graph: TfliteGraph, operator: Operator) -> None:
     channels = shape[2]
     fields = graph.fields(operator, [source], shape, (*size, channels), stride)
     if isinstance(graph, IntegerGraph):
-        graph.append(operator, AveragePool(**fields, window=window, bias=np.zeros(channels),
-                                           requantise=Average(prod(window), *graph.clamp(operator))))
+        average = Average(prod(window), *graph.clamp(operator), operator.output.offset)
+        graph.append(operator, AveragePool(**fields, window=window, bias=np.zeros(channels), requantise=average))
     else:
         graph.append(operator, FloatAveragePool(**fields, window=window))
 

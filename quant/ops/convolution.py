@@ -33,7 +33,7 @@ class _Dense(Filters):
         return max(super().workspace, self.pixels * prod(self.kernel) * self.input_shape[2])
 
     def filtered(self, x: np.ndarray, fill) -> np.ndarray:
-        rows = self.weights.reshape(len(self.weights), -1).astype(x.dtype, copy=False)
+        rows = self.factors.reshape(len(self.weights), -1).astype(x.dtype, copy=False)
         if self.kernel == (1, 1) and self.stride == (1, 1) and self.output_shape[:2] == x.shape[1:3]:
             columns = x.reshape(-1, rows.shape[1])
         else:
@@ -53,7 +53,7 @@ class Convolution(_Dense, Weighted):
 
     def needed(self, keep: np.ndarray, *constants: np.ndarray) -> tuple[np.ndarray, ...]:
         (constant,) = constants
-        used = np.any(self.weights[keep] != 0, axis=(0, 1, 2)) & ~self.foldable(constant)
+        used = np.any(self.factors[keep] != 0, axis=(0, 1, 2)) & ~self.foldable(constant)
         if not used.any():
             used[0] = True
         return (used,)

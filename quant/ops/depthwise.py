@@ -11,7 +11,7 @@ import tflite as schema
 from tepal.quant.errors import NetworkError
 from tepal.quant.files.tflite_file import Operator
 from tepal.quant.files.tflite_graph import DILATION_OPTIONS, WINDOW_OPTIONS, TfliteGraph
-from tepal.quant.files.weights import append_convolution, tflite_weights
+from tepal.quant.files.weights import append_convolution, tflite_weights, weight_zero_point
 from tepal.quant.layer import LARGEST_MAP, Place
 from tepal.quant.weighted import Filters, FloatWeighted, Weighted
 from tepal.quant.windows import windows
@@ -32,7 +32,7 @@ class _PerChannel(Filters):
         return weights.shape[:2]
 
     def filtered(self, x: np.ndarray, fill) -> np.ndarray:
-        weights, taps = self.weights.astype(x.dtype, copy=False), windows(self, x, fill)
+        weights, taps = self.factors.astype(x.dtype, copy=False), windows(self, x, fill)
         total = np.zeros((len(x), *self.output_shape), x.dtype)
         for position in np.ndindex(*self.kernel):
             total += taps[..., *position] * weights[position]
@@ -72,7 +72,7 @@ class FloatDepthwise(_PerChannel, FloatWeighted):
         return peak
 
 
-def as_dense(weights: np.ndarray, groups: int, obstacle: Callable[[str], NetworkError]) -> np.ndarray:
+def as_dense(weights: np.ndarray, groups: int, obstacle: Callable[[str], NetworkError], zero: int = 0) -> np.ndarray:
     """A depth multiplier: the same sums as those of a dense convolution whose other products are zero.
 
     Parameters
@@ -82,6 +82,8 @@ def as_dense(weights: np.ndarray, groups: int, obstacle: Callable[[str], Network
         channels stand together.
     obstacle
         Makes what is raised if the dense weights are too many.
+    zero
+        The weight that means 0.
 
     Returns
     -------
@@ -93,7 +95,7 @@ def as_dense(weights: np.ndarray, groups: int, obstacle: Callable[[str], Network
         raise obstacle(f"has the depth multiplier {multiplier} on {groups} channels, too large to be computed as a "
                        "dense convolution")
     out = np.arange(channels)
-    dense = np.zeros((channels, *weights.shape[:2], groups), weights.dtype)
+    dense = np.full((channels, *weights.shape[:2], groups), zero, weights.dtype)
     dense[out, :, :, out // multiplier] = weights.transpose(2, 0, 1)
     return dense
 
@@ -109,4 +111,5 @@ def _depthwise_conv_2d(graph: TfliteGraph, operator: Operator) -> None:
     if weights.shape[3] == channels:
         append_convolution(graph, operator, FloatDepthwise, weights[0], bias)
     else:
-        append_convolution(graph, operator, FloatConvolution, as_dense(weights[0], channels, operator.obstacle), bias)
+        dense = as_dense(weights[0], channels, operator.obstacle, weight_zero_point(operator.input(1)))
+        append_convolution(graph, operator, FloatConvolution, dense, bias)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from tepal.quant.files.draft import Scaled
+from tepal.quant.files.functions import both, layered, same_source, then
 
 from .quantize import continued
 from .registry import onnx
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from tepal.quant.files.onnx_model import OnnxModel
     from tepal.quant.files.onnx_node import Node
 
-__all__ = ["CONSTANTS", "scaled"]
+__all__ = ["CONSTANTS", "later", "scaled"]
 
 CONSTANTS = "a constant for each channel, folded into the weights before or behind it, else a depthwise 1x1"
 
@@ -27,6 +28,10 @@ def scaled(model: OnnxModel, node: Node, value: Value, factor: np.ndarray | floa
            mean: np.ndarray | float = 0.0, offset: np.ndarray | float = 0.0) -> Value:
     """``(value - mean) * factor + offset``, in float64; each of them broadcasts to the shape of ``value``."""
     numbers = [np.asarray(each, np.float64) for each in (factor, mean, offset)]
+    if later(model, value, *numbers):
+        times, less, plus = (np.float32(each.item()) for each in numbers)
+        return then(node, model, value, lambda x: (x - less) * times + plus)
+    value = layered(model, node, value)
     if value.draft is None and value.meaning is None and not model.quantised:
         return _later(model, node, value, *numbers)
     value = continued(model, node, value, linear=True)
@@ -35,6 +40,14 @@ def scaled(model: OnnxModel, node: Node, value: Value, factor: np.ndarray | floa
     value.draft.scale(factor, mean, offset)
     value.draft.name = node.output
     return value
+
+
+def later(model: OnnxModel, value: Value, *numbers: np.ndarray) -> bool:
+    """Whether what ``node`` does with constants to ``value`` is left to a table: it went through a function that is
+    none yet, or is read by others too, which it may meet again."""
+    if any(each.size != 1 for each in numbers):
+        return False
+    return value.pending is not None or not (value.alone or (model.quantised and value.meaning is None))
 
 
 def _later(model: OnnxModel, node: Node, value: Value, *numbers: np.ndarray) -> Value:
@@ -47,13 +60,27 @@ def _later(model: OnnxModel, node: Node, value: Value, *numbers: np.ndarray) -> 
     return replace(value, scaled=Scaled(node, before.factor * factor, (before.offset - mean) * factor + offset))
 
 
-@onnx("Mul", constant_first=True, limits=CONSTANTS)
-def _multiply(model: OnnxModel, node: Node, value: Value) -> Value:
+@onnx("Mul", constant_first=True, maps=2, elementwise=True, limits=f"{CONSTANTS}; or two functions of the same values")
+def _multiply(model: OnnxModel, node: Node, value: Value, other: Value | None = None) -> Value:
+    if other is not None:
+        if same_source(model, value, other):
+            return both(node, model, value, other, np.multiply)
+        raise node.obstacle("multiplies two maps, as squeeze-and-excitation does; only functions of the same values "
+                            "can be multiplied, such as x * Sigmoid(x): take a network without it")
     return scaled(model, node, value, model.other(node, "factor"))
 
 
-@onnx("Div", limits=CONSTANTS)
-def _divide(model: OnnxModel, node: Node, value: Value) -> Value:
+@onnx("Div", constant_first=True, maps=2, elementwise=True, limits=f"{CONSTANTS}; or two functions of the same values")
+def _divide(model: OnnxModel, node: Node, value: Value, other: Value | None = None) -> Value:
+    if other is not None:
+        if same_source(model, value, other):
+            return both(node, model, value, other, np.divide)
+        raise node.obstacle("divides one map by another; only functions of the same values can be divided")
+    if node.inputs[0] in model.constants:
+        dividend = model.constant(node, 0, "dividend").real
+        if dividend.size != 1:
+            raise node.obstacle("divides several constants by a map; one number is supported")
+        return then(node, model, value, lambda x: np.float32(dividend.item()) / x)
     divisor = model.constant(node, 1, "divisor").real.astype(np.float64)
     if not divisor.all():
         raise node.error("divides by 0")

@@ -8,11 +8,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from tepal.quant.answers import Tabled
 from tepal.quant.files.draft import Constant
+from tepal.quant.files.functions import quantised_later
+from tepal.quant.files.qoperator import REAL
 from tepal.quant.files.tflite_file import EXPORT_AGAIN, Operator
-from tepal.quant.files.tflite_graph import TfliteGraph
+from tepal.quant.files.tflite_graph import IntegerGraph, multiplied
 from tepal.quant.files.weights import WeightedDraft
 from tepal.quant.layer import IMAGE, Meaning
+from tepal.quant.lookup import CODES
 
 from .depthwise import FloatDepthwise
 from .registry import onnx, onnx_constant, tflite
@@ -30,24 +34,33 @@ _ELSEWHERE = f"integers inside a float model: {EXPORT_AGAIN}"
 # ---- TensorFlow Lite ----
 
 @tflite("QUANTIZE", only="int8", elsewhere=_ELSEWHERE,
-        limits="float32 to int8, as the first operator")
-def _quantize_at_the_start(graph: TfliteGraph, operator: Operator) -> None:
-    value, source = graph.value(operator), operator.input(0)
-    if value.sources != (IMAGE,) or graph.start.type != "FLOAT32":
-        raise operator.error("is only supported as the first operator")
-    if source.type != "FLOAT32":
-        raise operator.error(f"turns {source.type.lower()} into {operator.output.type.lower()}; convert "
-                             "the model with int8 input (inference_input_type=tf.int8)")
-    graph.check_activation(operator, operator.output)
-    graph.start = operator.output
-    graph.give(operator, value)
+        limits="float32 to int8 or uint8 as the first operator; between int8 and uint8 and to another scale anywhere")
+def _quantize_tflite(graph: IntegerGraph, operator: Operator) -> None:
+    value, source, result = graph.value(operator), operator.input(0), operator.output
+    graph.check_activation(operator, result)
+    if source.type == "FLOAT32" and value.sources == (IMAGE,):
+        if graph.start.type != "FLOAT32" and graph.start.meaning != result.meaning:
+            raise operator.error("quantises the image to another scale than an operator before it")
+        graph.start = result
+    if source.type == "FLOAT32" or source.meaning == result.meaning:
+        if source.type == "FLOAT32" and value.sources != (IMAGE,):
+            raise operator.error("quantises float32 values inside the model; quantise all of it to int8")
+        graph.check_shape(operator, value.shape)
+        graph.give(operator, value)
+        return
+    rescaled = multiplied(CODES - source.zero_point, np.float64(source.scale) / np.float64(result.scale))
+    graph.look_up(operator, rescaled + result.zero_point, "QUANTIZE")
 
 
 @tflite("DEQUANTIZE", only="int8", elsewhere=_ELSEWHERE,
-        limits="int8 to float32, as the last operator")
-def _dequantize_at_the_end(graph: TfliteGraph, operator: Operator) -> None:
+        limits="int8 or uint8 to float32, at the end")
+def _dequantize_at_the_end(graph: IntegerGraph, operator: Operator) -> None:
     """The accelerator delivers the int8 values before it."""
-    graph.give(operator, graph.value(operator))
+    graph.check_activation(operator, operator.input(0))
+    value, (scale, zero_point) = graph.value(operator), operator.input(0).meaning
+    graph.check_shape(operator, value.shape)
+    table = (np.float64(scale) * (CODES - zero_point)).astype(np.float32)
+    graph.close(operator, value, Tabled(operator.index, operator.output.index, table, "DEQUANTIZE"))
 
 
 # ---- ONNX ----
@@ -58,6 +71,8 @@ _TYPES = {2: np.uint8, 3: np.int8}
 
 @onnx("QuantizeLinear", moves=True, only="QDQ", limits="to int8 or uint8, one scale for the map")
 def _quantize(model: OnnxModel, node: Node, value: Value) -> Value:
+    if value.parts:
+        return replace(value, parts=tuple(_quantize(model, node, part) for part in value.parts), integers=True)
     if value.integers:
         raise node.error("quantises integers")
     meaning, kind = _meaning(model, node, np.dtype(np.uint8))
@@ -68,13 +83,16 @@ def _quantize(model: OnnxModel, node: Node, value: Value) -> Value:
 
 def _quantised(model: OnnxModel, node: Node, value: Value, meaning: Meaning) -> Value:
     """Real numbers that become integers of another ``meaning`` than they may have had."""
+    name = (model.own and node.proto.doc_string) or node.inputs[0].removesuffix(REAL)
+    if value.pending:
+        return quantised_later(node, value, meaning, name)
     if value.draft is None and value.meaning is None:
         _begin(model, node, meaning)
         return value
     if value.meaning is not None:
         value = continued(model, node, value)
     draft = model.variant(value, meaning)
-    draft.result, draft.name = meaning, (model.own and node.proto.doc_string) or node.inputs[0]
+    draft.result, draft.name = meaning, name
     before = draft.reads[0]
     if draft.only_clamps and before.meaning == meaning and before.draft is not None and before.alone:
         # A clamp between equal scales needs no layer of its own.
@@ -93,6 +111,8 @@ def _begin(model: OnnxModel, node: Node, meaning: Meaning) -> None:
 @onnx("DequantizeLinear", moves=True, only="QDQ", limits="from int8 or uint8; of weights, symmetric, with a scale for "
       "each output channel or one for all")
 def _dequantize(model: OnnxModel, node: Node, value: Value) -> Value:
+    if value.parts:
+        return replace(value, parts=tuple(_dequantize(model, node, part) for part in value.parts), integers=False)
     if not value.integers:
         raise node.error("dequantises real numbers")
     meaning, _ = _meaning(model, node, value.integer_type)

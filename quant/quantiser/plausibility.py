@@ -6,9 +6,11 @@ networks agree on every image, and both are wrong.  What tells is the batch norm
 reached it in training.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 from tepal.quant.float_network import FloatNetwork
-from tepal.quant.layer import FloatLayer, Statistics
+from tepal.quant.layer import IMAGE, FloatLayer, Statistics
 
 __all__ = ["implausible"]
 
@@ -37,12 +39,10 @@ def implausible(network: FloatNetwork, images: np.ndarray) -> str:
     sentence without its end; nothing if all may be well or the network doesn't tell."""
     count = max(1, min(FRAMES, len(images), MACS // max(1, network.macs)))
     x = images[np.linspace(0, len(images) - 1, count).astype(int)]
-    known = [layer.trained is not None for layer in network.layers]
-    if not any(known):
+    if all(layer.trained is None for layer in network.layers):
         return _without_batch_norm(network, x)
     first = True
-    for layer in network.layers[:len(known) - known[::-1].index(True)]:
-        total = layer.sums(x)
+    for layer, total in _sums(network, x):
         if layer.trained is not None and total[..., 0].size >= SAMPLES:
             spread, shift = _distance(total, layer.trained)
             what = _label(layer)
@@ -54,8 +54,19 @@ def implausible(network: FloatNetwork, images: np.ndarray) -> str:
                 return (f"the sums of {what} lie {shift:.3g} standard deviations from where they were in training, by "
                         "the statistics of its batch norm")
             first = False
-        x = layer.activate(total)
     return ""
+
+
+def _sums(network: FloatNetwork, x: np.ndarray) -> Iterator[tuple[FloatLayer, np.ndarray]]:
+    """Each layer and its sums, before the activation, on the images ``x``."""
+    results = {IMAGE: x}
+    for number, (layer, sources) in enumerate(zip(network.layers, network.sources, strict=True)):
+        total = layer.sums(*(results[source] for source in sources))
+        yield layer, total
+        results[number] = layer.activate(total)
+        for source in {*sources, number}:
+            if network.last_reader.get(source, number) == number:
+                del results[source]
 
 
 def _distance(total: np.ndarray, trained: Statistics) -> tuple[float, float]:

@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from graphs import graph_case
-from networks import fast, max_pool_case, pointwise, random_case, wide_case
+from networks import fast, max_pool_case, pointwise, random_case, uint8_case, wide_case
 from tepal.hdl import EngineConfig, Schedule
 from tepal.hdl.answer import Status, pack_answer
+from tepal.quant import NetworkError
 from tepal.sim import CycleModel, golden, run_engine
 
 
@@ -24,6 +25,19 @@ def test_small_engine(seed, requantiser_cycles, lane_cycles, single_port, pipeli
                            single_port=single_port, pipelined=pipelined), pictures)
 
 
+@pytest.mark.parametrize("seed", fast(range(24), 4))
+def test_weights_with_zero_points(seed):
+    """uint8 weights need nine bits, in the array and in the depthwise engine; engines whose multipliers are shared, or
+    have eight bits, refuse them."""
+    network, config, pictures = uint8_case(seed, 2)
+    check(network, config, pictures)
+    if weight_bits(network, config) == 9:
+        with pytest.raises(NetworkError, match="need 9 bits in this engine, whose multipliers of 8 x 8 bits take int8"):
+            Schedule(network, replace(config, single_port=True))
+        with pytest.raises(NetworkError, match="2 products share a multiplier: choose --packing 1"):
+            Schedule(network, replace(config, rows=2 * config.rows, packing=2))
+
+
 @pytest.mark.parametrize("seed", fast([0, 1, 4, 5, 8, 13, *sorted({*range(24)} - {0, 1, 4, 5, 8, 13})], 4))
 def test_wide_input(seed):
     """Vectors, images under a single window, pixels of many channels."""
@@ -31,6 +45,18 @@ def test_wide_input(seed):
     if seed % 6 == 0:
         config = replace(config, requantisers=1, requantiser_cycles=4, lane_cycles=3, single_port=True)
     check(network, config, pictures)
+
+
+def weight_bits(network, config) -> int:
+    schedule = Schedule(network, config)
+    return max(schedule.matrix_weight_bits, schedule.depthwise_weight_bits)
+
+
+def test_zero_points_take_bits():
+    """Nearly all of these cases need nine bits, and none more."""
+    bits = [weight_bits(*uint8_case(seed)[:2]) for seed in range(24)]
+    assert {*bits} == {8, 9}
+    assert bits.count(9) > 16
 
 
 def check(network, config, pictures):

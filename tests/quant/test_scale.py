@@ -6,17 +6,24 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from networks import random_network
+from float_graphs import integer_graph
+from networks import fast, random_network
 from tepal.quant import (
+    SSD,
+    Add,
+    Architecture,
     Average,
     AveragePool,
     Convolution,
     MobileNet,
+    MobileNetV2,
     Network,
     Requantise,
+    ResNet,
     digest,
     simplify,
 )
+from tepal.quant.layer import IMAGE
 from tepal.quant.scale import scaled, smaller
 from tepal.sim import golden
 
@@ -135,3 +142,66 @@ def test_original_of_simplified():
     assert simplified.original is network
     assert simplify(simplified).network.original is network
     assert digest(simplified) == digest(replace(simplified, original=None))
+
+
+# -- graphs --------------------------------------------------------------------------------------------
+
+BLOCKS = ((64, 1), (64, 1), (128, 2), (128, 1), (256, 2))
+
+
+@pytest.mark.parametrize(("whole", "half"), [
+    (ResNet(), ResNet(0.5, 24)),
+    (MobileNet(1.0, 32, 5, blocks=BLOCKS, residual=True), MobileNet(0.5, 24, 5, blocks=BLOCKS, residual=True)),
+    (SSD(MobileNet(1.0, 160, blocks=BLOCKS), 7), SSD(MobileNet(0.5, 144, blocks=BLOCKS), 7)),
+], ids=lambda architecture: architecture.name)
+def test_architectures(whole: Architecture, half: Architecture):
+    """Both arms of a sum get as many channels, outputs keep theirs: what comes out is the architecture at that size."""
+    found = scaled(whole.network(), 0.5, half.network().input_shape[:2])
+    assert shapes(found.network()) == shapes(half.network())
+    assert (found.macs, found.parameters) == (half.macs, half.weights)
+    assert found.network().outputs == half.outputs
+
+
+def test_bottlenecks():
+    """MobileNetV2 scaled afterwards: projections as wide as the family's, in every one of its widths."""
+    network = MobileNetV2(1.0, 96, 10)
+    for width in (0.75, 0.5, 0.35):
+        found, family = scaled(network.network(), width, (96, 96)), MobileNetV2(width, 96, 10)
+        assert [place.output_shape for place, spec in zip(found.places, network.layers, strict=True)
+                if spec.name.endswith(("stem", "project", "add", "classifier"))] == [
+                    spec.output_shape for spec in family.layers
+                    if spec.name.endswith(("stem", "project", "add", "classifier"))]
+
+
+@pytest.mark.parametrize("seed", fast(range(120), 50))
+def test_any_graph(seed):
+    """As of chains: it is a network, it runs, and what was counted beforehand is what it has."""
+    rng, network = np.random.default_rng(seed), integer_graph(seed)
+    height, width, channels = network.input_shape
+    for multiplier in (1.0, 0.6, 0.3):
+        image = int(rng.integers(1, height + 1)), int(rng.integers(1, width + 1))
+        for size in (image, (height, width)):
+            variant = scaled(network, multiplier, size)
+            if variant is None:
+                assert size != (height, width)
+                continue
+            made = variant.network()
+            assert (made.macs, made.parameters) == (variant.macs, variant.parameters)
+            assert made.macs <= network.macs
+            assert (made.input_shape, made.sources, made.outputs) == ((*size, channels), network.sources,
+                                                                      network.outputs)
+            assert [shape[2] for shape in made.output_shapes] == [shape[2] for shape in network.output_shapes]
+            results = golden.run(made, rng.integers(-128, 128, (2, *made.input_shape), np.int8))
+            assert results.shape == (2, made.result_bytes)
+    assert shapes(scaled(network, 1.0, (height, width)).network()) == shapes(network)
+
+
+def test_sum_with_the_image():
+    """What is added to the image keeps the image's channels, and what is added to an output the output's."""
+    geometry = {"name": "add", "index": 1, "inputs": (IMAGE, 0), "input_shape": (2, 2, 24), "output_shape": (2, 2, 24)}
+    layers = tuple(replace(layer, input_shape=(2, 2, layer.input_shape[2]), output_shape=(2, 2, layer.output_shape[2]))
+                   for layer in dense(24, 24, 32, 24, 24).layers)
+    total = Add.of_scales(geometry, (1.0, 0), (1.0, 0), (1.0, 0), -np.inf, np.inf)
+    network = Network("sum", (layers[0], total, *layers[1:], replace(total, inputs=(4, 3), name="last")), 1.0, 0)
+    assert [layer.output_shape[2] for layer in scaled(network, 0.5, (2, 2)).network().layers] == [24, 24, 16, 24, 24,
+                                                                                                  24]

@@ -18,7 +18,7 @@ from tepal.quant import (
     read_tflite,
 )
 from tepal.sim import golden
-from tflite_writer import Chain, Operator, Tensor, damaged, write
+from tflite_writer import Chain, Operator, Tensor, Uint8Chain, damaged, write
 
 
 def weights(*shape: int) -> np.ndarray:
@@ -205,6 +205,21 @@ def test_means_that_just_fit_their_left_shift(read, zero_point, fits):
 # ---- graphs ----
 
 
+@pytest.mark.parametrize("zero_point", [128, 121])
+def test_uint8_ends(read, zero_point):
+    """An image of uint8 is one of int8 with 128 less: with the zero point that much less, QUANTIZE does nothing."""
+    chain = small()
+    pixels, result = Tensor((1, 9, 8, 3), "UINT8", scale=0.05, zero_point=zero_point), Tensor((1, 5), "UINT8",
+                                                                                               scale=1 / 256)
+    chain.operators.insert(0, Operator("QUANTIZE", [pixels], [chain.input]))
+    chain.operators.append(Operator("QUANTIZE", [chain.tensor], [result]))
+    content = write(chain.operators, [pixels], [result])
+    images = np.random.default_rng(1).integers(-128, 128, (3, 9, 8, 3), dtype=np.int8)
+    network = equal_to_litert(read, content, images)
+    assert network.input_zero_point == zero_point - 128
+    assert len(network.layers) == (5 if zero_point == 121 else 6)
+
+
 def test_several_outputs_in_the_order_of_execution_and_nothing_else(read):
     """Of what the model computes, only what its outputs depend on is left."""
     chain = conv(conv(Chain(4, 4, 2)))
@@ -342,11 +357,17 @@ def nobodys_output():
     return write(chain.operators, [chain.input], [Tensor((1, 3), scale=1)])
 
 
-def quantize_uint8():
-    chain = small()
-    pixels = Tensor((1, 9, 8, 3), "UINT8", scale=0.05, zero_point=121)
-    chain.operators.insert(0, Operator("QUANTIZE", [pixels], [chain.input]))
-    return write(chain.operators, [pixels], [chain.tensor])
+def quantise_inside():
+    chain = conv(Chain(4, 4, 2))
+    real, back = Tensor((1, 4, 4, 2), "FLOAT32"), Tensor((1, 4, 4, 2), scale=0.1)
+    chain.operators += [Operator("DEQUANTIZE", [chain.tensor], [real]), Operator("QUANTIZE", [real], [back])]
+    return write(chain.operators, [chain.input], [back])
+
+
+def two_zero_points():
+    chain = Uint8Chain(4, 4, 1).convolution(np.zeros((2, 3, 3, 1)), np.zeros(2))
+    chain.operators[0].inputs[1].scale = [0.1, 0.2]
+    return chain.write()
 
 
 def huge_bias():
@@ -359,10 +380,9 @@ SENTENCES = {
     "mark only": (b"\x08\0\0\0TFL3", "is damaged"),
     "float inside": (changed(conv_2d_1__type="FLOAT32"),
                      r"operator 1 \(CONV_2D\) works on float32 values; quantise the model to int8 activations"),
-    "relu alone": (Chain(4, 4, 1).append("RELU", (1, 4, 4, 1)).write(),
-                   r"not supported: 1 RELU \(alone in an int8 model: convert again with a current TensorFlow, which"),
-    "uint8": (changed(input__type="UINT8"), r"operator 0 \(PAD\) works on uint8 values \(the older quantisation, "
-              r"asymmetric weights\); quantise the float model to int8"),
+    "uint8": (changed(input__type="UINT8", input__zero_point=3), r"operator 0 \(PAD\) makes int8 values of uint8 ones"),
+    "uint8 inside": (changed(conv_2d_1__type="UINT8", conv_2d_1__zero_point=3),
+                     r"operator 1 \(CONV_2D\) makes uint8 values of int8 ones; only QUANTIZE can"),
     "int16": (changed(input__type="INT16"), r"works on int16 values \(16x8 quantisation\); convert with "
               r"supported_ops=\[tf.lite.OpsSet.TFLITE_BUILTINS_INT8\]"),
     "float16": (changed(input__type="FLOAT16"), "works on float16 values; export the model as float32"),
@@ -393,7 +413,7 @@ SENTENCES = {
     "no scale": (changed(conv_2d_1__scale=None), "has 0 scales and 0 zero points, not one"),
     "zero point": (changed(conv_2d_1__zero_point=300), "has the zero point 300, outside int8"),
     "weight zero point": (changed(weights__zero_point=1), "zero point other than 0; quantise them"),
-    "weight type": (changed(weights__type="INT16"), r"operator 1 \(CONV_2D\) has int16 weights; only int8"),
+    "weight type": (changed(weights__type="INT16"), r"operator 1 \(CONV_2D\) has int16 weights for int8 values"),
     "short weights": (changed(weights__data=np.zeros(100)), "needs 108 bytes of constant data and has 100"),
     "no weights": (changed(weights__data=None), "needs 108 bytes of constant data and has 0"),
     "scale count": (changed(weights__scale=[1, 2, 3]), "has 3 weight scales along dimension 0; supported"),
@@ -428,12 +448,13 @@ SENTENCES = {
     "rows": (conv(Chain(4, 4, 1)).fully_connected(weights(3, 2)).write(),
              "has rows of 2 weights for 32 values"),
     "softmax inside": (small().fully_connected(weights(2, 5)).write(), "follows SOFTMAX"),
-    "softmax on a map": (conv(Chain(4, 4, 1)).softmax().write(), r"works on the shape \[1, 4, 4, 2\]; only vectors"),
     "softmax scale": (changed(softmax_6__scale=0.1), "must have the output scale 1/256"),
     "softmax beta": (option(6, Beta=float("nan")), "has the beta nan"),
     "softmax alone": (Chain(1, 1, 4).softmax().write(), "has no layer to compute"),
-    "quantize inside": (renamed(5, "QUANTIZE"), r"operator 5 \(QUANTIZE\) is only supported as the first"),
-    "quantize uint8": (quantize_uint8(), r"operator 0 \(QUANTIZE\) is only supported as the first"),
+    "quantize inside": (quantise_inside(), r"operator 2 \(QUANTIZE\) quantises float32 values inside the model"),
+    "uint8 weights": (changed(weights__type="UINT8", weights__data=np.zeros(108)),
+                      r"operator 1 \(CONV_2D\) has uint8 weights for int8 values; only int8 is supported"),
+    "uint8 weight zero points": (two_zero_points(), r"has 2 weight scales along dimension 0; supported are one"),
     "inexact": (Chain(1, 1, 60_000).fully_connected(np.full((1, 60_000), 127), weight_scale=1e-7,
                                                     scale=0.03).write(),
                 "has a scale in channel 0 that no integer multiplier reproduces exactly"),

@@ -241,8 +241,6 @@ SENTENCES = {
     "activation": (option(1, FusedActivationFunction="TANH"), "has the fused activation TANH; supported are NONE,"),
     "pool over padding": (FloatChain(4, 4, 1).average_pool((3, 3), padding="SAME").write(), "averages over padding"),
     "mean axes": (FloatChain(4, 4, 2).mean(axes=(1, 3)).write(), "must average over height and width"),
-    "relu first": (conv(FloatChain(4, 4, 1).activation("RELU")).write(),
-                   r"operator 0 \(RELU\) has no layer before it to be fused into"),
     "relu after padding": (conv(conv(FloatChain(4, 4, 1)).pad(1, 1, 1, 1).activation("RELU")).write(),
                            r"operator 1 \(PAD\) is followed by RELU"),
     "relu that reshapes": (conv(FloatChain(4, 4, 1)).append("RELU", (1, 2, 8, 2)).write(),
