@@ -102,4 +102,4 @@ class _Rewriting:
         return self._add(Add(
             **common, inputs=(one, other), input_shape=layer.output_shape, output_shape=layer.output_shape,
             input_zero_point=0, other_zero_point=0, tables=np.stack([CODES, CODES]),
-            requantise=Requantise(np.full(count, 1 << 30), np.ones(count), layer.result_zero_point)))
+            requantise=Requantise(np.full(count, 1 << 30), np.ones(count), 0)))

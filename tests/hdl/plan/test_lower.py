@@ -114,7 +114,7 @@ def test_tables():
                       input_zero_point=0, table=rng.integers(-128, 128, 256), result_zero_point=0, function="table")
 
     one, two = table(1, 0), table(2, 1)
-    _, passes = lower(replace(network, layers=(first, one, two, replace(second, inputs=(2,)))))
+    _, passes = lower(replace(network, layers=(first, one, two, replace(second, inputs=(2,))), outputs=()))
     assert parts(passes) == [(None, None, 2, "b"), (0, None, 3, "o")]
     assert passes[0].elementwise is not None
     assert passes[0].elementwise.layers == (1, 2)
@@ -122,7 +122,7 @@ def test_tables():
 
     add = random_add(rng, {"name": "sum", "index": 3, "inputs": (2, 1)}, SHAPE, (0, 0, 0))
     layers = first, replace(second, index=1), replace(one, index=2, inputs=(0,)), add
-    _, passes = lower(replace(network, layers=layers))
+    _, passes = lower(replace(network, layers=layers, outputs=()))
     assert parts(passes) == [(None, None, 0, "ba"), (0, 0, 3, "o")]
     assert passes[1].elementwise is not None
     assert passes[1].elementwise.layers == (2, 3)
