@@ -316,7 +316,8 @@ class TfliteGraph:
     def append(self, operator: Operator, layer: Any, like: Value | None = None) -> None:
         """Go on with ``layer``, which gives the operator's result, its values in the order of those of ``like``."""
         number = self.insert(layer)
-        self.give(operator, Value((number,), operator.output.shape, like and like.places))
+        placed = Value((number,), operator.output.shape)
+        self.give(operator, placed if like is None or like.places is None else placed.moved(like.places))
 
     def insert(self, layer: Any) -> int:
         """Go on with a ``layer`` whose result no tensor of the file holds; its number."""
@@ -446,9 +447,11 @@ class FloatGraph(TfliteGraph):
             raise operator.error(f"works on {tensor.type.lower()} values in a float model; {EXPORT_AGAIN}")
 
     def check_weights(self, operator: Operator, tensor: Tensor, axis: int) -> None:
+        # Weights alone quantised (the "dynamic range" of TensorFlow Lite) are what they mean.
+        if tensor.type == "INT8" and len(tensor.scales) and tensor.per_channel(axis):
+            return
         if tensor.type != "FLOAT32":
-            raise operator.error(f"has {tensor.type.lower()} weights for float32 values (dynamic-range "
-                                 f"quantisation); {EXPORT_AGAIN}")
+            raise operator.error(f"has {tensor.type.lower()} weights for float32 values; {EXPORT_AGAIN}")
 
     def zero(self, tensor: Tensor) -> int:
         return 0
