@@ -47,7 +47,7 @@ _FLEX = "TensorFlow's own operators: convert with supported_ops of TFLITE_BUILTI
 _WAYS_OUT = {
     BRANCHES: ("ADD_N", "CONCATENATION", "SPLIT", "SPLIT_V", "UNPACK", "Concat", "Sum", "Split"),
     "activations other than ReLU: train the model with ReLU or ReLU6": (
-        "PRELU", "ELU", "GELU", "HardSwish", "HardSigmoid", "Sigmoid",
+        "ELU", "GELU", "HardSwish", "HardSigmoid", "Sigmoid",
         "Tanh", "LeakyRelu", "PRelu", "Elu", "Gelu", "Selu", "Softplus", "Mish", "Erf"),
     "larger maps and other arrangements of pixels: end the model before it": (
         "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "TRANSPOSE_CONV", "DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "Resize",

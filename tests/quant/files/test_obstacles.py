@@ -127,17 +127,16 @@ def test_the_names_are_those_of_the_formats():
 
 
 @pytest.mark.parametrize("kind", [Chain, FloatChain])
-def test_all_dilated_and_grouped_convolutions_of_a_tflite_file_at_once(told, kind):
+def test_all_obstacles_of_a_tflite_file_at_once(told, kind):
     chain = kind(12, 12, 4)
     for number in range(4):
         conv(chain)
-        chain.operators[number].options |= {"DilationHFactor": 1 + number % 2}
-    chain.convolution(weights(4, 3, 3, 2), np.zeros(4)).average_pool((3, 3), padding="SAME")
+        chain.operators[number].options["FusedActivationFunction"] = "TANH" if number % 2 else "NONE"
+    chain.average_pool((3, 3), padding="SAME")
     assert told(chain) == (
-        "operator 1 (CONV_2D) is dilated; only a dilation of 1 is supported (the same of operator 3); operator 4 "
-        "(CONV_2D) takes 2 channels of an input with 4; grouped convolutions are not supported, but depthwise ones "
-        "are; "
-        "operator 5 (AVERAGE_POOL_2D) averages over padding; only windows wholly inside the map are supported")
+        "operator 1 (CONV_2D) has the fused activation TANH; supported are NONE, RELU, RELU6 and RELU_N1_TO_1 (the "
+        "same of operator 3); operator 4 (AVERAGE_POOL_2D) averages over padding; only windows wholly inside the map "
+        "are supported")
 
 
 def test_all_dilated_and_grouped_convolutions_of_an_onnx_file_at_once(told):
@@ -168,9 +167,9 @@ def test_a_relu_behind_a_convolution_that_was_passed_over(told):
     chain = FloatChain(9, 9, 2)
     for number in range(0, 4, 2):
         conv(chain).activation("RELU")
-        chain.operators[number].options |= {"DilationWFactor": 2}
-    assert told(chain) == ("operator 0 (CONV_2D) is dilated; only a dilation of 1 is supported (the same of operator "
-                           "2)")
+        chain.operators[number].options["FusedActivationFunction"] = "TANH"
+    assert told(chain) == ("operator 0 (CONV_2D) has the fused activation TANH; supported are NONE, RELU, RELU6 and "
+                           "RELU_N1_TO_1 (the same of operator 2)")
 
 
 def test_obstacles_that_are_alike_are_told_once():
