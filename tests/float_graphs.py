@@ -17,6 +17,7 @@ from tepal.quant import (
 )
 from tepal.quant.layer import IMAGE, Shape
 from tepal.quant.lookup import FloatLookup
+from tepal.quant.ops.concatenation import FloatConcatenation
 
 __all__ = ["float_graph", "integer_graph"]
 
@@ -32,9 +33,9 @@ class _Growing:
         self.layers = []
         self.shapes = {IMAGE: shape}
 
-    def any_of(self, shape: Shape | None = None) -> int:
-        """A map, mostly a late one; of ``shape``, if that is given."""
-        numbers = [number for number, each in self.shapes.items() if shape in (None, each)]
+    def any_of(self, shape: Shape | None = None, size: tuple[int, int] | None = None) -> int:
+        """A map, mostly a late one; of ``shape``, or of ``size`` in pixels, if that is given."""
+        numbers = [number for number, each in self.shapes.items() if shape in (None, each) and size in (None, each[:2])]
         return numbers[-1] if self.rng.random() < 0.6 else int(self.rng.choice(numbers))
 
     def append(self, kind, sources: tuple[int, ...], output_shape: Shape, **fields) -> int:
@@ -64,7 +65,8 @@ class _Growing:
     def step(self) -> None:
         source = self.any_of()
         shape = self.shapes[source]
-        match self.rng.choice(["dense", "depthwise", "pool", "lookup", "add", "arm"], p=[.25, .2, .05, .1, .15, .25]):
+        match self.rng.choice(["dense", "depthwise", "pool", "lookup", "concatenation", "add", "arm"],
+                              p=[.25, .2, .05, .1, .1, .1, .2]):
             case "dense" | "depthwise" as kind:
                 kernel = KERNELS[self.rng.integers(3)]
                 self.weighted(source, depthwise=kind == "depthwise", channels=int(self.rng.integers(1, 9)),
@@ -74,6 +76,10 @@ class _Growing:
             case "lookup":
                 self.append(FloatLookup, (source,), shape, compute=lambda x: np.where(x < 0, x / 4, x),
                             function="leaky ReLU")
+            case "concatenation":
+                other = self.any_of(size=shape[:2])
+                channels = shape[2], self.shapes[other][2]
+                self.append(FloatConcatenation, (source, other), (*shape[:2], sum(channels)), channels=channels)
             case "add":
                 self.append(FloatAdd, (source, self.any_of(shape)), shape)
             case _:

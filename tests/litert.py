@@ -11,7 +11,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-__all__ = ["reference"]
+__all__ = ["Interpreter", "reference"]
 
 
 def reference(model: bytes, images: np.ndarray, *, raw: bool = False) -> dict[int, np.ndarray]:

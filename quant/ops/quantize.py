@@ -8,8 +8,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from tepal.quant.answers import Tabled
 from tepal.quant.files.draft import Constant
 from tepal.quant.files.functions import quantised_later
+from tepal.quant.files.qoperator import REAL
 from tepal.quant.files.tflite_file import EXPORT_AGAIN, Operator
 from tepal.quant.files.tflite_graph import IntegerGraph, multiplied
 from tepal.quant.files.weights import WeightedDraft
@@ -55,7 +57,10 @@ def _quantize_tflite(graph: IntegerGraph, operator: Operator) -> None:
 def _dequantize_at_the_end(graph: IntegerGraph, operator: Operator) -> None:
     """The accelerator delivers the int8 values before it."""
     graph.check_activation(operator, operator.input(0))
-    graph.give(operator, graph.value(operator))
+    value, (scale, zero_point) = graph.value(operator), operator.input(0).meaning
+    graph.check_shape(operator, value.shape)
+    table = (np.float64(scale) * (CODES - zero_point)).astype(np.float32)
+    graph.close(operator, value, Tabled(operator.index, operator.output.index, table, "DEQUANTIZE"))
 
 
 # ---- ONNX ----
@@ -66,6 +71,8 @@ _TYPES = {2: np.uint8, 3: np.int8}
 
 @onnx("QuantizeLinear", moves=True, only="QDQ", limits="to int8 or uint8, one scale for the map")
 def _quantize(model: OnnxModel, node: Node, value: Value) -> Value:
+    if value.parts:
+        return replace(value, parts=tuple(_quantize(model, node, part) for part in value.parts), integers=True)
     if value.integers:
         raise node.error("quantises integers")
     meaning, kind = _meaning(model, node, np.dtype(np.uint8))
@@ -76,7 +83,7 @@ def _quantize(model: OnnxModel, node: Node, value: Value) -> Value:
 
 def _quantised(model: OnnxModel, node: Node, value: Value, meaning: Meaning) -> Value:
     """Real numbers that become integers of another ``meaning`` than they may have had."""
-    name = (model.own and node.proto.doc_string) or node.inputs[0]
+    name = (model.own and node.proto.doc_string) or node.inputs[0].removesuffix(REAL)
     if value.pending:
         return quantised_later(node, value, meaning, name)
     if value.draft is None and value.meaning is None:
@@ -104,6 +111,8 @@ def _begin(model: OnnxModel, node: Node, meaning: Meaning) -> None:
 @onnx("DequantizeLinear", moves=True, only="QDQ", limits="from int8 or uint8; of weights, symmetric, with a scale for "
       "each output channel or one for all")
 def _dequantize(model: OnnxModel, node: Node, value: Value) -> Value:
+    if value.parts:
+        return replace(value, parts=tuple(_dequantize(model, node, part) for part in value.parts), integers=False)
     if not value.integers:
         raise node.error("dequantises real numbers")
     meaning, _ = _meaning(model, node, value.integer_type)

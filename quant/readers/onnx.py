@@ -29,6 +29,7 @@ from tepal.quant.files.obstacles import (
 )
 from tepal.quant.files.onnx_model import OnnxModel
 from tepal.quant.files.onnx_node import Node, text
+from tepal.quant.files.qoperator import spelled_out
 from tepal.quant.float_network import FloatNetwork
 from tepal.quant.layer import LARGEST_MAP
 from tepal.quant.network import Network
@@ -118,7 +119,8 @@ def _read(proto: onnx.ModelProto, name: str) -> FloatNetwork | Network:
         raise NetworkError("doesn't say which version of ONNX's operators it uses (opset_import); export it again")
     constants = _initializers(graph)
     images = [value for value in graph.input if value.name not in constants]
-    nodes = _needed(graph, [Node(index, node, opset) for index, node in enumerate(graph.node)])
+    nodes = _needed(graph, [Node(index, node, opset) for index, whole in enumerate(graph.node)
+                            for node in spelled_out(whole)])
     _check_order(nodes, {"", *constants, *(value.name for value in images)})
     _check_listing(nodes, {value.name for value in images})
     model = OnnxModel(opset, own, any(node.operator in _QUANTISERS for node in nodes), constants,
@@ -137,10 +139,10 @@ def _needed(graph: onnx.GraphProto, nodes: list[Node]) -> list[Node]:
     found, pending = set(), [value.name for value in graph.output]
     while pending:
         node = made.get(pending.pop())
-        if node is not None and node.index not in found:
-            found.add(node.index)
+        if node is not None and node not in found:
+            found.add(node)
             pending += node.inputs
-    return [node for node in nodes if node.index in found]
+    return [node for node in nodes if node in found]
 
 
 def _readers(graph: onnx.GraphProto, nodes: list[Node]) -> Counter[str]:
@@ -278,15 +280,16 @@ def _step(model: OnnxModel, node: Node) -> None:
 def _check_computes(node: Node, value: Value) -> None:
     """That ``node`` can compute with ``value``."""
     known = ONNX[node.operator]
+    if value.parts and node.operator != "Concat":
+        raise node.error("computes with maps of different heights and widths that were put together; only outputs of "
+                         "the model can be")
     if value.closing:
         raise node.error("follows Softmax, which is only supported at the end")
     if value.padder and not known.takes_padding:
         raise value.padder.error(f"is followed by {node.operator}; padding is only supported before Conv")
-    if value.integers and known.on_integers:
-        raise node.obstacle(known.on_integers)
-    if value.integers:
-        raise node.error("works on integers; only QDQ models, whose nodes stand between DequantizeLinear and "
-                         "QuantizeLinear, are supported")
+    if value.integers and not (known.on_integers and value.meaning):
+        raise node.error("works on integers, which nothing says the meaning of; put it between DequantizeLinear and "
+                         "QuantizeLinear")
 
 
 def _inferred(proto: onnx.ModelProto) -> dict[str, tuple[int, ...]]:

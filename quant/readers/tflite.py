@@ -11,6 +11,7 @@ from os import PathLike
 from pathlib import Path
 
 import numpy as np
+from tepal.quant.answers import Answer, Tabled
 from tepal.quant.errors import NetworkError
 from tepal.quant.files.obstacles import Format, Obstacle, arithmetic, check_operators, refuse
 from tepal.quant.files.tflite_file import Entry, File, Operator
@@ -19,6 +20,7 @@ from tepal.quant.files.values import Value
 from tepal.quant.float_network import FloatNetwork
 from tepal.quant.graph import joined
 from tepal.quant.layer import IMAGE, LARGEST_MAP, shortened
+from tepal.quant.lookup import Lookup
 from tepal.quant.network import Network
 from tepal.quant.ops.registry import TFLITE, TFLITE_CONSTANTS
 
@@ -136,6 +138,8 @@ def _results(file: File, graph: TfliteGraph) -> list[Value]:
 def _network(name: str, file: File, graph: TfliteGraph) -> Network | FloatNetwork:
     """The network of all that was walked, without what no output depends on."""
     results = _results(file, graph)
+    if isinstance(graph, IntegerGraph):
+        results = [_without_tables(graph, value, results) for value in results]
     wanted = {source for value in results for source in value.sources}
     for number in range(len(graph.layers) - 1, -1, -1):
         if number in wanted:
@@ -144,16 +148,44 @@ def _network(name: str, file: File, graph: TfliteGraph) -> Network | FloatNetwor
     place = {number: new for new, number in enumerate(kept)} | {IMAGE: IMAGE}
     layers = joined(tuple(graph.layers[number] for number in kept),
                     tuple(tuple(place[source] for source in graph.layers[number].inputs) for number in kept))
-    outputs = tuple(sorted({place[source] for value in results for source in value.sources}))
-    outputs = () if outputs == (len(layers) - 1,) else outputs
-    closings = results[0].closings
-    if any(value.closings for value in results[1:]) or (len(results) > 1 and closings):
-        raise NetworkError("has several outputs with a softmax; only one output may have one")
-    closing = closings[0] if closings else None
-    if isinstance(graph, IntegerGraph):
-        return Network(name, layers, *graph.start.meaning, closing, outputs=outputs)
-    return FloatNetwork(name, layers, softmax=closing is not None, beta=closing.beta if closing else 1.0,
-                        channels_first=graph.channels_first, outputs=outputs)
+    ends = sorted({place[source] for value in results for source in value.sources})
+    outputs = () if ends == [len(layers) - 1] else tuple(ends)
+    if not isinstance(graph, IntegerGraph):
+        closings = [value.closings for value in results if value.closings]
+        if closings and len(results) > 1:
+            raise NetworkError("has several outputs, and a SOFTMAX at the end of one; only int8 models may")
+        return FloatNetwork(name, layers, softmax=bool(closings), beta=closings[0][0].beta if closings else 1.0,
+                            channels_first=graph.channels_first, outputs=outputs)
+    answers = []
+    for tensor, value in zip(file.outputs, results, strict=True):
+        closed = value.closed()
+        closings = closed.closings
+        if tensor.type == "UINT8":
+            unsigned = np.arange(256, dtype=np.uint8)
+            closings = (*closings, Tabled(-1, tensor.index, unsigned, "uint8"))
+        meaning = (float(tensor.scale), int(tensor.zero_points[0])) if len(tensor.scales) == 1 else None
+        answers.append(Answer(tensor.name, tuple(ends.index(place[source]) for source in value.sources),
+                              closed.opening, closings, meaning))
+    return Network(name, layers, *graph.start.meaning, tuple(answers), outputs=outputs)
+
+
+def _without_tables(graph: IntegerGraph, value: Value, results: list[Value]) -> Value:
+    """``value``, an output, without a monotone table before it, which is looked up on the host as well as on the
+    chip; the largest result stays the largest."""
+    while len(value.sources) == 1:
+        (source,) = value.sources
+        layer = graph.layers[source]
+        readers = [number for number, other in enumerate(graph.layers) if source in other.inputs]
+        others = [other for other in results if other is not value and source in other.sources]
+        if not isinstance(layer, Lookup) or readers or others or layer.inputs == (IMAGE,) \
+                or (np.diff(layer.table.astype(int)) < 0).any():
+            return value
+        before = replace(value, sources=layer.inputs, closings=()).closed() if not value.closings else value
+        table = Tabled(layer.index, layer.tensor, layer.table, layer.function)
+        first = len(before.closings) - len(value.closings)
+        value = replace(before, sources=layer.inputs,
+                        closings=(*before.closings[:first], table, *before.closings[first:]))
+    return value
 
 
 TFLITE_FORMATS = {

@@ -7,9 +7,11 @@ import numpy as np
 import onnx
 import pytest
 from networks import random_network
-from onnx_models import integers, maps, real, run, step
-from tepal.quant import Average, AveragePool, Convolution, Depthwise, Network, NetworkError, Softmax
+from onnx_models import integers, maps, random_graph, real, run, step
+from tepal.quant import Average, AveragePool, Convolution, Depthwise, Network, NetworkError, Softmax, quantize
+from tepal.quant.answers import Answer
 from tepal.quant.onnx_export import onnx_model, write_onnx
+from tepal.quant.ops.add import Add
 from tepal.quant.readers.onnx import read_onnx
 from tepal.quant.rescale import requantise_of_scales
 from tepal.sim import golden
@@ -51,8 +53,9 @@ def network_of(seed: int, *, average: bool = False) -> Network:
         rule = requantise_of_scales(scale, steps, output_scale, rule.zero_point, rule.minimum, rule.maximum)
         layers.append(replace(layer, requantise=rule, output_scale=output_scale, **changes))
         scale = output_scale
-    softmax = Softmax(len(layers), -1, scale) if network.output_shape[:2] == (1, 1) and seed % 2 else None
-    return Network(network.name, tuple(layers), first, network.input_zero_point, softmax)
+    answers = (Answer.of_vector(Softmax(len(layers), -1, scale), network.output_shape[2]),) \
+        if network.output_shape[:2] == (1, 1) and seed % 2 else ()
+    return Network(network.name, tuple(layers), first, network.input_zero_point, answers)
 
 
 def inputs(network: Network, frames: int = 3) -> np.ndarray:
@@ -153,7 +156,7 @@ REFUSALS = {
     "tiny": (layer_of(weight_scales=1e-38), "its scales aren't positive numbers that float32 holds"),
     "zero": (layer_of(output_scale=0.0), "its scales aren't positive numbers that float32 holds"),
     "nan": (layer_of(weight_scales=np.nan), "its scales aren't positive numbers that float32 holds"),
-    "beta": (replace(layer_of(), softmax=Softmax(1, -1, 0.25, beta=2.0)),
+    "beta": (replace(layer_of(), answers=(Answer.of_vector(Softmax(1, -1, 0.25, beta=2.0), 8),)),
              r"one can't be written as ONNX: its softmax has the beta 2\.0 and the input scale 0\.25; only 1 and"),
 }
 
@@ -178,3 +181,40 @@ def test_nothing_is_left_where_writing_fails(tmp_path):
         with pytest.raises(NetworkError, match=rf"can't be written \({reason}"):
             write_onnx(layer_of(), path)
     assert [path.name for path in tmp_path.iterdir()] == ["taken.onnx"]
+
+
+# ---- graphs ----
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_graphs_that_were_quantised_here_come_back_identical(tmp_path, seed):
+    """Sums, differences, tables, concatenations, several outputs; and ONNX Runtime computes the same but for one."""
+    graph = random_graph(seed)
+    (tmp_path / "float.onnx").write_bytes(graph.bytes())
+    network = read_onnx(tmp_path / "float.onnx")
+    batch = np.random.default_rng(0).normal(size=(8, *network.input_shape)).astype(np.float32)
+    result = quantize(network, batch).network
+    write_onnx(result, tmp_path / "model.onnx")
+    again = read_onnx(tmp_path / "model.onnx")
+    # Tables of the parts of a concatenation say no more than its scales do.
+    assert identical(replace(again, name=""), replace(result, name="")), seed
+    model = onnx_model(result)
+    onnx.checker.check_model(model, full_check=True)
+    images = result.quantise_input(batch[:3])
+    assert step(result, images, maps(model, result, real(result, images))) <= 1
+
+
+def difference() -> Network:
+    """A map less another one."""
+    first = layer_of().layers[0]
+    add = Add.of_scales({"name": "difference", "index": 1, "inputs": (0, 0), "input_shape": (2, 2, 2),
+                         "output_shape": (2, 2, 2)}, (0.25, 0), (0.25, 0), (0.5, 3), -np.inf, np.inf)
+    return Network("two", (first, replace(add, tables=add.tables * [[1], [-1]])), 0.5, 0)
+
+
+def test_differences(tmp_path):
+    write_onnx(difference(), tmp_path / "two.onnx")
+    assert identical(read_onnx(tmp_path / "two.onnx"), difference())
+    first, last = difference().layers
+    with pytest.raises(NetworkError, match=r"layer 1 \(difference\) can't be written as ONNX: its tables don't follow"):
+        onnx_model(Network("two", (first, replace(last, tables=last.tables * 2)), 0.5, 0))
