@@ -14,11 +14,12 @@ from tepal.hdl.units.feeder import FeederDescriptor
 from tepal.hdl.units.sequencer import SequencerPlaces, SequencerTimes
 from tepal.hdl.units.widths import Widths
 
+from .memories import MemoryUse
 from .places import FeatureMap
 from .schedule import Schedule
 from .timeline import ScheduledPass
 
-__all__ = ["address_bits", "column_bits", "drain_descriptors", "feeder_descriptors",
+__all__ = ["address_bits", "column_bits", "descriptor_memories", "drain_descriptors", "feeder_descriptors",
            "parameter_descriptors", "sequencer_places", "sequencer_times", "target_bits", "unit_widths", "value_bits"]
 
 
@@ -222,6 +223,15 @@ def _elementwise(schedule: Schedule, scheduled: ScheduledPass) -> dict[str, int]
         told |= {"second_table": fmt.number(1, second), "to_skip": int(scheduled.added is not None),
                  "added_base": scheduled.added or 0, "other_base": scheduled.other or 0}
     return told
+
+
+def descriptor_memories(schedule: Schedule) -> list[MemoryUse]:
+    """Those of the tables that are memories."""
+    tables = [sequencer_times(schedule), sequencer_places(schedule), feeder_descriptors(schedule),
+              drain_descriptors(schedule)]
+    if schedule.config.requantiser_cycles == 1:
+        tables.append(parameter_descriptors(schedule))
+    return [MemoryUse("descriptors", 1, len(table), table.stored.size) for table in tables if table.in_memory]
 
 
 def target_bits(schedule: Schedule) -> int:

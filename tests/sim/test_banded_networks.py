@@ -11,7 +11,9 @@ from tepal.boards.flow.yosys import to_verilog
 from tepal.hdl import Schedule, export_verilog
 from tepal.hdl.answer import pack_answer
 from tepal.hdl.plan.bands import Group, aligned, lasts
+from tepal.hdl.plan.descriptors import descriptor_memories
 from tepal.hdl.plan.widths import Formats
+from tepal.hdl.units.descriptor_table import DescriptorTable
 from tepal.sim import CycleModel, golden, run_engine
 from tepal.sim.simulate import Build, simulate
 
@@ -63,11 +65,25 @@ def test_every_height(rows):
         check(Schedule(network, config, formats, groups=[Group(first, 2, rows)]), images, rows)
 
 
+@pytest.mark.parametrize("seed", fast([2, 3, 5], 1))
+def test_tables_in_memory(seed, monkeypatch):
+    """Descriptors out of a memory, from the first cycle on and after a reset."""
+    network, config, formats, images, rng = case(seed)
+    schedule = Schedule(network, config, formats, groups=random_groups(rng, formats.passes))
+    expected = run_engine(schedule, images, reset=(400, 1), answers=FRAMES - 1)
+    monkeypatch.setattr(DescriptorTable, "MOST_ROWS", 1)
+    assert len(descriptor_memories(schedule)) == 5 - (config.requantiser_cycles > 1)
+    assert run_engine(schedule, images, reset=(400, 1), answers=FRAMES - 1) == expected
+    assert len(expected.answers) == FRAMES - 1
+
+
 @pytest.mark.rtl
 @pytest.mark.usefixtures("compile_quickly")
 @pytest.mark.parametrize(("seed", "frugal"), fast([(2, False), (3, True), (5, False), (8, False), (9, True)], 1))
-def test_verilog(seed, frugal, tmp_path):
-    """What every stage writes, of rows that are made twice too, and every layer's first and last cycle."""
+def test_verilog(seed, frugal, tmp_path, monkeypatch):
+    """What every stage writes, of rows that are made twice too, and every layer's first and last cycle; descriptors
+    lie in memories."""
+    monkeypatch.setattr(DescriptorTable, "MOST_ROWS", 1)
     network, config, formats, images, rng = case(seed, frugal)
     schedule = Schedule(network, config, formats, groups=random_groups(rng, formats.passes))
     assert len(schedule.passes) > len(formats.passes)
