@@ -16,7 +16,7 @@ from tepal.hdl.units.requantiser import RequantiserFormat
 from tepal.hdl.units.serial_requantiser import SerialFormat
 from tepal.quant import Network, NetworkError
 
-from .bands import Group, banded, choose
+from .bands import Group, aligned, banded, choose
 from .memories import MemoryUse, parameter_groups, tile_buffers, tile_row_words
 from .passes import Pass, unroll
 from .places import FeatureMap, outputs, place
@@ -47,7 +47,8 @@ class Schedule:
     formats
         The network's, if another schedule has them already (:attr:`formats`).
     groups
-        Passes that run in bands; by default none but those that ``config.activation_words`` asks for.
+        Passes that run in bands (those whose maps are added to each other, in bands of the same rows); by default none
+        but those that ``config.activation_words`` asks for.
 
     Attributes
     ----------
@@ -86,7 +87,7 @@ class Schedule:
         self._check_input()
         self._check_weights()
         whole = (first, *self.formats.passes[1:])
-        self.groups = tuple(self._choose(whole) if groups is None else groups)
+        self.groups = self._choose(whole) if groups is None else aligned(whole, groups)
         passes, self.wholes = banded(whole, self.groups)
         places = place(passes, self.config, self.layout)
         self.input_map, self.region_depths = places.image, places.region_depths
@@ -94,7 +95,7 @@ class Schedule:
         self.latency = Latencies.of(self.config, self.depthwise_format, self.matrix_format, self.elementwise_format)
         self.passes = timeline([Tiling(each, self.config, self.latency) for each in passes], places)
 
-    def _choose(self, passes: Sequence[Pass]) -> Sequence[Group]:
+    def _choose(self, passes: Sequence[Pass]) -> tuple[Group, ...]:
         return choose(passes, self.config, Latencies.of(self.config, self.depthwise_format, self.matrix_format, None))
 
     def _check_input(self):

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from graphs import inverted_residuals
+from graphs import inverted_residuals, residuals
 from networks import chain, random_engine
 from tepal.hdl import ConfigError, EngineConfig, Schedule
 from tepal.hdl.plan import rom_contents
@@ -96,6 +96,18 @@ def test_no_conflicts(seed):
     """Words, cycles, everything: nothing is read that was not written for it."""
     network, config, formats, rng = case(seed)
     assert conflicts(Schedule(network, config, formats, groups=random_groups(rng, formats.passes))) == []
+
+
+def test_bands_of_sums():
+    """What is added is written in the order in which it is read: in equal bands, all along a chain of sums."""
+    network = residuals((6, 5, 4), 3)
+    formats, config = Formats(network), EngineConfig(4, 3, 2)
+    adders = {number for number, work in enumerate(formats.passes) if work.other is not None}
+    chained = adders | {formats.passes[number].other for number in adders}
+    schedule = Schedule(network, config, formats, groups=[Group(max(adders), max(adders), 2)])
+    assert schedule.groups == tuple(Group(number, number, 2) for number in sorted(chained))
+    assert len(chained) == len(adders) + 1
+    assert conflicts(schedule) == []
 
 
 def test_every_height():
