@@ -217,24 +217,12 @@ def _open(model: OnnxModel, graph: onnx.GraphProto, inputs: list[onnx.ValueInfoP
     if not shape or min(shape) < 1 or prod(shape) > LARGEST_MAP:
         raise NetworkError(f"takes an input of the shape [{names}]; export it with a fixed number of channels, "
                            f"height and width (only the batch may be dynamic), at most {LARGEST_MAP} values")
-    if len(shape) not in (1, 3):
-        raise NetworkError(f"takes an input of the shape [{names}]; {_other_rank(model, graph, shape)}")
+    if len(shape) > 3:
+        raise NetworkError(f"takes an input of the shape [{names}]; only [batch, channels, height, width], [batch, "
+                           "channels, length] and [batch, values] are supported")
     if batch not in (0, 1):
         raise NetworkError(f"takes a batch of {batch}; export it with batch 1 or a dynamic one")
     model.open(inputs[0].name, tuple(shape), types[kind.elem_type])
-
-
-def _other_rank(model: OnnxModel, graph: onnx.GraphProto, shape: list[int]) -> str:
-    """What to do about an input that is neither an image nor a vector."""
-    convolutions = (node.input[1] for node in graph.node if node.op_type == "Conv" and len(node.input) > 1)
-    if any(name in model.constants and model.constants[name].values.ndim == 3 for name in convolutions):
-        channels, length = shape
-        return ("its 1-D convolutions are not supported: write them as 2-D ones with windows of one row, on an "
-                f"input of [1, {channels}, 1, {length}]")
-    if len(shape) == 2:
-        return (f"give the input its channel, as [1, 1, {shape[0]}, {shape[1]}], in place of an Unsqueeze or "
-                "Reshape in the model")
-    return "only [batch, channels, height, width] and [batch, values] are supported"
 
 
 # ---- its nodes ----
@@ -274,7 +262,12 @@ def _step(model: OnnxModel, node: Node) -> None:
             _check_computes(node, value)
     if not (known.moves or known.elementwise):
         values = [layered(model, node, value) for value in values]
-    model.define(node.output, known.read(model, node, *values))
+    if known.windows and all(value.places.ndim == 3 for value in values):
+        rows = [replace(value, places=np.expand_dims(value.places, 2)) for value in values]
+        result = known.read(model, node.two_dimensional(), *rows)
+        model.define(node.output, replace(result, places=result.places[:, :, 0]))
+    else:
+        model.define(node.output, known.read(model, node, *values))
 
 
 def _check_computes(node: Node, value: Value) -> None:
