@@ -585,6 +585,27 @@ def test_refusals(read, tmp_path, name):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("shape", "given"), [
+    (("n", 3, "height", "width"), (1, 3, 9, 8)), ((8, 3, 9, 8), (1, 3, 9, 8)), (("n", "c", 9, "w"), (1, 3, 9, 8))])
+def test_the_shape_of_the_input_is_given(tmp_path, shape, given):
+    graph = Graph(*shape).convolution(2, 3, 3).add("GlobalAveragePool").add("Flatten")
+    (tmp_path / "model.onnx").write_bytes(graph.bytes())
+    with pytest.raises(NetworkError, match=r"\(--input-shape 1,3,"):
+        read_model(tmp_path / "model.onnx")
+    network = read_model(tmp_path / "model.onnx", given)
+    assert network.input_shape == (9, 8, 3)
+    assert network.layers[1].kernel == (7, 6)
+
+
+@pytest.mark.parametrize("given", [(1, 3, 9), (1, 4, 9, 8), (1, 3, 9, 8, 1)])
+def test_another_shape_than_the_files_own_is_refused(tmp_path, given):
+    (tmp_path / "model.onnx").write_bytes(Graph("n", 3, "h", 8).convolution(2, 3, 3).bytes())
+    with pytest.raises(NetworkError, match=r"takes an input of the shape \[\?, 3, \?, 8\], which the input shape 1,"):
+        read_model(tmp_path / "model.onnx", given)
+    with pytest.raises(NetworkError, match=r"takes a batch of 2; export it with batch 1 or a dynamic one, or give "):
+        read_model(tmp_path / "model.onnx", (2, 3, 9, 8))
+
+
 def test_missing_file(tmp_path):
     with pytest.raises(NetworkError, match=r"can't be read \(No such file or directory\)"):
         read_onnx(tmp_path / "nothing.onnx")
@@ -600,6 +621,8 @@ def test_model_files(tmp_path):
     with pytest.raises(NetworkError, match=r"model\.bin: is of no supported format; give an \.onnx or a \.tflite file"):
         read_model(tmp_path / "model.bin")
     (tmp_path / "model.bin").write_bytes(b"\x08\0\0\0TFL3")
+    with pytest.raises(NetworkError, match=r"model\.bin: says itself which shape its input has"):
+        read_model(tmp_path / "model.bin", (1, 3, 8, 8))
     with pytest.raises(NetworkError, match=r"model\.bin: is damaged"):
         read_model(tmp_path / "model.bin")
     with pytest.raises(NetworkError, match="can't be read"):
