@@ -174,11 +174,17 @@ def random_graph(seed: int, constants=("Mul", "Add", "Sub", "Div"),
 
 
 def run(model: onnx.ModelProto | bytes, images: np.ndarray, *, optimised: bool = False,
-        names: list[str] | None = None) -> list[np.ndarray]:
-    """ONNX Runtime's outputs, or the values called ``names``, one frame after the other."""
+        names: list[str] | None = None, folder: Path | None = None) -> list[np.ndarray]:
+    """ONNX Runtime's outputs, or the values called ``names``, one frame after the other; ``folder`` holds the weights
+    that lie outside the file."""
     if isinstance(model, bytes):
         model = onnx.load_from_string(model)
+<<<<<<< HEAD
     operators.asked(model)
+=======
+    if folder:
+        onnx.load_external_data_for_model(model, str(folder))
+>>>>>>> g_onnx
     known = {output.name for output in model.graph.output}
     if names:
         model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)

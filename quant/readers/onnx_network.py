@@ -65,7 +65,8 @@ def _output(model: OnnxModel, name: str, *, alone: bool) -> tuple[Value, ...]:
         raise value.padder.error("is the last layer; padding is only supported before Conv")
     if value.parts:
         return tuple(layered(model, part.pending.node, part) if part.pending else part for part in value.parts)
-    if value.places.ndim < 4 and not in_order(value.places):
+    line = value.places.ndim == 3 and in_order(value.places.transpose(0, 2, 1))
+    if value.places.ndim < 4 and not line and not in_order(value.places):
         raise NetworkError("gives a flattened map with its channels first; end it with a vector or with the map")
     if value.pending:
         value = layered(model, value.pending.node, value)

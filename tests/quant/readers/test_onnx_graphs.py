@@ -9,6 +9,7 @@ from models import require_case
 from onnx_models import Graph, maps, quantised, random_graph, run, step
 from onnxruntime.quantization import QuantType
 from tepal.quant import FloatNetwork, Network, NetworkError, read_model, read_onnx
+from tepal.quant.weighted import Weighted
 from tepal.sim import golden
 
 
@@ -207,6 +208,52 @@ def test_a_constant_minus_a_map(read):
         "Convolution"]
 
 
+# ---- other windows ----
+
+
+@pytest.mark.parametrize(("before", "channels", "group"), [(4, 6, 2), (6, 6, 3), (4, 8, 4), (4, 4, 4), (3, 5, 1)])
+@pytest.mark.parametrize("dilations", [[1, 1], [2, 3]])
+def test_groups_and_dilations(read, tmp_path, before, channels, group, dilations):
+    graph = Graph("n", 3, 12, 13).convolution(before, 3, 1).add("Relu")
+    graph.convolution(channels, before, 3, group=group, dilations=dilations, pads=[1, 2, 1, 2], strides=[1, 2])
+    check(read, graph)
+    exact(tmp_path, graph)
+
+
+def line(channels_first: bool, *, pads: list[int], group: int) -> Graph:
+    """1-D convolutions and pools, [channels, length] or [length, channels]."""
+    graph = Graph("n", 4, 23) if channels_first else Graph("n", 23, 4).add("Transpose", perm=[0, 2, 1])
+    graph.add("Conv", graph.weights(6, 4, 5), graph.weights(6), strides=[2], pads=pads).add("Relu")
+    graph.add("Conv", graph.weights(6, 6 // group, 3), dilations=[2], group=group).batch_norm(6)
+    graph.add("MaxPool", kernel_shape=[2], strides=[1]).add("AveragePool", kernel_shape=[2])
+    return graph.add("GlobalAveragePool").add("Flatten").add("Gemm", graph.weights(6, 3))
+
+
+@pytest.mark.parametrize("group", [1, 2, 6])
+@pytest.mark.parametrize("channels_first", [True, False])
+def test_windows_along_one_dimension(read, channels_first, group):
+    network = check(read, line(channels_first, pads=[2, 1], group=group))
+    assert network.input_shape == (1, 23, 4)
+    assert network.channels_first == channels_first
+
+
+@pytest.mark.parametrize("axis", [1, 3])
+def test_time_and_features(read, axis):
+    graph = Graph("n", 9, 7, opset=18).add("Unsqueeze", np.array([axis]))
+    if axis == 3:
+        graph.add("Transpose", perm=[0, 3, 1, 2])
+    graph.convolution(3, 1, 3).add("ReduceMean", np.array([2, 3]), keepdims=0)
+    assert check(read, graph).input_shape == (9, 7, 1)
+
+
+def test_a_line_as_the_result(read):
+    graph = Graph("n", 4, 9)
+    network = read(graph.add("Conv", graph.weights(2, 4, 3)))
+    (expected,) = run(graph.bytes(), images((4, 9)))
+    got = network.run(network.images(images((4, 9))))
+    assert np.allclose(got, expected.transpose(0, 2, 1).reshape(4, -1), atol=1e-5)
+
+
 # ---- quantised ----
 
 
@@ -215,6 +262,9 @@ QUANTISERS = {
     "uint8 activations": {"activations": QuantType.QUInt8},
     "symmetric": {"ActivationSymmetric": True, "per_channel": False},
     "dedicated pairs": {"DedicatedQDQPair": True},
+    "uint8 weights with zero points": {"activations": QuantType.QUInt8, "weights": QuantType.QUInt8,
+                                       "per_channel": False},
+    "int8 weights with zero points": {"WeightSymmetric": False, "per_channel": False},
 }
 
 
@@ -236,6 +286,8 @@ def test_quantised_residuals(tmp_path, quantiser):
     graph.add("GlobalAveragePool").add("Flatten").add("Gemm", graph.weights(4, 5))
     network = exact(tmp_path, graph, **QUANTISERS[quantiser])
     assert kinds(network).count("Add") == 2
+    assert ("zero points" in quantiser) == any(np.any(layer.weight_zero_point) for layer in network.layers
+                                               if isinstance(layer, Weighted))
 
 
 @pytest.mark.parametrize("seed", range(24))
