@@ -179,12 +179,9 @@ def run(model: onnx.ModelProto | bytes, images: np.ndarray, *, optimised: bool =
     that lie outside the file."""
     if isinstance(model, bytes):
         model = onnx.load_from_string(model)
-<<<<<<< HEAD
-    operators.asked(model)
-=======
     if folder:
         onnx.load_external_data_for_model(model, str(folder))
->>>>>>> g_onnx
+    operators.asked(model)
     known = {output.name for output in model.graph.output}
     if names:
         model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
