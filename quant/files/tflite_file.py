@@ -131,13 +131,15 @@ class Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Operator:
-    """One operator; ``options`` has the fields of its table in the schema that this package reads."""
+    """One operator; ``options`` has the fields of its table in the schema that this package reads, ``custom`` what one
+    that isn't in the schema has in their place."""
 
     index: int
     name: str
     inputs: tuple[Tensor | None, ...]
     outputs: tuple[Tensor, ...]
     options: Any
+    custom: bytes = b""
 
     @property
     def output(self) -> Tensor:
@@ -344,7 +346,8 @@ class File:
             options = SimpleNamespace(**{field: getattr(found, field)() for field in fields})
         inputs = tuple(None if number == -1 else self.tensor(number) for number in self._inputs(name, index, table))
         outputs = tuple(self.tensor(table.Outputs(number)) for number in range(table.OutputsLength()))
-        return Operator(index, name, inputs, outputs, options)
+        custom = table.CustomOptionsAsNumpy().tobytes() if table.CustomOptionsLength() else b""
+        return Operator(index, name, inputs, outputs, options, custom)
 
     def _widened(self, operator: Operator) -> Tensor:
         """The float32 constant that DEQUANTIZE makes of a float16 one, or of an int8 one with scales."""
