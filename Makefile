@@ -8,13 +8,14 @@ ROWS ?=
 BENCH_ARGS ?=
 CALIBRATE_ARGS ?=
 
-.PHONY: help venv demo test test-all types bench calibrate times lint ruff pyright imports clean
+.PHONY: help venv demo test test-all types bench calibrate operators times lint ruff pyright imports clean
 help:
 	@echo "make demo   generate, simulate and compare the bundled model"
 	@echo "make test   run the tests that find mistakes often (TEST_ARGS='-m \"not rtl\"' for those without simulators)"
 	@echo "make test-all  run these, then the slow ones"
 	@echo "make bench  measure what benchmarks/README.md tells (ROWS='vww kws' for some of it, BENCH_ARGS=--build for clocks)"
 	@echo "make calibrate  fit what engines take in LUTs to netlists, anew (CALIBRATE_ARGS='--board icebreaker' for one family)"
+	@echo "make operators  write docs/OPERATORS.md: which test shows which operator"
 	@echo "make times  write what the last make test and make test-all took into CONTRIBUTING.md"
 	@echo "make lint   ruff, pyright and import-linter (make ruff, make pyright, make imports for one of them)"
 	@echo "make venv   only make .venv, with tepal in .venv/bin"
@@ -66,6 +67,11 @@ bench: venv
 
 calibrate: venv
 	$(BIN)/python benchmarks/calibrate.py $(CALIBRATE_ARGS)
+
+operators: venv
+	@rm -rf build/operators
+	$(PYTEST) --operators=build/operators tests/quant tests/sim/test_golden.py
+	$(BIN)/python tests/operators.py
 
 times: venv
 	$(BIN)/python benchmarks/suite.py

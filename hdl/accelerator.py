@@ -153,14 +153,15 @@ class Accelerator(wiring.Component):
         loader = m.submodules[InputLoader.NAME()] = InputLoader(layout, config.input_bytes)
         input_memory = m.submodules[MemoryNames.INPUT()] = Ram(8 * layout.word_bytes, layout.depth, registers=registers)
         if config.single_port:
-            banks = [RegionRam(word, schedule.bank_depth, schedule.region_base, part, registers)
+            banks = [RegionRam(word, schedule.bank_depth, schedule.region_base, part, registers,
+                               len(schedule.region_depths))
                      for _ in range(config.taps)]
         else:
             banks = [Ram(word, schedule.bank_depth, part, registers) for _ in range(config.taps)]
         for i, bank in enumerate(banks):
             m.submodules[MemoryNames.BANK(*divmod(i, config.window[1]))] = bank
-        streamer = m.submodules[OutputStreamer.NAME()] = OutputStreamer(schedule.output_map.shape, config.lanes,
-                                                                        closes=self.closes)
+        streamer = m.submodules[OutputStreamer.NAME()] = OutputStreamer(
+            [each.shape for each in schedule.output_maps], config.lanes, closes=self.closes)
         output_memory = m.submodules[MemoryNames.OUTPUT()] = Ram(word, streamer.depth, part)
         m.d.comb += [
             loader.data.eq(self.s_axis_tdata), loader.last.eq(self.s_axis_tlast),
@@ -205,11 +206,11 @@ class Accelerator(wiring.Component):
     def _depthwise(self, m: Module, sequencer: Sequencer, window: WindowGenerator) -> DepthwiseEngine:
         """The depthwise engine, which sees every window, and its weights."""
         config, registers, at_window = self.config, self._registers, self.schedule.latency.window
-        kinds = self.schedule.formats.reduction_kinds
+        kinds, bits = self.schedule.formats.reduction_kinds, self.schedule.depthwise_weight_bits
         engine = m.submodules[DepthwiseEngine.NAME()] = DepthwiseEngine(
-            config.lanes, config.taps, self.schedule.depthwise_accumulator, kinds)
+            config.lanes, config.taps, self.schedule.depthwise_accumulator, kinds, bits)
         weights = m.submodules[MemoryNames.DEPTHWISE_WEIGHTS()] = Rom(
-            "depthwise_weights", 8 * config.lanes * config.taps, rom_contents.depthwise_weights(self.schedule),
+            "depthwise_weights", bits * config.lanes * config.taps, rom_contents.depthwise_weights(self.schedule),
             registers)
         m.d.comb += weights.address.eq(delay(m, sequencer.weight, at_window - 1 - 2 * registers, name="weight"))
         weights_now = delay(m, weights.data, registers, name="weights")
@@ -219,7 +220,7 @@ class Accelerator(wiring.Component):
             m.d.comb += engine.kind.eq(sequencer.reduction_kind)
         for tap in range(config.taps):
             m.d.comb += [engine.windows[tap].eq(window.taps[tap]),
-                         engine.weights[tap].eq(Cat(weights_now.word_select(lane * config.taps + tap, 8)
+                         engine.weights[tap].eq(Cat(weights_now.word_select(lane * config.taps + tap, bits)
                                                     for lane in range(config.lanes)))]
         return engine
 
@@ -263,14 +264,15 @@ class Accelerator(wiring.Component):
 
     def _array(self, m: Module, tile: TileBuffer, feeder: Feeder) -> SystolicArray:
         config = self.config
-        array = m.submodules[SystolicArray.NAME()] = SystolicArray(config, self.schedule.matrix_accumulator)
+        array = m.submodules[SystolicArray.NAME()] = SystolicArray(
+            config, self.schedule.matrix_accumulator, self.schedule.matrix_weight_bits)
         matrix = self._matrix_weights(m, feeder)
         for row in range(config.rows):
             m.d.comb += [array.x[row].eq(tile.x[row]), array.first[row].eq(tile.first_out[row]),
                          array.last[row].eq(tile.last_out[row])]
         matrix_word = delay(m, matrix.data, self._registers, name="matrix_word")
         for column in range(config.columns):
-            m.d.comb += array.w[column].eq(matrix_word.word_select(column, 8))
+            m.d.comb += array.w[column].eq(matrix_word.word_select(column, self.schedule.matrix_weight_bits))
         return array
 
     def _matrix_weights(self, m: Module, feeder: Feeder) -> ReplayRom:
@@ -284,7 +286,7 @@ class Accelerator(wiring.Component):
                          loaded.load_data.eq(self.load_tdata)]
         relays = registers if loaded is None else 0
         matrix = m.submodules[MemoryNames.MATRIX_WEIGHTS()] = ReplayRom(
-            "matrix_weights", 8 * config.columns, words, registers, relays, rom=loaded)
+            "matrix_weights", self.schedule.matrix_weight_bits * config.columns, words, registers, relays, rom=loaded)
         ahead = TileBuffer.latency(config.pipelined) - ReplayRom.latency(registers, relays) - registers
         move = {name: delay(m, getattr(feeder, name), ahead, name=name)
                 for name in ("advance", "rewind", "commit", "restart")}
@@ -301,7 +303,8 @@ class Accelerator(wiring.Component):
         schedule = self.schedule
         drain = m.submodules[Drain.NAME()] = Drain(
             self.config, self.widths, schedule.matrix_format, rom_contents.matrix_parameters(schedule),
-            parameter_table=parameter_descriptors(schedule), table=drain_descriptors(schedule))
+            parameter_table=parameter_descriptors(schedule), table=drain_descriptors(schedule),
+            elementwise=schedule.elementwise_format)
         m.d.comb += [drain.captured.eq(array.captured), streamer.done.eq(drain.done)]
         for column in range(self.config.columns):
             m.d.comb += drain.bottom[column].eq(array.bottom[column])

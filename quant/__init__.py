@@ -6,11 +6,17 @@ from typing import TYPE_CHECKING
 
 from .arithmetic import Rounding
 from .errors import NetworkError
+from .family.architecture import Architecture, Classifier
+from .family.layers import LayerSpec
+from .family.mobilenet import CIFAR_BLOCKS, IMAGENET_BLOCKS, MobileNet
+from .family.mobilenet_v2 import BOTTLENECKS, MobileNetV2
+from .family.resnet import ResNet
+from .family.ssd import SSD
 from .float_network import FloatNetwork
 from .identity import DIGEST_BYTES, digest
 from .layer import FloatLayer, Geometry, Layer, Padding, Shape
-from .mobilenet import CIFAR_BLOCKS, IMAGENET_BLOCKS, LayerSpec, MobileNet
 from .network import Network, arrange_images
+from .ops.add import Add, FloatAdd
 from .ops.average_pool import Average, AveragePool, FloatAveragePool
 from .ops.convolution import Convolution, FloatConvolution
 from .ops.depthwise import Depthwise, FloatDepthwise
@@ -28,15 +34,21 @@ if TYPE_CHECKING:
     from .readers.onnx import read_onnx
 
 __all__ = [
+    "BOTTLENECKS",
     "CIFAR_BLOCKS",
     "DIGEST_BYTES",
     "IMAGENET_BLOCKS",
     "LAYOUTS",
+    "SSD",
+    "Add",
+    "Architecture",
     "Average",
     "AveragePool",
     "Calibration",
+    "Classifier",
     "Convolution",
     "Depthwise",
+    "FloatAdd",
     "FloatAveragePool",
     "FloatConvolution",
     "FloatDepthwise",
@@ -47,12 +59,14 @@ __all__ = [
     "LayerSpec",
     "Method",
     "MobileNet",
+    "MobileNetV2",
     "Network",
     "NetworkError",
     "Padding",
     "Preprocessing",
     "Quantisation",
     "Requantise",
+    "ResNet",
     "Rounding",
     "Shape",
     "Simplification",

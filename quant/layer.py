@@ -310,18 +310,23 @@ class Layer(Geometry):
 
 @dataclass(frozen=True)
 class Closing:
-    """What a model does with its logits at the end.  It stays off the chip, which delivers the logits.
+    """What a model does with its results at the end.  It stays off the chip, which delivers what it starts from.
 
     ``index`` and ``tensor`` as in :class:`Geometry`."""
 
     name: ClassVar[str]
-    """What people call it."""
+    """What model files call it."""
 
     index: int
     tensor: int
 
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return self.name
+
     def __call__(self, logits: np.ndarray) -> np.ndarray:
-        """int8 results of int8 ``logits`` (frames, outputs)."""
+        """What becomes of int8 ``logits`` (frames, …, outputs); each row of outputs goes by itself."""
         raise NotImplementedError
 
     def write_onnx(self, graph: OnnxGraph, value: str, scale: float, output: str) -> str:
@@ -333,7 +338,7 @@ class Closing:
         NetworkError
             It can't be expressed.
         """
-        raise NotImplementedError
+        raise NetworkError(f"its {self.name} at the end can't be expressed")
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,7 @@ from math import prod
 
 import numpy as np
 
+from .answers import Answer, split
 from .errors import NetworkError
 from .graph import Graph
 from .layer import Closing, Layer, Shape
@@ -61,13 +62,16 @@ class Network(Graph[Layer]):
 
     ``input_scale``/``input_zero_point`` and ``output_scale``/``output_zero_point`` say what the int8 values of the
     input and of the first output mean: ``real = scale * (value - zero_point)``.  ``preprocessing`` says what the pixels
-    of a picture mean, where that is known; ``original`` is the network that this one was simplified from."""
+    of a picture mean, where that is known; ``original`` is the network that this one was simplified from.
+
+    ``answers`` say what the model file's outputs are made of, in the file's own order; empty, they are the network's
+    own outputs.  All that comes after these is done on the host."""
 
     name: str
     layers: tuple[Layer, ...]
     input_scale: float
     input_zero_point: int
-    softmax: Closing | None = None
+    answers: tuple[Answer, ...] = ()
     preprocessing: Preprocessing | None = None
     original: "Network | None" = None
     outputs: tuple[int, ...] = ()
@@ -79,6 +83,30 @@ class Network(Graph[Layer]):
     @property
     def output_zero_point(self) -> int:
         return self.layers[self.output_layers[0]].output_zero_point
+
+    @property
+    def softmax(self) -> Closing | None:
+        """The closing softmax of a network that answers with the probabilities of one vector."""
+        if len(self.answers) != 1:
+            return None
+        (answer,) = self.answers
+        vector = answer.parts == (0,) and prod(answer.shape) == answer.shape[-1]
+        return next((closing for closing in answer.closings[:1] if vector and closing.name == "SOFTMAX"), None)
+
+    @property
+    def all_answers(self) -> tuple[Answer, ...]:
+        """``answers``, or one for each of the network's own outputs."""
+        def plain(part: int, number: int) -> Answer:
+            layer = self.layers[number]
+            return Answer(layer.name, (part,), layer.output_shape, (), (layer.output_scale, layer.output_zero_point))
+
+        return self.answers or tuple(plain(*each) for each in enumerate(self.output_layers))
+
+    def answer(self, results: np.ndarray) -> list[np.ndarray]:
+        """What the model file's outputs hold, of int8 ``results`` (frames, ``result_bytes``) as the device or the
+        golden model gives them: one array (frames, …) for each of ``all_answers``, in the file's own types."""
+        outputs = split(results, self.output_shapes)
+        return [answer(outputs) for answer in self.all_answers]
 
     @property
     def result_bytes(self) -> int:

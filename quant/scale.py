@@ -13,7 +13,7 @@ from .layer import Padding, Place
 from .network import Network
 from .windows import same_padding
 
-__all__ = ["IMAGES", "WIDTHS", "Scaled", "scaled", "smaller"]
+__all__ = ["IMAGES", "WIDTHS", "Scaled", "round_channels", "scaled", "smaller"]
 
 WIDTHS = (1.0, 0.75, 0.5, 0.25, *(number / 20 for number in range(19, 0, -1) if number % 5))
 """Width multipliers to try: the paper's, then all others in steps of a twentieth."""
@@ -112,12 +112,15 @@ def smaller(network: Network) -> list[Scaled]:
     return sorted(found.values(), key=lambda variant: (-variant.macs, -variant.parameters, -variant.width))
 
 
-def _channels(count: int, width: float) -> int:
-    if width == 1:
-        return count
-    wanted = count * width
+def round_channels(wanted: float) -> int:
+    """The multiple of 8 nearest to ``wanted`` channels, at least 8 and no more than a tenth below: the rule of the
+    published MobileNets from the second one on."""
     rounded = max(_STEP, int(wanted + _STEP / 2) // _STEP * _STEP)
-    return min(count, rounded + _STEP * (rounded < 0.9 * wanted))
+    return rounded + _STEP * (rounded < 0.9 * wanted)
+
+
+def _channels(count: int, width: float) -> int:
+    return count if width == 1 else min(count, round_channels(count * width))
 
 
 def _axis(size: int, old_size: int, old_out: int, kernel: int, stride: int, before: int, after: int) -> tuple:

@@ -19,7 +19,8 @@ class LayerCycles:
     """First cycle in which a layer computes and the one in which its last result is written, counted from
     the frame's first step; ``utilisation`` is multiply-accumulates / cycles / products of the array in a cycle.
 
-    A fused pair overlaps: the pointwise layer begins when the first tile of its depthwise layer is there."""
+    A fused pair overlaps: the pointwise layer begins when the first tile of its depthwise layer is there, an
+    elementwise one with its first result."""
 
     layer: int
     pass_number: int
@@ -55,7 +56,7 @@ class CycleModel:
     def __init__(self, schedule: Schedule):
         self.schedule = schedule
         self.load_timing = InputLoader.timing(schedule.layout, schedule.config.input_bytes)
-        self.send_timing = OutputStreamer.timing(schedule.output_map.shape, schedule.config.lanes)
+        self.send_timing = OutputStreamer.timing([each.shape for each in schedule.output_maps], schedule.config.lanes)
         frames = self.frames(4)
         self.compute_cycles = frames[0].first_byte - frames[0].last_beat
         self.cycles = frames[0].last_byte - frames[0].first_beat + 1
@@ -82,7 +83,7 @@ class CycleModel:
             moment = max(last_beat + full + latency, idle)
             steps = []
             for number, scheduled in enumerate(passes):
-                if number == len(passes) - 1:
+                if number == self.schedule.first_output:
                     moment = max(moment, output_free)
                 steps.append(moment)
                 moment += scheduled.to_last_tile + scheduled.last_slot
@@ -98,14 +99,19 @@ class CycleModel:
     def layers(self) -> list[LayerCycles]:
         """Every layer of the network, in order, from the frame's first step."""
         schedule = self.schedule
-        result = []
+        result, told = [], set()
         for number, scheduled in enumerate(schedule.passes):
-            reduction, matrix = scheduled.work.reduction, scheduled.work.matrix
+            reduction, matrix, elementwise = (getattr(scheduled.work, name)
+                                              for name in ("reduction", "matrix", "elementwise"))
+            end = scheduled.start + self._last_write(number)
             spans = [(reduction.layer if reduction else None, scheduled.start, scheduled.last_tile + scheduled.filled),
-                     (matrix.layer, scheduled.start + scheduled.filled + 1,
-                      scheduled.start + self._last_write(number))]
+                     (matrix.layer, scheduled.start + scheduled.filled + 1, end),
+                     *((layer, scheduled.start + scheduled.first_written, end)
+                       for layer in (elementwise.layers if elementwise else ()))]
             for layer, start, end in spans:
-                if layer is not None:
+                # A layer that several passes do is told of the first one.
+                if layer is not None and layer not in told:
+                    told.add(layer)
                     macs = schedule.network.layers[layer].macs
                     result.append(LayerCycles(layer, number, start, end, macs,
                                               macs / (end - start + 1) / schedule.config.products))

@@ -9,7 +9,7 @@ nobody writes them.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
@@ -47,6 +47,10 @@ KINDS = {
     "read after write": "an activation is read before it is written",
     "write after read": "an activation is overwritten before it is read",
     "write after write": "an activation is written before the one that it replaces",
+    "skip places": "a value is added in another place than that of its own map",
+    "skip read after write": "a value is added before it is written",
+    "skip write after read": "a value is overwritten before it is added",
+    "skip write after write": "a value to be added is written before the one that it replaces",
     "single port": "a region of single-port memory is read before it is all written",
     "input after loading": "the image is read before it is loaded",
     "loading after input": "the next image is loaded before this one is read",
@@ -56,7 +60,7 @@ KINDS = {
 """What goes wrong in each kind of conflict.  Some kinds are counted apart for things of one pass and of two:
 "array of tiles" and "array of passes"."""
 
-_UNTIMED = {"banks", "places"}
+_UNTIMED = {"banks", "places", "skip places"}
 """Conflicts that no wait would avoid."""
 
 
@@ -117,7 +121,7 @@ def _reads(schedule: Schedule, tile: _Tile) -> Iterator[tuple[int, int, int, int
 
 
 def _writes(schedule: Schedule, tile: _Tile) -> Iterator[tuple[int, int, int, int]]:
-    """(cycle, row, column, channel group) of what a tile writes to its target map."""
+    """(cycle, row, column, chunk) of what a tile writes to its target map, in order."""
     scheduled, config = tile.scheduled, schedule.config
     pixels, width = scheduled.work.pixels_per_window, scheduled.target.shape[1]
     chunks, turns = -(-scheduled.target.shape[2] // config.requantisers), config.turns // pixels
@@ -128,8 +132,7 @@ def _writes(schedule: Schedule, tile: _Tile) -> Iterator[tuple[int, int, int, in
                 if chunk < chunks:
                     element = place * config.turns + turn
                     yield (summed + schedule.latency.drain + element * config.requantiser_cycles,
-                           *divmod(window * pixels + turn // turns, width),
-                           chunk * config.requantisers // config.lanes)
+                           *divmod(window * pixels + turn // turns, width), chunk)
 
 
 def _buffer_writes(schedule: Schedule, tile: _Tile) -> Iterator[tuple[int, tuple[int, int]]]:
@@ -171,6 +174,7 @@ def slacks(schedule: Schedule) -> dict[str, int]:
     _tile_buffer(found, schedule, tiles)
     _array(found, schedule, tiles)
     _activations(found, schedule, tiles)
+    _skips(found, schedule, tiles)
     _streams(found, schedule)
     return dict(found)
 
@@ -257,45 +261,77 @@ def _array(found: _Slacks, schedule: Schedule, tiles: list[_Tile]) -> None:
         found.keep(f"columns of {'sums' if number == following else 'passes'}", other - one - config.columns)
 
 
+class _Memory:
+    """What lies in each word of a memory, from when to when: written and read by owners, as what they are of."""
+
+    def __init__(self):
+        # (first write, last write, whose word it is), for each word, in the order of the passes.
+        self._contents: dict[Hashable, list[list]] = defaultdict(list)
+        self._holder: dict[tuple, tuple[Hashable, int]] = {}
+        self._reading: list[tuple[int, Hashable, tuple]] = []
+
+    def write(self, cycle: int, place: Hashable, owner: tuple) -> None:
+        entries = self._contents[place]
+        if not entries or entries[-1][2] != owner:
+            entries.append([cycle, cycle, owner])
+            self._holder[owner] = place, len(entries) - 1
+        entries[-1][1] = cycle
+
+    def read(self, cycle: int, place: Hashable, owner: tuple) -> None:
+        """The word of ``owner`` is looked for in ``place``."""
+        self._reading.append((cycle, place, owner))
+
+    def look(self, found: _Slacks, prefix: str = "") -> None:
+        """Note how near accesses of a word are to each other."""
+        for cycle, place, owner in self._reading:
+            written, index = self._holder[owner]
+            entries = self._contents[written]
+            found.keep(f"{prefix}places", 0 if written == place else -1)
+            found.keep(f"{prefix}read after write", cycle - entries[index][1] - 1)
+            if index + 1 < len(entries):
+                found.keep(f"{prefix}write after read", entries[index + 1][0] - cycle - 1)
+        for entries in self._contents.values():
+            for one, other in pairwise(entries):
+                found.keep(f"{prefix}write after write", other[0] - one[1] - 1)
+
+
 def _activations(found: _Slacks, schedule: Schedule, tiles: list[_Tile]) -> None:
-    """What lies in each word of the activation memory, from when to when."""
-    last = len(schedule.passes) - 1
-    # (first write, last write, whose word it is), for each word of each bank, in the order of the passes.
-    contents: dict[tuple, list[list]] = defaultdict(list)
+    config, memory = schedule.config, _Memory()
     region_written: dict[tuple[str, int], int] = {}
-    holder: dict[tuple, tuple[tuple, int]] = {}
-    reading: list[tuple[int, tuple, tuple]] = []
     for tile in tiles:
         source, target = tile.scheduled.source, tile.scheduled.target
         if tile.number:
             addresses = defaultdict(set)
             for cycle, *word in _reads(schedule, tile):
-                place, owner = _word(source, word), (tile.frame, tile.scheduled.work.source, *word)
-                reading.append((cycle, place, owner))
+                place = _word(source, word)
+                memory.read(cycle, place, (tile.frame, tile.scheduled.work.source, *word))
                 addresses[cycle, place[:2]].add(place[2])
-                if schedule.config.single_port and source.region in region_written:
+                if config.single_port and source.region in region_written:
                     found.keep("single port", cycle - region_written[source.region] - 1)
             for asked in addresses.values():
                 found.keep("banks", 1 - len(asked))
-        if tile.number < last:
-            for cycle, *word in _writes(schedule, tile):
-                place, owner = _word(target, word), (tile.frame, tile.number, *word)
-                entries = contents[place]
-                if not entries or entries[-1][2] != owner:
-                    entries.append([cycle, cycle, owner])
-                    holder[owner] = place, len(entries) - 1
-                entries[-1][1] = cycle
+        if tile.scheduled.work.banked:
+            for cycle, row, column, chunk in _writes(schedule, tile):
+                word = row, column, chunk * config.requantisers // config.lanes
+                memory.write(cycle, _word(target, word), (tile.frame, tile.number, *word))
                 region_written[target.region] = max(cycle, region_written.get(target.region, cycle))
-    for cycle, place, owner in reading:
-        written, index = holder[owner]
-        entries = contents[written]
-        found.keep("places", 0 if written == place else -1)
-        found.keep("read after write", cycle - entries[index][1] - 1)
-        if index + 1 < len(entries):
-            found.keep("write after read", entries[index + 1][0] - cycle - 1)
-    for entries in contents.values():
-        for one, other in pairwise(entries):
-            found.keep("write after write", other[0] - one[1] - 1)
+    memory.look(found)
+
+
+def _skips(found: _Slacks, schedule: Schedule, tiles: list[_Tile]) -> None:
+    """The skip memory, which is counted through in the order of writing."""
+    memory, count = _Memory(), 0
+    for tile in tiles:
+        count = count if tile.tile else 0
+        other, added = tile.scheduled.other, tile.scheduled.added
+        for cycle, *chunk in _writes(schedule, tile) if (other, added) != (None, None) else ():
+            if other is not None:
+                memory.read(cycle - schedule.latency.skip, other + count,
+                            (tile.frame, tile.scheduled.work.other, *chunk))
+            if added is not None:
+                memory.write(cycle, added + count, (tile.frame, tile.number, *chunk))
+            count += 1
+    memory.look(found, "skip ")
 
 
 def _word(place, word) -> tuple[int, int, int]:
@@ -306,10 +342,10 @@ def _word(place, word) -> tuple[int, int, int]:
 
 def _streams(found: _Slacks, schedule: Schedule) -> None:
     """Input and output memory, of frames whose streams never wait."""
-    config, outputs = schedule.config, schedule.output_map
+    config = schedule.config
     model = CycleModel(schedule)
     before, _, full = model.load_timing
-    number = len(schedule.passes) - 1
+    writers = [number for number, scheduled in enumerate(schedule.passes) if scheduled.work.output is not None]
 
     def cycles(action, number: int, begin: int) -> list[int]:
         scheduled = schedule.passes[number]
@@ -326,7 +362,9 @@ def _streams(found: _Slacks, schedule: Schedule) -> None:
                    following.first_beat - before + config.pipelined - max(read, default=frame.start) - 1)
         # The streamer fetches a word two cycles before its first byte; the index of the largest follows the last word.
         fetched = frame.last_byte - model.send_timing[1] - 2
-        found.keep("output after results", fetched - max(cycles(_writes, number, frame.steps[-1])) - 1)
-        tail = (outputs.shape[2] - 1) % config.lanes + 1
+        found.keep("output after results",
+                   fetched - max(max(cycles(_writes, number, frame.steps[number])) for number in writers) - 1)
+        tail = (schedule.output_maps[-1].shape[2] - 1) % config.lanes + 1
         fetched = frame.last_byte - Trailer.BYTES - OutputStreamer.COMPARE - tail - 1
-        found.keep("results after output", min(cycles(_writes, number, following.steps[-1])) - fetched - 1)
+        begins = min(min(cycles(_writes, number, following.steps[number])) for number in writers)
+        found.keep("results after output", begins - fetched - 1)

@@ -5,6 +5,7 @@ import os
 import re
 from pathlib import Path
 
+import operators
 import pytest
 from hypothesis import settings
 from tepal.cli.main import main
@@ -17,6 +18,8 @@ settings.load_profile("tepal")
 def pytest_addoption(parser):
     # Not by -m, of which pytest heeds the last one alone: it is left to whoever calls make.
     parser.addoption("--slow", choices=["no", "only"], help="without the tests that are marked as slow, or they alone")
+    parser.addoption("--operators", type=Path, metavar="FOLDER", help="keep there which operators the oracles were "
+                     "asked about in each test (see operators.py)")
 
 
 def pytest_collection_modifyitems(config, items):
@@ -24,6 +27,14 @@ def pytest_collection_modifyitems(config, items):
         chosen = [item for item in items if (item.get_closest_marker("slow") is not None) == (half == "only")]
         config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
         items[:] = chosen
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if call.when == "call":
+        operators.passed(item.nodeid, item.config.getoption("--operators") if report.passed else None)
+    return report
 
 
 def pytest_sessionfinish(session, exitstatus):

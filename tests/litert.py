@@ -4,13 +4,14 @@
 import warnings
 
 import numpy as np
+import operators
 
 with warnings.catch_warnings():
     # Its own start-up may warn of what it was built with.
     warnings.simplefilter("ignore")
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-__all__ = ["reference"]
+__all__ = ["Interpreter", "reference"]
 
 
 def reference(model: bytes, images: np.ndarray, *, raw: bool = False) -> dict[int, np.ndarray]:
@@ -18,6 +19,7 @@ def reference(model: bytes, images: np.ndarray, *, raw: bool = False) -> dict[in
 
     A model that takes uint8 gets them with 128 more, and its uint8 tensors come back as int8 with 128 less; ``raw``
     leaves both as they are."""
+    operators.asked(model)
     interpreter = Interpreter(model_content=model, experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
                               experimental_preserve_all_tensors=True)
     interpreter.allocate_tensors()

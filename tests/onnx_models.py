@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
+import operators
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from tepal.quant import Network
@@ -180,6 +181,7 @@ def run(model: onnx.ModelProto | bytes, images: np.ndarray, *, optimised: bool =
         model = onnx.load_from_string(model)
     if folder:
         onnx.load_external_data_for_model(model, str(folder))
+    operators.asked(model)
     known = {output.name for output in model.graph.output}
     if names:
         model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)

@@ -6,9 +6,8 @@ cycles can't fall below, and the logic of all their parts but the memories, in a
 logic first, those whose bounds do not prove that a smaller engine is as fast are scheduled: a millisecond each."""
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -17,7 +16,7 @@ from tepal.boards.board import Board
 from tepal.boards.parts.part import MemoryKind
 from tepal.hdl import EngineConfig, Formats, Schedule
 from tepal.hdl.plan.passes import Pass, unroll
-from tepal.hdl.plan.places import FeatureMap, colour, lifetimes
+from tepal.hdl.plan.places import FeatureMap, Lifetime, colour, lifetimes, skip_lifetimes, skip_words
 from tepal.hdl.plan.schedule import may_unroll
 from tepal.hdl.plan.tiling import Latencies, Tiling
 from tepal.hdl.plan.timeline import last_pixels
@@ -140,21 +139,31 @@ def least_cycles(engines: Engines, formats: Formats) -> np.ndarray:
     in the requantiser."""
     latency = Latencies(drain=engines.requantiser_cycles)
 
-    def lead(tiling: Tiling, following: Tiling) -> np.ndarray:
-        """Cycles from a pass's first step to that of the next, whose last tile waits for the last pixel it reads."""
+    def stepped(tiling: Tiling) -> np.ndarray:
+        """Cycles from a pass's first step to that of the next."""
+        return tiling.to_last_tile + tiling.steps
+
+    def written(tiling: Tiling, following: Tiling) -> np.ndarray:
+        """Cycles from a pass's first step to that of one that reads its map, whose last tile waits for the last pixel
+        it reads."""
         tile = last_pixels(following.work.window)[-1] // tiling.tile_pixels
-        written = tile * tiling.slot + tiling.last_written + 1
-        return np.maximum(tiling.to_last_tile + tiling.steps, written - following.to_last_tile)
+        return tile * tiling.slot + tiling.last_written + 1 - following.to_last_tile
 
     def tail(tiling: Tiling) -> np.ndarray:
         """Cycles from the last pass's first step to its last tile's first results."""
         return tiling.to_last_tile + tiling.steps + tiling.column_groups * tiling.period
 
     first, *others = (Tiling(work, engines, latency) for work in formats.passes)
-    rest = sum(lead(*pair) for pair in pairwise(others)) + (tail(others[-1]) if others else 0)
+    # From each pass but the first to the next one, and to those that read its map.
+    steps = [stepped(tiling) for tiling in others[:-1]]
+    waits = [written(others[tiling.work.source - 1], tiling) if tiling.work.source else None for tiling in others]
 
     def total(first: Tiling) -> np.ndarray:
-        return (lead(first, others[0]) if others else tail(first)) + rest
+        starts = [np.zeros_like(engines.rows)]
+        for tiling, wait, step in zip(others, waits, (stepped(first), *steps), strict=False):
+            source = tiling.work.source
+            starts.append(np.maximum(starts[-1] + step, starts[source] + (wait if source else written(first, tiling))))
+        return starts[-1] + tail(others[-1] if others else first)
 
     least = total(first)
     for work in _unrolled(formats, int(engines.columns.max(initial=0))):
@@ -170,25 +179,36 @@ def least_blocks(engines: Engines, formats: Formats, board: Board) -> dict[str, 
         return np.minimum.reduce([_ceil(depth, words) * _ceil(width, bits) for words, bits in kind.shapes])
 
     tilings = [Tiling(work, engines, Latencies()) for work in formats.passes]
-    regions: dict[int, np.ndarray] = {}
-    for work, region in zip(formats.passes, colour(lifetimes(formats.passes)[:-1]), strict=False):
-        depth = FeatureMap(work.output_shape, engines.window, engines.lanes).depth
-        regions[region] = np.maximum(depth, regions.get(region, 0))
+    passes = formats.passes
+    regions = _regions(lifetimes(passes), lambda number: FeatureMap(
+        passes[number].output_shape, engines.window, engines.lanes).depth)
+    skips = _regions(skip_lifetimes(passes), lambda number: skip_words(passes[number], engines), in_place=True)
     # Pools are left out, and what filters all channels alike: words that are the same are stored once.
     filters = [tiling for tiling in tilings if tiling.work.reduction is not None
                and (tiling.work.reduction.weights != tiling.work.reduction.weights[:, :, :1]).any()]
     needs = [
         *(("activations", engines.taps, depth, 8 * engines.lanes)
-          for depth in (regions.values() if engines.single_port else [sum(regions.values())])),
-        ("matrix_weights", 1, sum(tiling.column_groups * tiling.inner for tiling in tilings), 8 * engines.columns),
+          for depth in (regions if engines.single_port else [sum(regions)])),
+        *(("skip", 1, depth, 8 * engines.requantisers) for depth in ([sum(skips)] if skips else [])),
+        ("matrix_weights", 1, sum(tiling.column_groups * tiling.inner for tiling in tilings),
+         formats.matrix_weight_bits * engines.columns),
         ("depthwise_weights", 1, sum(tiling.groups * prod(tiling.chunks) for tiling in filters),
-         8 * engines.taps * engines.lanes),
+         formats.depthwise_weight_bits * engines.taps * engines.lanes),
     ]
     least = {kind.name: np.zeros_like(engines.lanes) for kind in board.part.memories}
     for role, count, depth, width in needs:
         kind = memory_kind(board, role)
         least[kind.name] = least[kind.name] + count * blocks(kind, depth, width)
     return least
+
+
+def _regions(lives: dict[int, Lifetime], depth: Callable[[int], np.ndarray], *,
+             in_place: bool = False) -> list[np.ndarray]:
+    """Words in each region of a memory."""
+    depths: dict[int, np.ndarray] = {}
+    for number, region in zip(lives, colour([*lives.values()], in_place=in_place), strict=True):
+        depths[region] = np.maximum(depth(number), depths.get(region, 0))
+    return [*depths.values()]
 
 
 def explore(network: Network, board: Board, formats: Formats | None = None, *, base: EngineConfig | None = None,
@@ -234,7 +254,7 @@ def explore(network: Network, board: Board, formats: Formats | None = None, *, b
     most = min(multipliers, limits.get(board.part.multiplier, multipliers)) * board.part.products
     kinds = {kind.name: min(kind.count, limits.get(kind.name, kind.count)) for kind in board.part.memories}
     pool = []
-    for packing in range(1, board.part.packing + 1):
+    for packing in range(1, (board.part.packing if formats.matrix_weight_bits == 8 else 1) + 1):
         engines = candidates(replace(base, rows=packing, packing=packing), formats, most)
         logic = estimate(board, features(engines, formats))["LUT4"]
         memories = least_blocks(engines, formats, board)

@@ -84,9 +84,12 @@ def default_engine(board: Board, network: Network, formats: Formats | None = Non
     smallest one; its input stream follows the image (:func:`with_beat_for`).  ``formats`` are the network's, if there
     are any already."""
     configs = [with_beat_for(network, config) for config in (board.config, *board.others)]
-    if not board.others:
+    if len(configs) == 1 and configs[0].packing == 1:
         return configs[0]
     formats = formats or Formats(network)
+    if formats.matrix_weight_bits > 8:
+        # As many multipliers, each for one product: they can't share one by weights so wide.
+        configs = [replace(config, rows=config.rows // config.packing, packing=1) for config in configs]
     schedules = [(config, Schedule(network, config, formats)) for config in configs]
     fitting = [(config, schedule) for config, schedule in schedules if fit(schedule, board).ok]
     return min(fitting or schedules[-1:], key=lambda pair: CycleModel(pair[1]).compute_cycles)[0]

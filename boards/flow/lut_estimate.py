@@ -18,6 +18,7 @@ from tepal.hdl.accelerator import MemoryNames
 from tepal.hdl.memories.block import memory_features
 from tepal.hdl.units.depthwise import DepthwiseEngine
 from tepal.hdl.units.drain import Drain
+from tepal.hdl.units.elementwise import ElementwiseUnit
 from tepal.hdl.units.input_layout import InputLayout, least_word
 from tepal.hdl.units.lane_requantisers import LaneParameters, LaneRequantisers
 from tepal.hdl.units.loader import InputLoader
@@ -62,6 +63,7 @@ def features(config: Any, formats: Formats, layout: InputLayout | None = None,
         requantisers[name.part].append((count, fmt))
     # Words of the input memory are as narrow as they may be, unless the schedule has said how wide they are.
     word_bytes = layout.word_bytes if layout else least_word(formats.layout, config.tile_lanes)
+    elementwise = formats.elementwise(1)
     return {
         SystolicArray.NAME.part: SystolicArray.features(config, sums.accumulator),
         **{part: Requantiser.features(used) for part, used in requantisers.items() if used},
@@ -70,6 +72,7 @@ def features(config: Any, formats: Formats, layout: InputLayout | None = None,
         LaneRequantisers.PARAMETERS.part: LaneParameters.features(config, lane_format),
         WindowGenerator.NAME.part: WindowGenerator.features(config),
         Drain.NAME.part: Drain.features(config, column_format, len(formats.passes)),
+        **({ElementwiseUnit.NAME.part: ElementwiseUnit.features(config, elementwise)} if elementwise else {}),
         TileBuffer.NAME.part: TileBuffer.features(config),
         InputLoader.NAME.part: InputLoader.features(config, word_bytes),
         _REST: {"blocks": len(formats.passes), "bytes of a word": config.tile_lanes, "fixed": 1},

@@ -74,21 +74,25 @@ class SinglePortRam(wiring.Component):
 
 
 class RegionRam(wiring.Component):
-    """Two :class:`SinglePortRam` as one memory with a write and a read port, which are never in the same one at once.
+    """Several :class:`SinglePortRam` as one memory with a write and a read port, which are never in the same one at
+    once.
 
     Parameters
     ----------
     width, depth, granularity
         As of a :class:`~tepal.hdl.memories.block.Ram`.
     base
-        First word of the upper region, a power of two; ``depth`` if there is none.
+        Words of each region but the last, a power of two; ``depth`` if there is but one.
     registers
         Cycles from address to data are one and these.
+    regions
+        How many there are at most: the last one has what lies beyond the others.
     """
 
-    def __init__(self, width: int, depth: int, base: int, granularity: int | None = None, registers: int = 0):
+    def __init__(self, width: int, depth: int, base: int, granularity: int | None = None, registers: int = 0,
+                 regions: int = 2):
         self.width, self.depth, self.base, self.granularity = width, depth, base, granularity or width
-        self.registers = registers
+        self.registers, self.regions = registers, regions if depth > base else 1
         super().__init__({
             "write_address": In(bits_for(depth)), "write_data": In(width),
             "write_enable": In(width // self.granularity),
@@ -97,25 +101,30 @@ class RegionRam(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        upper_depth = self.depth - self.base
-        if upper_depth > self.base:
+        last = self.regions - 1
+        last_depth = self.depth - last * self.base
+        if last and last_depth > self.base:
             # Its addresses do not begin at zero then, but go round.
-            upper_depth = 1 << bits_for(upper_depth)
-        depths = (self.depth,) if self.depth <= self.base else (self.base, upper_depth)
-        bit = self.base.bit_length() - 1
+            last_depth = 1 << bits_for(last_depth)
         outputs = []
-        for region, depth in enumerate(depths):
+        for region, depth in enumerate([self.base] * last + [last_depth]):
             m.submodules[f"region_{region}"] = ram = SinglePortRam(self.width, depth, self.granularity)
-            here = (self.write_address[bit:].any() == region) if len(depths) > 1 else 1
+            here = (self._region(self.write_address) == region) if last else 1
             enable = Mux(here, self.write_enable, 0)
             m.d.comb += [ram.write_data.eq(self.write_data), ram.write_enable.eq(enable),
                          ram.address.eq(Mux(enable.any(), self.write_address, self.read_address))]
             outputs.append(ram.read_data)
-        upper = Signal()
-        if len(depths) > 1:
-            m.d.sync += upper.eq(self.read_address[bit:].any())
-        m.d.comb += self.read_data.eq(delay(m, Mux(upper, outputs[-1], outputs[0]), self.registers, name="read"))
+        read = Signal(range(max(2, self.regions)), name="upper" if self.regions <= 2 else "region")
+        if last:
+            m.d.sync += read.eq(self._region(self.read_address))
+        chosen = Array(outputs)[read] if last > 1 else Mux(read, outputs[-1], outputs[0])
+        m.d.comb += self.read_data.eq(delay(m, chosen, self.registers, name="read"))
         return m
+
+    def _region(self, address):
+        """The region of a word."""
+        above = address[self.base.bit_length() - 1:]
+        return above.any() if self.regions == 2 else Mux(above < self.regions - 1, above, self.regions - 1)
 
 
 class LoadedRom(wiring.Component):

@@ -14,6 +14,7 @@ from tepal.hdl.units.widths import Widths
 
 from .places import FeatureMap
 from .schedule import Schedule
+from .timeline import ScheduledPass
 
 __all__ = ["address_bits", "column_bits", "drain_descriptors", "feeder_descriptors",
            "parameter_descriptors", "sequencer_places", "sequencer_times", "target_bits", "unit_widths", "value_bits"]
@@ -31,7 +32,6 @@ def _difference(value: tuple[int, int, int], bits: int, wrap: int) -> Difference
 
 def sequencer_times(schedule: Schedule) -> DescriptorTable:
     """For :class:`~tepal.hdl.units.sequencer.Sequencer`: when its steps are."""
-    last = len(schedule.passes) - 1
     return DescriptorTable([SequencerTimes(
         last_tile=scheduled.tiles - 1,
         last_group=scheduled.source.groups - 1,
@@ -43,7 +43,7 @@ def sequencer_times(schedule: Schedule) -> DescriptorTable:
         slot_wait=scheduled.slot - SequencerTimes.WAIT,
         slot_wait_of_block=scheduled.last_slot - SequencerTimes.WAIT,
         from_input=int(number == 0),
-        to_output=int(number == last),
+        to_output=int(number == schedule.first_output),
     ) for number, scheduled in enumerate(schedule.passes)])
 
 
@@ -145,7 +145,8 @@ def parameter_descriptors(schedule: Schedule) -> DescriptorTable:
 def drain_descriptors(schedule: Schedule) -> DescriptorTable:
     """For the write side of :class:`~tepal.hdl.units.drain.Drain`."""
     config, rows = schedule.config, []
-    for number, scheduled in enumerate(schedule.passes):
+    told = any(b.work.banked == (b.work.output is not None) for b in schedule.passes)
+    for scheduled in schedule.passes:
         target: FeatureMap = scheduled.target
         row, column, narrow = target.row(1), target.column(1), target.shape[1] == 1
         rows.append(DrainDescriptor(
@@ -162,14 +163,29 @@ def drain_descriptors(schedule: Schedule) -> DescriptorTable:
             second_row=row[1] if narrow else 0, second_row_address=row[2] if narrow else 0,
             second_column=0 if narrow else column[1], second_column_address=0 if narrow else column[2],
             second_out_column=int(not narrow),
-            to_output=int(number == len(schedule.passes) - 1),
+            to_output=int(scheduled.work.output is not None),
+            to_banks=int(scheduled.work.banked) if told else None,
+            **_elementwise(schedule, scheduled),
         ))
     return DescriptorTable(rows)
 
 
+def _elementwise(schedule: Schedule, scheduled: ScheduledPass) -> dict[str, int]:
+    """What the drain's elementwise unit is told of a pass."""
+    fmt = schedule.elementwise_format
+    if fmt is None:
+        return {}
+    first, second, mode = schedule.formats.elementwise_of(scheduled.work)
+    told = {"first_table": fmt.number(0, first), "mode": fmt.modes.index(mode)}
+    if fmt.operands > 1:
+        told |= {"second_table": fmt.number(1, second), "to_skip": int(scheduled.added is not None),
+                 "added_base": scheduled.added or 0, "other_base": scheduled.other or 0}
+    return told
+
+
 def target_bits(schedule: Schedule) -> int:
     """Width in which the drain computes addresses of banks and of the output memory."""
-    return max(bits_for(schedule.bank_depth), bits_for(schedule.output_map.depth))
+    return max(bits_for(schedule.bank_depth), bits_for(schedule.output_depth))
 
 
 def unit_widths(schedule: Schedule) -> Widths:

@@ -9,7 +9,10 @@ pass then lacks, it does without:
 - any other convolution, and a fully connected layer: copied windows, then the matrix;
 - an average pool, and a max pool: a reduction whose weights are all one;
 - a reduction with no 1x1 convolution after it: the reduction, then an identity matrix;
-- a network that begins with a reduction: a pass in front of it copies the image.
+- a network that doesn't begin with a single convolution: a pass in front of it copies the image.
+
+What :data:`~.elementwise.ELEMENTWISE` names is done to results on their way to memory, at no cost of time where nothing
+else reads them.
 
 The input memory of the first pass holds, for every output column, the row of ``kernel width * channels``
 bytes that its window covers ("row im2col", done on the fly by the loader), so that few input channels
@@ -17,15 +20,19 @@ still fill a memory word.  Where a window covers the whole image, the image is a
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 from tepal.hdl.units.depthwise import ACTIVATION_OFFSET, ReductionKind
 from tepal.hdl.units.input_layout import InputLayout
 from tepal.quant import AveragePool, Convolution, Depthwise, Layer, Network, NetworkError, Padding
+from tepal.quant.layer import IMAGE
 from tepal.quant.ops.max_pool import MaxPool
 
-from .passes import Matrix, Pass, Reduction, Window, identity, sum_range
+from .elementwise import Operands, elementwise
+from .order import memory_saving_order
+from .passes import Elementwise, Matrix, Pass, Reduction, Window, identity, sum_range
 
 __all__ = ["LOWERINGS", "lower"]
 
@@ -101,49 +108,173 @@ def _flat(first: Convolution) -> Convolution:
     return replace(first, input_shape=(1, 1, weights.shape[3]), weights=weights, stride=(1, 1), padding=Padding())
 
 
-def _of_rows(first: Convolution) -> tuple[InputLayout, Pass]:
-    """The first layer, a convolution: its windows' rows lie side by side in the input memory."""
+def _of_rows(number: int, first: Convolution) -> tuple[InputLayout, Window, Matrix]:
+    """The only layer that reads the image, a convolution: its windows' rows lie side by side in the input memory."""
     first = _flat(first)
     (height, _, channels), (kernel_height, kernel_width) = first.input_shape, first.kernel
     layout = InputLayout(first.input_shape, first.output_shape[1], kernel_width, first.stride[1],
                          first.padding.left, first.input_zero_point)
     window = Window((height, first.output_shape[1], kernel_width * channels), first.output_shape[:2],
                     (kernel_height, 1), (first.stride[0], 1), (-first.padding.top, 0), first.input_zero_point)
-    return layout, Pass(None, window, None, _convolution(0, first))
+    return layout, window, _convolution(number, first)
 
 
-def _copied(network: Network) -> tuple[InputLayout, Pass]:
-    """The image as it is, copied to the activation memory."""
-    height, width, channels = network.input_shape
-    layout = InputLayout(network.input_shape, width, 1, 1, 0, network.input_zero_point)
-    window = Window(network.input_shape, (height, width), (1, 1), (1, 1), (0, 0), 0)
-    return layout, Pass(None, window, None, identity(channels))
+def _copying(shape: tuple[int, int, int]) -> Window:
+    """Windows of single pixels."""
+    return Window(shape, shape[:2], (1, 1), (1, 1), (0, 0), 0)
+
+
+@dataclass(eq=False)
+class _Draft:
+    """A pass whose number is not known yet: layers stand for the passes that make their maps.
+
+    It makes the map of ``layer`` of that of ``source``, and adds that of ``other``; None: it reads the input memory,
+    and adds nothing."""
+
+    layer: int
+    source: int | None
+    window: Window
+    reduction: Reduction | None
+    matrix: Matrix
+    elementwise: Elementwise | None = None
+    other: int | None = None
+    copies: bool = False
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return *self.window.output_size, len(self.matrix.weights)
 
 
 def lower(network: Network) -> tuple[InputLayout, tuple[Pass, ...]]:
     """Passes of ``network`` in order, and the layout of the image for the first of them.
+
+    The order keeps few maps alive at once (:func:`~.order.memory_saving_order`); outputs have the numbers that they
+    have among ``network.outputs``.
 
     Raises
     ------
     NetworkError
         A layer that the engine can't run.
     """
-    parts = [(layer, _part(number, layer)) for number, layer in enumerate(network.layers)]
-    first = network.layers[0]
-    if isinstance(parts[0][1], Matrix):
-        assert isinstance(first, Convolution)
-        layout, first_pass = _of_rows(first)
-        del parts[0]
-    else:
-        layout, first_pass = _copied(network)
-    passes = [first_pass]
-    while parts:
-        layer, part = parts.pop(0)
-        reduction, matrix = (part, None) if isinstance(part, Reduction) else (None, part)
-        if reduction and parts:
-            following, its_part = parts[0]
-            if isinstance(its_part, Matrix) and _is_pointwise(following):
-                matrix = its_part
-                del parts[0]
-        passes.append(Pass(len(passes) - 1, _window(layer), reduction, matrix or identity(layer.output_shape[2])))
-    return layout, tuple(passes)
+    return _Lowering(network).passes()
+
+
+class _Lowering:
+    """Drafts of a network's passes, then passes."""
+
+    def __init__(self, network: Network):
+        self.network, self.operands = network, Operands(network)
+        # Elementwise layer to the map whose pass does it on the way to memory.
+        self.hosts = {number: host for number in self.operands.of if (host := self._host(number)) is not None}
+        self.layout, self.drafts = self._begin()
+        hosted = dict(zip(self.hosts.values(), self.hosts, strict=True))
+        inner = set()
+        for number in self.operands.kept:
+            if number in self.hosts or number in inner or self.drafts[0].layer == number:
+                continue
+            if number in self.operands.of:
+                self.drafts.append(self._apart(number))
+                continue
+            following = self._pointwise_behind(number)
+            if following is not None:
+                inner.add(following)
+            self.drafts.append(self._windowed(number, following))
+        for draft in self.drafts:
+            if draft.layer in hosted:
+                self._add_elementwise(draft, hosted[draft.layer])
+        self._copy_outputs()
+
+    def _users(self, number: int) -> list[int]:
+        return self.operands.users[number]
+
+    def _private(self, number: int) -> bool:
+        """Whether only one layer reads a map, and it isn't an output."""
+        return len(self._users(number)) == 1 and number not in self.network.output_layers
+
+    def _host(self, number: int) -> int | None:
+        """Of an elementwise layer's maps one that nothing else reads, whose pass can go on with it: the last one."""
+        able = [each.base for each in self.operands.of[number]
+                if self._private(each.base) and each.base not in self.operands.of]
+        return max(able, default=None)
+
+    def _begin(self) -> tuple[InputLayout, list[_Draft]]:
+        readers = self._users(IMAGE)
+        first = self.network.layers[readers[0]]
+        if len(readers) == 1 and isinstance(first, Convolution):
+            layout, window, matrix = _of_rows(readers[0], first)
+            return layout, [_Draft(readers[0], None, window, None, matrix)]
+        shape = self.network.input_shape
+        layout = InputLayout(shape, shape[1], 1, 1, 0, self.network.input_zero_point)
+        return layout, [_Draft(IMAGE, None, _copying(shape), None, identity(shape[2]))]
+
+    def _pointwise_behind(self, number: int) -> int | None:
+        """The 1x1 convolution that alone reads a reduction's results."""
+        if not isinstance(self._part(number), Reduction) or not self._private(number):
+            return None
+        (following,) = self._users(number)
+        layer = self.network.layers[following]
+        return following if isinstance(layer, Convolution) and _is_pointwise(layer) else None
+
+    def _part(self, number: int) -> Reduction | Matrix:
+        return _part(number, self.network.layers[number])
+
+    def _windowed(self, number: int, following: int | None) -> _Draft:
+        layer, part, (source,) = self.network.layers[number], self._part(number), self.network.sources[number]
+        if isinstance(part, Matrix):
+            return _Draft(number, source, _window(layer), None, part)
+        if following is None:
+            return _Draft(number, source, _window(layer), part, identity(layer.output_shape[2]))
+        matrix = self._part(following)
+        assert isinstance(matrix, Matrix)
+        return _Draft(following, source, _window(layer), part, matrix)
+
+    def _add_elementwise(self, draft: _Draft, number: int) -> None:
+        """Let the pass that makes one of an elementwise layer's maps go on with it."""
+        operands = self.operands.of[number]
+        draft.elementwise = elementwise(self.network, number, operands, draft.layer)
+        draft.other = next((each.base for each in operands if each.base != draft.layer), None)
+        draft.layer = number
+
+    def _apart(self, number: int) -> _Draft:
+        """An elementwise layer as a pass of its own, of one map through windows: rather one that windows are read of
+        anyhow, and no output, which would have to be copied."""
+        shape = self.network.layers[number].output_shape
+        source = max((each.base for each in self.operands.of[number]),
+                     key=lambda base: (self._windows_read(base), base not in self.network.output_layers))
+        draft = _Draft(source, source, _copying(shape), None, identity(shape[2]))
+        self._add_elementwise(draft, number)
+        return draft
+
+    def _windows_read(self, number: int) -> bool:
+        return any(user not in self.operands.of for user in self._users(number))
+
+    def _copy_outputs(self) -> None:
+        """An output that windows are read of lies in the activation memory: a pass of its own copies it."""
+        read = {draft.source for draft in self.drafts}
+        for number in self.network.output_layers:
+            if number in read:
+                shape = self.network.layers[number].output_shape
+                self.drafts.append(_Draft(number, number, _copying(shape), None, identity(shape[2]), copies=True))
+
+    def passes(self) -> tuple[InputLayout, tuple[Pass, ...]]:
+        """The layout of the image, and the passes in order."""
+        makers = {draft.layer: number for number, draft in enumerate(self.drafts) if not draft.copies}
+        reads = [frozenset(makers[layer] for layer in (draft.source, draft.other) if layer is not None)
+                 for draft in self.drafts]
+        order = memory_saving_order(reads, [prod(draft.shape) for draft in self.drafts])
+        drafts = [self.drafts[number] for number in order]
+        numbers = {draft.layer: number for number, draft in enumerate(drafts) if not draft.copies}
+        outputs = {layer: number for number, layer in enumerate(self.network.output_layers)}
+        banked, added = ({getattr(draft, name) for draft in drafts} for name in ("source", "other"))
+        passes = []
+        for draft in drafts:
+            source = None if draft.source is None else numbers[draft.source]
+            other = None if draft.other is None else numbers[draft.other]
+            leaves = draft.copies or draft.layer not in banked
+            passes.append(Pass(
+                source, draft.window, draft.reduction, draft.matrix,
+                elementwise=draft.elementwise and replace(draft.elementwise, other=other),
+                layer=None if draft.layer == IMAGE else draft.layer,
+                banked=not draft.copies and draft.layer in banked, added=not draft.copies and draft.layer in added,
+                output=outputs.get(draft.layer) if leaves else None))
+        return self.layout, tuple(passes)

@@ -3,8 +3,8 @@
 
 ::
 
-    source map ─► windows ─┬─► reduction ─► requantise ─┬─► matrix ─► requantise ─► target map
-                           └────────── copied ──────────┘
+    source map ─► windows ─┬─► reduction ─► requantise ─┬─► matrix ─► requantise ─┬─► elementwise ─┬─► target map
+                           └────────── copied ──────────┘                         └────────────────┘
 
 A pass says what is computed and nothing of an engine; :mod:`~tepal.hdl.plan.lower` makes passes of a network's layers.
 Every pass writes one map, which has the pass's number.
@@ -17,11 +17,11 @@ from tepal.hdl.units.depthwise import ReductionKind
 from tepal.hdl.units.input_layout import InputLayout
 from tepal.quant import Average, Requantise
 
-__all__ = ["Matrix", "Pass", "Reduction", "Window", "identity", "sum_range", "unroll"]
+__all__ = ["Elementwise", "Matrix", "Pass", "Reduction", "Window", "identity", "sum_range", "unroll"]
 
 
 def sum_range(weights: np.ndarray, axis, offset: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Smallest and largest sum of int8 weight * (activation + ``offset``) along ``axis``, int64; every partial sum lies
+    """Smallest and largest sum of weight * (activation + ``offset``) along ``axis``, int64; every partial sum lies
     between them too."""
     positive = np.maximum(weights, 0).sum(axis=axis, dtype=np.int64)
     negative = np.minimum(weights, 0).sum(axis=axis, dtype=np.int64)
@@ -43,8 +43,8 @@ class Window:
 
 @dataclass(frozen=True, eq=False)
 class Reduction:
-    """The depthwise engine's part, a weighted sum of each channel's window: int8 ``weights`` (kernel height, kernel
-    width, channels).
+    """The depthwise engine's part, a weighted sum of each channel's window: ``weights`` int8, or int16 where
+    they have a zero point (kernel height, kernel width, channels).
 
     ``kind`` says what the engine makes of the products.  ``constant`` (channels,) is added to that before
     ``requantise``; ``range`` is the least and the largest value, each (channels,), that a lane holds at any time;
@@ -60,7 +60,7 @@ class Reduction:
 
 @dataclass(frozen=True, eq=False)
 class Matrix:
-    """The systolic array's part: int8 ``weights`` (out channels, inner dimension), the rest as above.
+    """The systolic array's part: ``weights`` (out channels, inner dimension), all as above.
 
     In an unrolled pass the weights are those of several pixels, all else is that of one.
 
@@ -79,10 +79,31 @@ def identity(channels: int) -> Matrix:
 
 
 @dataclass(frozen=True, eq=False)
+class Elementwise:
+    """What becomes of each requantised result, x1, and of the value x2 in its place in the ``other`` pass's map::
+
+        clamp((tables[0][x1] + tables[1][x2]) >> shift, minimum, maximum)
+
+    ``tables`` int64 (2, 256) are of the values from -128 on.  Where ``other`` is None there is no second value, and the
+    second table is zero.  ``layers`` are the network's layers that this is, the last of which gives the map."""
+
+    layers: tuple[int, ...]
+    tables: np.ndarray
+    shift: int
+    minimum: int
+    maximum: int
+    other: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Pass:
     """One pass through the engine; without a ``reduction`` the windows are copied as they are (im2col).
 
     ``source`` is the number of the pass whose map is read; None reads the image.
+
+    Its own map may go to several places: ``banked``, to the activation memory, where windows are read; ``added``, to
+    the skip memory, where it is the second value of another pass's ``elementwise``; and to the output memory, as
+    ``output`` of that number.  ``layer`` is the network's layer whose results it is; None of the image.
 
     ``pixels_per_window`` neighbouring pixels of a row are made from one window: the matrix has the weights of the first
     one's channels, then those of the second one's (:func:`unroll`)."""
@@ -92,6 +113,22 @@ class Pass:
     reduction: Reduction | None
     matrix: Matrix
     pixels_per_window: int = 1
+    elementwise: Elementwise | None = None
+    layer: int | None = None
+    banked: bool = True
+    added: bool = False
+    output: int | None = None
+
+    @property
+    def other(self) -> int | None:
+        """The number of the pass whose map is added."""
+        return self.elementwise and self.elementwise.other
+
+    @property
+    def in_order(self) -> bool:
+        """Whether its results must be written in the order in which those of any pass of their shape are: they lie in
+        the skip memory so."""
+        return self.added or self.other is not None
 
     @property
     def output_shape(self) -> tuple[int, int, int]:
@@ -112,7 +149,7 @@ def unroll(layout: InputLayout, first: Pass, count: int) -> tuple[InputLayout, P
     height, width, row = first.window.input_shape
     out, across = len(first.matrix.weights), layout.stride * layout.shape[2]
     weights = first.matrix.weights.reshape(out, first.window.kernel[0], row)
-    unrolled = np.zeros((count, *weights.shape[:2], row + (count - 1) * across), np.int8)
+    unrolled = np.zeros((count, *weights.shape[:2], row + (count - 1) * across), weights.dtype)
     for number in range(count):
         unrolled[number, :, :, number * across:number * across + row] = weights
     window = replace(first.window, input_shape=(height, width // count, unrolled.shape[-1]),

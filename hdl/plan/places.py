@@ -6,6 +6,9 @@ of the activation memory, others may share one; regions lie one behind the other
 word of its region.  So two maps share words if they share a region, and else they share none.
 
 In a chain of passes these are two regions in turn: one is read while the other one is written.
+
+A map whose values are added to another pass's results lies in the skip memory, in the order in which it is written:
+that is the order in which the other pass writes, which may write a map of its own in its place.
 """
 
 from collections.abc import Sequence
@@ -19,7 +22,8 @@ from tepal.hdl.units.input_layout import InputLayout
 
 from .passes import Pass
 
-__all__ = ["FeatureMap", "Lifetime", "Places", "allocate", "colour", "lifetimes", "place"]
+__all__ = ["FeatureMap", "Lifetime", "Places", "allocate", "colour", "lifetimes", "outputs", "place",
+           "skip_lifetimes", "skip_words"]
 
 
 def _ceil(a: int, b: int) -> int:
@@ -80,40 +84,57 @@ class Lifetime:
     written: int
     read: int
 
-    def meets(self, other: "Lifetime") -> bool:
-        """Whether both live during some pass; one that reads the one map and writes the other is such a pass."""
-        return self.written <= other.read and other.written <= self.read
+    def meets(self, other: "Lifetime", *, in_place: bool = False) -> bool:
+        """Whether both live during some pass; one that reads the one map and writes the other is such a pass, unless
+        it may do so ``in_place``."""
+        return self.written + in_place <= other.read and other.written + in_place <= self.read
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where the image and the map of each pass lie, and the words in each region of the activation memory."""
+    """Where the image and the map of each pass lie, and the words in each region of the activation memory.
+
+    ``skips`` are the first words of maps in the skip memory, None of those that don't lie there; ``skip_depths`` the
+    words in each of its regions, of as many bytes as the engine has requantisers."""
 
     image: FeatureMap
     maps: tuple[FeatureMap, ...]
     region_depths: tuple[int, ...]
+    skips: tuple[int | None, ...]
+    skip_depths: tuple[int, ...]
+
+    def skip(self, number: int | None) -> int | None:
+        """First word of a pass's map in the skip memory."""
+        return None if number is None else self.skips[number]
 
 
-def lifetimes(passes: Sequence[Pass]) -> list[Lifetime]:
-    """The lifetime of each pass's map; one that no pass reads lives as long as it is written."""
+def lifetimes(passes: Sequence[Pass]) -> dict[int, Lifetime]:
+    """The lifetime of each pass's map in the activation memory; one that no pass reads lives as long as it is
+    written."""
     last = {work.source: number for number, work in enumerate(passes)}
-    return [Lifetime(number, last.get(number, number)) for number in range(len(passes))]
+    return {number: Lifetime(number, last.get(number, number)) for number, work in enumerate(passes) if work.banked}
 
 
-def colour(lives: Sequence[Lifetime]) -> list[int]:
+def skip_lifetimes(passes: Sequence[Pass]) -> dict[int, Lifetime]:
+    """The same in the skip memory."""
+    last = {work.other: number for number, work in enumerate(passes)}
+    return {number: Lifetime(number, last[number]) for number, work in enumerate(passes) if work.added}
+
+
+def colour(lives: Sequence[Lifetime], *, in_place: bool = False) -> list[int]:
     """Region of each map, as few regions as there can be.
 
     Colours an interval graph greedily (the left-edge algorithm): in the order in which they are written, each map
-    takes the first region whose maps are dead."""
+    takes the first region whose maps are dead; ``in_place``, also that of the one that is read for the last time."""
     region_of: dict[int, int] = {}
     for number in sorted(range(len(lives)), key=lambda number: lives[number].written):
-        taken = {region for other, region in region_of.items() if lives[other].meets(lives[number])}
+        taken = {region for other, region in region_of.items() if lives[other].meets(lives[number], in_place=in_place)}
         region_of[number] = next(region for region in range(len(lives)) if region not in taken)
     return [region_of[number] for number in range(len(lives))]
 
 
-def allocate(lives: Sequence[Lifetime], depths: Sequence[int], *,
-             single_port: bool = False) -> tuple[list[int], tuple[int, ...]]:
+def allocate(lives: Sequence[Lifetime], depths: Sequence[int], *, single_port: bool = False,
+             in_place: bool = False) -> tuple[list[int], tuple[int, ...]]:
     """Maps to regions: (first word of each map, words in each region).
 
     Parameters
@@ -123,8 +144,10 @@ def allocate(lives: Sequence[Lifetime], depths: Sequence[int], *,
     single_port
         Regions are memories of their own, which upper bits of an address tell apart: all but the last one are equally
         deep, a power of two.
+    in_place
+        As for :func:`colour`.
     """
-    regions = colour(lives)
+    regions = colour(lives, in_place=in_place)
     region_depths = [max(depth for depth, region in zip(depths, regions, strict=True) if region == each)
                      for each in range(len(set(regions)))]
     if single_port:
@@ -134,14 +157,37 @@ def allocate(lives: Sequence[Lifetime], depths: Sequence[int], *,
 
 
 def place(passes: Sequence[Pass], config: EngineConfig, layout: InputLayout) -> Places:
-    """The image lies in the input memory, the last pass's map in the output memory, all others in the activation
-    memory."""
+    """The image lies in the input memory, outputs in the output memory, one behind the other, all other maps in the
+    activation memory, the skip memory, or both."""
     first = passes[0]
     image = FeatureMap(first.window.input_shape, (1, 1), config.tile_lanes, wide=layout.parts == 1, memory="input")
-    maps = [FeatureMap(work.output_shape, config.window, config.lanes) for work in passes[:-1]]
-    bases, region_depths = allocate(lifetimes(passes)[:-1], [each.depth for each in maps],
+    maps = [FeatureMap(work.output_shape, config.window, config.lanes) for work in passes]
+    lives = lifetimes(passes)
+    bases, region_depths = allocate([*lives.values()], [maps[number].depth for number in lives],
                                     single_port=config.single_port)
-    maps = [replace(each, base=base) for each, base in zip(maps, bases, strict=True)]
-    results = FeatureMap(passes[-1].output_shape, (1, 1), config.lanes, memory="output")
+    for number, base in zip(lives, bases, strict=True):
+        maps[number] = replace(maps[number], base=base)
+    lives = skip_lifetimes(passes)
+    bases, skip_depths = allocate([*lives.values()], [skip_words(passes[number], config) for number in lives],
+                                  in_place=True)
+    skips = dict(zip(lives, bases, strict=True))
+    for number in skips.keys() - lifetimes(passes).keys():
+        maps[number] = replace(maps[number], base=skips[number], memory="skip")
+    base = 0
+    for number in outputs(passes):
+        maps[number] = replace(maps[number], banks=(1, 1), base=base, memory="output")
+        base += maps[number].depth
     # A memory has a word, though nothing lie in it.
-    return Places(image, (*maps, results), region_depths or (1,))
+    return Places(image, tuple(maps), region_depths or (1,), tuple(map(skips.get, range(len(passes)))), skip_depths)
+
+
+def outputs(passes: Sequence[Pass]) -> list[int]:
+    """Numbers of the passes that write the outputs, in the outputs' order."""
+    return [number for _, number in sorted((work.output, number) for number, work in enumerate(passes)
+                                           if work.output is not None)]
+
+
+def skip_words(work: Pass, config: Any) -> Any:
+    """Words of a pass's map in the skip memory, a chunk each; ``config`` may have arrays in place of its integers."""
+    height, width, channels = work.output_shape
+    return height * width * _ceil(channels, config.requantisers)

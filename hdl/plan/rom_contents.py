@@ -9,10 +9,13 @@ from .schedule import Schedule
 __all__ = ["depthwise_parameters", "depthwise_weights", "loaded_weights", "matrix_parameters", "matrix_weights"]
 
 
-def _words(array: np.ndarray) -> list[int]:
-    """Integers of the last axis of an int8 array, first byte lowest."""
-    flat = np.ascontiguousarray(array).reshape(-1, array.shape[-1]).view(np.uint8)
-    return [int.from_bytes(row.tobytes(), "little") for row in flat]
+def _words(array: np.ndarray, bits: int) -> list[int]:
+    """Integers of the last axis of an integer array, ``bits`` to a value, the first one lowest."""
+    flat = array.reshape(-1, array.shape[-1])
+    if bits == 8:
+        return [int.from_bytes(row.tobytes(), "little") for row in flat.astype(np.int8)]
+    digits = (flat[:, :, None] >> np.arange(bits) & 1).astype(np.uint8).reshape(len(flat), -1)
+    return [int.from_bytes(row.tobytes(), "little") for row in np.packbits(digits, axis=1, bitorder="little")]
 
 
 def _column_channels(schedule: Schedule) -> np.ndarray:
@@ -23,15 +26,15 @@ def _column_channels(schedule: Schedule) -> np.ndarray:
 
 
 def matrix_weights(schedule: Schedule) -> list[int]:
-    """For each column group and each k of the inner dimension, one byte per column."""
+    """For each column group and each k of the inner dimension, one weight per column."""
     columns, order = schedule.config.columns, _column_channels(schedule)
     words = []
     for scheduled in schedule.passes:
         weights = scheduled.work.matrix.weights
-        padded = np.zeros((scheduled.column_groups * columns, weights.shape[1]), np.int8)
+        padded = np.zeros((scheduled.column_groups * columns, weights.shape[1]), np.int16)
         padded[:len(weights)] = weights
         groups = padded.reshape(scheduled.column_groups, columns, -1)[:, order]
-        words += _words(groups.transpose(0, 2, 1))
+        words += _words(groups.transpose(0, 2, 1), schedule.matrix_weight_bits)
     return words
 
 
@@ -53,10 +56,11 @@ def matrix_parameters(schedule: Schedule) -> list[int]:
 
 
 def depthwise_weights(schedule: Schedule) -> list[int]:
-    """For each pass's channel groups and chunks of the kernel, one byte per lane and tap, tap fastest: what a lane
+    """For each pass's channel groups and chunks of the kernel, one weight per lane and tap, tap fastest: what a lane
     needs comes from neighbouring memory blocks."""
+    bits = schedule.depthwise_weight_bits
     weights = [scheduled.depthwise_words.transpose(0, 2, 1) for scheduled in schedule.passes if scheduled.reduces]
-    return [word for words in weights for word in _words(words.reshape(len(words), -1))] or [0]
+    return [word for words in weights for word in _words(words.reshape(len(words), -1), bits)] or [0]
 
 
 def depthwise_parameters(schedule: Schedule) -> list[int]:

@@ -9,6 +9,7 @@ from functools import cached_property
 
 from tepal.hdl.config import EngineConfig
 from tepal.hdl.units.affine import Affine
+from tepal.hdl.units.elementwise import ElementwiseFormat
 from tepal.hdl.units.input_layout import InputLayout, split
 from tepal.hdl.units.requantiser import RequantiserFormat
 from tepal.hdl.units.serial_requantiser import SerialFormat
@@ -16,7 +17,7 @@ from tepal.quant import Network, NetworkError
 
 from .memories import MemoryUse, parameter_groups, tile_buffers, tile_row_words
 from .passes import Pass, unroll
-from .places import FeatureMap, place
+from .places import FeatureMap, outputs, place
 from .tiling import Latencies, Tiling, parameter_beats, parameter_words
 from .timeline import timeline
 from .widths import Formats, SumFormats
@@ -28,7 +29,7 @@ def may_unroll(first: Pass, count: int, engine):
     """Whether ``count`` pixels side by side fill the array's columns, of which each requantiser then serves one pixel's
     at a time: of an :class:`~tepal.hdl.config.EngineConfig`, or of what has arrays in place of its integers."""
     _, width, channels = first.output_shape
-    return ((engine.columns == count * channels) & (channels % engine.requantisers == 0)
+    return ((not first.in_order) & (engine.columns == count * channels) & (channels % engine.requantisers == 0)
             & (engine.requantiser_cycles == 1) & (width % count == 0))
 
 
@@ -54,6 +55,8 @@ class Schedule:
         What the first pass reads.
     region_depths : tuple of int
         Words in each region of a bank of the activation memory.
+    skip_depth : int
+        Words of the skip memory.
     passes : tuple of ScheduledPass
         In order.
 
@@ -72,10 +75,12 @@ class Schedule:
         self.config = replace(config, copy_lanes=-(-row // -(-row // config.copy_lanes)))
         self.layout = split(self.layout, self.config.tile_lanes)
         self._check_input()
-        self.latency = Latencies.of(self.config, self.depthwise_format, self.matrix_format)
+        self._check_weights()
         passes = (first, *self.formats.passes[1:])
         places = place(passes, self.config, self.layout)
         self.input_map, self.region_depths = places.image, places.region_depths
+        self.skip_depth = sum(places.skip_depths)
+        self.latency = Latencies.of(self.config, self.depthwise_format, self.matrix_format, self.elementwise_format)
         self.passes = timeline([Tiling(each, self.config, self.latency) for each in passes], places)
 
     def _check_input(self):
@@ -84,6 +89,14 @@ class Schedule:
             raise NetworkError(f"an image row of {width} x {channels} bytes is no whole number of "
                                f"{self.config.input_bytes}-byte beats: choose --input-bytes 1 or another divisor of "
                                f"{width * channels}")
+
+    def _check_weights(self):
+        bits, config = max(self.matrix_weight_bits, self.depthwise_weight_bits), self.config
+        if bits > 8 and (config.packing > 1 or config.single_port):
+            what = ("whose multipliers of 8 x 8 bits take int8 alone: quantise the float model to int8, or choose "
+                    "another board" if config.single_port else
+                    f"of which {config.packing} products share a multiplier: choose --packing 1")
+            raise NetworkError(f"uint8 weights with a zero point need {bits} bits in this engine, {what}")
 
     def _first_pass(self) -> tuple[InputLayout, Pass]:
         """The image and the first pass: unrolled, if its pixels' channels fill the array's columns and it is faster
@@ -127,11 +140,37 @@ class Schedule:
     def matrix_format(self) -> RequantiserFormat | SerialFormat:
         return self._matrix.format(self.config.requantiser_cycles)
 
+    @property
+    def matrix_weight_bits(self) -> int:
+        """Bits of a weight in the array."""
+        return self.formats.matrix_weight_bits
+
+    @property
+    def depthwise_weight_bits(self) -> int:
+        """Bits of a weight in the depthwise engine."""
+        return self.formats.depthwise_weight_bits
+
+    @cached_property
+    def elementwise_format(self) -> ElementwiseFormat | None:
+        """Of what is done to results on their way to memory; None if nothing is."""
+        return self.formats.elementwise(self.skip_depth)
+
     # -- memories --------------------------------------------------------------------------------------
 
     @property
-    def output_map(self) -> FeatureMap:
-        return self.passes[-1].target
+    def output_maps(self) -> tuple[FeatureMap, ...]:
+        """Of each output."""
+        return tuple(self.passes[number].target for number in outputs([each.work for each in self.passes]))
+
+    @property
+    def output_depth(self) -> int:
+        """Words of the output memory."""
+        return sum(each.depth for each in self.output_maps)
+
+    @property
+    def first_output(self) -> int:
+        """Number of the first pass that writes the output memory."""
+        return next(number for number, each in enumerate(self.passes) if each.work.output is not None)
 
     @property
     def bank_depth(self) -> int:
@@ -175,13 +214,23 @@ class Schedule:
         return (
             MemoryUse("input", 1, self.layout.depth, 8 * self.layout.word_bytes),
             MemoryUse("activations", config.taps, self.bank_depth, word, self.region_depths),
-            MemoryUse("output", 1, self.output_map.depth, word),
+            MemoryUse("output", 1, self.output_depth, word),
             *tile_buffers(self.tile_row_words, 8 * config.tile_lanes),
-            MemoryUse("matrix_weights", 1, sum(each.column_groups * each.inner for each in passes), 8 * config.columns),
+            MemoryUse("matrix_weights", 1, sum(each.column_groups * each.inner for each in passes),
+                      self.matrix_weight_bits * config.columns),
             MemoryUse("matrix_parameters", 1, sum(each.column_groups for each in passes) * config.columns,
                       self.matrix_format.width),
             MemoryUse("depthwise_weights", 1, max(1, sum(len(each.depthwise_words) for each in passes if each.reduces)),
-                      word * config.taps),
+                      self.depthwise_weight_bits * config.lanes * config.taps),
             MemoryUse("depthwise_parameters", 1, max(1, sum(self.parameter_groups) * self.parameter_beats),
                       self.depthwise_format.width * self.parameter_words),
+            *self._elementwise_memories(),
         )
+
+    def _elementwise_memories(self) -> list[MemoryUse]:
+        fmt, lanes = self.elementwise_format, self.config.requantisers
+        if fmt is None:
+            return []
+        tables = [MemoryUse("elementwise_tables", lanes, 256 * len(each), width)
+                  for each, width in zip(fmt.tables, fmt.widths, strict=True)]
+        return tables + ([MemoryUse("skip", 1, self.skip_depth, 8 * lanes)] if fmt.operands > 1 else [])

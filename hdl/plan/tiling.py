@@ -22,6 +22,7 @@ from tepal.hdl.config import EngineConfig
 from tepal.hdl.units.column_parameters import ColumnParameters
 from tepal.hdl.units.depthwise import DepthwiseEngine
 from tepal.hdl.units.drain import Drain
+from tepal.hdl.units.elementwise import ElementwiseFormat, ElementwiseUnit
 from tepal.hdl.units.lane_requantisers import LaneParameters, LaneRequantisers
 from tepal.hdl.units.requantiser import RequantiserFormat
 from tepal.hdl.units.sequencer import Sequencer
@@ -53,7 +54,7 @@ class Latencies:
     ``copy``: from a step to the write of a copied word into the tile buffer.
     ``sum``: from a step to the sum of the lanes that it ends.  ``reduce``: from such a step to the write of the last
     lane's result into the tile buffer.  ``drain``: from a sum's last operands, in the feeder, to the write of a tile's
-    first result."""
+    first result.  ``skip``: from the reading of the value that is added to a result to the result's write."""
 
     read: int = 0
     window: int = 0
@@ -61,19 +62,24 @@ class Latencies:
     sum: int = 0
     reduce: int = 0
     drain: int = 0
+    skip: int = 0
 
     @classmethod
     def of(cls, config: EngineConfig, lane_format: RequantiserFormat | SerialFormat,
-           column_format: RequantiserFormat | SerialFormat) -> "Latencies":
+           column_format: RequantiserFormat | SerialFormat,
+           elementwise_format: ElementwiseFormat | None = None) -> "Latencies":
         pipelined, entry = config.pipelined, TileBuffer.entry(config.pipelined)
         window = WindowGenerator.latency(pipelined)
         lanes_sum = window + DepthwiseEngine.latency(config.taps)
         drain = (TileBuffer.latency(pipelined) + 1
                  + SystolicArray.latency(config.rows, config.spread, config.packing, pipelined)
-                 + Drain.latency(config, column_format))
+                 + Drain.latency(config, column_format, elementwise_format))
+        skip = 0 if elementwise_format is None else (
+            ElementwiseUnit.latency(elementwise_format, pipelined) + Drain.write(pipelined))
         # The address leaves the window generator's registers, and the memory takes it.
         return cls(read=1 + pipelined, window=window, copy=window + entry, sum=lanes_sum,
-                   reduce=lanes_sum + LaneRequantisers.latency(config.lanes, lane_format) + entry, drain=drain)
+                   reduce=lanes_sum + LaneRequantisers.latency(config.lanes, lane_format) + entry, drain=drain,
+                   skip=skip)
 
 
 # -- what the lanes' requantisers need ---------------------------------------------------------------------

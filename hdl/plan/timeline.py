@@ -23,7 +23,8 @@ from .passes import Window
 from .places import FeatureMap, Places
 from .tiling import Tiling
 
-__all__ = ["ScheduledPass", "Scoreboard", "last_pixels", "needs", "read_after_write", "start_bounds", "timeline"]
+__all__ = ["ScheduledPass", "Scoreboard", "Touched", "last_pixels", "needs", "read_after_write", "start_bounds",
+           "timeline"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,12 +32,15 @@ class ScheduledPass(Tiling):
     """A pass in its place and at its time.
 
     ``start`` is the cycle of its first step, counted from the frame's first; ``last_slot`` the cycles from the last
-    tile's first step to the next pass's."""
+    tile's first step to the next pass's.  ``other`` and ``added`` are first words in the skip memory, of the map whose
+    values are added and of its own; None if there is none."""
 
     source: FeatureMap
     target: FeatureMap
     start: int
     last_slot: int
+    other: int | None = None
+    added: int | None = None
 
     @property
     def last_tile(self) -> int:
@@ -45,7 +49,7 @@ class ScheduledPass(Tiling):
 
     @cached_property
     def depthwise_words(self) -> np.ndarray:
-        """int8 (words, taps, lanes): weights of each channel group and each chunk of the kernel, in order.
+        """int16 (words, taps, lanes): weights of each channel group and each chunk of the kernel, in order.
 
         A single word where all are equal, and one group's where all groups' are: so are an average pool's."""
         rows, columns = self.source.banks
@@ -53,7 +57,7 @@ class ScheduledPass(Tiling):
         weights, lanes, groups = self.work.reduction.weights, self.source.lanes, self.groups
         height, width, channels = weights.shape
         down, across = self.chunks
-        padded = np.zeros((down * rows, across * columns, groups * lanes), np.int8)
+        padded = np.zeros((down * rows, across * columns, groups * lanes), np.int16)
         padded[:height, :width, :channels] = weights
         # Lanes beyond the last channel may hold anything; this lets an average pool's words be equal.
         padded[:height, :width, channels:] = weights[:, :, -1:]
@@ -127,6 +131,22 @@ def read_after_write(writer: Tiling, start: int, reader: Tiling) -> int:
     return int((written - begins).max()) + 1
 
 
+@dataclass(frozen=True)
+class Touched:
+    """What a pass reads and writes: its ``source`` map, its ``target``, and, by their first words in the skip memory,
+    the map whose values are added and its own."""
+
+    source: FeatureMap
+    target: FeatureMap
+    other: int | None = None
+    added: int | None = None
+
+    @property
+    def written(self) -> set[tuple[str, int]]:
+        """Regions."""
+        return {self.target.region} | ({("skip", self.added)} if self.added is not None else set())
+
+
 class Scoreboard:
     """Until when the passes so far read and write each region.
 
@@ -137,45 +157,54 @@ class Scoreboard:
         self._read: dict[tuple[str, int], int] = {}
         self._written: dict[tuple[str, int], int] = {}
 
-    def add(self, tiling: Tiling, start: int, source: FeatureMap, target: FeatureMap) -> None:
-        """Note that a pass whose first step is at ``start`` reads ``source`` and writes ``target``."""
+    def add(self, tiling: Tiling, start: int, maps: Touched) -> None:
+        """Note that a pass whose first step is at ``start`` touches ``maps``."""
         last_tile = start + tiling.to_last_tile
-        last_read, last_written = last_tile + tiling.steps - 1 + tiling.latency.read, last_tile + tiling.last_written
-        self._read[source.region] = max(last_read, self._read.get(source.region, 0))
-        self._written[target.region] = max(last_written, self._written.get(target.region, 0))
+        last_written = last_tile + tiling.last_written
+        reads = {maps.source.region: last_tile + tiling.steps - 1 + tiling.latency.read}
+        if maps.other is not None:
+            reads["skip", maps.other] = last_written - tiling.latency.skip
+        for region, moment in reads.items():
+            self._read[region] = max(moment, self._read.get(region, 0))
+        for region in maps.written:
+            self._written[region] = max(last_written, self._written.get(region, 0))
 
-    def bounds(self, tiling: Tiling, source: FeatureMap, target: FeatureMap) -> dict[str, int]:
-        """First cycles at which a pass that reads ``source`` and writes ``target`` may take its first step."""
+    def bounds(self, tiling: Tiling, maps: Touched) -> dict[str, int]:
+        """First cycles at which a pass that touches ``maps`` may take its first step."""
         bounds = {}
-        if target.region in self._read:
+        if read := [self._read[region] for region in maps.written if region in self._read]:
             # What is overwritten has been read.
-            bounds["write after read"] = self._read[target.region] + 1 - tiling.first_written
-        if target.region in self._written:
+            bounds["write after read"] = max(read) + 1 - tiling.first_written
+        if written := [self._written[region] for region in maps.written if region in self._written]:
             # What is overwritten has been written before.
-            bounds["write after write"] = self._written[target.region] + 1 - tiling.first_written
-        if tiling.engine.single_port and source.region in self._written:
+            bounds["write after write"] = max(written) + 1 - tiling.first_written
+        if ("skip", maps.other) in self._written:
+            # What is added has been written.
+            bounds["skip"] = self._written["skip", maps.other] + 1 - (tiling.first_written - tiling.latency.skip)
+        if tiling.engine.single_port and maps.source.region in self._written:
             # No region is read while it is still being written.
-            bounds["single port"] = self._written[source.region] + 1
+            bounds["single port"] = self._written[maps.source.region] + 1
         return bounds
 
 
 def timeline(tilings: Sequence[Tiling], places: Places) -> tuple[ScheduledPass, ...]:
     """Every pass as early as the bounds allow, the next frame's first pass after the last one."""
-    maps = [(places.image if tiling.work.source is None else places.maps[tiling.work.source], target)
-            for tiling, target in zip(tilings, places.maps, strict=True)]
+    maps = [Touched(places.image if tiling.work.source is None else places.maps[tiling.work.source], target,
+                    places.skip(tiling.work.other), added)
+            for tiling, target, added in zip(tilings, places.maps, places.skips, strict=True)]
     board, starts = Scoreboard(), []
     for number, (tiling, own) in enumerate(zip(tilings, maps, strict=True)):
-        bounds, source = board.bounds(tiling, *own), tiling.work.source
+        bounds, source = board.bounds(tiling, own), tiling.work.source
         if number:
             bounds |= start_bounds(tilings[number - 1], starts[-1], tiling)
         if source is not None:
             bounds["read after write"] = read_after_write(tilings[source], starts[source], tiling)
         starts.append(max(bounds.values(), default=0))
-        board.add(tiling, starts[-1], *own)
+        board.add(tiling, starts[-1], own)
     # The next frame takes the same cycles, none of its passes any nearer to what this frame's touch.
     again = list(start_bounds(tilings[-1], starts[-1], tilings[0]).values())
     for tiling, own, start in zip(tilings, maps, starts, strict=True):
-        again += [bound - start for bound in board.bounds(tiling, *own).values()]
-    return tuple(ScheduledPass(tiling.work, tiling.engine, tiling.latency, *own, start,
-                               after - start - tiling.to_last_tile)
+        again += [bound - start for bound in board.bounds(tiling, own).values()]
+    return tuple(ScheduledPass(tiling.work, tiling.engine, tiling.latency, own.source, own.target, start,
+                               after - start - tiling.to_last_tile, own.other, own.added)
                  for tiling, own, (start, after) in zip(tilings, maps, pairwise([*starts, max(again)]), strict=True))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a network's sums need on any engine: accumulators, and requantisers that are proved equal to the exact rules."""
 
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 from tepal.hdl.units import multiplier
 from tepal.hdl.units.affine import Affine, find_affine
 from tepal.hdl.units.depthwise import ReductionKind
+from tepal.hdl.units.elementwise import ElementwiseFormat
 from tepal.hdl.units.requantiser import RequantiserFormat
 from tepal.hdl.units.serial_requantiser import SerialFormat
 from tepal.quant import Average, Network, Requantise
@@ -20,6 +22,15 @@ __all__ = ["Formats", "SumFormats"]
 
 def _signed_bits(low: int, high: int) -> int:
     return max(int(high).bit_length(), int(~low).bit_length() if low < 0 else 0) + 1
+
+
+def _weight_bits(weights: Iterable[np.ndarray]) -> int:
+    """Bits of a weight: 8, or 9 where uint8 ones have a zero point."""
+    return max([8, *(_signed_bits(each.min(), max(0, each.max())) for each in weights)])
+
+
+def _distinct(tables: Iterable[np.ndarray]) -> tuple[np.ndarray, ...]:
+    return tuple({table.tobytes(): table for table in tables}.values())
 
 
 class SumFormats:
@@ -97,6 +108,39 @@ class Formats:
         """What the depthwise engine makes of products in one pass or another, in the order of their numbers."""
         used = {work.reduction.kind for work in self.passes if work.reduction}
         return tuple(kind for kind in ReductionKind if kind in used) or (ReductionKind.SUM,)
+
+    @cached_property
+    def depthwise_weight_bits(self) -> int:
+        """Bits of a weight in the depthwise engine."""
+        return _weight_bits(work.reduction.weights for work in self.passes if work.reduction)
+
+    @cached_property
+    def matrix_weight_bits(self) -> int:
+        """Bits of a weight in the array."""
+        return _weight_bits(work.matrix.weights for work in self.passes)
+
+    @property
+    def elementwise_shift(self) -> int:
+        """Bits that the elementwise unit drops, in all passes."""
+        return max((work.elementwise.shift for work in self.passes if work.elementwise), default=0)
+
+    def elementwise_of(self, work: Pass) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
+        """Both tables that a pass's results go through, and their clamp; they stay as they are where the pass has
+        none."""
+        own = work.elementwise
+        if own is None:
+            return np.arange(-128, 128) << self.elementwise_shift, np.zeros(256, np.int64), (-128, 127)
+        first, second = own.tables << self.elementwise_shift - own.shift
+        return first, second, (own.minimum, own.maximum)
+
+    def elementwise(self, skip_words: int) -> ElementwiseFormat | None:
+        """The format of the elementwise unit, with so many words of skip memory; None if no pass needs one."""
+        if not any(work.elementwise for work in self.passes):
+            return None
+        firsts, seconds, modes = zip(*map(self.elementwise_of, self.passes), strict=True)
+        adds = any(work.other is not None for work in self.passes)
+        return ElementwiseFormat(tuple(map(_distinct, (firsts, seconds)[:1 + adds])), self.elementwise_shift,
+                                 tuple(sorted(set(modes))), skip_words)
 
     def matrix(self, packing: int) -> SumFormats:
         """Of the array's sums, where so many rows share a multiplier."""

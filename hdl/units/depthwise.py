@@ -44,11 +44,13 @@ class DepthwiseEngine(wiring.Component):
         Width of a sum in bits; the caller sizes it from the weights.
     kinds
         What it must be able to make; nothing is built for others.
+    weight
+        Width of a weight in bits.
 
     Members
     -------
-    windows, weights : In(8 * lanes) per tap
-        int8 of each lane, lane 0 lowest.
+    windows, weights : In(8 * lanes), In(weight * lanes) per tap
+        Signed values of each lane, lane 0 lowest.
     first, last : In(1)
         The window begins, ends a sum.
     kind : In
@@ -59,10 +61,11 @@ class DepthwiseEngine(wiring.Component):
     NAME = InstanceName("depthwise", "depthwise engine", "depthwise engine")
 
     def __init__(self, lanes: int, taps: int, accumulator: int,
-                 kinds: Sequence[ReductionKind] = (ReductionKind.SUM,)):
+                 kinds: Sequence[ReductionKind] = (ReductionKind.SUM,), weight: int = 8):
         self.lanes, self.taps, self.accumulator, self.kinds = lanes, taps, accumulator, kinds
+        self.weight = weight
         super().__init__({
-            "windows": In(8 * lanes).array(taps), "weights": In(8 * lanes).array(taps),
+            "windows": In(8 * lanes).array(taps), "weights": In(weight * lanes).array(taps),
             "first": In(1),
             "acc": Out(signed(accumulator)).array(lanes),
             **({"kind": In(range(len(kinds)))} if len(kinds) > 1 else {}),
@@ -116,8 +119,8 @@ class DepthwiseEngine(wiring.Component):
             byte = slice(8 * lane, 8 * lane + 8)
             products = []
             for tap in range(self.taps):
-                m.submodules[f"multiplier_{lane}_{tap}"] = multiplier = LogicMultiplier(8, 8)
-                m.d.comb += [multiplier.a.eq(self.weights[tap][byte]),
+                m.submodules[f"multiplier_{lane}_{tap}"] = multiplier = LogicMultiplier(self.weight, 8)
+                m.d.comb += [multiplier.a.eq(self.weights[tap].word_select(lane, self.weight)),
                              multiplier.b.eq(self.windows[tap][byte] ^ ACTIVATION_OFFSET)]
                 products.append(multiplier.product)
             acc = self.acc[lane]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From finished sums to the activation memory: column parameters, requantisers, write addresses."""
+"""From finished sums to memory: column parameters, requantisers, what is done to their results, write addresses."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +12,7 @@ from tepal.hdl.primitives import bits_for, delay, delay_events
 
 from .column_parameters import ColumnParameters
 from .descriptor_table import Countdown, DescriptorTable
+from .elementwise import ElementwiseFormat, ElementwiseUnit
 from .instance_name import InstanceName
 from .requantiser import SELECT, Requantiser, RequantiserFormat
 from .serial_requantiser import ParameterRom, SerialFormat, SerialRequantiser
@@ -44,6 +45,13 @@ class DrainDescriptor:
         Place of the second pixel.
     to_output
         The results go to the output memory.
+    to_banks
+        They go to the activation memory; None if they do in all passes whose results don't go to the output memory.
+    to_skip, added_base, other_base
+        They go to the skip memory, from this word on; first word there of what is added to them.  None if no pass adds
+        another map.
+    first_table, second_table, mode
+        Of the elementwise unit; None if there is none, the second one if it adds nothing.
     """
 
     last_tile: int
@@ -66,6 +74,13 @@ class DrainDescriptor:
     second_column_address: int
     second_out_column: int
     to_output: int
+    to_banks: int | None = None
+    to_skip: int | None = None
+    added_base: int | None = None
+    other_base: int | None = None
+    first_table: int | None = None
+    second_table: int | None = None
+    mode: int | None = None
 
 
 class Drain(wiring.Component):
@@ -84,6 +99,8 @@ class Drain(wiring.Component):
         Requantiser format, and one parameter word per column of every column group.
     parameter_table, table
         Of :class:`~tepal.hdl.units.column_parameters.ParameterDescriptor` and :class:`DrainDescriptor`.
+    elementwise
+        Format of the elementwise unit; None: the requantisers' results are written as they are.
 
     Members
     -------
@@ -102,7 +119,8 @@ class Drain(wiring.Component):
     SERIAL = InstanceName("requantiser", part="serial requantisers")
     PORT = InstanceName("parameters", "array's requantiser parameters")
     NAME = InstanceName("drain", "drain", "drain", (
-        REQUANTISER, SERIAL, PORT, ColumnParameters.ROM, ColumnParameters.RELAY, ColumnParameters.WORD))
+        REQUANTISER, SERIAL, PORT, ElementwiseUnit.NAME, ColumnParameters.ROM, ColumnParameters.RELAY,
+        ColumnParameters.WORD))
 
     EARLY = 2
     """Cycles before a write in which a pipelined requantiser's side begins to make its address."""
@@ -113,10 +131,12 @@ class Drain(wiring.Component):
         return int(pipelined)
 
     @classmethod
-    def latency(cls, config: EngineConfig, fmt: RequantiserFormat | SerialFormat) -> int:
+    def latency(cls, config: EngineConfig, fmt: RequantiserFormat | SerialFormat,
+                elementwise: ElementwiseFormat | None = None) -> int:
         """Cycles from the one in which the array shows a column group's first sum to the write of its first chunk."""
+        further = ElementwiseUnit.latency(elementwise, config.pipelined) if elementwise else 0
         select = ColumnParameters.LATENCY + SELECT if isinstance(fmt, RequantiserFormat) else 0
-        return (config.requantisers - 1) * config.turns + select + fmt.latency + cls.write(config.pipelined)
+        return (config.requantisers - 1) * config.turns + select + fmt.latency + further + cls.write(config.pipelined)
 
     @staticmethod
     def features(engine: Any, fmt: RequantiserFormat | SerialFormat, passes: int) -> dict[str, Any]:
@@ -130,10 +150,14 @@ class Drain(wiring.Component):
                 "blocks": passes, "fixed": 1}
 
     def __init__(self, config: EngineConfig, widths: Widths, fmt: RequantiserFormat | SerialFormat, words: list[int], *,
-                 parameter_table: DescriptorTable, table: DescriptorTable):
+                 parameter_table: DescriptorTable, table: DescriptorTable,
+                 elementwise: ElementwiseFormat | None = None):
         self.config, self.widths, self.format, self.words = config, widths, fmt, words
+        self.elementwise = elementwise
         self.parameter_table, self.table = parameter_table, table
         self.parts = parts = config.lanes // config.requantisers
+        # Passes that write outputs: the frame's last result is the last one's.
+        self.several = sum(row["to_output"] for row in table.rows) > 1
         super().__init__({
             "captured": In(1), "bottom": In(signed(fmt.accumulator)).array(config.columns),
             "enable": Out(parts).array(config.taps + 1),
@@ -156,6 +180,8 @@ class Drain(wiring.Component):
             now = self._delay_serial_write(m, self.format, tick, write)
         else:
             now = self._delay_pipelined_write(m, tick, write)
+        if self.elementwise:
+            now, results = self._go_on(m, self.elementwise, now, write, results)
         self._write(m, now, write, results)
         return m
 
@@ -236,16 +262,53 @@ class Drain(wiring.Component):
                             m.d.sync += [*pixels.restart(), *tile.start(upcoming.last_tile),
                                          *column_group.start(upcoming.last_block), *pixel.start(upcoming.last_pixel)]
 
+        inside = inside & (chunks.chunk < d.chunks)
         within, base = pixels.pixel["row_address"] + pixels.pixel["column_address"], d.base_address + chunks.group
         write = {"row": pixels.pixel["row"], "column": pixels.pixel["column"], "to_output": d.to_output,
-                 "number": number, "part": chunks.part, "inside": inside & (chunks.chunk < d.chunks),
+                 "number": number, "part": chunks.part, "inside": inside,
                  "end": last_write, "within": within, "base": base}
+        for name in ("to_banks", "to_skip", "first_table", "second_table", "mode"):
+            if name in self.table:
+                write[name] = getattr(d, name)
+        if self.elementwise and self.elementwise.operands > 1:
+            write |= self._walk_skip(m, self.elementwise, tick & inside, following, upcoming)
         last_row = last_phase & pixel.last
         restart = column_group.last & tile.last & (number == len(self.table) - 1)
         return phase, write, {
             "repeat": last_phase & ~last_row, "onward": last_row & ~column_group.last,
             "rewind": last_row & column_group.last & ~tile.last, "commit": last_row & column_group.last & tile.last,
             "restart": last_row & restart}
+
+    def _walk_skip(self, m: Module, fmt: ElementwiseFormat, step, following, upcoming):
+        """Words of the skip memory: of what is added to this chunk, and of the chunk itself.  Both go from word to word
+        with each ``step``."""
+        places = {}
+        for name in ("other", "added"):
+            word = Signal(range(max(2, fmt.skip_words)), name=f"{name}_word", init=self.table.rows[0][f"{name}_base"])
+            with m.If(step):
+                m.d.sync += word.eq(word + 1)
+            with m.If(following):
+                m.d.sync += word.eq(getattr(upcoming, f"{name}_base"))
+            places[f"{name}_word"] = word
+        return places
+
+    def _go_on(self, m: Module, fmt: ElementwiseFormat, now, write: dict, results: list):
+        """(whether a chunk is written, its results), once the elementwise unit is done with them; what ``write`` says
+        of it is delayed with it."""
+        pipelined = self.config.pipelined
+        m.submodules[ElementwiseUnit.NAME()] = unit = ElementwiseUnit(fmt, len(results), pipelined=pipelined)
+        m.d.comb += [*(port.eq(result) for port, result in zip(unit.results, results, strict=True)),
+                     unit.mode.eq(write.pop("mode")), unit.table_0.eq(write.pop("first_table"))]
+        if fmt.operands > 1:
+            m.d.comb += [unit.table_1.eq(write.pop("second_table")), unit.read_address.eq(write.pop("other_word"))]
+        late = ElementwiseUnit.latency(fmt, pipelined)
+        now = delay(m, now, late, name="elementwise_writing")
+        _unpack(write, delay(m, Cat(*write.values()), late, name="elementwise_write"))
+        if fmt.operands > 1:
+            for port, value in ((unit.write_enable, now & write["inside"] & write.pop("to_skip")),
+                                (unit.write_address, write.pop("added_word")), (unit.write_data, Cat(unit.out))):
+                m.d.comb += port.eq(delay(m, value, int(pipelined), name=f"skip_{port.name}"))
+        return now, [*unit.out]
 
     def _delay_serial_write(self, m: Module, fmt: SerialFormat, tick, write: dict):
         """Whether a serial requantiser's chunk is written; what ``write`` says of it is delayed with it."""
@@ -276,11 +339,11 @@ class Drain(wiring.Component):
         stage = m.d.sync if self.config.pipelined else m.d.comb
         for bank in range(last):
             row, column = divmod(bank, self.config.window[1])
-            here = ~to_output & (write["row"] == row) & (write["column"] == column)
+            here = write.get("to_banks", ~to_output) & (write["row"] == row) & (write["column"] == column)
             stage += self.enable[bank].eq(Mux(here, written, 0))
         stage += [self.enable[last].eq(Mux(to_output, written, 0)), self.address.eq(write["address"]),
                   data.eq(Cat(results)), self.written.eq(written), self.number.eq(write["number"]), self.end.eq(ends),
-                  self.done.eq(ends & to_output)]
+                  self.done.eq(ends & (write["number"] == len(self.table) - 1 if self.several else to_output))]
         m.d.comb += self.data.eq(data.replicate(self.parts))
 
 

@@ -188,13 +188,14 @@ def offset(packing: int) -> int:
 def products(m: Module, platform, factors, spread: int = 0, packing: int = 1) -> list:
     """Products of ``factors``, :func:`latency` cycles later.
 
-    Each item of ``factors`` is (``packing`` int8 values, one int8 value) and gives the products of the latter with
+    Each item of ``factors`` is (``packing`` int8 values, one signed value) and gives the products of the latter with
     each of the former, to which :func:`offset` is added.  An item takes one multiplier; without packing, two
-    share an iCE40's."""
+    share an iCE40's.  The one value is int8 too where multipliers are shared."""
     result = []
-    pairs = packing == 1 and isinstance(platform, SiliconBluePlatform)
+    pairs = packing == 1 and isinstance(platform, SiliconBluePlatform) and len(factors[0][1]) == 8
     for index, (a, b) in enumerate(factors if not pairs else ()):
-        m.submodules[MULTIPLIER(index)] = unit = PackedMultiplier(spread) if packing > 1 else Multiplier(spread)
+        m.submodules[MULTIPLIER(index)] = unit = (
+            PackedMultiplier(spread) if packing > 1 else Multiplier(spread, b=signed(len(b))))
         m.d.comb += unit.b.eq(b)
         if packing > 1:
             m.d.comb += [unit.a[i].eq(value) for i, value in enumerate(a)]

@@ -34,7 +34,7 @@ class SequencerTimes:
     slot_wait, slot_wait_of_block
         Cycles to wait for the next tile, and for the first one of the pass that follows.
     from_input, to_output
-        The pass reads the input memory, writes the output memory.
+        The pass reads the input memory, is the first one of the frame that writes the output memory.
     """
 
     last_tile: int
@@ -151,7 +151,7 @@ class Sequencer(wiring.Component):
     output_free : In(1)
         The output memory may be claimed.
     output_claim : Out(1)
-        The pass that writes the results begins.
+        The first pass that writes results begins.
     valid : Out(1)
         A step; all below belong to it.
     y, x, group

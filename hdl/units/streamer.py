@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The streamer: a frame's results, and their trailer, out of the output memory."""
 
+from collections.abc import Sequence
+from itertools import accumulate
 from math import prod
 
 from amaranth import *
@@ -15,23 +17,24 @@ __all__ = ["OutputStreamer"]
 
 
 class OutputStreamer(wiring.Component):
-    """Sends a frame's results: every int8 in order, then a :class:`Trailer`: the index of the largest as two bytes, low
-    first (ties go to the first), the frame's number and a :class:`Status`.  ``last`` marks the last byte.
+    """Sends a frame's results: every int8 of every output in order, then a :class:`Trailer`: the index of the largest
+    as two bytes, low first (ties go to the first), the frame's number and a :class:`Status`.  ``last`` marks the last
+    byte.
 
     Nothing is valid during reset.  A reset within an answer, after its first byte, leaves whoever took that byte
     waiting for ``last``: so before anything else a byte with ``last`` follows, :attr:`Status.CUT_OFF`.
 
     Parameters
     ----------
-    shape, lanes
-        Of the results; bytes of a memory word.
+    shapes, lanes
+        Of each output; bytes of a memory word.
     closes
         Send that byte; not needed where whoever takes the answers is reset as well.
 
     Members
     -------
     claim : In(1)
-        The pass that writes the results begins.
+        The first pass that writes results begins.
     frame : In(FRAME)
         Whose answer it will be; taken with ``claim``.
     done : In(1)
@@ -52,10 +55,13 @@ class OutputStreamer(wiring.Component):
     COMPARE = 1
     """Cycles from the last result to the index of the largest."""
 
-    def __init__(self, shape: tuple[int, int, int], lanes: int, *, closes: bool = True):
-        self.shape, self.lanes, self.closes = shape, lanes, closes
-        self.groups = -(-shape[2] // lanes)
-        self.depth = shape[0] * shape[1] * self.groups
+    def __init__(self, shapes: Sequence[tuple[int, int, int]], lanes: int, *, closes: bool = True):
+        self.shapes, self.lanes, self.closes = tuple(shapes), lanes, closes
+        self.groups = [-(-shape[2] // lanes) for shape in shapes]
+        # First word behind each output.
+        self.ends = [*accumulate(height * width * groups
+                                 for (height, width, _), groups in zip(shapes, self.groups, strict=True))]
+        self.depth, self.bytes = self.ends[-1], sum(map(prod, shapes))
         super().__init__({
             "claim": In(1), "frame": In(FRAME), "done": In(1),
             "address": Out(bits_for(self.depth)), "word": In(8 * lanes),
@@ -63,18 +69,24 @@ class OutputStreamer(wiring.Component):
         })
 
     @classmethod
-    def timing(cls, shape: tuple[int, int, int], lanes: int) -> tuple[int, int]:
+    def timing(cls, shapes: Sequence[tuple[int, int, int]], lanes: int) -> tuple[int, int]:
         """(cycles from ``done`` to the first byte, from the first byte to the last one), never made to wait."""
-        words = shape[0] * shape[1] * -(-shape[2] // lanes)
-        return 1 + cls.FETCH, (words - 1) * cls.FETCH + prod(shape) + cls.COMPARE + Trailer.BYTES - 1
+        words = sum(height * width * -(-channels // lanes) for height, width, channels in shapes)
+        return 1 + cls.FETCH, (words - 1) * cls.FETCH + sum(map(prod, shapes)) + cls.COMPARE + Trailer.BYTES - 1
 
     def elaborate(self, platform):
         m = Module()
-        last_lane = (self.shape[2] - 1) % self.lanes
-        group = Signal(range(max(2, self.groups)))
+        output = Signal(range(len(self.shapes))) if len(self.shapes) > 1 else None
+
+        def of_output(values):
+            """The value of the output that is being sent."""
+            return values[0] if output is None else Array(values)[output]
+
+        last_lane = of_output([(shape[2] - 1) % self.lanes for shape in self.shapes])
+        group = Signal(range(max(2, *self.groups)))
         lane = Signal(range(max(2, self.lanes)))
         word = Signal.like(self.word, reset_less=True)
-        index, best_index = Signal(bits_for(prod(self.shape))), Signal(bits_for(prod(self.shape)))
+        index, best_index = Signal(bits_for(self.bytes)), Signal(bits_for(self.bytes))
         frame, offered, claimed = Signal(FRAME, reset_less=True), Signal(), Signal()
         # Whether an answer has begun whose last byte is not taken yet.  Nothing else outlives a reset.
         open_ = Signal(name="open", reset_less=True)
@@ -89,12 +101,14 @@ class OutputStreamer(wiring.Component):
         compared, compared_index = delay(m, value, 1, name="compared"), delay(m, index, 1, name="compared_index")
         with m.If(delay(m, taken, 1, name="compares") & ((compared_index == 0) | (compared > best))):
             m.d.sync += [best.eq(compared), best_index.eq(compared_index)]
-        last_group = group == self.groups - 1
+        last_group = group == of_output([groups - 1 for groups in self.groups])
         with m.If(self.claim):
             m.d.sync += [claimed.eq(1), frame.eq(self.frame)]
         with m.FSM(name="state"):
             with m.State("IDLE"):
                 m.d.sync += [index.eq(0), self.address.eq(0), group.eq(0)]
+                if output is not None:
+                    m.d.sync += output.eq(0)
                 with m.If(self.done):
                     m.next = "ADDRESS"
                 if self.closes:
@@ -117,6 +131,9 @@ class OutputStreamer(wiring.Component):
                     m.d.sync += [lane.eq(lane + 1), index.eq(index + 1), word.eq(word >> 8)]
                     with m.If(lane == Mux(last_group, last_lane, self.lanes - 1)):
                         m.d.sync += [self.address.eq(self.address + 1), group.eq(Mux(last_group, 0, group + 1))]
+                        if output is not None:
+                            with m.If(self.address == of_output([end - 1 for end in self.ends])):
+                                m.d.sync += output.eq(output + 1)
                         m.next = "ADDRESS"
                         with m.If(self.address == self.depth - 1):
                             m.next = "COMPARE"

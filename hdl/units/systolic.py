@@ -26,8 +26,8 @@ class ProcessingElement(wiring.Component):
     ----------
     config
         Of the array: operands are passed on a cycle later if it is pipelined, else at once.
-    accumulator
-        Width of a sum in bits.
+    accumulator, weight
+        Width of a sum, and of a weight, in bits.
 
     Members
     -------
@@ -35,24 +35,24 @@ class ProcessingElement(wiring.Component):
         Activation and drain command from the left.
     first, last : In(1)
         Place of the activations in their sums, from the left.
-    w : In(signed(8)), above : In(signed(accumulator))
+    w : In(signed(weight)), above : In(signed(accumulator))
         Weight and drain register from above.
-    product : In(signed(16)) per row
+    product : In(signed(8 + weight)) per row
         ``x * w`` of :func:`multiplier.latency <tepal.hdl.units.multiplier.latency>` cycles ago.
     drain : Out(signed(accumulator)) per row
     captured : Out(1)
         The drain registers take new sums at the end of this cycle.
     """
 
-    def __init__(self, config: EngineConfig, accumulator: int):
+    def __init__(self, config: EngineConfig, accumulator: int, weight: int = 8):
         self.config, self.accumulator, packing = config, accumulator, config.packing
-        ports = {"first": In(1), "last": In(1), "w": In(signed(8)),
+        ports = {"first": In(1), "last": In(1), "w": In(signed(weight)),
                  **{f"x_{row}": In(signed(8)) for row in range(packing)},
                  **{f"take_{row}": In(1) for row in range(packing)}}
         self.passed = list(ports)
         super().__init__({
             **ports, **{f"{name}_next": port.flip() for name, port in ports.items()},
-            "product": In(signed(16)).array(packing), "above": In(signed(accumulator)),
+            "product": In(signed(8 + weight)).array(packing), "above": In(signed(accumulator)),
             "drain": Out(signed(accumulator)).array(packing), "captured": Out(1),
         })
 
@@ -100,14 +100,14 @@ class SystolicArray(wiring.Component):
     ----------
     config
         Shape of the engine.
-    accumulator
-        Width of a sum in bits.
+    accumulator, weight
+        Width of a sum, and of a weight, in bits; more than 8 for a weight only without ``config.packing``.
 
     Members
     -------
     x : In(signed(8)) per row, first, last : In(1) per row
         Activation and whether it begins, ends a sum; row r lags r // ``config.packing`` cycles behind row 0.
-    w : In(signed(8)) per column
+    w : In(signed(weight)) per column
         Weights, all columns at once, with row 0's activation.
     bottom : Out(signed(accumulator)) per column
     captured : Out(1)
@@ -117,12 +117,12 @@ class SystolicArray(wiring.Component):
     ELEMENT = InstanceName("element_{}_{}", "systolic array, element row {} column {}")
     NAME = InstanceName("array", "systolic array", "systolic array", (ELEMENT, *multiplier.NAMES))
 
-    def __init__(self, config: EngineConfig, accumulator: int):
-        self.config, self.accumulator = config, accumulator
+    def __init__(self, config: EngineConfig, accumulator: int, weight: int = 8):
+        self.config, self.accumulator, self.weight = config, accumulator, weight
         rows, columns = config.rows, config.columns
         super().__init__({
             "x": In(signed(8)).array(rows), "first": In(1).array(rows), "last": In(1).array(rows),
-            "w": In(signed(8)).array(columns),
+            "w": In(signed(weight)).array(columns),
             "bottom": Out(signed(accumulator)).array(columns), "captured": Out(1),
         })
 
@@ -153,7 +153,7 @@ class SystolicArray(wiring.Component):
 
     def _connect_elements(self, m: Module, platform) -> list[list[ProcessingElement]]:
         config, packing = self.config, self.config.packing
-        grid = [[ProcessingElement(config, self.accumulator) for _ in range(config.columns)]
+        grid = [[ProcessingElement(config, self.accumulator, self.weight) for _ in range(config.columns)]
                 for _ in range(config.rows // packing)]
         for r, line in enumerate(grid):
             rows = range(packing * r, packing * r + packing)

@@ -43,12 +43,11 @@ _WHOLE_MODEL = {
 """Ways out that hold for the model as a whole: what else isn't supported comes of the same and goes with it."""
 
 _FLEX = "TensorFlow's own operators: convert with supported_ops of TFLITE_BUILTINS alone"
-_SHAPES = "shapes worked out at run time: export with a fixed batch of 1, in Keras with keras.Input(..., batch_size=1)"
 
 _WAYS_OUT = {
     BRANCHES: ("ADD_N", "CONCATENATION", "SPLIT", "SPLIT_V", "UNPACK", "Concat", "Sum", "Split"),
     "activations other than ReLU: train the model with ReLU or ReLU6": (
-        "PRELU", "ELU", "GELU", "HardSwish", "HardSigmoid", "Sigmoid",
+        "ELU", "GELU", "HardSwish", "HardSigmoid", "Sigmoid",
         "Tanh", "LeakyRelu", "PRelu", "Elu", "Gelu", "Selu", "Softplus", "Mish", "Erf"),
     "larger maps and other arrangements of pixels: end the model before it": (
         "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "TRANSPOSE_CONV", "DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "Resize",
@@ -65,7 +64,6 @@ _WAYS_OUT = {
     "attention: take a convolutional network": ("BATCH_MATMUL", "Einsum", "LayerNormalization", "Attention"),
     "a model that was converted with its channels first: give Tepal the ONNX file it was made of": ("TRANSPOSE",),
     "types other than float32: export the model as float32": ("CAST", "Cast"),
-    _SHAPES: ("SHAPE", "STRIDED_SLICE", "PACK", "FILL", "BROADCAST_TO"),
     "normalisation at run time: train with batch norm": ("InstanceNormalization", "GroupNormalization"),
 }
 
@@ -105,8 +103,6 @@ def check_operators(found: Iterable[tuple[str, str]]) -> None:
         names[name] = names.get(name, 0) + 1
     if not groups:
         return
-    if _SHAPES in groups and "SHAPE" not in groups[_SHAPES]:
-        groups[""] = groups.get("", {}) | groups.pop(_SHAPES)
     for way in _WHOLE_MODEL:
         if way in groups:
             groups = {way: groups[way]}

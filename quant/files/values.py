@@ -7,6 +7,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from tepal.quant.answers import Arranged
 from tepal.quant.layer import Padding
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ class Value:
 
     ``shared`` says that more than one operator reads what the layer gives.  ``maker`` is the operator that padded it or
     put several sources together; ``join`` makes the layer that does, of their numbers.  ``closings`` came at the end
-    and stay off the chip: what the sources give goes through one after the other."""
+    and stay off the chip: what the sources give, in the shape ``opening`` of a frame, goes through one after the
+    other."""
 
     sources: tuple[int, ...]
     shape: tuple[int, ...]
@@ -49,6 +51,7 @@ class Value:
     maker: Any = None
     join: Callable[[tuple[int, ...]], Any] | None = None
     closings: tuple[Any, ...] = ()
+    opening: tuple[int, ...] = ()
 
     @property
     def numbers(self) -> np.ndarray:
@@ -61,6 +64,16 @@ class Value:
     def padded(self) -> bool:
         """Whether it holds more than its sources give."""
         return self.places is not None and bool((self.places < 0).any())
+
+    def closed(self) -> "Self":
+        """Ready for closings, which find the values in the order of the tensor."""
+        if self.closings:
+            return self
+        frame = self.shape[1:] or self.shape
+        if self.places is None:
+            return replace(self, opening=frame)
+        return replace(self, opening=(self.places.size,), places=None,
+                       closings=(Arranged(-1, -1, frame, self.places.ravel()),))
 
     def moved(self, places: np.ndarray) -> "Self":
         """The same values at other ``places``."""

@@ -41,7 +41,7 @@ def tflite_weights(graph: TfliteGraph, operator: Operator, rank: int, axis: int)
             raise operator.error(f"has a bias of {prod(given.shape)} {given.type.lower()} values; "
                                  f"{channels} {graph.bias_type.lower()} values are needed")
         bias = given.constant().reshape(channels)
-    return tensor.codes() if isinstance(graph, IntegerGraph) else tensor.constant(), bias
+    return tensor.codes() if isinstance(graph, IntegerGraph) else tensor.real(), bias
 
 
 def weight_zero_point(tensor: Tensor) -> int:
@@ -57,8 +57,8 @@ def append_weighted(graph: TfliteGraph, operator: Operator, kind: type[FloatWeig
         return
     source, given = operator.input(0), operator.input(1)
     scales, zero = np.broadcast_to(given.scales, len(bias)), weight_zero_point(given)
-    if given.offset:
-        # GetQuantizedConvolutionMultipler multiplies these two in float32.
+    if given.offset and rounding is Rounding.DOUBLE:
+        # GetQuantizedConvolutionMultipler, for convolutions of uint8, multiplies these two in float32.
         real = (source.scale * scales).astype(np.float64) / np.float64(operator.output.scale)
     else:
         real = np.float64(source.scale) * scales.astype(np.float64) / np.float64(operator.output.scale)
@@ -84,12 +84,28 @@ def append_convolution(graph: TfliteGraph, operator: Operator, kind: type[FloatW
                        bias: np.ndarray) -> None:
     """Go on with a layer of this ``kind`` whose window moves as the operator's options say."""
     options = operator.options
-    if (options.DilationHFactor, options.DilationWFactor) != (1, 1):
-        raise operator.obstacle("is dilated; only a dilation of 1 is supported")
+    weights = dilated(operator, weights, kind.channel_axis == 0, (options.DilationHFactor, options.DilationWFactor))
     source, shape, around = graph.map(operator, padded=True)
     stride, padding, size = graph.window(operator, kind.kernel_of(weights), shape, around)
     fields = graph.fields(operator, [source], shape, (*size, len(bias)), stride, padding)
     append_weighted(graph, operator, kind, fields, weights, bias)
+
+
+def dilated(operator: Operator, weights: np.ndarray, channel_first: bool, steps: tuple[int, int]) -> np.ndarray:
+    """``weights``, whose window is their dimensions 1 and 2, or 0 and 1 where the channel isn't first, with what means
+    0 between them, so that the window's values lie ``steps`` apart."""
+    if steps == (1, 1):
+        return weights
+    if min(steps) < 1:
+        raise operator.error(f"has the dilation {steps}")
+    shape, places = list(weights.shape), [slice(None)] * weights.ndim
+    for axis, step in enumerate(steps, start=int(channel_first)):
+        shape[axis], places[axis] = (shape[axis] - 1) * step + 1, slice(None, None, step)
+    if prod(shape) > LARGEST_MAP:
+        raise operator.obstacle(f"has the dilation {steps}, too large for a window without one")
+    spread = np.full(shape, weight_zero_point(operator.input(1)), weights.dtype)
+    spread[tuple(places)] = weights
+    return spread
 
 
 # ---- ONNX ----

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from tepal.quant.answers import Tabled
 from tepal.quant.files.draft import Constant
 from tepal.quant.files.functions import quantised_later
 from tepal.quant.files.qoperator import REAL
@@ -56,7 +57,10 @@ def _quantize_tflite(graph: IntegerGraph, operator: Operator) -> None:
 def _dequantize_at_the_end(graph: IntegerGraph, operator: Operator) -> None:
     """The accelerator delivers the int8 values before it."""
     graph.check_activation(operator, operator.input(0))
-    graph.give(operator, graph.value(operator))
+    value, (scale, zero_point) = graph.value(operator), operator.input(0).meaning
+    graph.check_shape(operator, value.shape)
+    table = (np.float64(scale) * (CODES - zero_point)).astype(np.float32)
+    graph.close(operator, value, Tabled(operator.index, operator.output.index, table, "DEQUANTIZE"))
 
 
 # ---- ONNX ----

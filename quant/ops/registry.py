@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 from tepal.quant.files.tflite_file import Operator, Options
 from tepal.quant.files.tflite_graph import TfliteGraph
 
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from tepal.quant.files.onnx_model import OnnxModel
     from tepal.quant.files.onnx_node import Node
 
-__all__ = ["CONSTANT_NODES", "ONNX", "TFLITE", "ConstantNode", "OnnxOperator", "TfliteOperator", "onnx",
-           "onnx_constant", "tflite"]
+__all__ = ["CONSTANT_NODES", "ONNX", "TFLITE", "TFLITE_CONSTANTS", "ConstantNode", "OnnxOperator", "TfliteConstant",
+           "TfliteOperator", "onnx", "onnx_constant", "tflite", "tflite_constant"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +98,18 @@ class ConstantNode:
     shape_only: bool = False
 
 
+@dataclass(frozen=True)
+class TfliteConstant:
+    """How an operator of a ``.tflite`` file is computed that reads constants alone: ``compute(operator, *values)`` of
+    the values of its inputs; ``shape_only`` that its result is constant whatever it reads."""
+
+    compute: Callable[..., np.ndarray]
+    options: Options | None = None
+    shape_only: bool = False
+
+
 TFLITE: dict[str, TfliteOperator] = {}
+TFLITE_CONSTANTS: dict[str, TfliteConstant] = {}
 ONNX: dict[str, OnnxOperator] = {}
 CONSTANT_NODES: dict[str, ConstantNode] = {}
 
@@ -107,6 +119,14 @@ def tflite(*names: str, **declared):
     def register(read):
         TFLITE.update(dict.fromkeys(names, TfliteOperator(read=read, **declared)))
         return read
+    return register
+
+
+def tflite_constant(*names: str, options: Options | None = None, shape_only: bool = False):
+    """Registers the function that computes these operators where they read constants alone."""
+    def register(compute):
+        TFLITE_CONSTANTS.update(dict.fromkeys(names, TfliteConstant(compute, options, shape_only)))
+        return compute
     return register
 
 

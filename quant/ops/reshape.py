@@ -25,7 +25,7 @@ def _reshape(graph: TfliteGraph, operator: Operator) -> None:
     value = graph.value(operator)
     if prod(operator.output.shape) != prod(value.shape):
         raise operator.error(f"makes {prod(operator.output.shape)} values of {prod(value.shape)}")
-    graph.give(operator, value.reshaped(operator.output.shape))
+    graph.move(operator, lambda numbers: numbers.reshape(operator.output.shape))
 
 
 @tflite("TRANSPOSE", limits="anywhere; a convolution must find its map in order behind it")
@@ -34,9 +34,7 @@ def _transpose(graph: TfliteGraph, operator: Operator) -> None:
     value, order = graph.value(operator), operator.input(1).constant().ravel()
     if sorted(order.tolist()) != list(range(len(value.shape))):
         raise operator.error(f"has the order {order.tolist()} for {len(value.shape)} dimensions")
-    moved = value.moved(value.numbers.transpose(order))
-    graph.check_shape(operator, moved.shape)
-    graph.give(operator, moved)
+    graph.move(operator, lambda numbers: numbers.transpose(order))
 
 
 @onnx("Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", moves=True,

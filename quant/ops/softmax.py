@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SOFTMAX of TensorFlow Lite, Softmax of ONNX: at the end of a model, and off the chip."""
+"""SOFTMAX and ARG_MAX of TensorFlow Lite, Softmax of ONNX: at the end of a model, and off the chip."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tepal.quant.files.onnx_model import OnnxModel
     from tepal.quant.files.onnx_node import Node
 
-__all__ = ["Softmax"]
+__all__ = ["ArgMax", "Softmax"]
 
 
 @dataclass(frozen=True)
@@ -39,17 +39,19 @@ class Softmax(Closing):
     beta: float = 1.0
 
     def __call__(self, logits: np.ndarray) -> np.ndarray:
-        """int8 probabilities (scale 1/256, zero point -128) of int8 ``logits`` (frames, outputs).
+        """int8 probabilities (scale 1/256, zero point -128) of int8 ``logits`` (frames, …, outputs).
 
         The fixed-point algorithm of TensorFlow Lite's ``reference/softmax.h`` on gemmlowp's
         ``fixedpoint.h``; Qi.f below has i integer and f fraction bits."""
         # PreprocessSoftmaxScaling and CalculateInputRadius for Q5.26 differences.
         real = min(self.beta * self.input_scale * 2.0**26, 2.0**31 - 1)
         multiplier, shift = (int(number) for number in quantize_multiplier(real))
-        radius = (31 << 26) >> shift
+        # LiteRT refuses scales below 2**-26; there all differences are next to nothing.
+        radius = (31 << 26) >> max(shift, 0)
         difference = logits.astype(np.int64)
         difference -= difference.max(axis=-1, keepdims=True)
-        exponential = _exp(high_multiply(np.maximum(difference, -radius) << shift, multiplier))
+        scaled = high_multiply(np.maximum(difference, -radius) << max(shift, 0), multiplier) >> max(-shift, 0)
+        exponential = _exp(scaled)
         exponential = np.where(difference < -radius, 0, exponential)
         total = rounding_shift_right(exponential, 12).sum(axis=-1, keepdims=True)
         headroom = 32 - np.vectorize(lambda value: frexp(value)[1], otypes=[np.int64])(total)
@@ -90,22 +92,48 @@ def _reciprocal(x: np.ndarray) -> np.ndarray:
     return np.minimum(y << 1, (1 << 31) - 1)
 
 
-@tflite("SOFTMAX", options=(schema.SoftmaxOptions, ("Beta",)), limits="of a vector, at the end; stays off the chip")
+@tflite("SOFTMAX", options=(schema.SoftmaxOptions, ("Beta",)),
+        limits="along the last dimension, at the end; stays off the chip")
 def _softmax(graph: TfliteGraph, operator: Operator) -> None:
     value, result, beta = graph.computable(operator), operator.output, operator.options.Beta
-    if result.shape[-1:] != (prod(value.shape),) or result.shape != value.shape or value.places is not None:
-        raise operator.obstacle(f"works on the shape {list(value.shape)}; only vectors are supported")
     graph.check_activation(operator, result)
+    graph.check_shape(operator, value.shape)
     if not isfinite(beta) or beta <= 0:
         raise operator.error(f"has the beta {beta}")
     scale = 1.0
     if isinstance(graph, IntegerGraph):
         scale = float(operator.input(0).scale)
         if result.meaning != (1 / 256, -128):
-            raise operator.error("must have the output scale 1/256 and the zero point -128")
-        if beta * scale * 2**26 <= 1:
-            raise operator.error(f"has the input scale {scale}, too small for its fixed point")
-    graph.give(operator, replace(value, closings=(Softmax(operator.index, result.index, scale, beta),)))
+            raise operator.error(f"must have the output scale 1/256 and the zero point {-128 + result.offset}")
+    elif value.shape[-1] != prod(value.shape) or value.places is not None:
+        raise operator.obstacle(f"works on the shape {list(value.shape)}; only vectors are supported in float models")
+    graph.close(operator, value, Softmax(operator.index, result.index, scale, beta))
+
+
+@dataclass(frozen=True)
+class ArgMax(Closing):
+    """Number of the largest value along dimension ``axis``, the first of several; an integer type called ``type``."""
+
+    name = "ARG_MAX"
+
+    axis: int
+    type: str
+
+    def __call__(self, logits: np.ndarray) -> np.ndarray:
+        return logits.argmax(axis=self.axis).astype(self.type)
+
+
+@tflite("ARG_MAX", only="int8", elsewhere="the class is given anyway: end the model before it",
+        limits="at the end; stays off the chip")
+def _arg_max(graph: IntegerGraph, operator: Operator) -> None:
+    value, axis, rank = graph.computable(operator), operator.input(1).constant().ravel(), len(operator.input(0).shape)
+    if axis.size != 1 or not -rank <= int(axis[0]) < rank or int(axis[0]) % rank == 0:
+        raise operator.error(f"has the axis {axis.tolist()} for {rank} dimensions, the first of which is the batch")
+    if operator.output.type not in ("INT32", "INT64"):
+        raise operator.error(f"gives {operator.output.type.lower()} numbers; int32 or int64 are needed")
+    along = int(axis[0]) % rank
+    graph.check_shape(operator, value.shape[:along] + value.shape[along + 1:])
+    graph.close(operator, value, ArgMax(operator.index, operator.output.index, along, operator.output.type.lower()))
 
 
 @onnx("Softmax", limits="of a vector, at the end; stays off the chip")

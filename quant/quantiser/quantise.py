@@ -18,6 +18,7 @@ from enum import Enum
 from math import inf, isfinite
 
 import numpy as np
+from tepal.quant.answers import Answer
 from tepal.quant.errors import NetworkError
 from tepal.quant.float_network import FloatNetwork
 from tepal.quant.layer import IMAGE, FloatLayer, Meaning
@@ -122,7 +123,8 @@ def quantize(network: FloatNetwork, images: np.ndarray, calibration: Calibration
     layers = tuple(layer.quantised(number, meanings[number], *(meanings[source] for source in sources))
                    for number, (layer, sources) in enumerate(zip(corrected.layers, network.sources, strict=True)))
     softmax = Softmax(len(layers), -1, meanings[len(layers) - 1][0], network.beta) if network.softmax else None
-    integer = Network(network.name, layers, *meanings[IMAGE], softmax, network.preprocessing, outputs=network.outputs)
+    answers = (Answer.of_vector(softmax, layers[-1].output_shape[2]),) if softmax else ()
+    integer = Network(network.name, layers, *meanings[IMAGE], answers, network.preprocessing, outputs=network.outputs)
     return Quantisation(integer, network)
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from tepal.quant.answers import Answer
 from tepal.quant.errors import NetworkError
 from tepal.quant.files.draft import Draft, Value
 from tepal.quant.files.functions import layered
@@ -49,8 +50,9 @@ def network_of(model: OnnxModel, outputs: list[str], name: str, metadata: dict[s
                             channels_first=model.channels_first, preprocessing=preprocessing, outputs=ended)
     integer = tuple(draft.layer(index) for index, draft in enumerate(drafts))
     assert model.start, "the first layer would have refused"
-    return Network(name, joined(integer, sources), *model.start,
-                   closing and closing(len(integer), integer[-1].output_scale), preprocessing, outputs=ended)
+    answers = (Answer.of_vector(closing(len(integer), integer[-1].output_scale), integer[-1].output_shape[2]),) \
+        if closing else ()
+    return Network(name, joined(integer, sources), *model.start, answers, preprocessing, outputs=ended)
 
 
 def _output(model: OnnxModel, name: str, *, alone: bool) -> tuple[Value, ...]:

@@ -6,19 +6,23 @@ Here the graph is walked; what each operator means stands in its own file in :mo
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
+import numpy as np
+from tepal.quant.answers import Answer, Tabled
 from tepal.quant.errors import NetworkError
 from tepal.quant.files.obstacles import Format, Obstacle, arithmetic, check_operators, refuse
-from tepal.quant.files.tflite_file import Entry, File
+from tepal.quant.files.tflite_file import Entry, File, Operator
 from tepal.quant.files.tflite_graph import FloatGraph, IntegerGraph, TfliteGraph
 from tepal.quant.files.values import Value
 from tepal.quant.float_network import FloatNetwork
 from tepal.quant.graph import joined
-from tepal.quant.layer import IMAGE, shortened
+from tepal.quant.layer import IMAGE, LARGEST_MAP, shortened
+from tepal.quant.lookup import Lookup
 from tepal.quant.network import Network
-from tepal.quant.ops.registry import TFLITE
+from tepal.quant.ops.registry import TFLITE, TFLITE_CONSTANTS
 
 __all__ = ["TFLITE_FORMATS", "read_tflite"]
 
@@ -41,7 +45,8 @@ def read_tflite(path: str | PathLike) -> Network | FloatNetwork:
     """
     path = Path(path)
     try:
-        file = File(path.read_bytes(), {name: found.options for name, found in TFLITE.items() if found.options})
+        known = TFLITE_CONSTANTS | TFLITE
+        file = File(path.read_bytes(), {name: found.options for name, found in known.items() if found.options})
         first = next((entry for entry in file.listing() if not entry.widens), None)
         kind = "float" if first and first.type == "FLOAT32" else "int8"
         _check_listing(file, kind)
@@ -67,7 +72,7 @@ def _check_listing(file: File, kind: str) -> None:
         return TFLITE[entry.name].elsewhere if entry.name in TFLITE else arithmetic(entry.name, entry.computed)
 
     check_operators((entry.name, way(entry)) for entry in file.listing()
-                    if entry.name not in taken and not entry.widens)
+                    if entry.name not in taken and entry.name not in TFLITE_CONSTANTS and not entry.widens)
 
 
 def _walk(file: File, graph: TfliteGraph) -> None:
@@ -75,7 +80,8 @@ def _walk(file: File, graph: TfliteGraph) -> None:
     obstacles: list[Obstacle] = []
     for operator in file.operators():
         try:
-            TFLITE[operator.name].read(graph, operator)
+            if not _fold(file, operator):
+                _read(graph, operator)
         except Obstacle as obstacle:
             obstacles.append(obstacle)
             graph.skip(operator)
@@ -84,6 +90,32 @@ def _walk(file: File, graph: TfliteGraph) -> None:
             refuse(obstacles)
             raise
     refuse(obstacles)
+
+
+def _read(graph: TfliteGraph, operator: Operator) -> None:
+    """Take an operator that computes on what the image or layers give."""
+    if operator.name not in TFLITE:
+        raise operator.obstacle("works on a feature map; only on shapes and constants is it supported")
+    TFLITE[operator.name].read(graph, operator)
+
+
+def _fold(file: File, operator: Operator) -> bool:
+    """Compute an operator that reads constants alone, or shapes; whether it does."""
+    known = TFLITE_CONSTANTS.get(operator.name)
+    if not known or not (known.shape_only or all(tensor is None or len(tensor.data) for tensor in operator.inputs)):
+        return False
+    values = () if known.shape_only else [tensor.constant() for tensor in operator.inputs if tensor]
+    result = operator.output
+    try:
+        made = np.asarray(known.compute(operator, *values)).astype(result.type.lower())
+    except NetworkError:
+        raise
+    except (ArithmeticError, IndexError, TypeError, ValueError):
+        raise operator.error("can't be computed of its constants: their shapes or types don't fit") from None
+    if made.size > LARGEST_MAP or len(result.data):
+        raise operator.error(f"writes tensor {result.index}, which is constant or too large")
+    file.tensors[result.index] = replace(result, shape=made.shape, data=np.frombuffer(made.tobytes(), np.uint8))
+    return True
 
 
 def _results(file: File, graph: TfliteGraph) -> list[Value]:
@@ -106,6 +138,8 @@ def _results(file: File, graph: TfliteGraph) -> list[Value]:
 def _network(name: str, file: File, graph: TfliteGraph) -> Network | FloatNetwork:
     """The network of all that was walked, without what no output depends on."""
     results = _results(file, graph)
+    if isinstance(graph, IntegerGraph):
+        results = [_without_tables(graph, value, results) for value in results]
     wanted = {source for value in results for source in value.sources}
     for number in range(len(graph.layers) - 1, -1, -1):
         if number in wanted:
@@ -114,16 +148,44 @@ def _network(name: str, file: File, graph: TfliteGraph) -> Network | FloatNetwor
     place = {number: new for new, number in enumerate(kept)} | {IMAGE: IMAGE}
     layers = joined(tuple(graph.layers[number] for number in kept),
                     tuple(tuple(place[source] for source in graph.layers[number].inputs) for number in kept))
-    outputs = tuple(sorted({place[source] for value in results for source in value.sources}))
-    outputs = () if outputs == (len(layers) - 1,) else outputs
-    closings = results[0].closings
-    if any(value.closings for value in results[1:]) or (len(results) > 1 and closings):
-        raise NetworkError("has several outputs with a softmax; only one output may have one")
-    closing = closings[0] if closings else None
-    if isinstance(graph, IntegerGraph):
-        return Network(name, layers, *graph.start.meaning, closing, outputs=outputs)
-    return FloatNetwork(name, layers, softmax=closing is not None, beta=closing.beta if closing else 1.0,
-                        channels_first=graph.channels_first, outputs=outputs)
+    ends = sorted({place[source] for value in results for source in value.sources})
+    outputs = () if ends == [len(layers) - 1] else tuple(ends)
+    if not isinstance(graph, IntegerGraph):
+        closings = [value.closings for value in results if value.closings]
+        if closings and len(results) > 1:
+            raise NetworkError("has several outputs, and a SOFTMAX at the end of one; only int8 models may")
+        return FloatNetwork(name, layers, softmax=bool(closings), beta=closings[0][0].beta if closings else 1.0,
+                            channels_first=graph.channels_first, outputs=outputs)
+    answers = []
+    for tensor, value in zip(file.outputs, results, strict=True):
+        closed = value.closed()
+        closings = closed.closings
+        if tensor.type == "UINT8":
+            unsigned = np.arange(256, dtype=np.uint8)
+            closings = (*closings, Tabled(-1, tensor.index, unsigned, "uint8"))
+        meaning = (float(tensor.scale), int(tensor.zero_points[0])) if len(tensor.scales) == 1 else None
+        answers.append(Answer(tensor.name, tuple(ends.index(place[source]) for source in value.sources),
+                              closed.opening, closings, meaning))
+    return Network(name, layers, *graph.start.meaning, tuple(answers), outputs=outputs)
+
+
+def _without_tables(graph: IntegerGraph, value: Value, results: list[Value]) -> Value:
+    """``value``, an output, without a monotone table before it, which is looked up on the host as well as on the
+    chip; the largest result stays the largest."""
+    while len(value.sources) == 1:
+        (source,) = value.sources
+        layer = graph.layers[source]
+        readers = [number for number, other in enumerate(graph.layers) if source in other.inputs]
+        others = [other for other in results if other is not value and source in other.sources]
+        if not isinstance(layer, Lookup) or readers or others or layer.inputs == (IMAGE,) \
+                or (np.diff(layer.table.astype(int)) < 0).any():
+            return value
+        before = replace(value, sources=layer.inputs, closings=()).closed() if not value.closings else value
+        table = Tabled(layer.index, layer.tensor, layer.table, layer.function)
+        first = len(before.closings) - len(value.closings)
+        value = replace(before, sources=layer.inputs,
+                        closings=(*before.closings[:first], table, *before.closings[first:]))
+    return value
 
 
 TFLITE_FORMATS = {

@@ -9,6 +9,7 @@ import pytest
 from networks import random_network
 from onnx_models import integers, maps, random_graph, real, run, step
 from tepal.quant import Average, AveragePool, Convolution, Depthwise, Network, NetworkError, Softmax, quantize
+from tepal.quant.answers import Answer
 from tepal.quant.onnx_export import onnx_model, write_onnx
 from tepal.quant.ops.add import Add
 from tepal.quant.readers.onnx import read_onnx
@@ -52,8 +53,9 @@ def network_of(seed: int, *, average: bool = False) -> Network:
         rule = requantise_of_scales(scale, steps, output_scale, rule.zero_point, rule.minimum, rule.maximum)
         layers.append(replace(layer, requantise=rule, output_scale=output_scale, **changes))
         scale = output_scale
-    softmax = Softmax(len(layers), -1, scale) if network.output_shape[:2] == (1, 1) and seed % 2 else None
-    return Network(network.name, tuple(layers), first, network.input_zero_point, softmax)
+    answers = (Answer.of_vector(Softmax(len(layers), -1, scale), network.output_shape[2]),) \
+        if network.output_shape[:2] == (1, 1) and seed % 2 else ()
+    return Network(network.name, tuple(layers), first, network.input_zero_point, answers)
 
 
 def inputs(network: Network, frames: int = 3) -> np.ndarray:
@@ -154,7 +156,7 @@ REFUSALS = {
     "tiny": (layer_of(weight_scales=1e-38), "its scales aren't positive numbers that float32 holds"),
     "zero": (layer_of(output_scale=0.0), "its scales aren't positive numbers that float32 holds"),
     "nan": (layer_of(weight_scales=np.nan), "its scales aren't positive numbers that float32 holds"),
-    "beta": (replace(layer_of(), softmax=Softmax(1, -1, 0.25, beta=2.0)),
+    "beta": (replace(layer_of(), answers=(Answer.of_vector(Softmax(1, -1, 0.25, beta=2.0), 8),)),
              r"one can't be written as ONNX: its softmax has the beta 2\.0 and the input scale 0\.25; only 1 and"),
 }
 

@@ -2,14 +2,17 @@
 """The golden model equals LiteRT's reference kernels, layer by layer and byte by byte."""
 
 from dataclasses import replace
+from io import BytesIO
 
 import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
-from litert import reference
+from litert import Interpreter, reference
 from models import require_data, require_model
+from PIL import Image
 from tepal.quant import Convolution, Depthwise, Network, NetworkError, Requantise, Rounding, read_tflite, windows
+from tepal.quant.graph import joined as of_sources
 from tepal.sim import golden
 from tflite_writer import Chain, Uint8Chain
 
@@ -26,7 +29,7 @@ def differences(network: Network, images, tensors) -> dict[str, int]:
     results = golden.run(network, images, layers=True)
     if network.softmax:
         probabilities = network.softmax(results[-1].reshape(len(images), -1))
-        assert np.array_equal(probabilities, tensors[network.softmax.tensor])
+        assert np.array_equal(probabilities.ravel(), tensors[network.softmax.tensor].ravel())
     wrong = {layer.name: int(np.sum(result.ravel() != tensors[layer.tensor].ravel()))
              for layer, result in zip(network.layers, results, strict=True)}
     return {name: count for name, count in wrong.items() if count}
@@ -59,6 +62,98 @@ def test_every_tensor_of_the_first_input(name):
         # What has no layer of its own is the input or a reshape: the bytes of the tensor before it.
         previous = ours.get(number, previous)
         assert np.array_equal(previous.ravel(), expected.ravel()), f"tensor {number}"
+
+
+def pictures(shape: tuple[int, int, int], count: int) -> np.ndarray:
+    """uint8 photographs, resized."""
+    height, width, channels = shape if np.prod(shape[:2]) > 1 else (16, shape[2] // 16, 1)
+    files = sorted(path for path in require_data("imagenet_pictures").iterdir() if path.suffix != ".txt")[:count]
+    made = []
+    for file in files:
+        with Image.open(file) as picture:
+            made.append(np.asarray(picture.convert("L" if channels == 1 else "RGB").resize((width, height))))
+    return np.stack(made).reshape(-1, *shape)
+
+
+def joined(body: Network, head: Network) -> Network:
+    """``head`` on what ``body`` gives, which is its image."""
+    count = len(body.layers)
+    sources = tuple(tuple(count + source for source in each) for each in head.sources)
+    behind = tuple(range(-1, count - 1))
+    layers = body.layers + head.layers
+    return replace(body, name="joined", answers=head.answers,
+                   layers=of_sources(layers, tuple((number,) for number in behind) + sources))
+
+
+@pytest.mark.model
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "frames"), [
+    ("mlperf_resnet8_int8", 6), ("tinymaix_mnist_resnet_int8", 6), ("tinymaix_mbnet96_025_int8", 6),
+    ("emza_ssd_slim_int8", 6), ("stm_v1_025_96_uint8_ends", 6), ("linefollower_dsep_int8", 6),
+    ("mlperf_ad01_int8", 6), ("coral_v1_025_128_uint8", 6), ("coral_v2_224_int8", 2)])
+def test_every_tensor_and_answer_of_published_networks(name, frames):
+    """Chains, residuals, heads of a detector, uint8, float ends: photographs in, every tensor and the model's own
+    outputs the bytes of LiteRT."""
+    path = require_model(name) / "model.tflite"
+    network, content = read_tflite(path), path.read_bytes()
+    images = (pictures(network.input_shape, frames) ^ 128).view(np.int8)
+    given = Interpreter(model_content=content).get_input_details()[0]["dtype"]
+    real = (images - np.float32(network.input_zero_point)) * np.float32(network.input_scale)
+    taken = {np.uint8: images.view(np.uint8) ^ 128, np.int8: images, np.float32: real}[given]
+    assert np.array_equal(network.quantise_input(real), images)
+    tensors = reference(content, taken, raw=True)
+    for layer, result in zip(network.layers, golden.run(network, images, layers=True), strict=True):
+        expected = tensors[layer.tensor]
+        expected = (expected ^ 128).view(np.int8) if expected.dtype == np.uint8 else expected
+        assert np.array_equal(result.ravel(), expected.ravel()), layer.name
+    details = Interpreter(model_content=content).get_output_details()
+    assert len(details) == len(network.all_answers)
+    for answer, made, detail in zip(network.all_answers, network.answer(golden.run(network, images)), details,
+                                    strict=True):
+        assert made.dtype == detail["dtype"]
+        assert np.array_equal(made.ravel(), tensors[detail["index"]].ravel()), answer.name
+
+
+@pytest.mark.model
+@pytest.mark.slow
+def test_body_and_head_of_a_published_network_joined():
+    """MobileNetV1 1.0 at 224 pixels, whose body and head Google published as two files."""
+    folder = require_model("coral_v1_224_uint8")
+    body, head = (read_tflite(folder / f"{part}.tflite") for part in ("body", "head"))
+    network, images = joined(body, head), (pictures((224, 224, 3), 2) ^ 128).view(np.int8)
+    tensors = reference((folder / "body.tflite").read_bytes(), images)
+    results = golden.run(network, images, layers=True)
+    for layer, result in zip(body.layers, results, strict=False):
+        assert np.array_equal(result.ravel(), tensors[layer.tensor].ravel()), layer.name
+    content = (folder / "head.tflite").read_bytes()
+    tensors = reference(content, results[len(body.layers) - 1], raw=False)
+    assert np.array_equal(results[-1].ravel(), tensors[head.layers[0].tensor].ravel())
+    (answer,) = network.answer(golden.run(network, images))
+    (output,) = Interpreter(model_content=content).get_output_details()
+    assert np.array_equal((answer ^ 128).view(np.int8), tensors[output["index"]].reshape(answer.shape))
+
+
+@pytest.mark.model
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "size", "right"), [
+    ("coral_v1_224_uint8", 224, 215), ("coral_v2_224_int8", 224, 216), ("coral_v1_025_128_uint8", 128, 105)])
+def test_accuracy_on_imagenet_samples(name, size, right):
+    """As many right as LiteRT's reference kernels; these networks' class 0 is the background."""
+    folder = require_model(name)
+    network = read_tflite(folder / "model.tflite") if (folder / "model.tflite").exists() else \
+        joined(*(read_tflite(folder / f"{part}.tflite") for part in ("body", "head")))
+    with np.load(require_data("imagenet_samples_250.npz")) as data:
+        files, labels = np.split(data["jpeg"], data["offsets"][1:-1]), data["labels"]
+    found = 0
+    for start in range(0, len(files), 5):
+        images = []
+        for file in files[start:start + 5]:
+            with Image.open(BytesIO(file.tobytes())) as picture:
+                middle = picture.convert("RGB").crop((16, 16, 240, 240))
+                images.append(np.asarray(middle if size == 224 else middle.resize((size, size), Image.BILINEAR)))
+        logits = golden.run(network, (np.stack(images) ^ 128).view(np.int8))
+        found += int((logits.argmax(axis=1) == labels[start:start + 5] + 1).sum())
+    assert found == right
 
 
 @pytest.mark.model

@@ -13,7 +13,7 @@ import pytest
 from networks import chain, depthwise, random_case
 from tepal.hdl import EngineConfig, Schedule, plan
 from tepal.hdl.answer import pack_answer
-from tepal.hdl.plan.timeline import Scoreboard, needs
+from tepal.hdl.plan.timeline import Scoreboard, Touched, needs
 from tepal.hdl.plan.widths import Formats
 from tepal.hdl.units.tile_buffer import TileBuffer
 from tepal.sim import golden, run_engine
@@ -215,9 +215,9 @@ def test_region_is_free(name):
     number = 2
     board = Scoreboard()
     for scheduled in schedule.passes[:number]:
-        board.add(scheduled, scheduled.start, scheduled.source, scheduled.target)
+        board.add(scheduled, scheduled.start, Touched(scheduled.source, scheduled.target))
     moved = schedule.passes[number]
-    bound = board.bounds(moved, moved.source, moved.target)[name]
+    bound = board.bounds(moved, Touched(moved.source, moved.target))[name]
     assert bound <= moved.start, "the bounds on neighbours imply it"
     for start, slack in ((bound, 0), (bound - 1, -1)):
         shifted = copy(schedule)

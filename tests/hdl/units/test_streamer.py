@@ -22,7 +22,7 @@ class StreamerBench:
     """An OutputStreamer with a memory before it, whose words are ``words``, and a reset that tests may set."""
 
     def __init__(self, shape, lanes: int, **options):
-        self.dut = OutputStreamer(shape, lanes, **options)
+        self.dut = OutputStreamer([shape], lanes, **options)
         self.words: list[int] = []
         self.domain = ClockDomain("sync")
 

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Random small networks that are no chains: residuals, tables, several outputs; one seed, one network."""
+
+from math import prod
+
+import numpy as np
+from networks import KERNELS, LAYERS, ZERO_POINTS, _convolution, _depthwise, _max_pool, _pool, random_engine
+from tepal.hdl.config import EngineConfig
+from tepal.quant import Network, Requantise, Rounding
+from tepal.quant.arithmetic import multiply_by_quantized_multiplier, quantize_multiplier
+from tepal.quant.layer import IMAGE
+from tepal.quant.lookup import CODES, Lookup
+from tepal.quant.ops.add import Add
+
+__all__ = ["graph_case", "random_add", "random_graph"]
+
+MAPS = 2 * LAYERS
+"""Layers of a random graph at most, about."""
+
+
+def random_add(rng: np.random.Generator, common: dict, shape: tuple[int, int, int],
+               zero_points: tuple[int, int, int]) -> Add:
+    """A sum of two maps of any two scales, by TensorFlow Lite's rule or by real scales; ``zero_points`` are both
+    operands' and the result's."""
+    scales = np.exp(rng.uniform(-3, 1, 2))
+    result = float(scales.max() * np.exp(rng.uniform(-1, 1)))
+    least = zero_points[2] if rng.random() < 0.4 else -128
+    geometry = {**common, "input_shape": shape, "output_shape": shape}
+    if rng.random() < 0.4:
+        meanings = [(float(np.float32(scale)), zero_point) for scale, zero_point in zip(
+            (*scales, result), zero_points, strict=True)]
+        return Add.of_scales(geometry, *meanings, 0.0 if least != -128 else -np.inf, np.inf)
+    twice = 2 * scales.max()
+    tables = [multiply_by_quantized_multiplier(CODES - zero_point << 20, *quantize_multiplier(scale / twice),
+                                               Rounding.DOUBLE)
+              for scale, zero_point in zip(scales, zero_points, strict=False)]
+    multiplier, shift = (np.full(shape[2], value) for value in quantize_multiplier(twice / (1 << 20) / result))
+    return Add(**geometry, input_zero_point=zero_points[0], other_zero_point=zero_points[1], tables=tables,
+               requantise=Requantise(multiplier, shift, zero_points[2], least))
+
+
+def _lookup(rng, common, shape, zero_point) -> Lookup:
+    table = rng.integers(-128, 128, 256) if rng.random() < 0.3 else np.clip(
+        np.rint(CODES * rng.uniform(-1.5, 1.5)) + rng.integers(-40, 40), -128, 127)
+    return Lookup(**common, input_shape=shape, output_shape=shape, table=table, result_zero_point=zero_point,
+                  function="table")
+
+
+def random_graph(rng: np.random.Generator) -> Network:
+    """A graph of every kind of layer: each reads any map before it, sums any two of one shape, often one that has just
+    been made and one that has long been there.  What nothing reads is an output, and sometimes what something does."""
+    shape = int(rng.integers(1, 7)), int(rng.integers(1, 7)), int(rng.integers(1, 8))
+    maps: dict[int, tuple[tuple[int, int, int], int]] = {IMAGE: (shape, int(rng.choice(ZERO_POINTS)))}
+    layers, count = [], int(rng.integers(2, MAPS + 1))
+
+    def add(layer) -> None:
+        maps[len(layers)] = layer.output_shape, layer.output_zero_point
+        layers.append(layer)
+
+    def windowed(source: int, kind: str, channels: int, *, same: bool = False) -> None:
+        shape, zero_point = maps[source]
+        after = int(rng.choice(ZERO_POINTS))
+        common = {"name": f"layer{len(layers)}", "index": len(layers), "inputs": (source,),
+                  "input_zero_point": zero_point}
+        if kind == "depthwise":
+            add(_depthwise(rng, common, shape, after))
+        elif kind == "pool":
+            add(_pool(rng, common, shape, after)[0])
+        elif kind == "max":
+            add(_max_pool(rng, common, shape, after))
+        else:
+            kernel = (1, 1) if kind == "pointwise" or same else KERNELS[rng.integers(len(KERNELS))]
+            layer = _convolution(rng, common, shape, channels, kernel, after)
+            while same and layer.output_shape[:2] != shape[:2]:
+                layer = _convolution(rng, common, shape, channels, kernel, after)
+            add(layer)
+
+    while len(layers) < count:
+        numbers = list(maps)
+        recent = numbers[-1] if rng.random() < 0.7 else int(rng.choice(numbers))
+        kind = rng.choice(["dense", "pointwise", "depthwise", "pool", "max", "lookup", "sum"],
+                          p=[0.15, 0.15, 0.15, 0.04, 0.06, 0.15, 0.3])
+        if kind == "sum":
+            shape = maps[recent][0]
+            others = [number for number in numbers if maps[number][0] == shape]
+            other = int(rng.choice(others))
+            if other == recent and rng.random() < 0.9:
+                # An arm of its own, of the same shape.
+                windowed(int(rng.choice(others)), "pointwise", shape[2], same=True)
+                other = len(layers) - 1
+            pair = (recent, other) if rng.random() < 0.5 else (other, recent)
+            common = {"name": f"layer{len(layers)}", "index": len(layers), "inputs": pair}
+            zero_points = (maps[pair[0]][1], maps[pair[1]][1], int(rng.choice(ZERO_POINTS)))
+            add(random_add(rng, common, shape, zero_points))
+        elif kind == "lookup":
+            shape, zero_point = maps[recent]
+            common = {"name": f"layer{len(layers)}", "index": len(layers), "inputs": (recent,),
+                      "input_zero_point": zero_point}
+            add(_lookup(rng, common, shape, int(rng.choice(ZERO_POINTS))))
+        else:
+            windowed(recent, kind, int(rng.integers(1, 9)))
+        if sum(prod(shape) for shape, _ in maps.values()) > 1500:
+            break
+    read = {source for layer in layers for source in layer.inputs}
+    outputs = tuple(number for number in range(len(layers)) if number not in read or rng.random() < 0.06)
+    return Network("graph", tuple(layers), 1.0, maps[IMAGE][1], outputs=outputs)
+
+
+def graph_case(seed: int, frames: int = 2, *, frugal: bool | None = False
+               ) -> tuple[Network, EngineConfig, np.ndarray]:
+    """Network, engine and int8 images of ``seed``; ``frugal`` as for :func:`~networks.random_engine`."""
+    rng = np.random.default_rng([seed, 2])
+    network = random_graph(rng)
+    config = random_engine(rng, network, frugal=frugal)
+    return network, config, rng.integers(-128, 128, (frames, *network.input_shape), np.int8)
