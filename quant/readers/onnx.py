@@ -29,7 +29,7 @@ from tepal.quant.files.obstacles import (
 )
 from tepal.quant.files.onnx_model import OnnxModel
 from tepal.quant.files.onnx_node import Node, text
-from tepal.quant.files.qoperator import spelled_out
+from tepal.quant.files.qoperator import QOPERATORS, spelled_out
 from tepal.quant.float_network import FloatNetwork
 from tepal.quant.layer import LARGEST_MAP
 from tepal.quant.network import Network
@@ -295,7 +295,7 @@ def _check_computes(node: Node, value: Value) -> None:
         raise node.error("computes with maps of different heights and widths that were put together; only outputs of "
                          "the model can be")
     if value.closing:
-        raise node.error("follows Softmax, which is only supported at the end")
+        raise node.error(f"follows {value.closing(0, 1.0).name}, which is only supported at the end")
     if value.padder and not known.takes_padding:
         raise value.padder.error(f"is followed by {node.operator}; padding is only supported before Conv")
     if value.integers and not (known.on_integers and value.meaning):
@@ -340,8 +340,12 @@ def _taken(kind: str) -> dict[str, str]:
 
 ONNX_FORMATS = {
     "QDQ ONNX": Format("any graph of these with one input, batch 1 or any; int8 or uint8 activations between "
-                       "QuantizeLinear and DequantizeLinear, symmetric weights, as ONNX Runtime's quantize_static and "
-                       "'tepal quantize' write it", _taken("QDQ")),
+                       "QuantizeLinear and DequantizeLinear, weights with or without zero points, as ONNX Runtime's "
+                       "quantize_static and 'tepal quantize' write it", _taken("QDQ")),
+    "QOperator ONNX": Format("any graph of these with one input, batch 1 or any; int8 or uint8, as ONNX Runtime's "
+                             "quantize_static writes it, each operator as its real one; also com.microsoft's "
+                             "QuantizeLinear and DequantizeLinear",
+                             {name: ONNX[real].limits for name, real in QOPERATORS.items()}),
     "float ONNX": Format("any graph of these with one input, batch 1 or any; float32, as PyTorch and tf2onnx "
                          "export it; for 'tepal quantize'", _taken("float")),
 }

@@ -550,7 +550,7 @@ SENTENCES = {
                        "has a constant where its first input should be the result of another node"),
     "bounds": (conv().add("Clip", np.float32(np.nan)), "has bounds that aren't two numbers"),
     "softmax on a map": (conv().add("Softmax"), r"works on dimension 3 of the shape \[1, 2, 6, 6\]; only vectors"),
-    "softmax inside": (conv(3, 3, 3).add("Flatten").add("Softmax").add("Relu"), r"\(Relu, .*\) follows Softmax, which"),
+    "softmax inside": (conv(3, 3, 3).add("Flatten").add("Softmax").add("Relu"), r"\(Relu, .*\) follows SOFTMAX, which"),
     "dropout": (conv().add("Dropout", np.float32(0.5), np.array(True)), "is in training mode"),
     "int32 weights": (small(weights=np.ones((3, 2, 1, 1), np.int32)),
                       "has int32 weights; supported are int8 and uint8"),

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from models import require_case
+from onnx import TensorProto
 from onnx_models import Graph, maps, quantised, random_graph, run, step
 from onnxruntime.quantization import QuantType
 from tepal.quant import FloatNetwork, Network, NetworkError, read_model, read_onnx
@@ -349,6 +350,36 @@ def test_factors_behind_quantised_layers(read):
     assert step(network, codes, maps(onnx.load_from_string(graph.bytes()), network, batch)) <= 1
 
 
+# ---- at the end ----
+
+
+@pytest.mark.parametrize("operator", ["LogSoftmax", "ArgMax"])
+def test_what_comes_at_the_end_stays_off_the_chip(read, operator):
+    graph = Graph("n", 2, 4, 4)
+    graph.value = qdq(graph, graph.value, 0.05, 0)
+    kernel = np.arange(96).reshape(3, 2, 4, 4).astype(np.int8)
+    graph.add("Conv", graph.node("DequantizeLinear", kernel, np.float32(0.01)))
+    graph.value = qdq(graph, graph.add("Flatten").value, 0.1, 3)
+    graph.add(operator, axis=1, **({"keepdims": 0} if operator == "ArgMax" else {}))
+    graph.kind = TensorProto.INT64 if operator == "ArgMax" else TensorProto.FLOAT
+    network, batch = read(graph), images((2, 4, 4))
+    assert kinds(network) == ["Convolution"]
+    (expected,) = run(graph.bytes(), batch)
+    (got,) = network.answer(golden.run(network, network.quantise_input(batch.transpose(0, 2, 3, 1))))
+    assert got.dtype == expected.dtype
+    assert np.allclose(got, expected, rtol=0, atol=1e-5)
+    with pytest.raises(NetworkError, match=r"\(Relu, .*\) follows (LOG_SOFTMAX|ARG_MAX), which is only supported"):
+        read(graph.add("Relu"))
+
+
+def test_the_class_of_a_float_model_is_left_to_the_host(read):
+    graph = Graph("n", 3, 4, 4).convolution(5, 3, 4).add("Flatten")
+    assert not read(graph.add("ArgMax", axis=1)).softmax
+    graph = Graph("n", 3, 4, 4).convolution(5, 3, 4)
+    with pytest.raises(NetworkError, match=r"\(ArgMax, .*\) works on dimension 2 of the shape \[1, 5, 1, 1\]; only"):
+        read(graph.add("ArgMax", axis=2))
+
+
 # ---- what is refused ----
 
 
@@ -435,7 +466,7 @@ SENTENCES = {
     "orders": (other_order(), r"node 2 \(Add, add2\) takes maps that hold their values in different orders"),
     "broadcast": (by_channel_sum(), r"takes a map of the shape \[1, 2, 1, 1\] and one of \[1, 2, 4, 4\]; only maps of"),
     "-128": (large_negative(), r"node 3 \(Conv, conv3\) has weights of -128 that a factor behind it makes 128"),
-    "softmax of several": (softmax_of_several(), "has 2 outputs and a Softmax behind one of them"),
+    "softmax of several": (softmax_of_several(), "has 2 outputs and a Softmax or the like behind one"),
     "real numbers between": (real_between(), r"node 3 \(Mul, mul3\) works on real numbers before they are quantised"),
     "two starts": (two_starts(), r"node 2 \(QuantizeLinear, .*\) gives the images another scale or zero point than"),
     "concatenation": (other_concat(), r"node 2 \(Concat, concat2\) puts together maps of the shapes "),
