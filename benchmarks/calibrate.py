@@ -30,8 +30,9 @@ from tepal.boards.flow.lut_estimate import KINDS, LOGIC, count, features
 from tepal.boards.flow.tools import find
 from tepal.boards.registry import get_board
 from tepal.hdl import EngineConfig, Schedule
-from tepal.quant import Network, read_model
+from tepal.quant import Convolution, Network, Requantise, read_model
 from tepal.quant.layer import NO_PADDING
+from tepal.quant.ops.add import Add
 from tepal.quant.ops.max_pool import MaxPool
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,7 +42,8 @@ SMALL, LARGE_24, LARGE_32, LARGE = (f"examples/cifar10/models/{name}_int8.onnx" 
     "small_0.25_32", "large_0.25_24", "large_0.25_32", "large_0.50_32"))
 
 POOLED = " with a max pool"
-"""Behind a model's name: that is put into it."""
+RESIDUAL = " with a residual"
+"""Behind a model's name: these are put into it."""
 
 ENGINES = {
     "ulx3s-85f": (
@@ -55,6 +57,8 @@ ENGINES = {
         (LARGE, {}),
         (DIGITS + POOLED, {"rows": 3, "columns": 8, "lanes": 8, "requantisers": 8, "input_bytes": 1, "copy_lanes": 1}),
         (SMALL + POOLED, {"rows": 2, "columns": 4, "lanes": 2, "requantisers": 2, "input_bytes": 1, "copy_lanes": 1}),
+        (DIGITS + RESIDUAL, {"rows": 3, "columns": 8, "requantisers": 8, "input_bytes": 1, "copy_lanes": 1}),
+        (DIGITS + RESIDUAL, {"rows": 2, "columns": 4, "lanes": 2, "requantisers": 2, "input_bytes": 1}),
     ),
     "icebreaker": (
         (SMALL, {}),
@@ -67,15 +71,16 @@ ENGINES = {
         (LARGE, {"rows": 3, "columns": 4, "lanes": 3}),
         (DIGITS + POOLED, {"rows": 2, "columns": 4, "lanes": 4}),
         (SMALL + POOLED, {"rows": 1, "columns": 2, "lanes": 2}),
+        (DIGITS + RESIDUAL, {"rows": 2, "columns": 4, "lanes": 4}),
     ),
 }
 """For each family one board, and engines in place of its own: between them, every feature varies."""
 
 
 def load(model: str) -> Network:
-    network = read_model(ROOT / model.removesuffix(POOLED))
+    network = read_model(ROOT / model.removesuffix(POOLED).removesuffix(RESIDUAL))
     assert isinstance(network, Network)
-    return pooled(network) if model.endswith(POOLED) else network
+    return pooled(network) if model.endswith(POOLED) else residual(network) if model.endswith(RESIDUAL) else network
 
 
 def pooled(network: Network) -> Network:
@@ -85,6 +90,20 @@ def pooled(network: Network) -> Network:
         "input_shape": first.output_shape, "stride": (1, 1), "padding": NO_PADDING}, (1, 1),
         *2 * [(first.output_scale, first.output_zero_point)], -inf, inf)
     return replace(network, layers=(first, pool, *network.layers[1:]))
+
+
+def residual(network: Network) -> Network:
+    """``network`` whose first layer's map is copied, and half of it added to half of its copy."""
+    first, channels = network.layers[0], network.layers[0].output_shape[2]
+    geometry = first.geometry(first.index) | {"input_shape": first.output_shape, "stride": (1, 1),
+                                              "padding": NO_PADDING, "inputs": ()}
+    meaning = first.output_scale, first.output_zero_point
+    copy = Convolution(**geometry, input_zero_point=meaning[1], output_scale=meaning[0], bias=np.zeros(channels),
+                       weights=np.eye(channels, dtype=np.int8)[:, None, None],
+                       requantise=Requantise(np.full(channels, 1 << 30), np.ones(channels), meaning[1]))
+    half = meaning[0] / 2, meaning[1]
+    added = Add.of_scales(geometry | {"inputs": (0, 1)}, half, half, meaning, -inf, inf)
+    return replace(network, layers=(first, copy, added, *network.layers[1:]))
 
 
 def engine_of(board: Board, network: Network, changes: dict) -> EngineConfig:

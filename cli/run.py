@@ -12,7 +12,7 @@ from tepal.host.compare import compare
 from tepal.host.device import BAUD, Device
 from tepal.quant import FloatNetwork, Network, NetworkError, read_model, simplify
 
-from .arguments import above_zero, path
+from .arguments import above_zero, add_input_shape, path
 from .console import bar, err, out, warn
 from .exit_codes import MISMATCH
 from .files import read_names
@@ -24,6 +24,7 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser) -> None:
     """What ``tepal run`` takes."""
     parser.add_argument("model", type=path, metavar="MODEL", help="the int8 model that the device was made from")
+    add_input_shape(parser)
     parser.add_argument("input", type=path, metavar="INPUT",
                         help=f"{INPUT_HELP}; a picture is resized, and goes through the model's preprocessing")
     parser.add_argument("--port", required=True, metavar="DEV", help="serial port, such as /dev/ttyUSB0")
@@ -46,7 +47,7 @@ def _networks(network: Network) -> Iterator[Network]:
 
 def run(arguments) -> int:
     """Send, receive, tell."""
-    network = read_model(arguments.model)
+    network = read_model(arguments.model, arguments.input_shape)
     if isinstance(network, FloatNetwork):
         raise NetworkError(f"{arguments.model} is a float model: give the quantised one that the device was made from")
     frames = read_input(arguments, network)

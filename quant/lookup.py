@@ -84,19 +84,6 @@ def quantised_codes(real: np.ndarray, meaning: Meaning) -> np.ndarray:
     return np.clip(np.rint(real / np.float32(meaning[0])) + meaning[1], -128, 127)
 
 
-@dataclass(frozen=True)
-class Unchanged:
-    """The requantiser of a layer whose sums are its results."""
-
-    factor: float = 1.0
-    minimum: int = -128
-    maximum: int = 127
-
-    def __call__(self, acc: np.ndarray) -> np.ndarray:
-        """The same numbers as int8."""
-        return acc.astype(np.int8)
-
-
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Lookup(Layer):
     """Each value replaced by another one.
@@ -107,7 +94,6 @@ class Lookup(Layer):
     table: np.ndarray
     result_zero_point: int
     function: str
-    requantise: Unchanged = Unchanged()
 
     def __post_init__(self):
         object.__setattr__(self, "table", frozen(self.table, np.int8))

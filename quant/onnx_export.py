@@ -152,7 +152,8 @@ class _Graph:
     def sums(self, layer: Layer, values: list[str], input_scales: list[float], result: str) -> str:
         """The layer before its clamp."""
         _check(layer, input_scales)
-        bare = (layer.requantise.minimum, layer.requantise.maximum) == (-128, 127)
+        rule = getattr(layer, "requantise", None)
+        bare = rule is None or (rule.minimum, rule.maximum) == (-128, 127)
         output = result if bare else self.unique(f"{result}/sum")
         return layer.write_onnx(self, values, input_scales, result, output)
 
@@ -165,5 +166,6 @@ def _check(layer: Layer, input_scales: list[float]) -> None:
     if not ((scales >= tiny) & (scales <= huge)).all():
         raise layer.unwritable("its scales aren't positive numbers that float32 holds")
     # Factors below 2**-32 have become 0.
-    if not np.allclose(steps / layer.output_scale, layer.requantise.factor, rtol=1e-6, atol=2**-32):
+    rule = getattr(layer, "requantise", None)
+    if rule is not None and not np.allclose(steps / layer.output_scale, rule.factor, rtol=1e-6, atol=2**-32):
         raise layer.unwritable("its multipliers don't follow from its scales")

@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random small networks that are no chains: residuals, tables, several outputs; one seed, one network."""
 
+from dataclasses import replace
 from math import prod
 
 import numpy as np
-from networks import KERNELS, LAYERS, ZERO_POINTS, _convolution, _depthwise, _max_pool, _pool, random_engine
+from networks import KERNELS, LAYERS, ZERO_POINTS, _convolution, _depthwise, _max_pool, _pool, pointwise, random_engine
 from tepal.hdl.config import EngineConfig
 from tepal.quant import Network, Requantise, Rounding
 from tepal.quant.arithmetic import multiply_by_quantized_multiplier, quantize_multiplier
 from tepal.quant.layer import IMAGE
 from tepal.quant.lookup import CODES, Lookup
 from tepal.quant.ops.add import Add
+from tepal.quant.ops.concatenation import Concatenation
 
-__all__ = ["graph_case", "random_add", "random_graph"]
+__all__ = ["graph_case", "of_arms", "random_add", "random_graph", "residuals"]
 
 MAPS = 2 * LAYERS
 """Layers of a random graph at most, about."""
@@ -44,6 +46,18 @@ def _lookup(rng, common, shape, zero_point) -> Lookup:
         np.rint(CODES * rng.uniform(-1.5, 1.5)) + rng.integers(-40, 40), -128, 127)
     return Lookup(**common, input_shape=shape, output_shape=shape, table=table, result_zero_point=zero_point,
                   function="table")
+
+
+def _joined(rng, maps, recent: int, number: int) -> Concatenation:
+    """The map ``recent`` and others of its height and width, some of them twice."""
+    shape, zero_point = maps[recent]
+    able = [number for number in maps if maps[number][0][:2] == shape[:2]]
+    inputs = (recent, *map(int, rng.choice(able, int(rng.integers(1, 3)))))
+    channels = tuple(maps[source][0][2] for source in inputs)
+    tables = [CODES if rng.random() < 0.6 else np.clip(CODES + int(rng.integers(-60, 60)), -128, 127) for _ in inputs]
+    return Concatenation(name=f"layer{number}", index=number, inputs=inputs, input_shape=shape,
+                         output_shape=(*shape[:2], sum(channels)), input_zero_point=zero_point, channels=channels,
+                         tables=np.stack(tables), result_zero_point=int(rng.choice(ZERO_POINTS)))
 
 
 def random_graph(rng: np.random.Generator) -> Network:
@@ -78,8 +92,8 @@ def random_graph(rng: np.random.Generator) -> Network:
     while len(layers) < count:
         numbers = list(maps)
         recent = numbers[-1] if rng.random() < 0.7 else int(rng.choice(numbers))
-        kind = rng.choice(["dense", "pointwise", "depthwise", "pool", "max", "lookup", "sum"],
-                          p=[0.15, 0.15, 0.15, 0.04, 0.06, 0.15, 0.3])
+        kind = rng.choice(["dense", "pointwise", "depthwise", "pool", "max", "lookup", "joined", "sum"],
+                          p=[0.15, 0.15, 0.12, 0.04, 0.06, 0.13, 0.07, 0.28])
         if kind == "sum":
             shape = maps[recent][0]
             others = [number for number in numbers if maps[number][0] == shape]
@@ -92,6 +106,8 @@ def random_graph(rng: np.random.Generator) -> Network:
             common = {"name": f"layer{len(layers)}", "index": len(layers), "inputs": pair}
             zero_points = (maps[pair[0]][1], maps[pair[1]][1], int(rng.choice(ZERO_POINTS)))
             add(random_add(rng, common, shape, zero_points))
+        elif kind == "joined":
+            add(_joined(rng, maps, recent, len(layers)))
         elif kind == "lookup":
             shape, zero_point = maps[recent]
             common = {"name": f"layer{len(layers)}", "index": len(layers), "inputs": (recent,),
@@ -104,6 +120,28 @@ def random_graph(rng: np.random.Generator) -> Network:
     read = {source for layer in layers for source in layer.inputs}
     outputs = tuple(number for number in range(len(layers)) if number not in read or rng.random() < 0.06)
     return Network("graph", tuple(layers), 1.0, maps[IMAGE][1], outputs=outputs)
+
+
+def of_arms(shape: tuple[int, int, int], arms: list[tuple[int, ...]]) -> Network:
+    """A network all of whose maps have the same ``shape``: of each entry of ``arms``, numbers of layers or the image, a
+    1x1 convolution of the one map or the sum of the two.  What nothing reads is an output.  Always the same weights."""
+    rng, layers = np.random.default_rng(0), []
+    convolution = pointwise(shape, shape[2]).layers[0]
+    for number, inputs in enumerate(arms):
+        common = {"name": f"layer{number}", "index": number, "inputs": inputs}
+        layers.append(replace(convolution, **common) if len(inputs) == 1
+                      else random_add(rng, common, shape, (0, 0, 5)))
+    read = {source for inputs in arms for source in inputs}
+    return Network("arms", tuple(layers), 1.0, 5, outputs=tuple(n for n in range(len(arms)) if n not in read))
+
+
+def residuals(shape: tuple[int, int, int], count: int) -> Network:
+    """A convolution, and ``count`` times two more around which their input goes."""
+    arms: list[tuple[int, ...]] = [(IMAGE,)]
+    for _ in range(count):
+        last = len(arms) - 1
+        arms += [(last,), (last + 1,), (last, last + 2)]
+    return of_arms(shape, arms)
 
 
 def graph_case(seed: int, frames: int = 2, *, frugal: bool | None = False

@@ -12,7 +12,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from tepal.quant import Network
 from tepal.quant.layer import IMAGE
 
-__all__ = ["Graph", "integers", "legacy", "maps", "quantised", "real", "run", "step", "tf", "torch"]
+__all__ = ["Graph", "integers", "legacy", "maps", "quantised", "random_graph", "real", "run", "step", "tf", "torch"]
 
 
 class Graph:
@@ -136,11 +136,51 @@ def tf(channels: int = 3, *, folded: bool = False) -> Graph:
     return graph.add("MatMul", graph.weights(4, 9).T).add("Add", graph.weights(4), output="Identity:0")
 
 
+def random_graph(seed: int, constants=("Mul", "Add", "Sub", "Div"),
+                 functions=("Sigmoid", "LeakyRelu", "Tanh")) -> Graph:
+    """Residual blocks, branches, pools, activations and constants at random; one to three outputs."""
+    rng = np.random.default_rng(seed)
+    channels, size = (int(number) for number in rng.integers(2, 6, 2))
+    graph = Graph("n", 3, 3 + size, 4 + size, seed=seed)
+    graph.convolution(channels, 3, int(rng.integers(1, 4)))
+    live = [graph.value]
+    for _ in range(int(rng.integers(4, 12))):
+        graph.value = live[int(rng.integers(max(0, len(live) - 3), len(live)))]
+        match rng.integers(11):
+            case 0:
+                graph.convolution(channels, channels, 3, pads=[1] * 4, bias=bool(rng.integers(2)))
+            case 1:
+                graph.convolution(channels, channels, 3, pads=[1] * 4, group=channels)
+            case 2:
+                graph.add("Relu")
+            case 3:
+                graph.add("Clip", np.float32(rng.uniform(-2, 0)), np.float32(rng.uniform(0, 2)))
+            case 4:
+                graph.batch_norm(channels)
+            case 5:
+                graph.add("MaxPool", kernel_shape=[3, 3], pads=[1] * 4)
+            case 6:
+                graph.add("Concat", live[int(rng.integers(len(live)))], axis=1).convolution(channels, 2 * channels, 1)
+            case 7:
+                graph.add(functions[rng.integers(len(functions))])
+            case 8:
+                graph.add(constants[rng.integers(len(constants))],
+                          rng.uniform(0.5, 2, (channels, 1, 1)).astype(np.float32))
+            case _:
+                graph.add("Add", live[int(rng.integers(len(live)))])
+        live.append(graph.value)
+    graph.outputs = sorted(set(live[1:][-int(rng.integers(1, 4)):]), key=live.index)
+    return graph
+
+
 def run(model: onnx.ModelProto | bytes, images: np.ndarray, *, optimised: bool = False,
-        names: list[str] | None = None) -> list[np.ndarray]:
-    """ONNX Runtime's outputs, or the values called ``names``, one frame after the other."""
+        names: list[str] | None = None, folder: Path | None = None) -> list[np.ndarray]:
+    """ONNX Runtime's outputs, or the values called ``names``, one frame after the other; ``folder`` holds the weights
+    that lie outside the file."""
     if isinstance(model, bytes):
         model = onnx.load_from_string(model)
+    if folder:
+        onnx.load_external_data_for_model(model, str(folder))
     operators.asked(model)
     known = {output.name for output in model.graph.output}
     if names:
@@ -168,27 +208,29 @@ class _Images(CalibrationDataReader):
 
 def quantised(graph: Graph, folder: Path, images: np.ndarray, *, per_channel: bool = True,
               activations: QuantType = QuantType.QInt8, weights: QuantType = QuantType.QInt8,
-              **options) -> onnx.ModelProto:
+              form: QuantFormat = QuantFormat.QDQ, **options) -> onnx.ModelProto:
     """``graph`` by ONNX Runtime's post-training quantisation, calibrated with ``images``."""
     result = folder / "quantised.onnx"
     # Without types the quantiser skips values it could quantise.
     model = onnx.shape_inference.infer_shapes(graph.model())
-    quantize_static(model, result, _Images(graph.input.name, images), quant_format=QuantFormat.QDQ,
+    quantize_static(model, result, _Images(graph.input.name, images), quant_format=form,
                     per_channel=per_channel, activation_type=activations, weight_type=weights, extra_options=options)
     return onnx.load(result)
 
 
 def integers(model: onnx.ModelProto) -> dict[str, str]:
-    """Names of the real values that are quantised, other than weights, to those of their integers."""
+    """Names of the real values that are quantised, other than weights, to those of their integers, clipped if they
+    are."""
     weights = {tensor.name for tensor in model.graph.initializer}
-    return {node.input[0]: node.output[0] for node in model.graph.node
+    clipped = {node.input[0]: node.output[0] for node in model.graph.node if node.op_type == "Clip"}
+    return {node.input[0]: clipped.get(node.output[0], node.output[0]) for node in model.graph.node
             if node.op_type == "QuantizeLinear" and node.input[0] not in weights}
 
 
 def maps(model: onnx.ModelProto, network: Network, images: np.ndarray) -> list[np.ndarray]:
     """ONNX Runtime's int8 output of each layer of ``network``, which was read from ``model``: NHWC."""
     names = integers(model)
-    values = run(model, images, names=[names[layer.name] for layer in network.layers])
+    values = run(model, images, names=[names.get(layer.name, layer.name) for layer in network.layers])
     layers = []
     for layer, value in zip(network.layers, values, strict=True):
         if value.dtype == np.uint8:

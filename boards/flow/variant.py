@@ -15,6 +15,7 @@ from tepal.sim import CycleModel
 
 from .explore import OPTIONS, Engines, least_cycles
 from .fit import fit
+from .smaller import capacity
 
 __all__ = ["Engine", "Forms", "choose"]
 
@@ -61,6 +62,9 @@ def choose(forms: Forms, board: Board, engine: Engine) -> tuple[Schedule, str]:
     cycles, fits = CycleModel(simplified).compute_cycles, fit(simplified, board).ok
     if fits and cycles <= _least(board, engine(forms.simplified.network, forms.simplified), forms.plain):
         # Requantisers, which take most of the time, need not be found twice.
+        return simplified, f"{found}."
+    if not fits and 8 * forms.network.parameters > capacity(board.part) > 0:
+        # The whole network does not fit either, for its weights alone.
         return simplified, f"{found}."
     plain = _schedule(forms.plain, engine)
     plain_cycles = CycleModel(plain).compute_cycles

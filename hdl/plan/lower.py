@@ -11,15 +11,15 @@ pass then lacks, it does without:
 - a reduction with no 1x1 convolution after it: the reduction, then an identity matrix;
 - a network that doesn't begin with a single convolution: a pass in front of it copies the image.
 
-What :data:`~.elementwise.ELEMENTWISE` names is done to results on their way to memory, at no cost of time where nothing
-else reads them.
+Concatenations become sums (:mod:`.joined_maps`).  What :data:`~.elementwise.ELEMENTWISE` names is done to results on
+their way to memory, at no cost of time where nothing else reads them.
 
 The input memory of the first pass holds, for every output column, the row of ``kernel width * channels``
 bytes that its window covers ("row im2col", done on the fly by the loader), so that few input channels
 still fill a memory word.  Where a window covers the whole image, the image is a single pixel: a vector.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -31,6 +31,7 @@ from tepal.quant.layer import IMAGE
 from tepal.quant.ops.max_pool import MaxPool
 
 from .elementwise import Operands, elementwise
+from .joined_maps import without_concatenations
 from .order import memory_saving_order
 from .passes import Elementwise, Matrix, Pass, Reduction, Window, identity, sum_range
 
@@ -156,7 +157,19 @@ def lower(network: Network) -> tuple[InputLayout, tuple[Pass, ...]]:
     NetworkError
         A layer that the engine can't run.
     """
-    return _Lowering(network).passes()
+    plain, originals = without_concatenations(network)
+    layout, passes = _Lowering(plain).passes()
+    return layout, passes if plain is network else tuple(_renumbered(work, originals) for work in passes)
+
+
+def _renumbered(work: Pass, numbers: Sequence[int | None]) -> Pass:
+    """A pass whose layers have other ``numbers``."""
+    def renumbered(part):
+        return part and replace(part, layer=None if part.layer is None else numbers[part.layer])
+
+    elementwise = work.elementwise and replace(
+        work.elementwise, layers=tuple(None if n is None else numbers[n] for n in work.elementwise.layers))
+    return replace(work, reduction=renumbered(work.reduction), matrix=renumbered(work.matrix), elementwise=elementwise)
 
 
 class _Lowering:

@@ -85,9 +85,10 @@ class Elementwise:
         clamp((tables[0][x1] + tables[1][x2]) >> shift, minimum, maximum)
 
     ``tables`` int64 (2, 256) are of the values from -128 on.  Where ``other`` is None there is no second value, and the
-    second table is zero.  ``layers`` are the network's layers that this is, the last of which gives the map."""
+    second table is zero.  ``layers`` are the network's layers that this is, the last of which gives the map; None
+    stands for one that the network doesn't have."""
 
-    layers: tuple[int, ...]
+    layers: tuple[int | None, ...]
     tables: np.ndarray
     shift: int
     minimum: int

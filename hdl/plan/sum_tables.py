@@ -14,19 +14,28 @@ constraints and shortest paths").  So the least shift is found that there is, mo
 from functools import lru_cache
 
 import numpy as np
+from tepal.quant.layer import frozen
 
 __all__ = ["MOST_SHIFT", "find_sum_tables"]
 
 MOST_SHIFT = 24
 """Bits to try at most."""
 
-_FAR = 1 << 50
-"""Stands for no bound."""
+_LIKELY_SHIFT = 8
+"""Bits that are tried first."""
+
+_NARROW = 16
+"""Most bits of shift that are tried in int32, which is faster."""
+
+_OVERFLOWING = -1 << 28
+"""What a number falls below before int32 overflows: there is no solution, or none near the guess."""
 
 
 def find_sum_tables(results: np.ndarray, guess: np.ndarray, minimum: int,
                     maximum: int) -> tuple[np.ndarray, int] | None:
     """Tables int64 (2, 256) and the least shift with which they give ``results``; None if there are none.
+
+    What was found is kept: versions of a network that have fewer channels add by the same tables.
 
     Parameters
     ----------
@@ -37,38 +46,42 @@ def find_sum_tables(results: np.ndarray, guess: np.ndarray, minimum: int,
     minimum, maximum
         The clamp.
     """
-    return _found(results.astype(np.int8).tobytes(), guess.tobytes(), minimum, maximum)
+    return _found(results.astype(np.int8).tobytes(), guess.astype(np.float64).tobytes(), minimum, maximum)
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=256)
 def _found(results: bytes, guess: bytes, minimum: int, maximum: int) -> tuple[np.ndarray, int] | None:
-    """:func:`find_sum_tables` of the contents of its arrays: networks that differ in size alone have the same sums."""
+    given, about = np.frombuffer(results, np.int8).reshape(256, 256), np.frombuffer(guess).reshape(2, 256)
     low, high, found = 0, MOST_SHIFT, None
+    # Most sums need few bits, and where there are none after all it takes long to see that.
+    middle = _LIKELY_SHIFT
     while low < high or not found:
-        middle = (low + high) // 2
-        tables = _solve(np.frombuffer(results, np.int8).reshape(256, 256).astype(np.int64),
-                        np.frombuffer(guess).reshape(2, 256), minimum, maximum, middle)
+        tables = _solve(given, about, minimum, maximum, middle)
         if tables is not None:
-            found, high = (tables, middle), middle
+            found, high = (frozen(tables, np.int64), middle), middle
         elif middle == MOST_SHIFT:
             return None
         else:
             low = middle + 1
+        middle = (low + high) // 2 if found else min(2 * middle, MOST_SHIFT)
     return found
 
 
 def _solve(results: np.ndarray, guess: np.ndarray, minimum: int, maximum: int, shift: int) -> np.ndarray | None:
-    least = np.where(results > minimum, results << shift, -_FAR)
-    most = np.where(results < maximum, (results + 1 << shift) - 1, _FAR)
-    first, second = np.rint(np.ldexp(guess, shift)).astype(np.int64)
+    kind = np.int32 if shift <= _NARROW else np.int64
+    far = np.iinfo(kind).max // 4
+    results = results.astype(kind)
+    least = np.where(results > minimum, results << shift, -far)
+    most = np.where(results < maximum, (results + 1 << shift) - 1, far)
+    first, second = np.rint(np.ldexp(np.clip(guess, -512, 512), shift)).astype(kind)
     first, negated = first + (1 << shift >> 1), -second
     for _ in range(len(first) + len(second)):
         lower = np.minimum(negated, (first[:, None] - least).min(axis=0))
         next_first = np.minimum(first, (lower[None, :] + most).min(axis=1))
         if (lower == negated).all() and (next_first == first).all():
-            tables = _balanced(first, -negated)
-            tables.setflags(write=False)
-            return tables
+            return _balanced(first, -negated)
+        if kind is np.int32 and min(lower.min(), next_first.min()) < _OVERFLOWING:
+            return None
         first, negated = next_first, lower
     return None
 

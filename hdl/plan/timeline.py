@@ -4,7 +4,8 @@
 The sequencer starts a tile every ``slot`` cycles, and the first tile of the next pass when that is safe; all else
 follows at fixed distances (:mod:`~tepal.hdl.plan.tiling`).  What keeps one thing away from another is a bound with a
 name: ``period_bounds`` and ``slot_bounds`` within a pass, :func:`start_bounds` between neighbours, which share all
-units, and the hazards of maps (:func:`read_after_write`, :class:`Scoreboard`) between any two passes.
+units, and the hazards of maps (:func:`read_after_write`, :func:`add_after_write`, :class:`Scoreboard`) between any two
+passes.
 
 :mod:`tepal.sim.hazards` finds the conflicts that they keep off without knowing of them; the tests take a cycle from
 each bound and see that it is missed.
@@ -23,8 +24,8 @@ from .passes import Window
 from .places import FeatureMap, Places
 from .tiling import Tiling
 
-__all__ = ["ScheduledPass", "Scoreboard", "Touched", "last_pixels", "needs", "read_after_write", "start_bounds",
-           "timeline"]
+__all__ = ["ScheduledPass", "Scoreboard", "Touched", "add_after_write", "last_pixels", "needs", "read_after_write",
+           "start_bounds", "timeline"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,6 +132,14 @@ def read_after_write(writer: Tiling, start: int, reader: Tiling) -> int:
     return int((written - begins).max()) + 1
 
 
+def add_after_write(writer: Tiling, start: int, adder: Tiling) -> int:
+    """First cycle at which ``adder`` may take its first step so that each value of the map of ``writer``, which takes
+    its own at ``start``, is there when it is added.  Both write chunks in the same order, in equal tiles."""
+    later = max(tile * (writer.slot - adder.slot) + group * (writer.period - adder.period)
+                for tile in (0, writer.tiles - 1) for group in (0, writer.column_groups - 1))
+    return start + writer.first_written + later - (adder.first_written - adder.latency.skip) + 1
+
+
 @dataclass(frozen=True)
 class Touched:
     """What a pass reads and writes: its ``source`` map, its ``target``, and, by their first words in the skip memory,
@@ -178,9 +187,6 @@ class Scoreboard:
         if written := [self._written[region] for region in maps.written if region in self._written]:
             # What is overwritten has been written before.
             bounds["write after write"] = max(written) + 1 - tiling.first_written
-        if maps.other is not None:
-            # What is added has been written.
-            bounds["skip"] = self._written["skip", maps.other] + 1 - (tiling.first_written - tiling.latency.skip)
         if tiling.engine.single_port and maps.source.region in self._written:
             # No region is read while it is still being written.
             bounds["single port"] = self._written[maps.source.region] + 1
@@ -199,6 +205,8 @@ def timeline(tilings: Sequence[Tiling], places: Places) -> tuple[ScheduledPass, 
             bounds |= start_bounds(tilings[number - 1], starts[-1], tiling)
         if source is not None:
             bounds["read after write"] = read_after_write(tilings[source], starts[source], tiling)
+        if tiling.work.other is not None:
+            bounds["add after write"] = add_after_write(tilings[tiling.work.other], starts[tiling.work.other], tiling)
         starts.append(max(bounds.values(), default=0))
         board.add(tiling, starts[-1], own)
     # The next frame takes the same cycles, none of its passes any nearer to what this frame's touch.

@@ -2,7 +2,9 @@
 """What a network's sums need on any engine: accumulators, and requantisers that are proved equal to the exact rules."""
 
 from collections.abc import Iterable
+from dataclasses import fields, is_dataclass
 from functools import cached_property
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -72,10 +74,32 @@ class SumFormats:
 
     @staticmethod
     def _fit(number: int, rule: Requantise | Average, constant: np.ndarray, limits, *, one_shift: bool) -> Affine:
-        try:
-            return find_affine(rule, constant, *limits, one_shift=one_shift)
-        except ArithmeticError as error:
-            raise ArithmeticError(f"pass {number}: {error}") from error
+        key = (_identity(rule), _identity(constant), _identity(limits), one_shift)
+        if key not in _affines:
+            if len(_affines) >= _MOST_AFFINES:
+                _affines.pop(next(iter(_affines)))
+            try:
+                _affines[key] = find_affine(rule, constant, *limits, one_shift=one_shift)
+            except ArithmeticError as error:
+                raise ArithmeticError(f"pass {number}: {error}") from error
+        return _affines[key]
+
+
+_affines: dict[tuple, Affine] = {}
+"""What was found, oldest first: forms of a network without some channels have many passes in common."""
+
+_MOST_AFFINES = 256
+
+
+def _identity(value: Any):
+    """Equal for equal values, and for others not: a digest of what arrays hold."""
+    if isinstance(value, np.ndarray):
+        return value.shape, value.dtype.str, sha256(value.tobytes()).digest()
+    if isinstance(value, tuple):
+        return tuple(map(_identity, value))
+    if is_dataclass(value):
+        return type(value), tuple(_identity(getattr(value, field.name)) for field in fields(value))
+    return value
 
 
 class Formats:

@@ -101,8 +101,7 @@ class ElementwiseUnit(wiring.Component):
     @staticmethod
     def features(engine: Any, fmt: ElementwiseFormat) -> dict[str, Any]:
         """Features for the LUT estimate; ``engine`` is a configuration, or has arrays in place of its integers."""
-        return {"bits of sums": engine.requantisers * (sum(fmt.widths) if fmt.operands > 1 else 0),
-                "lanes": engine.requantisers, "fixed": 1}
+        return {"bits of words": engine.requantisers * sum(fmt.widths)}
 
     def elaborate(self, platform):
         m = Module()

@@ -71,7 +71,8 @@ class Value:
     stand for them exactly.  ``padder`` is the node that has padded them.  ``closing`` is what came at the end and stays
     off the chip: it makes a layer of its number and the scale of the logits.  ``scaled``, of the image alone, is what
     was done to its numbers and no layer has taken up yet.  ``pending`` is what else they went through since the draft;
-    ``meaning`` is that of the values behind it."""
+    ``meaning`` is that of the values behind it.  ``parts`` are maps that were put together where no layer can: they
+    stay apart, as outputs of their own."""
 
     places: np.ndarray
     draft: Draft | None = None
@@ -83,6 +84,7 @@ class Value:
     closing: Callable[[int, float], Any] | None = None
     scaled: Scaled | None = None
     pending: Pending | None = None
+    parts: tuple[Value, ...] = ()
 
 
 @dataclass(eq=False, kw_only=True)

@@ -39,14 +39,6 @@ _WHOLE_MODEL = {
     f"quantised dynamically: {_STATIC}": (
         "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger", "com.microsoft.DynamicQuantizeMatMul",
         "com.microsoft.DynamicQuantizeLSTM", "com.microsoft.MatMulIntegerToFloat"),
-    f"quantised in the QOperator format: {_STATIC}": (
-        "QLinearConv", "QLinearMatMul", "com.microsoft.QGemm", "com.microsoft.QLinearAdd",
-        "com.microsoft.QLinearAveragePool", "com.microsoft.QLinearConcat", "com.microsoft.QLinearConv",
-        "com.microsoft.QLinearGlobalAveragePool", "com.microsoft.QLinearLeakyRelu", "com.microsoft.QLinearMul",
-        "com.microsoft.QLinearReduceMean", "com.microsoft.QLinearSigmoid", "com.microsoft.QLinearSoftmax"),
-    "quantised with ONNX Runtime's own operators: quantise statically as plain QDQ, with quantize_static, "
-    f"quant_format=QuantFormat.QDQ and without the option UseQDQContribOps, {_FROM_FLOATS}": (
-        "com.microsoft.QuantizeLinear", "com.microsoft.DequantizeLinear"),
 }
 """Ways out that hold for the model as a whole: what else isn't supported comes of the same and goes with it."""
 
@@ -55,7 +47,7 @@ _FLEX = "TensorFlow's own operators: convert with supported_ops of TFLITE_BUILTI
 _WAYS_OUT = {
     BRANCHES: ("ADD_N", "CONCATENATION", "SPLIT", "SPLIT_V", "UNPACK", "Concat", "Sum", "Split"),
     "activations other than ReLU: train the model with ReLU or ReLU6": (
-        "PRELU", "ELU", "GELU", "HardSwish", "HardSigmoid", "Sigmoid",
+        "ELU", "GELU", "HardSwish", "HardSigmoid", "Sigmoid",
         "Tanh", "LeakyRelu", "PRelu", "Elu", "Gelu", "Selu", "Softplus", "Mish", "Erf"),
     "larger maps and other arrangements of pixels: end the model before it": (
         "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "TRANSPOSE_CONV", "DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "Resize",

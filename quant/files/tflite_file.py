@@ -89,6 +89,20 @@ class Tensor:
                                f"and has {len(self.data)}")
         return np.frombuffer(self.data.tobytes(), dtype.newbyteorder("<")).reshape(self.shape)
 
+    def real(self) -> np.ndarray:
+        """The constant values as float32: what those of an INT8 or UINT8 tensor mean."""
+        if self.type not in ("INT8", "UINT8"):
+            return self.constant()
+        shape = [1] * len(self.shape)
+        if len(self.scales) > 1:
+            shape[self.axis] = -1
+        scales, zero_points = self.scales.reshape(shape), np.resize(self.zero_points, len(self.scales)).reshape(shape)
+        return ((self.constant().astype(np.int64) - zero_points) * scales).astype(np.float32)
+
+    def per_channel(self, axis: int) -> bool:
+        """Whether it has one scale, or one for each index of dimension ``axis``, as a tensor of weights must."""
+        return len(self.scales) == 1 or (self.axis == axis and len(self.scales) == self.shape[axis])
+
     def codes(self) -> np.ndarray:
         """The constant values of an INT8 or UINT8 tensor as int8: those of UINT8 less 128."""
         values = self.constant()
@@ -333,10 +347,12 @@ class File:
         return Operator(index, name, inputs, outputs, options)
 
     def _widened(self, operator: Operator) -> Tensor:
-        """The float32 constant that DEQUANTIZE makes of a float16 one."""
+        """The float32 constant that DEQUANTIZE makes of a float16 one, or of an int8 one with scales."""
         weights = operator.input(0)
-        if weights.type != "FLOAT16":
-            raise operator.error(f"makes {operator.output.type.lower()} weights of {weights.type.lower()} ones "
-                                 f"(dynamic-range quantisation); {EXPORT_AGAIN}")
-        data = weights.constant().astype("<f4").reshape(-1).view(np.uint8)
+        whole = weights.type in ("INT8", "UINT8") and 0 <= weights.axis < max(1, len(weights.shape)) and len(
+            weights.scales) and weights.per_channel(weights.axis)
+        if weights.type != "FLOAT16" and not whole:
+            raise operator.error(f"makes {operator.output.type.lower()} weights of {weights.type.lower()} ones; "
+                                 f"{EXPORT_AGAIN}")
+        data = weights.real().astype("<f4").reshape(-1).view(np.uint8)
         return replace(operator.output, data=data)

@@ -189,8 +189,7 @@ class TfliteGraph:
         numbers = np.empty_like(order)
         numbers[order] = np.arange(order.size, dtype=np.int32)
         if value.sources not in self._joined:
-            self._push(value.join(value.sources))
-            self._joined[value.sources] = len(self.layers) - 1
+            self._joined[value.sources] = self.insert(value.join(value.sources))
         whole = replace(value, sources=(self._joined[value.sources],), join=None)
         return whole.moved(np.where(value.numbers < 0, -1, numbers[value.numbers]))
 
@@ -221,25 +220,28 @@ class TfliteGraph:
     def whole(self, operator: Operator, number: int = 0) -> tuple[int, Shape, np.ndarray]:
         """Of the values that are input ``number``, in any order: their layer, the size of its map, and the number of
         each in it (a flat array)."""
-        value = self.settled(operator, self.opened(operator, self.computable(operator, number)))
+        value = self.read(operator, number)
         (source,) = value.sources
         return source, self.sizes[source], value.numbers.ravel()
 
-    def alike(self, operator: Operator, count: int) -> tuple[list[int], Shape, Value]:
-        """Of the first ``count`` inputs, whose values must be in one order: their layers, the size of their maps, and
-        the first one's value, to which the result's is equal in order and shape."""
-        values = [self.settled(operator, self.opened(operator, self.computable(operator, number)))
-                  for number in range(count)]
-        first = values[0]
+    def read(self, operator: Operator, number: int = 0) -> Value:
+        """Input ``number`` as one layer's values, in any order."""
+        return self.settled(operator, self.opened(operator, self.computable(operator, number)))
+
+    def alike(self, operator: Operator, count: int, first: int = 0) -> tuple[list[int], Shape, Value]:
+        """Of ``count`` inputs from the ``first`` on, whose values must be in one order: their layers, the size of their
+        maps, and the first one's value, to which the result's is equal in order and shape."""
+        values = [self.read(operator, number) for number in range(first, first + count)]
+        like = values[0]
         sizes = [self.sizes[value.sources[0]] for value in values]
-        if any(value.shape != first.shape for value in values):
+        if any(value.shape != like.shape for value in values):
             shapes = " and ".join(str(list(value.shape)) for value in values)
             raise operator.obstacle(f"works on the shapes {shapes}; they must be equal")
-        if any(size != sizes[0] or not _equal(value.places, first.places)
+        if any(size != sizes[0] or not _equal(value.places, like.places)
                for value, size in zip(values, sizes, strict=True)):
             raise operator.obstacle("works on maps whose values stand in different orders; leave out what reshapes or "
                                     "transposes one of them")
-        return [value.sources[0] for value in values], sizes[0], first
+        return [value.sources[0] for value in values], sizes[0], like
 
     def move(self, operator: Operator, move: Callable[[np.ndarray], np.ndarray]) -> None:
         """Go on with the same values at other places: ``move`` works on their numbers."""
@@ -313,12 +315,15 @@ class TfliteGraph:
 
     def append(self, operator: Operator, layer: Any, like: Value | None = None) -> None:
         """Go on with ``layer``, which gives the operator's result, its values in the order of those of ``like``."""
-        self._push(layer)
-        self.give(operator, Value((len(self.layers) - 1,), operator.output.shape, like and like.places))
+        number = self.insert(layer)
+        placed = Value((number,), operator.output.shape)
+        self.give(operator, placed if like is None or like.places is None else placed.moved(like.places))
 
-    def _push(self, layer: Any) -> None:
+    def insert(self, layer: Any) -> int:
+        """Go on with a ``layer`` whose result no tensor of the file holds; its number."""
         self.layers.append(layer)
         self.sizes[len(self.layers) - 1] = layer.output_shape
+        return len(self.layers) - 1
 
     def skip(self, operator: Operator) -> None:
         """Go on after an operator that can't be taken, with the shapes that the file gives."""
@@ -409,19 +414,20 @@ class IntegerGraph(TfliteGraph):
         return max(-128, quantised(low)), min(127, quantised(high))
 
 
-    def look_up(self, operator: Operator, results: np.ndarray, function: str) -> None:
-        """Go on with a table of the ``results``, clipped to int8, of all int8 values of the one input: on the host
+    def look_up(self, operator: Operator, results: np.ndarray, function: str, number: int = 0) -> None:
+        """Go on with a table of the ``results``, clipped to int8, of all int8 values of input ``number``: on the host
         where no layer can have them all."""
-        self.check_activation(operator, operator.input(0))
-        value = self.value(operator)
+        self.check_activation(operator, operator.input(number))
+        value = self.value(operator, number)
         if value.closings or len({self.sizes[source][:2] for source in value.sources if source in self.sizes}) > 1:
             self.check_activation(operator, operator.output)
             self.check_shape(operator, value.shape)
             table = np.clip(results, -128, 127).astype(np.int8)
             self.close(operator, value, Tabled(operator.index, operator.output.index, table, function))
             return
-        (source,), shape, value = self.alike(operator, 1)
+        (source,), shape, value = self.alike(operator, 1, number)
         fields = self.fields(operator, [source], shape, shape, like=value)
+        fields["input_zero_point"] = operator.input(number).zero_point
         self.append(operator, Lookup(**fields, table=np.clip(results, -128, 127), function=function,
                                      result_zero_point=operator.output.zero_point), value)
 
@@ -441,9 +447,11 @@ class FloatGraph(TfliteGraph):
             raise operator.error(f"works on {tensor.type.lower()} values in a float model; {EXPORT_AGAIN}")
 
     def check_weights(self, operator: Operator, tensor: Tensor, axis: int) -> None:
+        # Weights alone quantised (the "dynamic range" of TensorFlow Lite) are what they mean.
+        if tensor.type == "INT8" and len(tensor.scales) and tensor.per_channel(axis):
+            return
         if tensor.type != "FLOAT32":
-            raise operator.error(f"has {tensor.type.lower()} weights for float32 values (dynamic-range "
-                                 f"quantisation); {EXPORT_AGAIN}")
+            raise operator.error(f"has {tensor.type.lower()} weights for float32 values; {EXPORT_AGAIN}")
 
     def zero(self, tensor: Tensor) -> int:
         return 0

@@ -10,7 +10,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tepal.quant.files.functions import then
+from tepal.quant.files.functions import quantised_later, then
 from tepal.quant.files.tflite_file import Operator
 from tepal.quant.files.tflite_graph import ACTIVATIONS, FloatGraph, IntegerGraph, TfliteGraph, multiplied
 from tepal.quant.layer import IMAGE, FloatLayer, Layer, OnnxGraph
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from tepal.quant.files.onnx_node import Node
 
 __all__ = ["write_clamp"]
+
+FUSED = "fused into the layer before it, else a table"
 
 
 @tflite("RELU", "RELU6", "RELU_N1_TO_1", limits="fused into the layer before it, or a table where that can't be")
@@ -66,11 +68,9 @@ def _fused(graph: TfliteGraph, operator: Operator, before: Layer | FloatLayer) -
     return replace(before, requantise=narrowed)
 
 
-@onnx("Relu", elementwise=True, limits="fused into the layer before it")
-@onnx("Clip", elementwise=True, limits="between constants, fused into the layer before it",
-      on_integers="narrows the range of integers, as Brevitas exports fewer than 8 bits or a narrow range; export "
-      "activations of 8 bits with narrow_range=False, or give the float model to 'tepal quantize'")
-@onnx("Min", "Max", constant_first=True, elementwise=True, limits="with one constant, fused into the layer before it")
+@onnx("Relu", elementwise=True, on_integers=True, limits=FUSED)
+@onnx("Clip", elementwise=True, on_integers=True, limits=f"between constants, {FUSED}")
+@onnx("Min", "Max", constant_first=True, elementwise=True, on_integers=True, limits=f"with one constant, {FUSED}")
 def _clamp(model: OnnxModel, node: Node, value: Value) -> Value:
     if node.operator == "Relu":
         bounds = [np.array(0.0), np.array(inf)]
@@ -84,6 +84,8 @@ def _clamp(model: OnnxModel, node: Node, value: Value) -> Value:
     if any(bound.size != 1 or np.isnan(bound).any() for bound in bounds):
         raise node.error("has bounds that aren't two numbers")
     low, high = (float(bound.item()) for bound in bounds)
+    if value.integers:
+        return _narrowed(model, node, value, low, high)
     if later(model, value):
         return then(node, model, value, lambda x: np.minimum(np.maximum(x, np.float32(low)), np.float32(high)))
     value = continued(model, node, value, only_clamps=True)
@@ -91,6 +93,21 @@ def _clamp(model: OnnxModel, node: Node, value: Value) -> Value:
     value.draft.clamp(low, high)
     value.draft.linear, value.draft.name = False, node.output
     return value
+
+
+def _narrowed(model: OnnxModel, node: Node, value: Value, low: float, high: float) -> Value:
+    """Integers from ``low`` to ``high``, as Brevitas narrows the range of activations."""
+    assert value.meaning
+    scale, zero_point = value.meaning
+    offset = zero_point + (128 if value.integer_type == np.uint8 else 0)
+    low, high = (float(np.float32(scale) * np.float32(bound - offset)) for bound in (low, high))
+    if value.draft is not None and value.alone and not value.pending:
+        value.draft.clamp(low, high)
+        return value
+    if low <= scale * (-128 - zero_point) and high >= scale * (127 - zero_point):
+        return value
+    narrowed = then(node, model, value, lambda x: np.minimum(np.maximum(x, np.float32(low)), np.float32(high)))
+    return replace(quantised_later(node, narrowed, value.meaning, node.output), meaning=value.meaning, integers=True)
 
 
 def write_clamp(graph: OnnxGraph, layer: Layer, value: str, result: str) -> str:

@@ -14,11 +14,13 @@ from tepal.quant.arithmetic import Rounding, multiply_by_quantized_multiplier, q
 from tepal.quant.files.draft import Draft
 from tepal.quant.files.functions import both, layered, same_source
 from tepal.quant.files.tflite_file import Operator
-from tepal.quant.files.tflite_graph import IntegerGraph, TfliteGraph
+from tepal.quant.files.tflite_graph import FloatGraph, IntegerGraph, TfliteGraph
 from tepal.quant.layer import FloatLayer, Layer, Meaning, Place, Shape, frozen
 from tepal.quant.lookup import CODES
 from tepal.quant.rescale import Requantise, quantised_clamp
 
+from .arithmetic import append_affine, constant_operand, constants_by_channel
+from .depthwise import Depthwise
 from .multiply import CONSTANTS, scaled
 from .registry import onnx, tflite
 
@@ -135,10 +137,47 @@ class FloatAdd(FloatLayer):
 
 # ---- TensorFlow Lite ----
 
-@tflite("ADD", options=(schema.AddOptions, ("FusedActivationFunction",)),
-        limits="two maps of one shape; NONE, RELU, RELU6 or RELU_N1_TO_1 fused")
-@tflite("SUB", options=(schema.SubOptions, ("FusedActivationFunction",)),
-        limits="two maps of one shape; NONE, RELU, RELU6 or RELU_N1_TO_1 fused")
+_LIMITS = ("two maps of one shape, or constants, one or one for each channel; NONE, RELU, RELU6 or RELU_N1_TO_1 "
+           "fused")
+
+
+@tflite("ADD", options=(schema.AddOptions, ("FusedActivationFunction",)), limits=_LIMITS)
+@tflite("SUB", options=(schema.SubOptions, ("FusedActivationFunction",)), limits=_LIMITS)
+def _add_or_subtract(graph: TfliteGraph, operator: Operator) -> None:
+    constant = constant_operand(operator)
+    if constant is None:
+        _add_maps(graph, operator)
+    elif isinstance(graph, FloatGraph):
+        values = constants_by_channel(graph, operator, constant)
+        # First minus second, or both.
+        signs = [1, -1 if operator.name == "SUB" else 1]
+        factor = np.full_like(values, signs[1 - constant])
+        append_affine(graph, operator, 1 - constant, factor, values * signs[constant])
+    elif isinstance(graph, IntegerGraph):
+        _add_constants(graph, operator, constant, constants_by_channel(graph, operator, constant))
+
+
+def _add_constants(graph: IntegerGraph, operator: Operator, constant: int, values: np.ndarray) -> None:
+    """A table where all ``values`` are equal, else the sum with a map of them, whose layer has no weights but 0."""
+    sign = -1 if operator.name == "SUB" else 1
+    (source,), shape, value = graph.alike(operator, 1, 1 - constant)
+    tables, requantise = _tflite_rule(graph, operator, shape[2], sign)
+    if (values == values[0]).all():
+        total = tables[1 - constant] + tables[constant][int(values[0]) + 128]
+        graph.look_up(operator, requantise.first(shape[2], 1)(total[:, None])[:, 0], operator.name, 1 - constant)
+        return
+    tensor, fields = operator.input(constant), graph.fields(operator, [source], shape, shape, like=value)
+    ones = np.ones(shape[2])
+    held = graph.insert(Depthwise(
+        **dict(fields, name=tensor.name, tensor=-1, output_scale=float(tensor.scale),
+                    input_zero_point=operator.input(1 - constant).zero_point),
+        weights=np.zeros((1, 1, shape[2])), bias=values.astype(np.int32) - tensor.zero_point,
+        requantise=Requantise(ones * (1 << 30), ones, tensor.zero_point)))
+    fields["inputs"] = (source, held) if constant else (held, source)
+    graph.append(operator, Add(**fields, other_zero_point=operator.input(1).zero_point, tables=tables,
+                               requantise=requantise), value)
+
+
 def _add_maps(graph: TfliteGraph, operator: Operator) -> None:
     sources, shape, value = graph.alike(operator, 2)
     fields, sign = graph.fields(operator, sources, shape, shape, like=value), -1 if operator.name == "SUB" else 1

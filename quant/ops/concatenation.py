@@ -10,15 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tflite as schema
+from tepal.quant.files.draft import Draft, Value
 from tepal.quant.files.tflite_file import Operator
 from tepal.quant.files.tflite_graph import IntegerGraph, TfliteGraph
-from tepal.quant.layer import FloatLayer, Geometry, Layer, Meaning, Place, Shape, frozen
-from tepal.quant.lookup import CODES
+from tepal.quant.layer import LARGEST_MAP, FloatLayer, Geometry, Layer, Meaning, Place, Shape, frozen
+from tepal.quant.lookup import CODES, quantised_codes
 
-from .registry import tflite
+from .registry import onnx, tflite
 
 if TYPE_CHECKING:
     from typing import Self
+
+    from tepal.quant.files.onnx_model import OnnxModel
+    from tepal.quant.files.onnx_node import Node
 
 __all__ = ["Concatenation", "FloatConcatenation"]
 
@@ -117,6 +121,17 @@ class Concatenation(_Parts, Layer):
         return replace(self, input_shape=place.input_shape, output_shape=place.output_shape,
                        channels=tuple(shape[2] for shape in (place.input_shape, *place.others)))
 
+    def sum_steps(self, *input_scales: float) -> np.ndarray:
+        zero_points, result = np.arange(-128, 128)[:, None], (self.output_scale, self.output_zero_point)
+        for table, scale in zip(self.tables, input_scales, strict=True):
+            real = np.float32(scale) * (CODES - zero_points).astype(np.float32)
+            if not (quantised_codes(real, result) == table).all(axis=1).any():
+                raise self.unwritable("what becomes of a part's values doesn't follow from the scales")
+        return np.full(self.output_shape[2], self.output_scale)
+
+    def write_onnx(self, graph, values: Sequence[str], input_scales: Sequence[float], result: str, output: str) -> str:
+        return graph.node("Concat", [*values], output, axis=1)
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FloatConcatenation(_Parts, FloatLayer):
@@ -179,3 +194,51 @@ def _tflite_table(operator: Operator, number: int) -> np.ndarray:
     scale = np.float32(source.scale) * (np.float32(1) / np.float32(result.scale))
     real = np.arange(256).astype(np.float32) * scale + np.float32(-(source.zero_point + 128)) * scale
     return np.clip(np.copysign(np.floor(np.abs(real) + np.float32(0.5)), real) + result.zero_point, -128, 127)
+
+
+# ---- ONNX ----
+
+@dataclass(eq=False, kw_only=True)
+class ConcatenationDraft(Draft):
+    """Maps put together in the making."""
+
+    channels: tuple[int, ...]
+
+    def float_layer(self, index: int) -> FloatConcatenation:
+        return FloatConcatenation(**self.geometry(index), **self.activation(), channels=self.channels)
+
+    def layer(self, index: int) -> Concatenation:
+        sources, result = self.meanings()
+        return self.float_layer(index).quantised(index, result, *sources)
+
+
+@onnx("Concat", constant_first=True, on_integers=True, maps=LARGEST_MAP,
+      limits="maps along their channels; at the end along any dimension, off the chip")
+def _concat(model: OnnxModel, node: Node, *values: Value) -> Value:
+    if len(values) < len(node.inputs):
+        raise node.obstacle("puts constants beside maps; only maps can be put together")
+    if len(values) == 1:
+        return values[0]
+    sizes = [model.started(node, value) for value in values]
+    axis = node.axis(node.attributes["axis"], values[0].places.ndim)
+    shapes = {value.places.shape[:axis] + value.places.shape[axis + 1:] for value in values}
+    if len(shapes) > 1:
+        raise node.error("puts together maps of the shapes "
+                         + " and ".join(str(list(value.places.shape)) for value in values))
+    if len({size[:2] for size in sizes}) > 1 or any(value.parts for value in values):
+        # What each part holds stays apart: only a host can put them together.
+        whole = np.concatenate([value.places for value in values], axis=axis)
+        return replace(values[0], places=whole, parts=sum(((value.parts or (value,)) for value in values), ()))
+    channels = tuple(size[2] for size in sizes)
+    places, first = [], 0
+    for value, count in zip(values, channels, strict=True):
+        numbers = model.places(value)
+        places.append(numbers // count * sum(channels) + first + numbers % count)
+        first += count
+    meaning = values[0].meaning if values[0].integers else None
+    if any(value.integers != values[0].integers or (meaning and value.meaning != meaning) for value in values):
+        raise node.error("puts integers of different scales and zero points together; quantise them alike")
+    result = model.add(node, ConcatenationDraft(
+        node=node, reads=values, name=node.output, input_shape=sizes[0], output_shape=(*sizes[0][:2], sum(channels)),
+        channels=channels, result=meaning), np.concatenate(places, axis=axis))
+    return replace(result, meaning=meaning, integers=meaning is not None, integer_type=values[0].integer_type)

@@ -9,8 +9,8 @@ import numpy as np
 import tflite as schema
 from tepal.quant.files.tflite_file import Operator
 from tepal.quant.files.tflite_graph import DILATION_OPTIONS, WINDOW_OPTIONS, TfliteGraph
-from tepal.quant.files.weights import append_convolution, tflite_weights
-from tepal.quant.layer import Place
+from tepal.quant.files.weights import append_convolution, tflite_weights, weight_zero_point
+from tepal.quant.layer import LARGEST_MAP, Place
 from tepal.quant.weighted import Filters, FloatWeighted, Weighted
 from tepal.quant.windows import windows
 
@@ -87,11 +87,27 @@ class FloatConvolution(_Dense, FloatWeighted):
 
 
 @tflite("CONV_2D", options=(schema.Conv2DOptions, WINDOW_OPTIONS + DILATION_OPTIONS),
-        limits="any kernel, stride and channels; no dilation, no groups; NONE, RELU, RELU6 or RELU_N1_TO_1 fused")
+        limits="any kernel, stride and channels; groups and dilation run as a dense convolution; "
+        "NONE, RELU, RELU6 or RELU_N1_TO_1 fused")
 def _conv_2d(graph: TfliteGraph, operator: Operator) -> None:
     weights, bias = tflite_weights(graph, operator, rank=4, axis=0)
     _, (_, _, channels), _ = graph.map(operator, padded=True)
     if weights.shape[3] != channels:
-        raise operator.obstacle(f"takes {weights.shape[3]} channels of an input with {channels}; "
-                                "grouped convolutions are not supported, but depthwise ones are")
+        weights = _ungrouped(operator, weights, channels)
     append_convolution(graph, operator, FloatConvolution, weights, bias)
+
+
+def _ungrouped(operator: Operator, weights: np.ndarray, channels: int) -> np.ndarray:
+    """The weights of groups of channels with what means 0 for all other channels: the same sums."""
+    count, each = len(weights), weights.shape[3]
+    groups = channels // each
+    if channels % each or count % groups:
+        raise operator.error(f"takes {each} channels of an input with {channels} and gives {count}, which aren't "
+                             "groups")
+    if weights.size * groups > LARGEST_MAP:
+        raise operator.obstacle(f"has {groups} groups, too many for a convolution without them")
+    dense = np.full((*weights.shape[:3], channels), weight_zero_point(operator.input(1)), weights.dtype)
+    for group in range(groups):
+        outputs = slice(group * (count // groups), (group + 1) * (count // groups))
+        dense[outputs, ..., group * each:(group + 1) * each] = weights[outputs]
+    return dense

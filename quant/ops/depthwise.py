@@ -101,8 +101,8 @@ def as_dense(weights: np.ndarray, groups: int, obstacle: Callable[[str], Network
 
 
 @tflite("DEPTHWISE_CONV_2D", options=(schema.DepthwiseConv2DOptions, WINDOW_OPTIONS + DILATION_OPTIONS),
-        limits="any kernel and stride; a depth multiplier above 1 runs as a dense convolution; no "
-        "dilation; NONE, RELU, RELU6 or RELU_N1_TO_1 fused")
+        limits="any kernel and stride; a depth multiplier above 1 runs as a dense convolution; "
+        "a dilation spreads the window; NONE, RELU, RELU6 or RELU_N1_TO_1 fused")
 def _depthwise_conv_2d(graph: TfliteGraph, operator: Operator) -> None:
     weights, bias = tflite_weights(graph, operator, rank=4, axis=3)
     _, (_, _, channels), _ = graph.map(operator, padded=True)

@@ -5,6 +5,7 @@ It is an :class:`~.average_pool.AveragePool` over the whole map, with a rule of 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -32,17 +33,27 @@ def _mean(graph: TfliteGraph, operator: Operator) -> None:
     given = [int(axis) for axis in axes.constant().ravel()]
     if any(not -rank <= axis < rank for axis in given):
         raise operator.error(f"has the axes {given} for {rank} dimensions")
-    if rank != 4 or sorted({axis % 4 for axis in given}) != [1, 2]:
+    value = graph.read(operator)
+    (source,) = value.sources
+    height, width, channels = shape = graph.sizes[source]
+    over = {axis % rank for axis in given}
+    kept = [axis for axis in range(rank) if axis not in over]
+    # One row for each result, of the channels of what it is the mean of.
+    averaged = prod(value.shape[axis] for axis in over)
+    rows = value.numbers.transpose(*kept, *sorted(over)).reshape(-1, averaged) % channels
+    if rows.shape != (channels, height * width) or (rows != rows[:, :1]).any():
         raise operator.obstacle("must average over height and width, no less and no more")
-    source, shape, _ = graph.map(operator)
-    height, width, channels = shape
-    fields, count = graph.fields(operator, [source], shape, (1, 1, channels)), height * width
+    keep = len(operator.output.shape) == rank
+    places = rows[:, 0].reshape([1 if axis in over else value.shape[axis] for axis in range(rank)
+                                 if keep or axis not in over])
+    like = replace(value, shape=places.shape, places=places)
+    fields, count = graph.fields(operator, [source], shape, (1, 1, channels), like=like), height * width
     if isinstance(graph, IntegerGraph):
-        graph.append(operator, AveragePool(**fields, window=(height, width),
-                                           bias=np.full(channels, -count * tensor.zero_point),
-                                           requantise=_requantise(operator, count, channels)))
+        layer = AveragePool(**fields, window=(height, width), bias=np.full(channels, -count * tensor.zero_point),
+                            requantise=_requantise(operator, count, channels))
     else:
-        graph.append(operator, FloatAveragePool(**fields, window=(height, width)))
+        layer = FloatAveragePool(**fields, window=(height, width))
+    graph.append(operator, layer, like)
 
 
 def _requantise(operator: Operator, count: int, channels: int) -> Requantise:

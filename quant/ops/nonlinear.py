@@ -14,8 +14,12 @@ import tflite as schema
 from tepal.quant.arithmetic import quantize_multiplier, rounding_shift_right
 from tepal.quant.files.tflite_file import Operator
 from tepal.quant.files.tflite_graph import FloatGraph, IntegerGraph, TfliteGraph, multiplied
-from tepal.quant.lookup import CODES
+from tepal.quant.lookup import CODES, FloatLookup, Lookup
+from tepal.quant.rescale import Requantise
 
+from .add import Add, FloatAdd
+from .arithmetic import constants_by_channel
+from .depthwise import Depthwise, FloatDepthwise
 from .registry import tflite
 
 
@@ -64,6 +68,59 @@ def _leaky_relu(graph: TfliteGraph, operator: Operator) -> None:
         above = multiplied(difference, np.float64(source.scale / result.scale))
         below = _signed(difference, np.float64(source.scale * alpha / result.scale))
         graph.look_up(operator, np.where(difference >= 0, above, below) + result.zero_point, operator.name)
+
+
+@tflite("PRELU", limits="a table; with several slopes a sum of what becomes of values above and below 0")
+def _prelu(graph: TfliteGraph, operator: Operator) -> None:
+    slopes = constants_by_channel(graph, operator, 1)
+    if isinstance(graph, FloatGraph):
+        _float_prelu(graph, operator, slopes)
+    elif isinstance(graph, IntegerGraph):
+        _integer_prelu(graph, operator, slopes)
+
+
+def _integer_prelu(graph: IntegerGraph, operator: Operator, slopes: np.ndarray) -> None:
+    """BroadcastPrelu4DSlow of reference/prelu.h; PreluPrepare makes the factors in float32."""
+    source, alpha, result = operator.input(0), operator.input(1), operator.output
+    difference, factors = CODES - source.zero_point, slopes.astype(np.int64) - alpha.zero_point
+    above = multiplied(np.maximum(difference, 0), np.float64(source.scale / result.scale))
+    real = np.float64(source.scale * alpha.scale / result.scale)
+    if (factors == factors[0]).all():
+        below = multiplied(np.minimum(difference, 0) * factors[0], real)
+        graph.look_up(operator, above + below + result.zero_point, operator.name)
+        return
+    (number,), shape, value = graph.alike(operator, 1)
+    fields = graph.fields(operator, [number], shape, shape, like=value)
+    inner = dict(fields, tensor=-1)
+    positive = graph.insert(Lookup(**inner, table=np.clip(above + result.zero_point, -128, 127), function="PRELU",
+                                   result_zero_point=result.zero_point))
+    negative = graph.insert(Lookup(**dict(inner, output_scale=float(source.scale)), function="PRELU",
+                                   table=np.minimum(CODES, source.zero_point), result_zero_point=source.zero_point))
+    ones, short = np.ones(shape[2]), np.abs(factors).max() <= 127
+    multiplier, shift = quantize_multiplier(real)
+    scaled = graph.insert(Depthwise(
+        **dict(inner, inputs=(negative,)), weights=(factors if short else slopes)[None, None], bias=np.zeros(shape[2]),
+        requantise=Requantise(ones * multiplier, ones * shift, result.zero_point), weight_scales=float(alpha.scale),
+        weight_zero_point=0 if short else alpha.zero_point))
+    # One of the two is 0.
+    graph.append(operator, Add(
+        **dict(fields, inputs=(positive, scaled), input_zero_point=result.zero_point),
+        other_zero_point=result.zero_point, tables=np.stack([CODES - result.zero_point] * 2),
+        requantise=Requantise(ones * (1 << 30), ones, result.zero_point)), value)
+
+
+def _float_prelu(graph: FloatGraph, operator: Operator, slopes: np.ndarray) -> None:
+    if (slopes == slopes[0]).all():
+        graph.look_up(operator, lambda x: np.where(x < 0, x * slopes[0], x), operator.name)
+        return
+    (number,), shape, value = graph.alike(operator, 1)
+    fields = graph.fields(operator, [number], shape, shape, like=value)
+    inner = dict(fields, tensor=-1)
+    positive = graph.insert(FloatLookup(**inner, compute=lambda x: np.maximum(x, 0), function="PRELU"))
+    negative = graph.insert(FloatLookup(**inner, compute=lambda x: np.minimum(x, 0), function="PRELU"))
+    scaled = graph.insert(FloatDepthwise(**dict(inner, inputs=(negative,)), weights=slopes[None, None],
+                                         bias=np.zeros(shape[2])))
+    graph.append(operator, FloatAdd(**dict(fields, inputs=(positive, scaled))), value)
 
 
 def _signed(values: np.ndarray, real: np.float64) -> np.ndarray:

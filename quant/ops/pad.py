@@ -44,7 +44,7 @@ def _pad(graph: TfliteGraph, operator: Operator) -> None:
     graph.give(operator, replace(padded, maker=operator))
 
 
-@onnx("Pad", takes_padding=True, limits="zeros around height and width, before a Conv")
+@onnx("Pad", takes_padding=True, on_integers=True, limits="zeros around height and width, before a Conv")
 def _onnx_pad(model: OnnxModel, node: Node, value: Value) -> Value:
     if node.attributes.get("mode", b"constant") != b"constant":
         raise node.obstacle("pads with something other than zeros; only constant zeros are supported")
@@ -52,7 +52,10 @@ def _onnx_pad(model: OnnxModel, node: Node, value: Value) -> Value:
     # The first version of the operator calls them "paddings"; none that uses it is older than the second.
     amounts = model.parameter(node, "pads", 1, ()).ravel()
     axes = [node.axis(axis, rank) for axis in model.parameter(node, "axes", 3, range(rank)).ravel()]
-    if model.parameter(node, "value", 2, 0.0).any():
+    zero = 0
+    if value.integers and value.meaning:
+        zero = value.meaning[1] + (128 if value.integer_type == np.uint8 else 0)
+    if (model.parameter(node, "value", 2, 0.0) != zero).any():
         raise node.obstacle("pads with something other than zeros; only constant zeros are supported")
     if len(amounts) != 2 * len(axes) or amounts.dtype.kind not in "iu" or (amounts < 0).any():
         raise node.error(f"has {len(amounts)} amounts of the type {amounts.dtype}, the least of them "

@@ -11,6 +11,7 @@ import numpy as np
 from tepal.quant.answers import Tabled
 from tepal.quant.files.draft import Constant
 from tepal.quant.files.functions import quantised_later
+from tepal.quant.files.qoperator import REAL
 from tepal.quant.files.tflite_file import EXPORT_AGAIN, Operator
 from tepal.quant.files.tflite_graph import IntegerGraph, multiplied
 from tepal.quant.files.weights import WeightedDraft
@@ -70,6 +71,8 @@ _TYPES = {2: np.uint8, 3: np.int8}
 
 @onnx("QuantizeLinear", moves=True, only="QDQ", limits="to int8 or uint8, one scale for the map")
 def _quantize(model: OnnxModel, node: Node, value: Value) -> Value:
+    if value.parts:
+        return replace(value, parts=tuple(_quantize(model, node, part) for part in value.parts), integers=True)
     if value.integers:
         raise node.error("quantises integers")
     meaning, kind = _meaning(model, node, np.dtype(np.uint8))
@@ -80,7 +83,7 @@ def _quantize(model: OnnxModel, node: Node, value: Value) -> Value:
 
 def _quantised(model: OnnxModel, node: Node, value: Value, meaning: Meaning) -> Value:
     """Real numbers that become integers of another ``meaning`` than they may have had."""
-    name = (model.own and node.proto.doc_string) or node.inputs[0]
+    name = (model.own and node.proto.doc_string) or node.inputs[0].removesuffix(REAL)
     if value.pending:
         return quantised_later(node, value, meaning, name)
     if value.draft is None and value.meaning is None:
@@ -108,6 +111,8 @@ def _begin(model: OnnxModel, node: Node, meaning: Meaning) -> None:
 @onnx("DequantizeLinear", moves=True, only="QDQ", limits="from int8 or uint8; of weights, symmetric, with a scale for "
       "each output channel or one for all")
 def _dequantize(model: OnnxModel, node: Node, value: Value) -> Value:
+    if value.parts:
+        return replace(value, parts=tuple(_dequantize(model, node, part) for part in value.parts), integers=False)
     if not value.integers:
         raise node.error("dequantises real numbers")
     meaning, _ = _meaning(model, node, value.integer_type)

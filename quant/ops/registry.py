@@ -71,7 +71,9 @@ class OnnxOperator:
     takes_padding
         Whether Pad may stand before it.
     on_integers
-        What is the matter where it works on integers, if more can be said than that.
+        Whether it picks and compares values, so that it may work on the integers that stand for them.
+    windows
+        Whether windows move over the map, which may have one dimension in place of two.
     """
 
     read: Callable[..., Value]
@@ -83,7 +85,8 @@ class OnnxOperator:
     constant_first: bool = False
     elementwise: bool = False
     takes_padding: bool = False
-    on_integers: str = ""
+    on_integers: bool = False
+    windows: bool = False
 
 
 @dataclass(frozen=True)

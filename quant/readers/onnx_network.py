@@ -33,7 +33,7 @@ def network_of(model: OnnxModel, outputs: list[str], name: str, metadata: dict[s
     NetworkError
         An output is none, or a layer can't be made.
     """
-    values = [_output(model, output, alone=len(outputs) == 1) for output in outputs]
+    values = [part for output in outputs for part in _output(model, output, alone=len(outputs) == 1)]
     closing, ends = _closing(values), {value.draft for value in values if value.draft}
     drafts = _reached(_image_scaled(model), ends)
     _fold_forwards(drafts, ends)
@@ -55,22 +55,25 @@ def network_of(model: OnnxModel, outputs: list[str], name: str, metadata: dict[s
     return Network(name, joined(integer, sources), *model.start, answers, preprocessing, outputs=ended)
 
 
-def _output(model: OnnxModel, name: str, *, alone: bool) -> Value:
-    """What the output ``name`` stands for."""
+def _output(model: OnnxModel, name: str, *, alone: bool) -> tuple[Value, ...]:
+    """What the output ``name`` stands for: one map, or the parts that it was put together of."""
     value = model.values.get(name)
     if value is None:
         raise NetworkError(f"gives {text(name)}, which " + (
             "is constant; leave that output out" if name in model.constants else "no node makes; export it again"))
     if value.padder:
         raise value.padder.error("is the last layer; padding is only supported before Conv")
-    if value.places.ndim < 4 and not in_order(value.places):
+    if value.parts:
+        return tuple(layered(model, part.pending.node, part) if part.pending else part for part in value.parts)
+    line = value.places.ndim == 3 and in_order(value.places.transpose(0, 2, 1))
+    if value.places.ndim < 4 and not line and not in_order(value.places):
         raise NetworkError("gives a flattened map with its channels first; end it with a vector or with the map")
     if value.pending:
         value = layered(model, value.pending.node, value)
     if value.draft is None:
         raise NetworkError("has no layer to compute" if alone else
                            f"gives {text(name)}, which is the image itself; leave that output out")
-    return value
+    return (value,)
 
 
 def _closing(outputs: list[Value]) -> Callable[[int, float], Any] | None:

@@ -7,10 +7,11 @@ import numpy as np
 import onnx
 import pytest
 from networks import random_network
-from onnx_models import integers, maps, real, run, step
-from tepal.quant import Average, AveragePool, Convolution, Depthwise, Network, NetworkError, Softmax
+from onnx_models import integers, maps, random_graph, real, run, step
+from tepal.quant import Average, AveragePool, Convolution, Depthwise, Network, NetworkError, Softmax, quantize
 from tepal.quant.answers import Answer
 from tepal.quant.onnx_export import onnx_model, write_onnx
+from tepal.quant.ops.add import Add
 from tepal.quant.readers.onnx import read_onnx
 from tepal.quant.rescale import requantise_of_scales
 from tepal.sim import golden
@@ -180,3 +181,40 @@ def test_nothing_is_left_where_writing_fails(tmp_path):
         with pytest.raises(NetworkError, match=rf"can't be written \({reason}"):
             write_onnx(layer_of(), path)
     assert [path.name for path in tmp_path.iterdir()] == ["taken.onnx"]
+
+
+# ---- graphs ----
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_graphs_that_were_quantised_here_come_back_identical(tmp_path, seed):
+    """Sums, differences, tables, concatenations, several outputs; and ONNX Runtime computes the same but for one."""
+    graph = random_graph(seed)
+    (tmp_path / "float.onnx").write_bytes(graph.bytes())
+    network = read_onnx(tmp_path / "float.onnx")
+    batch = np.random.default_rng(0).normal(size=(8, *network.input_shape)).astype(np.float32)
+    result = quantize(network, batch).network
+    write_onnx(result, tmp_path / "model.onnx")
+    again = read_onnx(tmp_path / "model.onnx")
+    # Tables of the parts of a concatenation say no more than its scales do.
+    assert identical(replace(again, name=""), replace(result, name="")), seed
+    model = onnx_model(result)
+    onnx.checker.check_model(model, full_check=True)
+    images = result.quantise_input(batch[:3])
+    assert step(result, images, maps(model, result, real(result, images))) <= 1
+
+
+def difference() -> Network:
+    """A map less another one."""
+    first = layer_of().layers[0]
+    add = Add.of_scales({"name": "difference", "index": 1, "inputs": (0, 0), "input_shape": (2, 2, 2),
+                         "output_shape": (2, 2, 2)}, (0.25, 0), (0.25, 0), (0.5, 3), -np.inf, np.inf)
+    return Network("two", (first, replace(add, tables=add.tables * [[1], [-1]])), 0.5, 0)
+
+
+def test_differences(tmp_path):
+    write_onnx(difference(), tmp_path / "two.onnx")
+    assert identical(read_onnx(tmp_path / "two.onnx"), difference())
+    first, last = difference().layers
+    with pytest.raises(NetworkError, match=r"layer 1 \(difference\) can't be written as ONNX: its tables don't follow"):
+        onnx_model(Network("two", (first, replace(last, tables=last.tables * 2)), 0.5, 0))

@@ -8,9 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from graphs import of_arms, residuals
 from networks import chain
 from tepal.hdl import EngineConfig, Schedule
 from tepal.quant import read_model
+from tepal.quant.layer import IMAGE
 from tepal.sim import cycles
 from tepal.sim.hazards import KINDS, conflicts, slacks
 
@@ -50,8 +52,9 @@ def test_nothing_meets(model, config):
 
 
 def test_every_kind_is_looked_for():
-    """By an engine of either kind, in a network of several passes."""
-    schedules = schedule_of(), schedule_of(replace(ENGINE, lane_cycles=1, single_port=True))
+    """By an engine of either kind, in a network of several passes, and in one whose maps are added."""
+    schedules = (schedule_of(), schedule_of(replace(ENGINE, lane_cycles=1, single_port=True)),
+                 Schedule(residuals((6, 5, 4), 3), ENGINE))
     assert {kind.partition(" of ")[0] for schedule in schedules for kind in slacks(schedule)} == KINDS.keys()
 
 
@@ -70,6 +73,29 @@ def test_one_map_too_far():
 
     schedule = damaged(schedule_of(), lambda scheduled: later(scheduled) if scheduled.work.source == 2 else scheduled)
     assert conflicts(schedule) == ["an activation is read where it was not written"]
+
+
+@pytest.mark.parametrize(("change", "kinds"), [
+    # What is added is overwritten by the map that is made meanwhile.
+    (lambda scheduled: {name: None if getattr(scheduled, name) is None else 0 for name in ("added", "other")},
+     {"skip write after read"}),
+    (lambda scheduled: {} if scheduled.other is None else {"other": scheduled.other + 1}, {"skip places"}),
+])
+def test_added_from_elsewhere(change, kinds):
+    """Nested residuals, whose maps lie apart."""
+    network = of_arms((6, 5, 4), [(IMAGE,), (0,), (1,), (1, 2), (3,), (0, 4)])
+    schedule = Schedule(network, ENGINE)
+    assert not conflicts(schedule)
+    assert schedule.skip_depth == 2 * 6 * 5 * 2
+
+    assert kinds <= found(damaged(schedule, lambda scheduled: replace(scheduled, **change(scheduled))))
+
+
+def test_added_too_early():
+    """A unit that looks for what is added longer before the write than planned."""
+    schedule = Schedule(residuals((1, 1, 4), 2), EngineConfig(1, 4, 4, requantisers=4))
+    late = replace(schedule.latency, skip=schedule.latency.skip + 200)
+    assert "skip read after write" in found(damaged(schedule, latency=late))
 
 
 def test_too_few_banks():

@@ -8,11 +8,13 @@ from tepal.hdl.memories.single_port import RegionRam
 
 
 @pytest.mark.parametrize("registers", [0, 1])
-@pytest.mark.parametrize(("base", "depth"), [(16, 16), (16, 20), (16, 32), (8, 40), (1, 9), (16, 40), (4, 14)])
-def test_regions(base, depth, registers):
-    """Also where the upper region is the larger one, and where there is none."""
+@pytest.mark.parametrize(("base", "depth", "regions"), [
+    (16, 16, 1), (16, 20, 2), (16, 32, 2), (8, 40, 2), (1, 9, 2), (16, 40, 2), (4, 14, 2),
+    (8, 20, 3), (8, 24, 3), (4, 15, 4), (2, 23, 3), (4, 30, 5)])
+def test_regions(base, depth, regions, registers):
+    """Also where the last region is the largest one, and where there is but one."""
     rng = np.random.default_rng(base * depth)
-    dut = RegionRam(16, depth, base, 8, registers)
+    dut = RegionRam(16, depth, base, 8, registers, regions)
     contents = rng.integers(0, 1 << 16, depth).tolist()
 
     async def read(ctx, address):
@@ -30,9 +32,10 @@ def test_regions(base, depth, registers):
         ctx.set(dut.write_enable, 0)
         for address in range(depth):
             await read(ctx, address)
-        lower, upper = range(min(base, depth)), range(base, depth)
-        for _ in range(40 if upper else 0):
-            written, seen = (lower, upper) if rng.random() < 0.5 else (upper, lower)
+        words = [range(base * each, base * (each + 1)) for each in range(regions - 1)]
+        words.append(range(base * (regions - 1), depth))
+        for _ in range(40 if regions > 1 else 0):
+            written, seen = (words[each] for each in rng.permutation(regions)[:2])
             address, part, word = int(rng.choice(written)), int(rng.integers(2)), int(rng.integers(1 << 16))
             ctx.set(dut.write_address, address)
             ctx.set(dut.write_data, word)

@@ -10,12 +10,14 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from graphs import graph_case, of_arms
 from networks import chain, depthwise, random_case
 from tepal.hdl import EngineConfig, Schedule, plan
 from tepal.hdl.answer import pack_answer
-from tepal.hdl.plan.timeline import Scoreboard, Touched, needs
+from tepal.hdl.plan.timeline import Scoreboard, Touched, add_after_write, needs
 from tepal.hdl.plan.widths import Formats
 from tepal.hdl.units.tile_buffer import TileBuffer
+from tepal.quant.layer import IMAGE
 from tepal.sim import golden, run_engine
 from tepal.sim.hazards import conflicts, slacks
 
@@ -56,7 +58,8 @@ BOUNDS = {
 """The conflict that each bound keeps off, and the number of places in the tile buffer with which it is the one that
 counts."""
 
-IMPLIED = {("timeline.Scoreboard.bounds", "write after read"), ("timeline.Scoreboard.bounds", "write after write")}
+IMPLIED = {("timeline.Scoreboard.bounds", "write after read"), ("timeline.Scoreboard.bounds", "write after write"),
+           ("timeline.add_after_write", "read after write")}
 """Bounds that never count, for all passes share the array: looked at by themselves."""
 
 
@@ -86,6 +89,7 @@ def cases():
     found = [random_case(seed, frugal=frugal)[:2] for seed in [*range(80), 1293] for frugal in (False, True)]
     found += [(network, replace(config, columns=30, lanes=30, requantisers=30)) for network, config in found[:20:2]]
     found.append((depthwise((7, 61, 1), [(1, 1), (2, 1)]), EngineConfig(70, 67, 67, (1, 1), 67)))
+    found += [graph_case(seed)[:2] for seed in range(12)]
     return [*((network, config, Formats(network)) for network, config in found),
             *(rewired(6, seed) for seed in range(30))]
 
@@ -196,7 +200,7 @@ def test_what_the_hardware_needs(function, name, seed, frugal, monkeypatch):
 def test_every_bound_is_known(monkeypatch):
     """No bound of the timeline goes without the tests above, or the next one."""
     seen = set()
-    for function in {function for function, _ in BOUNDS}:
+    for function in {function for function, _ in BOUNDS.keys() | IMPLIED}:
         def spied(found, function=function):
             seen.update((function, name) for name in found)
             return found
@@ -224,6 +228,28 @@ def test_region_is_free(name):
         shifted.passes = tuple(replace(each, start=start) if each is moved else each for each in schedule.passes)
         assert slacks(shifted)[name] == slack
         assert any(told.startswith("an activation is") for told in conflicts(shifted))
+
+
+@pytest.mark.parametrize("pipelined", [True, False])
+@pytest.mark.parametrize("seed", range(12))
+def test_added_when_written(seed, pipelined):
+    """A pass that adds another one's map begins no sooner than this bound; there it meets nothing, a cycle before it
+    does."""
+    rng = np.random.default_rng(seed)
+    shape, sizes = tuple(map(int, rng.integers(1, 5, 3))), rng.integers(1, 5, 2)
+    config = EngineConfig(*map(int, sizes), 4, requantiser_cycles=int(rng.choice([1, 3])), pipelined=pipelined)
+    schedule = Schedule(of_arms((*shape[:2], shape[2]), [(IMAGE,), (0,), (0,), (1, 2)]), config)
+    moved = schedule.passes[-1]
+    assert moved.work.other is not None
+    writer = schedule.passes[moved.work.other]
+    bound = add_after_write(writer, writer.start, moved)
+    assert bound <= moved.start, "the bounds on neighbours imply it"
+    for start, slack in ((bound, 0), (bound - 1, -1)):
+        shifted = copy(schedule)
+        shifted.passes = (*schedule.passes[:-1], replace(moved, start=start))
+        assert slacks(shifted)["skip read after write"] == slack
+        told = any(told.startswith("a value is added before it is written") for told in conflicts(shifted))
+        assert told == (slack < 0)
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -21,8 +21,8 @@ def words_of(values: np.ndarray, lanes: int) -> list[int]:
 class StreamerBench:
     """An OutputStreamer with a memory before it, whose words are ``words``, and a reset that tests may set."""
 
-    def __init__(self, shape, lanes: int, **options):
-        self.dut = OutputStreamer([shape], lanes, **options)
+    def __init__(self, shapes, lanes: int, **options):
+        self.dut = OutputStreamer(shapes, lanes, **options)
         self.words: list[int] = []
         self.domain = ClockDomain("sync")
 
@@ -84,7 +84,7 @@ def test_streamer(shape, lanes, stall):
     rng = np.random.default_rng(SEED)
     high, low = random_values(rng, shape), rng.integers(-128, -1, shape, dtype=np.int8)
     high[high < 0] = 0
-    streamer = StreamerBench(shape, lanes)
+    streamer = StreamerBench([shape], lanes)
 
     async def bench(ctx):
         for number, (values, flags) in enumerate([
@@ -103,7 +103,7 @@ def test_streamer(shape, lanes, stall):
 def test_memory_is_kept_until_the_last_byte_is_taken(closes):
     shape, lanes = (1, 1, 5), 2
     values = random_values(np.random.default_rng(SEED), shape)
-    streamer = StreamerBench(shape, lanes, closes=closes)
+    streamer = StreamerBench([shape], lanes, closes=closes)
     streamer.words[:] = words_of(values, lanes)
 
     async def bench(ctx):
@@ -132,7 +132,7 @@ def test_reset_within_an_answer(length, stall, patience):
     values = [random_values(rng, shape) for _ in range(2)]
     wanted = answer(values[0], 5, 0)
     closing = 0x100 | Status.CUT_OFF
-    streamer, lengths = StreamerBench(shape, lanes), set()
+    streamer, lengths = StreamerBench([shape], lanes), set()
 
     async def bench(ctx):
         for moment in range(40):
@@ -168,7 +168,7 @@ def test_reset_within_an_answer(length, stall, patience):
 def test_reset_where_the_receiver_is_reset_as_well():
     shape, lanes = (1, 2, 3), 2
     values = random_values(np.random.default_rng(SEED), shape)
-    streamer = StreamerBench(shape, lanes, closes=False)
+    streamer = StreamerBench([shape], lanes, closes=False)
     streamer.words[:] = words_of(values, lanes)
 
     async def bench(ctx):
@@ -185,5 +185,33 @@ def test_reset_where_the_receiver_is_reset_as_well():
         while not taken or not taken[-1] >> 8:
             taken += [byte for byte in [await streamer.cycle(ctx, True)] if byte is not None]
         assert taken == answer(values, 3, 0)
+
+    streamer.run(bench)
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.5])
+@pytest.mark.parametrize(("shapes", "lanes"), [
+    ([(1, 1, 10), (2, 3, 3)], 4), ([(2, 1, 1), (1, 1, 1), (1, 2, 9)], 2), ([(1, 1, 8), (1, 1, 3), (1, 1, 8)], 8)])
+def test_several_outputs(shapes, lanes, stall):
+    """One behind the other, and one index of the largest of all, whichever output it is in."""
+    rng = np.random.default_rng(SEED)
+    streamer = StreamerBench(shapes, lanes)
+    first, length = OutputStreamer.timing(shapes, lanes)
+
+    async def bench(ctx):
+        for number in range(2 * len(shapes)):
+            results = [rng.integers(-128, 100, shape, dtype=np.int8) for shape in shapes]
+            results[number % len(shapes)].flat[-1] = 127
+            streamer.words[:] = [word for values in results for word in words_of(values, lanes)]
+            await streamer.begin(ctx, number)
+            taken, cycles = [], []
+            while not taken or not taken[-1] >> 8:
+                cycles.append(await streamer.cycle(ctx, stall == 0 or rng.random() >= stall))
+                taken += [byte for byte in cycles[-1:] if byte is not None]
+            assert taken == answer(np.concatenate([values.ravel() for values in results]), number, 0)
+            if not stall:
+                # The bench begins to count in the cycle after ``done``.
+                assert cycles.index(taken[0]) == first - 1
+                assert len(cycles) == first + length
 
     streamer.run(bench)

@@ -127,50 +127,42 @@ def test_the_names_are_those_of_the_formats():
 
 
 @pytest.mark.parametrize("kind", [Chain, FloatChain])
-def test_all_dilated_and_grouped_convolutions_of_a_tflite_file_at_once(told, kind):
+def test_all_obstacles_of_a_tflite_file_at_once(told, kind):
     chain = kind(12, 12, 4)
     for number in range(4):
         conv(chain)
-        chain.operators[number].options |= {"DilationHFactor": 1 + number % 2}
-    chain.convolution(weights(4, 3, 3, 2), np.zeros(4)).average_pool((3, 3), padding="SAME")
+        chain.operators[number].options["FusedActivationFunction"] = "TANH" if number % 2 else "NONE"
+    chain.average_pool((3, 3), padding="SAME")
     assert told(chain) == (
-        "operator 1 (CONV_2D) is dilated; only a dilation of 1 is supported (the same of operator 3); operator 4 "
-        "(CONV_2D) takes 2 channels of an input with 4; grouped convolutions are not supported, but depthwise ones "
-        "are; "
-        "operator 5 (AVERAGE_POOL_2D) averages over padding; only windows wholly inside the map are supported")
+        "operator 1 (CONV_2D) has the fused activation TANH; supported are NONE, RELU, RELU6 and RELU_N1_TO_1 (the "
+        "same of operator 3); operator 4 (AVERAGE_POOL_2D) averages over padding; only windows wholly inside the map "
+        "are supported")
 
 
-def test_all_dilated_and_grouped_convolutions_of_an_onnx_file_at_once(told):
-    graph = Graph("n", 4, 16, 16).convolution(4, 4, 3, dilations=[2, 2])
-    graph.convolution(4, 4, 3, group=2).convolution(4, 4, 3, dilations=[1, 2]).convolution(4, 4, 1, group=2)
-    graph.add("Relu").add("AveragePool", kernel_shape=[3, 3], pads=[1] * 4).add("Flatten")
-    graph.add("Gemm", graph.weights(200, 3))
-    assert told(graph) == (
-        "node 0 (Conv, conv0) is dilated; only a dilation of 1 is supported (the same of node 2); node 1 (Conv, "
-        "conv1) has "
-        "2 groups for 4 channels; supported are 1 and, depthwise, one for each channel (the same of node 3); node 5 "
-        "(AveragePool, averagepool5) averages over padding; only windows wholly inside the map are supported")
-
-
-def test_all_dilated_convolutions_of_a_quantised_onnx_file_at_once(told):
-    graph = Graph("n", 2, 16, 16)
+@pytest.mark.parametrize("quantised", [False, True])
+def test_all_pools_with_padding_of_an_onnx_file_at_once(told, quantised):
+    graph, meaning = Graph("n", 4, 16, 16), (np.float32(0.1), np.int8(0))
     for _ in range(3):
-        graph.add("QuantizeLinear", np.float32(0.1), np.int8(0)).add("DequantizeLinear", np.float32(0.1), np.int8(0))
-        kernel = graph.node("DequantizeLinear", np.ones((2, 2, 3, 3), np.int8), np.float32(0.1))
-        graph.add("Conv", kernel, dilations=[2, 2]).add("Relu")
-    graph.add("QuantizeLinear", np.float32(0.1), np.int8(0)).add("DequantizeLinear", np.float32(0.1), np.int8(0))
-    assert told(graph) == ("node 3 (Conv, conv3) is dilated; only a dilation of 1 is supported (the same of nodes 8 "
-                           "and "
-                           "13)")
+        if quantised:
+            graph.add("QuantizeLinear", *meaning).add("DequantizeLinear", *meaning)
+        graph.add("AveragePool", kernel_shape=[3, 3], pads=[1] * 4)
+    graph.add("MaxPool", kernel_shape=[2, 2], dilations=[2, 2])
+    if quantised:
+        graph.add("QuantizeLinear", *meaning).add("DequantizeLinear", *meaning)
+    first, second, third, last = (2, 5, 8, 9) if quantised else (0, 1, 2, 3)
+    assert told(graph) == (
+        f"node {first} (AveragePool, averagepool{first}) averages over padding; only windows wholly inside the map are "
+        f"supported (the same of nodes {second} and {third}); node {last} (MaxPool, maxpool{last}) is dilated; only a "
+        "dilation of 1 is supported")
 
 
 def test_a_relu_behind_a_convolution_that_was_passed_over(told):
     chain = FloatChain(9, 9, 2)
     for number in range(0, 4, 2):
         conv(chain).activation("RELU")
-        chain.operators[number].options |= {"DilationWFactor": 2}
-    assert told(chain) == ("operator 0 (CONV_2D) is dilated; only a dilation of 1 is supported (the same of operator "
-                           "2)")
+        chain.operators[number].options["FusedActivationFunction"] = "TANH"
+    assert told(chain) == ("operator 0 (CONV_2D) has the fused activation TANH; supported are NONE, RELU, RELU6 and "
+                           "RELU_N1_TO_1 (the same of operator 2)")
 
 
 def test_obstacles_that_are_alike_are_told_once():
@@ -253,17 +245,10 @@ WRONG = {
                     "node 1 (Transpose, transpose1) has inputs and attributes (perm) that don't fit together"),
     "image type": (Graph("n", 3, 8, 8, kind=77).add("Relu"), "takes type 77 images"),
     "three dimensions": (Graph("n", 3, 8, 8, 8).add("Relu"),
-                         "[n, 3, 8, 8, 8]; only [batch, channels, height, width] and [batch, values] are supported"),
-    "time and features": (Graph(1, 49, 10).add("Unsqueeze", np.array([1])),
-                          "takes an input of the shape [1, 49, 10]; give the input its channel, as [1, 1, 49, 10], in "
-                          "place"),
-    "1-D": (Graph(1, 10, 49).add("Conv", np.ones((2, 10, 3), np.float32)),
-            "its 1-D convolutions are not supported: write them as 2-D ones with windows of one row, on an input of "
-            "[1, 10, 1, 49]"),
+                         "[n, 3, 8, 8, 8]; only [batch, channels, height, width], [batch, channels, "
+                         "length] and [batch, values] are supported"),
     "no version": (no_opset(), "doesn't say which version of ONNX's operators it uses (opset_import)"),
     "not text": (not_text(), "is damaged (a name in its graph isn't text); export it again"),
-    "integers clipped": (Graph("n", 2, 4, 4).add("QuantizeLinear", np.float32(1), np.int8(0)).add(
-        "Clip", np.int8(-7), np.int8(7)), "node 1 (Clip, clip1) narrows the range of integers, as Brevitas exports"),
 }
 
 

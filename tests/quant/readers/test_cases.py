@@ -6,7 +6,7 @@ import onnx
 import pytest
 from litert import reference
 from models import require_case
-from onnx_models import maps, step
+from onnx_models import maps, run, step
 from tepal.quant import NetworkError, read_model
 from tepal.sim import golden
 
@@ -18,32 +18,9 @@ STATIC = ("quantise statically as QDQ, in ONNX Runtime with quantize_static and 
           "float model to 'tepal quantize'")
 
 REFUSED = {
-    "ort_qoperator.onnx": "has operators that are not supported: 3 QLinearConv, 1 "
-                          "com.microsoft.QLinearGlobalAveragePool "
-                          f"and 1 com.microsoft.QGemm (quantised in the QOperator format: {STATIC}){ENDS}",
     "ort_dynamic.onnx": "has operators that are not supported: 2 DynamicQuantizeLinear, 1 ConvInteger and 1 "
                         "MatMulInteger "
                         f"(quantised dynamically: {STATIC}){ENDS}",
-    "ort_contrib.onnx": "has operators that are not supported: 15 com.microsoft.DequantizeLinear and 7 com.microsoft."
-                        "QuantizeLinear (quantised with ONNX Runtime's own operators: quantise statically as plain "
-                        "QDQ, "
-                        "with quantize_static, quant_format=QuantFormat.QDQ and without the option UseQDQContribOps, "
-                        "or "
-                        f"give the float model to 'tepal quantize'){ENDS}",
-    "qcdq_activations_clip.onnx": "node 1 (Clip, v1) narrows the range of integers, as Brevitas exports fewer than 8 "
-                                  "bits "
-                                  "or a narrow range; export activations of 8 bits with narrow_range=False, or give "
-                                  "the "
-                                  "float model to 'tepal quantize' (the same of node 8)",
-    "torch_rank3_unsqueeze.onnx": "takes an input of the shape [1, 49, 10]; give the input its channel, as [1, 1, 49, "
-                                  "10], "
-                                  "in place of an Unsqueeze or Reshape in the model",
-    "torch_conv1d.onnx": "takes an input of the shape [1, 10, 49]; its 1-D convolutions are not supported: write them "
-                         "as "
-                         "2-D ones with windows of one row, on an input of [1, 10, 1, 49]",
-    "fp16_float_ends.onnx": "has operators that are not supported: 2 Cast (types other than float32: export the model "
-                            "as "
-                            f"float32){ENDS}",
 }
 
 
@@ -71,11 +48,45 @@ def test_keras_models_with_an_open_batch():
     assert chances.tolist() == [[-77] * 5]
 
 
-@pytest.mark.parametrize("name", ["qcdq_weights_clip.onnx", "qcdq_weights_folded_clip.onnx"])
-def test_clipped_integer_weights_are_read(name):
-    """A narrower range of constants is arithmetic: ONNX Runtime's values within the one step that QDQ models have."""
+@pytest.mark.parametrize("name", ["qcdq_weights_clip.onnx", "qcdq_weights_folded_clip.onnx",
+                                  "qcdq_activations_clip.onnx"])
+def test_clipped_integers_are_read(name):
+    """A narrower range of constants is arithmetic, one of activations the layer's own: ONNX Runtime's values within the
+    one step that QDQ models have."""
     path = require_case(name)
     network, model = read_model(path), onnx.load(path)
     batch = np.load(require_case("qcdq_x.npy"))[:8]
     codes = network.quantise_input(batch.transpose(0, 2, 3, 1))
     assert step(network, codes, maps(model, network, batch)) <= 1
+
+
+def test_float16_is_computed_in_float32():
+    path = require_case("fp16_float_ends.onnx")
+    network, model = read_model(path), onnx.load(path)
+    batch = np.random.default_rng(0).normal(size=(4, *(network.input_shape[axis] for axis in (2, 0, 1))))
+    batch = batch.astype(np.float32)
+    (expected,) = run(model, batch)
+    assert np.abs(network.run(network.images(batch)) - expected).max() <= 0.01 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("name", ["ort_qoperator.onnx", "ort_contrib.onnx"])
+def test_other_forms_of_onnx_runtimes_quantiser(name):
+    path = require_case(name)
+    network, batch = read_model(path), np.load(require_case("ort_x.npy"))
+    got = golden.run(network, network.quantise_input(batch.transpose(0, 2, 3, 1))).astype(float)
+    (expected,) = run(path.read_bytes(), batch)
+    steps = (got.reshape(expected.shape) - network.output_zero_point) - expected / network.output_scale
+    assert np.abs(steps).max() <= 1.001
+    assert np.count_nonzero(np.abs(steps) > 0.5) <= 0.02 * steps.size
+
+
+@pytest.mark.parametrize(("name", "shape"), [
+    ("torch_conv1d.onnx", (1, 49, 10)), ("torch_rank3_unsqueeze.onnx", (49, 10, 1))])
+def test_inputs_of_two_dimensions(name, shape):
+    path = require_case(name)
+    network = read_model(path)
+    assert network.input_shape == shape
+    given = [dim.dim_value for dim in onnx.load(path).graph.input[0].type.tensor_type.shape.dim][1:]
+    batch = np.random.default_rng(0).normal(size=(4, *given)).astype(np.float32)
+    (expected,) = run(path.read_bytes(), batch, folder=path.parent)
+    assert np.abs(network.run(network.images(batch)) - expected).max() <= 1e-5 * np.abs(expected).max()

@@ -6,9 +6,10 @@ import numpy as np
 import onnx
 import pytest
 from models import require_case
-from onnx_models import Graph, maps, quantised, run, step
+from onnx_models import Graph, maps, quantised, random_graph, run, step
 from onnxruntime.quantization import QuantType
 from tepal.quant import FloatNetwork, Network, NetworkError, read_model, read_onnx
+from tepal.quant.weighted import Weighted
 from tepal.sim import golden
 
 
@@ -122,38 +123,6 @@ def test_several_outputs_and_what_none_needs(read):
     assert kinds(read(graph)) == ["Convolution", "Convolution"]
 
 
-def random_graph(seed: int, constants=("Mul", "Add", "Sub", "Div")) -> Graph:
-    """Residual blocks, branches, pools, activations and constants at random; one to three outputs."""
-    rng = np.random.default_rng(seed)
-    channels, size = (int(number) for number in rng.integers(2, 6, 2))
-    graph = Graph("n", 3, 3 + size, 4 + size, seed=seed)
-    graph.convolution(channels, 3, int(rng.integers(1, 4)))
-    live = [graph.value]
-    for _ in range(int(rng.integers(4, 12))):
-        graph.value = live[int(rng.integers(max(0, len(live) - 3), len(live)))]
-        match rng.integers(9):
-            case 0:
-                graph.convolution(channels, channels, 3, pads=[1] * 4, bias=bool(rng.integers(2)))
-            case 1:
-                graph.convolution(channels, channels, 3, pads=[1] * 4, group=channels)
-            case 2:
-                graph.add("Relu")
-            case 3:
-                graph.add("Clip", np.float32(rng.uniform(-2, 0)), np.float32(rng.uniform(0, 2)))
-            case 4:
-                graph.batch_norm(channels)
-            case 5:
-                graph.add("MaxPool", kernel_shape=[3, 3], pads=[1] * 4)
-            case 6:
-                graph.add(constants[rng.integers(len(constants))],
-                          rng.uniform(0.5, 2, (channels, 1, 1)).astype(np.float32))
-            case _:
-                graph.add("Add", live[int(rng.integers(len(live)))])
-        live.append(graph.value)
-    graph.outputs = sorted(set(live[1:][-int(rng.integers(1, 4)):]), key=live.index)
-    return graph
-
-
 @pytest.mark.parametrize("seed", range(60))
 def test_random_graphs(read, seed):
     graph = random_graph(seed)
@@ -164,6 +133,43 @@ def test_random_graphs(read, seed):
     for value in expected:
         wanted = value.transpose(0, 2, 3, 1)
         assert min(np.abs(each - wanted).max() for each in got) <= 1e-5 * max(1, np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_concatenation(read, channels_last):
+    graph = Graph("n", 3, 6, 5).convolution(4, 3, 1)
+    ends = [graph.value, graph.node("MaxPool", graph.value, kernel_shape=[3, 3], pads=[1] * 4)]
+    graph.convolution(2, 4, 1)
+    ends.append(graph.value)
+    if channels_last:
+        ends = [graph.node("Transpose", end, perm=[0, 2, 3, 1]) for end in ends]
+    graph.value = graph.node("Concat", *ends, axis=3 if channels_last else 1)
+    if channels_last:
+        graph.add("Transpose", perm=[0, 3, 1, 2])
+    network = check(read, graph.add("Relu").convolution(3, 10, 3))
+    assert kinds(network) == ["Convolution", "MaxPool", "Convolution", "Concatenation", "Convolution"]
+    assert network.layers[3].channels == (4, 4, 2)
+    assert network.layers[3].minimum == 0
+
+
+def test_heads_that_are_put_together_at_the_end_are_outputs_of_their_own(read, tmp_path):
+    """As SSD detectors end: boxes of two maps of different sizes in one list."""
+    graph, parts = Graph("n", 3, 10, 10).convolution(4, 3, 3).add("Relu"), []
+    for _ in range(2):
+        before = graph.value
+        graph.convolution(8, 4, 1).add("Transpose", perm=[0, 2, 3, 1]).add("Reshape", np.array([1, -1, 4]))
+        parts.append(graph.value)
+        graph.value = before
+        graph.convolution(4, 4, 3, strides=[2, 2]).add("Relu")
+    graph.value = graph.node("Concat", *parts, axis=1)
+    network, batch = read(graph), images((3, 10, 10))
+    assert network.output_shapes == ((8, 8, 8), (3, 3, 8))
+    (expected,) = run(graph.bytes(), batch)
+    assert np.abs(network.run(network.images(batch)) - expected.reshape(4, -1)).max() <= 1e-5 * np.abs(expected).max()
+    quantised(graph, tmp_path, batch)
+    assert read_onnx(tmp_path / "quantised.onnx").output_shapes == ((8, 8, 8), (3, 3, 8))
+    with pytest.raises(NetworkError, match=r"\(Relu, .*\) computes with maps of different heights and widths that"):
+        read(graph.add("Relu"))
 
 
 # ---- constants anywhere ----
@@ -202,6 +208,52 @@ def test_a_constant_minus_a_map(read):
         "Convolution"]
 
 
+# ---- other windows ----
+
+
+@pytest.mark.parametrize(("before", "channels", "group"), [(4, 6, 2), (6, 6, 3), (4, 8, 4), (4, 4, 4), (3, 5, 1)])
+@pytest.mark.parametrize("dilations", [[1, 1], [2, 3]])
+def test_groups_and_dilations(read, tmp_path, before, channels, group, dilations):
+    graph = Graph("n", 3, 12, 13).convolution(before, 3, 1).add("Relu")
+    graph.convolution(channels, before, 3, group=group, dilations=dilations, pads=[1, 2, 1, 2], strides=[1, 2])
+    check(read, graph)
+    exact(tmp_path, graph)
+
+
+def line(channels_first: bool, *, pads: list[int], group: int) -> Graph:
+    """1-D convolutions and pools, [channels, length] or [length, channels]."""
+    graph = Graph("n", 4, 23) if channels_first else Graph("n", 23, 4).add("Transpose", perm=[0, 2, 1])
+    graph.add("Conv", graph.weights(6, 4, 5), graph.weights(6), strides=[2], pads=pads).add("Relu")
+    graph.add("Conv", graph.weights(6, 6 // group, 3), dilations=[2], group=group).batch_norm(6)
+    graph.add("MaxPool", kernel_shape=[2], strides=[1]).add("AveragePool", kernel_shape=[2])
+    return graph.add("GlobalAveragePool").add("Flatten").add("Gemm", graph.weights(6, 3))
+
+
+@pytest.mark.parametrize("group", [1, 2, 6])
+@pytest.mark.parametrize("channels_first", [True, False])
+def test_windows_along_one_dimension(read, channels_first, group):
+    network = check(read, line(channels_first, pads=[2, 1], group=group))
+    assert network.input_shape == (1, 23, 4)
+    assert network.channels_first == channels_first
+
+
+@pytest.mark.parametrize("axis", [1, 3])
+def test_time_and_features(read, axis):
+    graph = Graph("n", 9, 7, opset=18).add("Unsqueeze", np.array([axis]))
+    if axis == 3:
+        graph.add("Transpose", perm=[0, 3, 1, 2])
+    graph.convolution(3, 1, 3).add("ReduceMean", np.array([2, 3]), keepdims=0)
+    assert check(read, graph).input_shape == (9, 7, 1)
+
+
+def test_a_line_as_the_result(read):
+    graph = Graph("n", 4, 9)
+    network = read(graph.add("Conv", graph.weights(2, 4, 3)))
+    (expected,) = run(graph.bytes(), images((4, 9)))
+    got = network.run(network.images(images((4, 9))))
+    assert np.allclose(got, expected.transpose(0, 2, 1).reshape(4, -1), atol=1e-5)
+
+
 # ---- quantised ----
 
 
@@ -210,6 +262,9 @@ QUANTISERS = {
     "uint8 activations": {"activations": QuantType.QUInt8},
     "symmetric": {"ActivationSymmetric": True, "per_channel": False},
     "dedicated pairs": {"DedicatedQDQPair": True},
+    "uint8 weights with zero points": {"activations": QuantType.QUInt8, "weights": QuantType.QUInt8,
+                                       "per_channel": False},
+    "int8 weights with zero points": {"WeightSymmetric": False, "per_channel": False},
 }
 
 
@@ -231,12 +286,14 @@ def test_quantised_residuals(tmp_path, quantiser):
     graph.add("GlobalAveragePool").add("Flatten").add("Gemm", graph.weights(4, 5))
     network = exact(tmp_path, graph, **QUANTISERS[quantiser])
     assert kinds(network).count("Add") == 2
+    assert ("zero points" in quantiser) == any(np.any(layer.weight_zero_point) for layer in network.layers
+                                               if isinstance(layer, Weighted))
 
 
 @pytest.mark.parametrize("seed", range(24))
 def test_random_quantised_graphs(tmp_path, seed):
-    # ONNX Runtime quantises no Sub and no Div.
-    exact(tmp_path, random_graph(seed, ("Mul", "Add")))
+    # ONNX Runtime quantises no Sub, no Div and no Tanh.
+    exact(tmp_path, random_graph(seed, ("Mul", "Add"), ("Sigmoid", "LeakyRelu")))
 
 
 def qdq(graph: Graph, value: str, scale: float = 0.05, zero_point: int = 3) -> str:
@@ -323,6 +380,12 @@ def other_shape() -> Graph:
     return graph.add("MaxPool", kernel_shape=[2, 2]).add("Add", before)
 
 
+def other_concat() -> Graph:
+    graph = conv()
+    before = graph.value
+    return graph.add("MaxPool", kernel_shape=[2, 2]).add("Concat", before, axis=1)
+
+
 def other_order() -> Graph:
     graph = conv()
     before = graph.value
@@ -375,6 +438,9 @@ SENTENCES = {
     "softmax of several": (softmax_of_several(), "has 2 outputs and a Softmax behind one of them"),
     "real numbers between": (real_between(), r"node 3 \(Mul, mul3\) works on real numbers before they are quantised"),
     "two starts": (two_starts(), r"node 2 \(QuantizeLinear, .*\) gives the images another scale or zero point than"),
+    "concatenation": (other_concat(), r"node 2 \(Concat, concat2\) puts together maps of the shapes "),
+    "constants in it": (conv().add("Concat", np.ones((1, 2, 4, 4), np.float32), axis=1),
+                        r"node 1 \(Concat, concat1\) puts constants beside maps"),
     "division": (conv().add("Div", np.zeros((2, 1, 1), np.float32)), r"node 1 \(Div, div1\) divides by 0"),
     "nan factor": (conv().add("Mul", np.float32(np.nan)), "has values that differ from pixel to pixel, or aren't"),
     "front by pixel": (Graph("n", 3, 2, 2).add("Mul", np.arange(12, dtype=np.float32).reshape(3, 2, 2))

@@ -219,10 +219,6 @@ def quantised_first():
 EXPORT = "export the model as float32, or as full int8 with a representative data set"
 
 SENTENCES = {
-    "hybrid": (changed(weights__type="INT8", weights__scale=0.01),
-               rf"operator 1 \(CONV_2D\) has int8 weights for float32 values \(dynamic-range .*\); {EXPORT}"),
-    "hybrid, stored": (stored_as("INT8").write(),
-                       rf"operator 0 \(DEQUANTIZE\) makes float32 weights of int8 ones \(dyn.*\); {EXPORT}"),
     "float16 weights": (changed(weights__type="FLOAT16"), "has float16 weights for float32 values"),
     "int8 inside": (changed(conv_2d_1__type="INT8"),
                     rf"operator 1 \(CONV_2D\) works on int8 values in a float model; {EXPORT}"),
@@ -236,8 +232,6 @@ SENTENCES = {
     "no weights": (changed(weights__data=None), "needs 432 bytes of constant data and has 0"),
     "bias type": (changed(bias__type="INT32"), "has a bias of 4 int32 values; 4 float32 values are needed"),
     "bias size": (changed(bias__shape=(3,)), "has a bias of 3 float32 values"),
-    "groups": (FloatChain(4, 4, 4).convolution(normal(4, 3, 3, 2)).write(), "grouped convolutions are not"),
-    "dilation": (option(1, DilationHFactor=2), "is dilated; only a dilation of 1"),
     "activation": (option(1, FusedActivationFunction="TANH"), "has the fused activation TANH; supported are NONE,"),
     "pool over padding": (FloatChain(4, 4, 1).average_pool((3, 3), padding="SAME").write(), "averages over padding"),
     "mean axes": (FloatChain(4, 4, 2).mean(axes=(1, 3)).write(), "must average over height and width"),
