@@ -10,7 +10,8 @@ from tepal.boards.registry import BOARDS
 __all__ = ["ENGINE", "above_zero", "add_input_shape", "add_model_arguments", "add_output_argument", "chosen", "count",
            "mhz", "path"]
 
-ENGINE = ("rows", "columns", "lanes", "window", "requantisers", "packing", "copy_lanes", "input_bytes")
+ENGINE = ("rows", "columns", "lanes", "window", "requantisers", "packing", "copy_lanes", "input_bytes",
+          "activation_words")
 """Parameters of the engine that a command line may give."""
 
 
@@ -89,6 +90,9 @@ def add_model_arguments(parser, *, any_board: bool = False) -> None:
     engine.add_argument("--copy-lanes", type=int, metavar="N", help="bytes of the first convolution's windows "
                         "copied at once, if more than L")
     engine.add_argument("--input-bytes", type=int, metavar="N", help="width of the input stream")
+    engine.add_argument("--activation-words", type=int, metavar="N", help="words of activations in each bank, at most: "
+                        "layers between which larger maps lie run in bands of rows (default: all maps whole where they "
+                        "fit)")
 
 
 def add_output_argument(parser) -> None:

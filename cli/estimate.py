@@ -2,7 +2,7 @@
 """``tepal estimate``: which boards does a network fit, how fast is it there, and what are the cycles of every layer?"""
 
 import json
-from dataclasses import asdict
+from dataclasses import replace
 
 from rich.table import Column, Table
 from tepal.boards.board import Board
@@ -54,8 +54,9 @@ def _one(arguments) -> int:
                     for item in smaller],
         "memories": [{"role": use.role, "count": use.count, "depth": use.depth, "width": use.width}
                      for use in schedule.memories],
-        "engine": asdict(config) | {"multipliers": config.multipliers, "products": config.products},
+        "engine": config.told() | {"multipliers": config.multipliers, "products": config.products},
         "macs": schedule.network.macs, "parameters": schedule.network.parameters,
+        "bands": (bands := _bands(schedule, model)),
         **_times(model, clock := clock_of(board, arguments.clock)),
         "utilisation": round(utilisation(schedule, model.compute_cycles), 4), "layers": rows,
     }
@@ -75,6 +76,10 @@ def _one(arguments) -> int:
         out.print(f"{schedule.network.macs:,} multiply-accumulates in {model.compute_cycles:,} cycles on "
                   f"{config.products} products a cycle: {report['utilisation']:.1%} in use. "
                   f"{model.cycles:,} cycles with the image streaming in; a frame every {model.interval_cycles:,}.")
+        if bands:
+            out.print(f"{bands['layers']} layers run in bands of rows, and no map between them is ever stored whole: "
+                      f"{bands['words']:,} words in each bank of activations in place of {bands['whole_words']:,}, "
+                      f"for {model.compute_cycles / bands['whole_cycles'] - 1:.1%} more cycles.")
         if clock.mhz:
             out.print(f"{report['latency_ms']:.3f} ms from image to answer, {report['frames_per_second']:,.1f} frames "
                       f"a second: at {clock.told}.", markup=False)
@@ -84,6 +89,22 @@ def _one(arguments) -> int:
     if not arguments.json:
         out.print(f"[bold green]The network fits {board.name}.[/]")
     return 0
+
+
+def _bands(schedule: Schedule, model: CycleModel) -> dict | None:
+    """What runs in bands, and what it takes and saves; None if nothing does."""
+    if not schedule.groups:
+        return None
+    whole = Schedule(schedule.network, replace(schedule.config, activation_words=None), schedule.formats)
+    groups = []
+    for group in schedule.groups:
+        passes = schedule.formats.passes[group.first:group.last + 1]
+        parts = (work.reduction and work.reduction.layer for work in passes), (work.layer for work in passes)
+        layers = sorted({layer for numbers in parts for layer in numbers if layer is not None})
+        groups.append({"layers": layers, "rows": group.rows})
+    return {"groups": groups, "layers": sum(len(group["layers"]) for group in groups),
+            "words": schedule.bank_depth, "whole_words": whole.bank_depth,
+            "compute_cycles": model.compute_cycles, "whole_cycles": CycleModel(whole).compute_cycles}
 
 
 def _times(model: CycleModel, clock: Clock) -> dict:
@@ -134,7 +155,7 @@ def _entry(schedule: Schedule, board: Board, clock: Clock) -> dict:
     result, config = fit(schedule, board), schedule.config
     return {"fits": result.ok, "used": result.used, "available": result.available,
             "short": {kind: result.used[kind] - (result.available[kind] or 0) for kind in result.over},
-            "engine": asdict(config) | {"multipliers": config.multipliers, "products": config.products},
+            "engine": config.told() | {"multipliers": config.multipliers, "products": config.products},
             **_times(CycleModel(schedule), clock)}
 
 

@@ -8,7 +8,7 @@ from math import gcd
 
 from rich.markup import escape
 from tepal.boards.board import Board
-from tepal.boards.flow.fit import default_engine, fit
+from tepal.boards.flow.fit import default_engine, fit, in_bands
 from tepal.boards.flow.variant import Forms, choose
 from tepal.boards.registry import get_board
 from tepal.hdl import ConfigError, EngineConfig, Formats, Schedule
@@ -62,4 +62,10 @@ def _engine(arguments, board: Board, network: Network, formats: Formats) -> Engi
     if board.part.primitives is not None and given.get("packing", 1) > board.part.packing:
         raise ConfigError(f"packing ({given['packing']}) must be 1 on {board.name}: rows can't share a "
                           f"{board.part.multiplier}")
-    return replace(config, **given)
+    config = replace(config, **given)
+    if given and "activation_words" not in given:
+        # Of another engine, other bands.
+        whole = Schedule(network, replace(config, activation_words=None), formats)
+        banded = in_bands(whole, board)
+        config = replace(config, activation_words=banded.config.activation_words if banded else None)
+    return config

@@ -286,7 +286,8 @@ class Accelerator(wiring.Component):
                          loaded.load_data.eq(self.load_tdata)]
         relays = registers if loaded is None else 0
         matrix = m.submodules[MemoryNames.MATRIX_WEIGHTS()] = ReplayRom(
-            "matrix_weights", self.schedule.matrix_weight_bits * config.columns, words, registers, relays, rom=loaded)
+            "matrix_weights", self.schedule.matrix_weight_bits * config.columns, words, registers, relays, rom=loaded,
+            jumps="next_weights" in feeder.table)
         ahead = TileBuffer.latency(config.pipelined) - ReplayRom.latency(registers, relays) - registers
         move = {name: delay(m, getattr(feeder, name), ahead, name=name)
                 for name in ("advance", "rewind", "commit", "restart")}
@@ -295,6 +296,8 @@ class Accelerator(wiring.Component):
             begins = self.run & ~delay(m, self.run, 1, name="running")
             move["advance"] |= loaded.advance | begins
             move["restart"] |= self.load_tfirst | begins
+        if matrix.jumps:
+            move["base"] = delay(m, feeder.next_weights, ahead, name="next_weights")
         m.d.comb += [getattr(matrix, name).eq(value) for name, value in move.items()]
         return matrix
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How big the engine is: one frozen object that schedule, ROM contents and hardware all read."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 __all__ = ["ConfigError", "EngineConfig"]
 
@@ -49,6 +50,9 @@ class EngineConfig:
         Registers wherever a fast clock wants them.  Without, for small parts with slow clocks: memories have no
         registers at their outputs, windows are made in half the steps, and operands reach all of the array in the
         same cycle; ``requantisers`` must be 1 then.
+    activation_words
+        Most words in each bank of the activation memory.  Passes between which larger maps lie run in bands of rows,
+        for more cycles (:mod:`tepal.hdl.plan.bands`).  None: every map is stored whole.
     """
 
     rows: int
@@ -64,6 +68,7 @@ class EngineConfig:
     lane_cycles: int = 1
     single_port: bool = False
     pipelined: bool = True
+    activation_words: int | None = None
 
     def __post_init__(self):
         for name in ("rows", "columns", "lanes", "requantisers", "input_bytes", "copy_lanes", "requantiser_cycles",
@@ -91,8 +96,17 @@ class EngineConfig:
             raise ConfigError(f"requantiser_cycles above 1 ({self.requantiser_cycles}) need requantisers to be 1, "
                               f"not {self.requantisers}")
 
+        if self.activation_words is not None:
+            if not isinstance(self.activation_words, int) or self.activation_words < 1:
+                raise ConfigError(f"activation_words must be a positive integer, not {self.activation_words!r}")
+            if self.single_port:
+                raise ConfigError("activation_words need memories with two ports: bands are read and written at once")
         if not self.pipelined and self.requantisers > 1:
             raise ConfigError(f"an engine that is not pipelined needs requantisers to be 1, not {self.requantisers}")
+
+    def told(self) -> dict[str, Any]:
+        """What is asked for, by name, ready for JSON; without what is left to the plan."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
     @property
     def taps(self) -> int:

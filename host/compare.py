@@ -78,7 +78,7 @@ def find_first_mismatch(device: Device, schedule: Schedule, image: np.ndarray,
         words = device.trace(image, number, _STAGES[kind], stage_words(schedule, number, kind))
         if kind == "D":
             words = words[:, :schedule.config.requantisers]
-        layer, got = layer_tensors(schedule, number, kind, words, 1)
-        if layer is not None and (mismatch := first_mismatch(layer, expected[layer], got)):
+        layer, rows, got = layer_tensors(schedule, number, kind, words, 1)
+        if layer is not None and (mismatch := first_mismatch(layer, expected[layer][:, rows], got, rows.start)):
             return mismatch
     return None

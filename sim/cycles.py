@@ -20,10 +20,12 @@ class LayerCycles:
     the frame's first step; ``utilisation`` is multiply-accumulates / cycles / products of the array in a cycle.
 
     A fused pair overlaps: the pointwise layer begins when the first tile of its depthwise layer is there, an
-    elementwise one with its first result."""
+    elementwise one with its first result.  So do layers that run in bands, by turns, from ``pass_number`` to
+    ``last_pass``."""
 
     layer: int
     pass_number: int
+    last_pass: int
     start: int
     end: int
     macs: int
@@ -74,6 +76,7 @@ class CycleModel:
     def frames(self, count: int) -> list[FrameCycles]:
         """``count`` frames back to back, the first beat of the first in cycle 0."""
         passes = self.schedule.passes
+        reader = max(number for number, each in enumerate(passes) if each.work.source is None)
         result: list[FrameCycles] = []
         before, load, full = self.load_timing
         latency = Sequencer.latency(self.schedule.config.pipelined)
@@ -92,14 +95,15 @@ class CycleModel:
             last_byte = first_byte + self.send_timing[1]
             output_free = last_byte + 1 + latency
             result.append(FrameCycles(beat, last_beat, steps[0], tuple(steps), first_byte, last_byte))
-            released = steps[0] + passes[0].to_last_tile + passes[0].steps - 1
+            released = steps[reader] + passes[reader].to_last_tile + passes[reader].steps - 1
             beat = max(last_beat + full, released + self.schedule.latency.window + 1) + before
         return result
 
     def layers(self) -> list[LayerCycles]:
         """Every layer of the network, in order, from the frame's first step."""
         schedule = self.schedule
-        result, told = [], set()
+        # A layer that several passes do is told of the first one, and its other parts where that runs in bands.
+        found: dict[int, tuple[int, list[tuple[int, int, int]]]] = {}
         for number, scheduled in enumerate(schedule.passes):
             reduction, matrix, elementwise = (getattr(scheduled.work, name)
                                               for name in ("reduction", "matrix", "elementwise"))
@@ -109,10 +113,14 @@ class CycleModel:
                      *((layer, scheduled.start + scheduled.first_written, end)
                        for layer in (elementwise.layers if elementwise else ()))]
             for layer, start, end in spans:
-                # A layer that several passes do is told of the first one.
-                if layer is not None and layer not in told:
-                    told.add(layer)
-                    macs = schedule.network.layers[layer].macs
-                    result.append(LayerCycles(layer, number, start, end, macs,
-                                              macs / (end - start + 1) / schedule.config.products))
+                if layer is not None:
+                    whole, parts = found.setdefault(layer, (schedule.wholes[number], []))
+                    if whole == schedule.wholes[number]:
+                        parts.append((number, start, end))
+        result = []
+        for layer, (_, parts) in found.items():
+            (first, start, _), (last, _, end) = parts[0], parts[-1]
+            macs = schedule.network.layers[layer].macs
+            result.append(LayerCycles(layer, first, last, start, end, macs,
+                                      macs / (end - start + 1) / schedule.config.products))
         return result

@@ -16,6 +16,7 @@ from math import prod
 
 from tepal.hdl import Schedule
 from tepal.hdl.answer import Trailer
+from tepal.hdl.plan.places import Region
 from tepal.hdl.plan.tiling import parameter_beats
 from tepal.hdl.plan.timeline import ScheduledPass
 from tepal.hdl.units.lane_requantisers import LaneParameters, LaneRequantisers
@@ -132,7 +133,8 @@ def _writes(schedule: Schedule, tile: _Tile) -> Iterator[tuple[int, int, int, in
                 if chunk < chunks:
                     element = place * config.turns + turn
                     yield (summed + schedule.latency.drain + element * config.requantiser_cycles,
-                           *divmod(window * pixels + turn // turns, width), chunk)
+                           scheduled.work.target_row + (window * pixels + turn // turns) // width,
+                           (window * pixels + turn // turns) % width, chunk)
 
 
 def _buffer_writes(schedule: Schedule, tile: _Tile) -> Iterator[tuple[int, tuple[int, int]]]:
@@ -297,10 +299,10 @@ class _Memory:
 
 def _activations(found: _Slacks, schedule: Schedule, tiles: list[_Tile]) -> None:
     config, memory = schedule.config, _Memory()
-    region_written: dict[tuple[str, int], int] = {}
+    region_written: dict[Region, int] = {}
     for tile in tiles:
         source, target = tile.scheduled.source, tile.scheduled.target
-        if tile.number:
+        if tile.scheduled.work.source is not None:
             addresses = defaultdict(set)
             for cycle, *word in _reads(schedule, tile):
                 place = _word(source, word)
@@ -313,7 +315,7 @@ def _activations(found: _Slacks, schedule: Schedule, tiles: list[_Tile]) -> None
         if tile.scheduled.work.banked:
             for cycle, row, column, chunk in _writes(schedule, tile):
                 word = row, column, chunk * config.requantisers // config.lanes
-                memory.write(cycle, _word(target, word), (tile.frame, tile.number, *word))
+                memory.write(cycle, _word(target, word), (tile.frame, tile.scheduled.work.writes(tile.number), *word))
                 region_written[target.region] = max(cycle, region_written.get(target.region, cycle))
     memory.look(found)
 
@@ -329,7 +331,7 @@ def _skips(found: _Slacks, schedule: Schedule, tiles: list[_Tile]) -> None:
                 memory.read(cycle - schedule.latency.skip, other + count,
                             (tile.frame, tile.scheduled.work.other, *chunk))
             if added is not None:
-                memory.write(cycle, added + count, (tile.frame, tile.number, *chunk))
+                memory.write(cycle, added + count, (tile.frame, tile.scheduled.work.writes(tile.number), *chunk))
             count += 1
     memory.look(found, "skip ")
 
@@ -345,6 +347,7 @@ def _streams(found: _Slacks, schedule: Schedule) -> None:
     config = schedule.config
     model = CycleModel(schedule)
     before, _, full = model.load_timing
+    last_reader = max(number for number, each in enumerate(schedule.passes) if each.work.source is None)
     writers = [number for number, scheduled in enumerate(schedule.passes) if scheduled.work.output is not None]
 
     def cycles(action, number: int, begin: int) -> list[int]:
@@ -357,7 +360,7 @@ def _streams(found: _Slacks, schedule: Schedule) -> None:
         found.keep("input after loading",
                    min(read, default=following.start) - (following.last_beat + full - 1 + config.pipelined) - 1)
         # The loader may store windows of padding before the first beat.
-        read = cycles(_reads, 0, frame.start)
+        read = cycles(_reads, last_reader, frame.steps[last_reader])
         found.keep("loading after input",
                    following.first_beat - before + config.pipelined - max(read, default=frame.start) - 1)
         # The streamer fetches a word two cycles before its first byte; the index of the largest follows the last word.

@@ -196,8 +196,8 @@ def stage_words(schedule: Schedule, block: int, kind: str) -> int:
 
 
 def layer_tensors(schedule: Schedule, block: int, kind: str, words, frames: int):
-    """(layer index, int8 (frames, height, width, channels)) of what a stage of pass
-    number ``block`` wrote, in order of writing."""
+    """(layer index, rows of its output, int8 (frames, these rows, width, channels)) of what a stage of pass number
+    ``block`` wrote, in order of writing."""
     config, scheduled = schedule.config, schedule.passes[block]
     data = np.array(words, np.int8)
     pixels, tiles, per_tile = prod(scheduled.work.output_shape[:2]), scheduled.tiles, scheduled.tile_pixels
@@ -216,16 +216,16 @@ def layer_tensors(schedule: Schedule, block: int, kind: str, words, frames: int)
         place = np.argsort([pixel * chunks + chunk for pixel, chunk in order])
         data = data.reshape(frames, pixels * chunks, -1)[:, place].reshape(frames, pixels, -1)
         layer = scheduled.work.layer
-    return layer, data[:, :pixels, :shape[2]].reshape(frames, *shape)
+    return layer, scheduled.work.rows, data[:, :pixels, :shape[2]].reshape(frames, *shape)
 
 
-def first_mismatch(layer: int, expected: np.ndarray, got: np.ndarray) -> Mismatch | None:
-    """Where two tensors (frames, height, width, channels) of a layer first differ."""
+def first_mismatch(layer: int, expected: np.ndarray, got: np.ndarray, first_row: int = 0) -> Mismatch | None:
+    """Where two tensors (frames, height, width, channels) of a layer, from its ``first_row`` on, first differ."""
     wrong = np.argwhere(got != expected)
     if not len(wrong):
         return None
-    frame, row, column, channel = map(int, wrong[0])
-    return Mismatch(frame, layer, (row, column), channel, int(expected[tuple(wrong[0])]), int(got[tuple(wrong[0])]))
+    frame, row, column, channel = place = tuple(map(int, wrong[0]))
+    return Mismatch(frame, layer, (first_row + row, column), channel, int(expected[place]), int(got[place]))
 
 
 def _compare_layers(schedule: Schedule, images, lines, problems: list[str]) -> tuple[int, int, Mismatch | None]:
@@ -252,7 +252,7 @@ def _compare_layers(schedule: Schedule, images, lines, problems: list[str]) -> t
     for number, kind in stages:
         words = written.get((number, kind), [])
         try:
-            layer, got = layer_tensors(schedule, number, kind, words, len(images))
+            layer, rows, got = layer_tensors(schedule, number, kind, words, len(images))
         except ValueError:
             stage = "depthwise" if kind == "R" else "matrix"
             problems.append(f"the {stage} stage of block {number} wrote {len(words)} words, which is no whole number "
@@ -261,8 +261,8 @@ def _compare_layers(schedule: Schedule, images, lines, problems: list[str]) -> t
         if layer is None:
             continue
         compared += got.size
-        differing += int((got != expected[layer]).sum())
-        found = first_mismatch(layer, expected[layer], got)
+        differing += int((got != expected[layer][:, rows]).sum())
+        found = first_mismatch(layer, expected[layer][:, rows], got, rows.start)
         if found and (first is None or (found.frame, layer) < (first.frame, first.layer)):
             first = found
     return compared, differing, first
@@ -288,16 +288,15 @@ def _compare_cycles(schedule: Schedule, model: CycleModel, frames: int, events: 
             check(f"block {which} starts", number, ("S", which, number), start)
         for layer in model.layers():
             name = schedule.network.layers[layer.layer].name
-            which = layer.pass_number
-            scheduled = schedule.passes[which]
-            work, shift = scheduled.work, frame.steps[which] - scheduled.start
-            starts, ends = ("F", which, number), ("E", which, number)
+            which, last = layer.pass_number, layer.last_pass
+            work = schedule.passes[which].work
+            starts, ends = ("F", which, number), ("E", last, number)
             if work.reduction and work.reduction.layer == layer.layer:
-                starts, ends = ("S", which, number), ("r", which, (number + 1) * scheduled.tiles - 1)
+                starts, ends = ("S", which, number), ("r", last, (number + 1) * schedule.passes[last].tiles - 1)
             elif work.elementwise and layer.layer in work.elementwise.layers:
                 starts = "D", which, number * stage_words(schedule, which, "D")
-            check(f"{name} starts", number, starts, layer.start + shift)
-            check(f"{name} ends", number, ends, layer.end + shift)
+            check(f"{name} starts", number, starts, layer.start + frame.steps[which] - schedule.passes[which].start)
+            check(f"{name} ends", number, ends, layer.end + frame.steps[last] - schedule.passes[last].start)
         check("first output byte", number, ("O", 0, number), frame.first_byte)
         check("last output byte", number, ("M", 0, (number + 1) * per_frame - 1), frame.last_byte)
     return errors
@@ -308,7 +307,7 @@ def _first_wrong_output(network: Network, expected: np.ndarray, outputs: np.ndar
     begin, found = 0, []
     for layer, shape in zip(network.output_layers, network.output_shapes, strict=True):
         own = slice(begin, begin := begin + prod(shape))
-        found.append(first_mismatch(layer, *(each[:, own].reshape(-1, *shape) for each in (expected, outputs))))
+        found.append(first_mismatch(layer, expected[:, own].reshape(-1, *shape), outputs[:, own].reshape(-1, *shape)))
     return min(filter(None, found), key=lambda mismatch: (mismatch.frame, mismatch.layer), default=None)
 
 

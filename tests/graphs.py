@@ -7,14 +7,14 @@ from math import prod
 import numpy as np
 from networks import KERNELS, LAYERS, ZERO_POINTS, _convolution, _depthwise, _max_pool, _pool, pointwise, random_engine
 from tepal.hdl.config import EngineConfig
-from tepal.quant import Network, Requantise, Rounding
+from tepal.quant import Depthwise, Network, Requantise, Rounding
 from tepal.quant.arithmetic import multiply_by_quantized_multiplier, quantize_multiplier
 from tepal.quant.layer import IMAGE
 from tepal.quant.lookup import CODES, Lookup
 from tepal.quant.ops.add import Add
 from tepal.quant.ops.concatenation import Concatenation
 
-__all__ = ["graph_case", "of_arms", "random_add", "random_graph", "residuals"]
+__all__ = ["graph_case", "inverted_residuals", "of_arms", "random_add", "random_graph", "residuals"]
 
 MAPS = 2 * LAYERS
 """Layers of a random graph at most, about."""
@@ -151,3 +151,46 @@ def graph_case(seed: int, frames: int = 2, *, frugal: bool | None = False
     network = random_graph(rng)
     config = random_engine(rng, network, frugal=frugal)
     return network, config, rng.integers(-128, 128, (frames, *network.input_shape), np.int8)
+
+
+def inverted_residuals(rng: np.random.Generator) -> Network:
+    """A convolution, one to three times expand, depthwise and project, where shapes allow it often with a sum behind,
+    and a layer whose only window covers all: of any kernels, strides and paddings.  Now and then nothing expands, as
+    in a MobileNetV1."""
+    shape = (*(int(size) for size in rng.integers(4, 10, 2)), int(rng.integers(1, 4)))
+    first_zero_point = zero_point = int(rng.choice(ZERO_POINTS))
+    layers: list = []
+
+    def common(*inputs: int) -> dict:
+        return {"name": f"layer{len(layers)}", "index": len(layers), "inputs": inputs or (len(layers) - 1,)}
+
+    def add(make, *arguments, **options) -> None:
+        nonlocal shape, zero_point
+        geometry = common() | {"input_zero_point": zero_point}
+        zero_point = int(rng.choice(ZERO_POINTS))
+        layers.append(make(rng, geometry, shape, *arguments, zero_point, **options))
+        shape = layers[-1].output_shape
+
+    add(_convolution, int(rng.integers(1, 6)), KERNELS[rng.integers(2)])
+    for _ in range(int(rng.integers(1, 4))):
+        begin, (given, given_zero_point), residual = len(layers) - 1, (shape, zero_point), rng.random() < 0.6
+        if rng.random() < 0.8:
+            add(_convolution, int(rng.integers(2, 9)), (1, 1))
+        while len(layers) - 1 == begin or not isinstance(layers[-1], Depthwise):
+            held = len(layers), shape, zero_point
+            add(_depthwise)
+            if residual and shape[:2] != given[:2]:
+                # Another one, until the window leaves the map as large as it is.
+                number, shape, zero_point = held
+                del layers[number:]
+        add(_convolution, given[2] if residual else int(rng.integers(1, 6)), (1, 1))
+        if residual and shape == given:
+            pair = (begin, len(layers) - 1) if rng.random() < 0.5 else (len(layers) - 1, begin)
+            after = int(rng.choice(ZERO_POINTS))
+            points = (given_zero_point, zero_point) if pair[0] == begin else (zero_point, given_zero_point)
+            layers.append(random_add(rng, common(*pair), shape, (*points, after)))
+            zero_point = after
+        if prod(shape) > 300:
+            break
+    add(_convolution, 3, shape[:2], fully_connected=True)
+    return Network("inverted_residuals", tuple(layers), 1.0, first_zero_point)

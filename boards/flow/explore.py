@@ -217,7 +217,8 @@ def explore(network: Network, board: Board, formats: Formats | None = None, *, b
     """The engines that fit ``board`` and that no smaller one matches, smallest first.
 
     Each point has fewer LUTs, or fewer cycles from image to answer, than each other one.  An engine that fits and is
-    not among them has at least as many LUTs as one of them, and not :data:`CLOSE` fewer cycles.
+    not among them has at least as many LUTs as one of them, and not :data:`CLOSE` fewer cycles.  All maps are stored
+    whole: no pass runs in bands.
 
     Parameters
     ----------
@@ -239,6 +240,7 @@ def explore(network: Network, board: Board, formats: Formats | None = None, *, b
     if board.part.logic is None:
         raise NetworkError(f"{board.name} has no limits to look for engines within: name a board that has")
     formats, base, limits = formats or Formats(network), base or default_engine(board, network, formats), limits or {}
+    base = replace(base, activation_words=None)
     schedule = Schedule(network, base, formats)
     known = fit(schedule, board)
     if "LUT4" not in known.used:

@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a schedule takes of a board, and which of a board's engines a network gets."""
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import gcd
 
 from tepal.boards.board import Board
 from tepal.boards.parts.part import MemoryKind
-from tepal.hdl import EngineConfig, Formats, MemoryUse, Schedule
-from tepal.quant import Network
+from tepal.hdl import ConfigError, EngineConfig, Formats, MemoryUse, Schedule
+from tepal.hdl.plan.descriptors import descriptor_memories
+from tepal.quant import Network, NetworkError
 from tepal.sim import CycleModel
 
 from .lut_estimate import KINDS, MARGIN, logic
 
-__all__ = ["Fit", "blocks", "default_engine", "fit", "memory_kind", "with_beat_for"]
+__all__ = ["Fit", "blocks", "default_engine", "fit", "in_bands", "memory_kind", "with_beat_for"]
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def fit(schedule: Schedule, board: Board) -> Fit:
         used["memory bits"] = sum(use.count * use.depth * use.width for use in schedule.memories)
         available["memory bits"] = None
         return Fit(used, available)
-    for use in schedule.memories:
+    for use in (*schedule.memories, *descriptor_memories(schedule)):
         kind, count = blocks(board, use)
         used[kind] += count
     for kind, count in logic(schedule, board).items():
@@ -79,12 +81,36 @@ def with_beat_for(network: Network, config: EngineConfig) -> EngineConfig:
     return replace(config, input_bytes=gcd(config.input_bytes, width * channels))
 
 
+def _may_run_in_bands(board: Board, config: EngineConfig) -> bool:
+    return bool(board.part.memories) and not config.single_port
+
+
+def in_bands(schedule: Schedule, board: Board) -> Schedule | None:
+    """``schedule`` with as many words of activations as ``board`` has room for, so that it fits; None if it can't be
+    made to, or if it lacks anything else."""
+    kind = memory_kind(board, "activations")
+    before, (use,) = fit(schedule, board), (use for use in schedule.memories if use.role == "activations")
+    if before.over != [kind.name] or not _may_run_in_bands(board, schedule.config):
+        return None
+    room = (kind.count - before.used[kind.name] + blocks(board, use)[1]) // use.count
+    for count in range(room, 0, -1):
+        # All words of so many blocks side by side.
+        words = bisect_right(range(use.depth), count, key=lambda depth: kind.blocks(depth + 1, use.width))
+        try:
+            banded = Schedule(schedule.network, replace(schedule.config, activation_words=words), schedule.formats)
+        except (ConfigError, NetworkError):
+            return None
+        if fit(banded, board).ok:
+            return banded
+    return None
+
+
 def default_engine(board: Board, network: Network, formats: Formats | None = None) -> EngineConfig:
     """The engine for ``network`` by default: of the board's the one that takes the fewest cycles and fits, or else the
-    smallest one; its input stream follows the image (:func:`with_beat_for`).  ``formats`` are the network's, if there
-    are any already."""
+    smallest one; its input stream follows the image (:func:`with_beat_for`).  Where none fits, passes run in bands
+    (:func:`in_bands`).  ``formats`` are the network's, if there are any already."""
     configs = [with_beat_for(network, config) for config in (board.config, *board.others)]
-    if len(configs) == 1 and configs[0].packing == 1:
+    if len(configs) == 1 and configs[0].packing == 1 and not _may_run_in_bands(board, configs[0]):
         return configs[0]
     formats = formats or Formats(network)
     if formats.matrix_weight_bits > 8:
@@ -92,4 +118,7 @@ def default_engine(board: Board, network: Network, formats: Formats | None = Non
         configs = [replace(config, rows=config.rows // config.packing, packing=1) for config in configs]
     schedules = [(config, Schedule(network, config, formats)) for config in configs]
     fitting = [(config, schedule) for config, schedule in schedules if fit(schedule, board).ok]
+    if not fitting:
+        banded = [in_bands(schedule, board) for _, schedule in schedules]
+        fitting = [(schedule.config, schedule) for schedule in banded if schedule]
     return min(fitting or schedules[-1:], key=lambda pair: CycleModel(pair[1]).compute_cycles)[0]

@@ -2,7 +2,6 @@
 """A folder with everything that others need to use an accelerator: Verilog, ROMs, FuseSoC core, description."""
 
 import json
-from dataclasses import asdict
 from importlib import metadata
 from itertools import accumulate
 from math import prod
@@ -40,7 +39,7 @@ def describe(schedule: Schedule, board: str, versions: dict[str, str], name: str
             "ROM_DIR": {"default": "", "about": "folder in which $readmemh looks for the files in roms; without one, "
                                                 "they must be where the tool runs that reads the Verilog"}},
         "versions": versions,
-        "engine": asdict(config) | {"multipliers": config.multipliers, "products": config.products},
+        "engine": config.told() | {"multipliers": config.multipliers, "products": config.products},
         "ports": {
             "clk": {"direction": "in", "width": 1},
             "rst": {"direction": "in", "width": 1, "active": "high", "synchronous": True},

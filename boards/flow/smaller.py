@@ -32,13 +32,13 @@ class _Borrowed(Formats):
 
 
 def _engines(config: EngineConfig, board: Board) -> tuple[EngineConfig, ...]:
-    """All engines of ``board`` if ``config`` is one of them but for its input stream and copying, which follow the
-    image; else ``config`` alone."""
+    """All engines of ``board`` if ``config`` is one of them but for its input stream, copying and bands, which follow
+    the image; else ``config`` alone, without bands."""
     def core(engine: EngineConfig) -> EngineConfig:
-        return replace(engine, input_bytes=1, copy_lanes=1)
+        return replace(engine, input_bytes=1, copy_lanes=1, activation_words=None)
 
     own = (board.config, *board.others)
-    return own if core(config) in map(core, own) else (config,)
+    return own if core(config) in map(core, own) else (replace(config, activation_words=None),)
 
 
 def _schedule(network: Network, config: EngineConfig, formats: Formats) -> Schedule:

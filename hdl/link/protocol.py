@@ -204,16 +204,23 @@ class Traced:
     words: bytes
 
     # All that EngineConfig has, in its order, so that the host schedules the device's own engine.
-    _FIELDS = tuple((field.name, {int: "H", bool: "?", tuple[int, int]: "2H"}[field.type])
-                    for field in fields(EngineConfig))
+    _FIELDS = tuple((field.name, {int: "H", bool: "B", tuple[int, int]: "2H"}[field.type])
+                    for field in fields(EngineConfig) if field.name != "activation_words")
 
     FORMAT = struct.Struct("<I" + "".join(code for _, code in _FIELDS))
+
+    # Where passes run in bands, the last of these has this bit, and the words of a bank follow.
+    _IN_BANDS = 2
+    _WORDS = struct.Struct("<I")
 
     def pack(self) -> bytes:
         """As payload of a TRACED."""
         values = [getattr(self.engine, name) for name, _ in self._FIELDS]
         flat = [part for value in values for part in (value if isinstance(value, tuple) else (value,))]
-        return self.FORMAT.pack(self.tag, *flat) + self.words
+        words = self.engine.activation_words
+        if words is None:
+            return self.FORMAT.pack(self.tag, *flat) + self.words
+        return self.FORMAT.pack(self.tag, *flat[:-1], flat[-1] | self._IN_BANDS) + self._WORDS.pack(words) + self.words
 
     @classmethod
     def unpack(cls, payload: bytes) -> "Traced":
@@ -223,12 +230,18 @@ class Traced:
         tag, *flat = cls.FORMAT.unpack_from(payload)
         parts = iter(flat)
         values: dict[str, Any] = {
-            name: (next(parts), next(parts)) if code == "2H" else next(parts) for name, code in cls._FIELDS}
+            name: (next(parts), next(parts)) if code == "2H" else bool(next(parts) & 1) if code == "B" else next(parts)
+            for name, code in cls._FIELDS}
+        words = payload[cls.FORMAT.size:]
+        if flat[-1] & cls._IN_BANDS:
+            if len(words) < cls._WORDS.size:
+                raise PacketError(f"a trace of {len(payload)} bytes")
+            values["activation_words"], = cls._WORDS.unpack_from(words)
+            words = words[cls._WORDS.size:]
         try:
             engine = EngineConfig(**values)
         except ConfigError as error:
             raise PacketError(str(error)) from None
-        words = payload[cls.FORMAT.size:]
         if len(words) % engine.lanes:
             raise PacketError(f"{len(words)} bytes in words of {engine.lanes}")
         return cls(tag, engine, words)

@@ -172,13 +172,15 @@ class ReplayRom(wiring.Component):
     passage's first word again; ``commit``, the word after it, where a new passage begins; ``restart``, the
     very first word.  ``data`` follows :meth:`latency` cycles later.
 
-    One layer's weights are a passage, replayed for every tile.  ``rom`` may be given where it is no plain one: which
-    word is current is then unknown until a ``restart``."""
+    One layer's weights are a passage, replayed for every tile.  With ``jumps`` a new passage begins anywhere: at the
+    word ``base``, another input, beside ``commit``.  ``rom`` may be given where it is no plain one: which word is
+    current is then unknown until a ``restart``."""
 
-    def __init__(self, name: str, width: int, words: list[int], registers: int = 0, relays: int = 0, rom=None):
-        self.rom, self.begins = rom or Rom(name, width, words, registers, relays), rom is None
+    def __init__(self, name: str, width: int, words: list[int], registers: int = 0, relays: int = 0, rom=None, *,
+                 jumps: bool = False):
+        self.rom, self.begins, self.jumps = rom or Rom(name, width, words, registers, relays), rom is None, jumps
         super().__init__({"advance": In(1), "rewind": In(1), "commit": In(1), "restart": In(1),
-                          "data": Out(width)})
+                          "data": Out(width), **({"base": In(len(self.rom.address))} if jumps else {})})
 
     @staticmethod
     def latency(registers: int, relays: int = 0) -> int:
@@ -197,7 +199,7 @@ class ReplayRom(wiring.Component):
             with m.If(self.restart):
                 m.d.sync += [here.eq(0), first.eq(0)]
             with m.Elif(self.commit):
-                m.d.sync += first.eq(after)
+                m.d.sync += [here.eq(self.base), first.eq(self.base)] if self.jumps else [first.eq(after)]
             with m.Elif(self.rewind):
                 m.d.sync += here.eq(first)
         return m

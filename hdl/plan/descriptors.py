@@ -2,6 +2,8 @@
 """Descriptors: for each pass, the numbers that the sequencer, the feeder and the drain count by, as each of them
 declares its own; and the widths of what they hand to each other."""
 
+from collections.abc import Sequence
+from itertools import accumulate
 from math import prod
 
 from tepal.hdl.primitives import bits_for
@@ -12,11 +14,12 @@ from tepal.hdl.units.feeder import FeederDescriptor
 from tepal.hdl.units.sequencer import SequencerPlaces, SequencerTimes
 from tepal.hdl.units.widths import Widths
 
+from .memories import MemoryUse
 from .places import FeatureMap
 from .schedule import Schedule
 from .timeline import ScheduledPass
 
-__all__ = ["address_bits", "column_bits", "drain_descriptors", "feeder_descriptors",
+__all__ = ["address_bits", "column_bits", "descriptor_memories", "drain_descriptors", "feeder_descriptors",
            "parameter_descriptors", "sequencer_places", "sequencer_times", "target_bits", "unit_widths", "value_bits"]
 
 
@@ -28,6 +31,32 @@ def _coordinate(value: tuple[int, int, int], bits: int) -> Coordinate:
 def _difference(value: tuple[int, int, int], bits: int, wrap: int) -> Difference:
     """A difference of coordinates; ``wrap`` is what one bank row or column adds to the address."""
     return Difference(value[0], value[1], value[2] % (1 << bits), (value[2] + wrap) % (1 << bits))
+
+
+def _following(schedule: Schedule, words: Sequence[int]) -> list[int | None]:
+    """For each pass, where in a ROM the words of the next pass are that has any, of whose passes (``stored``) each has
+    so many ``words``; None if that is where its own end, for all passes."""
+    if not schedule.groups:
+        return [None] * len(schedule.passes)
+    first = [0, *accumulate(words)]
+    begins = [first[whole] if words[whole] else None for whole in schedule.wholes]
+    # The last one's is the first one again.
+    following = next((begin for begin in begins if begin is not None), 0)
+    found = []
+    for begin in reversed(begins):
+        found.append(following)
+        following = following if begin is None else begin
+    return found[::-1]
+
+
+def _lane_words(schedule: Schedule) -> list[int]:
+    """Words of the lanes' parameters that each pass of ``stored`` has."""
+    return [groups * schedule.parameter_beats for groups in schedule.parameter_groups]
+
+
+def _column_words(schedule: Schedule) -> list[int]:
+    """The same of the columns' parameters."""
+    return [each.column_groups * schedule.config.columns for each in schedule.stored]
 
 
 def sequencer_times(schedule: Schedule) -> DescriptorTable:
@@ -42,20 +71,23 @@ def sequencer_times(schedule: Schedule) -> DescriptorTable:
         last_column=scheduled.chunks[1] - 1,
         slot_wait=scheduled.slot - SequencerTimes.WAIT,
         slot_wait_of_block=scheduled.last_slot - SequencerTimes.WAIT,
-        from_input=int(number == 0),
+        from_input=int(scheduled.work.source is None),
         to_output=int(number == schedule.first_output),
     ) for number, scheduled in enumerate(schedule.passes)])
 
 
 def sequencer_places(schedule: Schedule) -> DescriptorTable:
     """For :class:`~tepal.hdl.units.sequencer.Sequencer`: where its windows are."""
-    rows, weight_base = [], 0
+    rows = []
     row_bits, column = address_bits(schedule), column_bits(schedule)
     reducing = [n for n, b in enumerate(schedule.passes) if b.reduces]
     kinds = schedule.formats.reduction_kinds
     weights_again = [b.weights_again for b in schedule.passes]
-    parameters_again = [stored == 1 < b.source.groups
-                        for stored, b in zip(schedule.parameter_groups, schedule.passes, strict=True)]
+    parameters_again = [schedule.parameter_groups[whole] == 1 < b.source.groups
+                        for whole, b in zip(schedule.wholes, schedule.passes, strict=True)]
+    weight_bases = [0, *accumulate(len(b.depthwise_words) if b.reduces else 0 for b in schedule.stored)]
+    following = _following(schedule, _lane_words(schedule))
+    reads_input = [number for number, b in enumerate(schedule.passes) if b.work.source is None]
     for number, scheduled in enumerate(schedule.passes):
         window, source = scheduled.work.window, scheduled.source
         step = schedule.config.window if scheduled.reduces else (1, 1)
@@ -80,18 +112,18 @@ def sequencer_places(schedule: Schedule) -> DescriptorTable:
             width=source.shape[1],
             zero_point=window.border,
             word_step=0 if scheduled.reduces else source.groups,
-            weight_base=weight_base,
+            weight_base=weight_bases[schedule.wholes[number]] if scheduled.reduces else 0,
             weight_step=int(scheduled.reduces and len(scheduled.depthwise_words) > 1),
-            from_input=int(number == 0),
+            from_input=int(scheduled.work.source is None),
             reduce=int(scheduled.reduces),
             last_reduce=int(bool(reducing) and number == reducing[-1]),
             reduction_kind=(kinds.index(scheduled.work.reduction.kind) if scheduled.work.reduction else 0)
             if len(kinds) > 1 else None,
             weights_again=weights_again[number] if any(weights_again) else None,
             parameters_again=parameters_again[number] if any(parameters_again) else None,
+            reads_again=int(number != reads_input[-1]) if len(reads_input) > 1 else None,
+            next_parameters=following[number],
         ))
-        if scheduled.reduces:
-            weight_base += len(scheduled.depthwise_words)
     return DescriptorTable(rows)
 
 
@@ -124,6 +156,7 @@ def value_bits(schedule: Schedule) -> int:
 def feeder_descriptors(schedule: Schedule) -> DescriptorTable:
     """For :class:`~tepal.hdl.units.feeder.Feeder`."""
     last = len(schedule.passes) - 1
+    following = _following(schedule, [each.column_groups * each.inner for each in schedule.stored])
     return DescriptorTable([FeederDescriptor(
         last_tile=scheduled.tiles - 1,
         last_block=scheduled.column_groups - 1,
@@ -133,39 +166,48 @@ def feeder_descriptors(schedule: Schedule) -> DescriptorTable:
         full_lane=scheduled.source.lanes - 1,
         last_lane=(scheduled.source.shape[2] - 1) % scheduled.source.lanes,
         ends_frame=int(number == last),
+        next_weights=following[number],
     ) for number, scheduled in enumerate(schedule.passes)])
 
 
 def parameter_descriptors(schedule: Schedule) -> DescriptorTable:
     """For the column parameters in :class:`~tepal.hdl.units.drain.Drain`."""
-    return DescriptorTable([ParameterDescriptor(last_tile=b.tiles - 1, last_block=b.column_groups - 1)
-                            for b in schedule.passes])
+    following = _following(schedule, _column_words(schedule))
+    return DescriptorTable([ParameterDescriptor(last_tile=b.tiles - 1, last_block=b.column_groups - 1,
+                                                next_parameters=base)
+                            for b, base in zip(schedule.passes, following, strict=True)])
 
 
 def drain_descriptors(schedule: Schedule) -> DescriptorTable:
     """For the write side of :class:`~tepal.hdl.units.drain.Drain`."""
     config, rows = schedule.config, []
     told = any(b.work.banked == (b.work.output is not None) for b in schedule.passes)
-    for scheduled in schedule.passes:
+    following = _following(schedule, _column_words(schedule))
+    odd_rows = any(each.work.target_row % each.target.banks[0] for each in schedule.passes)
+    for number, scheduled in enumerate(schedule.passes):
         target: FeatureMap = scheduled.target
         row, column, narrow = target.row(1), target.column(1), target.shape[1] == 1
+        begin = target.row(scheduled.work.target_row)
+        second = target.row(scheduled.work.target_row + narrow)
         rows.append(DrainDescriptor(
             last_tile=scheduled.tiles - 1,
             last_block=scheduled.column_groups - 1,
             last_pixel=scheduled.tile_pixels - 1,
-            pixels_beyond=scheduled.tiles * scheduled.tile_pixels - target.shape[0] * target.shape[1],
+            pixels_beyond=scheduled.tiles * scheduled.tile_pixels - prod(scheduled.work.output_shape[:2]),
             last_phase=config.turns // scheduled.work.pixels_per_window - 1,
             chunks=-(-target.shape[2] // config.requantisers),
             last_out_column=target.shape[1] - 1,
             row_remainder=row[1], row_address=row[2], row_wrapped_address=row[2] + target.pitch,
             column_remainder=column[1], column_address=column[2], column_wrapped_address=column[2] + target.words,
-            base_address=target.base,
-            second_row=row[1] if narrow else 0, second_row_address=row[2] if narrow else 0,
+            base_address=target.base + begin[2],
+            second_row=second[1], second_row_address=second[2] - begin[2],
             second_column=0 if narrow else column[1], second_column_address=0 if narrow else column[2],
             second_out_column=int(not narrow),
             to_output=int(scheduled.work.output is not None),
             to_banks=int(scheduled.work.banked) if told else None,
             **_elementwise(schedule, scheduled),
+            first_row=begin[1] if odd_rows else None,
+            next_parameters=following[number] if config.requantiser_cycles > 1 else None,
         ))
     return DescriptorTable(rows)
 
@@ -183,6 +225,15 @@ def _elementwise(schedule: Schedule, scheduled: ScheduledPass) -> dict[str, int]
     return told
 
 
+def descriptor_memories(schedule: Schedule) -> list[MemoryUse]:
+    """Those of the tables that are memories."""
+    tables = [sequencer_times(schedule), sequencer_places(schedule), feeder_descriptors(schedule),
+              drain_descriptors(schedule)]
+    if schedule.config.requantiser_cycles == 1:
+        tables.append(parameter_descriptors(schedule))
+    return [MemoryUse("descriptors", 1, len(table), table.stored.size) for table in tables if table.in_memory]
+
+
 def target_bits(schedule: Schedule) -> int:
     """Width in which the drain computes addresses of banks and of the output memory."""
     return max(bits_for(schedule.bank_depth), bits_for(schedule.output_depth))
@@ -193,4 +244,4 @@ def unit_widths(schedule: Schedule) -> Widths:
     return Widths(coordinate=value_bits(schedule), address=address_bits(schedule), column=column_bits(schedule),
                   bank=bits_for(schedule.bank_depth), target=target_bits(schedule),
                   tile_word=bits_for(schedule.tile_words),
-                  weight=bits_for(max(1, sum(len(b.depthwise_words) for b in schedule.passes if b.reduces))))
+                  weight=bits_for(max(1, sum(len(b.depthwise_words) for b in schedule.stored if b.reduces))))

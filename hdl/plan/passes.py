@@ -7,7 +7,8 @@
                            └────────── copied ──────────┘                         └────────────────┘
 
 A pass says what is computed and nothing of an engine; :mod:`~tepal.hdl.plan.lower` makes passes of a network's layers.
-Every pass writes one map, which has the pass's number.
+Every pass writes one map, which has the pass's number; a pass that is a part of another one
+(:mod:`~tepal.hdl.plan.bands`) may go on writing the map of an earlier part.
 """
 
 from dataclasses import dataclass, replace
@@ -107,7 +108,10 @@ class Pass:
     ``output`` of that number.
 
     ``pixels_per_window`` neighbouring pixels of a row are made from one window: the matrix has the weights of the first
-    one's channels, then those of the second one's (:func:`unroll`)."""
+    one's channels, then those of the second one's (:func:`unroll`).
+
+    ``first_row`` is the row of its layers' output with which it begins.  ``continues`` is the number of the pass whose
+    map it goes on writing, from that row on; without one its map has its own rows alone."""
 
     source: int | None
     window: Window
@@ -118,6 +122,8 @@ class Pass:
     banked: bool = True
     added: bool = False
     output: int | None = None
+    first_row: int = 0
+    continues: int | None = None
 
     @property
     def layer(self) -> int | None:
@@ -139,6 +145,20 @@ class Pass:
     def output_shape(self) -> tuple[int, int, int]:
         height, width = self.window.output_size
         return height, width * self.pixels_per_window, self.matrix.weights.shape[0] // self.pixels_per_window
+
+    @property
+    def rows(self) -> slice:
+        """Rows of its layers' output that it makes."""
+        return slice(self.first_row, self.first_row + self.window.output_size[0])
+
+    def writes(self, number: int) -> int:
+        """Number of the map that it writes, as pass ``number``."""
+        return number if self.continues is None else self.continues
+
+    @property
+    def target_row(self) -> int:
+        """Row of its map with which it begins."""
+        return 0 if self.continues is None else self.first_row
 
     @property
     def windows(self) -> int:

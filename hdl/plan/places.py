@@ -5,7 +5,8 @@ A map lives from the pass that writes it to the last one that reads it.  Maps th
 of the activation memory, others may share one; regions lie one behind the other, and each map begins at the first
 word of its region.  So two maps share words if they share a region, and else they share none.
 
-In a chain of passes these are two regions in turn: one is read while the other one is written.
+In a chain of passes these are two regions in turn: one is read while the other one is written.  Where passes run in
+bands, maps of very different sizes live at once, and each lies wherever there is room for it (:func:`pack`).
 
 A map whose values are added to another pass's results lies in the skip memory, in the order in which it is written:
 that is the order in which the other pass writes, which may write a map of its own in its place.
@@ -14,6 +15,7 @@ that is the order in which the other pass writes, which may write a map of its o
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from math import prod
 from typing import Any
 
 from tepal.hdl.config import EngineConfig
@@ -22,8 +24,11 @@ from tepal.hdl.units.input_layout import InputLayout
 
 from .passes import Pass
 
-__all__ = ["FeatureMap", "Lifetime", "Places", "allocate", "colour", "lifetimes", "outputs", "place",
-           "skip_lifetimes", "skip_words"]
+__all__ = ["FeatureMap", "Lifetime", "Places", "Region", "allocate", "colour", "lifetimes", "outputs", "pack", "place",
+           "place_activations", "skip_lifetimes", "skip_words"]
+
+Region = tuple[str, int, int]
+"""Words of a memory: its name, the first word, and the one behind the last."""
 
 
 def _ceil(a: int, b: int) -> int:
@@ -64,9 +69,8 @@ class FeatureMap:
         return _ceil(self.shape[0], self.banks[0]) * self.pitch
 
     @property
-    def region(self) -> tuple[str, int]:
-        """Maps with the same one share words, others share none."""
-        return self.memory, self.base
+    def region(self) -> Region:
+        return self.memory, self.base, self.base + self.depth
 
     def row(self, value: int) -> tuple[int, int, int]:
         """(value, remainder, address) of a row number or a difference of rows."""
@@ -79,7 +83,8 @@ class FeatureMap:
 
 @dataclass(frozen=True)
 class Lifetime:
-    """How long a map lives: the numbers of the pass that writes it and of the last one that reads it."""
+    """How long a map lives: the numbers of the pass that writes it, the first one if it has several, and of the last
+    one that reads it."""
 
     written: int
     read: int
@@ -94,31 +99,33 @@ class Lifetime:
 class Places:
     """Where the image and the map of each pass lie, and the words in each region of the activation memory.
 
-    ``skips`` are the first words of maps in the skip memory, None of those that don't lie there; ``skip_depths`` the
-    words in each of its regions, of as many bytes as the engine has requantisers."""
+    ``skips`` are the first words in the skip memory that each pass writes, ``others`` those that it reads, None where
+    there are none; ``skip_depths`` the words in each of its regions, of as many bytes as the engine has
+    requantisers."""
 
     image: FeatureMap
     maps: tuple[FeatureMap, ...]
     region_depths: tuple[int, ...]
     skips: tuple[int | None, ...]
+    others: tuple[int | None, ...]
     skip_depths: tuple[int, ...]
-
-    def skip(self, number: int | None) -> int | None:
-        """First word of a pass's map in the skip memory."""
-        return None if number is None else self.skips[number]
 
 
 def lifetimes(passes: Sequence[Pass]) -> dict[int, Lifetime]:
-    """The lifetime of each pass's map in the activation memory; one that no pass reads lives as long as it is
-    written."""
-    last = {work.source: number for number, work in enumerate(passes)}
-    return {number: Lifetime(number, last.get(number, number)) for number, work in enumerate(passes) if work.banked}
+    """The lifetime of each map in the activation memory; one that no pass reads lives as long as it is written."""
+    last = {}
+    for number, work in enumerate(passes):
+        last |= {work.source: number, work.writes(number): number}
+    return {number: Lifetime(number, last[number]) for number, work in enumerate(passes)
+            if work.banked and work.continues is None}
 
 
 def skip_lifetimes(passes: Sequence[Pass]) -> dict[int, Lifetime]:
-    """The same in the skip memory."""
-    last = {work.other: number for number, work in enumerate(passes)}
-    return {number: Lifetime(number, last[number]) for number, work in enumerate(passes) if work.added}
+    """The same in the skip memory.  All parts of a pass count as the first one: the rows that each adds and writes are
+    its own."""
+    last = {work.other: work.writes(number) for number, work in enumerate(passes)}
+    return {number: Lifetime(number, last[number]) for number, work in enumerate(passes)
+            if work.added and work.continues is None}
 
 
 def colour(lives: Sequence[Lifetime], *, in_place: bool = False) -> list[int]:
@@ -156,35 +163,77 @@ def allocate(lives: Sequence[Lifetime], depths: Sequence[int], *, single_port: b
     return [bases[region] for region in regions], tuple(region_depths)
 
 
+def pack(lives: Sequence[Lifetime], depths: Sequence[int]) -> list[int]:
+    """First word of each map, those that live at once in words of their own.
+
+    The largest maps first, each takes the lowest words that are free while it lives (Pisarchyk and Lee: Efficient
+    memory management for deep neural net inference, 2020, greedy by size)."""
+    bases: dict[int, int] = {}
+    for number in sorted(range(len(lives)), key=lambda number: -depths[number]):
+        base = 0
+        for other in sorted(bases, key=bases.__getitem__):
+            if lives[other].meets(lives[number]) and bases[other] < base + depths[number]:
+                base = max(base, bases[other] + depths[other])
+        bases[number] = base
+    return [bases[number] for number in range(len(lives))]
+
+
+def _maps(passes: Sequence[Pass], config: EngineConfig) -> list[FeatureMap]:
+    """The whole map that each pass writes, or a part of it."""
+    heights = {work.writes(number): work.target_row + work.output_shape[0] for number, work in enumerate(passes)}
+    return [FeatureMap((heights[work.writes(number)], *work.output_shape[1:]), config.window, config.lanes)
+            for number, work in enumerate(passes)]
+
+
+def place_activations(passes: Sequence[Pass], config: EngineConfig) -> tuple[dict[int, int], tuple[int, ...]]:
+    """(first word of each map in the activation memory, words in each of its regions)."""
+    lives, maps = lifetimes(passes), _maps(passes, config)
+    depths = [maps[number].depth for number in lives]
+    bases, region_depths = allocate([*lives.values()], depths, single_port=config.single_port)
+    if config.activation_words is not None or any(work.continues is not None for work in passes):
+        packed = pack([*lives.values()], depths)
+        words = max((base + depth for base, depth in zip(packed, depths, strict=True)), default=1)
+        # Where all maps are about as large, regions may leave fewer gaps.
+        if words < sum(region_depths):
+            bases, region_depths = packed, (words,)
+    return dict(zip(lives, bases, strict=True)), region_depths
+
+
 def place(passes: Sequence[Pass], config: EngineConfig, layout: InputLayout) -> Places:
     """The image lies in the input memory, outputs in the output memory, one behind the other, all other maps in the
     activation memory, the skip memory, or both."""
     first = passes[0]
     image = FeatureMap(first.window.input_shape, (1, 1), config.tile_lanes, wide=layout.parts == 1, memory="input")
-    maps = [FeatureMap(work.output_shape, config.window, config.lanes) for work in passes]
-    lives = lifetimes(passes)
-    bases, region_depths = allocate([*lives.values()], [maps[number].depth for number in lives],
-                                    single_port=config.single_port)
-    for number, base in zip(lives, bases, strict=True):
+    maps = _maps(passes, config)
+    activations, region_depths = place_activations(passes, config)
+    for number, base in activations.items():
         maps[number] = replace(maps[number], base=base)
     lives = skip_lifetimes(passes)
-    bases, skip_depths = allocate([*lives.values()], [skip_words(passes[number], config) for number in lives],
-                                  in_place=True)
+    words = [prod(maps[number].shape[:2]) * _ceil(maps[number].shape[2], config.requantisers) for number in lives]
+    bases, skip_depths = allocate([*lives.values()], words, in_place=True)
     skips = dict(zip(lives, bases, strict=True))
-    for number in skips.keys() - lifetimes(passes).keys():
+    for number in skips.keys() - activations.keys():
         maps[number] = replace(maps[number], base=skips[number], memory="skip")
     base = 0
     for number in outputs(passes):
         maps[number] = replace(maps[number], banks=(1, 1), base=base, memory="output")
         base += maps[number].depth
+
+    def words_of(number: int | None, work: Pass) -> int | None:
+        """First word, in the skip memory, of the rows of a map that are those which ``work`` makes."""
+        first = None if number is None else skips.get(number)
+        return None if first is None else first + work.target_row * skip_words(work, config) // work.output_shape[0]
+
     # A memory has a word, though nothing lie in it.
-    return Places(image, tuple(maps), region_depths or (1,), tuple(map(skips.get, range(len(passes)))), skip_depths)
+    return Places(image, tuple(maps[work.writes(number)] for number, work in enumerate(passes)), region_depths or (1,),
+                  tuple(words_of(work.writes(number), work) for number, work in enumerate(passes)),
+                  tuple(words_of(work.other, work) for work in passes), skip_depths)
 
 
 def outputs(passes: Sequence[Pass]) -> list[int]:
     """Numbers of the passes that write the outputs, in the outputs' order."""
     return [number for _, number in sorted((work.output, number) for number, work in enumerate(passes)
-                                           if work.output is not None)]
+                                           if work.output is not None and work.continues is None)]
 
 
 def skip_words(work: Pass, config: Any) -> Any:

@@ -29,7 +29,7 @@ def matrix_weights(schedule: Schedule) -> list[int]:
     """For each column group and each k of the inner dimension, one weight per column."""
     columns, order = schedule.config.columns, _column_channels(schedule)
     words = []
-    for scheduled in schedule.passes:
+    for scheduled in schedule.stored:
         weights = scheduled.work.matrix.weights
         padded = np.zeros((scheduled.column_groups * columns, weights.shape[1]), np.int16)
         padded[:len(weights)] = weights
@@ -47,7 +47,7 @@ def matrix_parameters(schedule: Schedule) -> list[int]:
     """For each column group, one parameter word per column."""
     columns, order = schedule.config.columns, _column_channels(schedule)
     result = []
-    for scheduled, (_, affine) in zip(schedule.passes, schedule.affines, strict=True):
+    for scheduled, (_, affine) in zip(schedule.stored, schedule.affines, strict=True):
         words = schedule.matrix_format.words(affine) * scheduled.work.pixels_per_window
         words += [0] * (scheduled.column_groups * columns - len(words))
         for group in range(scheduled.column_groups):
@@ -59,7 +59,7 @@ def depthwise_weights(schedule: Schedule) -> list[int]:
     """For each pass's channel groups and chunks of the kernel, one weight per lane and tap, tap fastest: what a lane
     needs comes from neighbouring memory blocks."""
     bits = schedule.depthwise_weight_bits
-    weights = [scheduled.depthwise_words.transpose(0, 2, 1) for scheduled in schedule.passes if scheduled.reduces]
+    weights = [scheduled.depthwise_words.transpose(0, 2, 1) for scheduled in schedule.stored if scheduled.reduces]
     return [word for words in weights for word in _words(words.reshape(len(words), -1), bits)] or [0]
 
 

@@ -4,6 +4,7 @@
 The numbers in the descriptors and those that the cycle model reports are the same numbers.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -15,11 +16,12 @@ from tepal.hdl.units.requantiser import RequantiserFormat
 from tepal.hdl.units.serial_requantiser import SerialFormat
 from tepal.quant import Network, NetworkError
 
+from .bands import Group, banded, choose
 from .memories import MemoryUse, parameter_groups, tile_buffers, tile_row_words
 from .passes import Pass, unroll
 from .places import FeatureMap, outputs, place
 from .tiling import Latencies, Tiling, parameter_beats, parameter_words
-from .timeline import timeline
+from .timeline import ScheduledPass, timeline
 from .widths import Formats, SumFormats
 
 __all__ = ["Schedule", "may_unroll"]
@@ -44,6 +46,8 @@ class Schedule:
         How big the engine is.  The schedule's own has no more ``copy_lanes`` than shorten the copying.
     formats
         The network's, if another schedule has them already (:attr:`formats`).
+    groups
+        Passes that run in bands; by default none but those that ``config.activation_words`` asks for.
 
     Attributes
     ----------
@@ -59,6 +63,10 @@ class Schedule:
         Words of the skip memory.
     passes : tuple of ScheduledPass
         In order.
+    groups : tuple of Group
+        Passes of ``formats`` that run in bands.
+    wholes : tuple of int
+        For each pass the number of the one of ``formats`` that it is, or is a part of.
 
     Raises
     ------
@@ -66,7 +74,8 @@ class Schedule:
         The engine can't run the network.
     """
 
-    def __init__(self, network: Network, config: EngineConfig, formats: Formats | None = None):
+    def __init__(self, network: Network, config: EngineConfig, formats: Formats | None = None, *,
+                 groups: Sequence[Group] | None = None):
         self.network, self.config = network, config
         self.formats = formats or Formats(network)
         self.layout, first = self._first_pass()
@@ -76,12 +85,17 @@ class Schedule:
         self.layout = split(self.layout, self.config.tile_lanes)
         self._check_input()
         self._check_weights()
-        passes = (first, *self.formats.passes[1:])
+        whole = (first, *self.formats.passes[1:])
+        self.groups = tuple(self._choose(whole) if groups is None else groups)
+        passes, self.wholes = banded(whole, self.groups)
         places = place(passes, self.config, self.layout)
         self.input_map, self.region_depths = places.image, places.region_depths
         self.skip_depth = sum(places.skip_depths)
         self.latency = Latencies.of(self.config, self.depthwise_format, self.matrix_format, self.elementwise_format)
         self.passes = timeline([Tiling(each, self.config, self.latency) for each in passes], places)
+
+    def _choose(self, passes: Sequence[Pass]) -> Sequence[Group]:
+        return choose(passes, self.config, Latencies.of(self.config, self.depthwise_format, self.matrix_format, None))
 
     def _check_input(self):
         _, width, channels = self.layout.shape
@@ -128,7 +142,7 @@ class Schedule:
 
     @property
     def affines(self) -> tuple[tuple[Affine | None, Affine], ...]:
-        """Proved requantisers of each pass: (depthwise, matrix)."""
+        """Proved requantisers of each pass of ``stored``: (depthwise, matrix)."""
         return tuple(zip(self.formats.depthwise.affines(self.config.lane_cycles),
                          self._matrix.affines(self.config.requantiser_cycles), strict=True))
 
@@ -156,6 +170,12 @@ class Schedule:
         return self.formats.elementwise(self.skip_depth)
 
     # -- memories --------------------------------------------------------------------------------------
+
+    @cached_property
+    def stored(self) -> tuple[ScheduledPass, ...]:
+        """Those passes whose weights and parameters are stored: of each one in bands the first part, which has what the
+        other ones have."""
+        return tuple(self.passes[self.wholes.index(whole)] for whole in range(len(self.formats.passes)))
 
     @property
     def output_maps(self) -> tuple[FeatureMap, ...]:
@@ -204,13 +224,13 @@ class Schedule:
 
     @cached_property
     def parameter_groups(self) -> tuple[int, ...]:
-        """Channel groups of each pass whose parameters are stored."""
-        return parameter_groups(self.formats.depthwise.affines(self.config.lane_cycles), self.passes)
+        """Channel groups of each pass of ``stored`` whose parameters are stored."""
+        return parameter_groups(self.formats.depthwise.affines(self.config.lane_cycles), self.stored)
 
     @cached_property
     def memories(self) -> tuple[MemoryUse, ...]:
         """Every memory, ROMs included."""
-        config, word, passes = self.config, 8 * self.config.lanes, self.passes
+        config, word, passes = self.config, 8 * self.config.lanes, self.stored
         return (
             MemoryUse("input", 1, self.layout.depth, 8 * self.layout.word_bytes),
             MemoryUse("activations", config.taps, self.bank_depth, word, self.region_depths),

@@ -11,6 +11,7 @@ passes.
 each bound and see that it is missed.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,7 +22,7 @@ import numpy as np
 from tepal.hdl.units.tile_buffer import TileBuffer
 
 from .passes import Window
-from .places import FeatureMap, Places
+from .places import FeatureMap, Places, Region, skip_words
 from .tiling import Tiling
 
 __all__ = ["ScheduledPass", "Scoreboard", "Touched", "add_after_write", "last_pixels", "needs", "read_after_write",
@@ -118,18 +119,21 @@ def last_pixels(window: Window) -> np.ndarray:
 
 
 def needs(writer: Tiling, reader: Tiling) -> np.ndarray:
-    """For each tile of ``reader``, the last tile of ``writer``, whose map it reads, that it or one before it needs."""
+    """For each tile of ``reader``, the last tile of ``writer``, whose map it reads, that it or one before it needs;
+    negative if none."""
     last = last_pixels(reader.work.window)
     ends = np.minimum(np.arange(1, reader.tiles + 1) * reader.tile_windows, last.size) - 1
-    return last[ends] // writer.tile_pixels
+    height, width, _ = writer.work.output_shape
+    return np.minimum(last[ends] - writer.work.target_row * width, height * width - 1) // writer.tile_pixels
 
 
 def read_after_write(writer: Tiling, start: int, reader: Tiling) -> int:
     """First cycle at which ``reader`` may take its first step so that each of its tiles finds what ``writer`` has
     written.  ``writer``, the pass just before it or an earlier one, takes its own first step at ``start``."""
-    written = start + needs(writer, reader) * writer.slot + writer.last_written
+    needed = needs(writer, reader)
+    written = start + needed * writer.slot + writer.last_written
     begins = np.arange(reader.tiles) * reader.slot
-    return int((written - begins).max()) + 1
+    return int((written - begins).max(where=needed >= 0, initial=-1)) + 1
 
 
 def add_after_write(writer: Tiling, start: int, adder: Tiling) -> int:
@@ -143,17 +147,21 @@ def add_after_write(writer: Tiling, start: int, adder: Tiling) -> int:
 @dataclass(frozen=True)
 class Touched:
     """What a pass reads and writes: its ``source`` map, its ``target``, and, by their first words in the skip memory,
-    the map whose values are added and its own."""
+    the map whose values are added and its own, of ``skip_words`` each."""
 
     source: FeatureMap
     target: FeatureMap
     other: int | None = None
     added: int | None = None
+    skip_words: int = 0
+
+    def skip(self, first: int) -> Region:
+        """Of a map that begins there."""
+        return "skip", first, first + self.skip_words
 
     @property
-    def written(self) -> set[tuple[str, int]]:
-        """Regions."""
-        return {self.target.region} | ({("skip", self.added)} if self.added is not None else set())
+    def written(self) -> set[Region]:
+        return {self.target.region} | ({self.skip(self.added)} if self.added is not None else set())
 
 
 class Scoreboard:
@@ -163,8 +171,8 @@ class Scoreboard:
     passes the bounds on neighbours imply these: all share the array, which takes one tile after the other."""
 
     def __init__(self):
-        self._read: dict[tuple[str, int], int] = {}
-        self._written: dict[tuple[str, int], int] = {}
+        self._read: dict[Region, int] = {}
+        self._written: dict[Region, int] = {}
 
     def add(self, tiling: Tiling, start: int, maps: Touched) -> None:
         """Note that a pass whose first step is at ``start`` touches ``maps``."""
@@ -172,7 +180,7 @@ class Scoreboard:
         last_written = last_tile + tiling.last_written
         reads = {maps.source.region: last_tile + tiling.steps - 1 + tiling.latency.read}
         if maps.other is not None:
-            reads["skip", maps.other] = last_written - tiling.latency.skip
+            reads[maps.skip(maps.other)] = last_written - tiling.latency.skip
         for region, moment in reads.items():
             self._read[region] = max(moment, self._read.get(region, 0))
         for region in maps.written:
@@ -181,34 +189,45 @@ class Scoreboard:
     def bounds(self, tiling: Tiling, maps: Touched) -> dict[str, int]:
         """First cycles at which a pass that touches ``maps`` may take its first step."""
         bounds = {}
-        if read := [self._read[region] for region in maps.written if region in self._read]:
+        if read := self._of(self._read, *maps.written):
             # What is overwritten has been read.
             bounds["write after read"] = max(read) + 1 - tiling.first_written
-        if written := [self._written[region] for region in maps.written if region in self._written]:
+        if written := self._of(self._written, *maps.written):
             # What is overwritten has been written before.
             bounds["write after write"] = max(written) + 1 - tiling.first_written
-        if tiling.engine.single_port and maps.source.region in self._written:
+        if tiling.engine.single_port and (written := self._of(self._written, maps.source.region)):
             # No region is read while it is still being written.
-            bounds["single port"] = self._written[maps.source.region] + 1
+            bounds["single port"] = max(written) + 1
         return bounds
+
+    @staticmethod
+    def _of(moments: dict[Region, int], *regions: Region) -> list[int]:
+        """The ``moments`` of regions that share words with these."""
+        return [moment for (memory, first, end), moment in moments.items()
+                if any(memory == where and first < behind and begin < end for where, begin, behind in regions)]
 
 
 def timeline(tilings: Sequence[Tiling], places: Places) -> tuple[ScheduledPass, ...]:
     """Every pass as early as the bounds allow, the next frame's first pass after the last one."""
     maps = [Touched(places.image if tiling.work.source is None else places.maps[tiling.work.source], target,
-                    places.skip(tiling.work.other), added)
-            for tiling, target, added in zip(tilings, places.maps, places.skips, strict=True)]
-    board, starts = Scoreboard(), []
+                    places.others[number], places.skips[number], skip_words(tiling.work, tiling.engine))
+            for number, (tiling, target) in enumerate(zip(tilings, places.maps, strict=True))]
+    board, starts, writers = Scoreboard(), [], defaultdict(list)
     for number, (tiling, own) in enumerate(zip(tilings, maps, strict=True)):
         bounds, source = board.bounds(tiling, own), tiling.work.source
         if number:
             bounds |= start_bounds(tilings[number - 1], starts[-1], tiling)
         if source is not None:
-            bounds["read after write"] = read_after_write(tilings[source], starts[source], tiling)
+            bounds["read after write"] = max(read_after_write(tilings[writer], starts[writer], tiling)
+                                             for writer in writers[source])
         if tiling.work.other is not None:
-            bounds["add after write"] = add_after_write(tilings[tiling.work.other], starts[tiling.work.other], tiling)
+            # Of passes in bands, the part that writes the same rows.
+            writer = next(writer for writer in writers[tiling.work.other]
+                          if tilings[writer].work.target_row == tiling.work.target_row)
+            bounds["add after write"] = add_after_write(tilings[writer], starts[writer], tiling)
         starts.append(max(bounds.values(), default=0))
         board.add(tiling, starts[-1], own)
+        writers[tiling.work.writes(number)].append(number)
     # The next frame takes the same cycles, none of its passes any nearer to what this frame's touch.
     again = list(start_bounds(tilings[-1], starts[-1], tilings[0]).values())
     for tiling, own, start in zip(tilings, maps, starts, strict=True):

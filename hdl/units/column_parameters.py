@@ -16,10 +16,12 @@ __all__ = ["ColumnParameters", "ParameterDescriptor"]
 
 @dataclass(frozen=True)
 class ParameterDescriptor:
-    """How often a pass's parameters are used: the last one of its tiles, and of its column groups."""
+    """How often a pass's parameters are used: the last one of its tiles, and of its column groups; and where the next
+    pass's begin, None where each pass's follow the ones before."""
 
     last_tile: int
     last_block: int
+    next_parameters: int | None = None
 
 
 class ColumnParameters:
@@ -60,21 +62,23 @@ class ColumnParameters:
         """Each column's word, from memories and registers that are added to ``m``; the first column's first sum of a
         column group is there in the cycle after ``captured``."""
         load, moves = self._loads(m, captured)
-        m.submodules[self.ROM()] = rom = ReplayRom("matrix_parameters", self.format.width, self.words, registers=1)
+        m.submodules[self.ROM()] = rom = ReplayRom("matrix_parameters", self.format.width, self.words, registers=1,
+                                                   jumps="next_parameters" in self.table)
         return self._words(m, rom, load, *self._count_columns(m, load, moves))
 
     def _loads(self, m: Module, captured):
         """(whether a column group's words are loaded from now on; what the ROM does after them: rewind, commit,
-        restart, known from now on and done when the words are in)."""
+        restart, known from now on and done when the words are in, and the base of what follows)."""
         following = Signal()
-        d, _, number = self.table.follow(m, following, name="parameter_descriptor")
+        d, _, number = self.table.follow(m, following, name="parameter_descriptor", rom="column_descriptors")
         tile, block = Signal.like(d.last_tile), Signal.like(d.last_block)
         last_block, last_tile = block == d.last_block, tile == d.last_tile
         single = d.last_block == 0
         load = Signal()
         m.d.comb += load.eq(captured & (~single | (tile == 0)))
         commit = last_block & (last_tile | single)
-        moves = Cat(last_block & ~commit, commit, commit & (number == len(self.table) - 1))
+        moves = Cat(last_block & ~commit, commit, commit & (number == len(self.table) - 1),
+                    d.next_parameters if "next_parameters" in self.table else ())
         with m.If(captured):
             m.d.sync += block.eq(Mux(last_block, 0, block + 1))
             with m.If(last_block):
@@ -100,7 +104,8 @@ class ColumnParameters:
 
     def _words(self, m: Module, rom: ReplayRom, load, advance, moves) -> list:
         m.d.comb += [rom.advance.eq(delay(m, advance, 1, name="advance")),
-                     Cat(rom.rewind, rom.commit, rom.restart).eq(delay(m, moves, 1, name="moves"))]
+                     Cat(rom.rewind, rom.commit, rom.restart, rom.base if rom.jumps else ()).eq(
+                         delay(m, moves, 1, name="moves"))]
         parameters, copies = [], []
         arrives = delay(m, load, self.LATENCY, name="load")
         for index in range(self.columns):

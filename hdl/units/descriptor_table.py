@@ -8,6 +8,7 @@ from typing import Any
 
 from amaranth import *
 from amaranth.lib import data
+from tepal.hdl.memories.block import Rom
 
 __all__ = ["Coordinate", "Countdown", "DescriptorTable", "Difference"]
 
@@ -49,6 +50,9 @@ class DescriptorTable:
         None in all of them takes no bits.
     """
 
+    MOST_ROWS = 40
+    """Rows of a table of LUTs; a larger one is a memory."""
+
     def __init__(self, descriptors: Sequence[Any]):
         self.rows = [_flat(descriptor) for descriptor in descriptors]
         layout = {}
@@ -65,9 +69,21 @@ class DescriptorTable:
     def __contains__(self, field: str):
         return field in self.rows[0]
 
-    def follow(self, m: Module, advance, *, name: str, before: bool = False):
+    @property
+    def in_memory(self) -> bool:
+        """Whether it is a memory."""
+        return len(self.rows) > self.MOST_ROWS and self.stored.size > 0
+
+    @property
+    def stored(self) -> data.StructLayout:
+        """A word of that memory: the fields that are not the same in all rows."""
+        return data.StructLayout({name: field.shape for name, field in self.layout
+                                  if len({row[name] for row in self.rows}) > 1})
+
+    def follow(self, m: Module, advance, *, name: str, rom: str, before: bool = False):
         """(current descriptor, the one that follows, number of the current one): the next one follows ``advance``,
-        round and round.  At first it is the first one's turn; with ``before``, only after an ``advance``.
+        round and round.  At first it is the first one's turn; with ``before``, only after an ``advance``.  ``rom`` is
+        what the table is called if it is a memory.
 
         The table is read a cycle ahead, so ``advance`` may come every second cycle at most."""
         count = len(self.rows)
@@ -76,12 +92,29 @@ class DescriptorTable:
         ahead = Signal.like(number, name=f"{name}_ahead", init=(first + 1) % count)
         current = Signal(self.layout, name=name, init=self.rows[first])
         upcoming = Signal(self.layout, name=f"{name}_upcoming", init=self.rows[(first + 1) % count])
-        table = Array([self.layout.const(row) for row in self.rows])
-        m.d.sync += upcoming.eq(table[ahead])
+        if self.in_memory:
+            self._read(m, upcoming, ahead, self.rows[(first + 1) % count], rom)
+        else:
+            table = Array([self.layout.const(row) for row in self.rows])
+            m.d.sync += upcoming.eq(table[ahead])
         with m.If(advance):
             m.d.sync += [current.eq(upcoming), number.eq(ahead),
                          ahead.eq(Mux(ahead == count - 1, 0, ahead + 1))]
         return current, upcoming, number
+
+    def _read(self, m: Module, upcoming, ahead, begin: dict[str, int], name: str) -> None:
+        """``upcoming`` out of a memory, whose output takes the place of a register; ``begin`` is its row after a
+        reset, which does not reach that output."""
+        fields = [field for field, _ in self.stored]
+        words = [self.stored.const({field: row[field] for field in fields}).as_value().value for row in self.rows]
+        m.submodules[name] = memory = Rom(name, self.stored.size, words)
+        word, fresh = data.View(self.stored, memory.data), Signal(name=f"{name}_fresh", init=1)
+        m.d.comb += [memory.address.eq(ahead),
+                     *(upcoming[field].eq(word[field] if field in fields else value)
+                       for field, value in self.rows[0].items())]
+        m.d.sync += fresh.eq(0)
+        with m.If(fresh):
+            m.d.comb += upcoming.eq(self.layout.const(begin))
 
 
 class Countdown:

@@ -39,8 +39,9 @@ class DrainDescriptor:
     row_remainder, row_address, row_wrapped_address, column_remainder, column_address, column_wrapped_address
         From one row, from one column, to the next: members of a
         :class:`~tepal.hdl.units.descriptor_table.Difference`.
-    base_address
-        First word of the map.
+    base_address, first_row
+        First word of the row of the map with which the pass begins, and that row's bank; None where all passes begin
+        in the first one.
     second_row, second_row_address, second_column, second_column_address, second_out_column
         Place of the second pixel.
     to_output
@@ -52,6 +53,8 @@ class DrainDescriptor:
         another map.
     first_table, second_table, mode
         Of the elementwise unit; None if there is none, the second one if it adds nothing.
+    next_parameters
+        First word of the next pass's parameters, for a serial requantiser; None where each pass's follow those before.
     """
 
     last_tile: int
@@ -81,6 +84,8 @@ class DrainDescriptor:
     first_table: int | None = None
     second_table: int | None = None
     mode: int | None = None
+    first_row: int | None = None
+    next_parameters: int | None = None
 
 
 class Drain(wiring.Component):
@@ -212,21 +217,22 @@ class Drain(wiring.Component):
         """Result of the requantiser that takes the next value at every ``tick``; ``moves`` say which parameter word
         follows."""
         m.submodules[self.SERIAL()] = unit = SerialRequantiser(fmt)
-        m.submodules[ColumnParameters.ROM()] = rom = ParameterRom("matrix_parameters", fmt.width, self.words)
+        m.submodules[ColumnParameters.ROM()] = rom = ParameterRom("matrix_parameters", fmt.width, self.words,
+                                                             jumps="next_parameters" in self.table)
         m.d.comb += [unit.start.eq(tick), unit.acc.eq(Array(self.bottom)[phase]), unit.parameters.eq(rom.data),
                      rom.advance.eq(unit.advance)]
-        for name, condition in moves.items():
-            flag = Signal(name=name)
+        for name, move in moves.items():
+            held = Signal(len(move), name=name)
             with m.If(tick):
-                m.d.sync += flag.eq(condition)
-            m.d.comb += getattr(rom, name).eq(flag)
+                m.d.sync += held.eq(move)
+            m.d.comb += getattr(rom, name).eq(held)
         return unit.result
 
     def _walk(self, m: Module, tick, start):
         """Counts chunks, one at every ``tick``, from ``start`` to a column group's last: (the turn of the requantisers;
         what is to be known of the chunk's write; how a serial requantiser's parameters follow)."""
         following = Signal()
-        d, upcoming, number = self.table.follow(m, following, name="descriptor")
+        d, upcoming, number = self.table.follow(m, following, name="descriptor", rom="drain_descriptors")
         step = self.config.turns
         tile, column_group, pixel = (Countdown.of(self.table, name, self.table.rows[0][name])
                                      for name in ("last_tile", "last_block", "last_pixel"))
@@ -277,7 +283,8 @@ class Drain(wiring.Component):
         return phase, write, {
             "repeat": last_phase & ~last_row, "onward": last_row & ~column_group.last,
             "rewind": last_row & column_group.last & ~tile.last, "commit": last_row & column_group.last & tile.last,
-            "restart": last_row & restart}
+            "restart": last_row & restart,
+            **({"base": d.next_parameters} if "next_parameters" in self.table else {})}
 
     def _walk_skip(self, m: Module, fmt: ElementwiseFormat, step, following, upcoming):
         """Words of the skip memory: of what is added to this chunk, and of the chunk itself.  Both go from word to word

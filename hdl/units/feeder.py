@@ -31,6 +31,8 @@ class FeederDescriptor:
         Of a pixel's channel groups, of a group's channels, and of the last group's.
     ends_frame
         The pass is the frame's last one.
+    next_weights
+        First word of the next pass's weights; None where each pass's follow those before.
     """
 
     last_tile: int
@@ -41,6 +43,7 @@ class FeederDescriptor:
     full_lane: int
     last_lane: int
     ends_frame: int
+    next_weights: int | None = None
 
 
 class Feeder(wiring.Component):
@@ -64,6 +67,8 @@ class Feeder(wiring.Component):
         To the tile buffer.
     advance, rewind, commit, restart : Out(1)
         To the weights, which show the word that goes with this cycle's byte.
+    next_weights : Out
+        Where they go on with ``commit``; only where ``table`` has it.
     begins, number : Out
         First cycle of a pass's first tile, and that pass (for tracing).
     """
@@ -78,12 +83,13 @@ class Feeder(wiring.Component):
             "first": Out(1), "last": Out(1),
             "advance": Out(1), "rewind": Out(1), "commit": Out(1), "restart": Out(1),
             "begins": Out(1), "number": Out(bits_for(len(table))),
+            **({"next_weights": Out(table.layout["next_weights"].shape)} if "next_weights" in table else {}),
         })
 
     def elaborate(self, platform):
         m = Module()
         following = Signal()
-        d, upcoming, number = self.table.follow(m, following, name="descriptor")
+        d, upcoming, number = self.table.follow(m, following, name="descriptor", rom="feeder_descriptors")
         running = Signal()
         # Cycles of a sum before its first byte, and its cycles.
         begin = self.table.rows[0]
@@ -104,6 +110,8 @@ class Feeder(wiring.Component):
             self.restart.eq(self.commit & d.ends_frame),
             self.begins.eq(running & fresh), self.number.eq(number),
         ]
+        if "next_weights" in self.table:
+            m.d.comb += self.next_weights.eq(d.next_weights)
         with m.If(running):
             m.d.sync += [*cycle.step(), fresh.eq(0)]
             with m.If(idle.last):

@@ -7,7 +7,7 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from tepal.hdl.memories.block import ReplayRom
-from tepal.hdl.primitives import delay, delay_events
+from tepal.hdl.primitives import bits_for, delay, delay_events
 
 from .depthwise import DepthwiseEngine
 from .instance_name import InstanceName
@@ -28,7 +28,8 @@ class LaneParameters(wiring.Component):
     -------
     take : In(1)
         In :attr:`ACTIVE` cycles the next group's parameters are wanted; ``rewind``, ``commit``, ``restart`` beside it
-        say where those of the group after it are (see :class:`~tepal.hdl.memories.block.ReplayRom`).
+        say where those of the group after it are (see :class:`~tepal.hdl.memories.block.ReplayRom`), and so does
+        ``base`` where there are ``jumps``.
     active : Out(fmt.layout) per lane
     """
 
@@ -41,10 +42,11 @@ class LaneParameters(wiring.Component):
     LATENCY = 1 + ReplayRom.latency(1)
     """Least cycles between two ``take``, beyond those in which words are fetched."""
 
-    def __init__(self, fmt: RequantiserFormat, lanes: int, per_beat: int, words: list[int]):
-        self.format, self.lanes, self.per_beat, self.words = fmt, lanes, per_beat, words
+    def __init__(self, fmt: RequantiserFormat, lanes: int, per_beat: int, words: list[int], *, jumps: bool = False):
+        self.format, self.lanes, self.per_beat, self.words, self.jumps = fmt, lanes, per_beat, words, jumps
         super().__init__({"take": In(1), "rewind": In(1), "commit": In(1), "restart": In(1),
-                          "active": Out(fmt.layout).array(lanes)})
+                          "active": Out(fmt.layout).array(lanes),
+                          **({"base": In(bits_for(len(words)))} if jumps else {})})
 
     @staticmethod
     def features(engine: Any, fmt: RequantiserFormat | SerialFormat) -> dict[str, Any]:
@@ -56,7 +58,7 @@ class LaneParameters(wiring.Component):
         width = self.format.width
         beats = -(-self.lanes // self.per_beat)
         m.submodules[self.ROM()] = rom = ReplayRom("depthwise_parameters", width * self.per_beat, self.words,
-                                                   registers=1)
+                                                   registers=1, jumps=self.jumps)
         # How many words are asked for so far; and which one is asked for now, delayed until it comes out of the memory.
         beat = Signal(range(beats + 1), init=0)
         asked = Signal(beats)
@@ -70,10 +72,11 @@ class LaneParameters(wiring.Component):
                          unit.word.eq(rom.data.word_select(lane % self.per_beat, width)),
                          self.active[lane].eq(unit.active)]
         take = delay(m, self.take, 1, name="take")
-        moves = delay(m, Cat(self.rewind, self.commit, self.restart), 1, name="moves")
+        moves = delay(m, Cat(self.rewind, self.commit, self.restart, self.base if self.jumps else ()), 1, name="moves")
         with m.If(take):
             # The ROM still shows the group's last word: only now is it known which word follows.
-            m.d.comb += [rom.advance.eq(1), Cat(rom.rewind, rom.commit, rom.restart).eq(moves)]
+            m.d.comb += [rom.advance.eq(1),
+                         Cat(rom.rewind, rom.commit, rom.restart, rom.base if self.jumps else ()).eq(moves)]
             m.d.sync += beat.eq(0)
         return m
 
@@ -137,11 +140,15 @@ class LaneRequantisers:
 
     def _at_once(self, m: Module, sequencer, engine, fmt: RequantiserFormat) -> list:
         """Every lane has a requantiser of its own."""
-        parameters = m.submodules[self.PARAMETERS()] = LaneParameters(fmt, engine.lanes, self.per_beat, self.words)
+        jumps = "next_parameters" in sequencer.places
+        parameters = m.submodules[self.PARAMETERS()] = LaneParameters(fmt, engine.lanes, self.per_beat, self.words,
+                                                                      jumps=jumps)
         ahead = self.at_sum - LaneParameters.ACTIVE
-        replay = delay(m, Cat(sequencer.rewind, sequencer.commit, sequencer.restart), ahead, name="group_replay")
+        replay = delay(m, Cat(sequencer.rewind, sequencer.commit, sequencer.restart,
+                              sequencer.next_parameters if jumps else ()), ahead, name="group_replay")
         m.d.comb += [parameters.take.eq(delay(m, sequencer.group_start, ahead, name="group_start")),
-                     Cat(parameters.rewind, parameters.commit, parameters.restart).eq(replay)]
+                     Cat(parameters.rewind, parameters.commit, parameters.restart,
+                         parameters.base if jumps else ()).eq(replay)]
         results = []
         for lane in range(engine.lanes):
             m.submodules[self.REQUANTISER(lane)] = unit = Requantiser(fmt)
@@ -152,10 +159,12 @@ class LaneRequantisers:
     def _in_turn(self, m: Module, sequencer, engine, fmt: SerialFormat) -> list:
         """One requantiser serves lane after lane; a pixel's results wait for its last one."""
         m.submodules[self.SERIAL()] = unit = SerialRequantiser(fmt)
-        rom = m.submodules[self.PARAMETERS()] = ParameterRom("depthwise_parameters", fmt.width, self.words)
+        jumps = "next_parameters" in sequencer.places
+        rom = m.submodules[self.PARAMETERS()] = ParameterRom("depthwise_parameters", fmt.width, self.words, jumps=jumps)
         summed, replay = delay_events(
             m, sequencer.valid & sequencer.reduce & sequencer.last,
-            Cat(sequencer.group_end, sequencer.rewind, sequencer.commit, sequencer.restart),
+            Cat(sequencer.group_end, sequencer.rewind, sequencer.commit, sequencer.restart,
+                sequencer.next_parameters if jumps else ()),
             self.at_sum, engine.lanes * fmt.cycles, name="summed")
         flags = Signal.like(replay, name="replay", reset_less=True)
         starts, waiting = [summed], [engine.acc[0]]
@@ -187,7 +196,9 @@ class LaneRequantisers:
         last = Signal()
         with m.If(unit.start):
             m.d.sync += last.eq(last_start)
-        group_end, rewind, commit, restart = flags
+        group_end, rewind, commit, restart = flags[:4]
+        if rom.jumps:
+            m.d.comb += rom.base.eq(flags[4:])
         m.d.comb += [rom.advance.eq(unit.advance), rom.repeat.eq(last & (group_end == 0)),
                      *(getattr(rom, name).eq(last & group_end & flag) for name, flag in (
                          ("rewind", rewind), ("commit", commit), ("restart", restart))),

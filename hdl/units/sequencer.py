@@ -77,10 +77,14 @@ class SequencerPlaces:
         First word of the depthwise weights, and words from one chunk to the next.
     from_input, reduce, last_reduce
         The pass reads the input memory; its windows go to the depthwise engine; it is the frame's last such pass.
+    reads_again
+        Another pass reads the input memory after it; None where a single one does.
     reduction_kind
         Number of what the depthwise engine makes of its windows; None if that is the same in all passes.
     weights_again, parameters_again
         All its channel groups have the same weights, the same parameters, which are stored once; None if no pass has.
+    next_parameters
+        First word of the parameters of the next pass that reduces; None where each pass's follow those before.
     """
 
     last_out_column: int
@@ -108,6 +112,8 @@ class SequencerPlaces:
     reduction_kind: int | None
     weights_again: int | None
     parameters_again: int | None
+    reads_again: int | None = None
+    next_parameters: int | None = None
 
 
 @dataclass
@@ -145,7 +151,7 @@ class Sequencer(wiring.Component):
     input_full : In(1)
         The input memory holds a frame; its first step comes :meth:`latency` cycles later.
     input_claim : Out(1)
-        A frame begins; at least a cycle before its ``output_claim``.
+        A frame begins, or another pass that reads its input; at least a cycle before its ``output_claim``.
     input_release : Out(1)
         The last word of the frame's input is being read; pulses once a frame.
     output_free : In(1)
@@ -172,7 +178,8 @@ class Sequencer(wiring.Component):
         Last step of the tile.
     group_start, group_end : Out(1)
         First step, and steps of the last pixel, of a channel group that is reduced; ``rewind``, ``commit`` and
-        ``restart`` beside them say which group's parameters come after this one's.
+        ``restart`` beside them, and ``next_parameters`` where ``places`` has it, say which group's parameters come
+        after this one's.
     block_start : Out(1)
         First step of a pass; ``number`` is the pass.
     """
@@ -203,14 +210,15 @@ class Sequencer(wiring.Component):
             "tile_end": Out(1), "group_start": Out(1), "group_end": Out(1),
             "rewind": Out(1), "commit": Out(1), "restart": Out(1),
             "block_start": Out(1), "number": Out(bits_for(len(places))),
-            **({"reduction_kind": Out(places.layout["reduction_kind"].shape)} if "reduction_kind" in places else {}),
+            **{name: Out(places.layout[name].shape) for name in ("reduction_kind", "next_parameters")
+               if name in places},
         })
 
     def elaborate(self, platform):
         m = Module()
         begin, begun = Signal(), Signal()
-        times, upcoming, _ = self.times.follow(m, begin, name="times", before=True)
-        place, _, number = self.places.follow(m, begun, name="places", before=True)
+        times, upcoming, _ = self.times.follow(m, begin, name="times", rom="time_descriptors", before=True)
+        place, _, number = self.places.follow(m, begun, name="places", rom="place_descriptors", before=True)
         starting, tile = self._start_tiles(m, begin, begun, times, upcoming)
         counters = self._count_steps(m, starting, tile, times)
         at, output = self._outputs(m)
@@ -302,13 +310,15 @@ class Sequencer(wiring.Component):
         now = {name: Signal(name=f"now_{name}") for name in ("column", "row", "pixel", "group", "tile", "block")}
         with m.If(starting):
             m.d.sync += last_tile.eq(counters.tile.last)
-        rewind = group.last & ~last_tile
+        rewind, read_last = group.last & ~last_tile, place.from_input
+        if "reads_again" in self.places:
+            read_last &= ~place.reads_again
         if "parameters_again" in self.places:
             # The next group's are this one's.
             rewind |= place.parameters_again & ~group.last
         m.d.sync += [
             at.valid.eq(stepping), at.last.eq(row.last & column.last), at.tile_end.eq(counters.tile_end),
-            at.input_release.eq(counters.tile_end & last_tile & place.from_input),
+            at.input_release.eq(counters.tile_end & last_tile & read_last),
             at.reduce.eq(place.reduce), at.group_end.eq(stepping & pixel.last & place.reduce),
             at.number.eq(number),
             at.rewind.eq(rewind), at.commit.eq(group.last & last_tile),
@@ -324,8 +334,9 @@ class Sequencer(wiring.Component):
                      at.pitch.eq(place.pitch_address), at.step.eq(place.step_address),
                      at.first.eq(pixel_first), at.group_start.eq(at.valid & group_first & at.reduce),
                      at.block_start.eq(at.valid & block_first)]
-        if "reduction_kind" in self.places:
-            m.d.sync += at.reduction_kind.eq(place.reduction_kind)
+        for name in ("reduction_kind", "next_parameters"):
+            if name in self.places:
+                m.d.sync += getattr(at, name).eq(getattr(place, name))
         return now, SimpleNamespace(pixel=pixel_first, group=group_first, block=block_first)
 
     def _walk(self, m: Module, at, output, now, first, place):

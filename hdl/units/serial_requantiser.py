@@ -260,14 +260,15 @@ class ParameterRom(wiring.Component):
 
     ``data`` always shows the current word.  With ``advance`` the next cycle shows the word after it, or with one
     of these beside it: ``repeat``, the part's first word; ``onward``, the word after it, where the next part begins;
-    ``rewind``, the passage's first word; ``commit``, the word after it, where a new passage begins; ``restart``,
-    the very first word.
+    ``rewind``, the passage's first word; ``commit``, the word after it, where a new passage begins, or with ``jumps``
+    the word ``base``, another input; ``restart``, the very first word.
     """
 
-    def __init__(self, name: str, width: int, words: list[int]):
-        self.rom = Rom(name, width, words)
+    def __init__(self, name: str, width: int, words: list[int], *, jumps: bool = False):
+        self.rom, self.jumps = Rom(name, width, words), jumps
         super().__init__({"advance": In(1), "repeat": In(1), "onward": In(1), "rewind": In(1), "commit": In(1),
-                          "restart": In(1), "data": Out(width)})
+                          "restart": In(1), "data": Out(width),
+                          **({"base": In(len(self.rom.address))} if jumps else {})})
 
     def elaborate(self, platform):
         m = Module()
@@ -283,7 +284,7 @@ class ParameterRom(wiring.Component):
             with m.Elif(self.repeat):
                 m.d.comb += rom.address.eq(part)
             with m.Else():
-                m.d.comb += rom.address.eq(after)
+                m.d.comb += rom.address.eq(Mux(self.commit, self.base, after) if self.jumps else after)
             with m.If(self.restart | self.rewind | self.onward | self.commit):
                 m.d.sync += part.eq(rom.address)
             with m.If(self.restart | self.commit):

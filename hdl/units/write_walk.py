@@ -78,9 +78,10 @@ class PixelWalk:
         # A map of a single pixel has no second place: its fields are never used, and need only fit.
         second = {name: table.rows[0][f"second_{name}"] % (1 << Shape.cast(shape).width)
                   for name, shape in next_shapes.items()}
-        self._origin = dict.fromkeys(shapes, 0)
+        origin = dict.fromkeys(shapes, 0)
+        self._upcoming_origin = origin | ({"row": upcoming.first_row} if "first_row" in table else {})
         self._upcoming_second = {name: getattr(upcoming, f"second_{name}") for name in next_shapes}
-        self.pixel, self._tile = (self._places(name, shapes, self._origin) for name in ("pixel", "tile"))
+        self.pixel, self._tile = (self._places(name, shapes, origin) for name in ("pixel", "tile"))
         self._next, self._second = (self._places(name, next_shapes, second) for name in ("next", "second"))
         self._after = self._after_next(m)
 
@@ -125,4 +126,4 @@ class PixelWalk:
 
     def restart(self):
         """To the first pixel of the pass that follows."""
-        return self._begin_tile(self._origin, self._upcoming_second)
+        return self._begin_tile(self._upcoming_origin, self._upcoming_second)

@@ -57,11 +57,14 @@ def test_layout():
     assert traced.pack() == bytes([4, 3, 2, 1, 2, 9, 16, 0, 4, 0, 3, 0, 5, 0, 1, 0, 6, 0, 7, 0, 2, 0, 9, 0, 10, 0,
                                    11, 0, 1, 0]) + b"8 bytes."
     assert Traced.unpack(traced.pack()) == traced
+    in_bands = Traced(0, replace(engine, single_port=False, activation_words=0x30201), b"abcd")
+    assert in_bands.pack()[-10:] == bytes([0, 2, 1, 2, 3, 0]) + b"abcd"
+    assert Traced.unpack(in_bands.pack()) == in_bands
 
 
 OTHER = {"rows": 6, "columns": 6, "lanes": 6, "window": (1, 2), "requantisers": 1, "input_bytes": 4, "spread": 1,
          "packing": 2, "copy_lanes": 9, "requantiser_cycles": 3, "lane_cycles": 4, "single_port": True,
-         "pipelined": False}
+         "pipelined": False, "activation_words": 70_000}
 """Another value for each field of an engine."""
 
 
@@ -101,6 +104,9 @@ def test_the_host_schedules_the_device_s_own_engine(model):
 @pytest.mark.parametrize(("payload", "sentence"), [
     (bytes(29), "a trace of 29 bytes"), (bytes(30), "rows must be a positive integer, not 0"),
     (Traced(1, EngineConfig(1, 1, 2), b"odd").pack(), "3 bytes in words of 2"),
+    (Traced(1, EngineConfig(1, 1, 2, activation_words=9), b"").pack()[:-1], "a trace of 33 bytes"),
+    (Traced(1, EngineConfig(1, 1, 2, activation_words=9), b"").pack()[:-4] + bytes(4),
+     "activation_words must be a positive integer, not 0"),
 ])
 def test_strange_traces(payload, sentence):
     with pytest.raises(PacketError, match=f"^{sentence}$"):

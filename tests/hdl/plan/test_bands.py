@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Passes in bands: every row is made, each window finds the rows that it covers, and the maps fit where they must."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from graphs import inverted_residuals
+from networks import chain, random_engine
+from tepal.hdl import ConfigError, EngineConfig, Schedule
+from tepal.hdl.plan import rom_contents
+from tepal.hdl.plan.bands import Group, aligned, banded, covered, lasts
+from tepal.hdl.plan.passes import Window
+from tepal.hdl.plan.places import Lifetime, lifetimes, pack
+from tepal.hdl.plan.widths import Formats
+from tepal.quant import NetworkError
+from tepal.sim import CycleModel
+from tepal.sim.hazards import conflicts
+
+
+def case(seed: int):
+    """(network, engine with two ports to a memory, formats, generator)."""
+    rng = np.random.default_rng(seed)
+    network = inverted_residuals(rng)
+    return network, replace(random_engine(rng, network), single_port=False), Formats(network), rng
+
+
+def random_groups(rng, passes) -> tuple[Group, ...]:
+    """Any passes in bands of any height that may be."""
+    groups, number = [], 0
+    while number < len(passes):
+        last = int(rng.choice([number, *lasts(passes, number)]))
+        if rng.random() < 0.8:
+            groups.append(Group(number, last, int(rng.integers(1, passes[last].window.output_size[0] + 1))))
+        number = last + 1
+    return aligned(passes, groups)
+
+
+def touched(work, pixel: tuple[int, int]) -> set[tuple[int, int]]:
+    """Pixels of the layers' whole input that a window covers, for the pixel of the pass's own output."""
+    window, found = work.window, set()
+    for tap in np.ndindex(*window.kernel):
+        y, x = (at * stride + origin + step for at, stride, origin, step in
+                zip(pixel, window.stride, window.origin, tap, strict=True))
+        if 0 <= y < window.input_shape[0] and 0 <= x < window.input_shape[1]:
+            found.add((y, x))
+    return found
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_parts_make_what_the_whole_makes(seed):
+    """The same windows of the same pixels; rows of maps that are stored whole once, and all of them."""
+    _, _, formats, rng = case(seed)
+    groups = random_groups(rng, formats.passes)
+    made, wholes = banded(formats.passes, groups)
+    ends = {group.last for group in groups} | set(range(len(formats.passes))) - {
+        number for group in groups for number in range(group.first, group.last + 1)}
+    rows: dict[int, list[int]] = {}
+    for number, (work, whole) in enumerate(zip(made, wholes, strict=True)):
+        original = formats.passes[whole]
+        assert (work.matrix, work.reduction) == (original.matrix, original.reduction)
+        if work.other is not None:
+            # The rows that are added are those of a part, or of a map that is whole.
+            assert wholes[work.other] == original.other
+            assert made[work.other].continues is None
+        # Rows of the source map in the input of the layer: all, or those that another part made.
+        offset = 0 if work.source is None or wholes[work.source] in ends else made[work.source].first_row
+        for pixel in np.ndindex(*work.window.output_size):
+            whole_pixel = (pixel[0] + work.first_row, pixel[1])
+            assert {(y + offset, x) for y, x in touched(work, pixel)} == touched(original, whole_pixel)
+        if whole in ends:
+            rows.setdefault(whole, []).extend(range(work.rows.start, work.rows.stop))
+            assert made[work.writes(number)].writes(0) == 0
+            assert wholes[work.writes(number)] == whole
+        if work.source is not None:
+            assert wholes[work.source] == original.source
+            assert made[work.source].continues is None
+    assert rows == {whole: list(range(formats.passes[whole].window.output_size[0])) for whole in ends}
+
+
+@pytest.mark.parametrize(("window", "rows", "expected"), [
+    (Window((9, 9, 1), (9, 9), (3, 3), (1, 1), (-1, -1), 0), range(0, 3), range(0, 4)),
+    (Window((9, 9, 1), (9, 9), (3, 3), (1, 1), (-1, -1), 0), range(3, 6), range(2, 7)),
+    (Window((9, 9, 1), (9, 9), (3, 3), (1, 1), (-1, -1), 0), range(8, 9), range(7, 9)),
+    (Window((9, 9, 1), (5, 5), (5, 5), (2, 2), (-2, -2), 0), range(1, 3), range(0, 7)),
+    # Nothing but what lies beyond the edges.
+    (Window((2, 2, 1), (9, 9), (1, 1), (1, 1), (-4, -4), 0), range(0, 2), range(0, 1)),
+    (Window((2, 2, 1), (9, 9), (1, 1), (1, 1), (-4, -4), 0), range(7, 9), range(1, 2)),
+])
+def test_covered(window, rows, expected):
+    assert covered(window, rows) == expected
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_no_conflicts(seed):
+    """Words, cycles, everything: nothing is read that was not written for it."""
+    network, config, formats, rng = case(seed)
+    assert conflicts(Schedule(network, config, formats, groups=random_groups(rng, formats.passes))) == []
+
+
+def test_every_height():
+    """Of an inverted residual with its convolution in front, in a band each."""
+    network, config, formats, _ = case(2)
+    for last in range(len(formats.passes)):
+        for rows in range(1, formats.passes[last].window.output_size[0] + 1):
+            for first in (first for first in range(last + 1) if last in (first, *lasts(formats.passes, first))):
+                groups = aligned(formats.passes, [Group(first, last, rows)])
+                schedule = Schedule(network, config, formats, groups=groups)
+                assert conflicts(schedule) == [], (first, last, rows)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_weights_are_stored_once(seed):
+    network, config, formats, _ = case(seed)
+    whole = Schedule(network, config, formats)
+    parts = Schedule(network, config, formats,
+                     groups=[Group(number, number, 1) for number in range(len(formats.passes))])
+    assert len(parts.passes) > len(whole.passes)
+    for contents in ("matrix_weights", "matrix_parameters", "depthwise_weights", "depthwise_parameters"):
+        assert getattr(rom_contents, contents)(parts) == getattr(rom_contents, contents)(whole)
+
+
+# -- where maps lie ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_packed_maps_share_no_word(seed):
+    rng = np.random.default_rng(seed)
+    lives = [Lifetime(number, number + int(rng.integers(6))) for number in range(20)]
+    depths = [int(depth) for depth in rng.integers(1, 99, 20)]
+    bases = pack(lives, depths)
+    for one, other in np.ndindex(20, 20):
+        apart = bases[one] + depths[one] <= bases[other] or bases[other] + depths[other] <= bases[one]
+        assert one == other or apart or not lives[one].meets(lives[other])
+    assert min(bases) == 0
+
+
+def test_a_map_that_several_passes_write():
+    _, _, formats, _ = case(2)
+    made, wholes = banded(formats.passes, [Group(0, 1, 1)])
+    writers = [number for number, whole in enumerate(wholes) if whole == 1]
+    reader = next(number for number, work in enumerate(made) if work.source == writers[0])
+    assert reader > writers[-1] > writers[0]
+    lives = lifetimes(made)
+    assert lives[writers[0]] == Lifetime(writers[0], reader)
+    assert not lives.keys() & {*writers[1:]}
+
+
+# -- which bands -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_activation_words(seed):
+    """No more words than are asked for, down to the least; where there is room for all, nothing is in bands."""
+    network, config, formats, _ = case(seed)
+    whole = Schedule(network, config, formats)
+    roomy = Schedule(network, replace(config, activation_words=whole.bank_depth), formats)
+    assert roomy.groups == ()
+    assert CycleModel(roomy).interval_cycles == CycleModel(whole).interval_cycles
+    for words in range(whole.bank_depth - 1, 0, -3):
+        try:
+            schedule = Schedule(network, replace(config, activation_words=words), formats)
+        except NetworkError as error:
+            least = int(str(error).split("activation_words of ")[1].split()[0])
+            assert least > words
+            break
+        assert schedule.bank_depth <= words
+        assert conflicts(schedule) == []
+    # Even the narrowest bands need a word.
+    else:
+        assert words <= 3
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"activation_words": 0}, r"activation_words must be a positive integer, not 0"),
+    ({"activation_words": 1.5}, r"activation_words must be a positive integer, not 1.5"),
+    ({"activation_words": 99, "single_port": True}, r"activation_words need memories with two ports"),
+])
+def test_impossible_words(options, message):
+    with pytest.raises(ConfigError, match=message):
+        EngineConfig(2, 2, 2, **options)
+
+
+def test_too_few_words():
+    """Nine words of a map that is whole, and three of a band."""
+    network, config = chain((9, 9, 4), 6), EngineConfig(3, 4, 4, activation_words=12)
+    assert Schedule(network, config).bank_depth == 12
+    with pytest.raises(NetworkError, match=r"do not fit into 11 words .* choose activation_words of 12 or more"):
+        Schedule(network, replace(config, activation_words=11))

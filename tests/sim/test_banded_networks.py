@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks in bands, simulated: every byte as the golden model says, every event in its cycle."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from graphs import inverted_residuals
+from networks import fast, random_engine
+from tepal.boards.flow.yosys import to_verilog
+from tepal.hdl import Schedule, export_verilog
+from tepal.hdl.answer import pack_answer
+from tepal.hdl.plan.bands import Group, aligned, lasts
+from tepal.hdl.plan.descriptors import descriptor_memories
+from tepal.hdl.plan.widths import Formats
+from tepal.hdl.units.descriptor_table import DescriptorTable
+from tepal.sim import CycleModel, golden, run_engine
+from tepal.sim.simulate import Build, simulate
+
+SEEDS = [2, *(seed for seed in range(30) if seed != 2)]
+FRAMES = 2
+
+
+def case(seed: int, frugal: bool | None = None):
+    """(network, engine, formats, images, generator)."""
+    rng = np.random.default_rng([seed, 7])
+    network = inverted_residuals(rng)
+    config = replace(random_engine(rng, network, frugal=frugal), single_port=False)
+    return network, config, Formats(network), rng.integers(-128, 128, (FRAMES, *network.input_shape), np.int8), rng
+
+
+def random_groups(rng, passes) -> tuple[Group, ...]:
+    """All passes in bands of any height, one pass alone or several."""
+    groups, number = [], 0
+    while number < len(passes):
+        last = int(rng.choice([number, *lasts(passes, number)]))
+        groups.append(Group(number, last, int(rng.integers(1, passes[last].window.output_size[0] + 1))))
+        number = last + 1
+    return aligned(passes, groups)
+
+
+def check(schedule: Schedule, images: np.ndarray, stalls: int) -> None:
+    """In Amaranth's simulator: the bytes, with waiting streams and without, and there the cycles of the model."""
+    answers = tuple(pack_answer(logits, number) for number, logits in enumerate(golden.run(schedule.network, images)))
+    run = run_engine(schedule, images)
+    assert run.answers == answers
+    origin, size = run.cycles_of_beats[0], len(answers[0])
+    for number, frame in enumerate(CycleModel(schedule).frames(len(images))):
+        bytes_ = run.cycles_of_bytes[number * size:(number + 1) * size]
+        assert (bytes_[0] - origin, bytes_[-1] - origin) == (frame.first_byte, frame.last_byte)
+    assert run_engine(schedule, images, stalls=stalls).answers == answers
+
+
+@pytest.mark.parametrize("seed", fast(SEEDS, 1))
+def test_random_groups(seed):
+    network, config, formats, images, rng = case(seed)
+    check(Schedule(network, config, formats, groups=random_groups(rng, formats.passes)), images, seed)
+
+
+@pytest.mark.parametrize("rows", fast(range(1, 10), 0))
+def test_every_height(rows):
+    """Of an inverted residual whose expanded map is made in bands, and of all passes in front of it as well."""
+    network, config, formats, images, _ = case(2)
+    for first in (0, 1):
+        check(Schedule(network, config, formats, groups=[Group(first, 2, rows)]), images, rows)
+
+
+@pytest.mark.parametrize("seed", fast([2, 3, 5], 1))
+def test_tables_in_memory(seed, monkeypatch):
+    """Descriptors out of a memory, from the first cycle on and after a reset."""
+    network, config, formats, images, rng = case(seed)
+    schedule = Schedule(network, config, formats, groups=random_groups(rng, formats.passes))
+    expected = run_engine(schedule, images, reset=(400, 1), answers=FRAMES - 1)
+    monkeypatch.setattr(DescriptorTable, "MOST_ROWS", 1)
+    assert len(descriptor_memories(schedule)) == 5 - (config.requantiser_cycles > 1)
+    assert run_engine(schedule, images, reset=(400, 1), answers=FRAMES - 1) == expected
+    assert len(expected.answers) == FRAMES - 1
+
+
+@pytest.mark.rtl
+@pytest.mark.usefixtures("compile_quickly")
+@pytest.mark.parametrize(("seed", "frugal"), fast([(2, False), (3, True), (5, False), (8, False), (9, True)], 1))
+def test_verilog(seed, frugal, tmp_path, monkeypatch):
+    """What every stage writes, of rows that are made twice too, and every layer's first and last cycle; descriptors
+    lie in memories."""
+    monkeypatch.setattr(DescriptorTable, "MOST_ROWS", 1)
+    network, config, formats, images, rng = case(seed, frugal)
+    schedule = Schedule(network, config, formats, groups=random_groups(rng, formats.passes))
+    assert len(schedule.passes) > len(formats.passes)
+    for name, text in export_verilog(schedule, to_verilog).files().items():
+        (tmp_path / name).write_text(text)
+    build = Build(tmp_path)
+    report = simulate(build, schedule, images)
+    assert report.first_mismatch is None, report.first_mismatch.describe(network)
+    assert (report.mismatches, report.cycle_errors, report.problems) == (0, [], [])
+    assert report.compared > sum(np.prod(layer.output_shape) for layer in network.layers) * FRAMES
+    assert simulate(build, schedule, images, stalls=seed).mismatches == 0
