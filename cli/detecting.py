@@ -25,8 +25,8 @@ _SCORE, _OVERLAP, _MOST = 0.5, 0.5, 100
 def add_arguments(parser: ArgumentParser) -> None:
     """How boxes are found in what a detector gives."""
     group = parser.add_argument_group(
-        "boxes", "Of a detector. A model that ends in TFLite_Detection_PostProcess says itself how its boxes are found; "
-        "what is given here comes before that.")
+        "boxes", "Of a detector. A model that ends in TFLite_Detection_PostProcess says itself how its boxes are "
+        "found; what is given here comes before that.")
     group.add_argument("--anchors", type=path, metavar="FILE.npy", help="of a detector that doesn't say it: an array "
                        "(boxes, 4) of y and x of the centre, height and width, as parts of the picture's")
     group.add_argument("--box-scales", metavar="Y,X,H,W", help="by what a box's four numbers are divided before they "

@@ -111,12 +111,18 @@ class Tensor:
     @property
     def scale(self) -> np.float32:
         """The one scale of an activation."""
-        return self.scales[0]
+        return self._only(self.scales)
 
     @property
     def zero_point(self) -> int:
         """The one zero point of an activation; UINT8 values are taken as int8, less 128."""
-        return int(self.zero_points[0]) - self.offset
+        return int(self._only(self.zero_points)) - self.offset
+
+    def _only(self, numbers: np.ndarray) -> Any:
+        if len(self.scales) != 1 or len(self.zero_points) != 1:
+            raise NetworkError(f"{_label(self.index, self.name)} has {len(self.scales)} scales and "
+                               f"{len(self.zero_points)} zero points, not one")
+        return numbers[0]
 
     @property
     def offset(self) -> int:

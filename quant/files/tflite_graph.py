@@ -432,9 +432,18 @@ class IntegerGraph(TfliteGraph):
                                      result_zero_point=operator.output.zero_point), value)
 
 
-def multiplied(values: np.ndarray, real: np.float64) -> np.ndarray:
-    """``values`` times the factor ``real`` as MultiplyByQuantizedMultiplier has it, int64."""
-    return multiply_by_quantized_multiplier(values, *quantize_multiplier(real), Rounding.DOUBLE)
+def multiplied(operator: Operator, values: np.ndarray, real: np.float64) -> np.ndarray:
+    """``values`` times the factor ``real``, not below 0, as MultiplyByQuantizedMultiplier has it, int64.
+
+    Raises
+    ------
+    NetworkError
+        The factor is so large that a product leaves 32 bits.
+    """
+    multiplier, shift = quantize_multiplier(real)
+    if not np.isfinite(real) or np.abs(values).max() << max(0, min(int(shift), 40)) >= 1 << 31:
+        raise operator.error("can overflow its 32-bit products; quantise it again with less extreme scales")
+    return multiply_by_quantized_multiplier(values, multiplier, shift, Rounding.DOUBLE)
 
 
 class FloatGraph(TfliteGraph):
