@@ -50,8 +50,8 @@ class DescriptorTable:
         None in all of them takes no bits.
     """
 
-    MOST_ROWS = 40
-    """Rows of a table of LUTs; a larger one is a memory."""
+    MOST_ROWS = 64
+    """Rows of a table of LUTs, of which a bit takes four then; a larger one is a memory."""
 
     def __init__(self, descriptors: Sequence[Any]):
         self.rows = [_flat(descriptor) for descriptor in descriptors]

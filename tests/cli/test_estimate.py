@@ -10,7 +10,7 @@ from models import require_model
 from tepal.boards.flow import routed
 from tepal.boards.flow.routed import clock_of
 from tepal.boards.registry import BOARDS
-from tepal.quant import MobileNet, write_onnx
+from tepal.quant import BOTTLENECKS, MobileNet, MobileNetV2, write_onnx
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "examples/cifar10/models/large_0.50_32_int8.onnx"
@@ -145,3 +145,34 @@ def test_what_would_fit_is_reported(run):
     assert found
     assert all(f"{item['width']:g} times the model's width at {item['image'][0]} x {item['image'][1]} pixels" in err
                for item in found)
+
+
+def test_bands(run, tmp_path):
+    """Of a network whose maps do not fit whole: which layers, what that saves, and what it costs."""
+    path = tmp_path / "bands.onnx"
+    write_onnx(MobileNetV2(0.35, 128, classes=4, bottlenecks=BOTTLENECKS[:3], last_channels=128).network(), path)
+    code, out, _ = run("estimate", path, "--board", "ulx3s-85f", "--json")
+    assert code == 0
+    report = json.loads(out)
+    bands = report["bands"]
+    assert bands["words"] <= report["engine"]["activation_words"] < bands["whole_words"]
+    assert bands["compute_cycles"] == report["compute_cycles"] > bands["whole_cycles"]
+    assert bands["layers"] == sum(len(group["layers"]) for group in bands["groups"]) > 0
+    text = " ".join(run("estimate", path, "--board", "ulx3s-85f")[1].split())
+    more = bands["compute_cycles"] / bands["whole_cycles"] - 1
+    assert (f"{bands['layers']} layers run in bands of rows, and no map between them is ever stored whole: "
+            f"{bands['words']:,} words in each bank of activations in place of {bands['whole_words']:,}, "
+            f"for {more:.1%} more cycles.") in text
+
+    words = bands["words"] - 200
+    less = json.loads(run("estimate", path, "--board", "ulx3s-85f", "--activation-words", words, "--json")[1])
+    assert less["bands"]["words"] <= words
+    assert less["compute_cycles"] > report["compute_cycles"]
+    code, out, err = run("estimate", path, "--board", "ulx3s-85f", "--activation-words", 100)
+    assert (code, out) == (2, "")
+    assert "do not fit into 100 words of each bank" in err
+
+    # On another engine, other bands.
+    other = json.loads(run("estimate", path, "--board", "ulx3s-85f", "--rows", 8, "--columns", 16, "--json")[1])
+    assert other["fits"]
+    assert json.loads(run("estimate", MODEL, "--board", "ulx3s-85f", "--json")[1])["bands"] is None

@@ -4,10 +4,11 @@
 from dataclasses import replace
 
 import pytest
-from tepal.boards.flow.fit import default_engine, fit
+from tepal.boards.flow.fit import default_engine, fit, in_bands
 from tepal.boards.registry import BOARDS
 from tepal.hdl import Schedule
-from tepal.quant import CIFAR_BLOCKS, MobileNet
+from tepal.quant import BOTTLENECKS, CIFAR_BLOCKS, MobileNet, MobileNetV2
+from tepal.sim import CycleModel
 
 BOARD = BOARDS["ulx3s-85f"]
 
@@ -24,6 +25,31 @@ def test_default_engine(mobilenet, number, fits):
     assert default_engine(BOARD, network) == engines[number]
     assert [fit(Schedule(network, engine), BOARD).ok for engine in engines] == [
         fits and index >= number for index in range(len(engines))]
+
+
+def test_bands():
+    """Where the maps are too large to be whole, they get as much room as there is."""
+    network = MobileNetV2(0.35, 128, classes=4, bottlenecks=BOTTLENECKS[:3], last_channels=128).network()
+    config = default_engine(BOARD, network)
+    schedule = Schedule(network, config)
+    assert schedule.groups
+    assert schedule.bank_depth <= config.activation_words
+    assert fit(schedule, BOARD).ok
+    whole = Schedule(network, replace(config, activation_words=None))
+    assert fit(whole, BOARD).over == ["DP16KD"]
+    more = Schedule(network, replace(config, activation_words=config.activation_words + 1))
+    assert more.bank_depth == schedule.bank_depth or not fit(more, BOARD).ok
+    assert CycleModel(whole).compute_cycles < CycleModel(schedule).compute_cycles
+
+
+def test_bands_help_nothing():
+    """Where it fits, where anything else is short, and where memories have one port."""
+    small, large = (MobileNetV2(0.35, size, classes=4, bottlenecks=BOTTLENECKS[:3], last_channels=last).network()
+                    for size, last in ((64, 128), (128, 4096)))
+    assert in_bands(Schedule(small, BOARD.config), BOARD) is None
+    assert in_bands(Schedule(large, replace(BOARD.config, input_bytes=1)), BOARD) is None
+    icebreaker = BOARDS["icebreaker"]
+    assert in_bands(Schedule(large, default_engine(icebreaker, large)), icebreaker) is None
 
 
 @pytest.mark.parametrize(("resolution", "rows"), [(8, 4), (10, 5)])
