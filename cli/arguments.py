@@ -7,7 +7,8 @@ from pathlib import Path
 
 from tepal.boards.registry import BOARDS
 
-__all__ = ["ENGINE", "above_zero", "add_model_arguments", "add_output_argument", "chosen", "count", "mhz", "path"]
+__all__ = ["ENGINE", "above_zero", "add_input_shape", "add_model_arguments", "add_output_argument", "chosen", "count",
+           "mhz", "path"]
 
 ENGINE = ("rows", "columns", "lanes", "window", "requantisers", "packing", "copy_lanes", "input_bytes",
           "activation_words")
@@ -55,9 +56,24 @@ def above_zero(kind):
     return convert
 
 
+def _shape(text: str) -> tuple[int, ...]:
+    sizes = text.split(",")
+    if not all(size.isdecimal() and 0 < int(size) < 1 << 26 for size in sizes) or len(sizes) < 2:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a shape like 1,3,96,96")
+    return tuple(map(int, sizes))
+
+
+def add_input_shape(parser) -> None:
+    """The shape of a model's input, where its file leaves it open."""
+    parser.add_argument("--input-shape", type=_shape, metavar="1,C,H,W",
+                        help="shape of an .onnx file's input, in its own order of dimensions, where the file leaves "
+                        "it open or has another batch")
+
+
 def add_model_arguments(parser, *, any_board: bool = False) -> None:
     """A quantised model, a board (which may be left out if ``any_board``), and an engine in place of the board's."""
     parser.add_argument("model", type=path, metavar="MODEL", help="int8 .tflite or .onnx file")
+    add_input_shape(parser)
     parser.add_argument("--board", required=not any_board, metavar="B",
                         help=f"one of {', '.join(BOARDS)}{' (default: compare all)' * any_board}")
     parser.add_argument("--simplify", action=argparse.BooleanOptionalAction, default=True,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from tepal.quant import FloatNetwork, read_model
 from tepal.sim import accuracy
 
-from .arguments import path
+from .arguments import add_input_shape, path
 from .console import bar, err, out, warn
 from .files import choose_frames, read_labelled
 from .frames import add_preprocessing_arguments, preprocessed, taken, warned
@@ -19,6 +19,7 @@ def add_arguments(parser) -> None:
     """What ``tepal evaluate`` takes."""
     parser.add_argument("model", type=path, metavar="MODEL",
                         help="quantised .onnx or .tflite file (golden model), or a float one")
+    add_input_shape(parser)
     parser.add_argument("--input", type=path, required=True, metavar="TEST.npz", help="'images' and 'labels'")
     parser.add_argument("--frames", type=int, metavar="N", help="use the first N images (default: all)")
     add_preprocessing_arguments(parser)
@@ -26,7 +27,7 @@ def add_arguments(parser) -> None:
 
 def run(arguments) -> int:
     """Accuracy over labelled images."""
-    network = preprocessed(read_model(arguments.model), arguments)
+    network = preprocessed(read_model(arguments.model, arguments.input_shape), arguments)
     images, labels = read_labelled(arguments.input, network.output_shape[2])
     images = choose_frames(images, arguments.frames, arguments.input)
     frames = warned(taken(images, network, arguments.input), arguments)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``tepal family``, the MobileNets by numbers: the paper's tables, exact counts, and how fast the boards are.
+"""``tepal family``, the MobileNets and their kin by numbers: the paper's tables, exact counts, and how fast the boards
+are.
 
 Howard et al. 2017 (arXiv:1704.04861) print millions.  Their multiply-adds include the classifier and their
 parameters are weights alone, without biases and batch norm: only so has the classifier 0.18 % and 24.33 % of them, as
@@ -7,9 +8,11 @@ their table 2 says.  Three multiply-adds are others than the exact count rounds 
 it rounds to without the classifier."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import product
+from typing import Any, cast
 
 from rich.table import Column, Table
 from tepal.boards.board import Board
@@ -17,19 +20,60 @@ from tepal.boards.flow.fit import default_engine, fit
 from tepal.boards.flow.routed import Clock, clock_of
 from tepal.boards.registry import BOARDS, get_board
 from tepal.hdl import Formats, Schedule
-from tepal.quant import IMAGENET_BLOCKS, MobileNet, Network, NetworkError
+from tepal.quant import (
+    IMAGENET_BLOCKS,
+    SSD,
+    Architecture,
+    Classifier,
+    MobileNet,
+    MobileNetV2,
+    Network,
+    NetworkError,
+    ResNet,
+)
 from tepal.sim import CycleModel
 
 from .arguments import mhz
 from .console import out, step
 
-__all__ = ["ALPHAS", "PAPER", "RESOLUTIONS", "Row", "add_arguments", "run"]
+__all__ = ["ALPHAS", "FAMILIES", "PAPER", "RESOLUTIONS", "Family", "Row", "add_arguments", "run"]
 
 ASSUMED = 100.0
 """MHz, where no clock has been recorded for a board."""
 
 ALPHAS, RESOLUTIONS = (1.0, 0.75, 0.5, 0.25), (224, 192, 160, 128)
 """The paper's width multipliers and input sizes."""
+
+
+def _ssd(base: Callable[..., MobileNet | MobileNetV2], alpha: float, resolution: int, *, lite: bool = False,
+         channels: int = 3, **others: int) -> SSD:
+    return SSD(base(alpha, resolution, channels=channels), lite=lite, **others)
+
+
+@dataclass(frozen=True)
+class Family:
+    """What ``--family`` names: ``make`` takes a width multiplier, a resolution and, if they are given, ``classes`` and
+    ``channels``; ``alphas`` and ``resolutions`` are those of a grid of which nothing else is said."""
+
+    title: str
+    paper: str
+    make: Callable[..., Architecture]
+    alphas: tuple[float, ...]
+    resolutions: tuple[int, ...]
+
+
+_V1, _V2, _SSD = "arXiv:1704.04861", "arXiv:1801.04381", "arXiv:1512.02325"
+
+FAMILIES = {
+    "v1": Family("MobileNet", _V1, MobileNet, ALPHAS, RESOLUTIONS),
+    "v1-residual": Family("residual MobileNet", _V1, partial(MobileNet, residual=True), ALPHAS, RESOLUTIONS),
+    "v2": Family("MobileNetV2", _V2, MobileNetV2, (1.0, 0.75, 0.5, 0.35), (224, 160, 96)),
+    "resnet8": Family("ResNet8", "arXiv:2106.07597", ResNet, (1.0, 0.5), (32,)),
+    "ssd-v1": Family("SSD MobileNet", _SSD, partial(_ssd, MobileNet), (1.0, 0.5, 0.25), (300,)),
+    "ssd-v2": Family("SSD MobileNetV2", _SSD, partial(_ssd, MobileNetV2), (1.0, 0.35), (300,)),
+    "ssdlite-v1": Family("SSDLite MobileNet", _V2, partial(_ssd, MobileNet, lite=True), (1.0, 0.25), (320,)),
+    "ssdlite-v2": Family("SSDLite MobileNetV2", _V2, partial(_ssd, MobileNetV2, lite=True), (1.0, 0.35), (320,)),
+}
 
 
 @dataclass(frozen=True)
@@ -39,7 +83,7 @@ class Row:
     Without a ``network`` it is somebody else's, quoted; without a ``table`` the paper has no such row."""
 
     name: str
-    network: MobileNet | None
+    network: Architecture | None
     table: int | None = None
     macs: str | None = None
     parameters: str | None = None
@@ -73,9 +117,13 @@ PAPER = (
 def add_arguments(parser) -> None:
     """What ``tepal family`` takes."""
     grid = parser.add_argument_group("networks", "a grid in place of the paper's tables")
+    grid.add_argument("--family", choices=FAMILIES, default="v1", metavar="F",
+                      help=f"one of {', '.join(FAMILIES)} (default: v1)")
     grid.add_argument("--alpha", type=float, nargs="+", metavar="A", help="width multipliers (default: the paper's)")
     grid.add_argument("--resolution", type=int, nargs="+", metavar="N", help="image sizes (default: the paper's)")
-    grid.add_argument("--classes", type=int, metavar="N", help="outputs of the classifier (default: 1000)")
+    grid.add_argument("--classes", type=int, metavar="N", help="outputs of the classifier (default: 1000; ResNet8 10), "
+                      "or classes of a detector with the background (91)")
+    grid.add_argument("--maps", type=int, metavar="N", help="maps that a detector looks at (default: 6)")
     grid.add_argument("--channels", type=int, metavar="N", help="channels of the image (default: 3)")
     parser.add_argument("--board", action="append", metavar="B",
                         help="a board to count cycles on; may be repeated (default: ulx3s-85f and icebreaker)")
@@ -87,7 +135,7 @@ def add_arguments(parser) -> None:
 def run(arguments) -> int:
     """Count, schedule, print."""
     boards = _boards(arguments.board)
-    report = _report(_rows(arguments), boards, arguments.clock)
+    report = {"paper": FAMILIES[arguments.family].paper, **_report(_rows(arguments), boards, arguments.clock)}
     if arguments.json:
         print(json.dumps(report))
     else:
@@ -106,10 +154,17 @@ def _clock(board: Board, asked: float | None) -> Clock:
 
 def _rows(arguments) -> tuple[Row, ...]:
     others = {name: value for name in ("classes", "channels") if (value := getattr(arguments, name)) is not None}
-    if not (arguments.alpha or arguments.resolution or others):
+    family = FAMILIES[arguments.family]
+    if arguments.maps is not None:
+        if not arguments.family.startswith("ssd"):
+            raise NetworkError(f"only detectors look at several maps: leave out --maps, or give one of "
+                               f"{', '.join(name for name in FAMILIES if name.startswith('ssd'))} with --family")
+        others["maps"] = arguments.maps
+    if arguments.family == "v1" and not (arguments.alpha or arguments.resolution or others):
         return PAPER
-    return tuple(Row(f"{alpha:g} MobileNet-{resolution}", MobileNet(alpha, resolution, **others))
-                 for alpha, resolution in product(arguments.alpha or ALPHAS, arguments.resolution or RESOLUTIONS))
+    return tuple(Row(f"{alpha:g} {family.title}-{resolution}", family.make(alpha, resolution, **others))
+                 for alpha, resolution in product(arguments.alpha or family.alphas,
+                                                  arguments.resolution or family.resolutions))
 
 
 def _boards(names: Sequence[str] | None) -> list[Board]:
@@ -127,6 +182,11 @@ def _figure(count: int, printed: str | None, **others: int) -> dict:
         return {"count": count, **others}
     return {"count": count, "paper": printed, "rounded": _rounded(count, printed),
             "agrees": _rounded(count, printed) == printed, **others}
+
+
+def _without_classifier(network: Architecture) -> dict[str, int]:
+    """Multiply-adds of the rest, where there is a classifier."""
+    return {"without_classifier": network.macs - network.layers[-1].macs} if isinstance(network, Classifier) else {}
 
 
 def _rounded(count: int, printed: str) -> str:
@@ -160,12 +220,12 @@ def _report(rows: Iterable[Row], boards: Sequence[Board], asked: float | None) -
             with step(f"Scheduling {row.name}"):
                 speeds[network] = _speeds(network.network(), boards, asked)
         entries.append({
-            "table": row.table, "name": row.name, "network": asdict(network),
-            "macs": _figure(network.macs, row.macs, without_classifier=network.macs - network.layers[-1].macs),
+            "table": row.table, "name": row.name, "network": asdict(cast(Any, network)),
+            "macs": _figure(network.macs, row.macs, **_without_classifier(network)),
             "parameters": _figure(network.weights, row.parameters, trained=network.parameters),
             "boards": speeds[network]})
     clocks = {board.name: _clock(board, asked) for board in boards}
-    return {"paper": "arXiv:1704.04861", "rows": entries,
+    return {"rows": entries,
             "clocks": {name: {"clock_mhz": clock.mhz, "clock": clock.told} for name, clock in clocks.items()}}
 
 
@@ -200,7 +260,8 @@ def _compared(figure: dict) -> tuple[str, str, str]:
 
 def _notes(rows: list[dict]) -> str:
     """How it was counted, and what is known where the paper's figure is another one."""
-    lines = ["Multiply-adds include the classifier; parameters are weights alone, as the paper counts them."]
+    include = "include the classifier" if "without_classifier" in rows[0]["macs"] else "are those of all layers"
+    lines = [f"Multiply-adds {include}; parameters are weights alone, as the paper counts them."]
     if rows[0]["table"] is not None:
         lines.append("= where the count rounds to the paper's figure, ≠ where it does not.")
     for row in rows:

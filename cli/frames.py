@@ -3,7 +3,7 @@
 
 import argparse
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -83,12 +83,14 @@ class Frames:
     """What was read.
 
     ``images`` int8 for an integer network and float32 for a float one, (frames, height, width, channels); ``names`` of
-    the files of a folder, else none; ``preprocessing`` that pixels went through, or None; ``warnings`` to be told."""
+    the files of a folder, else none; ``preprocessing`` that pixels went through, or None; ``warnings`` to be told;
+    ``pictures`` the files of pictures."""
 
     images: np.ndarray
     names: list[str]
     preprocessing: Preprocessing | None
     warnings: list[str]
+    pictures: list[Path] = field(default_factory=list)
 
     @property
     def report(self) -> dict:
@@ -134,6 +136,7 @@ def read_frames(source: Path, network: Network | FloatNetwork, count: int | None
     """
     names: list[str] = []
     warnings: list[str] = []
+    paths: list[Path] = []
     if _is_array(source):
         images = choose_frames(read_images(source)[0], count, source)
     elif source.suffix.lower() in _SOUND:
@@ -152,7 +155,7 @@ def read_frames(source: Path, network: Network | FloatNetwork, count: int | None
         # Their channels come last, whatever the model's file has.
         network = replace(network, channels_first=False) if isinstance(network, FloatNetwork) else network
     frames = taken(images, network, source)
-    return replace(frames, names=names, warnings=warnings + frames.warnings)
+    return replace(frames, names=names, warnings=warnings + frames.warnings, pictures=paths)
 
 
 def taken(images: np.ndarray, network: Network | FloatNetwork, source: Path) -> Frames:

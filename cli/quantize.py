@@ -19,7 +19,7 @@ from tepal.quant import (
 )
 from tepal.sim import accuracy, measure_losses
 
-from .arguments import path
+from .arguments import add_input_shape, path
 from .console import bar, out, warn
 from .files import check_folder, read_labelled
 from .frames import add_preprocessing_arguments, preprocessed, read_frames
@@ -30,6 +30,7 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser) -> None:
     """What ``tepal quantize`` takes."""
     parser.add_argument("model", type=path, metavar="MODEL", help="float .onnx or .tflite file")
+    add_input_shape(parser)
     parser.add_argument("--calibrate", type=path, required=True, metavar="DATA",
                         help="some hundred inputs: an array of numbers as the model takes them (.npz with 'images', "
                              "or .npy); or, where it is said what pixels mean, of uint8 pixels, a folder of pictures, "
@@ -51,7 +52,7 @@ def add_arguments(parser) -> None:
 
 def run(arguments) -> int:
     """Quantise, report, write."""
-    network = read_model(arguments.model)
+    network = read_model(arguments.model, arguments.input_shape)
     if not isinstance(network, FloatNetwork):
         raise NetworkError(f"{arguments.model} is quantised already: the other commands take it as it is")
     _check_output(arguments)

@@ -12,7 +12,8 @@ from tepal.host.compare import compare
 from tepal.host.device import BAUD, Device
 from tepal.quant import FloatNetwork, Network, NetworkError, read_model, simplify
 
-from .arguments import above_zero, path
+from . import detecting
+from .arguments import above_zero, add_input_shape, path
 from .console import bar, err, out, warn
 from .exit_codes import MISMATCH
 from .files import read_names
@@ -24,6 +25,7 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser) -> None:
     """What ``tepal run`` takes."""
     parser.add_argument("model", type=path, metavar="MODEL", help="the int8 model that the device was made from")
+    add_input_shape(parser)
     parser.add_argument("input", type=path, metavar="INPUT",
                         help=f"{INPUT_HELP}; a picture is resized, and goes through the model's preprocessing")
     parser.add_argument("--port", required=True, metavar="DEV", help="serial port, such as /dev/ttyUSB0")
@@ -36,6 +38,7 @@ def add_arguments(parser) -> None:
                         "layer that differs if the device has a debug tap")
     parser.add_argument("--classes", type=path, metavar="FILE", help="names of the classes, one a line")
     add_preprocessing_arguments(parser)
+    detecting.add_arguments(parser)
 
 
 def _networks(network: Network) -> Iterator[Network]:
@@ -46,9 +49,10 @@ def _networks(network: Network) -> Iterator[Network]:
 
 def run(arguments) -> int:
     """Send, receive, tell."""
-    network = read_model(arguments.model)
+    network = read_model(arguments.model, arguments.input_shape)
     if isinstance(network, FloatNetwork):
         raise NetworkError(f"{arguments.model} is a float model: give the quantised one that the device was made from")
+    finder = detecting.Detecting(arguments, network)
     frames = read_input(arguments, network)
     images = frames.images
     names = read_names(arguments.classes)
@@ -62,6 +66,8 @@ def run(arguments) -> int:
         seconds = time.monotonic() - begun
         comparison = compare(device, network, images, logits, progress) if arguments.compare else None
         abandoned = device.abandoned
+    found = finder.find(logits) if finder.detector else None
+    drawn = finder.save(found, names, frames.pictures, bool(frames.names)) if found and finder.draw else []
     scores = logits[np.arange(len(images)), classes].astype(float)
     if network.softmax is not None:
         chances = network.softmax(logits)[np.arange(len(images)), classes]
@@ -74,12 +80,15 @@ def run(arguments) -> int:
         report = {"model": str(arguments.model), "port": arguments.port, "frames": len(images),
                   "files": frames.names, **frames.report,
                   "seconds": round(seconds, 6), "classes": classes.tolist(), "scores": scores.tolist(),
-                  "outputs": logits.tolist(), "abandoned": abandoned}
+                  "outputs": logits.tolist(), "abandoned": abandoned,
+                  **({} if found is None else {"boxes": detecting.report(found), "drawn": [*map(str, drawn)]})}
         if comparison:
             report |= {"different": comparison.different, "verdict": comparison.verdict}
         print(json.dumps(report))
         return code
-    for number, (label, score) in enumerate(zip(classes, scores, strict=True)):
+    if found is not None:
+        finder.tell(found, names, frames.names)
+    for number, (label, score) in enumerate(zip(classes, scores, strict=True) if found is None else ()):
         name = escape(names[label]) if label < len(names) and names[label] else f"class {label}"
         told = f"{score:.0%}" if network.softmax is not None else f"a score of {score:.0f}"
         file = f"{escape(frames.names[number])}: " if frames.names else ""

@@ -25,7 +25,7 @@ BoardsEngine = Callable[[Board, Network, Formats], EngineConfig]
 def read_forms(arguments) -> Forms:
     """The model, in the forms in which it may run."""
     with step(f"Reading {escape(str(arguments.model))}"):
-        network = read_model(arguments.model)
+        network = read_model(arguments.model, arguments.input_shape)
     if isinstance(network, FloatNetwork):
         raise NetworkError(f"{arguments.model} is a float model: quantise it first, with tepal quantize")
     return Forms(network, simplify=arguments.simplify)

@@ -26,8 +26,13 @@ _INT32 = 6
 """Of onnx.TensorProto's numbers."""
 
 
+_ERF_PLACES = np.linspace(0, 6, 1 << 15)
+_ERF = np.array([erf(place) for place in _ERF_PLACES])
+"""Values of the error function, which NumPy doesn't have: straight lines between them are right to 5e-9."""
+
+
 def _erf(x: np.ndarray) -> np.ndarray:
-    return np.vectorize(erf, otypes=[np.float64])(x) if x.size else x
+    return np.copysign(np.interp(np.abs(x), _ERF_PLACES, _ERF), x).astype(x.dtype)
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:

@@ -34,6 +34,13 @@ def arrange_images(images: np.ndarray, shape: Shape, what: str, *, channels_firs
     height, width, channels = shape
     if images.ndim == 2 and shape[:2] == (1, 1):
         images = images[:, None, None, :]
+    elif images.ndim == 3 and images.shape not in (shape, (channels, height, width)):
+        # Frames of [height, width], of [channels, length] or of [length, channels].
+        frames, *size = images.shape
+        if size == [channels, height * width] and (channels_first or size != size[::-1]):
+            images = images.reshape(frames, channels, height, width)
+        elif size in ([height, width] if channels == 1 else [], [height * width, channels]):
+            images = images.reshape(frames, *shape)
     elif images.ndim == 3:
         images = images[None]
     last, first = images.shape[1:] == shape, images.shape[1:] == (channels, height, width)

@@ -91,7 +91,8 @@ class Weighted(Filters, Layer):
 
     @classmethod
     def of_scales(cls, label: str, geometry: dict[str, Any], weights: np.ndarray, weight_scales: np.ndarray,
-                  bias: np.ndarray, source: Meaning, result: Meaning, minimum: float, maximum: float) -> "Self":
+                  bias: np.ndarray, source: Meaning, result: Meaning, minimum: float, maximum: float,
+                  weight_zero_point: int | np.ndarray = 0) -> "Self":
         """The layer whose multipliers follow from its scales.
 
         Parameters
@@ -100,7 +101,7 @@ class Weighted(Filters, Layer):
             How a message names the layer.
         geometry
             Fields of :class:`~.layer.Geometry`.
-        weights, weight_scales, bias
+        weights, weight_scales, weight_zero_point, bias
             As above; the bias counts in steps of the source's scale times the weights'.
         source, result
             What the layer's int8 inputs and outputs mean.
@@ -114,9 +115,10 @@ class Weighted(Filters, Layer):
         """
         requantise = requantise_of_scales(source[0], weight_scales, *result,
                                           *quantised_clamp(minimum, maximum, *result))
-        check_accumulator(label, np.moveaxis(weights, cls.channel_axis, 0), bias, source[1], requantise)
-        return cls(**geometry, input_zero_point=source[1], output_scale=result[0], weights=weights, bias=bias,
-                   requantise=requantise, weight_scales=weight_scales)
+        layer = cls(**geometry, input_zero_point=source[1], output_scale=result[0], weights=weights, bias=bias,
+                    requantise=requantise, weight_scales=weight_scales, weight_zero_point=weight_zero_point)
+        check_accumulator(label, layer.channel_first(layer.factors), bias, source[1], requantise)
+        return layer
 
     @property
     def factors(self) -> np.ndarray:

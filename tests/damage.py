@@ -135,7 +135,7 @@ def _change_tflite(random: np.random.Generator, chain: Chain) -> None:
         case 4:
             tensor.axis = int(random.choice(NUMBERS))
         case 5 if tensor.data is not None:
-            tensor.data = np.resize(tensor.data, np.size(tensor.data) + int(random.integers(-2, 3)))
+            tensor.data = np.resize(tensor.data, max(0, np.size(tensor.data) + int(random.integers(-2, 3))))
         case 6 if tensor.data is not None and np.asarray(tensor.data).dtype.kind in "iu":
             tensor.data = np.full(np.shape(tensor.data), random.integers(-128, 127))
         case 7 if operator.inputs:

@@ -174,10 +174,13 @@ def random_graph(seed: int, constants=("Mul", "Add", "Sub", "Div"),
 
 
 def run(model: onnx.ModelProto | bytes, images: np.ndarray, *, optimised: bool = False,
-        names: list[str] | None = None) -> list[np.ndarray]:
-    """ONNX Runtime's outputs, or the values called ``names``, one frame after the other."""
+        names: list[str] | None = None, folder: Path | None = None) -> list[np.ndarray]:
+    """ONNX Runtime's outputs, or the values called ``names``, one frame after the other; ``folder`` holds the weights
+    that lie outside the file."""
     if isinstance(model, bytes):
         model = onnx.load_from_string(model)
+    if folder:
+        onnx.load_external_data_for_model(model, str(folder))
     operators.asked(model)
     known = {output.name for output in model.graph.output}
     if names:

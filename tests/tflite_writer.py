@@ -24,7 +24,8 @@ OPTIONS = {"CONV_2D": "Conv2DOptions", "DEPTHWISE_CONV_2D": "DepthwiseConv2DOpti
            "DEQUANTIZE": "DequantizeOptions", "SUB": "SubOptions",
            "CONCATENATION": "ConcatenationOptions", "LEAKY_RELU": "LeakyReluOptions", "MUL": "MulOptions",
            "DIV": "DivOptions", "TRANSPOSE": "TransposeOptions", "STRIDED_SLICE": "StridedSliceOptions",
-           "PACK": "PackOptions", "GATHER": "GatherOptions"}
+           "PACK": "PackOptions", "GATHER": "GatherOptions",
+           "ARG_MAX": "ArgMaxOptions"}
 
 
 @dataclass(eq=False)
@@ -49,6 +50,7 @@ class Operator:
     outputs: list[Tensor]
     options: dict = field(default_factory=dict)
     custom: str | None = None
+    custom_options: bytes = b""
 
 
 def write(operators: list[Operator], inputs: list[Tensor], outputs: list[Tensor], *, subgraphs: int = 1,
@@ -112,6 +114,8 @@ def write(operators: list[Operator], inputs: list[Tensor], outputs: list[Tensor]
             chosen = {name: option(name, value) for name, value in operator.options.items()}
             union = {"BuiltinOptionsType": getattr(tflite.BuiltinOptions, kind),
                      "BuiltinOptions": table(kind, **chosen)}
+        if operator.custom_options:
+            union["CustomOptions"] = b.CreateByteVector(operator.custom_options)
         return table("Operator", OpcodeIndex=codes.index((operator.name, operator.custom)),
                      Inputs=numbers([number[tensor] for tensor in operator.inputs], np.int32),
                      Outputs=numbers([number[tensor] for tensor in operator.outputs], np.int32), **union)

@@ -3,6 +3,8 @@
 
 import json
 from importlib import metadata
+from itertools import accumulate
+from math import prod
 
 from tepal.boards.registry import BOARDS
 from tepal.hdl import TOP, Schedule, export_verilog
@@ -72,6 +74,7 @@ def describe(schedule: Schedule, board: str, versions: dict[str, str], name: str
                         "about": "too_long: this frame was, and its surplus was dropped; abandoned: another one "
                                  "between the frame answered before and this one was; cut_off: a reset came within "
                                  "this packet, which is no answer and ends with this byte"}]},
+        **({"outputs": _outputs(network), "answers": _answers(network)} if len(network.output_layers) > 1 else {}),
         "softmax": network.softmax is not None,
         "cycles": {"cycles": model.cycles, "compute_cycles": model.compute_cycles,
                    "interval_cycles": model.interval_cycles,
@@ -84,6 +87,20 @@ def describe(schedule: Schedule, board: str, versions: dict[str, str], name: str
         "memories": [{"role": use.role, "count": use.count, "depth": use.depth, "width": use.width}
                      for use in schedule.memories],
     }
+
+
+def _outputs(network: Network) -> list[dict]:
+    """The network's outputs in the order in which they are sent."""
+    begins = accumulate(map(prod, network.output_shapes), initial=0)
+    return [{"name": layer.name, "first_byte": begin, "shape": list(layer.output_shape), "dtype": "int8",
+             "order": "HWC", "scale": layer.output_scale, "zero_point": layer.output_zero_point}
+            for layer, begin in zip((network.layers[number] for number in network.output_layers), begins, strict=False)]
+
+
+def _answers(network: Network) -> list[dict]:
+    """What the host makes of them: the model file's outputs, in its order."""
+    return [{"name": answer.name, "outputs": list(answer.parts), "shape": list(answer.shape),
+             "then": [closing.title for closing in answer.closings]} for answer in network.all_answers]
 
 
 def _preprocessing(network: Network) -> dict | None:

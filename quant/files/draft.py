@@ -9,7 +9,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tepal.quant.layer import NO_PADDING, FloatLayer, Layer, Meaning, Padding, Shape, Statistics
+from tepal.quant.layer import NO_PADDING, Closing, FloatLayer, Layer, Meaning, Padding, Shape, Statistics
 
 if TYPE_CHECKING:
     from .onnx_node import Node
@@ -81,7 +81,7 @@ class Value:
     integers: bool = False
     integer_type: np.dtype = INT8
     padder: Node | None = None
-    closing: Callable[[int, float], Any] | None = None
+    closing: Callable[[int, float], Closing] | None = None
     scaled: Scaled | None = None
     pending: Pending | None = None
     parts: tuple[Value, ...] = ()

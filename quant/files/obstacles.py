@@ -55,7 +55,7 @@ _WAYS_OUT = {
     "a dilated convolution: use a dilation of 1": ("SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND"),
     "the class is given anyway: end the model before it": ("ARG_MAX", "ARG_MIN", "TOPK_V2", "ArgMax", "ArgMin", "TopK"),
     "the search for boxes: end the model before it": (
-        "TFLite_Detection_PostProcess", "NON_MAX_SUPPRESSION_V4", "NON_MAX_SUPPRESSION_V5", "NonMaxSuppression"),
+        "NON_MAX_SUPPRESSION_V4", "NON_MAX_SUPPRESSION_V5", "NonMaxSuppression"),
     ARITHMETIC: (
         "POW", "SQRT", "RSQRT", "SQUARE", "EXP", "LOG", "Pow", "Sqrt", "Exp", "Log", "LOG_SOFTMAX",
         "LogSoftmax", "L2_NORMALIZATION", "LpNormalization"),

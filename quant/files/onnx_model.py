@@ -19,6 +19,16 @@ from .values import cropped, in_order
 __all__ = ["OnnxModel"]
 
 
+def _sizes(given: tuple[int, ...]) -> list[tuple[bool, Shape]]:
+    """What an image of this shape may be in height, width and channels, the likeliest first, and whether its channels
+    stand first."""
+    if len(given) == 3:
+        a, b, c = given
+        return [(True, (b, c, a)), (False, (a, b, c))]
+    a, b = given
+    return [(False, (a, b, 1)), (True, (1, b, a)), (False, (1, a, b)), (True, (b, 1, a)), (False, (a, 1, b))]
+
+
 class OnnxModel:
     """Layers in the making, ``drafts``, in the order of execution; ``values`` and ``constants`` by their names;
     ``lookups``, the results of functions of each value that are layers already.
@@ -113,15 +123,15 @@ class OnnxModel:
         if len(self.given) == 1:
             self.size, self._order = (1, 1, self.given[0]), np.arange(self.given[0], dtype=np.int32)
             return self.size
-        a, b, c = self.given
-        for channels_first, size in ((True, (b, c, a)), (False, (a, b, c))):
+        for channels_first, size in _sizes(self.given):
             numbers = np.arange(prod(size), dtype=np.int32).reshape(size)
             numbers = (numbers.transpose(2, 0, 1) if channels_first else numbers).ravel()
             if image is None or (image.shape == size and in_order(numbers[image])):
                 self.size, self._order, self.channels_first = size, numbers, channels_first
                 return size
         raise node.error(f"reads an input of the shape {list(self.given)} with its values in another order; only "
-                         "[channels, height, width] and [height, width, channels] are supported")
+                         "[channels, height, width], [height, width, channels], [channels, length], [length, channels] "
+                         "and [height, width] are supported")
 
     def places(self, value: Value) -> np.ndarray:
         """Those of ``value`` as numbers in its map of NHWC."""
@@ -147,8 +157,6 @@ class OnnxModel:
         down, across = stride = node.integers("strides", (1, 1))
         if min(stride) < 1 or min(kernel) < 1:
             raise node.error(f"has a window of {kernel[0]}x{kernel[1]} and the stride {stride}")
-        if node.integers("dilations", (1, 1)) != (1, 1):
-            raise node.obstacle("is dilated; only a dilation of 1 is supported")
         given = np.array(node.integers("pads", (0, 0, 0, 0))).reshape(2, 2).T
         if (given < 0).any():
             raise node.obstacle("has negative padding, which crops; only padding from 0 is supported")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One node of an ``.onnx`` file, held to the specification of its operator (https://onnx.ai/onnx/operators)."""
 
+from copy import copy
 from typing import Any
 
 import onnx
@@ -32,7 +33,8 @@ def _kind(number: int) -> str:
 
 
 class Node:
-    """One node: ``operator``, names of ``inputs``, name of its first ``output``, ``attributes``.
+    """One node: ``operator``, names of ``inputs``, name of its first ``output``, ``attributes``; ``widened`` says that
+    it is made of one along a single dimension.
 
     The number of its inputs and the types of its attributes are those that the specification of its operator in the
     version ``opset`` lays down."""
@@ -47,6 +49,7 @@ class Node:
             raise self.error("gives no output")
         self.output = proto.output[0]
         self._check(opset)
+        self.widened = False
         self.attributes: dict[str, Any] = {}
         for attribute in proto.attribute:
             try:
@@ -87,6 +90,20 @@ class Node:
                 return schema.attributes[name].type.value
             schema = self._schema(schema.since_version - 1)
         return newest.attributes[name].type.value if name in newest.attributes else None
+
+    def two_dimensional(self) -> "Node":
+        """This node, whose window moves along one dimension, with one of a single row along two."""
+        if self.attributes.get("pads") is not None and len(self.attributes["pads"]) != 2:
+            raise self.error(f"has {len(self.attributes['pads'])} pads for one dimension")
+        node = copy(self)
+        node.widened, node.attributes = True, dict(self.attributes)
+        for name, before in (("kernel_shape", 1), ("strides", 1), ("dilations", 1)):
+            if name in node.attributes:
+                node.attributes[name] = [before, *node.attributes[name]]
+        if "pads" in node.attributes:
+            first, last = node.attributes["pads"]
+            node.attributes["pads"] = [0, first, 0, last]
+        return node
 
     def error(self, what: str) -> NetworkError:
         """The file can't be read on from here."""

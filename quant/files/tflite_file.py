@@ -111,12 +111,18 @@ class Tensor:
     @property
     def scale(self) -> np.float32:
         """The one scale of an activation."""
-        return self.scales[0]
+        return self._only(self.scales)
 
     @property
     def zero_point(self) -> int:
         """The one zero point of an activation; UINT8 values are taken as int8, less 128."""
-        return int(self.zero_points[0]) - self.offset
+        return int(self._only(self.zero_points)) - self.offset
+
+    def _only(self, numbers: np.ndarray) -> Any:
+        if len(self.scales) != 1 or len(self.zero_points) != 1:
+            raise NetworkError(f"{_label(self.index, self.name)} has {len(self.scales)} scales and "
+                               f"{len(self.zero_points)} zero points, not one")
+        return numbers[0]
 
     @property
     def offset(self) -> int:
@@ -131,13 +137,15 @@ class Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Operator:
-    """One operator; ``options`` has the fields of its table in the schema that this package reads."""
+    """One operator; ``options`` has the fields of its table in the schema that this package reads, ``custom`` what one
+    that isn't in the schema has in their place."""
 
     index: int
     name: str
     inputs: tuple[Tensor | None, ...]
     outputs: tuple[Tensor, ...]
     options: Any
+    custom: bytes = b""
 
     @property
     def output(self) -> Tensor:
@@ -344,7 +352,8 @@ class File:
             options = SimpleNamespace(**{field: getattr(found, field)() for field in fields})
         inputs = tuple(None if number == -1 else self.tensor(number) for number in self._inputs(name, index, table))
         outputs = tuple(self.tensor(table.Outputs(number)) for number in range(table.OutputsLength()))
-        return Operator(index, name, inputs, outputs, options)
+        custom = table.CustomOptionsAsNumpy().tobytes() if table.CustomOptionsLength() else b""
+        return Operator(index, name, inputs, outputs, options, custom)
 
     def _widened(self, operator: Operator) -> Tensor:
         """The float32 constant that DEQUANTIZE makes of a float16 one, or of an int8 one with scales."""

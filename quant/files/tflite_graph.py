@@ -55,7 +55,8 @@ class TfliteGraph:
         self.layers: list[Any] = []
         self.sizes: dict[int, Shape] = {}
         self.values = {file.input.index: Value((IMAGE,), file.input.shape, shared=True)}
-        self._joined: dict[tuple[int, ...], int] = {}
+        # The layers that put sources together, by what makes them.
+        self._joined: dict[Callable[[tuple[int, ...]], Any], int] = {}
         # Where the image's values, in the order of the file, stand in its map; None if they are in order.
         self._image_order: np.ndarray | None = None
 
@@ -100,9 +101,9 @@ class TfliteGraph:
             raise operator.error(f"reads tensor {tensor.index}, which no operator before it gives")
         return self.values[tensor.index]
 
-    def give(self, operator: Operator, value: Value) -> None:
-        """The operator's result is ``value``."""
-        tensor = operator.output
+    def give(self, operator: Operator, value: Value, result: int = 0) -> None:
+        """The operator's ``result`` of that number is ``value``."""
+        tensor = operator.outputs[result]
         if tensor.index in self.values or len(tensor.data):
             raise operator.error(f"writes tensor {tensor.index}, which is the model's input, a constant, or written by "
                                  "another operator too")
@@ -188,9 +189,9 @@ class TfliteGraph:
                                 for size, start in zip(sizes, starts, strict=True)], axis=2).ravel()
         numbers = np.empty_like(order)
         numbers[order] = np.arange(order.size, dtype=np.int32)
-        if value.sources not in self._joined:
-            self._joined[value.sources] = self.insert(value.join(value.sources))
-        whole = replace(value, sources=(self._joined[value.sources],), join=None)
+        if value.join not in self._joined:
+            self._joined[value.join] = self.insert(value.join(value.sources))
+        whole = replace(value, sources=(self._joined[value.join],), join=None)
         return whole.moved(np.where(value.numbers < 0, -1, numbers[value.numbers]))
 
     def map(self, operator: Operator, number: int = 0, *, padded: bool = False) -> tuple[int, Shape, Padding]:
@@ -256,8 +257,7 @@ class TfliteGraph:
 
     def close(self, operator: Operator, value: Value, closing: Closing) -> None:
         """Go on with what ``closing`` makes of ``value`` on the host."""
-        closed = value.closed()
-        self.give(operator, replace(closed, shape=operator.output.shape, closings=(*closed.closings, closing)))
+        self.give(operator, value.closed().behind(closing, operator.output.shape))
 
     # ---- what an operator asks for ----
 
@@ -432,9 +432,18 @@ class IntegerGraph(TfliteGraph):
                                      result_zero_point=operator.output.zero_point), value)
 
 
-def multiplied(values: np.ndarray, real: np.float64) -> np.ndarray:
-    """``values`` times the factor ``real`` as MultiplyByQuantizedMultiplier has it, int64."""
-    return multiply_by_quantized_multiplier(values, *quantize_multiplier(real), Rounding.DOUBLE)
+def multiplied(operator: Operator, values: np.ndarray, real: np.float64) -> np.ndarray:
+    """``values`` times the factor ``real``, not below 0, as MultiplyByQuantizedMultiplier has it, int64.
+
+    Raises
+    ------
+    NetworkError
+        The factor is so large that a product leaves 32 bits.
+    """
+    multiplier, shift = quantize_multiplier(real)
+    if not np.isfinite(real) or np.abs(values).max() << max(0, min(int(shift), 40)) >= 1 << 31:
+        raise operator.error("can overflow its 32-bit products; quantise it again with less extreme scales")
+    return multiply_by_quantized_multiplier(values, multiplier, shift, Rounding.DOUBLE)
 
 
 class FloatGraph(TfliteGraph):

@@ -65,6 +65,10 @@ class Value:
         """Whether it holds more than its sources give."""
         return self.places is not None and bool((self.places < 0).any())
 
+    def behind(self, closing: Any, shape: tuple[int, ...]) -> "Self":
+        """What ``closing`` makes of it, of that ``shape``; it is :meth:`closed`."""
+        return replace(self, shape=shape, closings=(*self.closings, closing))
+
     def closed(self) -> "Self":
         """Ready for closings, which find the values in the order of the tensor."""
         if self.closings:

@@ -114,12 +114,14 @@ def dilated(operator: Operator, weights: np.ndarray, channel_first: bool, steps:
 class WeightedDraft(Draft):
     """A layer with weights in the making.
 
-    ``weights`` as in layers of this ``kind``, float64 or, with ``scales`` (channels,), int8.  ``made`` says that the
+    ``weights`` as in layers of this ``kind``, float64 or, with ``scales`` and ``zero_points`` (channels,), int8.
+    ``made`` says that the
     file has no such layer: it is a depthwise 1x1 for a factor, an offset or a clamp."""
 
     kind: type[FloatWeighted]
     weights: np.ndarray
     scales: np.ndarray | None = None
+    zero_points: np.ndarray | int = 0
     bias: Constant | None = None
     linear: bool = True
     made: bool = False
@@ -138,7 +140,8 @@ class WeightedDraft(Draft):
             if (np.moveaxis(self.weights, self.kind.channel_axis, 0)[factor < 0] == -128).any():
                 raise self.node.error("has weights of -128 that a factor behind it makes 128, more than int8 holds; "
                                       "fold the factor in before quantising")
-            self.weights = self.weights * np.sign(factor).astype(np.int8).reshape(shape)
+            sign = np.sign(factor).astype(np.int8)
+            self.weights, self.zero_points = self.weights * sign.reshape(shape), self.zero_points * sign
             # Of a channel that vanishes the weights say so.
             self.scales = np.where(factor == 0, self.scales, self.scales * np.abs(factor)).astype(np.float32)
         self.bias = Constant((bias - mean) * factor + offset)
@@ -174,8 +177,10 @@ class WeightedDraft(Draft):
         if self.scales is None:
             raise self.node.error("has float weights in a quantised model; quantise them too")
         bias = self._integer_bias(source[0] * self.scales.astype(np.float64))
-        return self.kind.integer.of_scales(self.node.label, self.geometry(index), self.weights, self.scales, bias,
-                                           source, result, self.minimum, self.maximum)
+        zero_points = np.broadcast_to(self.zero_points, len(bias))
+        return self.kind.integer.of_scales(
+            self.node.label, self.geometry(index), self.weights, self.scales, bias, source, result, self.minimum,
+            self.maximum, int(zero_points[0]) if (zero_points == zero_points[0]).all() else zero_points)
 
     def _integer_bias(self, steps: np.ndarray) -> np.ndarray:
         """In steps of ``steps``, the products of the scales of input and weights."""
@@ -191,26 +196,31 @@ class WeightedDraft(Draft):
         return bias
 
 
-def onnx_weights(model: OnnxModel, node: Node, rank: int, axis: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Input 1 of ``node``, int8 or float64, with its output channel (dimension ``axis``) first, and its scales."""
+def onnx_weights(model: OnnxModel, node: Node, rank: int,
+                 axis: int) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+    """Input 1 of ``node``, int8 or float64, with its output channel (dimension ``axis``) first, its scales and, int16,
+    the zero point of each output channel."""
     weights = model.constant(node, 1, "weights")
     values = weights.values
+    if node.widened and values.ndim == rank - 1:
+        values = np.expand_dims(values, 2)
     if values.ndim != rank or not 1 <= values.size <= LARGEST_MAP:
         raise node.error(f"has weights of the shape {list(values.shape)}; {rank} dimensions are needed")
     values = np.moveaxis(values, axis, 0)
     if weights.scales is None:
         if values.dtype.kind != "f":
             raise node.error(f"has {values.dtype} weights; floating-point ones or DequantizeLinear are needed")
-        return values.astype(np.float64), None
+        return values.astype(np.float64), None, np.zeros(len(values), np.int16)
     if values.dtype == np.int32:
         raise node.error("has int32 weights; supported are int8 and uint8")
-    if np.any(weights.zero_points):
-        raise node.obstacle("has weights with a zero point other than 0 (128 of uint8); quantise them "
-                            "symmetrically")
-    scales = np.moveaxis(weights.scales, axis, 0).ravel()
+    scales, zero_points = (np.moveaxis(each, axis, 0).ravel() for each in (weights.scales, np.broadcast_to(
+        weights.zero_points, weights.scales.shape)))
     if len(scales) != weights.scales.shape[axis]:
         raise node.error("has weight scales along another dimension than its output channels")
-    return values.astype(np.int8), np.broadcast_to(scales, len(values))
+    if (np.abs(zero_points) > 128).any():
+        raise node.error("has weights whose zero point is no value of theirs")
+    return (values.astype(np.int8), np.broadcast_to(scales, len(values)),
+            np.broadcast_to(zero_points.astype(np.int16), len(values)))
 
 
 def onnx_bias(model: OnnxModel, node: Node, channels: int) -> Constant | None:

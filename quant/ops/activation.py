@@ -46,7 +46,7 @@ def _activation(graph: TfliteGraph, operator: Operator) -> None:
         # ReluPrepare divides in float32.
         real = np.float64(operator.input(0).scale / result.scale)
         low, high = graph.clamp(operator, ACTIVATIONS[operator.name])
-        rescaled = multiplied(CODES - operator.input(0).zero_point, real) + result.zero_point
+        rescaled = multiplied(operator, CODES - operator.input(0).zero_point, real) + result.zero_point
         graph.look_up(operator, np.clip(rescaled, low, high), operator.name)
     elif isinstance(graph, FloatGraph):
         low, high = ACTIVATIONS[operator.name]

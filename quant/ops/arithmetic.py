@@ -74,7 +74,7 @@ def _multiply_integers(graph: IntegerGraph, operator: Operator, constant: int, v
     real = np.float64(operator.input(0).scale * operator.input(1).scale / result.scale)
     clamp, factors = graph.clamp(operator), values.astype(np.int64) - factor.zero_point
     if (values == values[0]).all():
-        products = multiplied((CODES - source.zero_point) * factors[0], real) + result.zero_point
+        products = multiplied(operator, (CODES - source.zero_point) * factors[0], real) + result.zero_point
         graph.look_up(operator, np.clip(products, *clamp), "MUL", 1 - constant)
         return
     short = np.abs(factors).max() <= 127

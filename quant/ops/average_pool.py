@@ -190,13 +190,13 @@ class AverageDraft(Draft):
                                      self.maximum)
 
 
-@onnx("AveragePool", limits="windows wholly inside the map, no padding")
+@onnx("AveragePool", windows=True, limits="windows wholly inside the map, no padding")
 def _average_pool(model: OnnxModel, node: Node, value: Value) -> Value:
     height, width = node.integers("kernel_shape", (1, 1))
     return _average(model, node, value, (height, width))
 
 
-@onnx("GlobalAveragePool", limits="any map")
+@onnx("GlobalAveragePool", windows=True, limits="any map")
 def _global_average_pool(model: OnnxModel, node: Node, value: Value) -> Value:
     height, width, _ = model.image(node, value)[0]
     return _average(model, node, value, (height, width))
@@ -204,6 +204,8 @@ def _global_average_pool(model: OnnxModel, node: Node, value: Value) -> Value:
 
 def _average(model: OnnxModel, node: Node, value: Value, window: tuple[int, int]) -> Value:
     size, _ = model.image(node, value)
+    if node.integers("dilations", (1, 1)) != (1, 1):
+        raise node.obstacle("is dilated; only a dilation of 1 is supported")
     stride, padding, pixels = model.window(node, window, size, NO_PADDING)
     if padding != NO_PADDING:
         raise node.obstacle("averages over padding; only windows wholly inside the map are supported")

@@ -44,7 +44,7 @@ def _fully_connected_layer(graph: TfliteGraph, operator: Operator) -> None:
 def _gemm(model: OnnxModel, node: Node, value: Value) -> Value:
     if node.attributes.get("transA"):
         raise node.obstacle("transposes its first input (transA), which is the batch; only transB is supported")
-    weights, scales = onnx_weights(model, node, rank=2, axis=0 if node.attributes.get("transB") else 1)
+    weights, scales, zero_points = onnx_weights(model, node, rank=2, axis=0 if node.attributes.get("transB") else 1)
     bias = onnx_bias(model, node, len(weights))
     alpha, beta = (float(node.attributes.get(name, 1.0)) for name in ("alpha", "beta"))
     if alpha != 1:
@@ -53,7 +53,7 @@ def _gemm(model: OnnxModel, node: Node, value: Value) -> Value:
         weights = weights * alpha
     if beta != 1 and bias is not None:
         bias = Constant(bias.real * beta)
-    return _fully_connected(model, node, value, weights, scales, bias)
+    return _fully_connected(model, node, value, weights, scales, zero_points, bias)
 
 
 @onnx("MatMul", linear=True, limits="of a vector with constant weights")
@@ -62,7 +62,7 @@ def _matmul(model: OnnxModel, node: Node, value: Value) -> Value:
 
 
 def _fully_connected(model: OnnxModel, node: Node, value: Value, weights: np.ndarray, scales: np.ndarray | None,
-                     bias: Constant | None) -> Value:
+                     zero_points: np.ndarray, bias: Constant | None) -> Value:
     """``weights`` (out channels, values in the order of ``places``)."""
     size, places = model.started(node, value), model.places(value)
     if weights.shape[1] != places.shape[-1] or places.size != weights.shape[1]:
@@ -72,5 +72,6 @@ def _fully_connected(model: OnnxModel, node: Node, value: Value, weights: np.nda
     ordered[:, places.ravel()] = weights
     return model.add(node, WeightedDraft(
         kind=FloatConvolution, node=node, reads=(value,), name=node.output, input_shape=size,
-        output_shape=(1, 1, len(weights)), weights=ordered.reshape(-1, *size), scales=scales, bias=bias),
+        output_shape=(1, 1, len(weights)), weights=ordered.reshape(-1, *size), scales=scales,
+        zero_points=zero_points, bias=bias),
         np.arange(len(weights), dtype=np.int32).reshape(*places.shape[:-1], len(weights)))

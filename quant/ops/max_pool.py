@@ -151,7 +151,7 @@ class MaxDraft(Draft):
         return MaxPool.of_scales(self.geometry(index), self.window, source, result, self.minimum, self.maximum)
 
 
-@onnx("MaxPool", on_integers=True, limits="any window, stride and padding; no dilation, no indices")
+@onnx("MaxPool", on_integers=True, windows=True, limits="any window, stride and padding; no dilation, no indices")
 def _max_pool(model: OnnxModel, node: Node, value: Value) -> Value:
     if len(node.proto.output) > 1 and node.proto.output[1]:
         raise node.obstacle("gives the places of the largest values too; only the values are supported")
@@ -159,7 +159,7 @@ def _max_pool(model: OnnxModel, node: Node, value: Value) -> Value:
     return _largest(model, node, value, (height, width))
 
 
-@onnx("GlobalMaxPool", on_integers=True, limits="any map")
+@onnx("GlobalMaxPool", on_integers=True, windows=True, limits="any map")
 def _global_max_pool(model: OnnxModel, node: Node, value: Value) -> Value:
     height, width, _ = model.image(node, value)[0]
     return _largest(model, node, value, (height, width))
@@ -167,6 +167,8 @@ def _global_max_pool(model: OnnxModel, node: Node, value: Value) -> Value:
 
 def _largest(model: OnnxModel, node: Node, value: Value, window: tuple[int, int]) -> Value:
     size, _ = model.image(node, value)
+    if node.integers("dilations", (1, 1)) != (1, 1):
+        raise node.obstacle("is dilated; only a dilation of 1 is supported")
     stride, padding, pixels = model.window(node, window, size, NO_PADDING)
     if not _covers(padding, window):
         raise node.obstacle(f"pads by as much as its window of {window[0]}x{window[1]}, so that some windows hold "

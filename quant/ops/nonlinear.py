@@ -65,8 +65,8 @@ def _leaky_relu(graph: TfliteGraph, operator: Operator) -> None:
         # QuantizeLeakyRelu of reference/leaky_relu.h; LeakyReluPrepare makes the factors in float32.
         source, result = operator.input(0), operator.output
         difference = CODES - source.zero_point
-        above = multiplied(difference, np.float64(source.scale / result.scale))
-        below = _signed(difference, np.float64(source.scale * alpha / result.scale))
+        above = multiplied(operator, difference, np.float64(source.scale / result.scale))
+        below = _signed(operator, difference, np.float64(source.scale * alpha / result.scale))
         graph.look_up(operator, np.where(difference >= 0, above, below) + result.zero_point, operator.name)
 
 
@@ -83,10 +83,10 @@ def _integer_prelu(graph: IntegerGraph, operator: Operator, slopes: np.ndarray) 
     """BroadcastPrelu4DSlow of reference/prelu.h; PreluPrepare makes the factors in float32."""
     source, alpha, result = operator.input(0), operator.input(1), operator.output
     difference, factors = CODES - source.zero_point, slopes.astype(np.int64) - alpha.zero_point
-    above = multiplied(np.maximum(difference, 0), np.float64(source.scale / result.scale))
+    above = multiplied(operator, np.maximum(difference, 0), np.float64(source.scale / result.scale))
     real = np.float64(source.scale * alpha.scale / result.scale)
     if (factors == factors[0]).all():
-        below = multiplied(np.minimum(difference, 0) * factors[0], real)
+        below = multiplied(operator, np.minimum(difference, 0) * factors[0], real)
         graph.look_up(operator, above + below + result.zero_point, operator.name)
         return
     (number,), shape, value = graph.alike(operator, 1)
@@ -123,10 +123,11 @@ def _float_prelu(graph: FloatGraph, operator: Operator, slopes: np.ndarray) -> N
     graph.append(operator, FloatAdd(**dict(fields, inputs=(positive, scaled))), value)
 
 
-def _signed(values: np.ndarray, real: np.float64) -> np.ndarray:
+def _signed(operator: Operator, values: np.ndarray, real: np.float64) -> np.ndarray:
     """:func:`multiplied` by a factor of any sign."""
+    size = multiplied(operator, values, abs(real))
     if real >= 0:
-        return multiplied(values, real)
+        return size
     multiplier, shift = quantize_multiplier(-real)
     return _double_rounded(values, -multiplier, shift)
 

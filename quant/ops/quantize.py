@@ -48,7 +48,7 @@ def _quantize_tflite(graph: IntegerGraph, operator: Operator) -> None:
         graph.check_shape(operator, value.shape)
         graph.give(operator, value)
         return
-    rescaled = multiplied(CODES - source.zero_point, np.float64(source.scale) / np.float64(result.scale))
+    rescaled = multiplied(operator, CODES - source.zero_point, np.float64(source.scale) / np.float64(result.scale))
     graph.look_up(operator, rescaled + result.zero_point, "QUANTIZE")
 
 

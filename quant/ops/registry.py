@@ -72,6 +72,8 @@ class OnnxOperator:
         Whether Pad may stand before it.
     on_integers
         Whether it picks and compares values, so that it may work on the integers that stand for them.
+    windows
+        Whether windows move over the map, which may have one dimension in place of two.
     """
 
     read: Callable[..., Value]
@@ -84,6 +86,7 @@ class OnnxOperator:
     elementwise: bool = False
     takes_padding: bool = False
     on_integers: bool = False
+    windows: bool = False
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tepal.quant.files.onnx_model import OnnxModel
     from tepal.quant.files.onnx_node import Node
 
-__all__ = ["ArgMax", "Softmax"]
+__all__ = ["ArgMax", "LogSoftmax", "Softmax"]
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,32 @@ def _arg_max(graph: IntegerGraph, operator: Operator) -> None:
     graph.close(operator, value, ArgMax(operator.index, operator.output.index, along, operator.output.type.lower()))
 
 
-@onnx("Softmax", limits="of a vector, at the end; stays off the chip")
+@dataclass(frozen=True)
+class LogSoftmax(Closing):
+    """Logarithms of the probabilities, float32, of logits of the scale ``input_scale``."""
+
+    name = "LOG_SOFTMAX"
+
+    input_scale: float
+
+    def __call__(self, logits: np.ndarray) -> np.ndarray:
+        real = np.float32(self.input_scale) * logits.astype(np.float32)
+        real -= real.max(axis=-1, keepdims=True)
+        return real - np.log(np.exp(real).sum(axis=-1, keepdims=True))
+
+
+@onnx("ArgMax", limits="of a vector, at the end; stays off the chip")
+def _onnx_arg_max(model: OnnxModel, node: Node, value: Value) -> Value:
+    size, axis = model.started(node, value), node.axis(node.attributes.get("axis", 0), value.places.ndim)
+    if value.draft is None or size[:2] != (1, 1) or value.places.shape[axis] != size[2]:
+        raise node.obstacle(f"works on dimension {axis} of the shape {list(value.places.shape)}; only vectors are "
+                            "supported")
+    if node.attributes.get("select_last_index"):
+        raise node.obstacle("takes the last of several largest values; only the first is supported")
+    return replace(value, closing=lambda index, scale: ArgMax(index, -1, 1, "int64"))
+
+
+@onnx("Softmax", "LogSoftmax", limits="of a vector, at the end; stays off the chip")
 def _onnx_softmax(model: OnnxModel, node: Node, value: Value) -> Value:
     size, rank = model.started(node, value), value.places.ndim
     axis = node.axis(node.attributes.get("axis", -1 if model.opset >= 13 else 1), rank)
@@ -145,4 +170,6 @@ def _onnx_softmax(model: OnnxModel, node: Node, value: Value) -> Value:
     if value.draft is None or size[:2] != (1, 1) or over != size[2]:
         raise node.obstacle(f"works on dimension {axis} of the shape {list(value.places.shape)}; only vectors are "
                          "supported")
+    if node.operator == "LogSoftmax":
+        return replace(value, closing=lambda index, scale: LogSoftmax(index, -1, scale))
     return replace(value, closing=lambda index, scale: Softmax(index, -1, scale))

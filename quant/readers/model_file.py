@@ -22,18 +22,26 @@ def formats() -> dict[str, Format]:
     return TFLITE_FORMATS | ONNX_FORMATS
 
 
-def _read_onnx(path: Path) -> Network | FloatNetwork:
+def _read_onnx(path: Path, input_shape: tuple[int, ...] | None) -> Network | FloatNetwork:
     # To import onnx takes longer than to schedule a network.
     from .onnx import read_onnx
 
-    return read_onnx(path)
+    return read_onnx(path, input_shape)
 
 
-_READERS = {".onnx": _read_onnx, ".tflite": read_tflite}
+def _read_tflite(path: Path, input_shape: tuple[int, ...] | None) -> Network | FloatNetwork:
+    if input_shape is not None:
+        raise NetworkError(f"{path}: says itself which shape its input has; only .onnx files are given one")
+    return read_tflite(path)
 
 
-def read_model(path: str | PathLike) -> Network | FloatNetwork:
+_READERS = {".onnx": _read_onnx, ".tflite": _read_tflite}
+
+
+def read_model(path: str | PathLike, input_shape: tuple[int, ...] | None = None) -> Network | FloatNetwork:
     """The network of an ``.onnx`` or ``.tflite`` file: an integer one where it is quantised, else a float one.
+
+    ``input_shape`` is that of the image with its batch where an ``.onnx`` file leaves it open.
 
     Raises
     ------
@@ -43,12 +51,12 @@ def read_model(path: str | PathLike) -> Network | FloatNetwork:
     """
     path = Path(path)
     if reader := _READERS.get(path.suffix.lower()):
-        return reader(path)
+        return reader(path, input_shape)
     try:
         with path.open("rb") as file:
             start = file.read(8)
     except OSError as error:
         raise NetworkError(f"{path}: can't be read ({error.strerror})") from None
     if start[4:] == b"TFL3":
-        return read_tflite(path)
+        return _read_tflite(path, input_shape)
     raise NetworkError(f"{path}: is of no supported format; give an .onnx or a .tflite file")

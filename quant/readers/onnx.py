@@ -29,7 +29,7 @@ from tepal.quant.files.obstacles import (
 )
 from tepal.quant.files.onnx_model import OnnxModel
 from tepal.quant.files.onnx_node import Node, text
-from tepal.quant.files.qoperator import spelled_out
+from tepal.quant.files.qoperator import QOPERATORS, spelled_out
 from tepal.quant.float_network import FloatNetwork
 from tepal.quant.layer import LARGEST_MAP
 from tepal.quant.network import Network
@@ -49,7 +49,7 @@ _MISFITS = (ArithmeticError, LookupError, TypeError, ValueError)
 """What NumPy and Python raise where values that could be decoded make no sense together."""
 
 
-def read_onnx(path: str | PathLike) -> FloatNetwork | Network:
+def read_onnx(path: str | PathLike, input_shape: tuple[int, ...] | None = None) -> FloatNetwork | Network:
     """The network of an ``.onnx`` file: an integer one where it is quantised (QDQ), else a float one.
 
     Parameters
@@ -57,6 +57,9 @@ def read_onnx(path: str | PathLike) -> FloatNetwork | Network:
     path
         The operators in ``ONNX_FORMATS``, one input, any number of outputs; batch 1 or any.  Weights may lie in
         files beside it (ONNX's external data).
+    input_shape
+        Of the image with its batch, 1, in the file's own order of dimensions, where the file leaves some of them open
+        or has another batch.
 
     Returns
     -------
@@ -71,7 +74,7 @@ def read_onnx(path: str | PathLike) -> FloatNetwork | Network:
     try:
         # Damaged files hold any number; what comes of it is refused where it matters.
         with np.errstate(all="ignore"):
-            return _read(_load(path), path.stem)
+            return _read(_load(path), path.stem, input_shape)
     except NetworkError as error:
         raise NetworkError(f"{path}: {error}") from None
     except OSError as error:
@@ -111,7 +114,7 @@ def _names(graph: onnx.GraphProto) -> Iterator[str]:
             yield attribute.name
 
 
-def _read(proto: onnx.ModelProto, name: str) -> FloatNetwork | Network:
+def _read(proto: onnx.ModelProto, name: str, input_shape: tuple[int, ...] | None) -> FloatNetwork | Network:
     graph, own = proto.graph, proto.producer_name == OWN_PRODUCER
     versions = {entry.domain: entry.version for entry in proto.opset_import}
     opset = versions.get("", versions.get("ai.onnx", 0))
@@ -125,7 +128,7 @@ def _read(proto: onnx.ModelProto, name: str) -> FloatNetwork | Network:
     _check_listing(nodes, {value.name for value in images})
     model = OnnxModel(opset, own, any(node.operator in _QUANTISERS for node in nodes), constants,
                       _readers(graph, nodes))
-    _open(model, graph, images)
+    _open(model, images, input_shape)
     _walk(model, proto, nodes)
     return network_of(model, [output.name for output in graph.output], graph.name if own else name,
                       {entry.key: entry.value for entry in proto.metadata_props})
@@ -198,7 +201,7 @@ def _check_listing(nodes: list[Node], computed: set[str]) -> None:
     check_operators(found)
 
 
-def _open(model: OnnxModel, graph: onnx.GraphProto, inputs: list[onnx.ValueInfoProto]) -> None:
+def _open(model: OnnxModel, inputs: list[onnx.ValueInfoProto], input_shape: tuple[int, ...] | None) -> None:
     """Begin with the one input."""
     if len(inputs) != 1:
         raise NetworkError(f"has {len(inputs)} inputs; only models with one input are supported")
@@ -212,29 +215,32 @@ def _open(model: OnnxModel, graph: onnx.GraphProto, inputs: list[onnx.ValueInfoP
         name = names.get(kind.elem_type, f"type {kind.elem_type}").lower()
         raise NetworkError(f"takes {name} images; export it with a float32 input")
     # A dynamic dimension has no value: 0.
-    batch, *shape = [dim.dim_value for dim in kind.shape.dim] or [0]
+    batch, *shape = _shape(kind, input_shape) or [0]
     names = ", ".join(str(dim.dim_value or text(dim.dim_param) or "?") for dim in kind.shape.dim)
     if not shape or min(shape) < 1 or prod(shape) > LARGEST_MAP:
         raise NetworkError(f"takes an input of the shape [{names}]; export it with a fixed number of channels, "
-                           f"height and width (only the batch may be dynamic), at most {LARGEST_MAP} values")
-    if len(shape) not in (1, 3):
-        raise NetworkError(f"takes an input of the shape [{names}]; {_other_rank(model, graph, shape)}")
+                           f"height and width (only the batch may be dynamic), at most {LARGEST_MAP} values, or give "
+                           "its shape (--input-shape 1,3,96,96)")
+    if len(shape) > 3:
+        raise NetworkError(f"takes an input of the shape [{names}]; only [batch, channels, height, width], [batch, "
+                           "channels, length] and [batch, values] are supported")
     if batch not in (0, 1):
-        raise NetworkError(f"takes a batch of {batch}; export it with batch 1 or a dynamic one")
+        raise NetworkError(f"takes a batch of {batch}; export it with batch 1 or a dynamic one, or give its shape with "
+                           f"a batch of 1 (--input-shape {','.join(map(str, [1, *shape]))})")
     model.open(inputs[0].name, tuple(shape), types[kind.elem_type])
 
 
-def _other_rank(model: OnnxModel, graph: onnx.GraphProto, shape: list[int]) -> str:
-    """What to do about an input that is neither an image nor a vector."""
-    convolutions = (node.input[1] for node in graph.node if node.op_type == "Conv" and len(node.input) > 1)
-    if any(name in model.constants and model.constants[name].values.ndim == 3 for name in convolutions):
-        channels, length = shape
-        return ("its 1-D convolutions are not supported: write them as 2-D ones with windows of one row, on an "
-                f"input of [1, {channels}, 1, {length}]")
-    if len(shape) == 2:
-        return (f"give the input its channel, as [1, 1, {shape[0]}, {shape[1]}], in place of an Unsqueeze or "
-                "Reshape in the model")
-    return "only [batch, channels, height, width] and [batch, values] are supported"
+def _shape(kind: onnx.TypeProto.Tensor, given: tuple[int, ...] | None) -> list[int]:
+    """Of the input, 0 where it is open; what was ``given`` fills what is, and replaces the batch."""
+    shape = [dim.dim_value for dim in kind.shape.dim]
+    if given is None:
+        return shape
+    # A file may say nothing at all.
+    if shape and (len(given) != len(shape) or any(had not in (0, has) for had, has in
+                                                  zip(shape[1:], given[1:], strict=True))):
+        raise NetworkError(f"takes an input of the shape [{', '.join(str(size or '?') for size in shape)}], which the "
+                           f"input shape {','.join(map(str, given))} isn't")
+    return [*given]
 
 
 # ---- its nodes ----
@@ -274,7 +280,12 @@ def _step(model: OnnxModel, node: Node) -> None:
             _check_computes(node, value)
     if not (known.moves or known.elementwise):
         values = [layered(model, node, value) for value in values]
-    model.define(node.output, known.read(model, node, *values))
+    if known.windows and all(value.places.ndim == 3 for value in values):
+        rows = [replace(value, places=np.expand_dims(value.places, 2)) for value in values]
+        result = known.read(model, node.two_dimensional(), *rows)
+        model.define(node.output, replace(result, places=result.places[:, :, 0]))
+    else:
+        model.define(node.output, known.read(model, node, *values))
 
 
 def _check_computes(node: Node, value: Value) -> None:
@@ -284,7 +295,7 @@ def _check_computes(node: Node, value: Value) -> None:
         raise node.error("computes with maps of different heights and widths that were put together; only outputs of "
                          "the model can be")
     if value.closing:
-        raise node.error("follows Softmax, which is only supported at the end")
+        raise node.error(f"follows {value.closing(0, 1.0).name}, which is only supported at the end")
     if value.padder and not known.takes_padding:
         raise value.padder.error(f"is followed by {node.operator}; padding is only supported before Conv")
     if value.integers and not (known.on_integers and value.meaning):
@@ -329,8 +340,12 @@ def _taken(kind: str) -> dict[str, str]:
 
 ONNX_FORMATS = {
     "QDQ ONNX": Format("any graph of these with one input, batch 1 or any; int8 or uint8 activations between "
-                       "QuantizeLinear and DequantizeLinear, symmetric weights, as ONNX Runtime's quantize_static and "
-                       "'tepal quantize' write it", _taken("QDQ")),
+                       "QuantizeLinear and DequantizeLinear, weights with or without zero points, as ONNX Runtime's "
+                       "quantize_static and 'tepal quantize' write it", _taken("QDQ")),
+    "QOperator ONNX": Format("any graph of these with one input, batch 1 or any; int8 or uint8, as ONNX Runtime's "
+                             "quantize_static writes it, each operator as its real one; also com.microsoft's "
+                             "QuantizeLinear and DequantizeLinear",
+                             {name: ONNX[real].limits for name, real in QOPERATORS.items()}),
     "float ONNX": Format("any graph of these with one input, batch 1 or any; float32, as PyTorch and tf2onnx "
                          "export it; for 'tepal quantize'", _taken("float")),
 }

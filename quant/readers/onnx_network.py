@@ -4,7 +4,6 @@ right."""
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from tepal.quant.answers import Answer
@@ -17,7 +16,7 @@ from tepal.quant.files.values import in_order
 from tepal.quant.files.weights import WeightedDraft
 from tepal.quant.float_network import FloatNetwork
 from tepal.quant.graph import joined
-from tepal.quant.layer import IMAGE
+from tepal.quant.layer import IMAGE, Closing
 from tepal.quant.network import Network
 from tepal.quant.ops.depthwise import FloatDepthwise
 from tepal.quant.preprocessing import Preprocessing
@@ -46,11 +45,12 @@ def network_of(model: OnnxModel, outputs: list[str], name: str, metadata: dict[s
     preprocessing = Preprocessing.of_metadata(metadata, model.size[2])
     if not model.start and not any(draft.quantised for draft in drafts):
         layers = tuple(draft.float_layer(index) for index, draft in enumerate(drafts))
-        return FloatNetwork(name, joined(layers, sources), softmax=closing is not None,
+        softmax = closing is not None and closing(0, 1.0).name == "SOFTMAX"
+        return FloatNetwork(name, joined(layers, sources), softmax=softmax,
                             channels_first=model.channels_first, preprocessing=preprocessing, outputs=ended)
     integer = tuple(draft.layer(index) for index, draft in enumerate(drafts))
     assert model.start, "the first layer would have refused"
-    answers = (Answer.of_vector(closing(len(integer), integer[-1].output_scale), integer[-1].output_shape[2]),) \
+    answers = (_answer(outputs[0], closing(len(integer), integer[-1].output_scale), integer[-1].output_shape[2]),) \
         if closing else ()
     return Network(name, joined(integer, sources), *model.start, answers, preprocessing, outputs=ended)
 
@@ -65,7 +65,8 @@ def _output(model: OnnxModel, name: str, *, alone: bool) -> tuple[Value, ...]:
         raise value.padder.error("is the last layer; padding is only supported before Conv")
     if value.parts:
         return tuple(layered(model, part.pending.node, part) if part.pending else part for part in value.parts)
-    if value.places.ndim < 4 and not in_order(value.places):
+    line = value.places.ndim == 3 and in_order(value.places.transpose(0, 2, 1))
+    if value.places.ndim < 4 and not line and not in_order(value.places):
         raise NetworkError("gives a flattened map with its channels first; end it with a vector or with the map")
     if value.pending:
         value = layered(model, value.pending.node, value)
@@ -75,13 +76,18 @@ def _output(model: OnnxModel, name: str, *, alone: bool) -> tuple[Value, ...]:
     return (value,)
 
 
-def _closing(outputs: list[Value]) -> Callable[[int, float], Any] | None:
+def _closing(outputs: list[Value]) -> Callable[[int, float], Closing] | None:
     """What follows the one output off the chip."""
     closings = [value.closing for value in outputs if value.closing]
     if closings and len(outputs) > 1:
-        raise NetworkError(f"has {len(outputs)} outputs and a Softmax behind one of them, which is only supported in "
-                           "models of one output; end the model before it")
+        raise NetworkError(f"has {len(outputs)} outputs and a Softmax or the like behind one of them, which is only "
+                           "supported in models of one output; end the model before it")
     return closings[0] if closings else None
+
+
+def _answer(name: str, closing: Closing, count: int) -> Answer:
+    """The output ``name``, which ``closing`` makes of ``count`` logits."""
+    return Answer.of_vector(closing, count) if closing.name == "SOFTMAX" else Answer(name, (0,), (count,), (closing,))
 
 
 def _reached(drafts: list[Draft], ends: set[Draft]) -> list[Draft]:

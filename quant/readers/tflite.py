@@ -188,12 +188,16 @@ def _without_tables(graph: IntegerGraph, value: Value, results: list[Value]) -> 
     return value
 
 
+def _limits(kind: str) -> dict[str, str]:
+    """The limits of each operator that a file of this kind may hold."""
+    constant = dict.fromkeys(sorted(TFLITE_CONSTANTS), "on constants and shapes alone")
+    return constant | {name: TFLITE[name].limits for name in _taken(kind)}
+
+
 TFLITE_FORMATS = {
-    "int8 TFLite": Format("one input, batch 1; int8 activations, int8 symmetric weights "
-                          "with a scale for each output channel or one for all, int32 biases",
-                          {name: TFLITE[name].limits for name in _taken("int8")}),
-    "float TFLite": Format("one input, batch 1; float32, or float16 weights that "
-                           "DEQUANTIZE widens; for 'tepal quantize'",
-                           {name: TFLITE[name].limits for name in _taken("float")}),
+    "int8 TFLite": Format("one input, batch 1; int8 activations, int8 symmetric weights with a scale for each output "
+                          "channel or one for all, int32 biases; or uint8 activations and weights", _limits("int8")),
+    "float TFLite": Format("one input, batch 1; float32, with weights of float32, float16 or int8; for 'tepal "
+                           "quantize'", _limits("float")),
 }
 """What each kind of file may hold."""

@@ -11,14 +11,14 @@ import pytest
 from tepal.boards.flow.fit import default_engine, fit
 from tepal.boards.flow.routed import ROUTED, clock_of
 from tepal.boards.registry import BOARDS
-from tepal.cli import family
-from tepal.cli.family import ALPHAS, PAPER, RESOLUTIONS
+from tepal.cli import family as family_command
+from tepal.cli.family import ALPHAS, FAMILIES, PAPER, RESOLUTIONS
 from tepal.cli.main import main
 from tepal.hdl import Schedule
-from tepal.quant import MobileNet
+from tepal.quant import SSD, MobileNet, MobileNetV2, ResNet
 from tepal.sim import CycleModel
 
-WITH_ENGINE = list(family.DEFAULT)
+WITH_ENGINE = list(family_command.DEFAULT)
 CLOCK = clock_of(BOARDS["ulx3s-85f"])
 SMALL = ["--alpha", "0.25", "--resolution", "32", "--classes", "10"]
 
@@ -99,7 +99,7 @@ def test_only_weights_give_the_papers_parameters(paper):
 
 
 def test_paper_as_text(paper, monkeypatch):
-    monkeypatch.setattr(family, "_report", lambda *_: paper)
+    monkeypatch.setattr(family_command, "_report", lambda *_: paper)
     code, text, err = run("--board", "ulx3s-85f")
     assert (code, err) == (0, "")
     counts, speeds = text.split("ulx3s-85f (LFE5U-85F)")
@@ -209,8 +209,54 @@ def test_grid_as_text():
     (["--resolution", "8"], [f"{alpha:g} MobileNet-8" for alpha in ALPHAS]),
 ])
 def test_what_a_grid_leaves_out_is_the_papers(argv, names, monkeypatch):
-    monkeypatch.setattr(family, "_speeds", lambda *_: {})
+    monkeypatch.setattr(family_command, "_speeds", lambda *_: {})
     assert [row["name"] for row in json.loads(run(*argv, "--json")[1])["rows"]] == names
+
+
+# -- other families ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("family", "argv", "network"), [
+    ("v1-residual", (0.25, 32, "--classes", 10), MobileNet(0.25, 32, 10, residual=True)),
+    ("v2", (0.35, 32, "--classes", 10), MobileNetV2(0.35, 32, 10)),
+    ("resnet8", (0.5, 16), ResNet(0.5, 16)),
+    ("ssd-v1", (0.25, 96, "--classes", 4, "--maps", 4), SSD(MobileNet(0.25, 96), 4, 4)),
+    ("ssdlite-v2", (0.35, 64, "--classes", 3, "--maps", 2), SSD(MobileNetV2(0.35, 64), 3, 2, lite=True)),
+])
+def test_families(family, argv, network):
+    """What is asked for is what the builder makes, and its cycles are the cycle model's."""
+    alpha, resolution, *others = argv
+    grid = ("--family", family, "--alpha", alpha, "--resolution", resolution, *others, "--board", "ulx3s-85f")
+    code, out, err = run(*grid, "--json")
+    assert (code, err) == (0, "")
+    row, = json.loads(out)["rows"]
+    assert row["macs"]["count"] == network.macs
+    assert row["parameters"] == {"count": network.weights, "trained": network.parameters}
+    assert ("without_classifier" in row["macs"]) == (not isinstance(network, SSD))
+    made = network.network()
+    model = CycleModel(Schedule(made, default_engine(BOARDS["ulx3s-85f"], made)))
+    assert row["boards"]["ulx3s-85f"]["interval_cycles"] == model.interval_cycles
+
+
+def test_families_as_text():
+    code, text, err = run("--family", "ssd-v1", "--alpha", 0.25, "--resolution", 96, "--classes", 4, "--maps", 4,
+                          "--board", "ulx3s-85f")
+    assert (code, err) == (0, "")
+    network = SSD(MobileNet(0.25, 96), 4, 4)
+    assert f"0.25 SSD MobileNet-96  {network.macs:>13,}  {network.weights:>10,}\n" in text
+    assert "Multiply-adds are those of all layers;" in text
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_grids_of_families(family, monkeypatch):
+    """Without anything else, each has a grid of its own; MobileNetV1's is the paper's tables."""
+    monkeypatch.setattr(family_command, "_speeds", lambda *_: {})
+    report = json.loads(run("--family", family, "--json")[1])
+    assert report["paper"] == FAMILIES[family].paper
+    rows = [row["name"] for row in report["rows"]]
+    assert rows == ([row.name for row in PAPER] if family == "v1" else
+                    [f"{alpha:g} {FAMILIES[family].title}-{size}" for alpha in FAMILIES[family].alphas
+                     for size in FAMILIES[family].resolutions])
 
 
 # -- bad input -----------------------------------------------------------------------------------------
@@ -225,6 +271,9 @@ def test_what_a_grid_leaves_out_is_the_papers(argv, names, monkeypatch):
     (["--resolution", "5000"], "resolution must be 1 to 4096, not 5000"),
     (["--classes", "0"], "classes must be 1 to 65536, not 0"),
     (["--channels", "0"], "channels must be 1 to 4096, not 0"),
+    (["--family", "ssd-v1", "--resolution", "64"], "map 3 of 6 is a single pixel at 64 x 64 pixels: give a larger "
+                                                   "resolution, or fewer maps"),
+    (["--family", "v2", "--maps", "3"], "only detectors look at several maps: leave out --maps, or give one of ssd-v1"),
     (["--board", "icebraker"], "there is no board 'icebraker'; did you mean icebreaker"),
     (["--board", "ulx3s-85f", "--board", "generic"], "the generic board has no engine of its own"),
 ])
@@ -236,6 +285,7 @@ def test_refused(argv, message, form):
 
 
 @pytest.mark.parametrize(("argv", "message"), [
+    (["--family", "v3"], "argument --family: invalid choice: 'v3'"),
     (["--alpha", "half"], "argument --alpha: invalid float value: 'half'"),
     (["--alpha"], "argument --alpha: expected at least one argument"),
     (["--resolution", "1.5"], "argument --resolution: invalid int value: '1.5'"),
@@ -255,5 +305,6 @@ def test_help():
     code, text, err = run("--help")
     assert (code, err) == (0, "")
     assert text.startswith("usage: tepal family ")
-    for option in ("--alpha", "--resolution", "--classes", "--channels", "--board", "--clock", "--json"):
+    for option in ("--family", "--alpha", "--resolution", "--classes", "--channels", "--maps", "--board", "--clock",
+                   "--json"):
         assert option in text

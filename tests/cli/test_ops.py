@@ -10,7 +10,8 @@ import pytest
 import tflite
 from tepal.cli.main import main
 from tepal.quant import formats
-from tepal.quant.ops.registry import CONSTANT_NODES, ONNX, TFLITE
+from tepal.quant.files.qoperator import QOPERATORS
+from tepal.quant.ops.registry import CONSTANT_NODES, ONNX, TFLITE, TFLITE_CONSTANTS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,7 +28,7 @@ def run(capsys):
 
 def test_every_operator_of_every_format_with_its_limits(run):
     told = json.loads(run("--json"))["formats"]
-    assert list(told) == ["int8 TFLite", "float TFLite", "QDQ ONNX", "float ONNX"]
+    assert list(told) == ["int8 TFLite", "float TFLite", "QDQ ONNX", "QOperator ONNX", "float ONNX"]
     for title, form in formats().items():
         assert told[title]["limits"] == form.limits
         assert told[title]["operators"] == form.operators
@@ -46,7 +47,8 @@ def test_the_table(run, monkeypatch):
 def test_the_list_is_what_the_readers_dispatch_by():
     told = {title: form.operators for title, form in formats().items()}
     for title, kind in (("int8 TFLite", "int8"), ("float TFLite", "float")):
-        assert told[title] == {name: found.limits for name, found in TFLITE.items() if found.only in (None, kind)}
+        computed = {name: found.limits for name, found in TFLITE.items() if found.only in (None, kind)}
+        assert told[title] == dict.fromkeys(TFLITE_CONSTANTS, "on constants and shapes alone") | computed
     for title, kind in (("QDQ ONNX", "QDQ"), ("float ONNX", "float")):
         for name, limits in told[title].items():
             if name in ONNX and ONNX[name].only in (None, kind):
@@ -54,15 +56,18 @@ def test_the_list_is_what_the_readers_dispatch_by():
             else:
                 assert name in CONSTANT_NODES
                 assert limits == "on constants and shapes alone"
-    assert told["int8 TFLite"].keys() | told["float TFLite"].keys() == TFLITE.keys()
+    assert told["QOperator ONNX"] == {name: ONNX[real].limits for name, real in QOPERATORS.items()}
+    assert told["int8 TFLite"].keys() | told["float TFLite"].keys() == TFLITE.keys() | TFLITE_CONSTANTS.keys()
     assert told["QDQ ONNX"].keys() | told["float ONNX"].keys() == ONNX.keys() | CONSTANT_NODES.keys()
 
 
 def test_the_names_are_those_of_the_formats():
-    builtin = set(vars(tflite.BuiltinOperator))
+    builtin = set(vars(tflite.BuiltinOperator)) | {"TFLite_Detection_PostProcess"}
     standard = {schema.name for schema in onnx.defs.get_all_schemas()}
     for title, form in formats().items():
-        assert form.operators.keys() <= (builtin if "TFLite" in title else standard)
+        # Those of ONNX Runtime are in no schema of ONNX.
+        names = {name for name in form.operators if not name.startswith("com.microsoft.")}
+        assert names <= (builtin if "TFLite" in title else standard)
 
 
 def test_the_readme_names_operators_that_are_taken():

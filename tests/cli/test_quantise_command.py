@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx_models import Graph
 from PIL import Image
 from tepal.quant import Network, Preprocessing, read_model
 from tepal.sim import golden
@@ -237,3 +238,18 @@ def test_evaluate_nothing(refusal, folder, tmp_path, name):
 def test_float_models_are_named(refusal, folder, command):
     message = refusal(command[0], folder / "float.tflite", "--board", "ulx3s-85f", *command[1:])
     assert "float.tflite is a float model: quantise it first, with tepal quantize" in message
+
+
+def test_the_shape_of_an_input_that_the_file_leaves_open(run, tmp_path):
+    graph = Graph("n", 3, "height", "width").convolution(4, 3, 3).add("GlobalAveragePool").add("Flatten")
+    (tmp_path / "open.onnx").write_bytes(graph.bytes())
+    np.save("images.npy", np.random.default_rng(0).normal(size=(8, 3, 6, 5)).astype(np.float32))
+    command = ["quantize", "open.onnx", "--calibrate", "images.npy", "-o", "out.onnx"]
+    code, _, err = run(*command)
+    assert code == 2
+    assert "--input-shape 1,3,96,96" in err
+    assert run(*command, "--input-shape", "1,3,6,5")[0] == 0
+    assert read_model(tmp_path / "out.onnx").input_shape == (6, 5, 3)
+    code, _, err = run(*command, "--input-shape", "1,3,wide,5")
+    assert code == 2
+    assert "is not a shape like 1,3,96,96" in err

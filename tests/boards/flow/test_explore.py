@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from graphs import graph_case
 from models import require_model
 from networks import random_case
 from tepal.boards.flow import routed
@@ -139,10 +140,23 @@ def test_bounds(network, formats, cycles, packing, monkeypatch):
 @pytest.mark.parametrize("seed", [*range(40), 302])
 def test_cycle_bound(seed):
     """Of any network; in the last one a pass reads nothing of what the last tiles before it write."""
-    network, config, _ = random_case(seed)
+    check_bounds(*random_case(seed)[:2])
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_bounds_of_graphs(seed):
+    """Passes that read maps of any before them, and add others."""
+    check_bounds(*graph_case(seed, frugal=None)[:2])
+
+
+def check_bounds(network: Network, config: EngineConfig):
     schedule = Schedule(network, config)
     engines = Engines(config, **{name: np.array([getattr(config, name)]) for name in OPTIONS})
     assert least_cycles(engines, schedule.formats) <= CycleModel(schedule).compute_cycles
+    board = get_board("icebreaker") if config.single_port else BOARD
+    used = fit(schedule, board).used
+    for kind, least in least_blocks(engines, schedule.formats, board).items():
+        assert least <= used[kind]
 
 
 @pytest.mark.parametrize("name", ["ulx3s-85f", "icebreaker"])

@@ -5,9 +5,10 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from graphs import graph_case
 from networks import random_case
 from tepal.hdl import Schedule
-from tepal.hdl.plan.places import Lifetime, allocate, colour
+from tepal.hdl.plan.places import Lifetime, allocate, colour, skip_lifetimes, skip_words
 
 
 def made_up(seed: int) -> tuple[list[Lifetime], list[int]]:
@@ -85,3 +86,31 @@ def test_places_of_a_schedule(seed):
             assert source.base + source.depth <= schedule.bank_depth
         if scheduled is not first and scheduled is not last:
             assert not words(source.base, source.depth) & words(target.base, target.depth)
+
+
+def test_in_place():
+    """A map may be written where the one lies that the same pass reads for the last time, word by word."""
+    lives = [Lifetime(0, 3), Lifetime(1, 2), Lifetime(3, 6), Lifetime(2, 4)]
+    assert colour(lives, in_place=True) == [0, 1, 0, 1]
+    assert len({*colour(lives)}) == 3
+    assert allocate(lives, [5, 3, 4, 7], in_place=True) == ([0, 5, 0, 5], (5, 7))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_places_of_a_graph(seed):
+    """Maps that are added later share no word of the skip memory meanwhile; outputs lie one behind the other."""
+    network, config, _ = graph_case(seed)
+    schedule = Schedule(network, config)
+    lives = skip_lifetimes([each.work for each in schedule.passes])
+    assert lives.keys() == {number for number, each in enumerate(schedule.passes) if each.added is not None}
+    for number, life in lives.items():
+        own = words(schedule.passes[number].added or 0, skip_words(schedule.passes[number].work, config))
+        assert max(own) < schedule.skip_depth
+        for other in lives:
+            # The pass that reads this one last may write in its place.
+            if life.written < other < life.read:
+                beside = schedule.passes[other]
+                assert not own & words(beside.added or 0, skip_words(beside.work, config))
+    ends = [(target.base, target.base + target.depth) for target in schedule.output_maps]
+    assert [begin for begin, _ in ends] == [0, *(end for _, end in ends[:-1])]
+    assert [target.shape for target in schedule.output_maps] == [*network.output_shapes]

@@ -21,12 +21,6 @@ REFUSED = {
     "ort_dynamic.onnx": "has operators that are not supported: 2 DynamicQuantizeLinear, 1 ConvInteger and 1 "
                         "MatMulInteger "
                         f"(quantised dynamically: {STATIC}){ENDS}",
-    "torch_rank3_unsqueeze.onnx": "takes an input of the shape [1, 49, 10]; give the input its channel, as [1, 1, 49, "
-                                  "10], "
-                                  "in place of an Unsqueeze or Reshape in the model",
-    "torch_conv1d.onnx": "takes an input of the shape [1, 10, 49]; its 1-D convolutions are not supported: write them "
-                         "as "
-                         "2-D ones with windows of one row, on an input of [1, 10, 1, 49]",
 }
 
 
@@ -84,3 +78,15 @@ def test_other_forms_of_onnx_runtimes_quantiser(name):
     steps = (got.reshape(expected.shape) - network.output_zero_point) - expected / network.output_scale
     assert np.abs(steps).max() <= 1.001
     assert np.count_nonzero(np.abs(steps) > 0.5) <= 0.02 * steps.size
+
+
+@pytest.mark.parametrize(("name", "shape"), [
+    ("torch_conv1d.onnx", (1, 49, 10)), ("torch_rank3_unsqueeze.onnx", (49, 10, 1))])
+def test_inputs_of_two_dimensions(name, shape):
+    path = require_case(name)
+    network = read_model(path)
+    assert network.input_shape == shape
+    given = [dim.dim_value for dim in onnx.load(path).graph.input[0].type.tensor_type.shape.dim][1:]
+    batch = np.random.default_rng(0).normal(size=(4, *given)).astype(np.float32)
+    (expected,) = run(path.read_bytes(), batch, folder=path.parent)
+    assert np.abs(network.run(network.images(batch)) - expected).max() <= 1e-5 * np.abs(expected).max()

@@ -10,7 +10,7 @@ from damage import onnx_fields, tflite_fields
 from onnx_models import Graph, legacy, tf, torch
 from tepal.quant import FloatNetwork, NetworkError, read_model
 from tepal.sim import golden
-from tflite_writer import Chain, FloatChain
+from tflite_writer import Chain, FloatChain, Operator, Tensor, Uint8Chain
 
 COUNT = 150
 
@@ -28,6 +28,31 @@ def chain(kind: type[Chain]) -> Chain:
             .average_pool((2, 2), stride=(2, 2)).mean()
             .reshape(1, 1, 1, 4).reshape(1, 4)
             .fully_connected(weights(5, 4), np.arange(5)).softmax())
+
+
+def graph(kind: type[Chain]) -> Chain:
+    """Branches that meet again, a constant, activations that stand alone, a shape worked out."""
+    random, chain = np.random.default_rng(0), kind(8, 6, 2)
+
+    def weights(*shape):
+        return random.integers(-128, 128, shape)
+
+    chain.convolution(weights(2, 3, 3, 2), np.arange(2), activation="RELU6")
+    before = chain.tensor
+    chain.append("LEAKY_RELU", before.shape, Alpha=0.1).depthwise(weights(3, 3, 2), np.arange(2))
+    chain.append("ADD", before.shape, before, FusedActivationFunction="RELU")
+    chain.append("MUL", before.shape, Tensor((2,), kind.TYPE, scale=0.1, data=[5, -7]), FusedActivationFunction="NONE")
+    chain.append("CONCATENATION", (1, 8, 6, 4), before, Axis=3, FusedActivationFunction="NONE")
+    chain.append("TRANSPOSE", (1, 4, 8, 6), Tensor((4,), "INT32", data=(0, 3, 1, 2)))
+    shape, first, whole = (Tensor((size,), "INT32") for size in (4, 1, 2))
+    slices = [Tensor((1,), "INT32", data=[number]) for number in (0, 1, 1)]
+    chain.operators += [
+        Operator("SHAPE", [chain.tensor], [shape]),
+        Operator("STRIDED_SLICE", [shape, *slices], [first], {"BeginMask": 0, "EndMask": 0, "EllipsisMask": 0,
+                                                              "NewAxisMask": 0, "ShrinkAxisMask": 0}),
+        Operator("CONCATENATION", [first, Tensor((1,), "INT32", data=[192])], [whole],
+                 {"Axis": 0, "FusedActivationFunction": "NONE"})]
+    return chain.append("RESHAPE", (1, 192), whole).fully_connected(weights(3, 192), np.arange(3))
 
 
 def qdq() -> Graph:
@@ -56,6 +81,9 @@ def qdq() -> Graph:
 
 VARIANTS = {
     "int8 TFLite": (".tflite", lambda: tflite_fields(chain(Chain), COUNT)),
+    "graph of int8 TFLite": (".tflite", lambda: tflite_fields(graph(Chain), COUNT)),
+    "graph of uint8 TFLite": (".tflite", lambda: tflite_fields(graph(Uint8Chain), COUNT)),
+    "graph of float TFLite": (".tflite", lambda: tflite_fields(graph(FloatChain), COUNT)),
     "float TFLite": (".tflite", lambda: tflite_fields(chain(FloatChain), COUNT)),
     "PyTorch": (".onnx", lambda: onnx_fields(torch(softmax=True).model(), COUNT)),
     "tf2onnx": (".onnx", lambda: onnx_fields(tf().model(), COUNT)),

@@ -6,9 +6,11 @@ import numpy as np
 import onnx
 import pytest
 from models import require_case
+from onnx import TensorProto
 from onnx_models import Graph, maps, quantised, random_graph, run, step
 from onnxruntime.quantization import QuantType
 from tepal.quant import FloatNetwork, Network, NetworkError, read_model, read_onnx
+from tepal.quant.weighted import Weighted
 from tepal.sim import golden
 
 
@@ -207,6 +209,52 @@ def test_a_constant_minus_a_map(read):
         "Convolution"]
 
 
+# ---- other windows ----
+
+
+@pytest.mark.parametrize(("before", "channels", "group"), [(4, 6, 2), (6, 6, 3), (4, 8, 4), (4, 4, 4), (3, 5, 1)])
+@pytest.mark.parametrize("dilations", [[1, 1], [2, 3]])
+def test_groups_and_dilations(read, tmp_path, before, channels, group, dilations):
+    graph = Graph("n", 3, 12, 13).convolution(before, 3, 1).add("Relu")
+    graph.convolution(channels, before, 3, group=group, dilations=dilations, pads=[1, 2, 1, 2], strides=[1, 2])
+    check(read, graph)
+    exact(tmp_path, graph)
+
+
+def line(channels_first: bool, *, pads: list[int], group: int) -> Graph:
+    """1-D convolutions and pools, [channels, length] or [length, channels]."""
+    graph = Graph("n", 4, 23) if channels_first else Graph("n", 23, 4).add("Transpose", perm=[0, 2, 1])
+    graph.add("Conv", graph.weights(6, 4, 5), graph.weights(6), strides=[2], pads=pads).add("Relu")
+    graph.add("Conv", graph.weights(6, 6 // group, 3), dilations=[2], group=group).batch_norm(6)
+    graph.add("MaxPool", kernel_shape=[2], strides=[1]).add("AveragePool", kernel_shape=[2])
+    return graph.add("GlobalAveragePool").add("Flatten").add("Gemm", graph.weights(6, 3))
+
+
+@pytest.mark.parametrize("group", [1, 2, 6])
+@pytest.mark.parametrize("channels_first", [True, False])
+def test_windows_along_one_dimension(read, channels_first, group):
+    network = check(read, line(channels_first, pads=[2, 1], group=group))
+    assert network.input_shape == (1, 23, 4)
+    assert network.channels_first == channels_first
+
+
+@pytest.mark.parametrize("axis", [1, 3])
+def test_time_and_features(read, axis):
+    graph = Graph("n", 9, 7, opset=18).add("Unsqueeze", np.array([axis]))
+    if axis == 3:
+        graph.add("Transpose", perm=[0, 3, 1, 2])
+    graph.convolution(3, 1, 3).add("ReduceMean", np.array([2, 3]), keepdims=0)
+    assert check(read, graph).input_shape == (9, 7, 1)
+
+
+def test_a_line_as_the_result(read):
+    graph = Graph("n", 4, 9)
+    network = read(graph.add("Conv", graph.weights(2, 4, 3)))
+    (expected,) = run(graph.bytes(), images((4, 9)))
+    got = network.run(network.images(images((4, 9))))
+    assert np.allclose(got, expected.transpose(0, 2, 1).reshape(4, -1), atol=1e-5)
+
+
 # ---- quantised ----
 
 
@@ -215,6 +263,9 @@ QUANTISERS = {
     "uint8 activations": {"activations": QuantType.QUInt8},
     "symmetric": {"ActivationSymmetric": True, "per_channel": False},
     "dedicated pairs": {"DedicatedQDQPair": True},
+    "uint8 weights with zero points": {"activations": QuantType.QUInt8, "weights": QuantType.QUInt8,
+                                       "per_channel": False},
+    "int8 weights with zero points": {"WeightSymmetric": False, "per_channel": False},
 }
 
 
@@ -236,6 +287,8 @@ def test_quantised_residuals(tmp_path, quantiser):
     graph.add("GlobalAveragePool").add("Flatten").add("Gemm", graph.weights(4, 5))
     network = exact(tmp_path, graph, **QUANTISERS[quantiser])
     assert kinds(network).count("Add") == 2
+    assert ("zero points" in quantiser) == any(np.any(layer.weight_zero_point) for layer in network.layers
+                                               if isinstance(layer, Weighted))
 
 
 @pytest.mark.parametrize("seed", range(24))
@@ -295,6 +348,36 @@ def test_factors_behind_quantised_layers(read):
     assert kinds(network) == ["Convolution"]
     codes = network.quantise_input(batch.transpose(0, 2, 3, 1))
     assert step(network, codes, maps(onnx.load_from_string(graph.bytes()), network, batch)) <= 1
+
+
+# ---- at the end ----
+
+
+@pytest.mark.parametrize("operator", ["LogSoftmax", "ArgMax"])
+def test_what_comes_at_the_end_stays_off_the_chip(read, operator):
+    graph = Graph("n", 2, 4, 4)
+    graph.value = qdq(graph, graph.value, 0.05, 0)
+    kernel = np.arange(96).reshape(3, 2, 4, 4).astype(np.int8)
+    graph.add("Conv", graph.node("DequantizeLinear", kernel, np.float32(0.01)))
+    graph.value = qdq(graph, graph.add("Flatten").value, 0.1, 3)
+    graph.add(operator, axis=1, **({"keepdims": 0} if operator == "ArgMax" else {}))
+    graph.kind = TensorProto.INT64 if operator == "ArgMax" else TensorProto.FLOAT
+    network, batch = read(graph), images((2, 4, 4))
+    assert kinds(network) == ["Convolution"]
+    (expected,) = run(graph.bytes(), batch)
+    (got,) = network.answer(golden.run(network, network.quantise_input(batch.transpose(0, 2, 3, 1))))
+    assert got.dtype == expected.dtype
+    assert np.allclose(got, expected, rtol=0, atol=1e-5)
+    with pytest.raises(NetworkError, match=r"\(Relu, .*\) follows (LOG_SOFTMAX|ARG_MAX), which is only supported"):
+        read(graph.add("Relu"))
+
+
+def test_the_class_of_a_float_model_is_left_to_the_host(read):
+    graph = Graph("n", 3, 4, 4).convolution(5, 3, 4).add("Flatten")
+    assert not read(graph.add("ArgMax", axis=1)).softmax
+    graph = Graph("n", 3, 4, 4).convolution(5, 3, 4)
+    with pytest.raises(NetworkError, match=r"\(ArgMax, .*\) works on dimension 2 of the shape \[1, 5, 1, 1\]; only"):
+        read(graph.add("ArgMax", axis=2))
 
 
 # ---- what is refused ----
@@ -383,7 +466,7 @@ SENTENCES = {
     "orders": (other_order(), r"node 2 \(Add, add2\) takes maps that hold their values in different orders"),
     "broadcast": (by_channel_sum(), r"takes a map of the shape \[1, 2, 1, 1\] and one of \[1, 2, 4, 4\]; only maps of"),
     "-128": (large_negative(), r"node 3 \(Conv, conv3\) has weights of -128 that a factor behind it makes 128"),
-    "softmax of several": (softmax_of_several(), "has 2 outputs and a Softmax behind one of them"),
+    "softmax of several": (softmax_of_several(), "has 2 outputs and a Softmax or the like behind one"),
     "real numbers between": (real_between(), r"node 3 \(Mul, mul3\) works on real numbers before they are quantised"),
     "two starts": (two_starts(), r"node 2 \(QuantizeLinear, .*\) gives the images another scale or zero point than"),
     "concatenation": (other_concat(), r"node 2 \(Concat, concat2\) puts together maps of the shapes "),
