@@ -17,7 +17,9 @@ from tepal.hdl.units.descriptor_table import DescriptorTable
 from tepal.sim import CycleModel, golden, run_engine
 from tepal.sim.simulate import Build, simulate
 
-SEEDS = [2, *(seed for seed in range(30) if seed != 2)]
+SEEDS = [2, *(seed for seed in range(14) if seed != 2)]
+"""Residuals, outputs in bands, engines with serial requantisers and without are among them."""
+
 FRAMES = 2
 
 
@@ -57,12 +59,14 @@ def test_random_groups(seed):
     check(Schedule(network, config, formats, groups=random_groups(rng, formats.passes)), images, seed)
 
 
-@pytest.mark.parametrize("rows", fast(range(1, 10), 0))
-def test_every_height(rows):
-    """Of an inverted residual whose expanded map is made in bands, and of all passes in front of it as well."""
-    network, config, formats, images, _ = case(2)
-    for first in (0, 1):
-        check(Schedule(network, config, formats, groups=[Group(first, 2, rows)]), images, rows)
+@pytest.mark.parametrize(("seed", "first", "rows"), fast(
+    [*((2, 1, rows) for rows in range(1, 7)), *((11, 0, rows) for rows in range(1, 8))], 0))
+def test_every_height(seed, first, rows):
+    """Of an inverted residual to which its input is added, and of one with the first convolution in its bands."""
+    network, config, formats, images, _ = case(seed)
+    assert 2 in lasts(formats.passes, first)
+    assert rows < formats.passes[2].window.output_size[0]
+    check(Schedule(network, config, formats, groups=[Group(first, 2, rows)]), images, rows)
 
 
 @pytest.mark.parametrize("seed", fast([2, 3, 5], 1))
@@ -79,7 +83,7 @@ def test_tables_in_memory(seed, monkeypatch):
 
 @pytest.mark.rtl
 @pytest.mark.usefixtures("compile_quickly")
-@pytest.mark.parametrize(("seed", "frugal"), fast([(2, False), (3, True), (5, False), (8, False), (9, True)], 1))
+@pytest.mark.parametrize(("seed", "frugal"), fast([(2, False), (3, True), (8, False), (9, True)], 0))
 def test_verilog(seed, frugal, tmp_path, monkeypatch):
     """What every stage writes, of rows that are made twice too, and every layer's first and last cycle; descriptors
     lie in memories."""
