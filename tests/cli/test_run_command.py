@@ -347,6 +347,21 @@ def test_boxes(run, detectors):
         assert len(re.findall(line, " ".join(out.split()))) == 10
 
 
+def test_outputs_of_a_network_without_anchors(run, detectors):
+    with PythonDevice(read_tflite(detectors / "heads.tflite")) as device:
+        code, out, err = run("run", detectors / "heads.tflite", detectors / "images.npy", "--port", device.port,
+                             "--timeout", 9)
+    assert (code, err) == (0, "")
+    *lines, _ = out.splitlines()
+    assert [re.sub(r"-?[\d.]+(e-\d+)? to -?[\d.]+", "range", line.partition(", ")[2]) for line in lines] == [
+        "45 x 4: range", "45 x 4: range"]
+
+
+def test_accuracy_is_of_one_output(refusal, detectors):
+    assert "heads has 4 outputs: the share of right classes is that of a network with one output" in refusal(
+        "evaluate", detectors / "heads.tflite", "--input", detectors / "images.npy")
+
+
 def test_drawn_boxes(run, detectors, tmp_path):
     with PythonDevice(read_tflite(detectors / "whole.tflite")) as device:
         command = ["run", detectors / "whole.tflite", "--port", device.port, "--timeout", 9, "--range", "-1:1"]
