@@ -18,6 +18,7 @@ from .console import bar, err, out, warn
 from .exit_codes import MISMATCH
 from .files import read_names
 from .frames import INPUT_HELP, add_preprocessing_arguments, read_input
+from .tables import told_outputs
 
 __all__ = ["add_arguments", "run"]
 
@@ -68,10 +69,7 @@ def run(arguments) -> int:
         abandoned = device.abandoned
     found = finder.find(logits) if finder.detector else None
     drawn = finder.save(found, names, frames.pictures, bool(frames.names)) if found and finder.draw else []
-    scores = logits[np.arange(len(images)), classes].astype(float)
-    if network.softmax is not None:
-        chances = network.softmax(logits)[np.arange(len(images)), classes]
-        scores = (chances.astype(float) + 128) / 256
+    scores = _scores(network, logits, classes)
     code = MISMATCH if comparison and comparison.different else 0
     if abandoned:
         err.print(f"Before {abandoned} of the results the device dropped an image that came damaged or cut short; "
@@ -88,13 +86,31 @@ def run(arguments) -> int:
         return code
     if found is not None:
         finder.tell(found, names, frames.names)
-    for number, (label, score) in enumerate(zip(classes, scores, strict=True) if found is None else ()):
-        name = escape(names[label]) if label < len(names) and names[label] else f"class {label}"
-        told = f"{score:.0%}" if network.softmax is not None else f"a score of {score:.0f}"
-        file = f"{escape(frames.names[number])}: " if frames.names else ""
-        out.print(f"{file}[bold]{name}[/], with {told}")
+    elif len(network.output_layers) > 1:
+        for line in told_outputs(network, logits):
+            out.print(line)
+    else:
+        _tell_classes(network, classes, scores, names, frames.names)
     if len(images) > 1:
         out.print(f"{len(images)} images in {seconds:.2f} s, {len(images) / seconds:.1f} a second.")
     if comparison:
         (err if code else out).print(comparison.verdict, style="bold red" if code else "bold green", markup=False)
     return code
+
+
+def _scores(network: Network, logits: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Of each frame's class: its probability where the network ends in a softmax, else its logit."""
+    own = np.arange(len(logits)), classes
+    if network.softmax is None:
+        return logits[own].astype(float)
+    return (network.softmax(logits)[own].astype(float) + 128) / 256
+
+
+def _tell_classes(network: Network, classes: np.ndarray, scores: np.ndarray, names: list[str],
+                  files: list[str]) -> None:
+    """A line for each frame."""
+    for number, (label, score) in enumerate(zip(classes, scores, strict=True)):
+        name = escape(names[label]) if label < len(names) and names[label] else f"class {label}"
+        told = f"{score:.0%}" if network.softmax is not None else f"a score of {score:.0f}"
+        file = f"{escape(files[number])}: " if files else ""
+        out.print(f"{file}[bold]{name}[/], with {told}")

@@ -26,7 +26,7 @@ from .files import check_folder, read_names
 from .frames import INPUT_HELP, add_preprocessing_arguments, read_input
 from .scheduling import load
 from .serve import check_serve_arguments, serve
-from .tables import layer_rows, layer_table, utilisation
+from .tables import layer_rows, layer_table, told_outputs, utilisation
 
 __all__ = ["add_arguments", "run"]
 
@@ -146,12 +146,15 @@ def _show(arguments, schedule: Schedule, model: CycleModel, images, report, name
     if out.is_terminal:
         out.print(_picture(images[0]), markup=False)
     scores = report.outputs[0]
-    if network.softmax is not None:
+    if len(network.output_layers) > 1:
+        for line in told_outputs(network, report.outputs[:1]):
+            out.print(line)
+    elif network.softmax is not None:
         scores = (network.softmax(report.outputs[:1])[0].astype(float) + 128) / 256
         out.print(f"[bold]{name(report.classes[0])}[/], with {scores[report.classes[0]]:.0%}")
     else:
         out.print(f"[bold]{name(report.classes[0])}[/], with a score of {scores[report.classes[0]]}")
-    if len(images) > 1:
+    if len(images) > 1 and len(network.output_layers) == 1:
         out.print("then " + ", ".join(name(index) for index in report.classes[1:21])
                   + (" …" if len(images) > 21 else ""))
     out.print(layer_table(layer_rows(schedule, model)))

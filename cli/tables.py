@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What several commands show of a schedule."""
 
+import numpy as np
+from rich.markup import escape
 from rich.table import Column, Table
 from tepal.hdl import Schedule
-from tepal.quant import Convolution
+from tepal.quant import Convolution, Network
 from tepal.sim import CycleModel
 
 from .console import out
 
-__all__ = ["layer_rows", "layer_table", "share_bar", "utilisation"]
+__all__ = ["layer_rows", "layer_table", "share_bar", "told_outputs", "utilisation"]
 
 
 def layer_rows(schedule: Schedule, model: CycleModel) -> list[dict]:
@@ -18,6 +20,17 @@ def layer_rows(schedule: Schedule, model: CycleModel) -> list[dict]:
              "kind": type(layers[item.layer]).__name__, "shape": list(layers[item.layer].output_shape),
              "block": item.pass_number, "start": item.start, "end": item.end, "cycles": item.cycles, "macs": item.macs,
              "utilisation": round(item.utilisation, 4)} for item in model.layers()]
+
+
+def told_outputs(network: Network, results: np.ndarray) -> list[str]:
+    """A line for each output of the model file, of int8 ``results`` (frames, ``network.result_bytes``)."""
+    lines = []
+    for answer, values in zip(network.all_answers, network.answer(results), strict=True):
+        scale, zero_point = answer.meaning or (1.0, 0)
+        least, most = (scale * (float(end) - zero_point) for end in (values.min(), values.max()))
+        lines.append(f"[bold]{escape(answer.name)}[/], {' x '.join(map(str, values.shape[1:])) or 1}: "
+                     f"{least:.4g} to {most:.4g}")
+    return lines
 
 
 def share_bar(share: float, width: int = 12) -> str:

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from detectors import anchors_of, detector
 from device import PythonDevice
 from PIL import Image
 from tepal.hdl.answer import Status, Trailer
@@ -306,3 +307,95 @@ def test_baud(refusal, folder, monkeypatch, more, baud):
     monkeypatch.setattr("tepal.cli.run.Device", device)
     assert refusal("run", folder / "model.tflite", folder / "images.npy", "--port", "x", *more) == (
         f"tepal: {baud} on x\n")
+
+
+# -- detectors ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def detectors(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("detectors")
+    for name, search in (("whole", True), ("heads", False)):
+        (folder / f"{name}.tflite").write_bytes(detector(Chain, 0, True, search=search)[0])
+    np.save(folder / "anchors.npy", anchors_of(0))
+    np.save(folder / "images.npy", np.random.default_rng(0).integers(-128, 128, (3, 6, 6, 3), np.int8))
+    (folder / "album").mkdir()
+    for name in "a", "b":
+        Image.fromarray(np.random.default_rng(1).integers(0, 256, (60, 80, 3), np.uint8)).save(
+            folder / "album" / f"{name}.png")
+    (folder / "names.txt").write_text("ant\nbee\ncat\n")
+    return folder
+
+
+def test_boxes(run, detectors):
+    """Boxes by the model's own search, and the same ones by anchors that are given."""
+    with PythonDevice(read_tflite(detectors / "whole.tflite")) as device:
+        reports = []
+        for model, more in (("whole", ()), ("heads", ("--anchors", detectors / "anchors.npy", "--score", 0.3))):
+            code, out, err = run("run", detectors / f"{model}.tflite", detectors / "images.npy", "--port", device.port,
+                                 "--timeout", 9, "--json", *more)
+            assert (code, err) == (0, "")
+            reports.append(json.loads(out)["boxes"])
+        assert [len(frame) for frame in reports[0]] == [10, 10, 10]
+        # The model's own search gives ten at most.
+        assert [frame[:10] for frame in reports[1]] == reports[0]
+        code, out, err = run("run", detectors / "whole.tflite", detectors / "images.npy", "--port", device.port,
+                             "--timeout", 9, "--frames", 1, "--classes", detectors / "names.txt")
+        assert (code, err) == (0, "")
+        part = r"-?[\d.]+%"
+        line = rf"(ant|bee|cat), with \d+%, from {part} to {part} of the width and {part} to {part} of the height"
+        assert len(re.findall(line, " ".join(out.split()))) == 10
+
+
+def test_outputs_of_a_network_without_anchors(run, detectors):
+    with PythonDevice(read_tflite(detectors / "heads.tflite")) as device:
+        code, out, err = run("run", detectors / "heads.tflite", detectors / "images.npy", "--port", device.port,
+                             "--timeout", 9)
+    assert (code, err) == (0, "")
+    *lines, _ = out.splitlines()
+    assert [re.sub(r"-?[\d.]+(e-\d+)? to -?[\d.]+", "range", line.partition(", ")[2]) for line in lines] == [
+        "45 x 4: range", "45 x 4: range"]
+
+
+def test_accuracy_is_of_one_output(refusal, detectors):
+    assert "heads has 4 outputs: the share of right classes is that of a network with one output" in refusal(
+        "evaluate", detectors / "heads.tflite", "--input", detectors / "images.npy")
+
+
+def test_drawn_boxes(run, detectors, tmp_path):
+    with PythonDevice(read_tflite(detectors / "whole.tflite")) as device:
+        command = ["run", detectors / "whole.tflite", "--port", device.port, "--timeout", 9, "--range", "-1:1"]
+        code, _, _ = run(*command, detectors / "album", "--draw", tmp_path / "drawn")
+        assert code == 0
+        assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["a.png", "b.png"]
+        code, _, _ = run(*command, detectors / "album" / "a.png", "--draw", tmp_path / "one.png")
+        assert code == 0
+    given, drawn = (np.asarray(Image.open(path)) for path in (detectors / "album" / "a.png", tmp_path / "one.png"))
+    assert given.shape == drawn.shape
+    assert (given != drawn).any()
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "drawn" / "a.png")), drawn)
+
+
+@pytest.mark.parametrize(("model", "more", "sentence"), [
+    ("heads", ["--draw", "x.png"], "--draw: heads is no detector that says how its boxes are found: give its "
+                                   "--anchors"),
+    ("whole", ["--score", "2"], "--score 2.0: it must be 0 to 1"),
+    ("whole", ["--overlap", "-1"], "--overlap -1.0: it must be 0 to 1"),
+    ("whole", ["--box-scales", "1,2,3"], "--box-scales 1,2,3: four numbers are needed, such as 10,10,5,5"),
+    ("whole", ["--box-scales", "1,2,3,0"], "--box-scales 1,2,3,0: they must be above 0"),
+    ("heads", ["--anchors", "none.npy"], "none.npy can't be read (No such file or directory)"),
+    ("heads", ["--anchors", "NAMES"], "names.txt is no NumPy file of numbers (.npy), or a damaged one"),
+    ("heads", ["--anchors", "IMAGES"], "images.npy: anchors are an array (boxes, 4) of numbers, y and x of the centre, "
+                                       "height and width")])
+def test_boxes_refused(refusal, detectors, model, more, sentence):
+    files = {"NAMES": detectors / "names.txt", "IMAGES": detectors / "images.npy"}
+    message = refusal("run", detectors / f"{model}.tflite", detectors / "images.npy", "--port", "/dev/null",
+                      *(files.get(word, word) for word in more))
+    assert sentence in message
+
+
+def test_arrays_are_not_drawn_on(refusal, detectors):
+    with PythonDevice(read_tflite(detectors / "whole.tflite")) as device:
+        message = refusal("run", detectors / "whole.tflite", detectors / "images.npy", "--port", device.port,
+                          "--timeout", 9, "--draw", "x.png")
+    assert "--draw needs pictures: what is given is an array" in message
