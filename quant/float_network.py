@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .answers import Answer
 from .errors import NetworkError
 from .graph import Graph
 from .layer import FloatLayer
@@ -24,16 +25,14 @@ __all__ = ["FloatNetwork"]
 class FloatNetwork(Graph[FloatLayer]):
     """An immutable graph of float layers, in the order of execution (see :class:`~.graph.Graph`).
 
-    ``softmax`` says that a softmax with the factor ``beta`` follows the logits.  ``channels_first`` says that the
-    model file takes its images as (frames, channels, height, width); in here everything is NHWC.  ``preprocessing``
-    says what the pixels of a picture mean, where that is known."""
+    ``channels_first`` says that the model file takes its images as (frames, channels, height, width); in here
+    everything is NHWC.  ``preprocessing`` says what the pixels of a picture mean, where that is known."""
 
     name: str
     layers: tuple[FloatLayer, ...]
-    softmax: bool = False
-    beta: float = 1.0
     channels_first: bool = False
     preprocessing: Preprocessing | None = None
+    answers: tuple[Answer, ...] = ()
     outputs: tuple[int, ...] = ()
 
     def images(self, images: np.ndarray, what: str = "the images") -> np.ndarray:

@@ -4,12 +4,14 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
+from math import prod
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
+from .answers import Answer, split
 from .errors import NetworkError
-from .layer import IMAGE, FloatLayer, Layer, Shape, shortened
+from .layer import IMAGE, Closing, FloatLayer, Layer, Meaning, Shape, shortened
 from .preprocessing import Preprocessing
 
 __all__ = ["Graph", "joined"]
@@ -31,7 +33,8 @@ class Graph(Generic[_Layer]):
 
     Layers stand in the order of execution.  One whose ``inputs`` are empty reads the layer just before it, the first
     one the image: a chain needs no more.  ``outputs`` are the numbers of the layers whose results are the network's, in
-    the order of execution; empty, they are the last one's.
+    the order of execution; empty, they are the last one's.  ``answers`` say what the model file's outputs are made of,
+    in the file's own order; empty, they are the network's own outputs.  All that comes after these is done on the host.
 
     Raises
     ------
@@ -44,6 +47,7 @@ class Graph(Generic[_Layer]):
         name: str
         layers: tuple[_Layer, ...]
         preprocessing: Preprocessing | None
+        answers: tuple[Answer, ...]
         outputs: tuple[int, ...]
 
     def __post_init__(self):
@@ -123,6 +127,33 @@ class Graph(Generic[_Layer]):
     def output_shape(self) -> Shape:
         """Of the first output."""
         return self.output_shapes[0]
+
+    def meaning(self, number: int) -> Meaning | None:
+        """Scale and zero point of what layer ``number`` gives; None of real numbers."""
+        return None
+
+    @property
+    def all_answers(self) -> tuple[Answer, ...]:
+        """``answers``, or one for each of the network's own outputs."""
+        return self.answers or tuple(
+            Answer(self.layers[number].name, (part,), self.shape(number), (), self.meaning(number))
+            for part, number in enumerate(self.output_layers))
+
+    @property
+    def softmax(self) -> Closing | None:
+        """The closing softmax of a network that answers with the probabilities of one vector."""
+        if len(self.answers) != 1:
+            return None
+        (answer,) = self.answers
+        vector = answer.parts == (0,) and prod(answer.shape) == answer.shape[-1]
+        return next((closing for closing in answer.closings[:1] if vector and closing.name == "SOFTMAX"), None)
+
+    def answer(self, results: np.ndarray) -> list[np.ndarray]:
+        """What the model file's outputs hold, of ``results`` (frames, values of all outputs one behind another), int8
+        as the device or the golden model gives them, or a float network's: one array (frames, …) for each of
+        ``all_answers``, in the file's own types."""
+        outputs = split(results, self.output_shapes)
+        return [answer(outputs) for answer in self.all_answers]
 
     @property
     def macs(self) -> int:

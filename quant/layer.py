@@ -328,12 +328,18 @@ class Closing:
         return self.name
 
     def __call__(self, logits: np.ndarray) -> np.ndarray:
-        """What becomes of int8 ``logits`` (frames, …, outputs); each row of outputs goes by itself."""
+        """What becomes of ``logits`` (frames, …, outputs), int8 ones, or real ones in a float network; each row of
+        outputs goes by itself."""
+        raise NotImplementedError
+
+    def quantised(self, meaning: Meaning) -> "tuple[Closing, Meaning | None]":
+        """Of a float network's closing: the one that does the same of int8 values that mean ``meaning``, and what its
+        own int8 results mean; None where these are real numbers or indices."""
         raise NotImplementedError
 
     def write_onnx(self, graph: OnnxGraph, value: str, scale: float, output: str) -> str:
-        """The nodes that make ``output`` of the real logits ``value`` (batch, outputs), whose int8 values have the
-        ``scale``.  Returns ``output``.
+        """The nodes that make ``output`` of the real logits ``value`` (batch, …, outputs), whose int8 values have the
+        ``scale`` (1 where they have several).  Returns ``output``.
 
         Raises
         ------

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .answers import write_table
 from .errors import NetworkError
 from .layer import FloatLayer, Layer, Meaning, Place, frozen, shortened
 
@@ -22,8 +23,6 @@ __all__ = ["CODES", "FUNCTIONS", "FloatLookup", "Lookup", "quantised_codes"]
 CODES = np.arange(-128, 128)
 """All int8 values, in the order of a table."""
 
-_INT32 = 6
-"""Of onnx.TensorProto's numbers."""
 
 
 _ERF_PLACES = np.linspace(0, 6, 1 << 15)
@@ -140,17 +139,9 @@ class Lookup(Layer):
         return np.full(self.output_shape[2], self.output_scale)
 
     def write_onnx(self, graph, values: Sequence[str], input_scales: Sequence[float], result: str, output: str) -> str:
-        # The integers themselves count the entries of the table.
-        (value,), (scale,) = values, input_scales
-        meaning = [graph.constant(f"{result}/input_scale", scale, np.float32),
-                   graph.constant(f"{result}/input_zero_point", self.input_zero_point, np.int8)]
-        codes = graph.node("QuantizeLinear", [value, *meaning], graph.unique(f"{result}/codes"))
-        wide = graph.node("Cast", [codes], graph.unique(f"{result}/wide"), to=_INT32)
-        places = graph.node("Add", [wide, graph.constant(f"{result}/first", 128, np.int32)],
-                            graph.unique(f"{result}/places"))
         real = np.float32(self.output_scale) * (self.table.astype(np.float32) - self.result_zero_point)
-        return graph.node("Gather", [graph.constant(f"{result}/table", real, np.float32), places], output, axis=0,
-                          doc_string=self.function)
+        return write_table(graph, values[0], (input_scales[0], self.input_zero_point), real, self.function, output,
+                           result)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -5,15 +5,16 @@ A :class:`Network` is a graph of immutable layers over int8 tensors in NHWC orde
 the golden model runs it, the schedule maps it onto an engine; all three read the same fields.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
 
-from .answers import Answer, split
+from .answers import Answer
 from .errors import NetworkError
 from .graph import Graph
-from .layer import Closing, Layer, Shape
+from .layer import Layer, Meaning, Shape
 from .preprocessing import Preprocessing
 
 __all__ = ["Network", "arrange_images"]
@@ -62,10 +63,7 @@ class Network(Graph[Layer]):
 
     ``input_scale``/``input_zero_point`` and ``output_scale``/``output_zero_point`` say what the int8 values of the
     input and of the first output mean: ``real = scale * (value - zero_point)``.  ``preprocessing`` says what the pixels
-    of a picture mean, where that is known; ``original`` is the network that this one was simplified from.
-
-    ``answers`` say what the model file's outputs are made of, in the file's own order; empty, they are the network's
-    own outputs.  All that comes after these is done on the host."""
+    of a picture mean, where that is known; ``original`` is the network that this one was simplified from."""
 
     name: str
     layers: tuple[Layer, ...]
@@ -84,34 +82,18 @@ class Network(Graph[Layer]):
     def output_zero_point(self) -> int:
         return self.layers[self.output_layers[0]].output_zero_point
 
-    @property
-    def softmax(self) -> Closing | None:
-        """The closing softmax of a network that answers with the probabilities of one vector."""
-        if len(self.answers) != 1:
-            return None
-        (answer,) = self.answers
-        vector = answer.parts == (0,) and prod(answer.shape) == answer.shape[-1]
-        return next((closing for closing in answer.closings[:1] if vector and closing.name == "SOFTMAX"), None)
-
-    @property
-    def all_answers(self) -> tuple[Answer, ...]:
-        """``answers``, or one for each of the network's own outputs."""
-        def plain(part: int, number: int) -> Answer:
-            layer = self.layers[number]
-            return Answer(layer.name, (part,), layer.output_shape, (), (layer.output_scale, layer.output_zero_point))
-
-        return self.answers or tuple(plain(*each) for each in enumerate(self.output_layers))
-
-    def answer(self, results: np.ndarray) -> list[np.ndarray]:
-        """What the model file's outputs hold, of int8 ``results`` (frames, ``result_bytes``) as the device or the
-        golden model gives them: one array (frames, …) for each of ``all_answers``, in the file's own types."""
-        outputs = split(results, self.output_shapes)
-        return [answer(outputs) for answer in self.all_answers]
+    def meaning(self, number: int) -> Meaning:
+        return self.layers[number].output_scale, self.layers[number].output_zero_point
 
     @property
     def result_bytes(self) -> int:
         """int8 results a frame, of all outputs."""
         return sum(map(prod, self.output_shapes))
+
+    def answering(self, answers: Iterable[Answer]) -> "Network":
+        """This network with what a float network, whose layers and outputs it has, answers with."""
+        meanings = [self.meaning(number) for number in self.output_layers]
+        return replace(self, answers=tuple(answer.quantised(meanings, self.output_shapes) for answer in answers))
 
     def quantise_input(self, images: np.ndarray, what: str = "the images") -> np.ndarray:
         """int8 (frames, height, width, channels) of ``images`` in that order or (frames, channels, height, width).

@@ -16,6 +16,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 from tepal.processes import held
+from tepal.quant.answers import Answer, Arranged, Dequantised, unnamed
 from tepal.quant.errors import NetworkError
 from tepal.quant.layer import IMAGE, Layer
 from tepal.quant.network import Network
@@ -53,9 +54,10 @@ def write_onnx(network: Network, path: str | PathLike) -> None:
 
 
 def onnx_model(network: Network) -> onnx.ModelProto:
-    """``network`` with a float32 input ``image`` (batch, channels, height, width) and a float32 output ``logits``
-    (batch, ``network.result_bytes``), in the order of the network's own results, or ``probabilities`` after a softmax;
-    several outputs are called ``logits0``, ``logits1`` and so on, in the order of execution.
+    """``network`` with a float32 input ``image`` (batch, channels, height, width) and the outputs that
+    ``network.answers`` name, in their order and shapes and in real numbers; where there are none, a float32 output
+    ``logits`` (batch, ``network.result_bytes``) in the order of the network's own results, or, of several, ``logits0``,
+    ``logits1`` and so on.
 
     Raises
     ------
@@ -68,13 +70,11 @@ def onnx_model(network: Network) -> onnx.ModelProto:
 class _Graph:
     def __init__(self, network: Network):
         self.network = network
-        only = "probabilities" if network.softmax else "logits"
-        self.outputs = {number: only if len(network.output_layers) == 1 else f"logits{place}"
-                        for place, number in enumerate(network.output_layers)}
-        """Names of the outputs by the numbers of their layers."""
+        self.answers = network.answers or unnamed(network.output_shapes)
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
-        self.names = {"image", *self.outputs.values()}
+        self.names = {"image"}
+        self.outputs = [self.unique(answer.name) for answer in self.answers]
 
     def model(self) -> onnx.ModelProto:
         network = self.network
@@ -90,14 +90,15 @@ class _Graph:
                 value = write_clamp(self, layer, value, result)
             scales[number] = layer.output_scale
             values[number] = self.quantised(value, layer.name, layer.output_scale, layer.output_zero_point)
-        for number, output in self.outputs.items():
-            self.write_output(number, values[number], scales[number], output)
+        made = [self.write_answer(answer, output, values, scales)
+                for answer, output in zip(self.answers, self.outputs, strict=True)]
         height, width, channels = network.input_shape
         graph = helper.make_graph(
             self.nodes, network.name,
             [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", channels, height, width])],
-            [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", prod(network.shape(number))])
-             for number, output in self.outputs.items()],
+            [helper.make_tensor_value_info(output, helper.np_dtype_to_tensor_dtype(sample.dtype),
+                                           ["batch", *sample.shape[1:]])
+             for output, sample in zip(self.outputs, made, strict=True)],
             self.initializers)
         model = helper.make_model(graph, producer_name=OWN_PRODUCER, ir_version=8,
                                   opset_imports=[helper.make_opsetid("", OPSET)])
@@ -105,19 +106,33 @@ class _Graph:
             helper.set_model_props(model, network.preprocessing.metadata())
         return model
 
-    def write_output(self, number: int, value: str, scale: float, output: str) -> None:
-        """What layer ``number`` gives, real numbers called ``value``, as a vector."""
-        network = self.network
-        if prod(network.shape(number)[:2]) > 1:
+    def write_answer(self, answer: Answer, output: str, values: dict[int, str], scales: dict[int, float]) -> np.ndarray:
+        """The nodes that make ``output`` of the layers' results, real numbers called ``values``; a sample of it."""
+        numbers = [self.network.output_layers[part] for part in answer.parts]
+        closings = [closing for closing in answer.closings if not isinstance(closing, Dequantised)]
+        steps = [Arranged(-1, -1, answer.shape), *closings] if len(answer.shape) != 1 else closings
+        flat = [self.flat(number, values[number], output if len(numbers) == 1 and not steps else None)
+                for number in numbers]
+        value = flat[0] if len(flat) == 1 else self.node(
+            "Concat", flat, self.unique(f"{output}/parts") if steps else output, axis=1)
+        same = {scales[number] for number in numbers}
+        sample = np.zeros((1, sum(prod(self.network.shape(number)) for number in numbers)), np.float32)
+        for closing in steps:
+            last = closing is steps[-1]
+            try:
+                value = closing.write_onnx(self, value, same.copy().pop() if len(same) == 1 else 1.0,
+                                           output if last else self.unique(f"{output}/{closing.name.lower()}"))
+            except NetworkError as error:
+                raise NetworkError(f"{self.network.name} can't be written as ONNX: {error}") from None
+            sample = closing(sample)
+            sample = sample if sample.dtype == np.int64 else sample.astype(np.float32)
+        return sample if steps else sample.reshape(1, *answer.shape)
+
+    def flat(self, number: int, value: str, output: str | None) -> str:
+        """What layer ``number`` gives, real numbers called ``value``, as a vector called ``output``."""
+        if prod(self.network.shape(number)[:2]) > 1:
             value = self.node("Transpose", [value], self.unique("output/channels_last"), perm=[0, 2, 3, 1])
-        if not network.softmax:
-            self.node("Flatten", [value], output, axis=1)
-            return
-        value = self.node("Flatten", [value], self.unique("logits"), axis=1)
-        try:
-            network.softmax.write_onnx(self, value, scale, output)
-        except NetworkError as error:
-            raise NetworkError(f"{network.name} can't be written as ONNX: {error}") from None
+        return self.node("Flatten", [value], output or self.unique("logits"), axis=1)
 
     def unique(self, name: str) -> str:
         """``name``, or with underscores behind it where it is taken or empty."""

@@ -219,11 +219,11 @@ def quantised(graph: Graph, folder: Path, images: np.ndarray, *, per_channel: bo
 
 
 def integers(model: onnx.ModelProto) -> dict[str, str]:
-    """Names of the real values that are quantised, other than weights, to those of their integers, clipped if they
-    are."""
+    """Names of the real values that are quantised (in files of this package of their layers), other than weights, to
+    those of their integers, clipped if they are."""
     weights = {tensor.name for tensor in model.graph.initializer}
     clipped = {node.input[0]: node.output[0] for node in model.graph.node if node.op_type == "Clip"}
-    return {node.input[0]: clipped.get(node.output[0], node.output[0]) for node in model.graph.node
+    return {node.doc_string or node.input[0]: clipped.get(node.output[0], node.output[0]) for node in model.graph.node
             if node.op_type == "QuantizeLinear" and node.input[0] not in weights}
 
 

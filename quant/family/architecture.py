@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from tepal.quant.answers import Answer
 from tepal.quant.errors import NetworkError
 from tepal.quant.float_network import FloatNetwork
 from tepal.quant.network import Network
@@ -43,6 +44,11 @@ class Architecture:
     @property
     def outputs(self) -> tuple[int, ...]:
         """As those of :class:`~tepal.quant.graph.Graph`."""
+        return ()
+
+    @property
+    def answers(self) -> tuple[Answer, ...]:
+        """As those of a :class:`~tepal.quant.float_network.FloatNetwork`."""
         return ()
 
     @property
@@ -83,17 +89,18 @@ class Architecture:
         biases."""
         from .torch_module import float_layers
 
-        return FloatNetwork(self.name, float_layers(self.layers, module), channels_first=True, outputs=self.outputs)
+        return FloatNetwork(self.name, float_layers(self.layers, module), channels_first=True, answers=self.answers,
+                            outputs=self.outputs)
 
     def float_network(self, seed: int = 0) -> FloatNetwork:
         """Random weights, for trying the quantiser: He's initialisation (arXiv:1502.01852), so that images of mean
         square one stay about so through every layer; batch norm thought folded.  One ``seed``, one network."""
-        return random_float_network(self.name, self.layers, self.outputs, seed)
+        return replace(random_float_network(self.name, self.layers, self.outputs, seed), answers=self.answers)
 
     def network(self, seed: int = 0) -> Network:
         """Random weights, for counting cycles and trying tools: those of :meth:`float_network`, rounded to int8
         channel by channel.  No activation is measured: scales follow from the mean squares that are expected."""
-        return random_network(self.name, self.layers, self.outputs, seed)
+        return random_network(self.name, self.layers, self.outputs, seed).answering(self.answers)
 
 
 @dataclass(frozen=True)

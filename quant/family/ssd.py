@@ -10,6 +10,7 @@ from functools import cached_property
 from math import sqrt
 
 import numpy as np
+from tepal.quant.answers import Answer
 from tepal.quant.errors import NetworkError
 from tepal.quant.layer import IMAGE
 
@@ -36,7 +37,8 @@ class SSD(Architecture):
 
     The first map is the one that the base's last halving reads, as wide as that layer takes it (of MobileNetV2 so the
     expanded one), the second one the base's last; 1x1 convolutions and 3x3 ones of stride 2 make the others.  Each map
-    has two outputs, in this order: boxes, four numbers for each anchor, and classes, ``classes`` numbers for each.
+    has two outputs, in this order: boxes, four numbers for each anchor, and classes, ``classes`` numbers for each; the
+    network answers with the boxes of all maps, and the classes of all.
 
     Parameters
     ----------
@@ -93,6 +95,13 @@ class SSD(Architecture):
     @property
     def outputs(self) -> tuple[int, ...]:
         return self._parts[1]
+
+    @property
+    def answers(self) -> tuple[Answer, ...]:
+        """``boxes`` (anchors, 4) and ``classes`` (anchors, classes), in the order of :attr:`anchors`."""
+        heads = range(2 * self.maps)
+        return (Answer("boxes", tuple(heads[0::2]), (len(self.anchors), 4)),
+                Answer("classes", tuple(heads[1::2]), (len(self.anchors), self.classes)))
 
     @property
     def sizes(self) -> tuple[int, ...]:

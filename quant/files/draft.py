@@ -4,17 +4,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from math import inf
+from dataclasses import dataclass, replace
+from math import inf, prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from tepal.quant.answers import Arranged
 from tepal.quant.layer import NO_PADDING, Closing, FloatLayer, Layer, Meaning, Padding, Shape, Statistics
 
 if TYPE_CHECKING:
     from .onnx_node import Node
 
-__all__ = ["INT8", "Constant", "Draft", "Pending", "Scaled", "StandIn", "Value"]
+__all__ = ["INT8", "Constant", "Draft", "Pending", "Scaled", "StandIn", "Value", "frame"]
 
 INT8 = np.dtype(np.int8)
 
@@ -68,11 +69,12 @@ class Value:
 
     ``alone`` says that nothing else reads the draft's result, so that what follows may be folded into it.  ``meaning``
     is set where the values are int8 numbers (``integers``, in the file of the type ``integer_type``), or real ones that
-    stand for them exactly.  ``padder`` is the node that has padded them.  ``closing`` is what came at the end and stays
-    off the chip: it makes a layer of its number and the scale of the logits.  ``scaled``, of the image alone, is what
+    stand for them exactly.  ``padder`` is the node that has padded them.  ``closings``, which
+    work on real numbers, came at the end and stay off the chip; ``places`` are then the numbers of their results, which
+    have the shape ``closed``.  ``scaled``, of the image alone, is what
     was done to its numbers and no layer has taken up yet.  ``pending`` is what else they went through since the draft;
     ``meaning`` is that of the values behind it.  ``parts`` are maps that were put together where no layer can: they
-    stay apart, as outputs of their own."""
+    stay apart, as outputs of their own, and ``places`` are numbers among all their values, one part behind another."""
 
     places: np.ndarray
     draft: Draft | None = None
@@ -81,10 +83,22 @@ class Value:
     integers: bool = False
     integer_type: np.dtype = INT8
     padder: Node | None = None
-    closing: Callable[[int, float], Closing] | None = None
+    closings: tuple[Closing, ...] = ()
+    closed: tuple[int, ...] = ()
     scaled: Scaled | None = None
     pending: Pending | None = None
     parts: tuple[Value, ...] = ()
+
+    def behind(self, closing: Closing, rows: np.ndarray, shape: tuple[int, ...]) -> Value:
+        """What ``closing`` makes of the values ``rows``, their places in the shape that it takes; it gives ``shape``,
+        both with the batch."""
+        return replace(self, places=np.arange(prod(shape), dtype=np.int32).reshape(shape), closed=frame(shape),
+                       closings=(*self.closings, Arranged(-1, -1, frame(rows.shape), rows.ravel()), closing))
+
+
+def frame(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """``shape`` without its batch, where it has one."""
+    return shape[1:] if shape[:1] == (1,) else shape
 
 
 @dataclass(eq=False, kw_only=True)

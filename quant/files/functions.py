@@ -98,5 +98,5 @@ def layered(model: OnnxModel, node: Node, value: Value) -> Value:
             node=pending.node, reads=(source,), name=pending.name, input_shape=size, output_shape=size,
             pending=pending, result=value.meaning), model.places(source))
     return replace(model.lookups[pending], meaning=value.meaning, integers=value.integers, alone=value.alone,
-                   integer_type=value.integer_type, closing=value.closing, places=model.places(value),
-                   padder=value.padder)
+                   integer_type=value.integer_type, closings=value.closings, closed=value.closed,
+                   places=model.places(value), padder=value.padder)

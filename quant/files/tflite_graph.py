@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import tflite as schema
-from tepal.quant.answers import Arranged, Tabled
+from tepal.quant.answers import Arranged, Function, Tabled
 from tepal.quant.arithmetic import Rounding, multiply_by_quantized_multiplier, quantize_multiplier
 from tepal.quant.errors import NetworkError
 from tepal.quant.layer import IMAGE, LARGEST_MAP, NO_PADDING, Closing, Padding, Shape
@@ -255,6 +255,11 @@ class TfliteGraph:
             self.close(operator, value, Arranged(operator.index, operator.output.index, places.shape[1:],
                                                  None if in_order(places) else places.ravel()))
 
+    def off_chip(self, value: Value) -> bool:
+        """Whether only a host can compute with ``value``: after closings, or of maps of several sizes."""
+        return bool(value.closings) or len({self.sizes[source][:2] for source in value.sources
+                                            if source in self.sizes}) > 1
+
     def close(self, operator: Operator, value: Value, closing: Closing) -> None:
         """Go on with what ``closing`` makes of ``value`` on the host."""
         self.give(operator, value.closed().behind(closing, operator.output.shape))
@@ -419,11 +424,12 @@ class IntegerGraph(TfliteGraph):
         where no layer can have them all."""
         self.check_activation(operator, operator.input(number))
         value = self.value(operator, number)
-        if value.closings or len({self.sizes[source][:2] for source in value.sources if source in self.sizes}) > 1:
+        if self.off_chip(value):
             self.check_activation(operator, operator.output)
             self.check_shape(operator, value.shape)
             table = np.clip(results, -128, 127).astype(np.int8)
-            self.close(operator, value, Tabled(operator.index, operator.output.index, table, function))
+            self.close(operator, value, Tabled(operator.index, operator.output.index, table, function,
+                                               operator.input(number).meaning, operator.output.meaning))
             return
         (source,), shape, value = self.alike(operator, 1, number)
         fields = self.fields(operator, [source], shape, shape, like=value)
@@ -470,7 +476,13 @@ class FloatGraph(TfliteGraph):
         return {"minimum": minimum, "maximum": maximum}
 
     def look_up(self, operator: Operator, compute: Callable[[np.ndarray], np.ndarray], function: str) -> None:
-        """Go on with ``compute`` of each value of the one input."""
+        """Go on with ``compute`` of each value of the one input: on the host where no layer can have them all."""
+        self.check_activation(operator, operator.input(0))
+        if self.off_chip(value := self.value(operator)):
+            self.check_activation(operator, operator.output)
+            self.check_shape(operator, value.shape)
+            self.close(operator, value, Function(operator.index, operator.output.index, compute, function))
+            return
         (source,), shape, value = self.alike(operator, 1)
         fields = self.fields(operator, [source], shape, shape, like=value)
         self.append(operator, FloatLookup(**fields, compute=compute, function=function), value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import inf
+from math import inf, prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -227,7 +227,10 @@ def _concat(model: OnnxModel, node: Node, *values: Value) -> Value:
                          + " and ".join(str(list(value.places.shape)) for value in values))
     if len({size[:2] for size in sizes}) > 1 or any(value.parts for value in values):
         # What each part holds stays apart: only a host can put them together.
-        whole = np.concatenate([value.places for value in values], axis=axis)
+        counts = [sum(prod(model.started(node, part)) for part in value.parts or (value,)) for value in values]
+        starts = np.cumsum(counts) - counts
+        whole = np.concatenate([model.places(value) + start for value, start in zip(values, starts, strict=True)],
+                               axis=axis)
         return replace(values[0], places=whole, parts=sum(((value.parts or (value,)) for value in values), ()))
     channels = tuple(size[2] for size in sizes)
     places, first = [], 0

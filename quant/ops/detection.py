@@ -6,18 +6,17 @@ those that overlap all but the likeliest go (non-maximum suppression)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite, prod
 from typing import Any
 
 import numpy as np
 from flatbuffers import flexbuffers
-from tepal.quant.answers import Tabled
+from tepal.quant.answers import dequantised, of_integers
 from tepal.quant.files.tflite_file import Operator
-from tepal.quant.files.tflite_graph import IntegerGraph
+from tepal.quant.files.tflite_graph import TfliteGraph
 from tepal.quant.files.values import Value
-from tepal.quant.layer import Closing, frozen
-from tepal.quant.lookup import CODES
+from tepal.quant.layer import Closing, Meaning, frozen
 
 from .registry import tflite
 
@@ -148,7 +147,7 @@ class Detection(Closing):
     result: str
 
     def inputs(self, values: np.ndarray) -> list[np.ndarray]:
-        """Real boxes and scores, float32 (frames, boxes, …), of int8 ``values`` (frames, …)."""
+        """Real boxes and scores, float32 (frames, boxes, …), of ``values`` (frames, …), int8 or a float network's."""
         parts = np.split(values.reshape(len(values), -1), [prod(self.openings[0])], axis=1)
         made = []
         for part, opening, closings in zip(parts, self.openings, self.closings, strict=True):
@@ -158,15 +157,22 @@ class Detection(Closing):
             made.append(real)
         return made
 
+    def quantised(self, meaning: Meaning) -> tuple[Closing, Meaning | None]:
+        def real(closings: tuple[Closing, ...]) -> tuple[Closing, ...]:
+            made, means = of_integers(closings, meaning)
+            return made if means is None else (*made, dequantised(means))
+
+        boxes, scores = self.closings
+        return replace(self, closings=(real(boxes), real(scores))), None
+
     def __call__(self, logits: np.ndarray) -> np.ndarray:
         which = _RESULTS.index(self.result)
         pictures = zip(*self.inputs(logits), strict=True)
         return np.array([self.detector(boxes, scores)[which] for boxes, scores in pictures], np.float32)
 
 
-@tflite("TFLite_Detection_PostProcess", only="int8", elsewhere="boxes of a float model: quantise it first, or end it "
-        "before the boxes", limits="at the end; stays off the chip")
-def _detection(graph: IntegerGraph, operator: Operator) -> None:
+@tflite("TFLite_Detection_PostProcess", limits="at the end; stays off the chip")
+def _detection(graph: TfliteGraph, operator: Operator) -> None:
     boxes, scores = (_real(graph, operator, number) for number in range(2))
     anchors = operator.input(2)
     if not len(anchors.data) or anchors.type not in ("FLOAT32", "INT8", "UINT8") or (
@@ -188,15 +194,13 @@ def _detection(graph: IntegerGraph, operator: Operator) -> None:
         graph.give(operator, both.behind(closing, tensor.shape), number)
 
 
-def _real(graph: IntegerGraph, operator: Operator, number: int) -> Value:
+def _real(graph: TfliteGraph, operator: Operator, number: int) -> Value:
     """What input ``number`` holds, in real numbers on the host."""
     tensor, value = operator.input(number), graph.value(operator, number).closed()
     if tensor.type == "FLOAT32":
         return value
     graph.check_activation(operator, tensor)
-    scale, zero_point = tensor.meaning
-    table = np.float32(scale) * (CODES - zero_point).astype(np.float32)
-    return value.behind(Tabled(operator.index, tensor.index, table, "DEQUANTIZE"), value.shape)
+    return value.behind(dequantised(tensor.meaning, operator.index, tensor.index), value.shape)
 
 
 def _detector(operator: Operator, anchors: np.ndarray) -> Detector:

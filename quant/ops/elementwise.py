@@ -45,7 +45,10 @@ def _cast(model: OnnxModel, node: Node, value: Value) -> Value:
 @onnx("Gather", constant_first=True, elementwise=True, limits="from a table")
 def _gather(model: OnnxModel, node: Node, value: Value) -> Value:
     if node.inputs[0] in model.values:
-        raise node.obstacle("picks parts of a map; only looking up in a table is supported")
+        inputs = {name: model.constants[name].real.astype(np.int64) for name in node.inputs[1:]}
+        return replace(value, places=model.evaluate(node, {node.inputs[0]: value.places} | inputs))
+    if value.parts:
+        raise node.obstacle("looks up in a table what maps of different sizes hold that were put together")
     table = model.constant(node, 0, "table").real.astype(np.float32)
     if table.ndim != 1 or not table.size or node.attributes.get("axis", 0) not in (0, -1):
         raise node.obstacle(f"looks up in a table of the shape {list(table.shape)}; one dimension is supported")

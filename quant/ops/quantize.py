@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tepal.quant.answers import Tabled
+from tepal.quant.answers import dequantised
 from tepal.quant.files.draft import Constant
 from tepal.quant.files.functions import quantised_later
 from tepal.quant.files.qoperator import REAL
@@ -57,10 +57,9 @@ def _quantize_tflite(graph: IntegerGraph, operator: Operator) -> None:
 def _dequantize_at_the_end(graph: IntegerGraph, operator: Operator) -> None:
     """The accelerator delivers the int8 values before it."""
     graph.check_activation(operator, operator.input(0))
-    value, (scale, zero_point) = graph.value(operator), operator.input(0).meaning
+    value = graph.value(operator)
     graph.check_shape(operator, value.shape)
-    table = (np.float64(scale) * (CODES - zero_point)).astype(np.float32)
-    graph.close(operator, value, Tabled(operator.index, operator.output.index, table, "DEQUANTIZE"))
+    graph.close(operator, value, dequantised(operator.input(0).meaning, operator.index, operator.output.index))
 
 
 # ---- ONNX ----
@@ -76,7 +75,7 @@ def _quantize(model: OnnxModel, node: Node, value: Value) -> Value:
     if value.integers:
         raise node.error("quantises integers")
     meaning, kind = _meaning(model, node, np.dtype(np.uint8))
-    if not value.closing and meaning != value.meaning:
+    if not value.closings and meaning != value.meaning:
         value = _quantised(model, node, value, meaning)
     return replace(value, meaning=meaning, integers=True, integer_type=kind)
 
@@ -118,7 +117,7 @@ def _dequantize(model: OnnxModel, node: Node, value: Value) -> Value:
     meaning, _ = _meaning(model, node, value.integer_type)
     if value.meaning is None:
         _begin(model, node, meaning)
-    elif meaning != value.meaning and not value.closing:
+    elif meaning != value.meaning and not value.closings:
         raise node.error("has another scale or zero point than the QuantizeLinear before it")
     return replace(value, meaning=meaning, integers=False)
 

@@ -74,6 +74,8 @@ class OnnxOperator:
         Whether it picks and compares values, so that it may work on the integers that stand for them.
     windows
         Whether windows move over the map, which may have one dimension in place of two.
+    closing
+        Whether it stays off the chip, at the end.
     """
 
     read: Callable[..., Value]
@@ -87,6 +89,7 @@ class OnnxOperator:
     takes_padding: bool = False
     on_integers: bool = False
     windows: bool = False
+    closing: bool = False
 
 
 @dataclass(frozen=True)

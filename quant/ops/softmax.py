@@ -11,9 +11,10 @@ import numpy as np
 import tflite as schema
 from tepal.quant.arithmetic import high_multiply, quantize_multiplier, rounding_shift_right
 from tepal.quant.errors import NetworkError
+from tepal.quant.files.draft import frame
 from tepal.quant.files.tflite_file import Operator
 from tepal.quant.files.tflite_graph import IntegerGraph, TfliteGraph
-from tepal.quant.layer import Closing, OnnxGraph
+from tepal.quant.layer import Closing, Meaning, OnnxGraph
 
 from .registry import onnx, tflite
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from tepal.quant.files.onnx_model import OnnxModel
     from tepal.quant.files.onnx_node import Node
 
-__all__ = ["ArgMax", "LogSoftmax", "Softmax"]
+__all__ = ["ArgMax", "FloatSoftmax", "LogSoftmax", "Softmax"]
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,26 @@ class Softmax(Closing):
         if self.beta != 1 or self.input_scale != scale:
             raise NetworkError(f"its softmax has the beta {self.beta} and the input scale {self.input_scale}; only 1 "
                                f"and the scale of the logits, {scale}, can be expressed")
-        return graph.node("Softmax", [value], output, axis=1)
+        return graph.node("Softmax", [value], output, axis=-1)
+
+
+@dataclass(frozen=True)
+class FloatSoftmax(Closing):
+    """Probabilities, float32, of real logits times ``beta``."""
+
+    name = "SOFTMAX"
+
+    beta: float = 1.0
+
+    def __call__(self, logits: np.ndarray) -> np.ndarray:
+        powers = np.exp(np.float32(self.beta) * (logits - logits.max(axis=-1, keepdims=True)))
+        return powers / powers.sum(axis=-1, keepdims=True)
+
+    def quantised(self, meaning: Meaning) -> tuple[Closing, Meaning | None]:
+        return Softmax(self.index, self.tensor, meaning[0], self.beta), (1 / 256, -128)
+
+    def write_onnx(self, graph: OnnxGraph, value: str, scale: float, output: str) -> str:
+        return Softmax(self.index, self.tensor, scale, self.beta).write_onnx(graph, value, scale, output)
 
 
 def _exp(x: np.ndarray) -> np.ndarray:
@@ -100,14 +120,12 @@ def _softmax(graph: TfliteGraph, operator: Operator) -> None:
     graph.check_shape(operator, value.shape)
     if not isfinite(beta) or beta <= 0:
         raise operator.error(f"has the beta {beta}")
-    scale = 1.0
+    closing = FloatSoftmax(operator.index, result.index, beta)
     if isinstance(graph, IntegerGraph):
-        scale = float(operator.input(0).scale)
         if result.meaning != (1 / 256, -128):
             raise operator.error(f"must have the output scale 1/256 and the zero point {-128 + result.offset}")
-    elif value.shape[-1] != prod(value.shape) or value.places is not None:
-        raise operator.obstacle(f"works on the shape {list(value.shape)}; only vectors are supported in float models")
-    graph.close(operator, value, Softmax(operator.index, result.index, scale, beta))
+        closing, _ = closing.quantised(operator.input(0).meaning)
+    graph.close(operator, value, closing)
 
 
 @dataclass(frozen=True)
@@ -122,10 +140,15 @@ class ArgMax(Closing):
     def __call__(self, logits: np.ndarray) -> np.ndarray:
         return logits.argmax(axis=self.axis).astype(self.type)
 
+    def quantised(self, meaning: Meaning) -> tuple[Closing, Meaning | None]:
+        return self, None
 
-@tflite("ARG_MAX", only="int8", elsewhere="the class is given anyway: end the model before it",
-        limits="at the end; stays off the chip")
-def _arg_max(graph: IntegerGraph, operator: Operator) -> None:
+    def write_onnx(self, graph: OnnxGraph, value: str, scale: float, output: str) -> str:
+        return graph.node("ArgMax", [value], output, axis=self.axis, keepdims=0)
+
+
+@tflite("ARG_MAX", limits="at the end; stays off the chip")
+def _arg_max(graph: TfliteGraph, operator: Operator) -> None:
     value, axis, rank = graph.computable(operator), operator.input(1).constant().ravel(), len(operator.input(0).shape)
     if axis.size != 1 or not -rank <= int(axis[0]) < rank or int(axis[0]) % rank == 0:
         raise operator.error(f"has the axis {axis.tolist()} for {rank} dimensions, the first of which is the batch")
@@ -138,38 +161,57 @@ def _arg_max(graph: IntegerGraph, operator: Operator) -> None:
 
 @dataclass(frozen=True)
 class LogSoftmax(Closing):
-    """Logarithms of the probabilities, float32, of logits of the scale ``input_scale``."""
+    """Logarithms of the probabilities, float32, of logits of the scale ``input_scale``, 1 of real ones."""
 
     name = "LOG_SOFTMAX"
 
-    input_scale: float
+    input_scale: float = 1.0
 
     def __call__(self, logits: np.ndarray) -> np.ndarray:
         real = np.float32(self.input_scale) * logits.astype(np.float32)
         real -= real.max(axis=-1, keepdims=True)
         return real - np.log(np.exp(real).sum(axis=-1, keepdims=True))
 
+    def quantised(self, meaning: Meaning) -> tuple[Closing, Meaning | None]:
+        return replace(self, input_scale=meaning[0]), None
 
-@onnx("ArgMax", limits="of a vector, at the end; stays off the chip")
+    def write_onnx(self, graph: OnnxGraph, value: str, scale: float, output: str) -> str:
+        return graph.node("LogSoftmax", [value], output, axis=-1)
+
+
+# ---- ONNX ----
+
+@onnx("ArgMax", closing=True, limits="at the end; stays off the chip")
 def _onnx_arg_max(model: OnnxModel, node: Node, value: Value) -> Value:
-    size, axis = model.started(node, value), node.axis(node.attributes.get("axis", 0), value.places.ndim)
-    if value.draft is None or size[:2] != (1, 1) or value.places.shape[axis] != size[2]:
-        raise node.obstacle(f"works on dimension {axis} of the shape {list(value.places.shape)}; only vectors are "
-                            "supported")
+    axis, shape = node.axis(node.attributes.get("axis", 0), value.places.ndim), value.places.shape
+    rows = _rows(node, value, axis)
     if node.attributes.get("select_last_index"):
         raise node.obstacle("takes the last of several largest values; only the first is supported")
-    return replace(value, closing=lambda index, scale: ArgMax(index, -1, 1, "int64"))
+    kept = (1,) if node.attributes.get("keepdims", 1) else ()
+    result = value.behind(ArgMax(-1, -1, len(frame(rows.shape)), "int64"), rows, rows.shape[:-1])
+    return replace(result, places=result.places.reshape(shape[:axis] + kept + shape[axis + 1:]))
 
 
-@onnx("Softmax", "LogSoftmax", limits="of a vector, at the end; stays off the chip")
+@onnx("Softmax", "LogSoftmax", closing=True, limits="at the end; stays off the chip")
 def _onnx_softmax(model: OnnxModel, node: Node, value: Value) -> Value:
-    size, rank = model.started(node, value), value.places.ndim
-    axis = node.axis(node.attributes.get("axis", -1 if model.opset >= 13 else 1), rank)
-    # Before version 13, over all dimensions from this one.
-    over = value.places.shape[axis] if model.opset >= 13 else prod(value.places.shape[axis:])
-    if value.draft is None or size[:2] != (1, 1) or over != size[2]:
-        raise node.obstacle(f"works on dimension {axis} of the shape {list(value.places.shape)}; only vectors are "
-                         "supported")
-    if node.operator == "LogSoftmax":
-        return replace(value, closing=lambda index, scale: LogSoftmax(index, -1, scale))
-    return replace(value, closing=lambda index, scale: Softmax(index, -1, scale))
+    shape, new = value.places.shape, model.opset >= 13
+    axis = node.axis(node.attributes.get("axis", -1 if new else 1), len(shape))
+    if not new:
+        # Over all dimensions from this one.
+        value, axis = replace(value, places=value.places.reshape(prod(shape[:axis]), -1)), 1
+    rows = _rows(node, value, axis)
+    result = value.behind((LogSoftmax if node.operator == "LogSoftmax" else FloatSoftmax)(-1, -1), rows,
+                          rows.shape)
+    places = np.moveaxis(result.places, -1, axis) if rows.ndim == value.places.ndim else result.places
+    return replace(result, places=places.reshape(shape))
+
+
+def _rows(node: Node, value: Value, axis: int) -> np.ndarray:
+    """The places of ``value`` with dimension ``axis`` as the last one; as a vector where the others are 1."""
+    if value.draft is None:
+        raise node.obstacle("works on the image itself; only what layers give can go through it")
+    if value.places.shape[axis] == value.places.size > 1:
+        return value.places.reshape(1, -1)
+    if axis == 0:
+        raise node.obstacle("works along the batch; give it the axis of the classes")
+    return np.moveaxis(value.places, axis, -1)

@@ -18,12 +18,10 @@ from enum import Enum
 from math import inf, isfinite
 
 import numpy as np
-from tepal.quant.answers import Answer
 from tepal.quant.errors import NetworkError
 from tepal.quant.float_network import FloatNetwork
 from tepal.quant.layer import IMAGE, FloatLayer, Meaning
 from tepal.quant.network import Network
-from tepal.quant.ops.softmax import Softmax
 
 __all__ = ["Calibration", "Method", "Quantisation", "fake_quantise", "quantize"]
 
@@ -122,9 +120,8 @@ def quantize(network: FloatNetwork, images: np.ndarray, calibration: Calibration
     corrected = _correct_bias(network, images, meanings, progress) if calibration.correct_bias else network
     layers = tuple(layer.quantised(number, meanings[number], *(meanings[source] for source in sources))
                    for number, (layer, sources) in enumerate(zip(corrected.layers, network.sources, strict=True)))
-    softmax = Softmax(len(layers), -1, meanings[len(layers) - 1][0], network.beta) if network.softmax else None
-    answers = (Answer.of_vector(softmax, layers[-1].output_shape[2]),) if softmax else ()
-    integer = Network(network.name, layers, *meanings[IMAGE], answers, network.preprocessing, outputs=network.outputs)
+    integer = Network(network.name, layers, *meanings[IMAGE], preprocessing=network.preprocessing,
+                      outputs=network.outputs).answering(network.answers)
     return Quantisation(integer, network)
 
 

@@ -273,6 +273,10 @@ def _step(model: OnnxModel, node: Node) -> None:
         model.constants[node.output] = CONSTANT_NODES[node.operator].compute(model, node)
         return
     known = ONNX[node.operator]
+    picks = node.operator == "Gather" and node.inputs[0] in model.values
+    if known.elementwise and not picks and any(value.parts for value in values):
+        model.define(node.output, _of_parts(model, node, *values))
+        return
     if node.inputs[0] not in model.values and not known.constant_first:
         raise node.error("has a constant where its first input should be the result of another node")
     if not known.moves:
@@ -288,14 +292,25 @@ def _step(model: OnnxModel, node: Node) -> None:
         model.define(node.output, known.read(model, node, *values))
 
 
+def _of_parts(model: OnnxModel, node: Node, value: Value, *others: Value) -> Value:
+    """A function of each value of maps that stay apart."""
+    if others or value.closings or any(model.constants[name].values.size > 1 for name in node.inputs
+                                       if name in model.constants):
+        raise node.obstacle("computes with maps of different heights and widths that were put together; only functions "
+                            "of each value by itself are supported there")
+    parts = tuple(ONNX[node.operator].read(model, node, replace(part, alone=part.alone and value.alone))
+                  for part in value.parts)
+    return replace(value, parts=parts, meaning=None, integers=False)
+
+
 def _check_computes(node: Node, value: Value) -> None:
     """That ``node`` can compute with ``value``."""
     known = ONNX[node.operator]
-    if value.parts and node.operator != "Concat":
+    if value.parts and not (known.closing or node.operator == "Gather" or node.operator == "Concat"):
         raise node.error("computes with maps of different heights and widths that were put together; only outputs of "
                          "the model can be")
-    if value.closing:
-        raise node.error(f"follows {value.closing(0, 1.0).name}, which is only supported at the end")
+    if value.closings and not known.closing and node.operator != "Gather":
+        raise node.error(f"follows {value.closings[-1].name}, which is only supported at the end")
     if value.padder and not known.takes_padding:
         raise value.padder.error(f"is followed by {node.operator}; padding is only supported before Conv")
     if value.integers and not (known.on_integers and value.meaning):

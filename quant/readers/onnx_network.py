@@ -2,13 +2,13 @@
 """From all that was read of an ``.onnx`` file to the network: what its outputs depend on, with as few layers as are
 right."""
 
-from collections.abc import Callable
 from dataclasses import replace
+from math import prod
 
 import numpy as np
-from tepal.quant.answers import Answer
+from tepal.quant.answers import Answer, Arranged, unnamed
 from tepal.quant.errors import NetworkError
-from tepal.quant.files.draft import Draft, Value
+from tepal.quant.files.draft import Draft, Value, frame
 from tepal.quant.files.functions import layered
 from tepal.quant.files.onnx_model import OnnxModel
 from tepal.quant.files.onnx_node import text
@@ -16,7 +16,7 @@ from tepal.quant.files.values import in_order
 from tepal.quant.files.weights import WeightedDraft
 from tepal.quant.float_network import FloatNetwork
 from tepal.quant.graph import joined
-from tepal.quant.layer import IMAGE, Closing
+from tepal.quant.layer import IMAGE
 from tepal.quant.network import Network
 from tepal.quant.ops.depthwise import FloatDepthwise
 from tepal.quant.preprocessing import Preprocessing
@@ -32,8 +32,8 @@ def network_of(model: OnnxModel, outputs: list[str], name: str, metadata: dict[s
     NetworkError
         An output is none, or a layer can't be made.
     """
-    values = [part for output in outputs for part in _output(model, output, alone=len(outputs) == 1)]
-    closing, ends = _closing(values), {value.draft for value in values if value.draft}
+    values = {output: _output(model, output, alone=len(outputs) == 1) for output in outputs}
+    ends = {part.draft for value in values.values() for part in value.parts or (value,) if part.draft}
     drafts = _reached(_image_scaled(model), ends)
     _fold_forwards(drafts, ends)
     drafts = _reached(drafts, ends)
@@ -41,53 +41,61 @@ def network_of(model: OnnxModel, outputs: list[str], name: str, metadata: dict[s
     sources = tuple(tuple(numbers[value.draft] for value in draft.reads) for draft in drafts)
     ended = tuple(sorted(numbers[draft] for draft in ends))
     ended = () if ended == (len(drafts) - 1,) else ended
+    answers = tuple(_answer(output, value, [sorted(numbers[end] for end in ends).index(numbers[part.draft])
+                                            for part in value.parts or (value,)], len(drafts))
+                    for output, value in values.items())
+    if model.own and _same(answers, unnamed([end.output_shape for end in sorted(ends, key=lambda end: numbers[end])])):
+        answers = ()
     assert model.size, "a layer has read the image"
     preprocessing = Preprocessing.of_metadata(metadata, model.size[2])
     if not model.start and not any(draft.quantised for draft in drafts):
         layers = tuple(draft.float_layer(index) for index, draft in enumerate(drafts))
-        softmax = closing is not None and closing(0, 1.0).name == "SOFTMAX"
-        return FloatNetwork(name, joined(layers, sources), softmax=softmax,
-                            channels_first=model.channels_first, preprocessing=preprocessing, outputs=ended)
+        return FloatNetwork(name, joined(layers, sources), channels_first=model.channels_first,
+                            preprocessing=preprocessing, answers=answers, outputs=ended)
     integer = tuple(draft.layer(index) for index, draft in enumerate(drafts))
     assert model.start, "the first layer would have refused"
-    answers = (_answer(outputs[0], closing(len(integer), integer[-1].output_scale), integer[-1].output_shape[2]),) \
-        if closing else ()
-    return Network(name, joined(integer, sources), *model.start, answers, preprocessing, outputs=ended)
+    return Network(name, joined(integer, sources), *model.start, preprocessing=preprocessing,
+                   outputs=ended).answering(answers)
 
 
-def _output(model: OnnxModel, name: str, *, alone: bool) -> tuple[Value, ...]:
-    """What the output ``name`` stands for: one map, or the parts that it was put together of."""
+def _output(model: OnnxModel, name: str, *, alone: bool) -> Value:
+    """What the output ``name`` stands for, of layers."""
     value = model.values.get(name)
     if value is None:
         raise NetworkError(f"gives {text(name)}, which " + (
             "is constant; leave that output out" if name in model.constants else "no node makes; export it again"))
     if value.padder:
         raise value.padder.error("is the last layer; padding is only supported before Conv")
-    if value.parts:
-        return tuple(layered(model, part.pending.node, part) if part.pending else part for part in value.parts)
-    line = value.places.ndim == 3 and in_order(value.places.transpose(0, 2, 1))
-    if value.places.ndim < 4 and not line and not in_order(value.places):
-        raise NetworkError("gives a flattened map with its channels first; end it with a vector or with the map")
-    if value.pending:
-        value = layered(model, value.pending.node, value)
-    if value.draft is None:
+    value = replace(value, parts=tuple(_layered(model, part) for part in value.parts))
+    value = value if value.parts else _layered(model, value)
+    if any(part.draft is None for part in value.parts or (value,)):
         raise NetworkError("has no layer to compute" if alone else
                            f"gives {text(name)}, which is the image itself; leave that output out")
-    return (value,)
+    return value
 
 
-def _closing(outputs: list[Value]) -> Callable[[int, float], Closing] | None:
-    """What follows the one output off the chip."""
-    closings = [value.closing for value in outputs if value.closing]
-    if closings and len(outputs) > 1:
-        raise NetworkError(f"has {len(outputs)} outputs and a Softmax or the like behind one of them, which is only "
-                           "supported in models of one output; end the model before it")
-    return closings[0] if closings else None
+def _layered(model: OnnxModel, value: Value) -> Value:
+    return layered(model, value.pending.node, value) if value.pending else value
 
 
-def _answer(name: str, closing: Closing, count: int) -> Answer:
-    """The output ``name``, which ``closing`` makes of ``count`` logits."""
-    return Answer.of_vector(closing, count) if closing.name == "SOFTMAX" else Answer(name, (0,), (count,), (closing,))
+def _same(answers: tuple[Answer, ...], others: tuple[Answer, ...]) -> bool:
+    return [(answer.name, answer.parts, answer.shape, answer.closings) for answer in answers] == [
+        (answer.name, answer.parts, answer.shape, answer.closings) for answer in others]
+
+
+def _answer(name: str, value: Value, parts: list[int], layers: int) -> Answer:
+    """The output ``name`` of a float network of so many ``layers``, which holds ``value``, made of the network's
+    outputs ``parts``."""
+    closings = tuple(replace(closing, index=layers) for closing in value.closings)
+    if not (closings and frame(value.places.shape) == value.closed and in_order(value.places)):
+        closings = (*closings, Arranged(-1, -1, frame(value.places.shape), value.places.ravel()))
+    first, *others = (replace(closing, order=None) if isinstance(closing, Arranged) and closing.order is not None
+                      and in_order(closing.order) else closing for closing in closings)
+    assert isinstance(first, Arranged)
+    if first.order is None:
+        return Answer(text(name), tuple(parts), first.shape, tuple(others))
+    sizes = sum(prod(part.draft.output_shape) for part in value.parts or (value,) if part.draft)
+    return Answer(text(name), tuple(parts), (sizes,), (first, *others))
 
 
 def _reached(drafts: list[Draft], ends: set[Draft]) -> list[Draft]:

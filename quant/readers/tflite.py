@@ -150,22 +150,20 @@ def _network(name: str, file: File, graph: TfliteGraph) -> Network | FloatNetwor
                     tuple(tuple(place[source] for source in graph.layers[number].inputs) for number in kept))
     ends = sorted({place[source] for value in results for source in value.sources})
     outputs = () if ends == [len(layers) - 1] else tuple(ends)
-    if not isinstance(graph, IntegerGraph):
-        closings = [value.closings for value in results if value.closings]
-        if closings and len(results) > 1:
-            raise NetworkError("has several outputs, and a SOFTMAX at the end of one; only int8 models may")
-        return FloatNetwork(name, layers, softmax=bool(closings), beta=closings[0][0].beta if closings else 1.0,
-                            channels_first=graph.channels_first, outputs=outputs)
     answers = []
     for tensor, value in zip(file.outputs, results, strict=True):
         closed = value.closed()
         closings = closed.closings
         if tensor.type == "UINT8":
-            unsigned = np.arange(256, dtype=np.uint8)
-            closings = (*closings, Tabled(-1, tensor.index, unsigned, "uint8"))
-        meaning = (float(tensor.scale), int(tensor.zero_points[0])) if len(tensor.scales) == 1 else None
+            scale, zero_point = tensor.meaning
+            closings = (*closings, Tabled(-1, tensor.index, np.arange(256, dtype=np.uint8), "uint8", tensor.meaning,
+                                          (scale, zero_point + 128)))
+        integer = isinstance(graph, IntegerGraph) and len(tensor.scales) == 1
+        meaning = (float(tensor.scale), int(tensor.zero_points[0])) if integer else None
         answers.append(Answer(tensor.name, tuple(ends.index(place[source]) for source in value.sources),
                               closed.opening, closings, meaning))
+    if not isinstance(graph, IntegerGraph):
+        return FloatNetwork(name, layers, channels_first=graph.channels_first, answers=tuple(answers), outputs=outputs)
     return Network(name, layers, *graph.start.meaning, tuple(answers), outputs=outputs)
 
 
@@ -181,7 +179,10 @@ def _without_tables(graph: IntegerGraph, value: Value, results: list[Value]) -> 
                 or (np.diff(layer.table.astype(int)) < 0).any():
             return value
         before = replace(value, sources=layer.inputs, closings=()).closed() if not value.closings else value
-        table = Tabled(layer.index, layer.tensor, layer.table, layer.function)
+        (read,) = layer.inputs
+        table = Tabled(layer.index, layer.tensor, layer.table, layer.function,
+                       (graph.layers[read].output_scale, layer.input_zero_point),
+                       (layer.output_scale, layer.output_zero_point))
         first = len(before.closings) - len(value.closings)
         value = replace(before, sources=layer.inputs,
                         closings=(*before.closings[:first], table, *before.closings[first:]))

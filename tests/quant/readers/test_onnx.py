@@ -51,13 +51,8 @@ def check(read, graph: Graph):
     """The network of ``graph``, which ONNX Runtime agrees with."""
     network, batch = read(graph), images(graph)
     (expected,) = run(graph.bytes(), batch)
-    got = network.run(network.images(batch))
-    if network.softmax:
-        got = np.exp(got - got.max(axis=1, keepdims=True))
-        got /= got.sum(axis=1, keepdims=True)
-    if expected.ndim == 4:
-        expected = expected.transpose(0, 2, 3, 1)
-    assert np.abs(got - expected.reshape(got.shape)).max() <= 1e-4 * np.abs(expected).max()
+    (got,) = network.answer(network.run(network.images(batch)))
+    assert np.abs(got.reshape(expected.shape) - expected).max() <= 1e-4 * np.abs(expected).max()
     return network
 
 
@@ -92,7 +87,7 @@ def test_torchscript_exporter(read, folded):
 @pytest.mark.parametrize("folded", [False, True])
 def test_other_idioms_of_pytorch(read, folded, softmax):
     network = check(read, torch(folded=folded, softmax=softmax))
-    assert network.softmax == softmax
+    assert (network.softmax is not None) == softmax
     first, second, pool, dense, *_ = network.layers
     assert first.padding == Padding(0, 1, 1, 2)
     assert (first.maximum, second.minimum, second.maximum) == (6, -1, 1)
@@ -134,31 +129,32 @@ def test_ceil_mode_along_one_axis(read, kernel, strides):
         read(conv(3, 8, 8).add("AveragePool", kernel_shape=kernel, strides=strides, ceil_mode=1))
 
 
-@pytest.mark.parametrize(("opset", "axis", "fits"), [
+@pytest.mark.parametrize(("opset", "axis", "vector"), [
     (11, None, True), (11, 1, True), (11, -3, True), (11, 2, False), (11, -1, False),
     (13, None, False), (13, 1, True), (13, -3, True), (13, 2, False), (13, -1, False)])
-def test_the_axis_of_softmax_before_and_after_version_13(read, opset, axis, fits):
+def test_the_axis_of_softmax_before_and_after_version_13(read, opset, axis, vector):
     """Of a map of one pixel, [1, 4, 1, 1]: before version 13 from the second dimension on, then along the last one."""
     graph = Graph("n", 3, 8, 8, opset=opset).convolution(4, 3, 8)
     graph.add("Softmax", **({} if axis is None else {"axis": axis}))
-    if fits:
-        assert check(read, graph).softmax
-    else:
-        with pytest.raises(NetworkError, match=r"\(Softmax, .*\) works on dimension . of the shape \[1, 4, 1, 1\]"):
-            read(graph)
+    assert (check(read, graph).softmax is not None) == vector
 
 
-@pytest.mark.parametrize(("opset", "axis", "fits"), [
-    (11, None, True), (11, 1, True), (11, 2, False), (13, None, False), (13, 1, False), (13, 2, False)])
-def test_softmax_over_several_dimensions(read, opset, axis, fits):
-    """Of four values as [1, 2, 2]: before version 13 over all from the axis on, then over two of them."""
-    graph = Graph("n", 3, 8, 8, opset=opset).convolution(4, 3, 8).add("Reshape", np.array([-1, 2, 2]))
-    graph.add("Softmax", **({} if axis is None else {"axis": axis}))
-    if fits:
-        assert check(read, graph).softmax
-    else:
-        with pytest.raises(NetworkError, match=r"\(Softmax, .*\) works on dimension . of the shape \[1, 2, 2\]"):
-            read(graph)
+@pytest.mark.parametrize(("opset", "axis"), [(11, None), (11, 1), (11, 2), (13, None), (13, 1), (13, 2)])
+@pytest.mark.parametrize("operator", ["Softmax", "LogSoftmax"])
+def test_softmax_over_several_dimensions(read, operator, opset, axis):
+    """Of [1, 4, 3]: before version 13 over all from the axis on, then over one of them."""
+    graph = Graph("n", 3, 8, 8, opset=opset).convolution(12, 3, 8).add("Reshape", np.array([-1, 4, 3]))
+    check(read, graph.add(operator, **({} if axis is None else {"axis": axis})))
+
+
+@pytest.mark.parametrize(("axis", "keepdims"), [(1, 1), (1, 0), (-1, 1), (2, 0)])
+def test_classes_of_each_pixel(read, axis, keepdims):
+    graph = conv(3, 8, 7, channels=5).add("ArgMax", axis=axis, keepdims=keepdims)
+    graph.kind = onnx.TensorProto.INT64
+    check(read, graph)
+    network, batch = read(graph), images(graph)
+    (expected,), (got,) = run(graph.bytes(), batch), network.answer(network.run(network.images(batch)))
+    assert (got.dtype, got.shape) == (expected.dtype, expected.shape)
 
 
 def test_a_map_as_the_result_is_nhwc(read):
@@ -543,13 +539,12 @@ SENTENCES = {
     "reshape": (conv().add("Reshape", np.array([-1, 5])),
                 r"node 1 \(Reshape, reshape1\) has inputs that don't fit together; export"),
     "conv of a vector": (conv().add("Flatten").convolution(2, 2, 3), r"reads the shape \[1, 72\]; only images"),
-    "flat channels first": (conv().add("Flatten"), "gives a flattened map with its channels first"),
     "gemm": (conv().add("Flatten").add("Gemm", FLAT), r"has weights for 3 values and reads the shape \[1, 72\]"),
     "transA": (conv().add("Flatten").add("Gemm", FLAT, transA=1), "transposes its first input"),
     "constant first": (constant_first(),
                        "has a constant where its first input should be the result of another node"),
     "bounds": (conv().add("Clip", np.float32(np.nan)), "has bounds that aren't two numbers"),
-    "softmax on a map": (conv().add("Softmax"), r"works on dimension 3 of the shape \[1, 2, 6, 6\]; only vectors"),
+    "softmax over frames": (conv().add("Softmax", axis=0), "works along the batch; give it the axis of the classes"),
     "softmax inside": (conv(3, 3, 3).add("Flatten").add("Softmax").add("Relu"), r"\(Relu, .*\) follows SOFTMAX, which"),
     "dropout": (conv().add("Dropout", np.float32(0.5), np.array(True)), "is in training mode"),
     "int32 weights": (small(weights=np.ones((3, 2, 1, 1), np.int32)),
