@@ -2,18 +2,19 @@
 """Random small networks and engines, made without a model file: one seed, one network."""
 
 from dataclasses import replace
-from math import prod
+from math import inf, prod
 
 import numpy as np
 import pytest
 from tepal.hdl.config import EngineConfig
 from tepal.quant import Average, AveragePool, Convolution, Depthwise, Network, Padding, Requantise, Rounding
 from tepal.quant.arithmetic import quantize_multiplier
+from tepal.quant.ops.add import Add
 from tepal.quant.ops.max_pool import MaxPool
 from tepal.quant.windows import same_padding
 
 __all__ = ["chain", "depthwise", "fast", "max_pool_case", "pointwise", "random_case", "random_engine", "random_network",
-           "random_requantise", "wide_case"]
+           "random_requantise", "uint8_case", "wide_case", "with_sum"]
 
 KERNELS = ((1, 1), (3, 3), (5, 5), (1, 3), (3, 1), (4, 1), (1, 2), (2, 2), (2, 3), (7, 2))
 ZERO_POINTS = (-128, 127, 0, -128, -3, 40)
@@ -267,6 +268,21 @@ def pointwise(shape: tuple[int, int, int], channels: int, *, around: tuple[int, 
                         bias=rng.integers(-999, 999, channels),
                         requantise=random_requantise(rng, channels, 5000 * np.sqrt(shape[2]), 0))
     return Network("pointwise", (layer,), 1.0, 5)
+
+
+def with_sum(network: Network) -> Network:
+    """``network`` and the sum of two maps that 1x1 convolutions make of what it gives."""
+    last = network.layers[-1]
+    shape, meaning = last.output_shape, (1.0, last.output_zero_point)
+    arms = [Convolution(name=f"arm{number}", index=len(network.layers) + number, inputs=(len(network.layers) - 1,),
+                        input_shape=shape, output_shape=shape, input_zero_point=meaning[1],
+                        weights=np.eye(shape[2], dtype=np.int8).reshape(shape[2], 1, 1, -1), bias=np.zeros(shape[2]),
+                        requantise=Requantise(np.full(shape[2], 1 << 30), np.ones(shape[2]), meaning[1]))
+            for number in range(2)]
+    count = len(network.layers) + 2
+    total = Add.of_scales({"name": "sum", "index": count, "inputs": (count - 2, count - 1), "input_shape": shape,
+                           "output_shape": shape}, meaning, meaning, (1.5, 3), -inf, inf)
+    return replace(network, name="sum", layers=(*network.layers, *arms, total))
 
 
 def depthwise(shape: tuple[int, int, int], kernels: list[tuple[int, int]]) -> Network:

@@ -88,9 +88,11 @@ def _may_run_in_bands(board: Board, config: EngineConfig) -> bool:
 def in_bands(schedule: Schedule, board: Board) -> Schedule | None:
     """``schedule`` with as many words of activations as ``board`` has room for, so that it fits; None if it can't be
     made to, or if it lacks anything else."""
+    if not _may_run_in_bands(board, schedule.config):
+        return None
     kind = memory_kind(board, "activations")
     before, (use,) = fit(schedule, board), (use for use in schedule.memories if use.role == "activations")
-    if before.over != [kind.name] or not _may_run_in_bands(board, schedule.config):
+    if before.over != [kind.name]:
         return None
     room = (kind.count - before.used[kind.name] + blocks(board, use)[1]) // use.count
     for count in range(room, 0, -1):

@@ -108,4 +108,5 @@ def advice(found: Sequence[Scaled]) -> str:
     """A clause that says what :func:`largest` found."""
     if not found:
         return "no narrower version of the network, nor one for smaller images, was found to fit"
-    return f"{' or '.join(map(str, found))} would fit (counted for networks of these shapes)"
+    told = " or ".join(map(str, found))
+    return f"{told} would fit (counted for networks of these shapes, with all maps stored whole)"

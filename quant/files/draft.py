@@ -15,7 +15,10 @@ from tepal.quant.layer import NO_PADDING, Closing, FloatLayer, Layer, Meaning, P
 if TYPE_CHECKING:
     from .onnx_node import Node
 
-__all__ = ["INT8", "Constant", "Draft", "Pending", "Scaled", "StandIn", "Value", "frame"]
+__all__ = ["INT8", "REAL", "Constant", "Draft", "Pending", "Scaled", "StandIn", "Value", "frame"]
+
+REAL = "/real"
+"""What stands behind the name of a result in a QOperator file where its real numbers are meant."""
 
 INT8 = np.dtype(np.int8)
 

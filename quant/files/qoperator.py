@@ -10,7 +10,9 @@ from collections.abc import Sequence
 import onnx
 from onnx import helper
 
-__all__ = ["QOPERATORS", "REAL", "spelled_out"]
+from .draft import REAL
+
+__all__ = ["QOPERATORS", "spelled_out"]
 
 _ONE = ("AveragePool", "GlobalAveragePool", "LeakyRelu", "ReduceMean", "Sigmoid", "Softmax")
 _TWO = ("Add", "Mul")
@@ -19,9 +21,6 @@ _MICROSOFT = {**{f"QLinear{name}": name for name in (*_ONE, *_TWO, "Concat", "Co
 QOPERATORS = {"QLinearConv": "Conv", "QLinearMatMul": "MatMul",
               **{f"com.microsoft.{name}": real for name, real in _MICROSOFT.items()}}
 """Names of the operators, and what they compute."""
-
-REAL = "/real"
-"""What stands behind the name of a result where its real numbers are meant."""
 
 _OWN = ("channels_last", "opset")
 """Attributes that the real operators don't have."""

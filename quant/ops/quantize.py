@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from tepal.quant.answers import dequantised
-from tepal.quant.files.draft import Constant
+from tepal.quant.files.draft import REAL, Constant
 from tepal.quant.files.functions import quantised_later
-from tepal.quant.files.qoperator import REAL
 from tepal.quant.files.tflite_file import EXPORT_AGAIN, Operator
 from tepal.quant.files.tflite_graph import IntegerGraph, multiplied
 from tepal.quant.files.weights import WeightedDraft

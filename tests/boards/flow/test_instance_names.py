@@ -7,7 +7,7 @@ from fractions import Fraction
 from functools import cache
 
 import pytest
-from networks import pointwise
+from networks import pointwise, with_sum
 from tepal.boards.flow.design import BoardDesign, prepare
 from tepal.boards.flow.lut_estimate import LOGIC
 from tepal.boards.flow.timing import describe_cell, part_of
@@ -17,8 +17,12 @@ from tepal.hdl.units.instance_name import InstanceName, follow
 
 ENGINES = {
     "ulx3s-85f": EngineConfig(4, 4, 4, (1, 2), requantisers=2, packing=2),
+    "ulx3s-45f": EngineConfig(4, 4, 4, (1, 2), requantisers=2),
     "icebreaker": EngineConfig(2, 2, 2, (1, 2), requantiser_cycles=3, lane_cycles=3, single_port=True, pipelined=False),
 }
+SUMS = "ulx3s-45f"
+"""The board whose design adds two maps."""
+
 BOARDS = pytest.mark.parametrize("board", ENGINES)
 ACCELERATOR = "top.link.accelerator"
 
@@ -31,7 +35,10 @@ def hierarchy(board: str) -> tuple[set[str], set[str]]:
     family = carrier.part.family
     assert family
     pll = family.plls(carrier.oscillator)[0]
-    schedule = Schedule(pointwise((3, 4, 2), 5), ENGINES[board])
+    network = pointwise((3, 4, 2), 5)
+    if board == SUMS:
+        network = with_sum(network)
+    schedule = Schedule(network, ENGINES[board])
     text = prepare(BoardDesign(carrier, schedule, pll, Fraction(pll.frequency)), carrier, family).rtlil
     modules = dict(re.findall(r"^module (\S+)\n(.*?)^end$", text, re.M | re.S))
 

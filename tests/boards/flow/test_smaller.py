@@ -21,8 +21,9 @@ LARGER = 2
 
 
 def fits(network: Network, board: str) -> bool:
-    """From nothing but the network: on the engine that it would get."""
-    return fit(Schedule(network, default_engine(BOARDS[board], network)), BOARDS[board]).ok
+    """From nothing but the network: on the engine that it would get, with its maps stored whole."""
+    engine = default_engine(BOARDS[board], network)
+    return engine.activation_words is None and fit(Schedule(network, engine), BOARDS[board]).ok
 
 
 def check(network: Network, board: str) -> list:
