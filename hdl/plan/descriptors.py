@@ -112,7 +112,7 @@ def sequencer_places(schedule: Schedule) -> DescriptorTable:
             width=source.shape[1],
             zero_point=window.border,
             word_step=0 if scheduled.reduces else source.groups,
-            weight_base=weight_bases[schedule.wholes[number]] if scheduled.reduces else 0,
+            weight_base=weight_bases[schedule.wholes[number]],
             weight_step=int(scheduled.reduces and len(scheduled.depthwise_words) > 1),
             from_input=int(scheduled.work.source is None),
             reduce=int(scheduled.reduces),

@@ -74,5 +74,5 @@ def test_the_readme_names_operators_that_are_taken():
     section = (ROOT / "README.md").read_text().split("## What it takes\n")[1].split("\n## ")[0]
     assert "`tepal ops`" in section
     named = set(re.findall(r"\b[A-Z][A-Z0-9_]{2,}\b|TFLite_\w+", section)) - {"ONNX", "OPERATORS", "QCDQ", "QDQ"}
-    assert len(named) == 12
+    assert len(named) == 11
     assert named <= formats()["int8 TFLite"].operators.keys()
