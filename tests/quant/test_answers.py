@@ -114,7 +114,8 @@ def onnx_detector() -> Graph:
 def test_outputs_of_an_onnx_file(tmp_path):
     graph = onnx_detector()
     (tmp_path / "float.onnx").write_bytes(graph.bytes())
-    network, batch = read_onnx(tmp_path / "float.onnx"), np.random.default_rng(0).normal(size=(6, 3, 10, 9)).astype(np.float32)
+    network = read_onnx(tmp_path / "float.onnx")
+    batch = np.random.default_rng(0).normal(size=(6, 3, 10, 9)).astype(np.float32)
     expected, images = run(graph.bytes(), batch), network.images(batch)
     for made, wanted in zip(network.answer(network.run(images)), expected, strict=True):
         assert made.shape == wanted.shape
