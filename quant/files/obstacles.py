@@ -52,7 +52,6 @@ _WAYS_OUT = {
     "larger maps and other arrangements of pixels: end the model before it": (
         "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "TRANSPOSE_CONV", "DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "Resize",
         "Upsample", "ConvTranspose", "DepthToSpace", "SpaceToDepth"),
-    "a dilated convolution: use a dilation of 1": ("SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND"),
     "the class is given anyway: end the model before it": ("ARG_MAX", "ARG_MIN", "TOPK_V2", "ArgMax", "ArgMin", "TopK"),
     "the search for boxes: end the model before it": (
         "NON_MAX_SUPPRESSION_V4", "NON_MAX_SUPPRESSION_V5", "NonMaxSuppression"),

@@ -20,7 +20,7 @@ from tepal.quant.lookup import FloatLookup, Lookup
 from tepal.quant.windows import same_padding
 
 from .tflite_file import EXPORT_AGAIN, File, Operator, Tensor, names
-from .values import Value, cropped, in_order
+from .values import Value, cropped, in_order, in_space
 
 __all__ = ["ACTIVATIONS", "DILATION_OPTIONS", "WINDOW_OPTIONS", "FloatGraph", "IntegerGraph", "TfliteGraph",
            "multiplied"]
@@ -195,8 +195,11 @@ class TfliteGraph:
         return whole.moved(np.where(value.numbers < 0, -1, numbers[value.numbers]))
 
     def map(self, operator: Operator, number: int = 0, *, padded: bool = False) -> tuple[int, Shape, Padding]:
-        """Of the map that is input ``number``: its layer, its height, width and channels, and the zeros around it."""
+        """Of the map that is input ``number``: its layer, its height, width and channels, and the zeros around it;
+        where these may be ``padded``, its pixels may be dealt out to a batch as well."""
         value = self.computable(operator, number, padded=padded)
+        if padded and value.blocks:
+            value = value.moved(in_space(value.numbers, value.blocks))
         match value.shape:
             case (1, height, width, channels):
                 shape = height, width, channels
@@ -322,7 +325,9 @@ class TfliteGraph:
         """Go on with ``layer``, which gives the operator's result, its values in the order of those of ``like``."""
         number = self.insert(layer)
         placed = Value((number,), operator.output.shape)
-        self.give(operator, placed if like is None or like.places is None else placed.moved(like.places))
+        if like is not None and like.places is not None:
+            placed = replace(placed.moved(like.places), blocks=like.blocks)
+        self.give(operator, placed)
 
     def insert(self, layer: Any) -> int:
         """Go on with a ``layer`` whose result no tensor of the file holds; its number."""

@@ -13,7 +13,7 @@ from tepal.quant.layer import Padding
 if TYPE_CHECKING:
     from typing import Self
 
-__all__ = ["Value", "cropped", "in_order"]
+__all__ = ["Value", "cropped", "in_batch", "in_order", "in_space", "moved_to_batch"]
 
 
 def in_order(numbers: np.ndarray) -> bool:
@@ -30,6 +30,23 @@ def cropped(image: np.ndarray) -> tuple[np.ndarray, Padding]:
     return image[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1], padding
 
 
+def in_batch(image: np.ndarray, blocks: tuple[int, int]) -> np.ndarray:
+    """(1, height, width, channels) dealt out to ``blocks`` maps: (all blocks, height / blocks, width / blocks,
+    channels)."""
+    down, across = blocks
+    _, height, width, channels = image.shape
+    parts = image.reshape(height // down, down, width // across, across, channels).transpose(1, 3, 0, 2, 4)
+    return parts.reshape(down * across, height // down, width // across, channels)
+
+
+def in_space(batch: np.ndarray, blocks: tuple[int, int]) -> np.ndarray:
+    """The inverse of :func:`in_batch`."""
+    down, across = blocks
+    _, height, width, channels = batch.shape
+    parts = batch.reshape(down, across, height, width, channels).transpose(2, 0, 3, 1, 4)
+    return parts.reshape(1, height * down, width * across, channels)
+
+
 @dataclass(frozen=True, eq=False)
 class Value:
     """``sources`` are the numbers of the layers whose results it holds, :data:`~tepal.quant.layer.IMAGE` for the image,
@@ -42,7 +59,7 @@ class Value:
     ``shared`` says that more than one operator reads what the layer gives.  ``maker`` is the operator that padded it or
     put several sources together; ``join`` makes the layer that does, of their numbers.  ``closings`` came at the end
     and stay off the chip: what the sources give, in the shape ``opening`` of a frame, goes through one after the
-    other."""
+    other.  ``blocks``, of height and width, say that the pixels of a map are dealt out to as many maps of a batch."""
 
     sources: tuple[int, ...]
     shape: tuple[int, ...]
@@ -52,6 +69,7 @@ class Value:
     join: Callable[[tuple[int, ...]], Any] | None = None
     closings: tuple[Any, ...] = ()
     opening: tuple[int, ...] = ()
+    blocks: tuple[int, int] | None = None
 
     @property
     def numbers(self) -> np.ndarray:
@@ -81,8 +99,14 @@ class Value:
 
     def moved(self, places: np.ndarray) -> "Self":
         """The same values at other ``places``."""
-        return replace(self, shape=places.shape, places=None if in_order(places) else places)
+        return replace(self, shape=places.shape, places=None if in_order(places) else places, blocks=None)
 
     def reshaped(self, shape: tuple[int, ...]) -> "Self":
         """The same values in the same order in another ``shape``."""
-        return replace(self, shape=shape, places=None if self.places is None else self.places.reshape(shape))
+        return replace(self, shape=shape, blocks=None,
+                       places=None if self.places is None else self.places.reshape(shape))
+
+
+def moved_to_batch(value: Value, image: np.ndarray, blocks: tuple[int, int]) -> Value:
+    """``value`` with the places ``image`` (1, height, width, channels) dealt out to ``blocks``."""
+    return replace(value.moved(in_batch(image, blocks)), blocks=blocks)

@@ -8,6 +8,7 @@ from math import inf, prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import tflite as schema
 from tepal.quant.arithmetic import Rounding, accumulator_range, fit_single_rounding, quantize_multiplier
 from tepal.quant.layer import LARGEST_MAP, NO_PADDING, Statistics
 from tepal.quant.rescale import Requantise, overflows
@@ -16,6 +17,7 @@ from tepal.quant.weighted import FloatWeighted, Weighted
 from .draft import Constant, Draft
 from .tflite_file import Operator, Tensor
 from .tflite_graph import IntegerGraph, TfliteGraph
+from .values import Value, moved_to_batch
 
 if TYPE_CHECKING:
     from .onnx_model import OnnxModel
@@ -50,10 +52,11 @@ def weight_zero_point(tensor: Tensor) -> int:
 
 
 def append_weighted(graph: TfliteGraph, operator: Operator, kind: type[FloatWeighted], fields: dict[str, Any],
-                    weights: np.ndarray, bias: np.ndarray, rounding=Rounding.DOUBLE) -> None:
-    """Go on with a layer of this ``kind`` and these ``fields``, or with its integer twin."""
+                    weights: np.ndarray, bias: np.ndarray, rounding=Rounding.DOUBLE, like: Value | None = None) -> None:
+    """Go on with a layer of this ``kind`` and these ``fields``, or with its integer twin, whose values stand in the
+    order of ``like``."""
     if not isinstance(graph, IntegerGraph):
-        graph.append(operator, kind(**fields, weights=weights, bias=bias))
+        graph.append(operator, kind(**fields, weights=weights, bias=bias), like)
         return
     source, given = operator.input(0), operator.input(1)
     scales, zero = np.broadcast_to(given.scales, len(bias)), weight_zero_point(given)
@@ -77,18 +80,27 @@ def append_weighted(graph: TfliteGraph, operator: Operator, kind: type[FloatWeig
                              "reproduces exactly; quantise it again with less extreme scales")
     requantise = Requantise(multiplier, shift, zero_point, *clamp, rounding)
     graph.append(operator, kind.integer(**fields, weights=weights, bias=bias, requantise=requantise,
-                                        weight_scales=scales, weight_zero_point=zero))
+                                        weight_scales=scales, weight_zero_point=zero), like)
 
 
 def append_convolution(graph: TfliteGraph, operator: Operator, kind: type[FloatWeighted], weights: np.ndarray,
                        bias: np.ndarray) -> None:
     """Go on with a layer of this ``kind`` whose window moves as the operator's options say."""
-    options = operator.options
-    weights = dilated(operator, weights, kind.channel_axis == 0, (options.DilationHFactor, options.DilationWFactor))
+    options, blocks = operator.options, graph.value(operator).blocks
+    down, across = blocks or (1, 1)
+    if blocks and ((options.StrideH, options.StrideW) != (1, 1) or options.Padding != schema.Padding.VALID):
+        raise operator.obstacle("has a stride or padding of its own between SPACE_TO_BATCH_ND and BATCH_TO_SPACE_ND; "
+                                "convert the model with the convolution's own dilation")
+    weights = dilated(operator, weights, kind.channel_axis == 0,
+                      (options.DilationHFactor * down, options.DilationWFactor * across))
     source, shape, around = graph.map(operator, padded=True)
     stride, padding, size = graph.window(operator, kind.kernel_of(weights), shape, around)
-    fields = graph.fields(operator, [source], shape, (*size, len(bias)), stride, padding)
-    append_weighted(graph, operator, kind, fields, weights, bias)
+    like = None
+    if blocks:
+        result = np.arange(prod(size) * len(bias), dtype=np.int32).reshape(1, *size, len(bias))
+        like = moved_to_batch(Value((), result.shape), result, blocks)
+    fields = graph.fields(operator, [source], shape, (*size, len(bias)), stride, padding, like)
+    append_weighted(graph, operator, kind, fields, weights, bias, like=like)
 
 
 def dilated(operator: Operator, weights: np.ndarray, channel_first: bool, steps: tuple[int, int]) -> np.ndarray:

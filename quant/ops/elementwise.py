@@ -8,15 +8,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tepal.quant.files.functions import then
+from tepal.quant.files.functions import layered, then
+from tepal.quant.files.weights import WeightedDraft
 from tepal.quant.lookup import FUNCTIONS
 
+from .add import AddDraft
+from .depthwise import FloatDepthwise
 from .registry import onnx
 
 if TYPE_CHECKING:
     from tepal.quant.files.draft import Value
     from tepal.quant.files.onnx_model import OnnxModel
     from tepal.quant.files.onnx_node import Node
+    from tepal.quant.layer import Shape
 
 _REAL = (1, 10, 11, 16)
 """Of onnx.TensorProto's numbers those of float32, float16, float64 and bfloat16."""
@@ -57,13 +61,38 @@ def _gather(model: OnnxModel, node: Node, value: Value) -> Value:
     return replace(value, pending=replace(value.pending, function=node.proto.doc_string if model.own else "Gather"))
 
 
-@onnx("PRelu", elementwise=True, limits="one slope for all channels")
+@onnx("PRelu", elementwise=True, limits="a table; with several slopes a sum of the values above and below 0")
 def _leaky(model: OnnxModel, node: Node, value: Value) -> Value:
-    slopes = np.unique(model.constant(node, 1, "slopes").real.astype(np.float32))
-    if slopes.size != 1:
-        raise node.obstacle("has a slope for each channel; one for all of them is supported (in PyTorch nn.PReLU() "
-                            "with one parameter, or nn.LeakyReLU)")
-    return then(node, model, value, lambda x: np.where(x < 0, slopes[0] * x, x))
+    slopes = model.constant(node, 1, "slopes").real.astype(np.float32)
+    if len(np.unique(slopes)) == 1:
+        return then(node, model, value, lambda x: np.where(x < 0, slopes.flat[0] * x, x))
+    value = replace(layered(model, node, value), alone=False)
+    size, places = model.started(node, value), model.places(value)
+    by_channel = model.by_channel(node, value, slopes)
+    # Both parts of the values are exact in their own scale and zero point.
+    positive, negative = (
+        replace(layered(model, node, replace(then(node, model, value, part), meaning=value.meaning)), alone=False)
+        for part in (lambda x: np.maximum(x, 0), lambda x: np.minimum(x, 0)))
+    draft = _slopes_draft(node, negative, size, by_channel)
+    scaled = replace(model.add(node, draft, places), meaning=draft.result)
+    return model.add(node, AddDraft(node=node, reads=(positive, scaled), name=node.output, input_shape=size,
+                                    output_shape=size, sign=1), places)
+
+
+def _slopes_draft(node: Node, negative: Value, size: Shape, slopes: np.ndarray) -> WeightedDraft:
+    """Each channel of values up to 0 times its slope."""
+    fields = {"kind": FloatDepthwise, "node": node, "reads": (negative,), "name": f"{node.output}/slopes",
+              "input_shape": size, "output_shape": size, "made": True}
+    if negative.meaning is None:
+        return WeightedDraft(**fields, weights=slopes[None, None])
+    scale, zero_point = negative.meaning
+    least = slopes * scale * (-128 - zero_point)
+    low, high = min(least.min(), 0.0), max(least.max(), 0.0)
+    step = float(np.float32((high - low) / 255)) or 1.0
+    return WeightedDraft(
+        **fields, weights=(np.sign(slopes) * 127).astype(np.int8)[None, None],
+        scales=np.where(slopes == 0, 1, np.abs(slopes) / 127).astype(np.float32),
+        result=(step, int(np.clip(np.rint(-128 - low / step), -128, 127))))
 
 
 @onnx("Pow", elementwise=True, limits="with one constant exponent")

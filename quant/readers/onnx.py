@@ -63,7 +63,7 @@ def read_onnx(path: str | PathLike, input_shape: tuple[int, ...] | None = None) 
 
     Returns
     -------
-    All maps are NHWC, whatever the file's order; a result that is a map comes as NHWC too.
+    All maps are NHWC, whatever the file's order, the network's own results too; its answers are as the file has them.
 
     Raises
     ------

@@ -9,6 +9,7 @@ import pytest
 from onnx_models import Graph, maps, quantised, run, step
 from tepal.quant import NetworkError, quantize, read_onnx
 from tepal.quant.lookup import FUNCTIONS, FloatLookup, Lookup
+from tepal.sim import golden
 
 PARAMETERS = {"LeakyRelu": {"alpha": 0.3}, "Elu": {"alpha": 0.7}, "HardSigmoid": {"alpha": 0.25, "beta": 0.4},
               "ThresholdedRelu": {"alpha": 0.3}, "Celu": {"alpha": 2.0}, "Gelu": {"approximate": "tanh"},
@@ -115,6 +116,26 @@ def quantising(graph: Graph):
     return both
 
 
+SLOPES = np.array([[0.1, 0.7], [-0.3, 0.2], [0, 1.5], [0, -0.2]], np.float32)
+
+
+@pytest.mark.parametrize("slopes", SLOPES, ids=str)
+def test_a_slope_for_each_channel(read, slopes):
+    graph = Graph("n", 3, 6, 5).convolution(2, 3, 3).add("PRelu", slopes.reshape(2, 1, 1)).convolution(2, 2, 1)
+    network, batch = read(graph), np.random.default_rng(1).normal(size=(4, 3, 6, 5)).astype(np.float32)
+    (expected,) = run(graph.bytes(), batch)
+    (got,) = network.answer(network.run(network.images(batch)))
+    assert np.abs(got - expected).max() <= 1e-5 * np.abs(expected).max()
+    graph = codes_through(lambda graph, value: graph.node("PRelu", value, slopes.reshape(2, 1, 1)), 7, between=False)
+    network = read(graph)
+    codes = np.arange(-128, 128, dtype=np.int8).reshape(1, 16, 16, 1).repeat(2, axis=3)
+    batch = (np.float32(0.0371) * (codes.astype(np.float32) - 7)).transpose(0, 3, 1, 2)
+    (expected,) = run(graph.bytes(), batch)
+    (got,) = network.answer(golden.run(network, codes))
+    scale, zero_point = network.output_scale, network.output_zero_point
+    assert np.abs(np.float32(scale) * (got.astype(float) - zero_point) - expected).max() <= 1.001 * scale
+
+
 @pytest.mark.parametrize("between", [False, True])
 @pytest.mark.parametrize("name", CASES)
 def test_every_int8_value(read, name, between):
@@ -176,10 +197,6 @@ def two_maps(operator: str) -> Graph:
     return graph.add(operator, first)
 
 
-def slopes() -> Graph:
-    return Graph("n", 3, 6, 5).convolution(2, 3, 3).add("PRelu", np.array([0.1, 0.2], np.float32).reshape(2, 1, 1))
-
-
 def real_between() -> Graph:
     graph = Graph("n", 2, 4, 4)
     graph.value = qdq(graph, graph.value, 0.1, 0)
@@ -192,7 +209,6 @@ def real_between() -> Graph:
 REFUSED = {
     "squeeze-and-excitation": (two_maps("Mul"), r"node 2 \(Mul, mul2\) multiplies two maps, as squeeze-and-excitation"),
     "division": (two_maps("Div"), r"node 2 \(Div, div2\) divides one map by another"),
-    "slopes": (slopes(), r"node 1 \(PRelu, prelu1\) has a slope for each channel; one for all of them"),
     "exponents": (Graph("n", 2, 6, 5).convolution(2, 2, 3).add("Pow", np.ones((2, 1, 1), np.float32)),
                   r"node 1 \(Pow, pow1\) has more than one exponent"),
     "dividends": (Graph("n", 2, 6, 5).convolution(2, 2, 3).add("Div", np.ones((2, 1, 1), np.float32), first=False),

@@ -67,6 +67,65 @@ def test_dilations(read, kind, name, padding, dilation):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["CONV_2D", "DEPTHWISE_CONV_2D"])
+@pytest.mark.parametrize(("blocks", "around", "crops"), [
+    ((2, 2), ((2, 3), (2, 2)), ((0, 1), (0, 0))), ((1, 3), ((1, 1), (3, 5)), ((0, 0), (0, 2))),
+    ((2, 2), ((0, 1), (0, 0)), ((0, 0), (0, 0)))])
+def test_dilations_as_batches(read, kind, name, blocks, around, crops):
+    """As TensorFlow writes them: the pixels are dealt out to a batch, and put together again behind the convolution."""
+    chain = kind(11, 10, 2)
+    if kind is not FloatChain:
+        chain.tensor.zero_point = 131 if kind is Uint8Chain else 3
+    like = {} if kind is FloatChain else {"scale": chain.tensor.scale, "zero_point": chain.tensor.zero_point}
+    height, width = ((size + sum(pads)) // by for size, pads, by in zip((11, 10), around, blocks, strict=True))
+    batch = blocks[0] * blocks[1]
+    chain.append("SPACE_TO_BATCH_ND", (batch, height, width, 2), Tensor((2,), "INT32", data=blocks),
+                 Tensor((2, 2), "INT32", data=around), **like)
+    if name == "CONV_2D":
+        chain.convolution(weights(kind, 3, 3, 3, 2), np.zeros(3), padding="VALID")
+    else:
+        chain.depthwise(weights(kind, 3, 3, 2), np.zeros(2), padding="VALID")
+    chain.tensor.shape = batch, height - 2, width - 2, chain.tensor.shape[3]
+    result = {}
+    if kind is not FloatChain:
+        chain.tensor.scale = 0.3
+        result = {"scale": 0.3, "zero_point": chain.tensor.zero_point}
+    size = [((before - 2) * by - sum(cut)) for before, by, cut in zip((height, width), blocks, crops, strict=True)]
+    chain.append("BATCH_TO_SPACE_ND", (1, *size, chain.tensor.shape[3]), Tensor((2,), "INT32", data=blocks),
+                 Tensor((2, 2), "INT32", data=crops), **result)
+    chain.convolution(weights(kind, 2, 1, 1, chain.tensor.shape[3]), np.zeros(2), **({} if kind is FloatChain else
+                                                                                {"scale": 0.6}))
+    equal_to_litert(read, chain.write())
+
+
+def batch(*, blocks=(2, 2), crops=((0, 0), (0, 0)), behind=(2, 2), padding="VALID", convolution=True) -> bytes:
+    chain = Chain(8, 8, 2)
+    like = {"scale": chain.tensor.scale}
+    amounts = [Tensor((2, 2), "INT32", data=pads) for pads in (((0, 0), (0, 0)), crops)]
+    chain.append("SPACE_TO_BATCH_ND", (4, 4, 4, 2), Tensor((2,), "INT32", data=blocks), amounts[0], **like)
+    if convolution:
+        chain.convolution(np.ones((2, 1, 1, 2)), np.zeros(2), padding=padding)
+        chain.tensor.shape = 4, 4, 4, 2
+        chain.tensor.scale = like["scale"]
+    size = [max(1, 4 * by - sum(cut)) for by, cut in zip(behind, crops, strict=True)]
+    return chain.append("BATCH_TO_SPACE_ND", (1, *size, 2), Tensor((2,), "INT32", data=behind), amounts[1],
+                        **like).convolution(np.ones((2, 1, 1, 2)), np.zeros(2)).write()
+
+
+@pytest.mark.parametrize(("content", "sentence"), [
+    (batch(blocks=(3, 3)), r"deals the shape \[1, 8, 8, 2\] with the padding .* out to \(3, 3\) maps"),
+    (batch(blocks=(0, 2)), r"has the blocks \[0, 2\]"),
+    (batch(behind=(1, 4)), "isn't behind a SPACE_TO_BATCH_ND of the same blocks"),
+    (batch(padding="SAME"), "has a stride or padding of its own between"),
+    (batch(crops=((0, 1), (0, 0))), "cuts off more than the padding before the convolution made"),
+    (batch(crops=((0, 1), (0, 0)), convolution=False), "cuts off more than the padding before the convolution made"),
+    (batch(crops=((4, 4), (0, 0))), "cuts .* off a map of 8x8")])
+def test_batches_that_are_no_dilation(read, content, sentence):
+    with pytest.raises(NetworkError, match=sentence):
+        read(content)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("keep", [False, True])
 def test_one_dimensional_convolutions(read, kind, keep):
     """As Keras' Conv1D is converted: a row of pixels around each convolution, and a mean over time."""
