@@ -27,7 +27,7 @@ class Obstacle(NetworkError):
         self.kind, self.index, self.text = kind, index, text
 
 
-BRANCHES = "residual connections and other branches: take a network that is a single chain, such as MobileNetV1"
+BRANCHES = "several maps at once, or parts of one: add maps two by two, and give each part a layer of its own"
 ARITHMETIC = "arithmetic on the images or the results: leave it to the host, or fold it into the layer before it"
 _ARITHMETIC = ("ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "Add", "Sub", "Mul", "Div", "Min", "Max")
 ON_CONSTANTS = "on constants: let the exporter or onnxsim fold them"
@@ -45,24 +45,20 @@ _WHOLE_MODEL = {
 _FLEX = "TensorFlow's own operators: convert with supported_ops of TFLITE_BUILTINS alone"
 
 _WAYS_OUT = {
-    BRANCHES: ("ADD_N", "CONCATENATION", "SPLIT", "SPLIT_V", "UNPACK", "Concat", "Sum", "Split"),
-    "activations other than ReLU: train the model with ReLU or ReLU6": (
-        "ELU", "GELU", "HardSwish", "HardSigmoid", "Sigmoid",
-        "Tanh", "LeakyRelu", "PRelu", "Elu", "Gelu", "Selu", "Softplus", "Mish", "Erf"),
+    BRANCHES: ("ADD_N", "SPLIT", "SPLIT_V", "UNPACK", "Sum", "Split"),
+    "activations other than ReLU: train the model with ReLU or ReLU6": ("ELU", "GELU"),
     "larger maps and other arrangements of pixels: end the model before it": (
         "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "TRANSPOSE_CONV", "DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "Resize",
         "Upsample", "ConvTranspose", "DepthToSpace", "SpaceToDepth"),
-    "the class is given anyway: end the model before it": ("ARG_MAX", "ARG_MIN", "TOPK_V2", "ArgMax", "ArgMin", "TopK"),
+    "the class is given anyway: end the model before it": ("ARG_MIN", "TOPK_V2", "ArgMin", "TopK"),
     "the search for boxes: end the model before it": (
         "NON_MAX_SUPPRESSION_V4", "NON_MAX_SUPPRESSION_V5", "NonMaxSuppression"),
     ARITHMETIC: (
-        "POW", "SQRT", "RSQRT", "SQUARE", "EXP", "LOG", "Pow", "Sqrt", "Exp", "Log", "LOG_SOFTMAX",
-        "LogSoftmax", "L2_NORMALIZATION", "LpNormalization"),
+        "POW", "SQRT", "RSQRT", "SQUARE", "EXP", "LOG", "L2_NORMALIZATION", "LpNormalization"),
     "recurrent layers: take a convolutional network": (
         "LSTM", "RNN", "UNIDIRECTIONAL_SEQUENCE_LSTM", "UNIDIRECTIONAL_SEQUENCE_RNN", "WHILE", "GRU", "Loop", "Scan"),
     "attention: take a convolutional network": ("BATCH_MATMUL", "Einsum", "LayerNormalization", "Attention"),
-    "a model that was converted with its channels first: give Tepal the ONNX file it was made of": ("TRANSPOSE",),
-    "types other than float32: export the model as float32": ("CAST", "Cast"),
+    "types other than float32: export the model as float32": ("CAST",),
     "normalisation at run time: train with batch norm": ("InstanceNormalization", "GroupNormalization"),
 }
 

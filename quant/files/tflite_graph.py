@@ -194,11 +194,12 @@ class TfliteGraph:
         whole = replace(value, sources=(self._joined[value.join],), join=None)
         return whole.moved(np.where(value.numbers < 0, -1, numbers[value.numbers]))
 
-    def map(self, operator: Operator, number: int = 0, *, padded: bool = False) -> tuple[int, Shape, Padding]:
-        """Of the map that is input ``number``: its layer, its height, width and channels, and the zeros around it;
-        where these may be ``padded``, its pixels may be dealt out to a batch as well."""
+    def map(self, operator: Operator, number: int = 0, *, padded: bool = False,
+            dealt: bool = False) -> tuple[int, Shape, Padding]:
+        """Of the map that is input ``number``: its layer, its height, width and channels, and the zeros around it if
+        it may be ``padded``; if its pixels may be ``dealt`` out to a batch, of them all together."""
         value = self.computable(operator, number, padded=padded)
-        if padded and value.blocks:
+        if dealt and value.blocks:
             value = value.moved(in_space(value.numbers, value.blocks))
         match value.shape:
             case (1, height, width, channels):

@@ -93,7 +93,7 @@ def append_convolution(graph: TfliteGraph, operator: Operator, kind: type[FloatW
                                 "convert the model with the convolution's own dilation")
     weights = dilated(operator, weights, kind.channel_axis == 0,
                       (options.DilationHFactor * down, options.DilationWFactor * across))
-    source, shape, around = graph.map(operator, padded=True)
+    source, shape, around = graph.map(operator, padded=True, dealt=True)
     stride, padding, size = graph.window(operator, kind.kernel_of(weights), shape, around)
     like = None
     if blocks:

@@ -91,7 +91,7 @@ class FloatConvolution(_Dense, FloatWeighted):
         "NONE, RELU, RELU6 or RELU_N1_TO_1 fused")
 def _conv_2d(graph: TfliteGraph, operator: Operator) -> None:
     weights, bias = tflite_weights(graph, operator, rank=4, axis=0)
-    _, (_, _, channels), _ = graph.map(operator, padded=True)
+    _, (_, _, channels), _ = graph.map(operator, padded=True, dealt=True)
     if weights.shape[3] != channels:
         weights = _ungrouped(operator, weights, channels)
     append_convolution(graph, operator, FloatConvolution, weights, bias)

@@ -105,7 +105,7 @@ def as_dense(weights: np.ndarray, groups: int, obstacle: Callable[[str], Network
         "a dilation spreads the window; NONE, RELU, RELU6 or RELU_N1_TO_1 fused")
 def _depthwise_conv_2d(graph: TfliteGraph, operator: Operator) -> None:
     weights, bias = tflite_weights(graph, operator, rank=4, axis=3)
-    _, (_, _, channels), _ = graph.map(operator, padded=True)
+    _, (_, _, channels), _ = graph.map(operator, padded=True, dealt=True)
     if weights.shape[0] != 1 or weights.shape[3] % channels:
         raise operator.error(f"has weights of the shape {list(weights.shape)} for {channels} channels")
     if weights.shape[3] == channels:

@@ -13,7 +13,7 @@ import tflite as schema
 from tepal.quant.files.draft import Draft, Value
 from tepal.quant.files.tflite_file import Operator
 from tepal.quant.files.tflite_graph import WINDOW_OPTIONS, IntegerGraph, TfliteGraph
-from tepal.quant.layer import NO_PADDING, FloatLayer, Layer, Meaning, Padding, Place
+from tepal.quant.layer import IMAGE, NO_PADDING, FloatLayer, Layer, Meaning, Padding, Place
 from tepal.quant.rescale import Requantise, quantised_clamp, requantise_of_scales
 from tepal.quant.windows import windows
 
@@ -123,8 +123,12 @@ def _max_pool_2d(graph: TfliteGraph, operator: Operator) -> None:
     window = operator.options.FilterHeight, operator.options.FilterWidth
     if min(window) < 1:
         raise operator.error(f"has a window of {window[0]}x{window[1]}")
-    source, shape, around = graph.map(operator)
+    source, shape, around = graph.map(operator, padded=True)
     stride, padding, size = graph.window(operator, window, shape, around)
+    harmless = _covers(padding, window) and _least(graph, source) >= graph.zero(operator.input(0))
+    if around != NO_PADDING and not harmless:
+        raise operator.obstacle("follows a PAD whose zeros may be the largest values of a window; only behind a layer "
+                                "that gives nothing below zero, as with ReLU, is it supported")
     channels = shape[2]
     fields = graph.fields(operator, [source], shape, (*size, channels), stride, padding)
     if isinstance(graph, IntegerGraph):
@@ -133,6 +137,15 @@ def _max_pool_2d(graph: TfliteGraph, operator: Operator) -> None:
         graph.append(operator, MaxPool(**fields, window=window, requantise=unity))
     else:
         graph.append(operator, FloatMaxPool(**fields, window=window))
+
+
+def _least(graph: TfliteGraph, source: int) -> float:
+    """No value of layer ``source``, or of the image, is below it."""
+    layer = None if source == IMAGE else graph.layers[source]
+    if isinstance(layer, FloatLayer):
+        return layer.minimum
+    rule = getattr(layer, "requantise", None)
+    return -128 if rule is None else rule.minimum
 
 
 # ---- ONNX ----

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tepal.quant.files.onnx_node import Node
 
 
-@tflite("PAD", "PADV2", limits="zeros around height and width, before a convolution")
+@tflite("PAD", "PADV2", limits="zeros around height and width, before a convolution, or a max pool of values from 0 on")
 def _pad(graph: TfliteGraph, operator: Operator) -> None:
     graph.check_activation(operator, operator.input(0))
     graph.check_unchanged(operator)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tepal.quant.files.onnx_model import OnnxModel
     from tepal.quant.files.onnx_node import Node
 
-__all__ = ["ArgMax", "FloatSoftmax", "LogSoftmax", "Softmax"]
+__all__ = ["ArgMax", "FloatSoftmax", "LogSoftmax", "Softmax", "exponential", "reciprocal"]
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,12 @@ class Softmax(Closing):
         difference = logits.astype(np.int64)
         difference -= difference.max(axis=-1, keepdims=True)
         scaled = high_multiply(np.maximum(difference, -radius) << max(shift, 0), multiplier) >> max(-shift, 0)
-        exponential = _exp(scaled)
-        exponential = np.where(difference < -radius, 0, exponential)
-        total = rounding_shift_right(exponential, 12).sum(axis=-1, keepdims=True)
+        powers = exponential(scaled)
+        powers = np.where(difference < -radius, 0, powers)
+        total = rounding_shift_right(powers, 12).sum(axis=-1, keepdims=True)
         headroom = 32 - np.vectorize(lambda value: frexp(value)[1], otypes=[np.int64])(total)
-        scale = _reciprocal((total << headroom) - (1 << 31))
-        probability = rounding_shift_right(high_multiply(scale, exponential), 12 - headroom + 31 - 8)
+        scale = reciprocal((total << headroom) - (1 << 31))
+        probability = rounding_shift_right(high_multiply(scale, powers), 12 - headroom + 31 - 8)
         return np.clip(probability - 128, -128, 127).astype(np.int8)
 
     def write_onnx(self, graph: OnnxGraph, value: str, scale: float, output: str) -> str:
@@ -86,7 +86,7 @@ class FloatSoftmax(Closing):
         return Softmax(self.index, self.tensor, scale, self.beta).write_onnx(graph, value, scale, output)
 
 
-def _exp(x: np.ndarray) -> np.ndarray:
+def exponential(x: np.ndarray) -> np.ndarray:
     """exp(x) in Q0.31 of ``x <= 0`` in Q5.26 (exp_on_negative_values)."""
     quarter = 1 << 24
     remainder = (x & (quarter - 1)) - quarter
@@ -103,7 +103,7 @@ def _exp(x: np.ndarray) -> np.ndarray:
     return np.where(x == 0, (1 << 31) - 1, result)
 
 
-def _reciprocal(x: np.ndarray) -> np.ndarray:
+def reciprocal(x: np.ndarray) -> np.ndarray:
     """1 / (1 + x) in Q0.31 of ``0 <= x < 1`` in Q0.31, by three Newton-Raphson steps in Q2.29."""
     half = (x + (1 << 31)) >> 1
     y = 1515870810 + high_multiply(half, -1010580540)

@@ -11,6 +11,7 @@ from onnx_models import Graph
 from tepal.quant import NetworkError, read_model
 from tepal.quant.files import obstacles
 from tepal.quant.files.obstacles import Obstacle, check_operators, refuse
+from tepal.quant.ops.registry import ONNX, TFLITE
 from tflite_writer import Chain, FloatChain, Operator, Tensor, write
 
 
@@ -36,7 +37,7 @@ def conv(chain: Chain, **how) -> Chain:
     return chain.convolution(weights(channels, 3, 3, channels), np.zeros(channels), **how)
 
 
-BRANCHES = "residual connections and other branches: take a network that is a single chain, such as MobileNetV1"
+BRANCHES = "several maps at once, or parts of one: add maps two by two, and give each part a layer of its own"
 ENDS = "; 'tepal ops' lists those that are"
 
 
@@ -114,6 +115,10 @@ def test_a_model_of_very_many_operators_is_told_in_one_sentence():
 def test_flex():
     with pytest.raises(NetworkError, match=r"2 FlexErf \(TensorFlow's own operators: convert with supported_ops of "):
         check_operators([("FlexErf", "")] * 2)
+
+
+def test_no_way_out_is_told_for_what_is_taken():
+    assert not set(obstacles._WAY_OUT) & {*ONNX, *(name for name, known in TFLITE.items() if known.only is None)}
 
 
 def test_the_names_are_those_of_the_formats():

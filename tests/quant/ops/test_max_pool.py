@@ -58,6 +58,26 @@ def test_floats_are_those_of_litert(read):
         assert np.array_equal(network.run(images).ravel(), reference(content, images)[network.layers[0].tensor].ravel())
 
 
+@pytest.mark.parametrize("kind", [Chain, FloatChain])
+@pytest.mark.parametrize("pads", [(1, 1, 1, 1), (0, 1, 2, 0)])
+def test_zeros_behind_a_relu_are_no_largest_values(read, kind, pads):
+    """As ResNets are converted: a PAD that a window without padding reads."""
+    rng = np.random.default_rng(0)
+    weights = rng.normal(size=(3, 1, 1, 2)) if kind is FloatChain else rng.integers(-128, 128, (3, 1, 1, 2))
+    chain = kind(7, 6, 2).convolution(weights, np.zeros(3), activation="RELU",
+                                      **({} if kind is FloatChain else {"scale": 0.1, "zero_point": -20}))
+    like = {} if kind is FloatChain else {"scale": 0.1, "zero_point": -20}
+    chain.pad(*pads)
+    chain.tensor.scale, chain.tensor.zero_point = like.get("scale"), like.get("zero_point", 0)
+    content = chain.max_pool((3, 3), stride=(2, 2)).write()
+    network = read(content)
+    images = rng.normal(size=(4, 7, 6, 2)).astype(np.float32) if kind is FloatChain else \
+        rng.integers(-128, 128, (4, 7, 6, 2), np.int8)
+    tensors = reference(content, images)
+    got = network.run(images) if isinstance(network, FloatNetwork) else golden.run(network, images)
+    assert np.allclose(got, tensors[network.layers[-1].tensor].reshape(got.shape), atol=1e-5)
+
+
 def test_published_model(read):
     """Every tensor of a network with two of them."""
     content = (require_model("linefollower_dsep_int8") / "model.tflite").read_bytes()
@@ -73,7 +93,9 @@ def test_published_model(read):
     (Chain(6, 6, 2).append("MAX_POOL_2D", (1, 5, 5, 2), StrideH=1, StrideW=1, FilterHeight=0, FilterWidth=2),
      r"operator 0 \(MAX_POOL_2D\) has a window of 0x2"),
     (Chain(6, 6, 2).max_pool((2, 2)).change(max_pool_2d_0__scale=0.1), "changes the scale or the zero point"),
-    (Chain(6, 6, 2).pad(1, 1, 1, 1).max_pool((3, 3)), "padding is only supported before a convolution"),
+    (Chain(6, 6, 2).pad(1, 1, 1, 1).max_pool((3, 3)), "follows a PAD whose zeros may be the largest values of a w"),
+    (FloatChain(6, 6, 2).pad(1, 1, 1, 1).max_pool((3, 3)), "follows a PAD whose zeros may be the largest values of a"),
+    (Chain(6, 6, 2, zero_point=-128).pad(3, 0, 0, 0).max_pool((3, 3)), "follows a PAD whose zeros may be the largest"),
     (Chain(2, 2, 2).append("MAX_POOL_2D", (1, 1, 1, 2), StrideH=1, StrideW=1, FilterHeight=3, FilterWidth=3,
                            Padding="VALID"), "has a window of 3x3, larger than its input of 2x2"),
     (Chain(4, 4, 2).append("MAX_POOL_2D", (1, 4, 4, 2), StrideH=0, StrideW=1, FilterHeight=3, FilterWidth=3),
