@@ -26,7 +26,7 @@ from types import SimpleNamespace
 import numpy as np
 from tepal.boards.flow.routed import ROUTED
 from tepal.boards.registry import BOARDS, get_board
-from tepal.quant import MobileNet, write_onnx
+from tepal.quant import SSD, MobileNet, MobileNetV2, Network, read_model, write_onnx
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, PAGE = ROOT / "benchmarks/results.json", ROOT / "benchmarks/README.md"
@@ -37,6 +37,12 @@ FRAMES = 4
 """Enough for the steady state: the interval is that from the third to the fourth."""
 
 RANDOM = WORK / "mobilenet_v1_0.25_96.onnx"
+OWN = {RANDOM: MobileNet(0.25, 96, classes=2),
+       WORK / "mobilenet_v2_0.35_48.onnx": MobileNetV2(0.35, 48, classes=10, last_channels=256),
+       WORK / "ssdlite_mobilenet_v1_0.25_80.onnx": SSD(MobileNet(0.25, 80, classes=2), classes=2, maps=2, lite=True)}
+"""Files of random networks of the family, which fit where they are simulated."""
+
+V2, DETECTOR = list(OWN)[1:]
 VWW, KWS = ("mlperf_vww_int8", "mlperf_kws_int8")
 DIGITS = "examples/digits/digits.tflite"
 CIFAR, PICTURES = "examples/cifar10/models/{}_int8.onnx", "examples/cifar10/pictures.npz"
@@ -63,10 +69,12 @@ class Row:
     board: str
     simplify: bool = False
     published: tuple[Published, ...] = ()
+    stalls: bool = False
+    """Simulate it with streams that wait at random, too."""
 
     @property
     def third_party(self) -> bool:
-        return self.model in (VWW, KWS)
+        return "/" not in self.model
 
     @property
     def path(self) -> str:
@@ -74,10 +82,12 @@ class Row:
 
     @property
     def input(self) -> str:
+        own = f"$TEPAL_DATA/models/{self.model}/inputs.npy"
         if self.third_party:
-            return f"$TEPAL_DATA/models/{self.model}/inputs.npy"
-        return {str(RANDOM): str(RANDOM.with_suffix(".npy")), DIGITS: "examples/digits/inputs.npy"}.get(
-            self.model, PICTURES)
+            return own if Path(own.replace("$TEPAL_DATA", str(DATA))).exists() else str(WORK / f"{self.model}.npy")
+        if Path(self.model) in OWN:
+            return str(Path(self.model).with_suffix(".npy"))
+        return "examples/digits/inputs.npy" if self.model == DIGITS else PICTURES
 
     def command(self, verb: str, *more: str) -> str:
         """As one would type it."""
@@ -105,6 +115,10 @@ _KWS = (
     Published("GreenWaves GAP9 (370 MHz)", TINY.format("v1.0"), 0.475),
     Published("Arm Ethos-U55-128", "Vela's estimate", cycles=89_900, efficiency=0.232),
 )
+_RESNET8 = (
+    Published("fpgaConvNet on ZC706 (564 DSPs, 200 MHz)", TINY.format("v1.1"), 0.147),
+    Published("fpgaConvNet on ZedBoard (188 DSPs, 143 MHz)", TINY.format("v1.1"), 0.411),
+)
 _FOMU = (Published("CFU-Playground on Fomu, iCE40UP5K", "CFU-Playground", cycles=25_190_000),)
 _DENSE = (
     Published("Zhao et al., ZC706, MobileNetV2-class", "Zhao et al. 2024", efficiency=0.9458),
@@ -122,18 +136,32 @@ ROWS = (
     Row("kws-45f", "KWS", KWS, "ulx3s-45f"),
     Row("kws-25f", "KWS", KWS, "ulx3s-25f"),
     Row("digits", "digits, 24x24", DIGITS, "ulx3s-85f"),
+    # VWW's shape, and no dead channels to speak of.
     Row("dense", "MobileNetV1-0.25-96, random weights", str(RANDOM), "ulx3s-85f", published=_DENSE),
+    Row("resnet8", "ResNet8", "mlperf_resnet8_int8", "ulx3s-85f", published=_RESNET8, stalls=True),
+    Row("mnist-resnet", "MNIST, residual", "tinymaix_mnist_resnet_int8", "ulx3s-85f", stalls=True),
+    Row("linefollower", "line follower, max pools", "linefollower_dsep_int8", "ulx3s-85f", stalls=True),
+    Row("stm", "MobileNetV1-0.25-96 of STMicroelectronics", "stm_v1_025_96_uint8_ends", "ulx3s-85f", stalls=True),
+    Row("v2", "MobileNetV2-0.35-48, 256 last channels, random weights", str(V2), "ulx3s-85f", stalls=True),
+    Row("ssd", "SSDLite on MobileNetV1-0.25-80, two maps, random weights", str(DETECTOR), "ulx3s-85f", stalls=True),
 )
-"""All rows.  The last one has VWW's shape and no dead channels to speak of."""
+"""All rows."""
 
 
-def make_random() -> None:
-    """The random network and its images: the same bytes every time."""
-    network = MobileNet(0.25, 96, classes=2).network(seed=0)
+def make_inputs() -> None:
+    """The random networks, and images for models without any: the same bytes every time."""
     (ROOT / WORK).mkdir(parents=True, exist_ok=True)
-    write_onnx(network, ROOT / RANDOM)
-    images = np.random.default_rng(0).integers(-128, 128, (FRAMES, *network.input_shape), np.int8)
-    np.save(ROOT / RANDOM.with_suffix(".npy"), images)
+    networks = {file: own.network() for file, own in OWN.items()}
+    for file, network in networks.items():
+        write_onnx(network, ROOT / file)
+    for row in ROWS:
+        if row.third_party and not row.absent and not row.input.startswith("$"):
+            found = read_model(DATA / "models" / row.model / "model.tflite")
+            assert isinstance(found, Network)
+            networks[Path(row.input)] = found
+    for file, network in networks.items():
+        images = np.random.default_rng(0).integers(-128, 128, (FRAMES, *network.input_shape), np.int8)
+        np.save(ROOT / file.with_suffix(".npy"), images)
 
 
 def run(command: str) -> tuple[dict, float]:
@@ -163,7 +191,11 @@ def simulate(row: Row) -> dict:
     command = row.command("simulate", "--input", row.input, "--frames", str(FRAMES))
     report, seconds = run(command)
     simulated = report["cycles"] + (FRAMES - 1) * report["interval_cycles"]
-    return {
+    stalled = {}
+    if row.stalls:
+        found = run(f"{command} --stalls 1")[0]
+        stalled = {"stalled": {name: found[name] for name in ("compared", "mismatches")}}
+    return stalled | {
         "command": command, "revision": revision(),
         "compute_cycles": report["compute_cycles"], "interval_cycles": report["interval_cycles"],
         "compared": report["compared"], "mismatches": report["mismatches"],
@@ -216,6 +248,14 @@ class Measured:
         return form.format(row=self.row, s=SimpleNamespace(**self.simulated or {}), b=SimpleNamespace(**made or {}))
 
     @property
+    def stalled(self) -> str:
+        """Bytes that differ where both streams wait at random, if the row asks for that."""
+        if not self.row.stalls:
+            return ""
+        found = (self.simulated or {}).get("stalled")
+        return f"{found['mismatches']} of {found['compared']:,}" if found else MISSING
+
+    @property
     def efficiency(self) -> str:
         """MACs of the network as it came, a cycle and int8 product for which the part's multipliers are made."""
         part = get_board(self.row.board).part
@@ -250,7 +290,8 @@ def page(results: dict) -> str:
                    f"{other.latency_ms:.3f}" if other.latency_ms else "",
                    f"{other.efficiency:.2f}" if other.efficiency else "", other.source] for other in item.row.published]
         limits.append([item.title, *map(item.told, (
-            "{s.interval_cycles:,}", "{s.mismatches} of {s.compared:,}", "{s.cycle_errors}", "{s.macs:,}",
+            "{s.interval_cycles:,}", "{s.mismatches} of {s.compared:,}")), item.stalled, *map(item.told, (
+            "{s.cycle_errors}", "{s.macs:,}",
             "{s.engine[multipliers]}", "{s.engine[products]}", "{s.utilisation:.1%}",
             "{b.clock_mhz:.2f} of {b.limit_mhz:g}"))])
         routed.append([item.title, item.told("{b.fmax_mhz:.2f}"), *(
@@ -275,11 +316,13 @@ multiplier of the part.
 
 ## Proof, and what the part could do
 
-Cycles from frame to frame; bytes that differ from the reference, over every layer, and events that are not in their
-predicted cycle; MACs that are left to do; the array's multipliers, the products that they make in a cycle, and how many
-of these its share of the MACs needs; and the clock of what the part's memories and multipliers allow, in MHz.
+Cycles from frame to frame; bytes that differ from the reference, over every layer; the same where both streams wait at
+random, if that was simulated; events that are not in their predicted cycle; MACs that are left to do; the array's
+multipliers, the products that they make in a cycle, and how many of these its share of the MACs needs; and the clock of
+what the part's memories and multipliers allow, in MHz.
 
-{table(["", "frame to frame", "bytes that differ", "events off", "MACs", "multipliers", "products", "in use", "clock"],
+{table(["", "frame to frame", "bytes that differ", "with stalls", "events off", "MACs", "multipliers", "products",
+        "in use", "clock"],
        limits)}
 
 ## Place and route
@@ -354,14 +397,14 @@ def main():
     arguments = parser.parse_args()
     if unknown := set(arguments.rows) - {row.name for row in ROWS}:
         parser.error(f"there is no row {min(unknown)}")
+    if not arguments.tables:
+        make_inputs()
     for row in () if arguments.tables else ROWS:
         if arguments.rows and row.name not in arguments.rows:
             continue
         if row.absent:
             print(f"{row.name}: skipped ({row.absent})")
             continue
-        if row.model == str(RANDOM):
-            make_random()
         measured = {"simulate": simulate(row)}
         if arguments.build:
             measured["build"] = build(row, arguments.seeds)
