@@ -150,8 +150,8 @@ class OnnxModel:
             if size[:2] == (1, 1):
                 shape = "x".join(map(str, image.shape))
                 raise node.obstacle(f"reads a vector of {size[2]} values as a map of {shape} (height, width, "
-                                    "channels); no layer gives a vector in the shape of a map: keep the map up to there, without "
-                                    "Gemm, MatMul or a pool over all of it before this node")
+                                    "channels); no layer gives a vector in the shape of a map: keep the map up to "
+                                    "there, without Gemm, MatMul or a pool over all of it before this node")
             raise node.error(f"reads a map of {size[0]}x{size[1]}x{size[2]} (height, width, channels) that was "
                              "reshaped, or padded in its channels; only Gemm and MatMul can")
         return size, padding
