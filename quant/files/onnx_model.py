@@ -147,6 +147,11 @@ class OnnxModel:
         size = self.started(node, value, cropped(value.places[0].transpose(1, 2, 0))[0])
         image, padding = cropped(self.places(value)[0].transpose(1, 2, 0))
         if image.shape != size or not in_order(image):
+            if size[:2] == (1, 1):
+                shape = "x".join(map(str, image.shape))
+                raise node.obstacle(f"reads a vector of {size[2]} values as a map of {shape} (height, width, "
+                                    "channels); no layer gives a vector in the shape of a map: keep the map up to "
+                                    "there, without Gemm, MatMul or a pool over all of it before this node")
             raise node.error(f"reads a map of {size[0]}x{size[1]}x{size[2]} (height, width, channels) that was "
                              "reshaped, or padded in its channels; only Gemm and MatMul can")
         return size, padding

@@ -20,7 +20,7 @@ from tepal.quant.lookup import FloatLookup, Lookup
 from tepal.quant.windows import same_padding
 
 from .tflite_file import EXPORT_AGAIN, File, Operator, Tensor, names
-from .values import Value, cropped, in_order, in_space
+from .values import TensorValue, cropped, in_order, in_space
 
 __all__ = ["ACTIVATIONS", "DILATION_OPTIONS", "WINDOW_OPTIONS", "FloatGraph", "IntegerGraph", "TfliteGraph",
            "multiplied"]
@@ -54,7 +54,7 @@ class TfliteGraph:
         self.readers = file.readers()
         self.layers: list[Any] = []
         self.sizes: dict[int, Shape] = {}
-        self.values = {file.input.index: Value((IMAGE,), file.input.shape, shared=True)}
+        self.values = {file.input.index: TensorValue((IMAGE,), file.input.shape, shared=True)}
         # The layers that put sources together, by what makes them.
         self._joined: dict[Callable[[tuple[int, ...]], Any], int] = {}
         # Where the image's values, in the order of the file, stand in its map; None if they are in order.
@@ -91,7 +91,7 @@ class TfliteGraph:
 
     # ---- values ----
 
-    def value(self, operator: Operator, number: int = 0) -> Value:
+    def value(self, operator: Operator, number: int = 0) -> TensorValue:
         """What input ``number`` of ``operator`` holds."""
         tensor = operator.input(number)
         if tensor.index not in self.values:
@@ -101,7 +101,7 @@ class TfliteGraph:
             raise operator.error(f"reads tensor {tensor.index}, which no operator before it gives")
         return self.values[tensor.index]
 
-    def give(self, operator: Operator, value: Value, result: int = 0) -> None:
+    def give(self, operator: Operator, value: TensorValue, result: int = 0) -> None:
         """The operator's ``result`` of that number is ``value``."""
         tensor = operator.outputs[result]
         if tensor.index in self.values or len(tensor.data):
@@ -109,7 +109,7 @@ class TfliteGraph:
                                  "another operator too")
         self.values[tensor.index] = replace(value, shared=value.shared or self.readers[tensor.index] > 1)
 
-    def computable(self, operator: Operator, number: int = 0, *, padded: bool = False) -> Value:
+    def computable(self, operator: Operator, number: int = 0, *, padded: bool = False) -> TensorValue:
         """As :meth:`value`, of a single source: what a layer can read."""
         self.check_activation(operator, operator.input(number))
         value = self.value(operator, number)
@@ -119,7 +119,7 @@ class TfliteGraph:
             raise value.maker.error(f"is followed by {operator.name}; padding is only supported before a convolution")
         return value
 
-    def opened(self, operator: Operator, value: Value, shape: Shape | None = None) -> Value:
+    def opened(self, operator: Operator, value: TensorValue, shape: Shape | None = None) -> TensorValue:
         """``value`` with the image's values in the order of its map.  The first operator that reads the image tells
         which of its dimensions is what, if it takes it as a map of this ``shape``."""
         if value.sources != (IMAGE,):
@@ -152,8 +152,8 @@ class TfliteGraph:
             raise operator.error(f"reads an input of the shape {list(given)} with its values in another order; only "
                                  "[1, height, width, channels] and [1, channels, height, width] are supported")
 
-    def joint(self, operator: Operator, values: list[Value], axis: int,
-              join: Callable[[tuple[int, ...]], Any]) -> Value:
+    def joint(self, operator: Operator, values: list[TensorValue], axis: int,
+              join: Callable[[tuple[int, ...]], Any]) -> TensorValue:
         """The ``values`` one behind the other along ``axis``; ``join`` makes the layer that puts their sources together
         channel by channel, once one is wanted."""
         values = [self.opened(operator, value) for value in values]
@@ -170,10 +170,10 @@ class TfliteGraph:
         places = np.concatenate([np.where(value.numbers < 0, -1, value.numbers + start)
                                  for value, start in zip(values, starts, strict=True)], axis=axis)
         self.check_shape(operator, places.shape)
-        whole = Value(tuple(sources), places.shape, maker=operator, join=join)
+        whole = TensorValue(tuple(sources), places.shape, maker=operator, join=join)
         return whole.moved(places.astype(np.int32))
 
-    def settled(self, operator: Operator, value: Value) -> Value:
+    def settled(self, operator: Operator, value: TensorValue) -> TensorValue:
         """``value`` of one layer: of several sources the one that puts them together."""
         if len(value.sources) == 1:
             return value
@@ -219,6 +219,10 @@ class TfliteGraph:
             fits = image.shape == size and in_order(image)
         if fits:
             return source, size, padding
+        if size[:2] == (1, 1):
+            raise operator.obstacle(f"reads a vector of {size[2]} values as a map of {shape[0]}x{shape[1]}x{shape[2]}; "
+                                    "no layer gives a vector in the shape of a map: keep the map up to there, without "
+                                    "FULLY_CONNECTED or a pool over all of it before this operator")
         raise operator.error(f"reads a map of {size[0]}x{size[1]}x{size[2]} (height, width, channels) that was "
                              "reshaped, or padded in its channels; only FULLY_CONNECTED can")
 
@@ -229,11 +233,11 @@ class TfliteGraph:
         (source,) = value.sources
         return source, self.sizes[source], value.numbers.ravel()
 
-    def read(self, operator: Operator, number: int = 0) -> Value:
+    def read(self, operator: Operator, number: int = 0) -> TensorValue:
         """Input ``number`` as one layer's values, in any order."""
         return self.settled(operator, self.opened(operator, self.computable(operator, number)))
 
-    def alike(self, operator: Operator, count: int, first: int = 0) -> tuple[list[int], Shape, Value]:
+    def alike(self, operator: Operator, count: int, first: int = 0) -> tuple[list[int], Shape, TensorValue]:
         """Of ``count`` inputs from the ``first`` on, whose values must be in one order: their layers, the size of their
         maps, and the first one's value, to which the result's is equal in order and shape."""
         values = [self.read(operator, number) for number in range(first, first + count)]
@@ -259,12 +263,12 @@ class TfliteGraph:
             self.close(operator, value, Arranged(operator.index, operator.output.index, places.shape[1:],
                                                  None if in_order(places) else places.ravel()))
 
-    def off_chip(self, value: Value) -> bool:
+    def off_chip(self, value: TensorValue) -> bool:
         """Whether only a host can compute with ``value``: after closings, or of maps of several sizes."""
         return bool(value.closings) or len({self.sizes[source][:2] for source in value.sources
                                             if source in self.sizes}) > 1
 
-    def close(self, operator: Operator, value: Value, closing: Closing) -> None:
+    def close(self, operator: Operator, value: TensorValue, closing: Closing) -> None:
         """Go on with what ``closing`` makes of ``value`` on the host."""
         self.give(operator, value.closed().behind(closing, operator.output.shape))
 
@@ -313,7 +317,7 @@ class TfliteGraph:
     # ---- layers ----
 
     def fields(self, operator: Operator, sources: list[int], input_shape: Shape, shape: Shape, stride=(1, 1),
-               padding=NO_PADDING, like: Value | None = None) -> dict[str, Any]:
+               padding=NO_PADDING, like: TensorValue | None = None) -> dict[str, Any]:
         """The fields that all layers of this graph have, for the one that makes a map of ``shape`` of the layers
         ``sources``, its values in the order and the shape of ``like`` if that is given."""
         self.check_activation(operator, operator.output)
@@ -322,10 +326,10 @@ class TfliteGraph:
                 "inputs": tuple(sources), "input_shape": input_shape, "output_shape": shape, "stride": stride,
                 "padding": padding, **self.meaning(operator)}
 
-    def append(self, operator: Operator, layer: Any, like: Value | None = None) -> None:
+    def append(self, operator: Operator, layer: Any, like: TensorValue | None = None) -> None:
         """Go on with ``layer``, which gives the operator's result, its values in the order of those of ``like``."""
         number = self.insert(layer)
-        placed = Value((number,), operator.output.shape)
+        placed = TensorValue((number,), operator.output.shape)
         if like is not None and like.places is not None:
             placed = replace(placed.moved(like.places), blocks=like.blocks)
         self.give(operator, placed)
@@ -342,7 +346,7 @@ class TfliteGraph:
             height, width, channels = (1, 1, 1, *tensor.shape)[-3:]
             self.layers.append(None)
             self.sizes[len(self.layers) - 1] = height, width, channels
-            self.values[tensor.index] = Value((len(self.layers) - 1,), tensor.shape)
+            self.values[tensor.index] = TensorValue((len(self.layers) - 1,), tensor.shape)
 
 
 def _equal(places: np.ndarray | None, others: np.ndarray | None) -> bool:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a tensor of a model file holds while the file is read: which layers' results, and in which order."""
+"""What a tensor of a ``.tflite`` file holds while the file is read: which layers' results, and in which order."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from tepal.quant.layer import Padding
 if TYPE_CHECKING:
     from typing import Self
 
-__all__ = ["Value", "cropped", "in_batch", "in_order", "in_space", "moved_to_batch"]
+__all__ = ["TensorValue", "cropped", "in_batch", "in_order", "in_space", "moved_to_batch"]
 
 
 def in_order(numbers: np.ndarray) -> bool:
@@ -48,7 +48,7 @@ def in_space(batch: np.ndarray, blocks: tuple[int, int]) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
-class Value:
+class TensorValue:
     """``sources`` are the numbers of the layers whose results it holds, :data:`~tepal.quant.layer.IMAGE` for the image,
     and ``shape`` is that of the tensor.
 
@@ -107,6 +107,6 @@ class Value:
                        places=None if self.places is None else self.places.reshape(shape))
 
 
-def moved_to_batch(value: Value, image: np.ndarray, blocks: tuple[int, int]) -> Value:
+def moved_to_batch(value: TensorValue, image: np.ndarray, blocks: tuple[int, int]) -> TensorValue:
     """``value`` with the places ``image`` (1, height, width, channels) dealt out to ``blocks``."""
     return replace(value.moved(in_batch(image, blocks)), blocks=blocks)

@@ -17,7 +17,7 @@ from tepal.quant.weighted import FloatWeighted, Weighted
 from .draft import Constant, Draft
 from .tflite_file import Operator, Tensor
 from .tflite_graph import IntegerGraph, TfliteGraph
-from .values import Value, moved_to_batch
+from .values import TensorValue, moved_to_batch
 
 if TYPE_CHECKING:
     from .onnx_model import OnnxModel
@@ -52,7 +52,8 @@ def weight_zero_point(tensor: Tensor) -> int:
 
 
 def append_weighted(graph: TfliteGraph, operator: Operator, kind: type[FloatWeighted], fields: dict[str, Any],
-                    weights: np.ndarray, bias: np.ndarray, rounding=Rounding.DOUBLE, like: Value | None = None) -> None:
+                    weights: np.ndarray, bias: np.ndarray, rounding=Rounding.DOUBLE,
+                    like: TensorValue | None = None) -> None:
     """Go on with a layer of this ``kind`` and these ``fields``, or with its integer twin, whose values stand in the
     order of ``like``."""
     if not isinstance(graph, IntegerGraph):
@@ -98,7 +99,7 @@ def append_convolution(graph: TfliteGraph, operator: Operator, kind: type[FloatW
     like = None
     if blocks:
         result = np.arange(prod(size) * len(bias), dtype=np.int32).reshape(1, *size, len(bias))
-        like = moved_to_batch(Value((), result.shape), result, blocks)
+        like = moved_to_batch(TensorValue((), result.shape), result, blocks)
     fields = graph.fields(operator, [source], shape, (*size, len(bias)), stride, padding, like)
     append_weighted(graph, operator, kind, fields, weights, bias, like=like)
 

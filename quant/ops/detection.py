@@ -15,7 +15,7 @@ from flatbuffers import flexbuffers
 from tepal.quant.answers import dequantised, of_integers
 from tepal.quant.files.tflite_file import Operator
 from tepal.quant.files.tflite_graph import TfliteGraph
-from tepal.quant.files.values import Value
+from tepal.quant.files.values import TensorValue
 from tepal.quant.layer import Closing, Meaning, frozen
 
 from .registry import tflite
@@ -186,7 +186,7 @@ def _detection(graph: TfliteGraph, operator: Operator) -> None:
                              f"{count} anchors and {detector.classes} classes")
     if len(operator.outputs) != len(_RESULTS):
         raise operator.error(f"gives {len(operator.outputs)} results; four are needed")
-    both = Value(boxes.sources + scores.sources, (1, prod(boxes.opening) + prod(scores.opening)),
+    both = TensorValue(boxes.sources + scores.sources, (1, prod(boxes.opening) + prod(scores.opening)),
                  opening=(prod(boxes.opening) + prod(scores.opening),))
     for number, (result, tensor) in enumerate(zip(_RESULTS, operator.outputs, strict=True)):
         closing = Detection(operator.index, tensor.index, detector, (boxes.opening, scores.opening),
@@ -194,7 +194,7 @@ def _detection(graph: TfliteGraph, operator: Operator) -> None:
         graph.give(operator, both.behind(closing, tensor.shape), number)
 
 
-def _real(graph: TfliteGraph, operator: Operator, number: int) -> Value:
+def _real(graph: TfliteGraph, operator: Operator, number: int) -> TensorValue:
     """What input ``number`` holds, in real numbers on the host."""
     tensor, value = operator.input(number), graph.value(operator, number).closed()
     if tensor.type == "FLOAT32":

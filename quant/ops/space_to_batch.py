@@ -12,7 +12,7 @@ from math import prod
 import numpy as np
 from tepal.quant.files.tflite_file import Operator
 from tepal.quant.files.tflite_graph import TfliteGraph
-from tepal.quant.files.values import Value, in_batch, in_space, moved_to_batch
+from tepal.quant.files.values import TensorValue, in_batch, in_space, moved_to_batch
 from tepal.quant.layer import IMAGE, LARGEST_MAP, Padding
 from tepal.quant.weighted import FloatWeighted, Weighted
 
@@ -65,7 +65,7 @@ def _parameters(operator: Operator) -> tuple[tuple[int, int], list[tuple[int, in
     return (int(blocks[0]), int(blocks[1])), [(int(before), int(after)) for before, after in amounts]
 
 
-def _without(graph: TfliteGraph, operator: Operator, value: Value, crop: Padding) -> np.ndarray:
+def _without(graph: TfliteGraph, operator: Operator, value: TensorValue, crop: Padding) -> np.ndarray:
     """The numbers of what is left once the layer before ``operator`` no longer computes the rows and columns that are
     cut off: of a window that moves by single pixels these come of as much padding."""
     (source,) = value.sources

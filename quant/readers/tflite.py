@@ -16,7 +16,7 @@ from tepal.quant.errors import NetworkError
 from tepal.quant.files.obstacles import Format, Obstacle, arithmetic, check_operators, refuse
 from tepal.quant.files.tflite_file import Entry, File, Operator
 from tepal.quant.files.tflite_graph import FloatGraph, IntegerGraph, TfliteGraph
-from tepal.quant.files.values import Value
+from tepal.quant.files.values import TensorValue
 from tepal.quant.float_network import FloatNetwork
 from tepal.quant.graph import joined
 from tepal.quant.layer import IMAGE, LARGEST_MAP, shortened
@@ -118,7 +118,7 @@ def _fold(file: File, operator: Operator) -> bool:
     return True
 
 
-def _results(file: File, graph: TfliteGraph) -> list[Value]:
+def _results(file: File, graph: TfliteGraph) -> list[TensorValue]:
     """What the model's outputs hold."""
     results = []
     for tensor in file.outputs:
@@ -167,7 +167,7 @@ def _network(name: str, file: File, graph: TfliteGraph) -> Network | FloatNetwor
     return Network(name, layers, *graph.start.meaning, tuple(answers), outputs=outputs)
 
 
-def _without_tables(graph: IntegerGraph, value: Value, results: list[Value]) -> Value:
+def _without_tables(graph: IntegerGraph, value: TensorValue, results: list[TensorValue]) -> TensorValue:
     """``value``, an output, without a monotone table before it, which is looked up on the host as well as on the
     chip; the largest result stays the largest."""
     while len(value.sources) == 1:

@@ -539,6 +539,8 @@ SENTENCES = {
     "reshape": (conv().add("Reshape", np.array([-1, 5])),
                 r"node 1 \(Reshape, reshape1\) has inputs that don't fit together; export"),
     "conv of a vector": (conv().add("Flatten").convolution(2, 2, 3), r"reads the shape \[1, 72\]; only images"),
+    "vector as a map": (conv().add("GlobalAveragePool").convolution(8, 2, 1).add("Reshape", np.array([1, 2, 2, 2]))
+                        .convolution(2, 2, 1), "reads a vector of 8 values as a map of 2x2x2"),
     "gemm": (conv().add("Flatten").add("Gemm", FLAT), r"has weights for 3 values and reads the shape \[1, 72\]"),
     "transA": (conv().add("Flatten").add("Gemm", FLAT, transA=1), "transposes its first input"),
     "constant first": (constant_first(),

@@ -157,3 +157,11 @@ def test_weights_alone_quantised_are_what_they_mean(read, per_channel, stored):
     (layer,) = read(chain.write()).layers
     expected = integers * (scales[:, None, None, None] if per_channel else np.float32(0.01))
     assert np.array_equal(layer.weights, expected.astype(np.float32))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_vector_as_a_map_is_refused(read, kind):
+    chain = kind(4, 4, 2).fully_connected(weights(kind, 18, 32), np.zeros(18)).reshape(1, 3, 3, 2)
+    chain.tensor.scale, chain.tensor.zero_point = (tensor := chain.operators[0].outputs[0]).scale, tensor.zero_point
+    with pytest.raises(NetworkError, match=r"reads a vector of 18 values as a map of 3x3x2; no layer gives a vector"):
+        read(chain.convolution(weights(kind, 2, 3, 3, 2), np.zeros(2)).write())
