@@ -70,7 +70,7 @@ calibrate: venv
 
 operators: venv
 	@rm -rf build/operators
-	$(PYTEST) --operators=build/operators tests/quant tests/sim/test_golden.py
+	$(PYTEST) --slow=no --operators=build/operators tests/quant tests/sim/test_golden.py
 	$(BIN)/python tests/operators.py
 
 times: venv
