@@ -105,7 +105,7 @@ class Detecting:
                           f"the width and {top} to {bottom} of the height")
 
     def save(self, found: list[Boxes], names: list[str], pictures: list[Path], folder: bool) -> list[Path]:
-        """Write the ``pictures`` with their boxes, and tell where.
+        """Write the ``pictures`` with their boxes; the files that were written.
 
         Raises
         ------

@@ -86,6 +86,8 @@ def run(arguments) -> int:
         return code
     if found is not None:
         finder.tell(found, names, frames.names)
+        for target in drawn:
+            out.print(f"Wrote {escape(str(target))}.")
     elif len(network.output_layers) > 1:
         for line in told_outputs(network, logits):
             out.print(line)

@@ -51,17 +51,17 @@ class _Rewriting:
 
     def _join(self, number: int, layer: Concatenation, sources: tuple[int, ...]) -> int:
         ends, whole = np.cumsum(layer.channels), None
-        for source, part, table, end, count in zip(sources, self.network.sources[number], layer.tables, ends,
-                                                   layer.channels, strict=True):
+        parts = self.network.sources[number]
+        for source, part, table, unchanged, end, count in zip(sources, parts, layer.tables, layer.unchanged, ends,
+                                                              layer.channels, strict=True):
             shape = (*layer.input_shape[:2], count)
             common = {"name": layer.name, "index": layer.index, "output_scale": layer.output_scale}
             channels = np.arange(end - count, end)
             place = {"input_shape": shape, "output_shape": shape, "input_zero_point": 0}
-            changed = bool((table != CODES).any())
-            if changed:
+            if not unchanged:
                 source = self._add(Lookup(**common, **place, inputs=(source,), table=table, result_zero_point=0,
                                           function="a change of scale"))
-            if changed or not self._private(part):
+            if not unchanged or not self._private(part):
                 source = self._add(Convolution(
                     **common, **place, inputs=(source,), weights=np.eye(count, dtype=np.int8)[:, None, None],
                     bias=np.zeros(count), requantise=Requantise(np.full(count, 1 << 30), np.ones(count), 0)))
@@ -94,6 +94,8 @@ class _Rewriting:
         self.layers[number] = replace(
             layer, output_shape=(*layer.output_shape[:2], count), weights=wide(layer.weights, 0),
             bias=wide(layer.bias, -rule.zero_point), weight_scales=1.0,
+            # Weights of 0 stand for 0 in the further channels, whatever they stand for in the others.
+            weight_zero_point=wide(layer.weight_zero_point, 0) if np.any(layer.weight_zero_point) else 0,
             requantise=replace(rule, multiplier=wide(rule.multiplier, 1 << 30), shift=wide(rule.shift, 1)))
         self.originals[number] = None
 

@@ -71,7 +71,7 @@ class Concatenation(_Parts, Layer):
         tables = []
         for scale, zero_point in sources:
             real = np.clip((CODES - zero_point).astype(np.float32) * np.float32(scale), minimum, maximum)
-            tables.append(np.clip(np.rint(real / np.float32(result[0])) + result[1], -128, 127))
+            tables.append(quantised_codes(real, result))
         return cls(**geometry, input_zero_point=sources[0][1], output_scale=result[0], channels=channels,
                    tables=np.stack(tables), result_zero_point=result[1])
 

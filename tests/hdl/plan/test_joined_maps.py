@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A network without concatenations computes the same."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from graphs import graph_case
 from tepal.hdl.plan.joined_maps import without_concatenations
+from tepal.quant import Convolution
 from tepal.quant.ops.concatenation import Concatenation
 from tepal.sim import golden
 
@@ -12,9 +15,17 @@ SEEDS = [seed for seed in range(60) if any(isinstance(layer, Concatenation)
                                            for layer in graph_case(seed)[0].layers)]
 
 
+@pytest.mark.parametrize("zero_points", ["none", "of layers", "of channels"])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_same_results(seed):
+def test_same_results(seed, zero_points):
+    """Weights that stand for 0 are others than 0 where they have zero points."""
     network, _, images = graph_case(seed, 3)
+    rng = np.random.default_rng(seed)
+    if zero_points != "none":
+        network = replace(network, layers=tuple(
+            replace(layer, weight_zero_point=int(rng.integers(-128, 128)) if zero_points == "of layers" else
+                    rng.integers(-128, 128, layer.bias.size))
+            if isinstance(layer, Convolution) else layer for layer in network.layers))
     plain, originals = without_concatenations(network)
     assert not any(isinstance(layer, Concatenation) for layer in plain.layers)
     assert {number for number in originals if number is not None} <= {*range(len(network.layers))}
