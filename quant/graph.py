@@ -100,11 +100,6 @@ class Graph(Generic[_Layer]):
         """Numbers of the layers whose results are the network's."""
         return self.outputs or (len(self.layers) - 1,)
 
-    @property
-    def is_chain(self) -> bool:
-        """Whether every layer reads the one before it, and the last one's result is the network's."""
-        return not self.outputs and not any(layer.inputs for layer in self.layers)
-
     def shape(self, number: int) -> Shape:
         """Of what layer ``number`` gives, or of the image."""
         return self.input_shape if number == IMAGE else self.layers[number].output_shape

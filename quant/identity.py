@@ -10,7 +10,7 @@ import numpy as np
 
 from .network import Network
 
-__all__ = ["DIGEST_BYTES", "digest"]
+__all__ = ["DIGEST_BYTES", "digest", "fingerprint"]
 
 DIGEST_BYTES = 16
 
@@ -25,9 +25,15 @@ networks."""
 
 def digest(network: Network) -> bytes:
     """Equal for networks of equal integer layers, whatever file they came from; else different."""
+    return fingerprint(network)[:DIGEST_BYTES]
+
+
+def fingerprint(*values) -> bytes:
+    """Equal for equal integers, arrays of them, texts, and tuples and dataclasses of these; else different."""
     seen = sha256()
-    _add(seen, network)
-    return seen.digest()[:DIGEST_BYTES]
+    for value in values:
+        _add(seen, value)
+    return seen.digest()
 
 
 def _add(seen, value) -> None:

@@ -2,9 +2,7 @@
 """What a network's sums need on any engine: accumulators, and requantisers that are proved equal to the exact rules."""
 
 from collections.abc import Iterable
-from dataclasses import fields, is_dataclass
 from functools import cached_property
-from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -15,6 +13,7 @@ from tepal.hdl.units.elementwise import ElementwiseFormat
 from tepal.hdl.units.requantiser import RequantiserFormat
 from tepal.hdl.units.serial_requantiser import SerialFormat
 from tepal.quant import Average, Network, Requantise
+from tepal.quant.identity import fingerprint
 
 from .lower import lower
 from .passes import Pass, sum_range
@@ -74,7 +73,7 @@ class SumFormats:
 
     @staticmethod
     def _fit(number: int, rule: Requantise | Average, constant: np.ndarray, limits, *, one_shift: bool) -> Affine:
-        key = (_identity(rule), _identity(constant), _identity(limits), one_shift)
+        key = fingerprint(rule, constant, *limits, one_shift)
         if key not in _affines:
             if len(_affines) >= _MOST_AFFINES:
                 _affines.pop(next(iter(_affines)))
@@ -85,21 +84,10 @@ class SumFormats:
         return _affines[key]
 
 
-_affines: dict[tuple, Affine] = {}
+_affines: dict[bytes, Affine] = {}
 """What was found, oldest first: forms of a network without some channels have many passes in common."""
 
 _MOST_AFFINES = 256
-
-
-def _identity(value: Any):
-    """Equal for equal values, and for others not: a digest of what arrays hold."""
-    if isinstance(value, np.ndarray):
-        return value.shape, value.dtype.str, sha256(value.tobytes()).digest()
-    if isinstance(value, tuple):
-        return tuple(map(_identity, value))
-    if is_dataclass(value):
-        return type(value), tuple(_identity(getattr(value, field.name)) for field in fields(value))
-    return value
 
 
 class Formats:

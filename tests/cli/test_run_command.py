@@ -368,8 +368,9 @@ def test_drawn_boxes(run, detectors, tmp_path):
         code, _, _ = run(*command, detectors / "album", "--draw", tmp_path / "drawn")
         assert code == 0
         assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["a.png", "b.png"]
-        code, _, _ = run(*command, detectors / "album" / "a.png", "--draw", tmp_path / "one.png")
+        code, out, _ = run(*command, detectors / "album" / "a.png", "--draw", tmp_path / "one.png")
         assert code == 0
+        assert "".join(out.split()).endswith(f"Wrote{tmp_path / 'one.png'}.")
     given, drawn = (np.asarray(Image.open(path)) for path in (detectors / "album" / "a.png", tmp_path / "one.png"))
     assert given.shape == drawn.shape
     assert (given != drawn).any()
