@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.slow
-
 ROOT = Path(__file__).parents[1]
-FOLDERS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-dir"]
+SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+FOLDERS = SETUPTOOLS["package-dir"]
 """Import name to folder."""
 
 
@@ -38,6 +37,14 @@ def wheel(tmp_path_factory) -> Path:
     return found
 
 
+def test_every_package_is_named():
+    """setuptools takes no folder that is not on the list; the wheel itself is built by the slow tests alone."""
+    packages = {".".join((package, *file.parent.relative_to(ROOT / folder).parts))
+                for package, folder in FOLDERS.items() for file in (ROOT / folder).rglob("__init__.py")}
+    assert set(SETUPTOOLS["packages"]) == packages
+
+
+@pytest.mark.slow
 def test_holds_all(wheel):
     """Every module and every file beside the modules."""
     with zipfile.ZipFile(wheel) as archive:
@@ -49,6 +56,7 @@ def test_holds_all(wheel):
     assert {Path(name).suffix for name in held} == {".cpp", ".json", ".py", ".v", ".vlt"}
 
 
+@pytest.mark.slow
 def test_installed(wheel, tmp_path):
     """Its command runs, out of the wheel's own modules."""
     run(sys.executable, "-m", "pip", "install", "--no-deps", "--quiet", "--target", tmp_path / "site", wheel)
