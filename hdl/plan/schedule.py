@@ -20,6 +20,7 @@ from .bands import Group, aligned, banded, choose
 from .memories import MemoryUse, parameter_groups, tile_buffers, tile_row_words
 from .passes import Pass, unroll
 from .places import FeatureMap, outputs, place
+from .portions import ROLES, LoadPlan, Words, load_plan
 from .tiling import Latencies, Tiling, parameter_beats, parameter_words
 from .timeline import ScheduledPass, timeline
 from .widths import Formats, SumFormats
@@ -179,6 +180,36 @@ class Schedule:
         return tuple(self.passes[self.wholes.index(whole)] for whole in range(len(self.formats.passes)))
 
     @property
+    def portions(self) -> tuple[ScheduledPass, ...]:
+        """Those passes whose weights in the array, and columns' parameters, are stored."""
+        return self.stored
+
+    @property
+    def portion_of(self) -> tuple[int, ...]:
+        """For each pass, the number in ``portions`` of the one whose weights it has."""
+        return self.wholes
+
+    @cached_property
+    def loads(self) -> LoadPlan | None:
+        """When and where to weights and parameters are loaded; None if all are on the chip."""
+        if self.config.weight_words is None:
+            return None
+
+        def of(numbers: Sequence[int], number: int, *words: int) -> Words:
+            users = [each for each, own in enumerate(numbers) if own == number]
+            return Words(users[0], users[-1], words)
+
+        columns = self.config.columns
+        return load_plan(
+            [of(self.portion_of, number, each.column_groups * each.inner, each.column_groups * columns)
+             for number, each in enumerate(self.portions)],
+            [of(self.wholes, whole, len(each.depthwise_words), groups * self.parameter_beats)
+             for whole, (each, groups) in enumerate(zip(self.stored, self.parameter_groups, strict=True))
+             if each.reduces],
+            [number for number, each in enumerate(self.passes) if each.reduces], len(self.passes),
+            self.config.weight_words)
+
+    @property
     def output_maps(self) -> tuple[FeatureMap, ...]:
         """Of each output."""
         return tuple(self.passes[number].target for number in outputs([each.work for each in self.passes]))
@@ -228,23 +259,30 @@ class Schedule:
         """Channel groups of each pass of ``stored`` whose parameters are stored."""
         return parameter_groups(self.formats.depthwise.affines(self.config.lane_cycles), self.stored)
 
+    @property
+    def word_bits(self) -> tuple[int, ...]:
+        """Bits of a word of each of the memories :data:`~.portions.ROLES`."""
+        config = self.config
+        return (self.matrix_weight_bits * config.columns, self.matrix_format.width,
+                self.depthwise_weight_bits * config.lanes * config.taps,
+                self.depthwise_format.width * self.parameter_words)
+
     @cached_property
     def memories(self) -> tuple[MemoryUse, ...]:
         """Every memory, ROMs included."""
         config, word, passes = self.config, 8 * self.config.lanes, self.stored
+        depths = dict(zip(ROLES, self.loads.depths, strict=True) if self.loads else (
+            ("matrix_weights", sum(each.column_groups * each.inner for each in passes)),
+            ("matrix_parameters", sum(each.column_groups for each in passes) * config.columns),
+            ("depthwise_weights", max(1, sum(len(each.depthwise_words) for each in passes if each.reduces))),
+            ("depthwise_parameters", max(1, sum(self.parameter_groups) * self.parameter_beats))))
+        widths = dict(zip(ROLES, self.word_bits, strict=True))
         return (
             MemoryUse("input", 1, self.layout.depth, 8 * self.layout.word_bytes),
             MemoryUse("activations", config.taps, self.bank_depth, word, self.region_depths),
             MemoryUse("output", 1, self.output_depth, word),
             *tile_buffers(self.tile_row_words, 8 * config.tile_lanes),
-            MemoryUse("matrix_weights", 1, sum(each.column_groups * each.inner for each in passes),
-                      self.matrix_weight_bits * config.columns),
-            MemoryUse("matrix_parameters", 1, sum(each.column_groups for each in passes) * config.columns,
-                      self.matrix_format.width),
-            MemoryUse("depthwise_weights", 1, max(1, sum(len(each.depthwise_words) for each in passes if each.reduces)),
-                      self.depthwise_weight_bits * config.lanes * config.taps),
-            MemoryUse("depthwise_parameters", 1, max(1, sum(self.parameter_groups) * self.parameter_beats),
-                      self.depthwise_format.width * self.parameter_words),
+            *(MemoryUse(role, 1, depths[role], widths[role]) for role in ROLES),
             *self._elementwise_memories(),
         )
 
