@@ -65,15 +65,13 @@ class _Weights:
 
     def __init__(self, dut: Accelerator, stream: WeightStream, interval: int, waits: Callable[[], bool]):
         self.dut, self.interval, self.waits = dut, interval, waits
-        size = BEAT // 8
-        prologue, frame = ([int.from_bytes(part[start:start + size], "little") for start in range(0, len(part), size)]
-                           for part in (stream.prologue, stream.frame))
-        self.restart = lambda: chain(prologue, endless(frame))
+        self.prologue, self.frame = (np.frombuffer(part, f"<u{BEAT // 8}").tolist()
+                                     for part in (stream.prologue, stream.frame))
         self.taken: list[int] = []
         self.reset()
 
     def reset(self):
-        self.beats, self.offered, self.next = self.restart(), None, 0
+        self.beats, self.offered, self.next = chain(self.prologue, endless(self.frame)), None, 0
 
     def offer(self, ctx, cycle: int):
         if self.offered is None and cycle >= self.next and not self.waits():
@@ -100,6 +98,11 @@ class _Driver:
         self.offered, self.held = False, None
         self.answers, self.packet = [], bytearray()
         self.beats, self.bytes = [], []
+
+    @property
+    def loading(self) -> int:
+        """Cycles in which a frame's weights come, if nothing waits."""
+        return self.weights.interval * len(self.weights.frame) if self.weights else 0
 
     def _waits(self, side: int) -> bool:
         return self.stalls is not None and self.stalls[side].random() < _STALL_PROBABILITY
@@ -192,11 +195,11 @@ def run_engine(schedule: Schedule, frames: Iterable[np.ndarray | bytes], *, answ
     """
     frames = [frame if isinstance(frame, bytes) else frame.astype(np.int8).tobytes() for frame in frames]
     wanted = len(frames) if answers is None else answers
-    patience = 2 * CycleModel(schedule).cycles + 100
     dut, domain, m = Accelerator(schedule), ClockDomain("sync"), Module()
     m.domains += domain
     m.submodules.engine = dut
     driver, error = _Driver(dut, frames, stalls, interval), []
+    patience = 2 * (CycleModel(schedule).cycles + driver.loading) + 100
     begin, end = (reset[0], sum(reset)) if reset else (0, 0)
 
     async def bench(ctx):
