@@ -33,13 +33,15 @@ def _difference(value: tuple[int, int, int], bits: int, wrap: int) -> Difference
     return Difference(value[0], value[1], value[2] % (1 << bits), (value[2] + wrap) % (1 << bits))
 
 
-def _following(schedule: Schedule, words: Sequence[int]) -> list[int | None]:
-    """For each pass, where in a ROM the words of the next pass are that has any, of whose passes (``stored``) each has
-    so many ``words``; None if that is where its own end, for all passes."""
-    if not schedule.groups:
-        return [None] * len(schedule.passes)
+def _following(owners: Sequence[int], words: Sequence[int]) -> list[int | None]:
+    """For each pass, where in a ROM the words of the next pass are that has any; None if that is where its own end, for
+    all passes.
+
+    A pass has those of its owner, of which each has so many ``words``."""
+    if list(owners) == list(range(len(words))):
+        return [None] * len(owners)
     first = [0, *accumulate(words)]
-    begins = [first[whole] if words[whole] else None for whole in schedule.wholes]
+    begins = [first[owner] if words[owner] else None for owner in owners]
     # The last one's is the first one again.
     following = next((begin for begin in begins if begin is not None), 0)
     found = []
@@ -54,9 +56,10 @@ def _lane_words(schedule: Schedule) -> list[int]:
     return [groups * schedule.parameter_beats for groups in schedule.parameter_groups]
 
 
-def _column_words(schedule: Schedule) -> list[int]:
-    """The same of the columns' parameters."""
-    return [each.column_groups * schedule.config.columns for each in schedule.stored]
+def _next_of_columns(schedule: Schedule) -> list[int | None]:
+    """:func:`_following`, of the columns' parameters."""
+    return _following(schedule.portion_of,
+                      [each.column_groups * schedule.config.columns for each in schedule.portions])
 
 
 def sequencer_times(schedule: Schedule) -> DescriptorTable:
@@ -86,7 +89,7 @@ def sequencer_places(schedule: Schedule) -> DescriptorTable:
     parameters_again = [schedule.parameter_groups[whole] == 1 < b.source.groups
                         for whole, b in zip(schedule.wholes, schedule.passes, strict=True)]
     weight_bases = [0, *accumulate(len(b.depthwise_words) if b.reduces else 0 for b in schedule.stored)]
-    following = _following(schedule, _lane_words(schedule))
+    following = _following(schedule.wholes, _lane_words(schedule))
     reads_input = [number for number, b in enumerate(schedule.passes) if b.work.source is None]
     for number, scheduled in enumerate(schedule.passes):
         window, source = scheduled.work.window, scheduled.source
@@ -156,7 +159,7 @@ def value_bits(schedule: Schedule) -> int:
 def feeder_descriptors(schedule: Schedule) -> DescriptorTable:
     """For :class:`~tepal.hdl.units.feeder.Feeder`."""
     last = len(schedule.passes) - 1
-    following = _following(schedule, [each.column_groups * each.inner for each in schedule.stored])
+    following = _following(schedule.portion_of, [each.column_groups * each.inner for each in schedule.portions])
     return DescriptorTable([FeederDescriptor(
         last_tile=scheduled.tiles - 1,
         last_block=scheduled.column_groups - 1,
@@ -172,7 +175,7 @@ def feeder_descriptors(schedule: Schedule) -> DescriptorTable:
 
 def parameter_descriptors(schedule: Schedule) -> DescriptorTable:
     """For the column parameters in :class:`~tepal.hdl.units.drain.Drain`."""
-    following = _following(schedule, _column_words(schedule))
+    following = _next_of_columns(schedule)
     return DescriptorTable([ParameterDescriptor(last_tile=b.tiles - 1, last_block=b.column_groups - 1,
                                                 next_parameters=base)
                             for b, base in zip(schedule.passes, following, strict=True)])
@@ -182,7 +185,7 @@ def drain_descriptors(schedule: Schedule) -> DescriptorTable:
     """For the write side of :class:`~tepal.hdl.units.drain.Drain`."""
     config, rows = schedule.config, []
     told = any(b.work.banked == (b.work.output is not None) for b in schedule.passes)
-    following = _following(schedule, _column_words(schedule))
+    following = _next_of_columns(schedule)
     odd_rows = any(each.work.target_row % each.target.banks[0] for each in schedule.passes)
     for number, scheduled in enumerate(schedule.passes):
         target: FeatureMap = scheduled.target
@@ -195,11 +198,11 @@ def drain_descriptors(schedule: Schedule) -> DescriptorTable:
             last_pixel=scheduled.tile_pixels - 1,
             pixels_beyond=scheduled.tiles * scheduled.tile_pixels - prod(scheduled.work.output_shape[:2]),
             last_phase=config.turns // scheduled.work.pixels_per_window - 1,
-            chunks=-(-target.shape[2] // config.requantisers),
+            chunks=-(-scheduled.work.output_shape[2] // config.requantisers),
             last_out_column=target.shape[1] - 1,
             row_remainder=row[1], row_address=row[2], row_wrapped_address=row[2] + target.pitch,
             column_remainder=column[1], column_address=column[2], column_wrapped_address=column[2] + target.words,
-            base_address=target.base + begin[2],
+            base_address=target.base + begin[2] + scheduled.work.target_channel // config.lanes,
             second_row=second[1], second_row_address=second[2] - begin[2],
             second_column=0 if narrow else column[1], second_column_address=0 if narrow else column[2],
             second_out_column=int(not narrow),

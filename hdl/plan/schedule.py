@@ -20,6 +20,7 @@ from .bands import Group, aligned, banded, choose
 from .memories import MemoryUse, parameter_groups, tile_buffers, tile_row_words
 from .passes import Pass, unroll
 from .places import FeatureMap, outputs, place
+from .slices import sliced
 from .tiling import Latencies, Tiling, parameter_beats, parameter_words
 from .timeline import ScheduledPass, timeline
 from .widths import Formats, SumFormats
@@ -88,7 +89,7 @@ class Schedule:
         self._check_weights()
         whole = (first, *self.formats.passes[1:])
         self.groups = self._choose(whole) if groups is None else aligned(whole, groups)
-        passes, self.wholes = banded(whole, self.groups)
+        passes, self.wholes = sliced(network, *banded(whole, self.groups), self.config)
         places = place(passes, self.config, self.layout)
         self.input_map, self.region_depths = places.image, places.region_depths
         self.skip_depth = sum(places.skip_depths)
@@ -174,9 +175,22 @@ class Schedule:
 
     @cached_property
     def stored(self) -> tuple[ScheduledPass, ...]:
-        """Those passes whose weights and parameters are stored: of each one in bands the first part, which has what the
-        other ones have."""
+        """Those passes whose weights and parameters of the lanes are stored: of each one in parts the first, which has
+        what the other ones have."""
         return tuple(self.passes[self.wholes.index(whole)] for whole in range(len(self.formats.passes)))
+
+    @cached_property
+    def portions(self) -> tuple[ScheduledPass, ...]:
+        """Those passes whose weights in the array, and columns' parameters, are stored: the first one of all that have
+        the same ones."""
+        return tuple(self.passes[self.portion_of.index(portion)] for portion in range(max(self.portion_of) + 1))
+
+    @cached_property
+    def portion_of(self) -> tuple[int, ...]:
+        """For each pass, the number in ``portions`` of the one whose weights it has."""
+        keys = [(whole, each.work.first_channel) for whole, each in zip(self.wholes, self.passes, strict=True)]
+        numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+        return tuple(numbers[key] for key in keys)
 
     @property
     def output_maps(self) -> tuple[FeatureMap, ...]:
@@ -231,15 +245,15 @@ class Schedule:
     @cached_property
     def memories(self) -> tuple[MemoryUse, ...]:
         """Every memory, ROMs included."""
-        config, word, passes = self.config, 8 * self.config.lanes, self.stored
+        config, word, passes, portions = self.config, 8 * self.config.lanes, self.stored, self.portions
         return (
             MemoryUse("input", 1, self.layout.depth, 8 * self.layout.word_bytes),
             MemoryUse("activations", config.taps, self.bank_depth, word, self.region_depths),
             MemoryUse("output", 1, self.output_depth, word),
             *tile_buffers(self.tile_row_words, 8 * config.tile_lanes),
-            MemoryUse("matrix_weights", 1, sum(each.column_groups * each.inner for each in passes),
+            MemoryUse("matrix_weights", 1, sum(each.column_groups * each.inner for each in portions),
                       self.matrix_weight_bits * config.columns),
-            MemoryUse("matrix_parameters", 1, sum(each.column_groups for each in passes) * config.columns,
+            MemoryUse("matrix_parameters", 1, sum(each.column_groups for each in portions) * config.columns,
                       self.matrix_format.width),
             MemoryUse("depthwise_weights", 1, max(1, sum(len(each.depthwise_words) for each in passes if each.reduces)),
                       self.depthwise_weight_bits * config.lanes * config.taps),
