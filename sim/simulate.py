@@ -196,8 +196,8 @@ def stage_words(schedule: Schedule, block: int, kind: str) -> int:
 
 
 def layer_tensors(schedule: Schedule, block: int, kind: str, words, frames: int):
-    """(layer index, rows of its output, int8 (frames, these rows, width, channels)) of what a stage of pass number
-    ``block`` wrote, in order of writing."""
+    """(layer index, rows of its output, channels of it, int8 (frames, these rows, width, these channels)) of what a
+    stage of pass number ``block`` wrote, in order of writing."""
     config, scheduled = schedule.config, schedule.passes[block]
     data = np.array(words, np.int8)
     pixels, tiles, per_tile = prod(scheduled.work.output_shape[:2]), scheduled.tiles, scheduled.tile_pixels
@@ -206,6 +206,7 @@ def layer_tensors(schedule: Schedule, block: int, kind: str, words, frames: int)
         data = data.reshape(frames, tiles, scheduled.source.groups, per_tile, config.lanes)
         data = data.transpose(0, 1, 3, 2, 4).reshape(frames, tiles * per_tile, -1)
         layer = scheduled.work.reduction.layer if scheduled.work.reduction else None
+        channels = slice(0, shape[2])
     else:
         shape = scheduled.work.output_shape
         chunks, step = -(-shape[2] // config.requantisers), config.turns
@@ -215,17 +216,20 @@ def layer_tensors(schedule: Schedule, block: int, kind: str, words, frames: int)
                  for chunk in range(start, min(chunks, start + step))]
         place = np.argsort([pixel * chunks + chunk for pixel, chunk in order])
         data = data.reshape(frames, pixels * chunks, -1)[:, place].reshape(frames, pixels, -1)
-        layer = scheduled.work.layer
-    return layer, scheduled.work.rows, data[:, :pixels, :shape[2]].reshape(frames, *shape)
+        layer, channels = scheduled.work.layer, scheduled.work.channels
+    return layer, scheduled.work.rows, channels, data[:, :pixels, :shape[2]].reshape(frames, *shape)
 
 
-def first_mismatch(layer: int, expected: np.ndarray, got: np.ndarray, first_row: int = 0) -> Mismatch | None:
-    """Where two tensors (frames, height, width, channels) of a layer, from its ``first_row`` on, first differ."""
+def first_mismatch(layer: int, expected: np.ndarray, got: np.ndarray, first_row: int = 0,
+                   first_channel: int = 0) -> Mismatch | None:
+    """Where two tensors (frames, height, width, channels) of a layer, from its ``first_row`` and ``first_channel`` on,
+    first differ."""
     wrong = np.argwhere(got != expected)
     if not len(wrong):
         return None
     frame, row, column, channel = place = tuple(map(int, wrong[0]))
-    return Mismatch(frame, layer, (first_row + row, column), channel, int(expected[place]), int(got[place]))
+    return Mismatch(frame, layer, (first_row + row, column), first_channel + channel, int(expected[place]),
+                    int(got[place]))
 
 
 def _compare_layers(schedule: Schedule, images, lines, problems: list[str]) -> tuple[int, int, Mismatch | None]:
@@ -252,7 +256,7 @@ def _compare_layers(schedule: Schedule, images, lines, problems: list[str]) -> t
     for number, kind in stages:
         words = written.get((number, kind), [])
         try:
-            layer, rows, got = layer_tensors(schedule, number, kind, words, len(images))
+            layer, rows, channels, got = layer_tensors(schedule, number, kind, words, len(images))
         except ValueError:
             stage = "depthwise" if kind == "R" else "matrix"
             problems.append(f"the {stage} stage of block {number} wrote {len(words)} words, which is no whole number "
@@ -260,9 +264,10 @@ def _compare_layers(schedule: Schedule, images, lines, problems: list[str]) -> t
             continue
         if layer is None:
             continue
+        wanted = expected[layer][:, rows, :, channels]
         compared += got.size
-        differing += int((got != expected[layer][:, rows]).sum())
-        found = first_mismatch(layer, expected[layer][:, rows], got, rows.start)
+        differing += int((got != wanted).sum())
+        found = first_mismatch(layer, wanted, got, rows.start, channels.start)
         if found and (first is None or (found.frame, layer) < (first.frame, first.layer)):
             first = found
     return compared, differing, first

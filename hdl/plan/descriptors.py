@@ -41,8 +41,8 @@ def _following(schedule: Schedule, role: str, owners: Sequence[int], words: Sequ
     its own end, for all passes.
 
     A pass has those of its owner, of which each has so many ``words``."""
-    if not schedule.groups and schedule.loads is None:
-        return [None] * len(schedule.passes)
+    if list(owners) == list(range(len(words))) and schedule.loads is None:
+        return [None] * len(owners)
     first = _first_words(schedule, role, words)
     begins = [first[owner] if words[owner] else None for owner in owners]
     # The last one's is the first one again.
@@ -69,13 +69,10 @@ def _lane_words(schedule: Schedule) -> list[int]:
     return [groups * schedule.parameter_beats for groups in schedule.parameter_groups]
 
 
-def _column_words(schedule: Schedule) -> list[int]:
-    """Words of the columns' parameters that each pass of ``portions`` has."""
-    return [each.column_groups * schedule.config.columns for each in schedule.portions]
-
-
 def _next_of_columns(schedule: Schedule) -> list[int | None]:
-    return _following(schedule, "matrix_parameters", schedule.portion_of, _column_words(schedule))
+    """:func:`_following`, of the columns' parameters."""
+    return _following(schedule, "matrix_parameters", schedule.portion_of,
+                      [each.column_groups * schedule.config.columns for each in schedule.portions])
 
 
 def sequencer_times(schedule: Schedule) -> DescriptorTable:
@@ -218,11 +215,11 @@ def drain_descriptors(schedule: Schedule) -> DescriptorTable:
             last_pixel=scheduled.tile_pixels - 1,
             pixels_beyond=scheduled.tiles * scheduled.tile_pixels - prod(scheduled.work.output_shape[:2]),
             last_phase=config.turns // scheduled.work.pixels_per_window - 1,
-            chunks=-(-target.shape[2] // config.requantisers),
+            chunks=-(-scheduled.work.output_shape[2] // config.requantisers),
             last_out_column=target.shape[1] - 1,
             row_remainder=row[1], row_address=row[2], row_wrapped_address=row[2] + target.pitch,
             column_remainder=column[1], column_address=column[2], column_wrapped_address=column[2] + target.words,
-            base_address=target.base + begin[2],
+            base_address=target.base + begin[2] + scheduled.work.target_channel // config.lanes,
             second_row=second[1], second_row_address=second[2] - begin[2],
             second_column=0 if narrow else column[1], second_column_address=0 if narrow else column[2],
             second_out_column=int(not narrow),

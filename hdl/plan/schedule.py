@@ -21,6 +21,7 @@ from .memories import MemoryUse, parameter_groups, tile_buffers, tile_row_words
 from .passes import Pass, unroll
 from .places import FeatureMap, outputs, place
 from .portions import ROLES, LoadPlan, Words, load_plan
+from .slices import sliced
 from .tiling import Latencies, Tiling, parameter_beats, parameter_words
 from .timeline import ScheduledPass, timeline
 from .widths import Formats, SumFormats
@@ -89,7 +90,7 @@ class Schedule:
         self._check_weights()
         whole = (first, *self.formats.passes[1:])
         self.groups = self._choose(whole) if groups is None else aligned(whole, groups)
-        passes, self.wholes = banded(whole, self.groups)
+        passes, self.wholes = sliced(network, *banded(whole, self.groups), self.config)
         places = place(passes, self.config, self.layout)
         self.input_map, self.region_depths = places.image, places.region_depths
         self.skip_depth = sum(places.skip_depths)
@@ -175,19 +176,22 @@ class Schedule:
 
     @cached_property
     def stored(self) -> tuple[ScheduledPass, ...]:
-        """Those passes whose weights and parameters are stored: of each one in bands the first part, which has what the
-        other ones have."""
+        """Those passes whose weights and parameters of the lanes are stored: of each one in parts the first, which has
+        what the other ones have."""
         return tuple(self.passes[self.wholes.index(whole)] for whole in range(len(self.formats.passes)))
 
-    @property
+    @cached_property
     def portions(self) -> tuple[ScheduledPass, ...]:
-        """Those passes whose weights in the array, and columns' parameters, are stored."""
-        return self.stored
+        """Those passes whose weights in the array, and columns' parameters, are stored: the first one of all that have
+        the same ones."""
+        return tuple(self.passes[self.portion_of.index(portion)] for portion in range(max(self.portion_of) + 1))
 
-    @property
+    @cached_property
     def portion_of(self) -> tuple[int, ...]:
         """For each pass, the number in ``portions`` of the one whose weights it has."""
-        return self.wholes
+        keys = [(whole, each.work.first_channel) for whole, each in zip(self.wholes, self.passes, strict=True)]
+        numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+        return tuple(numbers[key] for key in keys)
 
     @cached_property
     def loads(self) -> LoadPlan | None:
@@ -270,10 +274,10 @@ class Schedule:
     @cached_property
     def memories(self) -> tuple[MemoryUse, ...]:
         """Every memory, ROMs included."""
-        config, word, passes = self.config, 8 * self.config.lanes, self.stored
+        config, word, passes, portions = self.config, 8 * self.config.lanes, self.stored, self.portions
         depths = dict(zip(ROLES, self.loads.depths, strict=True) if self.loads else (
-            ("matrix_weights", sum(each.column_groups * each.inner for each in passes)),
-            ("matrix_parameters", sum(each.column_groups for each in passes) * config.columns),
+            ("matrix_weights", sum(each.column_groups * each.inner for each in portions)),
+            ("matrix_parameters", sum(each.column_groups for each in portions) * config.columns),
             ("depthwise_weights", max(1, sum(len(each.depthwise_words) for each in passes if each.reduces))),
             ("depthwise_parameters", max(1, sum(self.parameter_groups) * self.parameter_beats))))
         widths = dict(zip(ROLES, self.word_bits, strict=True))

@@ -40,8 +40,8 @@ class DrainDescriptor:
         From one row, from one column, to the next: members of a
         :class:`~tepal.hdl.units.descriptor_table.Difference`.
     base_address, first_row
-        First word of the row of the map with which the pass begins, and that row's bank; None where all passes begin
-        in the first one.
+        First word of the row and the channel of the map with which the pass begins, and that row's bank; None where all
+        passes begin in the first one.
     second_row, second_row_address, second_column, second_column_address, second_out_column
         Place of the second pixel.
     to_output
