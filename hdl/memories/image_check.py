@@ -55,13 +55,13 @@ class ImageCheck(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         # What zlib calls the CRC is the complement of this.
-        register = Signal(32, init=~0)
+        register, summed = Signal(32, init=~0), Signal(32 + 8 * BEAT_BYTES)
         count, header, whole = Signal(range(self.image.beats)), Signal(), Signal()
         m.d.sync += [header.eq(self.valid & (count == BLOCK // BEAT_BYTES - 1)),
                      whole.eq(self.valid & (count == self.image.beats - 1))]
+        m.d.comb += summed.eq(Cat(register, self.beat))
         with m.If(self.valid):
-            m.d.sync += [count.eq(count + 1),
-                         register.eq(Cat((Cat(register, self.beat) & summed).xor() for summed in _next_bits()))]
+            m.d.sync += [count.eq(count + 1), register.eq(Cat((summed & chosen).xor() for chosen in _next_bits()))]
         equal = ~register == Mux(whole, Const(self.image.crc, 32), Const(self.image.header_crc, 32))
         with m.If(self.error == WeightError.NONE):
             with m.If(header & ~equal):
