@@ -107,7 +107,7 @@ def run(arguments) -> int:
         with step("Making Verilog") as making:
             write_files(generate(schedule, board.name), directory, also=Build.FILES)
         with step("Building the simulator (a minute or two)") as building:
-            build = Build(directory.resolve(), waves=arguments.waves is not None)
+            build = Build(directory.resolve(), schedule, waves=arguments.waves is not None)
         with step(f"Simulating {len(images)} frames") as simulating:
             report = simulate(build, schedule, images, stalls=arguments.stalls, waves=arguments.waves)
     model = CycleModel(schedule)

@@ -140,15 +140,18 @@ class Accelerator(wiring.Component):
         m = Module()
         loader, input_memory, banks, streamer, output_memory = self._memories(m)
         sequencer = self._sequencer(m, loader, streamer)
-        streamed = self._streamed(m)
+        streamed, begun = self._streamed(), Signal(name="weights_begun")
         window = self._window(m, sequencer, input_memory, banks)
         engine = self._depthwise(m, sequencer, window, streamed.get("depthwise_weights"))
-        reduced = self._lane_requantisers(streamed.get("depthwise_parameters")).add_to(m, sequencer, engine)
+        reduced = self._lane_requantisers(streamed.get("depthwise_parameters"), begun).add_to(m, sequencer, engine)
         tile, feeder, entry = self._tile_buffer(m, sequencer, window, reduced)
         array = self._array(m, tile, feeder, streamed.get("matrix_weights"))
         drain = self._drain(m, array, streamer, [*banks, output_memory], streamed.get("matrix_parameters"))
         if streamed:
-            self._load_weights(m, sequencer, drain, streamed)
+            loader = self._load_weights(m, sequencer, drain, streamed)
+            m.d.comb += begun.eq(loader.begun)
+            if isinstance(platform, VerilogExport):
+                m.submodules.weight_tap = Instance("tepal_weight_tap", i_clk=ClockSignal(), i_complete=loader.complete)
         if self.debug:
             self._show_written(m, tile, drain, entry)
         if isinstance(platform, VerilogExport):
@@ -217,7 +220,7 @@ class Accelerator(wiring.Component):
             m.d.comb += [bank.read_address.eq(window.bank_address[i]), window.bank_data[i].eq(bank.read_data)]
         return window
 
-    def _streamed(self, m: Module) -> dict[str, StreamedRom]:
+    def _streamed(self) -> dict[str, StreamedRom]:
         """The memories of weights and parameters that come from outside, by their roles; none if all are on the
         chip."""
         loads, found = self.schedule.loads, {}
@@ -228,7 +231,8 @@ class Accelerator(wiring.Component):
             found[role] = StreamedRom(width, depth, registers, relays)
         return found
 
-    def _load_weights(self, m: Module, sequencer: Sequencer, drain: Drain, streamed: dict[str, StreamedRom]) -> None:
+    def _load_weights(self, m: Module, sequencer: Sequencer, drain: Drain,
+                      streamed: dict[str, StreamedRom]) -> WeightLoader:
         """The weight loader, which writes what is ``streamed`` and lets passes begin."""
         loads = self.schedule.loads
         assert loads is not None
@@ -243,6 +247,7 @@ class Accelerator(wiring.Component):
         for number, rom in enumerate(streamed.values()):
             m.d.comb += [rom.write_address.eq(loader.address), rom.write_data.eq(loader.written),
                          rom.write_enable.eq(getattr(loader, f"enable_{number}"))]
+        return loader
 
     def _depthwise(self, m: Module, sequencer: Sequencer, window: WindowGenerator, streamed) -> DepthwiseEngine:
         """The depthwise engine, which sees every window, and its weights."""
@@ -265,10 +270,10 @@ class Accelerator(wiring.Component):
                                                     for lane in range(config.lanes)))]
         return engine
 
-    def _lane_requantisers(self, streamed) -> LaneRequantisers:
+    def _lane_requantisers(self, streamed, begun) -> LaneRequantisers:
         schedule = self.schedule
         return LaneRequantisers(schedule.depthwise_format, rom_contents.depthwise_parameters(schedule),
-                                schedule.parameter_words, schedule.latency.sum, streamed)
+                                schedule.parameter_words, schedule.latency.sum, streamed, begun)
 
     def _tile_buffer(self, m: Module, sequencer: Sequencer, window: WindowGenerator, reduced: list):
         """The tile buffer, which takes copied and reduced words, and the feeder: (both, what enters the former).

@@ -8,7 +8,7 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from tepal.hdl.memories.streamed import BEAT
-from tepal.hdl.primitives import bits_for
+from tepal.hdl.primitives import bits_for, delay
 
 from .descriptor_table import DescriptorTable
 from .instance_name import InstanceName
@@ -63,6 +63,10 @@ class WeightLoader(wiring.Component):
         A pass ends in this cycle: it reads none of the memories any more.
     claim : In(1)
         A pass begins that a portion was loaded for.
+    begun : Out(1)
+        The prologue is in its memory.
+    complete : Out(1)
+        A portion's last beat is taken.
     there : Out(1)
         The portion for the next such pass is in the memories.
     enable : Out(beats) for each memory
@@ -84,7 +88,8 @@ class WeightLoader(wiring.Component):
         self.table, self.beats, self.depths = table, beats, depths
         self.prologue, self.before, self.passes = prologue, ended, passes
         super().__init__({
-            "data": In(BEAT), "valid": In(1), "ready": Out(1), "ended": In(1), "claim": In(1), "there": Out(1),
+            "data": In(BEAT), "valid": In(1), "ready": Out(1), "ended": In(1), "claim": In(1),
+            "begun": Out(1), "complete": Out(1), "there": Out(1),
             **{f"enable_{number}": Out(count) for number, count in enumerate(beats)},
             "address": Out(bits_for(max(depths))), "written": Out(BEAT)})
 
@@ -107,11 +112,14 @@ class WeightLoader(wiring.Component):
                 m.d.sync += [part.eq(0), word.eq(word + 1), left.eq(left - 1)]
         with m.If(last):
             m.d.sync += [loading.eq(0), first.eq(0)]
+        # Its last word is written in the cycle after the one in which it is taken.
+        m.d.comb += self.begun.eq(delay(m, ~first, 1, name="begun"))
         m.d.sync += [self.address.eq(word), self.written.eq(self.data)]
         for number, count in enumerate(self.beats):
             m.d.sync += getattr(self, f"enable_{number}").eq(Mux(taken & (memory == number), 1 << part, 0)[:count])
         self._count_passes(m, go, loading, row.wait)
-        self._count_portions(m, advance & row.complete)
+        m.d.comb += self.complete.eq(advance & row.complete)
+        self._count_portions(m)
         return m
 
     def _count_passes(self, m: Module, go, loading, wait):
@@ -120,8 +128,8 @@ class WeightLoader(wiring.Component):
         m.d.comb += go.eq(~loading & (ended >= wait))
         m.d.sync += ended.eq(ended + self.ended - Mux(go, wait, 0))
 
-    def _count_portions(self, m: Module, complete):
+    def _count_portions(self, m: Module):
         """``there`` where more portions are complete than passes have claimed."""
         count = Signal(range(len(self.table) + 1))
         m.d.comb += self.there.eq(count != 0)
-        m.d.sync += count.eq(count + complete - self.claim)
+        m.d.sync += count.eq(count + self.complete - self.claim)
