@@ -160,7 +160,7 @@ def load_plan(portions: Sequence[Words], reduced: Sequence[Words], reducing: Seq
     passes
         Of a frame.
     weight_words
-        Of the memory of the array's weights.  The other ones are as deep as it takes for none of them to be waited for.
+        Of the memory of the array's weights, at most.  The other ones are as deep as it takes for none of them to be waited for.
 
     Raises
     ------
@@ -188,13 +188,16 @@ def load_plan(portions: Sequence[Words], reduced: Sequence[Words], reducing: Seq
         fits = all(base + use.words <= depth for base, use in zip(ring.bases, uses[0], strict=True))
         return ring if fits and all(own <= first for own, first in zip(ring.after, firsts, strict=True)) else None
 
-    weights = possible(weight_words)
+    # More words may be worse: what does not fit before a ring's end begins anew, over what lies there.
+    most = max(each.words for each in uses[0])
+    depth, weights = next(((depth, ring) for depth in range(weight_words, most - 1, -1) if (ring := possible(depth))),
+                          (0, None))
     if weights is None:
         least = next(depth for depth in range(weight_words + 1, 1 << 30) if possible(depth))
         raise NetworkError(f"the weights that passes need at once do not fit into {weight_words} words on the chip: "
                            f"choose weight_words of {least} or more")
     after = list(accumulate(weights.after, max))
-    found = [(weight_words, weights),
+    found = [(depth, weights),
              *(_deep_enough(each, kept * (role == 3), passes, after) for role, each in enumerate(uses[1:], 1))]
     for (_, ring), each in zip(found, uses, strict=True):
         for own, use in zip(ring.after, each, strict=True):
