@@ -24,8 +24,8 @@ class LayerCycles:
     the frame's first step; ``utilisation`` is multiply-accumulates / cycles / products of the array in a cycle.
 
     A fused pair overlaps: the pointwise layer begins when the first tile of its depthwise layer is there, an
-    elementwise one with its first result.  So do layers that run in bands, by turns, from ``pass_number`` to
-    ``last_pass``."""
+    elementwise one with its first result.  So do layers that run in bands or in slices, by turns, from ``pass_number``
+    to ``last_pass``."""
 
     layer: int
     pass_number: int
@@ -156,7 +156,7 @@ class CycleModel:
     def layers(self) -> list[LayerCycles]:
         """Every layer of the network, in order, from the frame's first step."""
         schedule = self.schedule
-        # A layer that several passes do is told of the first one, and its other parts where that runs in bands.
+        # A layer that several passes do is told of the first one, and its other parts where that runs in several.
         found: dict[int, tuple[int, list[tuple[int, int, int]]]] = {}
         for number, scheduled in enumerate(schedule.passes):
             reduction, matrix, elementwise = (getattr(scheduled.work, name)

@@ -69,7 +69,7 @@ class Schedule:
     groups : tuple of Group
         Passes of ``formats`` that run in bands.
     wholes : tuple of int
-        For each pass the number of the one of ``formats`` that it is, or is a part of.
+        For each pass the number of the one of ``formats`` that it is, or is a part of: in bands, or in slices.
 
     Raises
     ------

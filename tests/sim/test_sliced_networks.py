@@ -12,7 +12,8 @@ from tepal.hdl.answer import pack_answer
 from tepal.sim import CycleModel, golden, run_engine
 from tepal.sim.simulate import Build, simulate
 
-SEEDS = [12, 8, 10, 14, 16, 18, 20, 22, 26, 31, 32, 40, 42, 43]
+SEEDS = [43, 8, 10, 12, 14, 16, 18, 20, 22, 26, 31, 32, 40, 42]
+"""In the first one, the lanes' parameters are several words, to which each slice returns."""
 
 FRAMES = 2
 
