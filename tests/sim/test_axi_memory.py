@@ -130,6 +130,10 @@ def test_refused(simulate, error):
 def test_rules(steps, complaint):
     memory = AxiMemory(IMAGE.data, seed=1)
     assert not memory.arready
-    with pytest.raises(AssertionError, match=complaint):
+
+    def all_steps():
         for step in steps:
             memory.step(*step)
+
+    with pytest.raises(AssertionError, match=complaint):
+        all_steps()
