@@ -13,8 +13,6 @@ cycle, the algorithm would go round it once for every node; it is seen long befo
 (Cherkassky and Goldberg, Negative-cycle detection algorithms, 1999).
 """
 
-from functools import lru_cache
-
 import numpy as np
 from tepal.quant.layer import frozen
 
@@ -40,8 +38,6 @@ def find_sum_tables(results: np.ndarray, guess: np.ndarray, minimum: int,
                     maximum: int) -> tuple[np.ndarray, int] | None:
     """Tables int64 (2, 256) and the least shift with which they give ``results``; None if there are none.
 
-    What was found is kept: versions of a network that have fewer channels add by the same tables.
-
     Parameters
     ----------
     results
@@ -51,17 +47,11 @@ def find_sum_tables(results: np.ndarray, guess: np.ndarray, minimum: int,
     minimum, maximum
         The clamp.
     """
-    return _found(results.astype(np.int8).tobytes(), guess.astype(np.float64).tobytes(), minimum, maximum)
-
-
-@lru_cache(maxsize=256)
-def _found(results: bytes, guess: bytes, minimum: int, maximum: int) -> tuple[np.ndarray, int] | None:
-    given, about = np.frombuffer(results, np.int8).reshape(256, 256), np.frombuffer(guess).reshape(2, 256)
     low, high, found = 0, MOST_SHIFT, None
     # Most sums need few bits, and where there are none after all it takes long to see that.
     middle = _LIKELY_SHIFT
     while low < high or not found:
-        tables = _solve(given, about, minimum, maximum, middle)
+        tables = _solve(results, guess, minimum, maximum, middle)
         if tables is not None:
             found, high = (frozen(tables, np.int64), middle), middle
         elif middle == MOST_SHIFT:
