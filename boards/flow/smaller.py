@@ -52,6 +52,8 @@ def fits(network: Network, board: Board, engines: Iterable[EngineConfig], lender
     try:
         if lender is not None:
             engines = _hopeful(network, board, engines, lender)
+            if not engines:
+                return False
         formats = Formats(network)
         return any(fit(_schedule(network, config, formats), board).ok for config in engines)
     except (NetworkError, ArithmeticError):
