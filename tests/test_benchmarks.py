@@ -21,13 +21,30 @@ def script(name: str):
     return module
 
 
-bench, growth, calibrate, suite = (script(name) for name in ("bench", "growth", "calibrate", "suite"))
+bench, growth, calibrate, suite, published = (
+    script(name) for name in ("bench", "growth", "calibrate", "suite", "published"))
 
 
 def test_pages():
     """The committed pages are those that the committed figures make."""
     assert bench.PAGE.read_text() == bench.page(json.loads(bench.RESULTS.read_text()))
     assert growth.FIGURE.with_suffix(".md").read_text() == growth.page(json.loads(growth.RESULTS.read_text()))
+    assert published.PAGE.read_text() == published.page(json.loads(published.RESULTS.read_text()))
+
+
+def test_published_networks():
+    """Both exporters' files of all of them: the numbers read are ONNX Runtime's, up to rounding; what is refused is
+    refused for squeeze-and-excitation."""
+    networks = json.loads(published.RESULTS.read_text())["networks"]
+    assert {name: [*found] for name, found in networks.items()} == {
+        name: [*published.EXPORTERS] for name in published.NETWORKS}
+    for name, found in networks.items():
+        for told in found.values():
+            if name == "mobilenet_v3_small":
+                assert "as squeeze-and-excitation does" in told["refused"]
+            else:
+                assert told["difference"] < 1e-4
+                assert told["sqnr_db"] > told["onnx_runtime_db"]
 
 
 def test_tables_in_other_pages():

@@ -23,6 +23,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 from models import DATA
+from networks import pointwise
 from tepal.boards.flow import yosys
 from tepal.boards.flow.design import BoardDesign, prepare
 from tepal.boards.flow.fit import default_engine
@@ -30,7 +31,19 @@ from tepal.boards.flow.generate import generate
 from tepal.boards.flow.variant import Forms, choose
 from tepal.boards.registry import BOARDS
 from tepal.hdl import EngineConfig, Schedule
-from tepal.quant import FloatNetwork, Network, quantize, read_model, write_onnx
+from tepal.quant import (
+    SSD,
+    FloatNetwork,
+    MobileNet,
+    MobileNetV2,
+    Network,
+    ResNet,
+    quantize,
+    read_model,
+    write_onnx,
+)
+from tepal.quant.lookup import CODES, Lookup
+from tepal.quant.ops.concatenation import Concatenation
 
 ROOT = Path(__file__).parents[1]
 RECORD = Path(__file__).with_name("generated.json")
@@ -55,14 +68,45 @@ ENGINES = {
     "packed": EngineConfig(4, 8, 4, (1, 3), requantisers=2, spread=2, packing=2, copy_lanes=6),
     "serial": EngineConfig(2, 4, 2, (3, 3), requantiser_cycles=5, lane_cycles=4, copy_lanes=3),
 }
-QUICK = [f"digits on {name}" for name in ("ulx3s-25f", "icebreaker", "generic", *ENGINES)]
+GRAPH_ENGINES = {
+    "wide": EngineConfig(4, 8, 4, (3, 3), requantisers=4),
+    "banded": EngineConfig(4, 8, 4, (3, 3), requantisers=4, activation_words=700),
+}
+
+
+def tables() -> Network:
+    """A convolution, a table of its values, and both put together."""
+    layer = pointwise((6, 5, 4), 4).layers[0]
+    shape = layer.output_shape
+    table = Lookup(name="table", index=1, inputs=(0,), input_shape=shape, output_shape=shape, table=-1 - CODES,
+                   input_zero_point=0, result_zero_point=-1, function="negation")
+    joined = Concatenation(name="joined", index=2, inputs=(0, 1), input_shape=shape, output_shape=(*shape[:2], 8),
+                           input_zero_point=0, channels=(4, 4), tables=np.stack([CODES // 2, CODES]),
+                           result_zero_point=0)
+    return Network("tables", (layer, table, joined), 1.0, 5)
+
+
+GRAPHS: dict[str, tuple[Path | Callable[[], Network], str]] = {
+    "own tables": (tables, "odd"),
+    "own resnet8": (ResNet().network, "odd"),
+    "own ssd": (SSD(MobileNet(0.25, 48, classes=2), classes=2, maps=2, lite=True).network, "wide"),
+    "own v2": (MobileNetV2(0.35, 48, classes=10, last_channels=64).network, "banded"),
+    "resnet8": (DATA / "models/mlperf_resnet8_int8/model.tflite", "ulx3s-85f"),
+    "mnist-resnet": (DATA / "models/tinymaix_mnist_resnet_int8/model.tflite", "serial"),
+    "stm uint8": (DATA / "models/stm_v1_025_96_uint8_ends/model.tflite", "generic"),
+    "emza ssd": (DATA / "models/emza_ssd_slim_int8/model.tflite", "generic"),
+}
+"""Networks with sums, tables, several outputs, bands, weights that have zero points; an engine or a board for each."""
+
+QUICK = [*(f"digits on {name}" for name in ("ulx3s-25f", "icebreaker", "generic", *ENGINES)), "own tables on odd"]
 """Made every time: of each kind of engine a small one."""
 BUILDABLE = [name for name, board in BOARDS.items() if board.platform]
 
 
 @cache
 def forms(model: str) -> Forms:
-    network = read_model(MODELS[model])
+    given = source(model)
+    network = read_model(given) if isinstance(given, Path) else given()
     assert isinstance(network, Network)
     return Forms(network)
 
@@ -86,7 +130,7 @@ def board_files(model: str, board: str) -> str:
 
 
 def engine_files(model: str, engine: str) -> str:
-    return generated(model, Schedule(forms(model).network, ENGINES[engine]))
+    return generated(model, Schedule(forms(model).network, (ENGINES | GRAPH_ENGINES)[engine]))
 
 
 def generated(model: str, schedule: Schedule) -> str:
@@ -138,6 +182,9 @@ for model in MODELS:
         CASES[f"{model} on {board}"] = model, lambda _, model=model, board=board: board_files(model, board)
     for engine in ENGINES:
         CASES[f"{model} on {engine}"] = model, lambda _, model=model, engine=engine: engine_files(model, engine)
+for model, (_, engine) in GRAPHS.items():
+    make = board_files if engine in BOARDS else engine_files
+    CASES[f"{model} on {engine}"] = model, lambda _, make=make, model=model, engine=engine: make(model, engine)
 for board in BUILDABLE:
     CASES[f"design for {board}"] = "digits", lambda _, board=board: design(board, debug=False)
 CASES["design for icebreaker with tap"] = "digits", lambda _: design("icebreaker", debug=True)
@@ -151,15 +198,23 @@ def parameters():
         yield pytest.param(case, marks=marks)
 
 
-def source(case: str) -> Path:
-    model = CASES[case][0]
+def source(model: str) -> Path | Callable[[], Network]:
+    """Where a model, as a case names it, comes from."""
+    if model in GRAPHS:
+        return GRAPHS[model][0]
     return FLOAT[model.removesuffix(" float")] if model.endswith(" float") else MODELS[model]
+
+
+def missing(case: str) -> Path | None:
+    """The file of its model, if that isn't here."""
+    given = source(CASES[case][0])
+    return given if isinstance(given, Path) and not given.exists() else None
 
 
 @pytest.mark.parametrize("case", [*parameters()])
 def test_generated(case, tmp_path):
-    if not source(case).exists():
-        pytest.skip(f"{source(case)} isn't here (TEPAL_DATA names the folder)")
+    if absent := missing(case):
+        pytest.skip(f"{absent} isn't here (TEPAL_DATA names the folder)")
     recorded = json.loads(RECORD.read_text(encoding="utf-8"))
     if case.endswith("quantised") and rounding() != recorded["rounding"]:
         pytest.skip("this machine's float arithmetic rounds otherwise than the one's on which this was recorded")
@@ -177,8 +232,8 @@ def record(words: list[str]) -> None:
 
     old = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
     kept = [case for case in CASES if case in old and not all(word in case for word in words)]
-    if missing := {str(source(case)) for case in CASES if case not in kept and not source(case).exists()}:
-        sys.exit(f"{', '.join(sorted(missing))}: not here (TEPAL_DATA names the folder of third-party models)")
+    if absent := {str(missing(case)) for case in CASES if case not in kept and missing(case)}:
+        sys.exit(f"{', '.join(sorted(absent))}: not here (TEPAL_DATA names the folder of third-party models)")
     # Those that are quantised are one machine's, and so is what is said of its arithmetic.
     ours = not any(case.endswith("quantised") for case in kept)
     new = {"rounding": rounding() if ours else old["rounding"]}

@@ -14,7 +14,7 @@ from .draft import REAL
 
 __all__ = ["QOPERATORS", "spelled_out"]
 
-_ONE = ("AveragePool", "GlobalAveragePool", "LeakyRelu", "ReduceMean", "Sigmoid", "Softmax")
+_ONE = ("AveragePool", "GlobalAveragePool", "LeakyRelu", "Sigmoid", "Softmax")
 _TWO = ("Add", "Mul")
 _MICROSOFT = {**{f"QLinear{name}": name for name in (*_ONE, *_TWO, "Concat", "Conv")}, "QGemm": "Gemm",
               "QuantizeLinear": "QuantizeLinear", "DequantizeLinear": "DequantizeLinear"}
@@ -47,6 +47,7 @@ class _Spelled:
         inputs = [*node.input, *[""] * 10]
         attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute
                       if attribute.name not in _OWN}
+        channels_last = any(attribute.name == "channels_last" and attribute.i for attribute in node.attribute)
         match real:
             case "Conv":
                 weights = self.dequantised("weights", inputs[3:6], axis=0)
@@ -66,7 +67,13 @@ class _Spelled:
             case _:
                 values, meaning = [self.dequantised("input", inputs[:3])], inputs[3:5]
         output = f"{self.result}{REAL}" if meaning[0] else self.result
-        self.add(real, values, output, **attributes)
+        if channels_last:
+            axes = range(1, 1 + len(attributes.get("kernel_shape", "HW")))
+            values[0] = self.add("Transpose", values[:1], f"{values[0]}/channels_first", perm=[0, len(axes) + 1, *axes])
+            first = self.add(real, values, f"{output}/channels_first", **attributes)
+            self.add("Transpose", [first], output, perm=[0, *(axis + 1 for axis in axes), 1])
+        else:
+            self.add(real, values, output, **attributes)
         if meaning[0]:
             self.add("QuantizeLinear", [output, *meaning], self.result)
 

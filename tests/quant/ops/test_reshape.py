@@ -8,7 +8,7 @@ from litert import reference
 from onnx_models import Graph, run
 from tepal.quant import FloatNetwork, read_onnx
 from tepal.sim import golden
-from tflite_writer import Chain, FloatChain, Tensor
+from tflite_writer import Chain, FloatChain, Tensor, Uint8Chain
 
 RNG = np.random.default_rng(0)
 
@@ -17,7 +17,11 @@ def convolved(chain: Chain, channels: int) -> Chain:
     shape = channels, 1, 1, chain.tensor.shape[-1]
     if isinstance(chain, FloatChain):
         return chain.convolution(RNG.normal(size=shape), np.zeros(channels))
-    return chain.convolution(RNG.integers(-128, 128, shape), np.zeros(channels), scale=0.4)
+    return chain.convolution(integers(chain, shape), np.zeros(channels), scale=0.4)
+
+
+def integers(chain: Chain, shape: tuple[int, ...]) -> np.ndarray:
+    return RNG.integers(-128, 128, shape) + 128 * (chain.TYPE == "UINT8")
 
 
 def squeezed(chain: Chain) -> Chain:
@@ -36,14 +40,15 @@ def transposed(chain: Chain) -> Chain:
 
 def padded(chain: Chain) -> Chain:
     pads = Tensor((4, 2), "INT32", data=((0, 0), (1, 0), (0, 2), (0, 0)))
-    value = Tensor((1,), chain.TYPE, scale=chain.tensor.scale, data=[0])
-    chain.append("PADV2", (1, 7, 7, 2), pads, value, scale=chain.tensor.scale)
-    weights = RNG.integers(-128, 128, (2, 3, 3, 2)) if chain.TYPE == "INT8" else RNG.normal(size=(2, 3, 3, 2))
-    return chain.convolution(weights, np.zeros(2), padding="VALID",
-                             **({"scale": 0.9} if chain.TYPE == "INT8" else {}))
+    before = chain.tensor
+    value = Tensor((1,), chain.TYPE, scale=before.scale, zero_point=before.zero_point, data=[before.zero_point])
+    chain.append("PADV2", (1, 7, 7, 2), pads, value, scale=before.scale)
+    if isinstance(chain, FloatChain):
+        return chain.convolution(RNG.normal(size=(2, 3, 3, 2)), np.zeros(2), padding="VALID")
+    return chain.convolution(integers(chain, (2, 3, 3, 2)), np.zeros(2), padding="VALID", scale=0.9)
 
 
-@pytest.mark.parametrize("kind", [Chain, FloatChain])
+@pytest.mark.parametrize("kind", [Chain, Uint8Chain, FloatChain])
 @pytest.mark.parametrize("make", [squeezed, transposed, padded])
 def test_tflite(read, make, kind):
     content = make(kind(6, 5, 2)).write()
@@ -75,18 +80,20 @@ NODES = {
 @pytest.mark.parametrize("quantised", [False, True])
 @pytest.mark.parametrize("name", NODES)
 def test_onnx(tmp_path, name, quantised):
+    rng = np.random.default_rng(0)
+
     def close(graph: Graph, scale: float) -> Graph:
         return qdq(graph, scale) if quantised else graph
 
     def convolution(graph: Graph, channels: int, before: int) -> Graph:
-        kernel = RNG.integers(-128, 128, (channels, before, 1, 1)).astype(np.int8)
+        kernel = rng.integers(-128, 128, (channels, before, 1, 1)).astype(np.int8)
         return close(graph.add("Conv", graph.node("DequantizeLinear", kernel, np.float32(0.01)) if quantised else
                                graph.constant(np.float32(0.01) * kernel)), 0.05)
 
     graph = convolution(close(Graph("n", 2, 6, 5), 0.02), 3, 2)
     graph = convolution(NODES[name](graph, close), 2, 3)
     (tmp_path / "model.onnx").write_bytes(graph.bytes())
-    network, batch = read_onnx(tmp_path / "model.onnx"), RNG.normal(size=(3, 2, 6, 5)).astype(np.float32)
+    network, batch = read_onnx(tmp_path / "model.onnx"), rng.normal(size=(3, 2, 6, 5)).astype(np.float32)
     (expected,) = run(graph.bytes(), batch)
     if isinstance(network, FloatNetwork):
         (got,) = network.answer(network.run(network.images(batch)))

@@ -72,6 +72,12 @@ def test_random_graphs(tmp_path, seed):
     compare(read_onnx(tmp_path / "quantised.onnx"), model, batch)
 
 
+def microsoft(graph: Graph) -> onnx.ModelProto:
+    model = graph.model()
+    model.opset_import.append(onnx.helper.make_opsetid("com.microsoft", 1))
+    return model
+
+
 def alone(operator: str, *inputs, domain: str = "com.microsoft", **attributes) -> Graph:
     """One operator on an image of integers."""
     graph = Graph(1, 2, 4, 4, kind=TensorProto.INT8)
@@ -90,6 +96,9 @@ ALONE = {
     "QLinearAdd": alone("QLinearAdd", SCALE, ZERO, np.int8([[[[5]], [[-3]]]]), np.float32(0.1), np.int8(1), *RESULT),
     "QLinearConv": alone("QLinearConv", SCALE, ZERO, np.arange(4).reshape(2, 2, 1, 1).astype(np.int8),
                          np.float32([0.1, 0.2]), np.int8([0, 0]), *RESULT, np.int32([5, -100]), domain=""),
+    "com.microsoft.QLinearConv": alone(
+        "QLinearConv", SCALE, ZERO, np.arange(4).reshape(2, 2, 1, 1).astype(np.int8), np.float32([0.1, 0.2]),
+        np.int8([0, 0]), *RESULT, np.int32([5, -100]), channels_last=0),
 }
 
 
@@ -98,8 +107,7 @@ def test_one_operator(tmp_path, name):
     """On all int8 values."""
     graph = ALONE[name]
     (tmp_path / "model.onnx").write_bytes(graph.bytes())
-    model = graph.model()
-    model.opset_import.append(onnx.helper.make_opsetid("com.microsoft", 1))
+    model = microsoft(graph)
     network = read_onnx(tmp_path / "model.onnx")
     codes = np.random.default_rng(0).permutation(np.arange(-128, 128, dtype=np.int8).repeat(2)).reshape(16, 2, 4, 4)
     (expected,) = run(model, codes)
@@ -107,6 +115,52 @@ def test_one_operator(tmp_path, name):
     difference = np.abs(got.astype(int) - expected)
     assert difference.max() <= (0 if name in ("QLinearSigmoid", "QLinearLeakyRelu") else 1)
     assert np.count_nonzero(difference) <= 0.02 * difference.size
+
+
+WEIGHTS = np.arange(24).reshape(2, 3, 2, 2).astype(np.int8), np.float32(0.1), np.int8(0)
+LAST = {"QLinearConv": (WEIGHTS, {"kernel_shape": [2, 2], "pads": [0, 1, 0, 0]}, (3, 3, 2)),
+        "QLinearAveragePool": ((), {"kernel_shape": [3, 2]}, (2, 2, 3)),
+        "QLinearGlobalAveragePool": ((), {}, (1, 1, 3))}
+"""Constants between the input's meaning and the result's, attributes, the result's shape."""
+
+
+@pytest.mark.parametrize("name", LAST)
+def test_channels_last(tmp_path, name):
+    """As ONNX Runtime's own optimiser writes these."""
+    constants, attributes, shape = LAST[name]
+    graph = Graph("n", 4, 3, 3, kind=TensorProto.INT8)
+    graph.kind = TensorProto.INT8
+    graph.add(name, SCALE, ZERO, *constants, *RESULT, domain="com.microsoft", channels_last=1, **attributes)
+    (tmp_path / "model.onnx").write_bytes(graph.bytes())
+    codes = np.random.default_rng(0).integers(-128, 128, (8, 4, 3, 3), np.int8)
+    (expected,) = run(microsoft(graph), codes)
+    network = read_onnx(tmp_path / "model.onnx")
+    (got,) = network.answer(golden.run(network, codes))
+    assert got.shape == expected.shape == (8, *shape)
+    assert np.abs(got.astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("softmax", [False, True])
+def test_real_numbers_in_and_out(tmp_path, softmax):
+    """Quantised and dequantised by Microsoft's operators; Softmax stays off the chip."""
+    graph = Graph("n", 2, 4, 4)
+    graph.add("QuantizeLinear", SCALE, ZERO, domain="com.microsoft")
+    graph.add("QLinearConv", SCALE, ZERO, np.arange(96).reshape(3, 2, 4, 4).astype(np.int8), np.float32(0.01),
+              np.int8(0), *RESULT, domain="com.microsoft")
+    meaning = RESULT
+    if softmax:
+        meaning = np.float32(1 / 256), np.int8(-128)
+        graph.add("QLinearSoftmax", *RESULT, *meaning, domain="com.microsoft", axis=1, opset=13)
+    graph.add("DequantizeLinear", *meaning, domain="com.microsoft")
+    (tmp_path / "model.onnx").write_bytes(graph.bytes())
+    network, batch = read_onnx(tmp_path / "model.onnx"), 3 * images(graph)
+    assert [type(layer).__name__ for layer in network.layers] == ["Convolution"]
+    (expected,) = run(microsoft(graph), batch)
+    (got,) = network.answer(golden.run(network, network.quantise_input(batch.transpose(0, 2, 3, 1))))
+    assert len(np.unique(expected)) > 8
+    assert got.shape == expected.shape
+    # The answer is the integers before the last node.
+    assert np.abs(got - (np.rint(expected / meaning[0]) + meaning[1])).max() <= 1
 
 
 def test_two_maps_that_are_multiplied_are_refused(tmp_path):
