@@ -51,7 +51,7 @@ class StreamedAccelerator(wiring.Component):
         self.accelerator, self.reader = Accelerator(schedule), AxiReader(image_of(schedule))
         axi = {name: member for name, member in self.reader.signature.members.items() if name.startswith("m_axi_")}
         core = {name: member for name, member in self.accelerator.signature.members.items() if name not in WEIGHTS}
-        super().__init__({**core, **axi, "weights_base": In(len(self.reader.base)), "weights_start": In(1),
+        super().__init__({**core, **axi, "weights_base": In(self.reader.address_bits), "weights_start": In(1),
                           "weights_error": Out(WeightError)})
         self._same = {self.accelerator: core, self.reader: axi}
 

@@ -98,11 +98,11 @@ def _memory(schedule: Schedule, file: str) -> dict:
     signals = [name for name in reader.signature.members if name.startswith("m_axi_")]
     return {
         "m_axi": {"protocol": "AXI4", "role": "master, reads only", "signals": signals, "data_width": 64,
-                  "address_width": len(reader.base),
+                  "address_width": reader.address_bits,
                   "burst": "INCR, up to 16 beats, none across a multiple of 128 bytes",
                   "outstanding": reader.bursts, "file": file, "bytes": len(image.data),
                   "bytes_per_frame": len(image.frame)},
-        "weights_base": {"direction": "in", "width": len(reader.base),
+        "weights_base": {"direction": "in", "width": reader.address_bits,
                          "about": "address of the file's first byte, a multiple of 128"},
         "weights_start": {"direction": "in", "width": 1, "about": "the file is in the memory: it is read and checked "
                                                                   "once, and no frame begins before"},

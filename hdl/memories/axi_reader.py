@@ -70,7 +70,7 @@ class AxiReader(wiring.Component):
     JUDGEMENT = 1 + ImageCheck.LATENCY
 
     def __init__(self, image: WeightImage, *, address_bits: int = 32, bursts: int = BURSTS):
-        self.image, self.bursts = image, bursts
+        self.image, self.bursts, self.address_bits = image, bursts, address_bits
         self.fifo = fifo.SyncFIFOBuffered(width=8 * BEAT_BYTES, depth=self.BURST * bursts)
         self.room = Signal(range(self.fifo.depth + 1), init=self.fifo.depth)
         """Beats that the FIFO has room for, less those that were asked for and have not come."""

@@ -24,10 +24,11 @@ from dataclasses import dataclass
 from tepal.quant import DIGEST_BYTES
 
 from .flash import MAGIC
+from .streamed import BEAT
 
 __all__ = ["BEAT_BYTES", "BLOCK", "VERSION", "WeightImage", "WeightImageError", "read_weight_image", "weight_image"]
 
-BEAT_BYTES = 8
+BEAT_BYTES = BEAT // 8
 
 BLOCK = 128
 """Bytes to whose multiples the parts are padded: what an :class:`~tepal.hdl.memories.axi_reader.AxiReader` reads in one

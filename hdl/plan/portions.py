@@ -160,7 +160,8 @@ def load_plan(portions: Sequence[Words], reduced: Sequence[Words], reducing: Seq
     passes
         Of a frame.
     weight_words
-        Of the memory of the array's weights, at most.  The other ones are as deep as it takes for none of them to be waited for.
+        Of the memory of the array's weights, at most.  The other ones are as deep as it takes for none of them to be
+        waited for.
 
     Raises
     ------

@@ -199,9 +199,9 @@ class Schedule:
         if self.config.weight_words is None:
             return None
 
-        def of(numbers: Sequence[int], number: int, *words: int) -> Words:
+        def of(numbers: Sequence[int], number: int, first: int, second: int) -> Words:
             users = [each for each, own in enumerate(numbers) if own == number]
-            return Words(users[0], users[-1], words)
+            return Words(users[0], users[-1], (first, second))
 
         columns = self.config.columns
         return load_plan(
