@@ -25,6 +25,13 @@ def test_small_engine(seed, requantiser_cycles, lane_cycles, single_port, pipeli
                            single_port=single_port, pipelined=pipelined), pictures)
 
 
+@pytest.mark.parametrize(("seed", "frugal"), fast([*((seed, None) for seed in range(3, 20)),
+                                                  *((seed, True) for seed in range(100, 112))], 2))
+def test_chains(seed, frugal):
+    """Convolutions, depthwise layers, pools and fully connected layers in any order, on engines of either kind."""
+    check(*random_case(seed, 2, frugal=frugal))
+
+
 @pytest.mark.parametrize("seed", fast(range(24), 4))
 def test_weights_with_zero_points(seed):
     """uint8 weights need nine bits, in the array and in the depthwise engine; engines whose multipliers are shared, or
