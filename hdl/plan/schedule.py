@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import cached_property
 
 from tepal.hdl.config import EngineConfig
+from tepal.hdl.memories.streamed import BEAT, beats_of
 from tepal.hdl.units.affine import Affine
 from tepal.hdl.units.elementwise import ElementwiseFormat
 from tepal.hdl.units.input_layout import InputLayout, split
@@ -212,6 +213,12 @@ class Schedule:
              if each.reduces],
             [number for number, each in enumerate(self.passes) if each.reduces], len(self.passes),
             self.config.weight_words)
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of weights and parameters that come from outside for a frame."""
+        passages = (each for portion in self.loads.portions for each in portion.passages) if self.loads else ()
+        return sum(each.words * beats_of(self.word_bits[each.role]) for each in passages) * BEAT // 8
 
     @property
     def output_maps(self) -> tuple[FeatureMap, ...]:
