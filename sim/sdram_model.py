@@ -21,10 +21,10 @@ RULES = ("start", "mode", "command", "bank", "activate_to_column", "precharge", 
 ``start``: a command within the pause after power-up; REFRESH or mode register before all banks were precharged;
 ACTIVATE before the mode register was set or before the first refreshes were done.  ``mode``: the mode register is set
 to something else than :attr:`SdramTiming.mode`.  ``command``: one that the model does not know, as auto precharge,
-burst terminate, self refresh and a low clock enable are, or data that is masked where it is read.  ``bank``: ACTIVATE of
-a bank that is open, READ or WRITE in one that is not, REFRESH or mode register while any is.  ``burst``: a burst is cut
-off.  ``bus``: both sides drive the data at once or without a cycle between them, or nobody does during a WRITE.  The
-others are the times of :class:`SdramTiming`.  A bank is open for 120 µs at most (tRAS) since it is closed for each
+burst terminate, self refresh and a low clock enable are, or data that is masked where it is read.  ``bank``: ACTIVATE
+of a bank that is open, READ or WRITE in one that is not, REFRESH or mode register while any is.  ``burst``: a burst is
+cut off.  ``bus``: both sides drive the data at once or without a cycle between them, or nobody does during a WRITE.
+The others are the times of :class:`SdramTiming`.  A bank is open for 120 µs at most (tRAS) since it is closed for each
 refresh."""
 
 
@@ -176,8 +176,8 @@ class SdramRules(wiring.Component):
 class SdramModel(wiring.Component):
     """An SDRAM: :class:`SdramRules` and the words.
 
-    Words that nobody has written are anything.  Times within a cycle are not modelled: a word is at ``pins.dq_i`` in the
-    cycle that the edge ends for which the memory puts it out; in all others there is something else.
+    Words that nobody has written are anything.  Times within a cycle are not modelled: a word is at ``pins.dq_i`` in
+    the cycle that the edge ends for which the memory puts it out; in all others there is something else.
 
     Members
     -------

@@ -35,8 +35,8 @@ def require_slots(timing: SdramTiming) -> None:
     """
     for name, cycles in _SLOTS.items():
         if getattr(timing, name) > cycles:
-            raise ConfigError(f"the SDRAM's {name} takes {getattr(timing, name)} cycles of this clock, and the controller "
-                              f"gives it {cycles}: take a slower clock")
+            raise ConfigError(f"the SDRAM's {name} takes {getattr(timing, name)} cycles of this clock, and the "
+                              f"controller gives it {cycles}: take a slower clock")
 
 
 class Access(data.StructLayout):
@@ -54,7 +54,8 @@ class SdramPins(wiring.Signature):
 
     def __init__(self, timing: SdramTiming):
         super().__init__({
-            "clk_en": Out(1, init=1), "cs": Out(1), "ras": Out(1), "cas": Out(1), "we": Out(1), "ba": Out(bits_for(timing.banks)),
+            "clk_en": Out(1, init=1), "cs": Out(1), "ras": Out(1), "cas": Out(1), "we": Out(1),
+            "ba": Out(bits_for(timing.banks)),
             # A10 has a meaning of its own, however few columns and rows there are.
             "a": Out(max(11, bits_for(timing.rows), bits_for(timing.columns))), "dqm": Out(2),
             "dq_o": Out(16), "dq_oe": Out(1), "dq_i": In(16)})
@@ -63,13 +64,13 @@ class SdramPins(wiring.Signature):
 class _State:
     """Registers of an :class:`SdramController` whose meaning outlasts a slot.
 
-    ``place``: the word whose turn it is in the access under way, and ``left``, how many there are yet.  ``opening``: the
-    row that is to be opened next.  ``current``, ``ahead`` and ``behind``: whether the row of ``place`` is open, the one
-    after it, the one before; what is open in the beginning nobody knows.  ``due``: a refresh; ``timer``: slots to the
-    next one.  ``waiting``: refreshes' intervals to the end of the pause after power-up, and the first refreshes behind
-    it.  ``awake``: the pause is over; ``started``: the memory is initialised.  ``room``: words of the FIFO that no READ
-    was issued for.  ``under_way``: a word for each bit that is set is to come, the last one's soonest; ``held``: words in
-    the FIFO."""
+    ``place``: the word whose turn it is in the access under way, and ``left``, how many there are yet.  ``opening``:
+    the row that is to be opened next.  ``current``, ``ahead`` and ``behind``: whether the row of ``place`` is open, the
+    one after it, the one before; what is open in the beginning nobody knows.  ``due``: a refresh; ``timer``: slots to
+    the next one.  ``waiting``: refreshes' intervals to the end of the pause after power-up, and the first refreshes
+    behind it.  ``awake``: the pause is over; ``started``: the memory is initialised.  ``room``: words of the FIFO that
+    no READ was issued for.  ``under_way``: a word for each bit that is set is to come, the last one's soonest;
+    ``held``: words in the FIFO."""
 
     def __init__(self, timing: SdramTiming, interval: int, pause: int, depth: int, latency: int):
         self.column_bits = bits_for(timing.columns // BURST)
@@ -94,13 +95,13 @@ class SdramController(wiring.Component):
     Time goes by in slots of four cycles, as long as a burst.  The first cycle of a slot can hold a READ or WRITE, the
     second one a command to rows: ACTIVATE, PRECHARGE, REFRESH.  A row is opened while the one before it is read, which
     lies in another bank, and closed while the one behind it is.  So bursts follow each other without a gap until a
-    REFRESH is due: all banks are closed for it.  With the chips of a ULX3S that takes four slots of 187 at 100 MHz and
-    five of 252 at 133 MHz, so that 97.9 % and 98.0 % of the bus's time are left for data.
+    REFRESH is due: all banks are closed for it.  With the chips of a ULX3S that takes four slots of 190 at 100 MHz and
+    five of 255 at 133 MHz, so that 97.9 % and 98.0 % of the bus's time are left for data.
 
     The data sheets' times hold in slots: from the READ or WRITE to PRECHARGE of the same bank there are five cycles at
-    least, from ACTIVATE to READ or WRITE three, from ACTIVATE to PRECHARGE eight, and between any other commands to rows
-    four; more where REFRESH needs more.  A read begins only if there is room for its words, so ``read`` may wait for as
-    long as it likes; refreshes go on.
+    least, from ACTIVATE to READ or WRITE three, from ACTIVATE to PRECHARGE eight, and between any other commands to
+    rows four; more where REFRESH needs more.  A read begins only if there is room for its words, so ``read`` may wait
+    for as long as it likes; refreshes go on.
 
     Pins are to be registers: every output is one, and ``pins.dq_i`` goes into one at once.  The memory takes a command
     at the edge of its clock that ends the cycle in which it is there, or at any earlier time after its setup time.
@@ -145,7 +146,7 @@ class SdramController(wiring.Component):
         super().__init__({"access": In(stream_of(Access(timing))), "write": In(stream_of(64)),
                           "read": Out(stream_of(64)), "ready": Out(1), "pins": Out(SdramPins(timing))})
 
-    LATE = 8
+    LATE = 5
     """Slots by which a refresh may be late, in which the longest other work of the rows is done."""
 
     def elaborate(self, platform):
@@ -243,7 +244,8 @@ class SdramController(wiring.Component):
         under_way = state.under_way
         m.d.sync += under_way.eq(Cat(asked, under_way))
         m.submodules.words = words = fifo.SyncFIFO(width=64, depth=self.depth)
-        m.d.comb += [words.w_data.eq(word), words.w_en.eq(under_way[-1]), state.held.eq(words.level), self.read.payload.eq(words.r_data),
+        m.d.comb += [words.w_data.eq(word), words.w_en.eq(under_way[-1]), state.held.eq(words.level),
+                     self.read.payload.eq(words.r_data),
                      self.read.valid.eq(words.r_rdy), words.r_en.eq(self.read.ready)]
         m.d.sync += room.eq(room + (self.read.valid & self.read.ready) - asked)
         return m
