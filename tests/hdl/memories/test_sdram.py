@@ -5,14 +5,12 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
-from amaranth import Module
-from amaranth.lib import wiring
-from amaranth.lib.wiring import Out
 from amaranth.sim import Simulator
 from networks import fast
+from sdram import CLOCKS, SMALL, SdramMemory, ulx3s
 from streams import run_streams
 from tepal.hdl import ConfigError
-from tepal.hdl.memories.sdram import Access, SdramController, require_slots, word_count
+from tepal.hdl.memories.sdram import Access, require_slots, word_count
 from tepal.hdl.memories.sdram_timing import (
     AS4C16M16SA,
     IS42S16160G,
@@ -22,54 +20,14 @@ from tepal.hdl.memories.sdram_timing import (
     SdramTiming,
     strictest,
 )
-from tepal.sim.sdram_model import RULES, SdramModel
-
-CLOCKS = [100_000_000, 133_333_333]
-
-
-def ulx3s(frequency: int, **changes) -> SdramTiming:
-    """The times of the chips that a ULX3S may have."""
-    return replace(SdramTiming.of(strictest(*ULX3S_CHIPS), frequency), **changes)
-
-
-SMALL = ulx3s(CLOCKS[0], rows=4, columns=16, refresh_interval=150, pause=100, first_refreshes=2)
-"""64 words of 64 bits, four in a row, and refreshes all the time."""
-
-
-class Memory(wiring.Component):
-    """A controller with a memory, whose times may be others; ``registers`` lie in each way between the two."""
-
-    def __init__(self, timing: SdramTiming, asked: SdramTiming | None = None, registers: int = 0,
-                 read_delay: int | None = None):
-        self.registers = registers
-        self.controller = SdramController(timing, 2 * registers if read_delay is None else read_delay)
-        self.model = SdramModel(asked or timing)
-        streams = {name: self.controller.signature.members[name] for name in ("access", "write", "read")}
-        super().__init__({**streams, "broken": Out(len(RULES)), "ready": Out(1)})
-
-    def elaborate(self, platform):
-        m = Module()
-        m.submodules.controller, m.submodules.model = self.controller, self.model
-        for name in "access", "write", "read":
-            wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(self.controller, name))
-        m.d.comb += [self.broken.eq(self.model.broken), self.ready.eq(self.controller.ready)]
-        here, there = self.controller.pins, self.model.pins
-        for name, member in here.signature.members.items():
-            ends = (getattr(here, name), getattr(there, name))
-            source, sink = ends if member.flow == Out else ends[::-1]
-            for number in range(self.registers):
-                late = source.like(source, name=f"{name}_{number}")
-                m.d.sync += late.eq(source)
-                source = late
-            m.d.comb += sink.eq(source)
-        return m
+from tepal.sim.sdram_model import RULES
 
 
 def access(timing: SdramTiming, write: bool, address: int, words: int) -> int:
     return Access(timing).const({"write": write, "address": address, "words": words}).as_value().value
 
 
-def run(memory: Memory, timing: SdramTiming, accesses, *, stall: float = 0.0, seed: int = 0):
+def run(memory: SdramMemory, timing: SdramTiming, accesses, *, stall: float = 0.0, seed: int = 0):
     """(words read, words that should have been, rules that were broken) for (write, address, words) ``accesses``, with
     random words written."""
     rng = np.random.default_rng(seed)
@@ -101,7 +59,7 @@ def test_random(stall, seed, latency):
     """Across ends of rows and banks, and from the end of the memory to its beginning."""
     timing = replace(SMALL, cas_latency=latency)
     accesses = random_accesses(np.random.default_rng(seed), word_count(timing), 12)
-    words, expected, broken = run(Memory(timing), timing, accesses, stall=stall, seed=seed)
+    words, expected, broken = run(SdramMemory(timing), timing, accesses, stall=stall, seed=seed)
     assert not broken
     assert words == expected
 
@@ -109,14 +67,14 @@ def test_random(stall, seed, latency):
 @pytest.mark.parametrize("registers", [1, 2])
 def test_registers_in_pins(registers):
     accesses = random_accesses(np.random.default_rng(7), word_count(SMALL), 4)
-    words, expected, broken = run(Memory(SMALL, registers=registers), SMALL, accesses, stall=0.3)
+    words, expected, broken = run(SdramMemory(SMALL, registers=registers), SMALL, accesses, stall=0.3)
     assert not broken
     assert words == expected
 
 
 def test_wrong_delay():
     """Words that are taken a cycle too early are others."""
-    memory = Memory(SMALL, registers=1, read_delay=1)
+    memory = SdramMemory(SMALL, registers=1, read_delay=1)
     words, expected, broken = run(memory, SMALL, [(True, 0, 8), (False, 0, 8)])
     assert not broken
     assert len(words) == len(expected)
@@ -132,7 +90,7 @@ def test_random_with_real_times(frequency, seed):
     rng = np.random.default_rng(seed)
     accesses = [(True, int(rng.integers(2048)), 2048), (False, int(rng.integers(2048)), 600),
                 (True, int(rng.integers(2048)), 300), (False, int(rng.integers(2048)), 2048)]
-    words, expected, broken = run(Memory(timing), timing, accesses, stall=0.05 * seed, seed=seed)
+    words, expected, broken = run(SdramMemory(timing), timing, accesses, stall=0.05 * seed, seed=seed)
     assert not broken
     assert words == expected
 
@@ -140,7 +98,7 @@ def test_random_with_real_times(frequency, seed):
 def shares(timing: SdramTiming, count: int) -> tuple[float, float]:
     """Of the bus's cycles, those in which words are transferred from the first to the last one of ``count`` words
     written, and read."""
-    memory = Memory(timing)
+    memory = SdramMemory(timing)
     at = {"write": [], "read": []}
 
     async def ask(ctx):
@@ -182,7 +140,7 @@ def test_share_of_the_bus(frequency, share):
 
 def test_reader_that_waits_for_ever():
     """Refreshes go on, and all words are there when it begins to take them."""
-    memory, taken = Memory(SMALL), []
+    memory, taken = SdramMemory(SMALL), []
 
     async def bench(ctx):
         await ctx.tick().until(memory.ready)
@@ -226,18 +184,18 @@ BUSY = [(True, 0, 64), *((bool(number % 2), 0, 1) for number in range(60)), (Fal
 @pytest.mark.parametrize("name", MOST)
 def test_as_tight_as_said(name):
     """A memory that asks for what the controller gives is content, and one that asks for a cycle more refuses."""
-    assert run(Memory(SMALL, replace(SMALL, **{name: MOST[name]})), SMALL, BUSY)[2] == set()
-    assert run(Memory(SMALL, replace(SMALL, **{name: MOST[name] + 1})), SMALL, BUSY)[2] == {name}
+    assert run(SdramMemory(SMALL, replace(SMALL, **{name: MOST[name]})), SMALL, BUSY)[2] == set()
+    assert run(SdramMemory(SMALL, replace(SMALL, **{name: MOST[name] + 1})), SMALL, BUSY)[2] == {name}
 
 
 def test_refresh_too_late():
     """The model misses a refresh that comes later than it asks."""
     late = replace(SMALL, refresh_interval=SMALL.refresh_interval // 2)
-    assert run(Memory(SMALL, late), SMALL, BUSY)[2] == {"refresh_interval"}
+    assert run(SdramMemory(SMALL, late), SMALL, BUSY)[2] == {"refresh_interval"}
 
 
 def test_pause_too_short():
-    assert "start" in run(Memory(SMALL, replace(SMALL, pause=1000)), SMALL, BUSY[:1])[2]
+    assert "start" in run(SdramMemory(SMALL, replace(SMALL, pause=1000)), SMALL, BUSY[:1])[2]
 
 
 def test_strictest():
