@@ -110,25 +110,24 @@ def test_damaged(place):
     bench.run(body)
 
 
-FAULTS = [("dq_o", 5), ("dq_i", 15), ("a", 3), ("a", 0)]
-
-
-@pytest.mark.parametrize("low", [("", 0), *FAULTS])
-def test_of_the_memory(low):
-    """A line of data, of columns or rows that is always low is found, and a good memory found good.  Weights are refused
-    that such a memory does not hold, tested or not."""
+@pytest.mark.parametrize(("low", "found", "holds"), [
+    (("", 0), False, True), (("dq_o", 5), True, False), (("dq_i", 15), True, False), (("a", 3), True, False),
+    (("a", 0), True, True)])
+def test_of_the_memory(low, found, holds):
+    """A line of data, of columns or rows that is always low is found, and a good memory found good.  Weights are
+    refused if such a memory does not hold them; some it does, if their words all lie elsewhere."""
     bench = Bench(low)
 
     async def body(ctx):
         loader = bench.loader
         ctx.set(loader.test, 1)
         await ctx.tick().until(loader.tested)
-        assert ctx.get(loader.test_failed) == (low in FAULTS)
+        assert ctx.get(loader.test_failed) == found
         assert not ctx.get(loader.ready)
         ctx.set(loader.test, 0)
         await ctx.tick().until(loader.ready)
         await bench.load(ctx, WEIGHTS)
-        assert await bench.check(ctx) == (low not in FAULTS)
+        assert await bench.check(ctx) == holds
 
     bench.run(body)
 
