@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+# Amaranth gives components their ports at run time.
+# pyright: reportAttributeAccessIssue=false, reportGeneralTypeIssues=false, reportWildcardImportFromLibrary=false
 """An SDR SDRAM as its pins show it, which checks every command that it gets.
 
 It is made as hardware is, so that it runs in Amaranth's simulator, goes with a design into Verilog for any other

@@ -158,6 +158,8 @@ class SdramController(wiring.Component):
         access, first = self.access.payload, timing.first_refreshes
         m.d.sync += phase.eq(phase + 1)
         column, row = place[:state.column_bits], place[state.column_bits:]
+        bank = Signal.like(pins.ba, name="bank")
+        m.d.comb += bank.eq(row)
         opened = current | ahead | behind
         writing, resting, young = Signal(), Signal(range(self.refresh_slots)), Signal()
 
@@ -186,8 +188,8 @@ class SdramController(wiring.Component):
         m.d.sync += sent.eq(sent[16:])
         with m.Switch(phase):
             with m.Case(0):
-                m.d.sync += [pins.cas.eq(burst), pins.we.eq(burst & writing), pins.ba.eq(row[:len(pins.ba)]),
-                             pins.a.eq(column << BURST.bit_length() - 1), pins.dq_oe.eq(burst & writing),
+                m.d.sync += [pins.cas.eq(burst), pins.we.eq(burst & writing), pins.ba.eq(bank),
+                             pins.a.eq(Cat(C(0, BURST.bit_length() - 1), column)), pins.dq_oe.eq(burst & writing),
                              sent.eq(self.write.payload)]
             with m.Case(1):
                 # ACTIVATE is RAS alone, PRECHARGE has WE too, REFRESH CAS, the mode register both.
@@ -199,7 +201,7 @@ class SdramController(wiring.Component):
                 with m.Elif(mode):
                     m.d.sync += [pins.a.eq(timing.mode), pins.ba.eq(0), started.eq(1)]
                 with m.Else():
-                    m.d.sync += [pins.a.eq(close_all << 10), pins.ba.eq(row - 1)]
+                    m.d.sync += [pins.a.eq(close_all << 10), pins.ba.eq(bank - 1)]
                 with m.If(close):
                     m.d.sync += behind.eq(0)
                 with m.If(close_all):

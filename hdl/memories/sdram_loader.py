@@ -112,9 +112,13 @@ class SdramLoader(wiring.Component):
         m.d.sync += right.eq(crc.crc == CRC(data_width=8).compute(self.weights))
 
         # A pattern of the address: its bits and their complement by turns, over and over.
-        inverted = Signal()
+        inverted, pattern = Signal(), Signal(64)
         address = place[:len(asked.address)]
-        pattern = Cat(address, ~address).replicate(-(-64 // (2 * len(address))))[:64] ^ inverted.replicate(64)
+        own, other = Value.cast(address), ~Value.cast(address)
+        with m.If(inverted):
+            m.d.comb += pattern.eq(Cat(*[other, own] * 32))
+        with m.Else():
+            m.d.comb += pattern.eq(Cat(*[own, other] * 32))
 
         def ask(write: int, first, words):
             m.d.comb += [self.access.valid.eq(1), asked.write.eq(write), asked.address.eq(first), asked.words.eq(words)]
