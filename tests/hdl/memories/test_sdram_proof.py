@@ -103,3 +103,12 @@ def small(frequency: int) -> SdramTiming:
 @pytest.mark.parametrize("frequency", [100_000_000, 133_333_333])
 def test_protocol(frequency, tmp_path):
     assert proved(small(frequency), small(frequency), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.synthesis
+@pytest.mark.parametrize("change", [{"activate_to_column": 4}, {"refresh_interval": 700}])
+def test_not_proved(change, tmp_path):
+    """Of a memory that asks for more than the controller gives."""
+    timing = replace(small(100_000_000), rows=4, columns=16)
+    assert not proved(timing, replace(timing, **change), tmp_path)
