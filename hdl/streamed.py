@@ -4,7 +4,7 @@
 from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-from tepal.hdl.memories.axi_reader import AxiReader
+from tepal.hdl.memories.axi_reader import AxiReader, axi_ports
 from tepal.hdl.memories.image_check import WeightError
 from tepal.hdl.memories.weight_image import WeightImage, weight_image
 from tepal.hdl.plan.schedule import Schedule
@@ -49,9 +49,9 @@ class StreamedAccelerator(wiring.Component):
 
     def __init__(self, schedule: Schedule):
         self.accelerator, self.reader = Accelerator(schedule), AxiReader(image_of(schedule))
-        axi = {name: member for name, member in self.reader.signature.members.items() if name.startswith("m_axi_")}
+        axi = axi_ports(AxiReader.ADDRESS_BITS)
         core = {name: member for name, member in self.accelerator.signature.members.items() if name not in WEIGHTS}
-        super().__init__({**core, **axi, "weights_base": In(self.reader.address_bits), "weights_start": In(1),
+        super().__init__({**core, **axi, "weights_base": In(AxiReader.ADDRESS_BITS), "weights_start": In(1),
                           "weights_error": Out(WeightError)})
         self._same = {self.accelerator: core, self.reader: axi}
 

@@ -9,9 +9,10 @@ from math import prod
 from tepal.boards.registry import BOARDS
 from tepal.hdl import TOP, Schedule, export_verilog
 from tepal.hdl.answer import Status, Trailer
+from tepal.hdl.memories.axi_reader import AxiReader, axi_ports
 from tepal.hdl.memories.image_check import WeightError
 from tepal.hdl.plan.rom_contents import loaded_weights
-from tepal.hdl.streamed import StreamedAccelerator, image_of
+from tepal.hdl.streamed import image_of
 from tepal.quant import Network, Preprocessing
 from tepal.sim import CycleModel
 
@@ -94,15 +95,14 @@ def describe(schedule: Schedule, board: str, versions: dict[str, str], name: str
 
 def _memory(schedule: Schedule, file: str) -> dict:
     """Ports to an external memory of weights."""
-    reader, image = StreamedAccelerator(schedule).reader, image_of(schedule)
-    signals = [name for name in reader.signature.members if name.startswith("m_axi_")]
+    image, bits = image_of(schedule), AxiReader.ADDRESS_BITS
     return {
-        "m_axi": {"protocol": "AXI4", "role": "master, reads only", "signals": signals, "data_width": 64,
-                  "address_width": reader.address_bits,
+        "m_axi": {"protocol": "AXI4", "role": "master, reads only", "signals": [*axi_ports(bits)], "data_width": 64,
+                  "address_width": bits,
                   "burst": "INCR, up to 16 beats, none across a multiple of 128 bytes",
-                  "outstanding": reader.bursts, "file": file, "bytes": len(image.data),
+                  "outstanding": AxiReader.BURSTS, "file": file, "bytes": len(image.data),
                   "bytes_per_frame": len(image.frame)},
-        "weights_base": {"direction": "in", "width": reader.address_bits,
+        "weights_base": {"direction": "in", "width": bits,
                          "about": "address of the file's first byte, a multiple of 128"},
         "weights_start": {"direction": "in", "width": 1, "about": "the file is in the memory: it is read and checked "
                                                                   "once, and no frame begins before"},

@@ -8,7 +8,17 @@ from amaranth.lib.wiring import In, Out
 from .image_check import ImageCheck, WeightError
 from .weight_image import BEAT_BYTES, BLOCK, WeightImage
 
-__all__ = ["AxiReader"]
+__all__ = ["AxiReader", "axi_ports"]
+
+
+def axi_ports(address_bits: int) -> dict[str, wiring.Member]:
+    """The port of an AXI4 master that only reads, 64 bits in a beat."""
+    return {
+        "m_axi_araddr": Out(address_bits), "m_axi_arlen": Out(8), "m_axi_arsize": Out(3, init=3),
+        "m_axi_arburst": Out(2, init=1), "m_axi_arvalid": Out(1), "m_axi_arready": In(1),
+        "m_axi_rdata": In(8 * BEAT_BYTES), "m_axi_rresp": In(2), "m_axi_rlast": In(1), "m_axi_rvalid": In(1),
+        "m_axi_rready": Out(1, init=1),
+    }
 
 
 class AxiReader(wiring.Component):
@@ -66,21 +76,20 @@ class AxiReader(wiring.Component):
 
     BURSTS = 4
 
+    ADDRESS_BITS = 32
+
     PIPELINE = 2
     JUDGEMENT = 1 + ImageCheck.LATENCY
 
-    def __init__(self, image: WeightImage, *, address_bits: int = 32, bursts: int = BURSTS):
-        self.image, self.bursts, self.address_bits = image, bursts, address_bits
+    def __init__(self, image: WeightImage, *, address_bits: int = ADDRESS_BITS, bursts: int = BURSTS):
+        self.image, self.bursts = image, bursts
         self.fifo = fifo.SyncFIFOBuffered(width=8 * BEAT_BYTES, depth=self.BURST * bursts)
         self.room = Signal(range(self.fifo.depth + 1), init=self.fifo.depth)
         """Beats that the FIFO has room for, less those that were asked for and have not come."""
         super().__init__({
             "base": In(address_bits), "start": In(1, init=1),
             "data": Out(8 * BEAT_BYTES), "valid": Out(1), "ready": In(1), "running": Out(1), "error": Out(WeightError),
-            "m_axi_araddr": Out(address_bits), "m_axi_arlen": Out(8), "m_axi_arsize": Out(3, init=3),
-            "m_axi_arburst": Out(2, init=1), "m_axi_arvalid": Out(1), "m_axi_arready": In(1),
-            "m_axi_rdata": In(8 * BEAT_BYTES), "m_axi_rresp": In(2), "m_axi_rlast": In(1), "m_axi_rvalid": In(1),
-            "m_axi_rready": Out(1, init=1),
+            **axi_ports(address_bits),
         })
 
     def elaborate(self, platform):

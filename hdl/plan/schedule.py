@@ -97,6 +97,7 @@ class Schedule:
         self.skip_depth = sum(places.skip_depths)
         self.latency = Latencies.of(self.config, self.depthwise_format, self.matrix_format, self.elementwise_format)
         self.passes = timeline([Tiling(each, self.config, self.latency) for each in passes], places)
+        self.loads = self._loads()
 
     def _choose(self, passes: Sequence[Pass]) -> tuple[Group, ...]:
         return choose(passes, self.config, Latencies.of(self.config, self.depthwise_format, self.matrix_format, None))
@@ -194,9 +195,7 @@ class Schedule:
         numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
         return tuple(numbers[key] for key in keys)
 
-    @cached_property
-    def loads(self) -> LoadPlan | None:
-        """When and where to weights and parameters are loaded; None if all are on the chip."""
+    def _loads(self) -> LoadPlan | None:
         if self.config.weight_words is None:
             return None
 

@@ -62,7 +62,7 @@ def test_verilog(seed, tmp_path):
     schedule = Schedule(network, config)
     for name, text in export_verilog(schedule, to_verilog).files().items():
         (tmp_path / name).write_text(text)
-    build = Build(tmp_path)
+    build = Build(tmp_path, schedule)
     report = simulate(build, schedule, images)
     assert report.first_mismatch is None, report.first_mismatch.describe(network)
     assert (report.mismatches, report.cycle_errors, report.problems) == (0, [], [])
