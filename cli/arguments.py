@@ -11,7 +11,7 @@ __all__ = ["ENGINE", "above_zero", "add_input_shape", "add_model_arguments", "ad
            "mhz", "path"]
 
 ENGINE = ("rows", "columns", "lanes", "window", "requantisers", "packing", "copy_lanes", "input_bytes",
-          "activation_words")
+          "activation_words", "weight_words")
 """Parameters of the engine that a command line may give."""
 
 
@@ -93,6 +93,9 @@ def add_model_arguments(parser, *, any_board: bool = False) -> None:
     engine.add_argument("--activation-words", type=int, metavar="N", help="words of activations in each bank, at most: "
                         "layers between which larger maps lie run in bands of rows (default: all maps whole where they "
                         "fit)")
+    engine.add_argument("--weight-words", type=int, metavar="N", help="words of the array's weights on the chip, a "
+                        "weight for each column, at most: all weights come from an external memory, again for every "
+                        "frame (default: all are on the chip)")
 
 
 def add_output_argument(parser) -> None:

@@ -13,7 +13,7 @@ from .arguments import add_model_arguments, add_output_argument, count, mhz
 from .console import Steps, err, out, step
 from .exit_codes import TOO_SLOW
 from .files import check_folder
-from .scheduling import load
+from .scheduling import load, require_weights_on_chip
 from .tables import share_bar
 
 __all__ = ["add_arguments", "run"]
@@ -35,6 +35,7 @@ def run(arguments) -> int:
     board = get_board(arguments.board)
     family = require_platform(board)
     board, schedule = load(arguments)
+    require_weights_on_chip(schedule, "tepal build")
     with step("Counting what the board has room for"):
         require_fit(schedule, board)
     check_folder(arguments.output)

@@ -56,7 +56,7 @@ def _one(arguments) -> int:
                      for use in schedule.memories],
         "engine": config.told() | {"multipliers": config.multipliers, "products": config.products},
         "macs": schedule.network.macs, "parameters": schedule.network.parameters,
-        "bands": (bands := _bands(schedule, model)),
+        "bands": (bands := _bands(schedule, model)), "weight_bytes_per_frame": schedule.weight_bytes,
         **_times(model, clock := clock_of(board, arguments.clock)),
         "utilisation": round(utilisation(schedule, model.compute_cycles), 4), "layers": rows,
     }
@@ -80,6 +80,10 @@ def _one(arguments) -> int:
             out.print(f"{bands['layers']} layers run in bands of rows, and no map between them is ever stored whole: "
                       f"{bands['words']:,} words in each bank of activations in place of {bands['whole_words']:,}, "
                       f"for {model.compute_cycles / bands['whole_cycles'] - 1:.1%} more cycles.")
+        if schedule.weight_bytes:
+            out.print(f"{schedule.weight_bytes:,} bytes of weights come from outside for every frame, "
+                      f"{schedule.weight_bytes / model.interval_cycles:.2f} a cycle on average; cycles are those of a "
+                      "memory that gives 8 in each.")
         if clock.mhz:
             out.print(f"{report['latency_ms']:.3f} ms from image to answer, {report['frames_per_second']:,.1f} frames "
                       f"a second: at {clock.told}.", markup=False)

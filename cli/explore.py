@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 from tepal.boards.board import Board
-from tepal.boards.flow.explore import CLOSE, OPTIONS, Point, explore, options
+from tepal.boards.flow.bounds import OPTIONS
+from tepal.boards.flow.explore import CLOSE, Point, explore, options
 from tepal.boards.flow.fit import default_engine, fit
 from tepal.boards.flow.routed import Clock, clock_of
 from tepal.boards.flow.variant import Forms, choose

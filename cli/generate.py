@@ -16,7 +16,7 @@ from .arguments import add_model_arguments, add_output_argument, path
 from .console import err, out, step, warn
 from .files import check_folder
 from .frames import INPUT_HELP, add_preprocessing_arguments, preprocessed, read_input
-from .scheduling import load
+from .scheduling import load, require_weights_on_chip
 
 __all__ = ["add_arguments", "run"]
 
@@ -50,6 +50,8 @@ def run(arguments) -> int:
     with step("Counting what the board has room for"):
         require_fit(schedule, board)
     check_folder(arguments.output)
+    if arguments.bench:
+        require_weights_on_chip(schedule, "tepal generate --bench")
     images = _images(arguments, schedule) if arguments.bench else None
     with step("Making Verilog"):
         files = generate(schedule, board.name, name)

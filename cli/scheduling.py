@@ -17,7 +17,7 @@ from tepal.quant import FloatNetwork, Network, NetworkError, read_model
 from .arguments import chosen
 from .console import err, step
 
-__all__ = ["load", "on_board", "read_forms"]
+__all__ = ["load", "on_board", "read_forms", "require_weights_on_chip"]
 
 BoardsEngine = Callable[[Board, Network, Formats], EngineConfig]
 
@@ -41,6 +41,13 @@ def load(arguments, engine: BoardsEngine | None = None) -> tuple[Board, Schedule
     if told and fit(schedule, board).ok:
         err.print(told)
     return board, schedule
+
+
+def require_weights_on_chip(schedule: Schedule, what: str) -> None:
+    """Raise :class:`~tepal.hdl.ConfigError` if weights come from outside, which ``what`` knows nothing of."""
+    if schedule.loads is not None:
+        raise ConfigError(f"{what} knows of no external memory: leave --weight-words out, or take tepal generate and "
+                          "connect the core's port m_axi to one")
 
 
 def on_board(arguments, board: Board, forms: Forms, engine: BoardsEngine | None = None) -> tuple[Schedule, str]:

@@ -24,7 +24,7 @@ from .console import err, out, step, warn
 from .exit_codes import MISMATCH
 from .files import check_folder, read_names
 from .frames import INPUT_HELP, add_preprocessing_arguments, read_input
-from .scheduling import load
+from .scheduling import load, require_weights_on_chip
 from .serve import check_serve_arguments, serve
 from .tables import layer_rows, layer_table, told_outputs, utilisation
 
@@ -87,6 +87,7 @@ def run(arguments) -> int:
     with step("Counting what the board has room for"):
         require_fit(schedule, board)
     if arguments.serve:
+        require_weights_on_chip(schedule, "tepal simulate --serve")
         check_serve_arguments(arguments)
         require_tools()
         with _workplace(arguments.keep) as directory:
@@ -107,7 +108,7 @@ def run(arguments) -> int:
         with step("Making Verilog") as making:
             write_files(generate(schedule, board.name), directory, also=Build.FILES)
         with step("Building the simulator (a minute or two)") as building:
-            build = Build(directory.resolve(), waves=arguments.waves is not None)
+            build = Build(directory.resolve(), schedule, waves=arguments.waves is not None)
         with step(f"Simulating {len(images)} frames") as simulating:
             report = simulate(build, schedule, images, stalls=arguments.stalls, waves=arguments.waves)
     model = CycleModel(schedule)

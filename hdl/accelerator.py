@@ -10,15 +10,18 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from tepal.hdl.memories.block import Ram, ReplayRom, Rom
 from tepal.hdl.memories.single_port import LoadedRom, RegionRam
+from tepal.hdl.memories.streamed import BEAT, StreamedRom, beats_of
 from tepal.hdl.plan import rom_contents
 from tepal.hdl.plan.descriptors import (
     drain_descriptors,
     feeder_descriptors,
+    load_descriptors,
     parameter_descriptors,
     sequencer_places,
     sequencer_times,
     unit_widths,
 )
+from tepal.hdl.plan.portions import ROLES
 from tepal.hdl.plan.schedule import Schedule
 from tepal.hdl.units.depthwise import DepthwiseEngine
 from tepal.hdl.units.drain import Drain
@@ -30,15 +33,19 @@ from tepal.hdl.units.sequencer import Sequencer
 from tepal.hdl.units.streamer import OutputStreamer
 from tepal.hdl.units.systolic import SystolicArray
 from tepal.hdl.units.tile_buffer import TileBuffer
+from tepal.hdl.units.weight_loader import WeightLoader
 from tepal.hdl.units.window import WindowGenerator
 
 from .answer import FRAME
 from .primitives import VerilogExport, delay, delay_events
 
-__all__ = ["LOAD", "Accelerator", "MemoryNames", "written_layout"]
+__all__ = ["LOAD", "WEIGHTS", "Accelerator", "MemoryNames", "written_layout"]
 
 LOAD = {"load_tdata": In(16), "load_tvalid": In(1), "load_tfirst": In(1), "run": In(1)}
 """Further members of an :class:`Accelerator` with ``config.single_port``."""
+
+WEIGHTS = {"s_axis_weights_tdata": In(BEAT), "s_axis_weights_tvalid": In(1), "s_axis_weights_tready": Out(1)}
+"""Further members of an :class:`Accelerator` with ``config.weight_words``."""
 
 
 class MemoryNames:
@@ -106,6 +113,9 @@ class Accelerator(wiring.Component):
         With ``config.single_port`` alone: the array's weights, 16 bits at a time, ``load_tfirst`` beside the first
         (:func:`tepal.hdl.plan.rom_contents.loaded_weights`), at most every other cycle, each for two; and that they are
         there: no frame begins before.
+    s_axis_weights_tdata, s_axis_weights_tvalid, s_axis_weights_tready
+        With ``config.weight_words`` alone: AXI4-Stream sink of weights and parameters without end, those of
+        :func:`tepal.hdl.plan.weight_stream.weight_stream`.
     """
 
     NAMES = (
@@ -123,18 +133,25 @@ class Accelerator(wiring.Component):
             "m_axis_tdata": Out(8), "m_axis_tvalid": Out(1), "m_axis_tready": In(1), "m_axis_tlast": Out(1),
             "frame_error": Out(1),
             **(LOAD if schedule.config.single_port else {}),
+            **(WEIGHTS if schedule.config.weight_words is not None else {}),
         })
 
     def elaborate(self, platform):
         m = Module()
         loader, input_memory, banks, streamer, output_memory = self._memories(m)
         sequencer = self._sequencer(m, loader, streamer)
+        streamed, begun = self._streamed(), Signal(name="weights_begun")
         window = self._window(m, sequencer, input_memory, banks)
-        engine = self._depthwise(m, sequencer, window)
-        reduced = self._lane_requantisers().add_to(m, sequencer, engine)
+        engine = self._depthwise(m, sequencer, window, streamed.get("depthwise_weights"))
+        reduced = self._lane_requantisers(streamed.get("depthwise_parameters"), begun).add_to(m, sequencer, engine)
         tile, feeder, entry = self._tile_buffer(m, sequencer, window, reduced)
-        array = self._array(m, tile, feeder)
-        drain = self._drain(m, array, streamer, [*banks, output_memory])
+        array = self._array(m, tile, feeder, streamed.get("matrix_weights"))
+        drain = self._drain(m, array, streamer, [*banks, output_memory], streamed.get("matrix_parameters"))
+        if streamed:
+            loader = self._load_weights(m, sequencer, drain, streamed)
+            m.d.comb += begun.eq(loader.begun)
+            if isinstance(platform, VerilogExport):
+                m.submodules.weight_tap = Instance("tepal_weight_tap", i_clk=ClockSignal(), i_complete=loader.complete)
         if self.debug:
             self._show_written(m, tile, drain, entry)
         if isinstance(platform, VerilogExport):
@@ -203,13 +220,42 @@ class Accelerator(wiring.Component):
             m.d.comb += [bank.read_address.eq(window.bank_address[i]), window.bank_data[i].eq(bank.read_data)]
         return window
 
-    def _depthwise(self, m: Module, sequencer: Sequencer, window: WindowGenerator) -> DepthwiseEngine:
+    def _streamed(self) -> dict[str, StreamedRom]:
+        """The memories of weights and parameters that come from outside, by their roles; none if all are on the
+        chip."""
+        loads, found = self.schedule.loads, {}
+        for role, width, depth in zip(ROLES, self.schedule.word_bits, loads.depths, strict=True) if loads else ():
+            relays = self._registers if role == "matrix_weights" else 0
+            # The requantisers' parameters always have a register.
+            registers = 1 if role.endswith("parameters") else self._registers
+            found[role] = StreamedRom(width, depth, registers, relays)
+        return found
+
+    def _load_weights(self, m: Module, sequencer: Sequencer, drain: Drain,
+                      streamed: dict[str, StreamedRom]) -> WeightLoader:
+        """The weight loader, which writes what is ``streamed`` and lets passes begin."""
+        loads = self.schedule.loads
+        assert loads is not None
+        loader = m.submodules[WeightLoader.NAME()] = WeightLoader(
+            load_descriptors(self.schedule), [beats_of(each.width) for each in streamed.values()], loads.depths,
+            prologue=sum(each.words for each in loads.prologue), ended=loads.ended, passes=loads.passes)
+        m.d.comb += [
+            loader.data.eq(self.s_axis_weights_tdata), loader.valid.eq(self.s_axis_weights_tvalid),
+            self.s_axis_weights_tready.eq(loader.ready), loader.ended.eq(drain.end),
+            loader.claim.eq(sequencer.weights_claim), sequencer.weights_there.eq(loader.there),
+        ]
+        for number, rom in enumerate(streamed.values()):
+            m.d.comb += [rom.write_address.eq(loader.address), rom.write_data.eq(loader.written),
+                         rom.write_enable.eq(getattr(loader, f"enable_{number}"))]
+        return loader
+
+    def _depthwise(self, m: Module, sequencer: Sequencer, window: WindowGenerator, streamed) -> DepthwiseEngine:
         """The depthwise engine, which sees every window, and its weights."""
         config, registers, at_window = self.config, self._registers, self.schedule.latency.window
         kinds, bits = self.schedule.formats.reduction_kinds, self.schedule.depthwise_weight_bits
         engine = m.submodules[DepthwiseEngine.NAME()] = DepthwiseEngine(
             config.lanes, config.taps, self.schedule.depthwise_accumulator, kinds, bits)
-        weights = m.submodules[MemoryNames.DEPTHWISE_WEIGHTS()] = Rom(
+        weights = m.submodules[MemoryNames.DEPTHWISE_WEIGHTS()] = streamed or Rom(
             "depthwise_weights", bits * config.lanes * config.taps, rom_contents.depthwise_weights(self.schedule),
             registers)
         m.d.comb += weights.address.eq(delay(m, sequencer.weight, at_window - 1 - 2 * registers, name="weight"))
@@ -224,10 +270,10 @@ class Accelerator(wiring.Component):
                                                     for lane in range(config.lanes)))]
         return engine
 
-    def _lane_requantisers(self) -> LaneRequantisers:
+    def _lane_requantisers(self, streamed, begun) -> LaneRequantisers:
         schedule = self.schedule
         return LaneRequantisers(schedule.depthwise_format, rom_contents.depthwise_parameters(schedule),
-                                schedule.parameter_words, schedule.latency.sum)
+                                schedule.parameter_words, schedule.latency.sum, streamed, begun)
 
     def _tile_buffer(self, m: Module, sequencer: Sequencer, window: WindowGenerator, reduced: list):
         """The tile buffer, which takes copied and reduced words, and the feeder: (both, what enters the former).
@@ -262,11 +308,11 @@ class Accelerator(wiring.Component):
         ]
         return tile, feeder, _Entry(reduced_now, number)
 
-    def _array(self, m: Module, tile: TileBuffer, feeder: Feeder) -> SystolicArray:
+    def _array(self, m: Module, tile: TileBuffer, feeder: Feeder, streamed) -> SystolicArray:
         config = self.config
         array = m.submodules[SystolicArray.NAME()] = SystolicArray(
             config, self.schedule.matrix_accumulator, self.schedule.matrix_weight_bits)
-        matrix = self._matrix_weights(m, feeder)
+        matrix = self._matrix_weights(m, feeder, streamed)
         for row in range(config.rows):
             m.d.comb += [array.x[row].eq(tile.x[row]), array.first[row].eq(tile.first_out[row]),
                          array.last[row].eq(tile.last_out[row])]
@@ -275,7 +321,7 @@ class Accelerator(wiring.Component):
             m.d.comb += array.w[column].eq(matrix_word.word_select(column, self.schedule.matrix_weight_bits))
         return array
 
-    def _matrix_weights(self, m: Module, feeder: Feeder) -> ReplayRom:
+    def _matrix_weights(self, m: Module, feeder: Feeder, streamed) -> ReplayRom:
         """The array's weights, whose word is there when the tile buffer's bytes are, but for a register of the
         array's."""
         config, registers = self.config, self._registers
@@ -286,8 +332,8 @@ class Accelerator(wiring.Component):
                          loaded.load_data.eq(self.load_tdata)]
         relays = registers if loaded is None else 0
         matrix = m.submodules[MemoryNames.MATRIX_WEIGHTS()] = ReplayRom(
-            "matrix_weights", self.schedule.matrix_weight_bits * config.columns, words, registers, relays, rom=loaded,
-            jumps="next_weights" in feeder.table)
+            "matrix_weights", self.schedule.matrix_weight_bits * config.columns, words, registers, relays,
+            rom=loaded or streamed, jumps="next_weights" in feeder.table, begins=loaded is None)
         ahead = TileBuffer.latency(config.pipelined) - ReplayRom.latency(registers, relays) - registers
         move = {name: delay(m, getattr(feeder, name), ahead, name=name)
                 for name in ("advance", "rewind", "commit", "restart")}
@@ -301,13 +347,13 @@ class Accelerator(wiring.Component):
         m.d.comb += [getattr(matrix, name).eq(value) for name, value in move.items()]
         return matrix
 
-    def _drain(self, m: Module, array: SystolicArray, streamer: OutputStreamer, memories: list) -> Drain:
+    def _drain(self, m: Module, array: SystolicArray, streamer: OutputStreamer, memories: list, streamed) -> Drain:
         """The drain, which writes ``memories``."""
         schedule = self.schedule
         drain = m.submodules[Drain.NAME()] = Drain(
             self.config, self.widths, schedule.matrix_format, rom_contents.matrix_parameters(schedule),
             parameter_table=parameter_descriptors(schedule), table=drain_descriptors(schedule),
-            elementwise=schedule.elementwise_format)
+            elementwise=schedule.elementwise_format, rom=streamed)
         m.d.comb += [drain.captured.eq(array.captured), streamer.done.eq(drain.done)]
         for column in range(self.config.columns):
             m.d.comb += drain.bottom[column].eq(array.bottom[column])

@@ -53,6 +53,9 @@ class EngineConfig:
     activation_words
         Most words in each bank of the activation memory.  Passes between which larger maps lie run in bands of rows,
         for more cycles (:mod:`tepal.hdl.plan.bands`).  None: every map is stored whole.
+    weight_words
+        Words of the array's weights, a weight for each column, that are on the chip at a time: all weights come from
+        outside as a stream, again for every frame (:mod:`tepal.hdl.plan.portions`).  None: all are on the chip.
     """
 
     rows: int
@@ -69,6 +72,7 @@ class EngineConfig:
     single_port: bool = False
     pipelined: bool = True
     activation_words: int | None = None
+    weight_words: int | None = None
 
     def __post_init__(self):
         for name in ("rows", "columns", "lanes", "requantisers", "input_bytes", "copy_lanes", "requantiser_cycles",
@@ -101,6 +105,12 @@ class EngineConfig:
                 raise ConfigError(f"activation_words must be a positive integer, not {self.activation_words!r}")
             if self.single_port:
                 raise ConfigError("activation_words need memories with two ports: bands are read and written at once")
+        if self.weight_words is not None:
+            if not isinstance(self.weight_words, int) or self.weight_words < 1:
+                raise ConfigError(f"weight_words must be a positive integer, not {self.weight_words!r}")
+            if self.single_port or self.requantiser_cycles > 1 or self.lane_cycles > 1:
+                raise ConfigError("weight_words need memories with two ports and pipelined requantisers: single_port "
+                                  "must be off, requantiser_cycles and lane_cycles 1")
         if not self.pipelined and self.requantisers > 1:
             raise ConfigError(f"an engine that is not pipelined needs requantisers to be 1, not {self.requantisers}")
 

@@ -11,9 +11,9 @@ from amaranth.back import rtlil
 from amaranth.lib import wiring
 from tepal.hdl.plan.schedule import Schedule
 
-from .accelerator import Accelerator
 from .names import require_name
 from .primitives import VerilogExport
+from .streamed import top_of
 
 __all__ = ["PRIMITIVES", "TOP", "Export", "export_component", "export_verilog", "merge_equal_modules", "source"]
 
@@ -38,7 +38,8 @@ class Export:
 
     def files(self) -> dict[str, str]:
         """File name to text, everything that a simulator or synthesis tool needs."""
-        own = (source(name).replace(f"{TOP}_", f"{self.name}_") for name in (PRIMITIVES, "tap.v"))
+        taps = ["tap.v"] + ["weight_tap.v"] * (f"{self.name}_weight_tap" in self.verilog)
+        own = (source(name).replace(f"{TOP}_", f"{self.name}_") for name in (PRIMITIVES, *taps))
         files = {f"{self.name}.v": "\n".join([self.verilog.strip() + "\n", *own]),
                  f"{self.name}.vlt": _waivers(self.name)}
         for name, (width, words) in sorted(self.roms.items()):
@@ -141,8 +142,9 @@ def _waivers(name: str) -> str:
 
 
 def export_verilog(schedule: Schedule, to_verilog, name: str = TOP) -> Export:
-    """Make the Verilog of ``schedule``'s accelerator; see :func:`export_component`."""
-    return export_component(Accelerator(schedule), to_verilog, name)
+    """Make the Verilog of ``schedule``'s accelerator, with the reader of its weights where they come from outside; see
+    :func:`export_component`."""
+    return export_component(top_of(schedule), to_verilog, name)
 
 
 def export_component(component: wiring.Component, to_verilog, name: str = TOP) -> Export:

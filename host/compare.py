@@ -78,7 +78,10 @@ def find_first_mismatch(device: Device, schedule: Schedule, image: np.ndarray,
         words = device.trace(image, number, _STAGES[kind], stage_words(schedule, number, kind))
         if kind == "D":
             words = words[:, :schedule.config.requantisers]
-        layer, rows, got = layer_tensors(schedule, number, kind, words, 1)
-        if layer is not None and (mismatch := first_mismatch(layer, expected[layer][:, rows], got, rows.start)):
+        layer, rows, channels, got = layer_tensors(schedule, number, kind, words, 1)
+        if layer is None:
+            continue
+        wanted = expected[layer][:, rows, :, channels]
+        if mismatch := first_mismatch(layer, wanted, got, rows.start, channels.start):
             return mismatch
     return None

@@ -7,6 +7,7 @@ multiplier the image and with it every feature map."""
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from math import prod
 
 import numpy as np
@@ -78,28 +79,66 @@ def scaled(network: Network, width: float, image: tuple[int, int]) -> Scaled | N
     Channels are rounded as by :func:`round_channels` and are never more than there were; those of the image and of the
     outputs stay, and so do those that are tied to them.  Where a window covered all of its map it covers all of the new
     one, and where the padding made a map of all of the input's pixels, or of every second one, it still does."""
-    fixed = _fixed(network)
-    shapes, places = {IMAGE: (*image, network.input_shape[2])}, []
+    sizes, counts = _sizes(network, image), _counts(network, width)
+    return _scaled(network, width, image, sizes, counts) if sizes and counts else None
+
+
+@dataclass(frozen=True, eq=False)
+class _Size:
+    """What becomes of a layer's windows at another image size, whatever its channels are; ``inputs`` are the sizes of
+    the maps that it reads."""
+
+    inputs: tuple[tuple[int, int], ...]
+    output: tuple[int, int]
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: Padding
+
+
+def _scaled(network: Network, width: float, image: tuple[int, int], sizes: Sequence[_Size],
+            counts: Sequence[tuple[tuple[int, ...], int]]) -> Scaled:
+    """``network`` with layers of these ``sizes`` and these :func:`_counts` of channels."""
+    places = []
+    for size, (read, made) in zip(sizes, counts, strict=True):
+        first, *others = ((*shape, channels) for shape, channels in zip(size.inputs, read, strict=True))
+        places.append(Place(first, (*size.output, made), size.kernel, size.stride, size.padding, tuple(others)))
+    return Scaled(network, width, image, tuple(places))
+
+
+def _sizes(network: Network, image: tuple[int, int]) -> list[_Size] | None:
+    """Each layer for this ``image``; None if one reads maps of different sizes, or has windows with no room."""
+    outputs, found = {IMAGE: image}, []
     for number, (layer, sources) in enumerate(zip(network.layers, network.sources, strict=True)):
-        read = [shapes[source] for source in sources]
-        if len({shape[:2] for shape in read}) > 1 or _of_one_count(layer.input_shapes) > _of_one_count(read):
+        read = tuple(outputs[source] for source in sources)
+        if len(set(read)) > 1:
             return None
         padding = layer.padding
         axes = [_axis(*sizes) for sizes in zip(
-            read[0][:2], layer.input_shape, layer.output_shape, layer.kernel, layer.stride,
+            read[0], layer.input_shape, layer.output_shape, layer.kernel, layer.stride,
             (padding.top, padding.left), (padding.bottom, padding.right), strict=False)]
         if any(out < 1 for _, _, out, _, _ in axes):
             return None
+        kernel, stride, outputs[number], (top, left), (bottom, right) = zip(*axes, strict=True)
+        found.append(_Size(read, outputs[number], kernel, stride, Padding(top, bottom, left, right)))
+    return found
+
+
+def _counts(network: Network, width: float) -> list[tuple[tuple[int, ...], int]] | None:
+    """(channels of the maps that it reads, its own) of each layer at ``width`` times the channels; None if maps that
+    had as many channels as each other no longer have."""
+    fixed, made, found = _fixed(network), {IMAGE: network.input_shape[2]}, []
+    for number, (layer, sources) in enumerate(zip(network.layers, network.sources, strict=True)):
+        read = tuple(made[source] for source in sources)
+        if len(set(read)) > 1 and _of_one_count(layer.input_shapes):
+            return None
         channels = layer.output_shape[2]
         if not layer.mixes:
-            channels = len(layer.tied(*(np.ones(shape[2], bool) for shape in read)))
+            channels = len(layer.tied(*(np.ones(count, bool) for count in read)))
         elif number not in fixed:
             channels = _channels(channels, width)
-        kernel, stride, size, (top, left), (bottom, right) = zip(*axes, strict=True)
-        places.append(Place(read[0], (*size, channels), kernel, stride, Padding(top, bottom, left, right),
-                            tuple(read[1:])))
-        shapes[number] = places[-1].output_shape
-    return Scaled(network, width, image, tuple(places))
+        made[number] = channels
+        found.append((read, channels))
+    return found
 
 
 def _of_one_count(shapes: Sequence[Shape]) -> bool:
@@ -129,10 +168,13 @@ def smaller(network: Network) -> list[Scaled]:
     images += [(max(1, round(height * size / longer)), max(1, round(width * size / longer)))
                for size in IMAGES if size <= _NEAR * longer]
     found: dict[tuple, Scaled] = {}
-    for multiplier in WIDTHS:
-        for image in images:
-            variant = scaled(network, multiplier, image)
-            if variant and variant.macs < network.macs:
+    macs = network.macs
+    counts = [(multiplier, _counts(network, multiplier)) for multiplier in WIDTHS]
+    sizes = [(image, _sizes(network, image)) for image in images]
+    for (multiplier, channels), (image, windows) in product(counts, sizes):
+        if channels and windows:
+            variant = _scaled(network, multiplier, image, windows, channels)
+            if variant.macs < macs:
                 found.setdefault(variant.places, variant)
     return sorted(found.values(), key=lambda variant: (-variant.macs, -variant.parameters, -variant.width))
 

@@ -15,17 +15,20 @@ Verilator (:func:`~tepal.sim.simulate`) is some hundred times faster, once it ha
 # Amaranth gives components their ports at run time.
 # pyright: reportAttributeAccessIssue=false
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from itertools import count
+from itertools import chain, count
+from itertools import cycle as endless
 from pathlib import Path
 
 import numpy as np
 from amaranth import ClockDomain, Module
 from amaranth.sim import Simulator
 from tepal.hdl import Accelerator, Schedule
+from tepal.hdl.memories.streamed import BEAT
 from tepal.hdl.plan.rom_contents import loaded_weights
+from tepal.hdl.plan.weight_stream import WeightStream, weight_stream
 
 from .cycles import CycleModel
 
@@ -57,17 +60,49 @@ class EngineRun:
     frame_error: bool
 
 
+class _Weights:
+    """An external memory that sends weights, a cycle at a time: at most one beat in every ``interval`` cycles."""
+
+    def __init__(self, dut: Accelerator, stream: WeightStream, interval: int, waits: Callable[[], bool]):
+        self.dut, self.interval, self.waits = dut, interval, waits
+        self.prologue, self.frame = (np.frombuffer(part, f"<u{BEAT // 8}").tolist()
+                                     for part in (stream.prologue, stream.frame))
+        self.taken: list[int] = []
+        self.reset()
+
+    def reset(self):
+        self.beats, self.offered, self.next = chain(self.prologue, endless(self.frame)), None, 0
+
+    def offer(self, ctx, cycle: int):
+        if self.offered is None and cycle >= self.next and not self.waits():
+            self.offered = next(self.beats)
+        ctx.set(self.dut.s_axis_weights_tvalid, self.offered is not None)
+        ctx.set(self.dut.s_axis_weights_tdata, self.offered or 0)
+
+    def take(self, cycle: int, ready: int):
+        if ready and self.offered is not None:
+            self.taken.append(cycle)
+            self.offered, self.next = None, cycle + self.interval
+
+
 class _Driver:
     """Sends frames and takes answers, a cycle at a time."""
 
-    def __init__(self, dut: Accelerator, frames: Iterable[bytes], stalls: int | None):
+    def __init__(self, dut: Accelerator, frames: Iterable[bytes], stalls: int | None, interval: int):
         self.dut, size = dut, dut.config.input_bytes
         self.frames = [[frame[start:start + size] for start in range(0, len(frame), size)] for frame in frames]
-        self.stalls = None if stalls is None else np.random.default_rng(stalls).spawn(2)
+        self.stalls = None if stalls is None else np.random.default_rng(stalls).spawn(3)
+        self.weights = None if dut.config.weight_words is None else _Weights(
+            dut, weight_stream(dut.schedule), interval, lambda: self._waits(2))
         self.frame = self.beat = self.active = 0
         self.offered, self.held = False, None
         self.answers, self.packet = [], bytearray()
         self.beats, self.bytes = [], []
+
+    @property
+    def loading(self) -> int:
+        """Cycles in which a frame's weights come, if nothing waits."""
+        return self.weights.interval * len(self.weights.frame) if self.weights else 0
 
     def _waits(self, side: int) -> bool:
         return self.stalls is not None and self.stalls[side].random() < _STALL_PROBABILITY
@@ -96,8 +131,15 @@ class _Driver:
             ctx.set(dut.s_axis_tlast, self.beat == len(beats) - 1)
         taking = not self._waits(1)
         ctx.set(dut.m_axis_tready, taking)
-        _, _, ready, valid, byte, last = await ctx.tick().sample(
-            dut.s_axis_tready, dut.m_axis_tvalid, dut.m_axis_tdata, dut.m_axis_tlast)
+        if self.weights:
+            self.weights.offer(ctx, cycle)
+        _, _, ready, valid, byte, last, *weights_ready = await ctx.tick().sample(
+            dut.s_axis_tready, dut.m_axis_tvalid, dut.m_axis_tdata, dut.m_axis_tlast,
+            *([dut.s_axis_weights_tready] if self.weights else []))
+        if self.weights:
+            self.weights.take(cycle, weights_ready[0] and not reset)
+            if reset:
+                self.weights.reset()
         assert not (reset and valid), f"cycle {cycle}: a byte is valid during a reset"
         assert reset or self.held in (None, (valid, byte, last)), f"cycle {cycle}: a byte changed before it was taken"
         self.held = (valid, byte, last) if valid and not taking else None
@@ -121,7 +163,7 @@ class _Driver:
 
 def run_engine(schedule: Schedule, frames: Iterable[np.ndarray | bytes], *, answers: int | None = None,
                stalls: int | None = None, reset: tuple[int, int] | None = None, limit: int | None = None,
-               vcd: str | Path | None = None) -> EngineRun:
+               interval: int = 1, vcd: str | Path | None = None) -> EngineRun:
     """Send frames back to back, the weights first where they are loaded, and take the answers.
 
     Parameters
@@ -141,6 +183,8 @@ def run_engine(schedule: Schedule, frames: Iterable[np.ndarray | bytes], *, answ
     limit
         Cycles after which the run ends, whatever has come.  It also ends when neither a beat nor a byte was taken for
         longer than two frames take.
+    interval
+        Cycles between two beats of weights, where those come as a stream.
     vcd
         File for a waveform of every signal.
 
@@ -151,11 +195,11 @@ def run_engine(schedule: Schedule, frames: Iterable[np.ndarray | bytes], *, answ
     """
     frames = [frame if isinstance(frame, bytes) else frame.astype(np.int8).tobytes() for frame in frames]
     wanted = len(frames) if answers is None else answers
-    patience = 2 * CycleModel(schedule).cycles + 100
     dut, domain, m = Accelerator(schedule), ClockDomain("sync"), Module()
     m.domains += domain
     m.submodules.engine = dut
-    driver, error = _Driver(dut, frames, stalls), []
+    driver, error = _Driver(dut, frames, stalls, interval), []
+    patience = 2 * (CycleModel(schedule).cycles + driver.loading) + 100
     begin, end = (reset[0], sum(reset)) if reset else (0, 0)
 
     async def bench(ctx):

@@ -125,7 +125,8 @@ def _writes(schedule: Schedule, tile: _Tile) -> Iterator[tuple[int, int, int, in
     """(cycle, row, column, chunk) of what a tile writes to its target map, in order."""
     scheduled, config = tile.scheduled, schedule.config
     pixels, width = scheduled.work.pixels_per_window, scheduled.target.shape[1]
-    chunks, turns = -(-scheduled.target.shape[2] // config.requantisers), config.turns // pixels
+    first = scheduled.work.first_channel // config.requantisers
+    chunks, turns = -(-scheduled.work.output_shape[2] // config.requantisers), config.turns // pixels
     for group, summed in enumerate(tile.sums()):
         for place, window in enumerate(tile.windows):
             for turn in range(config.turns):
@@ -134,7 +135,7 @@ def _writes(schedule: Schedule, tile: _Tile) -> Iterator[tuple[int, int, int, in
                     element = place * config.turns + turn
                     yield (summed + schedule.latency.drain + element * config.requantiser_cycles,
                            scheduled.work.target_row + (window * pixels + turn // turns) // width,
-                           (window * pixels + turn // turns) % width, chunk)
+                           (window * pixels + turn // turns) % width, first + chunk)
 
 
 def _buffer_writes(schedule: Schedule, tile: _Tile) -> Iterator[tuple[int, tuple[int, int]]]:
@@ -286,6 +287,9 @@ class _Memory:
     def look(self, found: _Slacks, prefix: str = "") -> None:
         """Note how near accesses of a word are to each other."""
         for cycle, place, owner in self._reading:
+            if owner not in self._holder:
+                found.keep(f"{prefix}places", -1)
+                continue
             written, index = self._holder[owner]
             entries = self._contents[written]
             found.keep(f"{prefix}places", 0 if written == place else -1)

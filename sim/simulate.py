@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,14 @@ from tepal.hdl.answer import Trailer
 from tepal.hdl.export import TOP
 from tepal.hdl.plan.rom_contents import loaded_weights
 from tepal.hdl.plan.schedule import Schedule
+from tepal.hdl.streamed import image_of
 from tepal.quant import Network
 
 from . import golden
 from .cycles import CycleModel
 from .simulators import obstacle, simulator_environment, unfinished, verilator_folder, verilator_runner
 
-__all__ = ["Build", "Mismatch", "Report", "SimulationError", "first_mismatch", "layer_tensors",
+__all__ = ["Build", "Memory", "Mismatch", "Report", "SimulationError", "first_mismatch", "layer_tensors",
            "require_place", "require_tools", "simulate", "stage_words"]
 
 
@@ -47,6 +48,23 @@ class Mismatch:
         layer = network.layers[self.layer]
         return (f"frame {self.frame}: layer {layer.index} ({layer.name}) first differs at pixel {self.pixel}, "
                 f"channel {self.channel}: {self.got} instead of {self.expected}")
+
+
+@dataclass(frozen=True)
+class Memory:
+    """How an external memory of weights answers (``axi_memory.v``): cycles from an address to its first beat, and from
+    beat to beat; random waits besides, by a seed; and ``pause`` cycles without beats in each ``refresh`` cycles."""
+
+    latency: int = 20
+    interval: int = 1
+    seed: int = 0
+    refresh: int = 0
+    pause: int = 20
+
+    @property
+    def slowness(self) -> int:
+        """Cycles for each beat, at the least, that it never takes longer than on average."""
+        return self.interval + self.latency + (10 if self.seed else 0) + (1 if self.refresh else 0)
 
 
 @dataclass
@@ -102,16 +120,19 @@ BUILD_LOG = "build.log"
 class Build:
     """A simulator for the Verilog in ``directory``, built there once.
 
+    Of a core that reads its weights from outside, the ``schedule`` is needed too: a memory stands beside it.
+
     Raises
     ------
     SimulationError
         A tool is missing or fails; the message names the log.
     """
 
-    FILES = (BUILD_LOG, "run.log", "bench.json", "beats.npy", "weights.npy", "taken.npy", "tap.txt", "results.xml")
+    FILES = (BUILD_LOG, "run.log", "bench.json", "beats.npy", "weights.npy", "weights.hex", "taken.npy", "tap.txt",
+             "weights.txt", "results.xml")
     """Names of the files that it writes into the directory."""
 
-    def __init__(self, directory: Path, *, waves: bool = False):
+    def __init__(self, directory: Path, schedule: Schedule | None = None, *, waves: bool = False):
         require_tools(waves=waves)
         require_place(directory)
         self.directory, self.waves = Path(directory), waves
@@ -129,9 +150,15 @@ class Build:
 
         self.folder = self.directory / ("simulator-waves" if waves else "simulator")
         self.runner = Runner(self.directory)
+        self.image = image_of(schedule) if schedule and schedule.loads else None
+        self.top, sources, parameters = TOP, [self.directory / f"{TOP}.v"], {}
+        if schedule and self.image:
+            self.top = "core_with_memory"
+            sources += [Path(__file__).parent / name for name in ("axi_memory.v", "core_with_memory.v")]
+            parameters = {"INPUT_BITS": 8 * schedule.config.input_bytes, "WORDS": self.image.beats}
         with unfinished(self.folder):
             self._logged(BUILD_LOG, lambda: self.runner.build(
-                sources=[self.directory / f"{TOP}.v"], hdl_toplevel=TOP,
+                sources=sources, hdl_toplevel=self.top, parameters=parameters,
                 build_dir=self.folder, defines={"TEPAL_TAP": 1}, waves=waves,
                 timescale=("1ns", "1ps"),
                 build_args=["-Wno-fatal", "-Wno-lint", "-Wno-style", "-O3", "--x-assign", "fast", "--x-initial", "fast",
@@ -152,8 +179,9 @@ class Build:
                 raise SimulationError(f"the simulator failed ({error}): see {log}") from error
 
     def run(self, schedule: Schedule, images: np.ndarray, *, stalls: int | None = None,
-            waves: Path | None = None) -> tuple[np.ndarray, list[list[str]]]:
-        """Send ``images`` back to back: (bytes taken as tlast << 8 | byte, lines of the tap, split)."""
+            waves: Path | None = None, memory: Memory | None = None) -> tuple[np.ndarray, list[list[str]], list[int]]:
+        """Send ``images`` back to back: (bytes taken as tlast << 8 | byte, lines of the tap, split, cycles in which
+        portions of weights are complete)."""
         beats = np.ascontiguousarray(images).reshape(-1).view(np.uint8).reshape(-1, schedule.config.input_bytes)
         per_frame = schedule.network.result_bytes + Trailer.BYTES
         np.save(self.directory / "beats.npy", beats)
@@ -166,14 +194,21 @@ class Build:
                                      "bytes": per_frame * len(images), "weights": len(weights), "stalls": stalls}))
         model = CycleModel(schedule)
         limit = (len(weights) + (model.cycles + 1000) * (len(images) + 1)) * (1 if stalls is None else 10)
-        tap = self.directory / "tap.txt"
-        for name in "taken.npy", "tap.txt", "results.xml":
+        tap, loaded = self.directory / "tap.txt", self.directory / "weights.txt"
+        for name in "taken.npy", "tap.txt", "weights.txt", "results.xml":
             (self.directory / name).unlink(missing_ok=True)
         plusargs = [f"+{TOP}_tap={tap}"]
+        if self.image:
+            memory = memory or Memory()
+            words = np.frombuffer(self.image.data, "<u8").tolist()
+            (self.directory / "weights.hex").write_text("".join(f"{word:016x}\n" for word in words))
+            plusargs += [f"+{TOP}_weights={loaded}", f"+memory={self.directory / 'weights.hex'}",
+                         *(f"+memory_{name}={value}" for name, value in asdict(memory).items())]
+            limit += memory.slowness * self.image.beats * (len(images) + 2)
         extra = ["--trace-file", str(Path(waves).resolve())] if waves else []
         try:
             self._logged("run.log", lambda: self.runner.test(
-                test_module="tepal.sim.bench", hdl_toplevel=TOP, test_dir=self.directory,
+                test_module="tepal.sim.bench", hdl_toplevel=self.top, test_dir=self.directory,
                 build_dir=self.folder, results_xml=str(self.directory / "results.xml"),
                 plusargs=plusargs, test_args=extra, waves=waves is not None,
                 extra_env={"TEPAL_BENCH": str(order), "TEPAL_TIMEOUT_CYCLES": str(limit)}))
@@ -183,7 +218,8 @@ class Build:
         if not (self.directory / "taken.npy").exists():
             raise SimulationError(f"the accelerator did not deliver its results within {limit} cycles: "
                                   f"see {self.directory / 'run.log'}")
-        return np.load(self.directory / "taken.npy"), [line.split() for line in tap.read_text().splitlines()]
+        return (np.load(self.directory / "taken.npy"), [line.split() for line in tap.read_text().splitlines()],
+                [int(line) for line in loaded.read_text().split()] if self.image else [])
 
 
 def stage_words(schedule: Schedule, block: int, kind: str) -> int:
@@ -196,8 +232,8 @@ def stage_words(schedule: Schedule, block: int, kind: str) -> int:
 
 
 def layer_tensors(schedule: Schedule, block: int, kind: str, words, frames: int):
-    """(layer index, rows of its output, int8 (frames, these rows, width, channels)) of what a stage of pass number
-    ``block`` wrote, in order of writing."""
+    """(layer index, rows of its output, channels of it, int8 (frames, these rows, width, these channels)) of what a
+    stage of pass number ``block`` wrote, in order of writing."""
     config, scheduled = schedule.config, schedule.passes[block]
     data = np.array(words, np.int8)
     pixels, tiles, per_tile = prod(scheduled.work.output_shape[:2]), scheduled.tiles, scheduled.tile_pixels
@@ -206,6 +242,7 @@ def layer_tensors(schedule: Schedule, block: int, kind: str, words, frames: int)
         data = data.reshape(frames, tiles, scheduled.source.groups, per_tile, config.lanes)
         data = data.transpose(0, 1, 3, 2, 4).reshape(frames, tiles * per_tile, -1)
         layer = scheduled.work.reduction.layer if scheduled.work.reduction else None
+        channels = slice(0, shape[2])
     else:
         shape = scheduled.work.output_shape
         chunks, step = -(-shape[2] // config.requantisers), config.turns
@@ -215,17 +252,20 @@ def layer_tensors(schedule: Schedule, block: int, kind: str, words, frames: int)
                  for chunk in range(start, min(chunks, start + step))]
         place = np.argsort([pixel * chunks + chunk for pixel, chunk in order])
         data = data.reshape(frames, pixels * chunks, -1)[:, place].reshape(frames, pixels, -1)
-        layer = scheduled.work.layer
-    return layer, scheduled.work.rows, data[:, :pixels, :shape[2]].reshape(frames, *shape)
+        layer, channels = scheduled.work.layer, scheduled.work.channels
+    return layer, scheduled.work.rows, channels, data[:, :pixels, :shape[2]].reshape(frames, *shape)
 
 
-def first_mismatch(layer: int, expected: np.ndarray, got: np.ndarray, first_row: int = 0) -> Mismatch | None:
-    """Where two tensors (frames, height, width, channels) of a layer, from its ``first_row`` on, first differ."""
+def first_mismatch(layer: int, expected: np.ndarray, got: np.ndarray, first_row: int = 0,
+                   first_channel: int = 0) -> Mismatch | None:
+    """Where two tensors (frames, height, width, channels) of a layer, from its ``first_row`` and ``first_channel`` on,
+    first differ."""
     wrong = np.argwhere(got != expected)
     if not len(wrong):
         return None
     frame, row, column, channel = place = tuple(map(int, wrong[0]))
-    return Mismatch(frame, layer, (first_row + row, column), channel, int(expected[place]), int(got[place]))
+    return Mismatch(frame, layer, (first_row + row, column), first_channel + channel, int(expected[place]),
+                    int(got[place]))
 
 
 def _compare_layers(schedule: Schedule, images, lines, problems: list[str]) -> tuple[int, int, Mismatch | None]:
@@ -252,7 +292,7 @@ def _compare_layers(schedule: Schedule, images, lines, problems: list[str]) -> t
     for number, kind in stages:
         words = written.get((number, kind), [])
         try:
-            layer, rows, got = layer_tensors(schedule, number, kind, words, len(images))
+            layer, rows, channels, got = layer_tensors(schedule, number, kind, words, len(images))
         except ValueError:
             stage = "depthwise" if kind == "R" else "matrix"
             problems.append(f"the {stage} stage of block {number} wrote {len(words)} words, which is no whole number "
@@ -260,18 +300,19 @@ def _compare_layers(schedule: Schedule, images, lines, problems: list[str]) -> t
             continue
         if layer is None:
             continue
+        wanted = expected[layer][:, rows, :, channels]
         compared += got.size
-        differing += int((got != expected[layer][:, rows]).sum())
-        found = first_mismatch(layer, expected[layer][:, rows], got, rows.start)
+        differing += int((got != wanted).sum())
+        found = first_mismatch(layer, wanted, got, rows.start, channels.start)
         if found and (first is None or (found.frame, layer) < (first.frame, first.layer)):
             first = found
     return compared, differing, first
 
 
-def _compare_cycles(schedule: Schedule, model: CycleModel, frames: int, events: dict) -> list[str]:
-    """Every event of every frame against the model, and what differs."""
+def _compare_cycles(schedule: Schedule, model: CycleModel, frames: int, events: dict, loaded: list[int]) -> list[str]:
+    """Every event of every frame against the model, and what differs; given when weights were ``loaded``."""
     errors = []
-    predicted = model.frames(frames)
+    predicted = model.frames(frames, [cycle - events["A", 0][0] for cycle in loaded] if schedule.loads else None)
     origin, per_frame = events["A", 0][0], schedule.network.result_bytes + Trailer.BYTES
 
     def check(what, frame, event, wanted):
@@ -312,12 +353,14 @@ def _first_wrong_output(network: Network, expected: np.ndarray, outputs: np.ndar
 
 
 def simulate(build: Build, schedule: Schedule, images: np.ndarray, *, stalls: int | None = None,
-             waves: Path | None = None) -> Report:
+             waves: Path | None = None, memory: Memory | None = None) -> Report:
     """Run ``images`` through the simulator and compare everything.
 
     ``images`` are what :meth:`Network.quantise_input` takes, int8 (frames, height, width, channels) for one.
 
     ``stalls`` seeds random waiting on both streams; the bytes must stay the same, and cycles are not compared.
+    ``memory`` says how the memory of weights answers, of a core that has one.  Its cycles are compared given those in
+    which weights arrived.
 
     Raises
     ------
@@ -328,7 +371,7 @@ def simulate(build: Build, schedule: Schedule, images: np.ndarray, *, stalls: in
     """
     network = schedule.network
     images = network.quantise_input(images)
-    taken, lines = build.run(schedule, images, stalls=stalls, waves=waves)
+    taken, lines, loaded = build.run(schedule, images, stalls=stalls, waves=waves, memory=memory)
     frames = len(images)
     taken = taken.reshape(frames, network.result_bytes + Trailer.BYTES)
     content = (taken & 0xFF).astype(np.uint8)
@@ -370,7 +413,7 @@ def simulate(build: Build, schedule: Schedule, images: np.ndarray, *, stalls: in
         report.compute_cycles = offered[0] - last_beat[0]
         if frames > 1:
             report.interval_cycles = offered[-1] - offered[-2]
-        report.cycle_errors = _compare_cycles(schedule, model, frames, events)
+        report.cycle_errors = _compare_cycles(schedule, model, frames, events, loaded)
     for layer in model.layers():
         report.layers.append({"index": network.layers[layer.layer].index, "name": network.layers[layer.layer].name,
                               "start": layer.start, "end": layer.end, "cycles": layer.cycles,

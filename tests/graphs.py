@@ -2,19 +2,20 @@
 """Random small networks that are no chains: residuals, tables, several outputs; one seed, one network."""
 
 from dataclasses import replace
-from math import prod
+from math import gcd, prod
 
 import numpy as np
 from networks import KERNELS, LAYERS, ZERO_POINTS, _convolution, _depthwise, _max_pool, _pool, pointwise, random_engine
-from tepal.hdl.config import EngineConfig
-from tepal.quant import Depthwise, Network, Requantise, Rounding
+from tepal.hdl import EngineConfig, Schedule
+from tepal.quant import Depthwise, Network, NetworkError, Requantise, Rounding
 from tepal.quant.arithmetic import multiply_by_quantized_multiplier, quantize_multiplier
 from tepal.quant.layer import IMAGE
 from tepal.quant.lookup import CODES, Lookup
 from tepal.quant.ops.add import Add
 from tepal.quant.ops.concatenation import Concatenation
 
-__all__ = ["graph_case", "inverted_residuals", "of_arms", "random_add", "random_graph", "residuals"]
+__all__ = ["few_weights", "graph_case", "inverted_residuals", "of_arms", "random_add", "random_graph", "residuals",
+           "sliced_case"]
 
 MAPS = 2 * LAYERS
 """Layers of a random graph at most, about."""
@@ -151,6 +152,29 @@ def graph_case(seed: int, frames: int = 2, *, frugal: bool | None = False
     network = random_graph(rng)
     config = random_engine(rng, network, frugal=frugal)
     return network, config, rng.integers(-128, 128, (frames, *network.input_shape), np.int8)
+
+
+def few_weights(network: Network, config: EngineConfig) -> EngineConfig:
+    """``config`` with as few words of weights on the chip as there may be, by what errors say."""
+    while True:
+        try:
+            Schedule(network, config)
+            return config
+        except NetworkError as error:
+            config = replace(config, weight_words=int(str(error).split("weight_words of ")[1].split()[0]))
+
+
+def sliced_case(seed: int, frames: int = 2) -> tuple[Network, EngineConfig, np.ndarray]:
+    """Network, engine so narrow that most passes have several column groups, with as few words of weights as there may
+    be, and int8 images."""
+    rng = np.random.default_rng([seed, 9])
+    network = inverted_residuals(rng) if seed % 2 else random_graph(rng)
+    columns, lanes = (int(rng.integers(1, 4)) for _ in range(2))
+    pipelined = rng.random() < 0.7
+    config = EngineConfig(int(rng.integers(1, 6)), columns, lanes, ((1, 1), (2, 2), (3, 3))[rng.integers(3)],
+                          gcd(columns, lanes) if pipelined else 1, pipelined=pipelined, weight_words=1)
+    images = rng.integers(-128, 128, (frames, *network.input_shape), np.int8)
+    return network, few_weights(network, config), images
 
 
 def inverted_residuals(rng: np.random.Generator) -> Network:

@@ -6,34 +6,24 @@ cycles can't fall below, and the logic of all their parts but the memories, in a
 logic first, those whose bounds do not prove that a smaller engine is as fast are scheduled: a millisecond each."""
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import prod
-from typing import Any
 
 import numpy as np
 from tepal.boards.board import Board
-from tepal.boards.parts.part import MemoryKind
 from tepal.hdl import EngineConfig, Formats, Schedule
-from tepal.hdl.plan.passes import Pass, unroll
-from tepal.hdl.plan.places import FeatureMap, Lifetime, colour, lifetimes, skip_lifetimes, skip_words
-from tepal.hdl.plan.schedule import may_unroll
-from tepal.hdl.plan.tiling import Latencies, Tiling
-from tepal.hdl.plan.timeline import last_pixels
 from tepal.quant import Network, NetworkError
 from tepal.sim import CycleModel
 
-from .fit import Fit, default_engine, fit, memory_kind
+from .bounds import OPTIONS, Engines, least_blocks, least_cycles, unrolled
+from .fit import Fit, default_engine, fit
 from .lut_estimate import estimate, features
 from .smaller import advice, capacity, largest
 
-__all__ = ["CLOSE", "OPTIONS", "Engines", "Point", "candidates", "explore", "least_blocks", "least_cycles", "options"]
+__all__ = ["CLOSE", "Point", "candidates", "explore", "options"]
 
 CLOSE = 0.01
 """An engine that is faster than a smaller one by no more than this share is left out."""
-
-OPTIONS = ("rows", "columns", "lanes", "requantisers", "packing", "copy_lanes")
-"""What is searched over; the rest is the board's."""
 
 _MOST_LANES = 64
 
@@ -67,35 +57,6 @@ def options(config: EngineConfig) -> str:
     return " ".join(f"--{name.replace('_', '-')} {getattr(config, name)}" for name in OPTIONS)
 
 
-def _ceil(a, b):
-    return -(-a // b)
-
-
-class Engines:
-    """Many engines at once: an :class:`~tepal.hdl.EngineConfig` with arrays (engines,) in place of some integers.
-
-    Tilings, bounds and estimates take one in place of a configuration, and give arrays then."""
-
-    def __init__(self, config: EngineConfig, **arrays: np.ndarray):
-        vars(self).update(vars(config) | arrays)
-
-    taps, turns, drain_step = EngineConfig.taps, EngineConfig.turns, EngineConfig.drain_step
-    rows: Any
-    columns: Any
-    lanes: Any
-    requantisers: Any
-    packing: Any
-    copy_lanes: Any
-    window: tuple[int, int]
-    requantiser_cycles: int
-    lane_cycles: int
-    single_port: bool
-
-    @property
-    def tile_lanes(self) -> np.ndarray:
-        return np.maximum(self.lanes, self.copy_lanes)
-
-
 def candidates(config: EngineConfig, formats: Formats, most: int) -> Engines:
     """``config`` with arrays (engines,) for all of :data:`OPTIONS` but packing: engines of at most ``most``
     multipliers, and none larger than the network can use."""
@@ -106,9 +67,9 @@ def candidates(config: EngineConfig, formats: Formats, most: int) -> Engines:
     most *= config.packing
     # As many bytes of the first window's rows as make one more, or one less, cycle of each; wider ones if unrolled.
     copies = {(1, 1)}
-    for work in (passes[0], *_unrolled(formats, most)):
+    for work in (passes[0], *unrolled(formats, most)):
         row_bytes = work.window.input_shape[2]
-        copies |= {(work.pixels_per_window, _ceil(row_bytes, parts)) for parts in range(1, row_bytes + 1)}
+        copies |= {(work.pixels_per_window, -(-row_bytes // parts)) for parts in range(1, row_bytes + 1)}
     found = []
     for lanes in range(1, min(channels, _MOST_LANES) + 1):
         for requantisers in (count for count in range(1, lanes + 1) if lanes % count == 0):
@@ -125,90 +86,6 @@ def candidates(config: EngineConfig, formats: Formats, most: int) -> Engines:
                                                               copy_lanes)))
     names = [name for name in OPTIONS if name != "packing"]
     return Engines(config, **dict(zip(names, np.concatenate(found, axis=1), strict=True)))
-
-
-def _unrolled(formats: Formats, most: int) -> list[Pass]:
-    """The first pass, unrolled in all ways in which it may fill up to ``most`` columns."""
-    _, width, channels = formats.passes[0].output_shape
-    return [unroll(formats.layout, formats.passes[0], count)[1]
-            for count in range(2, min(width, most // channels) + 1) if width % count == 0]
-
-
-def least_cycles(engines: Engines, formats: Formats) -> np.ndarray:
-    """A bound that ``compute_cycles`` can't fall below, (engines,): the timeline without latencies, but that of a value
-    in the requantiser."""
-    latency = Latencies(drain=engines.requantiser_cycles)
-
-    def stepped(tiling: Tiling) -> np.ndarray:
-        """Cycles from a pass's first step to that of the next."""
-        return tiling.to_last_tile + tiling.steps
-
-    def written(tiling: Tiling, following: Tiling) -> np.ndarray:
-        """Cycles from a pass's first step to that of one that reads its map, whose last tile waits for the last pixel
-        it reads."""
-        tile = last_pixels(following.work.window)[-1] // tiling.tile_pixels
-        return tile * tiling.slot + tiling.last_written + 1 - following.to_last_tile
-
-    def tail(tiling: Tiling) -> np.ndarray:
-        """Cycles from the last pass's first step to its last tile's first results."""
-        return tiling.to_last_tile + tiling.steps + tiling.column_groups * tiling.period
-
-    first, *others = (Tiling(work, engines, latency) for work in formats.passes)
-    # From each pass but the first to the next one, and to those that read its map.
-    steps = [stepped(tiling) for tiling in others[:-1]]
-    waits = [written(others[tiling.work.source - 1], tiling) if tiling.work.source else None for tiling in others]
-
-    def total(first: Tiling) -> np.ndarray:
-        starts = [np.zeros_like(engines.rows)]
-        for tiling, wait, step in zip(others, waits, (stepped(first), *steps), strict=False):
-            wait = written(first, tiling) if wait is None else wait
-            starts.append(np.maximum(starts[-1] + step, starts[tiling.work.source or 0] + wait))
-        return starts[-1] + tail(others[-1] if others else first)
-
-    least = total(first)
-    for work in _unrolled(formats, int(engines.columns.max(initial=0))):
-        unrolled = Tiling(work, engines, latency)
-        better = may_unroll(formats.passes[0], work.pixels_per_window, engines) & (unrolled.busy < first.busy)
-        least = np.where(better, total(unrolled), least)
-    return least
-
-
-def least_blocks(engines: Engines, formats: Formats, board: Board) -> dict[str, np.ndarray]:
-    """Kind of ``board``'s memory to blocks, (engines,), that activations and weights take at least."""
-    def blocks(kind: MemoryKind, depth, width) -> np.ndarray:
-        return np.minimum.reduce([_ceil(depth, words) * _ceil(width, bits) for words, bits in kind.shapes])
-
-    tilings = [Tiling(work, engines, Latencies()) for work in formats.passes]
-    passes = formats.passes
-    regions = _regions(lifetimes(passes), lambda number: FeatureMap(
-        passes[number].output_shape, engines.window, engines.lanes).depth)
-    skips = _regions(skip_lifetimes(passes), lambda number: skip_words(passes[number], engines), in_place=True)
-    # Pools are left out, and what filters all channels alike: words that are the same are stored once.
-    filters = [tiling for tiling in tilings if tiling.work.reduction is not None
-               and (tiling.work.reduction.weights != tiling.work.reduction.weights[:, :, :1]).any()]
-    needs = [
-        *(("activations", engines.taps, depth, 8 * engines.lanes)
-          for depth in (regions if engines.single_port else [sum(regions)])),
-        *(("skip", 1, depth, 8 * engines.requantisers) for depth in ([sum(skips)] if skips else [])),
-        ("matrix_weights", 1, sum(tiling.column_groups * tiling.inner for tiling in tilings),
-         formats.matrix_weight_bits * engines.columns),
-        ("depthwise_weights", 1, sum(tiling.groups * prod(tiling.chunks) for tiling in filters),
-         formats.depthwise_weight_bits * engines.taps * engines.lanes),
-    ]
-    least = {kind.name: np.zeros_like(engines.lanes) for kind in board.part.memories}
-    for role, count, depth, width in needs:
-        kind = memory_kind(board, role)
-        least[kind.name] = least[kind.name] + count * blocks(kind, depth, width)
-    return least
-
-
-def _regions(lives: dict[int, Lifetime], depth: Callable[[int], Any], *,
-             in_place: bool = False) -> list[np.ndarray]:
-    """Words in each region of a memory."""
-    depths: dict[int, np.ndarray] = {}
-    for number, region in zip(lives, colour([*lives.values()], in_place=in_place), strict=True):
-        depths[region] = np.maximum(depth(number), depths.get(region, 0))
-    return [*depths.values()]
 
 
 def explore(network: Network, board: Board, formats: Formats | None = None, *, base: EngineConfig | None = None,

@@ -9,7 +9,10 @@ from math import prod
 from tepal.boards.registry import BOARDS
 from tepal.hdl import TOP, Schedule, export_verilog
 from tepal.hdl.answer import Status, Trailer
+from tepal.hdl.memories.axi_reader import AxiReader, axi_ports
+from tepal.hdl.memories.image_check import WeightError
 from tepal.hdl.plan.rom_contents import loaded_weights
+from tepal.hdl.streamed import image_of
 from tepal.quant import Network, Preprocessing
 from tepal.sim import CycleModel
 
@@ -18,7 +21,7 @@ from . import yosys
 __all__ = ["WEIGHTS", "describe", "generate"]
 
 WEIGHTS = "weights.bin"
-"""File of the weights that an engine loads, behind the design's name and an underscore."""
+"""File of the weights that an engine loads or reads, behind the design's name and an underscore."""
 
 _ARCHITECTURES = {"LFE5U": "ecp5", "iCE40": "ice40"}
 """What yosys calls the families of parts."""
@@ -58,6 +61,7 @@ def describe(schedule: Schedule, board: str, versions: dict[str, str], name: str
                                   "in the cycle behind, in which load_tvalid is low, load_tfirst beside the first; "
                                   "then run, before which no frame begins"}}
                if config.single_port else {}),
+            **(_memory(schedule, f"{name}_{WEIGHTS}") if schedule.loads else {}),
         },
         "input": {"shape": list(network.input_shape), "dtype": "int8", "order": "HWC",
                   "scale": network.input_scale, "zero_point": network.input_zero_point,
@@ -86,6 +90,25 @@ def describe(schedule: Schedule, board: str, versions: dict[str, str], name: str
                    for layer in model.layers()],
         "memories": [{"role": use.role, "count": use.count, "depth": use.depth, "width": use.width}
                      for use in schedule.memories],
+    }
+
+
+def _memory(schedule: Schedule, file: str) -> dict:
+    """Ports to an external memory of weights."""
+    image, bits = image_of(schedule), AxiReader.ADDRESS_BITS
+    return {
+        "m_axi": {"protocol": "AXI4", "role": "master, reads only", "signals": [*axi_ports(bits)], "data_width": 64,
+                  "address_width": bits,
+                  "burst": "INCR, up to 16 beats, none across a multiple of 128 bytes",
+                  "outstanding": AxiReader.BURSTS, "file": file, "bytes": len(image.data),
+                  "bytes_per_frame": len(image.frame)},
+        "weights_base": {"direction": "in", "width": bits,
+                         "about": "address of the file's first byte, a multiple of 128"},
+        "weights_start": {"direction": "in", "width": 1, "about": "the file is in the memory: it is read and checked "
+                                                                  "once, and no frame begins before"},
+        "weights_error": {"direction": "out", "width": 2,
+                          "values": {error.name.lower(): error.value for error in WeightError},
+                          "about": "what is wrong with the weights: no frame is answered then, until a reset"},
     }
 
 
@@ -149,6 +172,8 @@ def generate(schedule: Schedule, board: str, name: str = TOP) -> dict[str, str |
     files[f"{name}.core"] = _core(name, board, roms)
     if schedule.config.single_port:
         files[f"{name}_{WEIGHTS}"] = loaded_weights(schedule)
+    if schedule.loads:
+        files[f"{name}_{WEIGHTS}"] = image_of(schedule).data
     versions = {tool: metadata.version(tool) for tool in ("tepal", "amaranth")} | {"yosys": yosys.version()}
     files[f"{name}.json"] = json.dumps(describe(schedule, board, versions, name, roms), indent=2) + "\n"
     return files

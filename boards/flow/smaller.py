@@ -12,6 +12,7 @@ from tepal.hdl.plan.lower import lower
 from tepal.quant import Network, NetworkError
 from tepal.quant.scale import Scaled, smaller
 
+from .bounds import least_blocks
 from .fit import blocks, fit, with_beat_for
 from .lut_estimate import KINDS, MARGIN
 
@@ -51,6 +52,8 @@ def fits(network: Network, board: Board, engines: Iterable[EngineConfig], lender
     try:
         if lender is not None:
             engines = _hopeful(network, board, engines, lender)
+            if not engines:
+                return False
         formats = Formats(network)
         return any(fit(_schedule(network, config, formats), board).ok for config in engines)
     except (NetworkError, ArithmeticError):
@@ -59,11 +62,14 @@ def fits(network: Network, board: Board, engines: Iterable[EngineConfig], lender
 
 def _hopeful(network: Network, board: Board, engines: Iterable[EngineConfig],
              lender: Formats) -> tuple[EngineConfig, ...]:
-    """The engines for which what can be counted at once leaves hope: with the formats of ``lender``, half as wide
-    parameters, and twice the usual margin of logic."""
+    """The engines for which what can be counted at once leaves hope: first the memory blocks that they take at least;
+    then all, with the formats of ``lender``, half as wide parameters, and twice the usual margin of logic."""
     formats = _Borrowed(network, lender)
 
     def hopeful(config: EngineConfig) -> bool:
+        least = least_blocks(config, formats, board)
+        if any(least[kind.name] > kind.count for kind in board.part.memories):
+            return False
         schedule = _schedule(network, config, formats)
         found = fit(schedule, board)
         used = dict(found.used)

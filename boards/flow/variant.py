@@ -13,7 +13,7 @@ from tepal.hdl import EngineConfig, Formats, Schedule
 from tepal.quant import Network, Simplification, simplify
 from tepal.sim import CycleModel
 
-from .explore import OPTIONS, Engines, least_cycles
+from .bounds import OPTIONS, Engines, least_cycles
 from .fit import fit
 from .smaller import capacity
 

@@ -205,22 +205,22 @@ class Traced:
 
     # All that EngineConfig has, in its order, so that the host schedules the device's own engine.
     _FIELDS = tuple((field.name, {int: "H", bool: "B", tuple[int, int]: "2H"}[field.type])
-                    for field in fields(EngineConfig) if field.name != "activation_words")
+                    for field in fields(EngineConfig) if field.default is not None)
 
     FORMAT = struct.Struct("<I" + "".join(code for _, code in _FIELDS))
 
-    # Where passes run in bands, the last of these has this bit, and the words of a bank follow.
-    _IN_BANDS = 2
+    # What an engine may lack: where it has it, the last of the fields above has this bit, and a number follows.
+    _OPTIONAL = {"activation_words": 2, "weight_words": 4}
     _WORDS = struct.Struct("<I")
 
     def pack(self) -> bytes:
         """As payload of a TRACED."""
         values = [getattr(self.engine, name) for name, _ in self._FIELDS]
         flat = [part for value in values for part in (value if isinstance(value, tuple) else (value,))]
-        words = self.engine.activation_words
-        if words is None:
-            return self.FORMAT.pack(self.tag, *flat) + self.words
-        return self.FORMAT.pack(self.tag, *flat[:-1], flat[-1] | self._IN_BANDS) + self._WORDS.pack(words) + self.words
+        given = {bit: value for name, bit in self._OPTIONAL.items()
+                 if (value := getattr(self.engine, name)) is not None}
+        return (self.FORMAT.pack(self.tag, *flat[:-1], flat[-1] | sum(given))
+                + b"".join(map(self._WORDS.pack, given.values())) + self.words)
 
     @classmethod
     def unpack(cls, payload: bytes) -> "Traced":
@@ -233,11 +233,12 @@ class Traced:
             name: (next(parts), next(parts)) if code == "2H" else bool(next(parts) & 1) if code == "B" else next(parts)
             for name, code in cls._FIELDS}
         words = payload[cls.FORMAT.size:]
-        if flat[-1] & cls._IN_BANDS:
-            if len(words) < cls._WORDS.size:
-                raise PacketError(f"a trace of {len(payload)} bytes")
-            values["activation_words"], = cls._WORDS.unpack_from(words)
-            words = words[cls._WORDS.size:]
+        for name, bit in cls._OPTIONAL.items():
+            if flat[-1] & bit:
+                if len(words) < cls._WORDS.size:
+                    raise PacketError(f"a trace of {len(payload)} bytes")
+                values[name], = cls._WORDS.unpack_from(words)
+                words = words[cls._WORDS.size:]
         try:
             engine = EngineConfig(**values)
         except ConfigError as error:

@@ -173,12 +173,12 @@ class ReplayRom(wiring.Component):
     very first word.  ``data`` follows :meth:`latency` cycles later.
 
     One layer's weights are a passage, replayed for every tile.  With ``jumps`` a new passage begins anywhere: at the
-    word ``base``, another input, beside ``commit``.  ``rom`` may be given where it is no plain one: which word is
-    current is then unknown until a ``restart``."""
+    word ``base``, another input, beside ``commit``.  ``rom`` may be given where it is no plain one; unless it
+    ``begins`` with its first word, which word is current is unknown until a ``restart``."""
 
     def __init__(self, name: str, width: int, words: list[int], registers: int = 0, relays: int = 0, rom=None, *,
-                 jumps: bool = False):
-        self.rom, self.begins, self.jumps = rom or Rom(name, width, words, registers, relays), rom is None, jumps
+                 jumps: bool = False, begins: bool = True):
+        self.rom, self.begins, self.jumps = rom or Rom(name, width, words, registers, relays), begins, jumps
         super().__init__({"advance": In(1), "rewind": In(1), "commit": In(1), "restart": In(1),
                           "data": Out(width), **({"base": In(len(self.rom.address))} if jumps else {})})
 

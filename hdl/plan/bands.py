@@ -10,7 +10,7 @@ projects.  So is the front of a network for large images, whose maps are the lar
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 from math import inf
@@ -23,7 +23,7 @@ from .places import FeatureMap, lifetimes, place_activations
 from .tiling import Latencies, Tiling
 from .timeline import read_after_write
 
-__all__ = ["Group", "aligned", "banded", "choose", "covered", "lasts"]
+__all__ = ["Group", "added_together", "aligned", "banded", "choose", "covered", "lasts"]
 
 
 def _ceil(a: int, b: int) -> int:
@@ -79,12 +79,6 @@ def _parts(passes: Sequence[Pass], group: Group, made: Sequence[range]) -> list[
     return [_part(*each) for each in zip(works, made, given, strict=False)]
 
 
-def _renumbered(work: Pass, number_of: Mapping[int | None, int | None]) -> Pass:
-    """With the new numbers of the maps that are read and added."""
-    elementwise = work.elementwise and replace(work.elementwise, other=number_of[work.elementwise.other])
-    return replace(work, source=number_of[work.source], elementwise=elementwise)
-
-
 def banded(passes: Sequence[Pass], groups: Sequence[Group]) -> tuple[tuple[Pass, ...], tuple[int, ...]]:
     """(``passes`` with those of ``groups`` in bands, the number of the pass that each is or is a part of).
 
@@ -98,7 +92,7 @@ def banded(passes: Sequence[Pass], groups: Sequence[Group]) -> tuple[tuple[Pass,
         group = begins.get(number)
         if group is None:
             number_of[number] = len(made)
-            made.append(_renumbered(passes[number], number_of))
+            made.append(passes[number].renumbered(number_of))
             wholes.append(number)
             number += 1
             continue
@@ -108,7 +102,7 @@ def banded(passes: Sequence[Pass], groups: Sequence[Group]) -> tuple[tuple[Pass,
                 if whole > group.first:
                     number_of[whole - 1] = len(made) - 1
                 continues = begun if whole == group.last else None
-                made.append(replace(_renumbered(part, number_of), continues=continues))
+                made.append(replace(part.renumbered(number_of), continues=continues))
                 wholes.append(whole)
             begun = len(made) - 1 if begun is None else begun
         number_of[group.last] = begun
@@ -133,7 +127,7 @@ def aligned(passes: Sequence[Pass], groups: Sequence[Group]) -> tuple[Group, ...
     """``groups`` with passes whose maps are added, and those that add them, in bands of the same rows, as many as the
     lowest have: all write in the same order then."""
     ends = {group.last: group for group in groups}
-    for numbers in _added_together(passes):
+    for numbers in added_together(passes):
         rows = min((ends[number].rows for number in numbers if number in ends), default=None)
         if rows is not None:
             ends |= {number: Group(ends[number].first if number in ends else number, number, rows)
@@ -141,7 +135,7 @@ def aligned(passes: Sequence[Pass], groups: Sequence[Group]) -> tuple[Group, ...
     return tuple(ends[last] for last in sorted(ends))
 
 
-def _added_together(passes: Sequence[Pass]) -> list[set[int]]:
+def added_together(passes: Sequence[Pass]) -> list[set[int]]:
     """Sets of passes of which each adds another one's map, or has its own added, or both."""
     sets: list[set[int]] = []
     for number, work in enumerate(passes):

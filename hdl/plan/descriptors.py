@@ -12,15 +12,18 @@ from tepal.hdl.units.descriptor_table import Coordinate, DescriptorTable, Differ
 from tepal.hdl.units.drain import DrainDescriptor
 from tepal.hdl.units.feeder import FeederDescriptor
 from tepal.hdl.units.sequencer import SequencerPlaces, SequencerTimes
+from tepal.hdl.units.weight_loader import LoadDescriptor
 from tepal.hdl.units.widths import Widths
 
 from .memories import MemoryUse
 from .places import FeatureMap
+from .portions import ROLES
 from .schedule import Schedule
 from .timeline import ScheduledPass
 
 __all__ = ["address_bits", "column_bits", "descriptor_memories", "drain_descriptors", "feeder_descriptors",
-           "parameter_descriptors", "sequencer_places", "sequencer_times", "target_bits", "unit_widths", "value_bits"]
+           "load_descriptors", "parameter_descriptors", "sequencer_places", "sequencer_times", "target_bits",
+           "unit_widths", "value_bits"]
 
 
 def _coordinate(value: tuple[int, int, int], bits: int) -> Coordinate:
@@ -33,13 +36,15 @@ def _difference(value: tuple[int, int, int], bits: int, wrap: int) -> Difference
     return Difference(value[0], value[1], value[2] % (1 << bits), (value[2] + wrap) % (1 << bits))
 
 
-def _following(schedule: Schedule, words: Sequence[int]) -> list[int | None]:
-    """For each pass, where in a ROM the words of the next pass are that has any, of whose passes (``stored``) each has
-    so many ``words``; None if that is where its own end, for all passes."""
-    if not schedule.groups:
-        return [None] * len(schedule.passes)
-    first = [0, *accumulate(words)]
-    begins = [first[whole] if words[whole] else None for whole in schedule.wholes]
+def _following(schedule: Schedule, role: str, owners: Sequence[int], words: Sequence[int]) -> list[int | None]:
+    """For each pass, where in a memory, ``role``, the words of the next pass are that has any; None if that is where
+    its own end, for all passes.
+
+    A pass has those of its owner, of which each has so many ``words``."""
+    if list(owners) == list(range(len(words))) and schedule.loads is None:
+        return [None] * len(owners)
+    first = _first_words(schedule, role, words)
+    begins = [first[owner] if words[owner] else None for owner in owners]
     # The last one's is the first one again.
     following = next((begin for begin in begins if begin is not None), 0)
     found = []
@@ -49,18 +54,30 @@ def _following(schedule: Schedule, words: Sequence[int]) -> list[int | None]:
     return found[::-1]
 
 
+def _first_words(schedule: Schedule, role: str, words: Sequence[int]) -> Sequence[int]:
+    """For each owner of ``words`` in a memory, the first one; of those without any it says nothing."""
+    first = [0, *accumulate(words)]
+    if schedule.loads is None:
+        return first
+    bases = schedule.loads.bases(ROLES.index(role))
+    numbers = accumulate(int(count > 0) for count in words)
+    return [bases[number - 1] if count else 0 for number, count in zip(numbers, words, strict=True)]
+
+
 def _lane_words(schedule: Schedule) -> list[int]:
     """Words of the lanes' parameters that each pass of ``stored`` has."""
     return [groups * schedule.parameter_beats for groups in schedule.parameter_groups]
 
 
-def _column_words(schedule: Schedule) -> list[int]:
-    """The same of the columns' parameters."""
-    return [each.column_groups * schedule.config.columns for each in schedule.stored]
+def _next_of_columns(schedule: Schedule) -> list[int | None]:
+    """:func:`_following`, of the columns' parameters."""
+    return _following(schedule, "matrix_parameters", schedule.portion_of,
+                      [each.column_groups * schedule.config.columns for each in schedule.portions])
 
 
 def sequencer_times(schedule: Schedule) -> DescriptorTable:
     """For :class:`~tepal.hdl.units.sequencer.Sequencer`: when its steps are."""
+    begin = None if schedule.loads is None else {portion.first for portion in schedule.loads.portions}
     return DescriptorTable([SequencerTimes(
         last_tile=scheduled.tiles - 1,
         last_group=scheduled.source.groups - 1,
@@ -73,6 +90,7 @@ def sequencer_times(schedule: Schedule) -> DescriptorTable:
         slot_wait_of_block=scheduled.last_slot - SequencerTimes.WAIT,
         from_input=int(scheduled.work.source is None),
         to_output=int(number == schedule.first_output),
+        begins_portion=None if begin is None else int(number in begin),
     ) for number, scheduled in enumerate(schedule.passes)])
 
 
@@ -85,8 +103,9 @@ def sequencer_places(schedule: Schedule) -> DescriptorTable:
     weights_again = [b.weights_again for b in schedule.passes]
     parameters_again = [schedule.parameter_groups[whole] == 1 < b.source.groups
                         for whole, b in zip(schedule.wholes, schedule.passes, strict=True)]
-    weight_bases = [0, *accumulate(len(b.depthwise_words) if b.reduces else 0 for b in schedule.stored)]
-    following = _following(schedule, _lane_words(schedule))
+    weight_bases = _first_words(schedule, "depthwise_weights",
+                                [len(b.depthwise_words) if b.reduces else 0 for b in schedule.stored])
+    following = _following(schedule, "depthwise_parameters", schedule.wholes, _lane_words(schedule))
     reads_input = [number for number, b in enumerate(schedule.passes) if b.work.source is None]
     for number, scheduled in enumerate(schedule.passes):
         window, source = scheduled.work.window, scheduled.source
@@ -156,7 +175,8 @@ def value_bits(schedule: Schedule) -> int:
 def feeder_descriptors(schedule: Schedule) -> DescriptorTable:
     """For :class:`~tepal.hdl.units.feeder.Feeder`."""
     last = len(schedule.passes) - 1
-    following = _following(schedule, [each.column_groups * each.inner for each in schedule.stored])
+    following = _following(schedule, "matrix_weights", schedule.portion_of,
+                           [each.column_groups * each.inner for each in schedule.portions])
     return DescriptorTable([FeederDescriptor(
         last_tile=scheduled.tiles - 1,
         last_block=scheduled.column_groups - 1,
@@ -172,7 +192,7 @@ def feeder_descriptors(schedule: Schedule) -> DescriptorTable:
 
 def parameter_descriptors(schedule: Schedule) -> DescriptorTable:
     """For the column parameters in :class:`~tepal.hdl.units.drain.Drain`."""
-    following = _following(schedule, _column_words(schedule))
+    following = _next_of_columns(schedule)
     return DescriptorTable([ParameterDescriptor(last_tile=b.tiles - 1, last_block=b.column_groups - 1,
                                                 next_parameters=base)
                             for b, base in zip(schedule.passes, following, strict=True)])
@@ -182,7 +202,7 @@ def drain_descriptors(schedule: Schedule) -> DescriptorTable:
     """For the write side of :class:`~tepal.hdl.units.drain.Drain`."""
     config, rows = schedule.config, []
     told = any(b.work.banked == (b.work.output is not None) for b in schedule.passes)
-    following = _following(schedule, _column_words(schedule))
+    following = _next_of_columns(schedule)
     odd_rows = any(each.work.target_row % each.target.banks[0] for each in schedule.passes)
     for number, scheduled in enumerate(schedule.passes):
         target: FeatureMap = scheduled.target
@@ -195,11 +215,11 @@ def drain_descriptors(schedule: Schedule) -> DescriptorTable:
             last_pixel=scheduled.tile_pixels - 1,
             pixels_beyond=scheduled.tiles * scheduled.tile_pixels - prod(scheduled.work.output_shape[:2]),
             last_phase=config.turns // scheduled.work.pixels_per_window - 1,
-            chunks=-(-target.shape[2] // config.requantisers),
+            chunks=-(-scheduled.work.output_shape[2] // config.requantisers),
             last_out_column=target.shape[1] - 1,
             row_remainder=row[1], row_address=row[2], row_wrapped_address=row[2] + target.pitch,
             column_remainder=column[1], column_address=column[2], column_wrapped_address=column[2] + target.words,
-            base_address=target.base + begin[2],
+            base_address=target.base + begin[2] + scheduled.work.target_channel // config.lanes,
             second_row=second[1], second_row_address=second[2] - begin[2],
             second_column=0 if narrow else column[1], second_column_address=0 if narrow else column[2],
             second_out_column=int(not narrow),
@@ -227,11 +247,26 @@ def _elementwise(schedule: Schedule, scheduled: ScheduledPass) -> dict[str, int]
 
 def descriptor_memories(schedule: Schedule) -> list[MemoryUse]:
     """Those of the tables that are memories."""
+    if len(schedule.passes) <= DescriptorTable.MOST_ROWS:
+        return []
     tables = [sequencer_times(schedule), sequencer_places(schedule), feeder_descriptors(schedule),
               drain_descriptors(schedule)]
     if schedule.config.requantiser_cycles == 1:
         tables.append(parameter_descriptors(schedule))
+    if schedule.loads is not None:
+        tables.append(load_descriptors(schedule))
     return [MemoryUse("descriptors", 1, len(table), table.stored.size) for table in tables if table.in_memory]
+
+
+def load_descriptors(schedule: Schedule) -> DescriptorTable:
+    """For :class:`~tepal.hdl.units.weight_loader.WeightLoader`."""
+    loads = schedule.loads
+    assert loads is not None
+    return DescriptorTable([
+        LoadDescriptor(memory=each.role, base=each.base, last_word=each.words - 1,
+                       wait=0 if number else wait, complete=int(each is portion.passages[-1]))
+        for portion, wait in zip(loads.portions, loads.waits, strict=True)
+        for number, each in enumerate(portion.passages)])
 
 
 def target_bits(schedule: Schedule) -> int:
@@ -244,4 +279,4 @@ def unit_widths(schedule: Schedule) -> Widths:
     return Widths(coordinate=value_bits(schedule), address=address_bits(schedule), column=column_bits(schedule),
                   bank=bits_for(schedule.bank_depth), target=target_bits(schedule),
                   tile_word=bits_for(schedule.tile_words),
-                  weight=bits_for(max(1, sum(len(b.depthwise_words) for b in schedule.stored if b.reduces))))
+                  weight=bits_for(next(each.depth for each in schedule.memories if each.role == "depthwise_weights")))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from tepal.quant import Layer, Network, NetworkError
+from tepal.quant.identity import fingerprint
 from tepal.quant.layer import IMAGE, shortened
 from tepal.quant.lookup import CODES, Lookup
 from tepal.quant.ops.add import Add
@@ -101,16 +102,33 @@ def elementwise(network: Network, number: int, operands: tuple[Operand, ...], fi
         return Elementwise(operands[0].layers, tables, 0, -128, 127)
     layer = network.layers[number]
     assert isinstance(layer, Add)
-    one, two = operands
-    results = ELEMENTWISE[type(layer)](layer, one.table[:, None], two.table[None, :])
-    guess = np.stack([table[operand.table + 128] * layer.requantise.factor[0]
-                      for table, operand in zip(layer.tables, operands, strict=True)])
-    guess[0] += layer.requantise.zero_point
-    if two.base == first:
-        results, guess = results.T, guess[::-1]
-    found = find_sum_tables(results, guess, layer.requantise.minimum, layer.requantise.maximum)
+    found = _sum_tables(layer, operands, swapped=operands[1].base == first)
     if found is None:
         raise NetworkError(f"layer {layer.index} ({shortened(layer.name)}): no tables add its maps exactly; quantise "
                            "the network again with other scales")
     return Elementwise((*_layers(operands), number), *found, layer.requantise.minimum, layer.requantise.maximum)
 
+
+def _sum_tables(layer: Add, operands: tuple[Operand, ...], *, swapped: bool) -> tuple[np.ndarray, int] | None:
+    """What :func:`~.sum_tables.find_sum_tables` finds for ``layer``; the second operand comes first if ``swapped``.
+
+    It is kept, by what it depends on: smaller versions of a network add by the same rules."""
+    one, two = operands
+    key = fingerprint(layer.tables, layer.requantise.select(slice(0, 1)), one.table, two.table, swapped)
+    if key not in _found:
+        results = ELEMENTWISE[Add](layer, one.table[:, None], two.table[None, :])
+        guess = np.stack([table[operand.table + 128] * layer.requantise.factor[0]
+                          for table, operand in zip(layer.tables, operands, strict=True)])
+        guess[0] += layer.requantise.zero_point
+        if swapped:
+            results, guess = results.T, guess[::-1]
+        if len(_found) >= _MOST_FOUND:
+            _found.pop(next(iter(_found)))
+        _found[key] = find_sum_tables(results, guess, layer.requantise.minimum, layer.requantise.maximum)
+    return _found[key]
+
+
+_found: dict[bytes, tuple[np.ndarray, int] | None] = {}
+"""Oldest first."""
+
+_MOST_FOUND = 256

@@ -7,10 +7,12 @@
                            └────────── copied ──────────┘                         └────────────────┘
 
 A pass says what is computed and nothing of an engine; :mod:`~tepal.hdl.plan.lower` makes passes of a network's layers.
-Every pass writes one map, which has the pass's number; a pass that is a part of another one
-(:mod:`~tepal.hdl.plan.bands`) may go on writing the map of an earlier part.
+Every pass writes one map, which has the pass's number; a pass that is a part of another one, of some rows
+(:mod:`~tepal.hdl.plan.bands`) or some channels (:mod:`~tepal.hdl.plan.slices`), may go on writing the map of an earlier
+part.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -72,6 +74,11 @@ class Matrix:
     constant: np.ndarray
     requantise: Requantise | Average
 
+    def select(self, channels: slice) -> "Matrix":
+        """What makes these output channels; not of an unrolled pass."""
+        return replace(self, weights=self.weights[channels], constant=self.constant[channels],
+                       requantise=self.requantise.select(channels))
+
 
 def identity(channels: int) -> Matrix:
     """A matrix that leaves ``channels`` as they are."""
@@ -110,8 +117,9 @@ class Pass:
     ``pixels_per_window`` neighbouring pixels of a row are made from one window: the matrix has the weights of the first
     one's channels, then those of the second one's (:func:`unroll`).
 
-    ``first_row`` is the row of its layers' output with which it begins.  ``continues`` is the number of the pass whose
-    map it goes on writing, from that row on; without one its map has its own rows alone."""
+    ``first_row`` and ``first_channel`` are the row and the channel of its layers' output with which it begins.
+    ``continues`` is the number of the pass whose map it goes on writing, from these on; without one its map has its own
+    rows and channels alone."""
 
     source: int | None
     window: Window
@@ -123,6 +131,7 @@ class Pass:
     added: bool = False
     output: int | None = None
     first_row: int = 0
+    first_channel: int = 0
     continues: int | None = None
 
     @property
@@ -151,6 +160,11 @@ class Pass:
         """Rows of its layers' output that it makes."""
         return slice(self.first_row, self.first_row + self.window.output_size[0])
 
+    @property
+    def channels(self) -> slice:
+        """Channels of its layers' output that it makes."""
+        return slice(self.first_channel, self.first_channel + self.output_shape[2])
+
     def writes(self, number: int) -> int:
         """Number of the map that it writes, as pass ``number``."""
         return number if self.continues is None else self.continues
@@ -161,9 +175,20 @@ class Pass:
         return 0 if self.continues is None else self.first_row
 
     @property
+    def target_channel(self) -> int:
+        """Channel of its map with which it begins."""
+        return 0 if self.continues is None else self.first_channel
+
+    @property
     def windows(self) -> int:
         """Windows of the pass: pixels of what the array makes, each of ``pixels_per_window`` pixels of the output."""
         return self.window.output_size[0] * self.window.output_size[1]
+
+    def renumbered(self, number_of: Mapping[int | None, int | None]) -> "Pass":
+        """With the new numbers of the maps that are read, added, and gone on with."""
+        elementwise = self.elementwise and replace(self.elementwise, other=number_of[self.elementwise.other])
+        return replace(self, source=number_of[self.source], elementwise=elementwise,
+                       continues=number_of[self.continues])
 
 
 def unroll(layout: InputLayout, first: Pass, count: int) -> tuple[InputLayout, Pass]:

@@ -12,6 +12,7 @@ A map whose values are added to another pass's results lies in the skip memory, 
 that is the order in which the other pass writes, which may write a map of its own in its place.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -121,8 +122,8 @@ def lifetimes(passes: Sequence[Pass]) -> dict[int, Lifetime]:
 
 
 def skip_lifetimes(passes: Sequence[Pass]) -> dict[int, Lifetime]:
-    """The same in the skip memory.  All parts of a pass count as the first one: the rows that each adds and writes are
-    its own."""
+    """The same in the skip memory.  All parts of a pass count as the first one: what each adds and writes is its
+    own."""
     last = {work.other: work.writes(number) for number, work in enumerate(passes)}
     return {number: Lifetime(number, last[number]) for number, work in enumerate(passes)
             if work.added and work.continues is None}
@@ -180,9 +181,10 @@ def pack(lives: Sequence[Lifetime], depths: Sequence[int]) -> list[int]:
 
 def _maps(passes: Sequence[Pass], config: EngineConfig) -> list[FeatureMap]:
     """The whole map that each pass writes, or a part of it."""
-    heights = {work.writes(number): work.target_row + work.output_shape[0] for number, work in enumerate(passes)}
-    return [FeatureMap((heights[work.writes(number)], *work.output_shape[1:]), config.window, config.lanes)
-            for number, work in enumerate(passes)]
+    # The last part of a map ends it.
+    shapes = {work.writes(number): (work.target_row + work.output_shape[0], work.output_shape[1],
+                                    work.target_channel + work.output_shape[2]) for number, work in enumerate(passes)}
+    return [FeatureMap(shapes[work.writes(number)], config.window, config.lanes) for number, work in enumerate(passes)]
 
 
 def place_activations(passes: Sequence[Pass], config: EngineConfig) -> tuple[dict[int, int], tuple[int, ...]]:
@@ -219,15 +221,21 @@ def place(passes: Sequence[Pass], config: EngineConfig, layout: InputLayout) -> 
         maps[number] = replace(maps[number], banks=(1, 1), base=base, memory="output")
         base += maps[number].depth
 
-    def words_of(number: int | None, work: Pass) -> int | None:
-        """First word, in the skip memory, of the rows of a map that are those which ``work`` makes."""
+    # Parts of a map lie one behind the other in the skip memory, and so do those of the map that is added to it.
+    before, written = [], defaultdict(int)
+    for number, work in enumerate(passes):
+        before.append(written[work.writes(number)])
+        written[work.writes(number)] += skip_words(work, config)
+
+    def words_of(number: int | None, part: int) -> int | None:
+        """First word, in the skip memory, of what belongs to pass ``part`` of a map."""
         first = None if number is None else skips.get(number)
-        return None if first is None else first + work.target_row * skip_words(work, config) // work.output_shape[0]
+        return None if first is None else first + before[part]
 
     # A memory has a word, though nothing lie in it.
     return Places(image, tuple(maps[work.writes(number)] for number, work in enumerate(passes)), region_depths or (1,),
-                  tuple(words_of(work.writes(number), work) for number, work in enumerate(passes)),
-                  tuple(words_of(work.other, work) for work in passes), skip_depths)
+                  tuple(words_of(work.writes(number), number) for number, work in enumerate(passes)),
+                  tuple(words_of(work.other, number) for number, work in enumerate(passes)), skip_depths)
 
 
 def outputs(passes: Sequence[Pass]) -> list[int]:
@@ -237,6 +245,7 @@ def outputs(passes: Sequence[Pass]) -> list[int]:
 
 
 def skip_words(work: Pass, config: Any) -> Any:
-    """Words of a pass's map in the skip memory, a chunk each; ``config`` may have arrays in place of its integers."""
+    """Words that a pass's results take in the skip memory, a chunk each; ``config`` may have arrays in place of its
+    integers."""
     height, width, channels = work.output_shape
     return height * width * _ceil(channels, config.requantisers)

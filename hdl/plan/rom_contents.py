@@ -29,7 +29,7 @@ def matrix_weights(schedule: Schedule) -> list[int]:
     """For each column group and each k of the inner dimension, one weight per column."""
     columns, order = schedule.config.columns, _column_channels(schedule)
     words = []
-    for scheduled in schedule.stored:
+    for scheduled in schedule.portions:
         weights = scheduled.work.matrix.weights
         padded = np.zeros((scheduled.column_groups * columns, weights.shape[1]), np.int16)
         padded[:len(weights)] = weights
@@ -46,9 +46,11 @@ def loaded_weights(schedule: Schedule) -> bytes:
 def matrix_parameters(schedule: Schedule) -> list[int]:
     """For each column group, one parameter word per column."""
     columns, order = schedule.config.columns, _column_channels(schedule)
+    channels = [schedule.matrix_format.words(affine) for _, affine in schedule.affines]
+    wholes = dict(zip(schedule.portion_of, schedule.wholes, strict=True))
     result = []
-    for scheduled, (_, affine) in zip(schedule.stored, schedule.affines, strict=True):
-        words = schedule.matrix_format.words(affine) * scheduled.work.pixels_per_window
+    for number, scheduled in enumerate(schedule.portions):
+        words = channels[wholes[number]][scheduled.work.channels] * scheduled.work.pixels_per_window
         words += [0] * (scheduled.column_groups * columns - len(words))
         for group in range(scheduled.column_groups):
             result += [words[group * columns + channel] for channel in order]

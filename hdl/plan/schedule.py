@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import cached_property
 
 from tepal.hdl.config import EngineConfig
+from tepal.hdl.memories.streamed import BEAT, beats_of
 from tepal.hdl.units.affine import Affine
 from tepal.hdl.units.elementwise import ElementwiseFormat
 from tepal.hdl.units.input_layout import InputLayout, split
@@ -20,6 +21,8 @@ from .bands import Group, aligned, banded, choose
 from .memories import MemoryUse, parameter_groups, tile_buffers, tile_row_words
 from .passes import Pass, unroll
 from .places import FeatureMap, outputs, place
+from .portions import ROLES, LoadPlan, Words, load_plan
+from .slices import sliced
 from .tiling import Latencies, Tiling, parameter_beats, parameter_words
 from .timeline import ScheduledPass, timeline
 from .widths import Formats, SumFormats
@@ -67,7 +70,7 @@ class Schedule:
     groups : tuple of Group
         Passes of ``formats`` that run in bands.
     wholes : tuple of int
-        For each pass the number of the one of ``formats`` that it is, or is a part of.
+        For each pass the number of the one of ``formats`` that it is, or is a part of: in bands, or in slices.
 
     Raises
     ------
@@ -88,12 +91,13 @@ class Schedule:
         self._check_weights()
         whole = (first, *self.formats.passes[1:])
         self.groups = self._choose(whole) if groups is None else aligned(whole, groups)
-        passes, self.wholes = banded(whole, self.groups)
+        passes, self.wholes = sliced(network, *banded(whole, self.groups), self.config)
         places = place(passes, self.config, self.layout)
         self.input_map, self.region_depths = places.image, places.region_depths
         self.skip_depth = sum(places.skip_depths)
         self.latency = Latencies.of(self.config, self.depthwise_format, self.matrix_format, self.elementwise_format)
         self.passes = timeline([Tiling(each, self.config, self.latency) for each in passes], places)
+        self.loads = self._loads()
 
     def _choose(self, passes: Sequence[Pass]) -> tuple[Group, ...]:
         return choose(passes, self.config, Latencies.of(self.config, self.depthwise_format, self.matrix_format, None))
@@ -174,9 +178,46 @@ class Schedule:
 
     @cached_property
     def stored(self) -> tuple[ScheduledPass, ...]:
-        """Those passes whose weights and parameters are stored: of each one in bands the first part, which has what the
-        other ones have."""
+        """Those passes whose weights and parameters of the lanes are stored: of each one in parts the first, which has
+        what the other ones have."""
         return tuple(self.passes[self.wholes.index(whole)] for whole in range(len(self.formats.passes)))
+
+    @cached_property
+    def portions(self) -> tuple[ScheduledPass, ...]:
+        """Those passes whose weights in the array, and columns' parameters, are stored: the first one of all that have
+        the same ones."""
+        return tuple(self.passes[self.portion_of.index(portion)] for portion in range(max(self.portion_of) + 1))
+
+    @cached_property
+    def portion_of(self) -> tuple[int, ...]:
+        """For each pass, the number in ``portions`` of the one whose weights it has."""
+        keys = [(whole, each.work.first_channel) for whole, each in zip(self.wholes, self.passes, strict=True)]
+        numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+        return tuple(numbers[key] for key in keys)
+
+    def _loads(self) -> LoadPlan | None:
+        if self.config.weight_words is None:
+            return None
+
+        def of(numbers: Sequence[int], number: int, first: int, second: int) -> Words:
+            users = [each for each, own in enumerate(numbers) if own == number]
+            return Words(users[0], users[-1], (first, second))
+
+        columns = self.config.columns
+        return load_plan(
+            [of(self.portion_of, number, each.column_groups * each.inner, each.column_groups * columns)
+             for number, each in enumerate(self.portions)],
+            [of(self.wholes, whole, len(each.depthwise_words), groups * self.parameter_beats)
+             for whole, (each, groups) in enumerate(zip(self.stored, self.parameter_groups, strict=True))
+             if each.reduces],
+            [number for number, each in enumerate(self.passes) if each.reduces], len(self.passes),
+            self.config.weight_words)
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of weights and parameters that come from outside for a frame."""
+        passages = (each for portion in self.loads.portions for each in portion.passages) if self.loads else ()
+        return sum(each.words * beats_of(self.word_bits[each.role]) for each in passages) * BEAT // 8
 
     @property
     def output_maps(self) -> tuple[FeatureMap, ...]:
@@ -228,23 +269,30 @@ class Schedule:
         """Channel groups of each pass of ``stored`` whose parameters are stored."""
         return parameter_groups(self.formats.depthwise.affines(self.config.lane_cycles), self.stored)
 
+    @property
+    def word_bits(self) -> tuple[int, ...]:
+        """Bits of a word of each of the memories :data:`~.portions.ROLES`."""
+        config = self.config
+        return (self.matrix_weight_bits * config.columns, self.matrix_format.width,
+                self.depthwise_weight_bits * config.lanes * config.taps,
+                self.depthwise_format.width * self.parameter_words)
+
     @cached_property
     def memories(self) -> tuple[MemoryUse, ...]:
         """Every memory, ROMs included."""
-        config, word, passes = self.config, 8 * self.config.lanes, self.stored
+        config, word, passes, portions = self.config, 8 * self.config.lanes, self.stored, self.portions
+        depths = dict(zip(ROLES, self.loads.depths, strict=True) if self.loads else (
+            ("matrix_weights", sum(each.column_groups * each.inner for each in portions)),
+            ("matrix_parameters", sum(each.column_groups for each in portions) * config.columns),
+            ("depthwise_weights", max(1, sum(len(each.depthwise_words) for each in passes if each.reduces))),
+            ("depthwise_parameters", max(1, sum(self.parameter_groups) * self.parameter_beats))))
+        widths = dict(zip(ROLES, self.word_bits, strict=True))
         return (
             MemoryUse("input", 1, self.layout.depth, 8 * self.layout.word_bytes),
             MemoryUse("activations", config.taps, self.bank_depth, word, self.region_depths),
             MemoryUse("output", 1, self.output_depth, word),
             *tile_buffers(self.tile_row_words, 8 * config.tile_lanes),
-            MemoryUse("matrix_weights", 1, sum(each.column_groups * each.inner for each in passes),
-                      self.matrix_weight_bits * config.columns),
-            MemoryUse("matrix_parameters", 1, sum(each.column_groups for each in passes) * config.columns,
-                      self.matrix_format.width),
-            MemoryUse("depthwise_weights", 1, max(1, sum(len(each.depthwise_words) for each in passes if each.reduces)),
-                      self.depthwise_weight_bits * config.lanes * config.taps),
-            MemoryUse("depthwise_parameters", 1, max(1, sum(self.parameter_groups) * self.parameter_beats),
-                      self.depthwise_format.width * self.parameter_words),
+            *(MemoryUse(role, 1, depths[role], widths[role]) for role in ROLES),
             *self._elementwise_memories(),
         )
 

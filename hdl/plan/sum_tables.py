@@ -8,10 +8,10 @@ the 65,536 pairs: rounding and zero point are in the tables.
 A pair whose result is ``r`` asks for ``r << shift <= first[x1] + second[x2] < (r + 1) << shift``.  With the second
 table negated these are difference constraints, which have a solution if and only if a graph of 512 nodes has no
 negative cycle; the Bellman-Ford algorithm finds either (Cormen et al., Introduction to Algorithms, "Difference
-constraints and shortest paths").  So the least shift is found that there is, most often 5 to 8 bits.
+constraints and shortest paths").  So the least shift is found that there is, most often 5 to 8 bits.  Where there is a
+cycle, the algorithm would go round it once for every node; it is seen long before among the edges that were taken last
+(Cherkassky and Goldberg, Negative-cycle detection algorithms, 1999).
 """
-
-from functools import lru_cache
 
 import numpy as np
 from tepal.quant.layer import frozen
@@ -27,6 +27,9 @@ _LIKELY_SHIFT = 8
 _NARROW = 16
 """Most bits of shift that are tried in int32, which is faster."""
 
+_FIRST_LOOK = 4
+"""Rounds before a negative cycle is looked for."""
+
 _OVERFLOWING = -1 << 28
 """What a number falls below before int32 overflows: there is no solution, or none near the guess."""
 
@@ -34,8 +37,6 @@ _OVERFLOWING = -1 << 28
 def find_sum_tables(results: np.ndarray, guess: np.ndarray, minimum: int,
                     maximum: int) -> tuple[np.ndarray, int] | None:
     """Tables int64 (2, 256) and the least shift with which they give ``results``; None if there are none.
-
-    What was found is kept: versions of a network that have fewer channels add by the same tables.
 
     Parameters
     ----------
@@ -46,17 +47,11 @@ def find_sum_tables(results: np.ndarray, guess: np.ndarray, minimum: int,
     minimum, maximum
         The clamp.
     """
-    return _found(results.astype(np.int8).tobytes(), guess.astype(np.float64).tobytes(), minimum, maximum)
-
-
-@lru_cache(maxsize=256)
-def _found(results: bytes, guess: bytes, minimum: int, maximum: int) -> tuple[np.ndarray, int] | None:
-    given, about = np.frombuffer(results, np.int8).reshape(256, 256), np.frombuffer(guess).reshape(2, 256)
     low, high, found = 0, MOST_SHIFT, None
     # Most sums need few bits, and where there are none after all it takes long to see that.
     middle = _LIKELY_SHIFT
     while low < high or not found:
-        tables = _solve(given, about, minimum, maximum, middle)
+        tables = _solve(results, guess, minimum, maximum, middle)
         if tables is not None:
             found, high = (frozen(tables, np.int64), middle), middle
         elif middle == MOST_SHIFT:
@@ -75,15 +70,38 @@ def _solve(results: np.ndarray, guess: np.ndarray, minimum: int, maximum: int, s
     most = np.where(results < maximum, (results + 1 << shift) - 1, far)
     first, second = np.rint(np.ldexp(np.clip(guess, -512, 512), shift)).astype(kind)
     first, negated = first + (1 << shift >> 1), -second
-    for _ in range(len(first) + len(second)):
+    for done in range(len(first) + len(second)):
         lower = np.minimum(negated, (first[:, None] - least).min(axis=0))
         next_first = np.minimum(first, (lower[None, :] + most).min(axis=1))
         if (lower == negated).all() and (next_first == first).all():
             return _balanced(first, -negated)
         if kind is np.int32 and min(lower.min(), next_first.min()) < _OVERFLOWING:
             return None
+        # Seldom enough to cost little, and never much later than there is something to see.
+        if done >= _FIRST_LOOK and done.bit_count() == 1 and _has_negative_cycle(
+                (first[:, None] - least).argmin(axis=0), (lower + most).argmin(axis=1), least, most,
+                int((first - next_first).argmax())):
+            return None
         first, negated = next_first, lower
     return None
+
+
+def _has_negative_cycle(to_second: np.ndarray, to_first: np.ndarray, least: np.ndarray, most: np.ndarray,
+                        node: int) -> bool:
+    """Whether the way back from a ``node`` of the first table ends in a cycle of negative length.
+
+    The shortest edge to each node comes from ``to_second`` (256,), a node of the first table, and ``to_first`` (256,),
+    one of the second."""
+    for _ in range(len(to_first)):
+        node = int(to_second[to_first[node]])
+    at, length = node, 0
+    while True:
+        second = int(to_first[at])
+        before = int(to_second[second])
+        length += int(most[at, second]) - int(least[before, second])
+        at = before
+        if at == node:
+            return length < 0
 
 
 def _balanced(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -221,9 +221,10 @@ def timeline(tilings: Sequence[Tiling], places: Places) -> tuple[ScheduledPass, 
             bounds["read after write"] = max(read_after_write(tilings[writer], starts[writer], tiling)
                                              for writer in writers[source])
         if tiling.work.other is not None:
-            # Of passes in bands, the part that writes the same rows.
+            # Of several parts, the one that writes the same rows and channels.
             writer = next(writer for writer in writers[tiling.work.other]
-                          if tilings[writer].work.target_row == tiling.work.target_row)
+                          if tilings[writer].work.target_row == tiling.work.target_row
+                          and tilings[writer].work.target_channel == tiling.work.target_channel)
             bounds["add after write"] = add_after_write(tilings[writer], starts[writer], tiling)
         starts.append(max(bounds.values(), default=0))
         board.add(tiling, starts[-1], own)

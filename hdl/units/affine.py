@@ -15,6 +15,7 @@ sides of every step and at both ends (:meth:`ExactRule.check`), which proves it 
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from tepal.quant import Average, Requantise, Rounding
@@ -29,6 +30,15 @@ _WIDEST_ONE_SHIFT = 44
 
 _FAR = np.iinfo(np.int64).max
 """Stands for no bound."""
+
+_AT_A_TIME = 1 << 13
+"""Values of an array that are worked on at a time: as many as fit a cache with all that is made of them."""
+
+_NEAR = (0, 1, -1)
+"""How far multipliers may be from the nearest one."""
+
+_FEW = 16
+"""One level of so many is looked at first."""
 
 
 def wide_sum(acc: np.ndarray, multiplier: np.ndarray, offset: np.ndarray) -> np.ndarray:
@@ -54,30 +64,52 @@ class ExactRule:
     high: np.ndarray
     steps: np.ndarray
 
-    def check(self, function) -> None:
-        """Prove that ``function`` of an integer array of accumulators, last axis the channel, is the same everywhere.
+    def check(self, function, largest=None) -> None:
+        """Prove that ``function`` of an integer array of accumulators, last axis the channel, is the same everywhere;
+        and, if there is a ``largest`` function, which is nowhere less, each one that lies between the two.
 
-        ``function`` must not decrease, as the rule does not.  Both are evaluated at both ends and on both sides of
-        every step.  Where they agree at two neighbouring points, and the value is the same at both, they agree on all
-        that lies between; so nothing is taken on trust, ``steps`` neither: wrong ones fail here.
+        Functions must not decrease, as the rule does not.  Between two steps the rule is the same at both ends, no
+        function is less than the smallest one is at the first accumulator, and none is more than the largest one at the
+        last.  Nothing is taken on trust, ``steps`` neither: wrong ones fail here, since any numbers cut the whole range
+        into intervals, some of them empty.
 
         Raises
         ------
         ArithmeticError
             They differ; names the channel and an accumulator.
         """
-        points = np.clip(np.concatenate([self.low[None], self.steps - 1, self.steps, self.high[None]]),
-                         self.low, self.high)
-        points.sort(axis=0)
-        wanted, got = self.requantise(points + self.constant), function(points)
-        wrong = wanted != got
-        # A step of the function that is looked at from one side alone.
-        wrong[1:] |= (got[1:] != got[:-1]) & (points[1:] - points[:-1] > 1)
+        begins, ends, at_begin, at_end = self.intervals
+        wrong_begin, wrong_end = at_begin != _by_rows(function, begins), at_end != _by_rows(largest or function, ends)
+        # A step of the rule, and so of the function, between the two.
+        wrong_end |= (at_begin != at_end) & (begins < ends)
+        wrong = np.concatenate([wrong_begin, wrong_end])
         if wrong.any():
             channel = int(np.flatnonzero(wrong.any(axis=0))[0])
-            point = points[wrong[:, channel].argmax(), channel]
+            point = np.concatenate([begins, ends])[wrong[:, channel].argmax(), channel]
             raise ArithmeticError(f"channel {channel} has a requantiser that is not exact up to accumulator {point}: "
                                   "a fault of Tepal's, please report it")
+
+    @cached_property
+    def intervals(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """(first accumulators, last accumulators, the rule's results at the first, at the last), each (levels + 1,
+        channels): from ``low`` to the first step, from each step to the next one, and on to ``high``.  An empty
+        interval has its last accumulator before its first, or at it, at the end of the range."""
+        steps = np.clip(self.steps, self.low, self.high + 1)
+        begins = np.minimum(np.concatenate([self.low[None], steps]), self.high)
+        ends = np.maximum(np.concatenate([steps - 1, self.high[None]]), self.low)
+        at_begin, at_end = (_by_rows(lambda acc: self.requantise(acc + self.constant), each) for each in (begins, ends))
+        return begins, ends, at_begin, at_end
+
+
+def _by_rows(function, points: np.ndarray) -> np.ndarray:
+    """``function`` of an array (rows, channels), a few rows at a time: what it computes on the way stays in a cache."""
+    rows = _rows(points)
+    return np.concatenate([function(points[first:first + rows]) for first in range(0, len(points), rows)])
+
+
+def _rows(points: np.ndarray) -> int:
+    """How many rows of an array (rows, channels) are worked on at a time."""
+    return max(1, _AT_A_TIME // points.shape[1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,12 +192,11 @@ def find_affine(requantise: Requantise | Average, constant: np.ndarray, low: np.
     low, high = np.asarray(low, np.int64), np.asarray(high, np.int64)
     search = _Search(requantise, constant, low, high, one_shift=one_shift)
     fraction, (multiplier, offset, slack) = search.narrowest()
-    exact = ExactRule(requantise, constant, low, high, search.at)
+    # Without the rule's results at all steps, which are as large as these.
     affine = Affine(multiplier, offset, search.right, slack, fraction, search.away_from_zero, search.zero_point,
-                    requantise.minimum, requantise.maximum, exact)
+                    requantise.minimum, requantise.maximum, replace(search.exact))
     # Nothing decreases with the offset: between the smallest and the largest one all are right if these two are.
-    exact.check(affine)
-    exact.check(replace(affine, offset=offset + slack))
+    search.exact.check(affine, replace(affine, offset=offset + slack))
     return affine
 
 
@@ -201,59 +232,114 @@ class _Search:
         self.one_shift, self.zero_point = one_shift, getattr(requantise, "zero_point", 0)
         self.factor = factor = np.broadcast_to(requantise.factor, len(low))
         self.right, self.away_from_zero = _second_shift(requantise, factor, one_shift=one_shift)
-        self.first, last = rule(low[None])[0], rule(high[None])[0]
-        self.fixed = fixed = self.first == last
+        self.first, self.last = rule(low[None])[0], rule(high[None])[0]
+        self.fixed = fixed = self.first == self.last
         # A channel of one result may have any shift: that of another one costs nothing.
         self.right[fixed] = 0 if np.all(fixed) else self.right[~fixed].min()
 
-        levels = np.arange(-129, 130, dtype=np.int64)[:, None]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            guess = np.nan_to_num((levels - self.zero_point - 0.5) / factor - constant)
-        # Levels beyond the clamp are never or always reached, wherever the line would meet them.
-        guess = np.where(levels <= requantise.minimum, low, guess)
-        guess = np.where(levels > requantise.maximum, high, guess)
-        self.at = _steps(rule, low, high, levels[:, 0], guess)
-        # At a step the value must have reached its level (the clamp does it for the lowest); just below it,
-        # it must not have (and may, above the highest: the clamp takes it back).
-        self.must = (levels <= last) & (levels > requantise.minimum)
-        self.must_not = (levels > self.first) & (levels <= requantise.maximum)
+        # The clamp has always reached its lowest level, and never goes beyond its highest.
+        self.levels = levels = np.arange(requantise.minimum + 1, requantise.maximum + 1, dtype=np.int64)[:, None]
         relative = levels - self.zero_point
-        self.start = ((relative << self.right) - ((1 << self.right) >> 1)
-                      + ((relative <= 0) & (self.right > 0) & self.away_from_zero))
+        shift, away = _second_shift(requantise, factor, one_shift=False)
+        # Where the rule rounds twice, its steps are those of the first rounding; elsewhere there is but one.
+        middle = np.ldexp(_start(relative, shift, away) - 0.5, -shift) if away else relative - 0.5
+        with np.errstate(divide="ignore", invalid="ignore"):
+            guess = np.nan_to_num(np.ceil(middle / factor) - constant)
+        self.exact = ExactRule(requantise, constant, low, high, np.clip(guess, low, high + 1).astype(np.int64))
+        if not self._are_steps():
+            self.exact = replace(self.exact, steps=_steps(rule, low, high, levels[:, 0], guess))
+        self.at, self.start = self.exact.steps, _start(relative, self.right, self.away_from_zero)
+        self.every_level = bool((self.first == requantise.minimum).all() and (self.last == requantise.maximum).all())
+
+    def _are_steps(self) -> bool:
+        """Whether the rule reaches each level where it is said to, and not before."""
+        _, _, at_begin, at_end = self.exact.intervals
+        steps, low, high = self.exact.steps, self.exact.low, self.exact.high
+        return bool(((at_begin[1:] >= self.levels) | (steps > high)).all()
+                    and ((at_end[:-1] < self.levels) | (steps <= low)).all())
+
+    def _bounds(self, multiplier: np.ndarray, bits: int, levels: slice,
+                channels: slice | np.ndarray = slice(None)) -> tuple[np.ndarray, np.ndarray]:
+        """Least and largest offset, each like ``multiplier`` (channels,), with which a line of that slope and ``bits``
+        of fraction is exact at the steps to these ``levels``; there is none where the least is beyond the largest."""
+        first, last = self.first[channels], self.last[channels]
+        least, most = np.full(len(multiplier), -_FAR), np.full(len(multiplier), _FAR)
+        rows = _rows(self.at) * (levels.step or 1)
+        for begin in range(0, len(self.at), rows):
+            each = slice(begin, begin + rows, levels.step)
+            numbers, lacking = self.levels[each], self.start[each][:, channels] << bits
+            lacking -= self.at[each][:, channels] * multiplier
+            # At a step the value must have reached its level; just below it, it must not have.  The clamp does not help
+            # beyond the levels that there are.
+            before = lacking + (multiplier - 1)
+            if not self.every_level:
+                lacking[numbers > last] = -_FAR
+                before[numbers <= first] = _FAR
+            np.maximum(least, lacking.max(axis=0), out=least)
+            np.minimum(most, before.min(axis=0), out=most)
+        return least, most
 
     def attempt(self, bits: int) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
-        """((multiplier, offset, slack), whether they are exact) of every channel with ``bits`` of fraction."""
+        """((multiplier, offset, slack), numbers of the channels for which they are not exact) with ``bits`` of
+        fraction."""
+        nearest = self._nearest(bits)
         multiplier = np.zeros(len(self.right), np.int64)
         offset = (self.first - self.zero_point) << self.right << bits
         slack = np.full(len(self.right), (1 << bits) - 1)
-        found = self.fixed.copy()
-        for near in (0, 1, -1):
-            candidate = np.rint(np.ldexp(self.factor, bits + self.right)).astype(np.int64) + near
-            goal = self.start << bits
-            least = np.where(self.must, goal - self.at * candidate, -_FAR).max(axis=0)
-            most = np.where(self.must_not, goal - (self.at - 1) * candidate - 1, _FAR).min(axis=0)
-            usable = ~found & (candidate > 0) & (least <= most)
-            multiplier[usable] = candidate[usable]
-            offset[usable] = np.where(least == -_FAR, most, least)[usable]
-            slack[usable] = np.where((least == -_FAR) | (most == _FAR), 0, most - least)[usable]
-            found |= usable
-        return (multiplier, offset, slack), found
+        left = np.flatnonzero(~self.fixed)
+        for near in _NEAR:
+            candidate = nearest[left] + near
+            least, most = self._bounds(candidate, bits, slice(None), slice(None) if left.size == self.right.size
+                                       else left)
+            usable = (candidate > 0) & (least <= most)
+            found, least, most = left[usable], least[usable], most[usable]
+            multiplier[found] = candidate[usable]
+            offset[found] = np.where(least == -_FAR, most, least)
+            slack[found] = np.where((least == -_FAR) | (most == _FAR), 0, most - least)
+            left = left[~usable]
+            if not left.size:
+                break
+        return (multiplier, offset, slack), left
+
+    def _nearest(self, bits: int) -> np.ndarray:
+        """The multipliers of ``bits`` of fraction that are nearest to the rule's factors."""
+        return np.rint(np.ldexp(self.factor, bits + self.right)).astype(np.int64)
+
+    def _hopeful(self, bits: int) -> bool:
+        """Whether all channels are exact with ``bits`` of fraction at a few of the levels."""
+        nearest, possible = self._nearest(bits), self.fixed.copy()
+        for near in _NEAR:
+            least, most = self._bounds(nearest + near, bits, slice(None, None, _FEW))
+            possible |= (nearest + near > 0) & (least <= most)
+        return bool(possible.all())
+
+    def _exact(self, bits: int) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """(multiplier, offset, slack) with ``bits`` of fraction; None if they are not exact for all channels."""
+        if not self._hopeful(bits):
+            return None
+        parameters, inexact = self.attempt(bits)
+        return None if inexact.size else parameters
 
     def narrowest(self) -> tuple[int, tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """(fewest bits of fraction with which all channels are exact, their multiplier, offset and slack), by
         bisection; raises ArithmeticError."""
         # 64-bit integers hold a step's place only so far; constant channels have none.
         widest = min(_WIDEST_ONE_SHIFT if self.one_shift else _WIDEST, 62 - 9 - int(self.right.max(initial=0)))
-        narrow, wide = 0, widest
-        found, exact = self.attempt(widest)
-        if not np.all(exact):
-            raise ArithmeticError(
-                f"channel {np.flatnonzero(~exact)[0]} has no exact requantiser of {widest} bits or fewer")
+        narrow, wide, found = 0, widest, None
         while narrow < wide:
             middle = (narrow + wide) // 2
-            parameters, exact = self.attempt(middle)
-            if np.all(exact):
+            parameters = self._exact(middle)
+            if parameters:
                 wide, found = middle, parameters
             else:
                 narrow = middle + 1
+        if found is None:
+            found, left = self.attempt(widest)
+            if left.size:
+                raise ArithmeticError(f"channel {left[0]} has no exact requantiser of {widest} bits or fewer")
         return wide, found
+
+
+def _start(relative: np.ndarray, right: np.ndarray, away_from_zero: bool) -> np.ndarray:
+    """The least integer that ``right`` shifts, with rounding, to each of ``relative`` integers or more."""
+    return (relative << right) - ((1 << right) >> 1) + ((relative <= 0) & (right > 0) & away_from_zero)

@@ -37,6 +37,8 @@ class ColumnParameters:
         Of :class:`ParameterDescriptor`.
     fmt, words
         Format of the words, and one word per column of every column group.
+    rom
+        Where they are, if not in a ROM of their own: with one register.
     """
 
     LATENCY = ReplayRom.latency(1) + 2
@@ -49,8 +51,8 @@ class ColumnParameters:
     RELAY = InstanceName("copy_{}")
     WORD = InstanceName("parameters_{}", "array's requantiser parameters")
 
-    def __init__(self, table: DescriptorTable, fmt: RequantiserFormat, words: list[int], columns: int):
-        self.table, self.format, self.words, self.columns = table, fmt, words, columns
+    def __init__(self, table: DescriptorTable, fmt: RequantiserFormat, words: list[int], columns: int, rom=None):
+        self.table, self.format, self.words, self.columns, self.rom = table, fmt, words, columns, rom
 
     @staticmethod
     def loading(engine):
@@ -63,7 +65,7 @@ class ColumnParameters:
         column group is there in the cycle after ``captured``."""
         load, moves = self._loads(m, captured)
         m.submodules[self.ROM()] = rom = ReplayRom("matrix_parameters", self.format.width, self.words, registers=1,
-                                                   jumps="next_parameters" in self.table)
+                                                   rom=self.rom, jumps="next_parameters" in self.table)
         return self._words(m, rom, load, *self._count_columns(m, load, moves))
 
     def _loads(self, m: Module, captured):

@@ -40,8 +40,8 @@ class DrainDescriptor:
         From one row, from one column, to the next: members of a
         :class:`~tepal.hdl.units.descriptor_table.Difference`.
     base_address, first_row
-        First word of the row of the map with which the pass begins, and that row's bank; None where all passes begin
-        in the first one.
+        First word of the row and the channel of the map with which the pass begins, and that row's bank; None where all
+        passes begin in the first one.
     second_row, second_row_address, second_column, second_column_address, second_out_column
         Place of the second pixel.
     to_output
@@ -104,6 +104,8 @@ class Drain(wiring.Component):
         Requantiser format, and one parameter word per column of every column group.
     parameter_table, table
         Of :class:`~tepal.hdl.units.column_parameters.ParameterDescriptor` and :class:`DrainDescriptor`.
+    rom
+        Where those words are, if not in a ROM of the drain's own (:class:`ColumnParameters`).
     elementwise
         Format of the elementwise unit; None: the requantisers' results are written as they are.
 
@@ -156,9 +158,9 @@ class Drain(wiring.Component):
 
     def __init__(self, config: EngineConfig, widths: Widths, fmt: RequantiserFormat | SerialFormat, words: list[int], *,
                  parameter_table: DescriptorTable, table: DescriptorTable,
-                 elementwise: ElementwiseFormat | None = None):
+                 elementwise: ElementwiseFormat | None = None, rom=None):
         self.config, self.widths, self.format, self.words = config, widths, fmt, words
-        self.elementwise = elementwise
+        self.elementwise, self.rom = elementwise, rom
         self.parameter_table, self.table = parameter_table, table
         self.parts = parts = config.lanes // config.requantisers
         # Passes that write outputs: the frame's last result is the last one's.
@@ -193,7 +195,7 @@ class Drain(wiring.Component):
     def _pipelines(self, m: Module, fmt: RequantiserFormat):
         """(results of a cycle, whether the first ones of a column group are among them)."""
         count_of, step, late = self.config.requantisers, self.config.turns, ColumnParameters.LATENCY
-        parameters = ColumnParameters(self.parameter_table, fmt, self.words, self.config.columns).add_to(
+        parameters = ColumnParameters(self.parameter_table, fmt, self.words, self.config.columns, self.rom).add_to(
             m, self.captured)
         # Requantiser 0 meets its columns in turn from the cycle after the capture; the others later.
         first = delay(m, self.captured, 1, name="first")

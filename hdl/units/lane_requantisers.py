@@ -7,7 +7,7 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from tepal.hdl.memories.block import ReplayRom
-from tepal.hdl.primitives import bits_for, delay, delay_events
+from tepal.hdl.primitives import delay, delay_events
 
 from .depthwise import DepthwiseEngine
 from .instance_name import InstanceName
@@ -22,7 +22,7 @@ class LaneParameters(wiring.Component):
     """Requantiser parameters of the depthwise lanes, changed for each channel group.
 
     The next group's parameters are fetched from a narrow ROM, ``per_beat`` words a cycle, while this group's
-    are in use: a double buffer.
+    are in use: a double buffer.  ``rom`` is where they are, if not in a ROM of their own: with one register.
 
     Members
     -------
@@ -30,6 +30,8 @@ class LaneParameters(wiring.Component):
         In :attr:`ACTIVE` cycles the next group's parameters are wanted; ``rewind``, ``commit``, ``restart`` beside it
         say where those of the group after it are (see :class:`~tepal.hdl.memories.block.ReplayRom`), and so does
         ``base`` where there are ``jumps``.
+    there : In(1)
+        With a ``rom`` alone: the first group's parameters are there, which are not fetched before.
     active : Out(fmt.layout) per lane
     """
 
@@ -42,11 +44,13 @@ class LaneParameters(wiring.Component):
     LATENCY = 1 + ReplayRom.latency(1)
     """Least cycles between two ``take``, beyond those in which words are fetched."""
 
-    def __init__(self, fmt: RequantiserFormat, lanes: int, per_beat: int, words: list[int], *, jumps: bool = False):
-        self.format, self.lanes, self.per_beat, self.words, self.jumps = fmt, lanes, per_beat, words, jumps
+    def __init__(self, fmt: RequantiserFormat, lanes: int, per_beat: int, words: list[int], *, jumps: bool = False,
+                 rom=None):
+        self.format, self.lanes, self.per_beat, self.jumps = fmt, lanes, per_beat, jumps
+        self.rom = ReplayRom("depthwise_parameters", fmt.width * per_beat, words, registers=1, rom=rom, jumps=jumps)
         super().__init__({"take": In(1), "rewind": In(1), "commit": In(1), "restart": In(1),
                           "active": Out(fmt.layout).array(lanes),
-                          **({"base": In(bits_for(len(words)))} if jumps else {})})
+                          **({"base": In(len(self.rom.base))} if jumps else {}), **({"there": In(1)} if rom else {})})
 
     @staticmethod
     def features(engine: Any, fmt: RequantiserFormat | SerialFormat) -> dict[str, Any]:
@@ -57,12 +61,11 @@ class LaneParameters(wiring.Component):
         m = Module()
         width = self.format.width
         beats = -(-self.lanes // self.per_beat)
-        m.submodules[self.ROM()] = rom = ReplayRom("depthwise_parameters", width * self.per_beat, self.words,
-                                                   registers=1, jumps=self.jumps)
+        m.submodules[self.ROM()] = rom = self.rom
         # How many words are asked for so far; and which one is asked for now, delayed until it comes out of the memory.
         beat = Signal(range(beats + 1), init=0)
         asked = Signal(beats)
-        with m.If(beat != beats):
+        with m.If((beat != beats) & self.there if "there" in self.signature.members else beat != beats):
             m.d.comb += [rom.advance.eq(beat != beats - 1), asked.eq(1 << beat)]
             m.d.sync += beat.eq(beat + 1)
         arrived = [delay(m, asked[i], ReplayRom.latency(1), name=f"arrived_{i}") for i in range(beats)]
@@ -110,6 +113,8 @@ class LaneRequantisers:
         Parameter words in one of those; 1 if the format is serial.
     at_sum
         Cycles from the sequencer's outputs to the sum that a step ends.
+    rom, there
+        Where the words are, if not in a ROM of their own, and from when on (:class:`LaneParameters`).
     """
 
     REQUANTISER = InstanceName("depthwise_requantiser_{}", "depthwise requantiser {}", "requantisers")
@@ -118,8 +123,10 @@ class LaneRequantisers:
                               (LaneParameters.ROM, LaneParameters.LANE))
     NAMES = REQUANTISER, SERIAL, PARAMETERS
 
-    def __init__(self, fmt: RequantiserFormat | SerialFormat, words: list[int], per_beat: int, at_sum: int):
+    def __init__(self, fmt: RequantiserFormat | SerialFormat, words: list[int], per_beat: int, at_sum: int, rom=None,
+                 there=None):
         self.format, self.words, self.per_beat, self.at_sum = fmt, words, per_beat, at_sum
+        self.rom, self.there = rom, there
 
     @staticmethod
     def latency(lanes: int, fmt: RequantiserFormat | SerialFormat) -> int:
@@ -142,7 +149,9 @@ class LaneRequantisers:
         """Every lane has a requantiser of its own."""
         jumps = "next_parameters" in sequencer.places
         parameters = m.submodules[self.PARAMETERS()] = LaneParameters(fmt, engine.lanes, self.per_beat, self.words,
-                                                                      jumps=jumps)
+                                                                      jumps=jumps, rom=self.rom)
+        if self.rom:
+            m.d.comb += parameters.there.eq(self.there)
         ahead = self.at_sum - LaneParameters.ACTIVE
         replay = delay(m, Cat(sequencer.rewind, sequencer.commit, sequencer.restart,
                               sequencer.next_parameters if jumps else ()), ahead, name="group_replay")

@@ -35,6 +35,8 @@ class SequencerTimes:
         Cycles to wait for the next tile, and for the first one of the pass that follows.
     from_input, to_output
         The pass reads the input memory, is the first one of the frame that writes the output memory.
+    begins_portion
+        Weights are loaded for the pass and those after it; None where all are on the chip.
     """
 
     last_tile: int
@@ -48,6 +50,7 @@ class SequencerTimes:
     slot_wait_of_block: int
     from_input: int
     to_output: int
+    begins_portion: int | None = None
 
     WAIT = 2
     """Cycles of a slot that are over when its wait begins to be counted."""
@@ -158,6 +161,9 @@ class Sequencer(wiring.Component):
         The output memory may be claimed.
     output_claim : Out(1)
         The first pass that writes results begins.
+    weights_there : In(1), weights_claim : Out(1)
+        The next pass that weights are loaded for may begin; and it does.  Only where ``times`` tells which passes
+        those are.
     valid : Out(1)
         A step; all below belong to it.
     y, x, group
@@ -210,6 +216,7 @@ class Sequencer(wiring.Component):
             "tile_end": Out(1), "group_start": Out(1), "group_end": Out(1),
             "rewind": Out(1), "commit": Out(1), "restart": Out(1),
             "block_start": Out(1), "number": Out(bits_for(len(places))),
+            **({"weights_there": In(1), "weights_claim": Out(1)} if "begins_portion" in times else {}),
             **{name: Out(places.layout[name].shape) for name in ("reduction_kind", "next_parameters")
                if name in places},
         })
@@ -236,10 +243,14 @@ class Sequencer(wiring.Component):
         slot_time = Countdown("slot", max(len(times.slot_wait), len(times.slot_wait_of_block)))
         slot_over = slot_time.last & ~waiting
         next_tile = slot_over & ~tile.last
+        there = (self.input_full | ~upcoming.from_input) & (self.output_free | ~upcoming.to_output)
         m.d.comb += [begin.eq((waiting | (slot_over & tile.last)) & may_begin),
                      self.input_claim.eq(begun & times.from_input)]
+        if "begins_portion" in self.times:
+            there &= self.weights_there | ~upcoming.begins_portion
+            m.d.comb += self.weights_claim.eq(begun & times.begins_portion)
         m.d.sync += [
-            may_begin.eq((self.input_full | ~upcoming.from_input) & (self.output_free | ~upcoming.to_output)),
+            may_begin.eq(there),
             starting.eq(begin | next_tile), begun.eq(begin), self.output_claim.eq(begun & times.to_output),
         ]
         with m.If(begin):
@@ -295,7 +306,7 @@ class Sequencer(wiring.Component):
         They belong to the step of the cycle before, whose pass's descriptor is current then.  A register follows them
         in an engine that is pipelined.  ``y`` and ``x`` are sums that are made on the way (:meth:`_walk`)."""
         names = [name for name, member in self.signature.members.items()
-                 if member.flow is Out and name not in ("y", "x", "input_claim", "output_claim")]
+                 if member.flow is Out and name not in ("y", "x", "input_claim", "output_claim", "weights_claim")]
         at = SimpleNamespace(**{name: Signal.like(getattr(self, name), name=f"{name}_ahead") for name in names})
         output = m.d.sync if self.config.pipelined else m.d.comb
         output += [getattr(self, name).eq(getattr(at, name)) for name in names]

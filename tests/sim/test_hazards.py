@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from graphs import of_arms, residuals
+from graphs import few_weights, of_arms, residuals
 from networks import chain
 from tepal.hdl import EngineConfig, Schedule
 from tepal.quant import read_model
@@ -135,3 +135,25 @@ def test_streams(monkeypatch):
         assert found(schedule) == {"output after results"}
     monkeypatch.setattr(cycles.Sequencer, "latency", staticmethod(lambda pipelined: -200))
     assert found(schedule) == {"input after loading", "results after output"}
+
+
+@pytest.mark.parametrize(("change", "kinds"), [
+    # A word too far; and where another slice lies.
+    (lambda each: {"target": replace(each.target, base=each.target.base + 1)}, {"places"}),
+    (lambda each: {"work": replace(each.work, first_channel=0)}, {"places", "skip places"}),
+    (lambda each: {"added": each.added + 1}, {"skip places"}),
+    (lambda each: {"added": 0}, {"skip places"}),
+    # Before the slice in front of it is done.
+    (lambda each: {"start": each.start - 100}, {"array"}),
+])
+def test_a_slice_in_another_place(change, kinds):
+    """One slice of a map that another pass reads and a third one adds."""
+    network = residuals((4, 3, 6), 1)
+    schedule = Schedule(network, few_weights(network, EngineConfig(3, 2, 2, weight_words=1)))
+    assert not conflicts(schedule)
+    assert [each.added is not None for each in schedule.passes[:3]] == [True] * 3
+
+    second = schedule.passes[1]
+    assert second.work.first_channel == 2
+    other = damaged(schedule, lambda each: replace(each, **change(each)) if each is second else each)
+    assert kinds <= found(other)

@@ -14,17 +14,8 @@ from graphs import graph_case
 from models import require_model
 from networks import random_case
 from tepal.boards.flow import routed
-from tepal.boards.flow.explore import (
-    CLOSE,
-    OPTIONS,
-    Engines,
-    Point,
-    candidates,
-    explore,
-    least_blocks,
-    least_cycles,
-    options,
-)
+from tepal.boards.flow.bounds import OPTIONS, Engines, least_blocks, least_cycles
+from tepal.boards.flow.explore import CLOSE, Point, candidates, explore, options
 from tepal.boards.flow.fit import Fit, blocks, default_engine, fit
 from tepal.boards.flow.lut_estimate import KINDS, MARGIN, estimate, features, logic, table
 from tepal.boards.registry import get_board

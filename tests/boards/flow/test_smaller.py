@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from models import require_model
 from networks import fast
+from tepal.boards.flow import smaller as module
 from tepal.boards.flow.fit import default_engine, fit
 from tepal.boards.flow.shortage import require_fit
 from tepal.boards.flow.smaller import advice, largest
@@ -97,3 +98,20 @@ def test_nothing_fits():
     schedule = Schedule(network, default_engine(BOARDS["icebreaker"], network))
     assert largest(schedule, BOARDS["icebreaker"]) == []
     assert advice([]) == "no narrower version of the network, nor one for smaller images, was found to fit"
+
+
+def test_few_are_scheduled(monkeypatch):
+    """Most versions are ruled out by what can be counted without a schedule, and requantisers are found for hardly any:
+    that is what a large network's advice costs."""
+    network, board = MobileNet(0.75, 128, classes=10).network(), BOARDS["ulx3s-45f"]
+    schedule = Schedule(network, default_engine(board, network))
+    asked, scheduled, exact = [], [], []
+    hopeful, make, formats = module._hopeful, module._schedule, module.Formats
+    monkeypatch.setattr(module, "_hopeful", lambda *given: asked.append(given) or hopeful(*given))
+    monkeypatch.setattr(module, "_schedule", lambda *given: scheduled.append(given) or make(*given))
+    monkeypatch.setattr(module, "Formats", lambda *given: exact.append(given) or formats(*given))
+    assert largest(schedule, board)
+    assert len(asked) > 10
+    # Without the bound there would be one for each version, and more for those that are counted exactly.
+    assert len(scheduled) < len(asked)
+    assert len(exact) <= 4

@@ -60,11 +60,14 @@ def test_layout():
     in_bands = Traced(0, replace(engine, single_port=False, activation_words=0x30201), b"abcd")
     assert in_bands.pack()[-10:] == bytes([0, 2, 1, 2, 3, 0]) + b"abcd"
     assert Traced.unpack(in_bands.pack()) == in_bands
+    streamed = Traced(0, replace(in_bands.engine, requantiser_cycles=1, lane_cycles=1, weight_words=5), b"abcd")
+    assert streamed.pack()[-14:] == bytes([0, 6, 1, 2, 3, 0, 5, 0, 0, 0]) + b"abcd"
+    assert Traced.unpack(streamed.pack()) == streamed
 
 
 OTHER = {"rows": 6, "columns": 6, "lanes": 6, "window": (1, 2), "requantisers": 1, "input_bytes": 4, "spread": 1,
          "packing": 2, "copy_lanes": 9, "requantiser_cycles": 3, "lane_cycles": 4, "single_port": True,
-         "pipelined": False, "activation_words": 70_000}
+         "pipelined": False, "activation_words": 70_000, "weight_words": 90_000}
 """Another value for each field of an engine."""
 
 

@@ -37,6 +37,23 @@ def test_every_pair(seed):
     assert not shift or sum_tables._solve(results, guess, rule.minimum, rule.maximum, shift - 1) is None
 
 
+@pytest.mark.parametrize("seed", fast(range(12), 4))
+def test_negative_cycles_are_seen_early(seed, monkeypatch):
+    """To look for a cycle now and then changes no answer, and is far sooner done than to go round it."""
+    results, guess, rule = case(seed)
+    shifts, looks = range(1, 9), []
+    seen = sum_tables._has_negative_cycle
+    monkeypatch.setattr(sum_tables, "_has_negative_cycle", lambda *graph: looks.append(seen(*graph)) or looks[-1])
+    early = [sum_tables._solve(results, guess, rule.minimum, rule.maximum, shift) for shift in shifts]
+    assert sum(looks) == sum(tables is None for tables in early) > 0
+    # A look comes after twice as many rounds as the one before.
+    assert len(looks) <= 4 * len(shifts)
+    monkeypatch.setattr(sum_tables, "_has_negative_cycle", lambda *graph: False)
+    late = [sum_tables._solve(results, guess, rule.minimum, rule.maximum, shift) for shift in shifts]
+    assert [tables is None for tables in early] == [tables is None for tables in late]
+    assert all((one == other).all() for one, other in zip(early, late, strict=True) if one is not None)
+
+
 def test_any_guess():
     """A bad guess costs nothing but time."""
     results, guess, rule = case(3)

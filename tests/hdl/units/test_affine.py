@@ -174,10 +174,10 @@ def test_check_is_a_proof(case, data):
 def test_a_wrong_derivation_is_refused():
     """``find_affine`` with a mistake in how it derives its parameters says so, instead of giving back what is wrong."""
     source = inspect.getsource(affine_module)
-    right = "must_not = (levels > self.first)"
+    right = "before[numbers <= first] = _FAR"
     assert source.count(right) == 1
     mistaken: dict = {}
-    exec(source.replace(right, "must_not = (levels > self.first + 1)"), mistaken)
+    exec(source.replace(right, "before[numbers <= first + 1] = _FAR"), mistaken)
     rng, refused = np.random.default_rng(0), 0
     for _ in range(100):
         constant, low, high = rng.integers(-300, 300, 4), -rng.integers(0, 300, 4), rng.integers(0, 300, 4)

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Portions of weights, for engines whose weights come from outside: what is loaded when, and where to.
+
+A portion is what must be on the chip before a pass begins, if no pass before it has had it loaded: its words of each of
+four memories, :data:`ROLES`.  They have places of their own in them, the same in every frame, so that reading needs no
+more than it does in a ROM.  Each memory is a ring in which what belongs together lies in one piece: behind what was
+loaded before, or at the ring's begin where it would not fit before its end.
+
+Portions are loaded in a fixed order, frame after frame, each as soon as those passes have ended that read what lay in
+its places.  So nothing is overwritten before it has been used up, and a pass waits for its portion alone.  A portion
+that would have to wait for a pass that needs it itself is no plan: :func:`load_plan` raises an error instead.
+
+What the lanes' requantisers are given for a pass is fetched while the pass before it that reduces still runs, so it is
+loaded with that one's portion.  That of a frame's first such pass is loaded once before all frames, the *prologue*, and
+stays.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+
+import numpy as np
+from tepal.quant import NetworkError
+
+__all__ = ["ROLES", "LoadPlan", "Passage", "Portion", "Words", "load_plan"]
+
+ROLES = "matrix_weights", "matrix_parameters", "depthwise_weights", "depthwise_parameters"
+"""Memories that are loaded, in the order in which a portion's words come."""
+
+@dataclass(frozen=True)
+class Words:
+    """What passes ``first`` to ``last``, both counted, read: so many words in each of two memories."""
+
+    first: int
+    last: int
+    words: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class _Use:
+    """Words of one memory that are loaded with the portion ``portion`` and read for the last time by pass ``last``."""
+
+    number: int
+    words: int
+    portion: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Passage:
+    """Words of one memory, ``role`` in :data:`ROLES`, that are loaded one after the other from the word ``base`` on.
+
+    They belong to the portion ``number`` where they are the array's, else to the layer ``number`` of those that the
+    lanes reduce, in the order in which they run."""
+
+    role: int
+    number: int
+    base: int
+    words: int
+
+
+@dataclass(frozen=True)
+class Portion:
+    """Passages that are loaded before pass ``first`` begins, once ``after`` passes of the frame have ended; where that
+    is negative, so many less than all of those of the frame before."""
+
+    first: int
+    after: int
+    passages: tuple[Passage, ...]
+
+
+@dataclass(frozen=True)
+class LoadPlan:
+    """What is loaded, in order.
+
+    Attributes
+    ----------
+    prologue : tuple of Passage
+        Once before all frames.
+    portions : tuple of Portion
+        In every frame.
+    depths : tuple of int
+        Words of each memory of :data:`ROLES`.
+    passes : int
+        Of a frame.
+    """
+
+    prologue: tuple[Passage, ...]
+    portions: tuple[Portion, ...]
+    depths: tuple[int, ...]
+    passes: int
+
+    @property
+    def waits(self) -> tuple[int, ...]:
+        """For each portion, how many more passes must have ended than for the one before it: as many in a frame as it
+        has."""
+        moments = [self.portions[-1].after - self.passes, *(portion.after for portion in self.portions)]
+        return tuple(after - before for before, after in pairwise(moments))
+
+    @property
+    def ended(self) -> int:
+        """How many passes count as ended, and as not waited for yet, when the first frame begins."""
+        return self.passes - self.portions[-1].after
+
+    def bases(self, role: int) -> dict[int, int]:
+        """First words in a memory, by ``number``."""
+        passages = [*self.prologue, *(each for portion in self.portions for each in portion.passages)]
+        return {each.number: each.base for each in passages if each.role == role}
+
+
+class _Ring:
+    """Places of the ``uses`` of a memory of ``depth`` words, of which the first ``kept`` ones are not theirs.
+
+    Attributes
+    ----------
+    bases : list of int
+        First word of each use.
+    after : list of int
+        For each use, how many passes of its frame must have ended before it is loaded.
+    """
+
+    def __init__(self, uses: Sequence[_Use], depth: int, kept: int, passes: int):
+        self.bases, self.after = [], []
+        end = kept
+        for use in uses:
+            self.bases.append(end if end + use.words <= depth else kept)
+            end = self.bases[-1] + use.words
+        begins, last = np.array(self.bases), np.array([use.last for use in uses])
+        ends = begins + [use.words for use in uses]
+        for number in range(len(uses)):
+            meets = (begins < ends[number]) & (begins[number] < ends)
+            # Of itself and of those behind it in the order, those of the frame before are there.
+            there = np.where(np.arange(len(uses)) < number, last, last - passes)
+            self.after.append(int(there[meets].max()) + 1)
+
+
+def _deep_enough(uses: Sequence[_Use], kept: int, passes: int, after: Sequence[int]) -> tuple[int, _Ring]:
+    """(fewest words of a memory, their places) for no use to be loaded later than its portion is anyhow; or else so
+    many that each has words of its own.  A portion waits for ``after`` passes."""
+    total = kept + sum(use.words for use in uses)
+    for depth in range(kept + max((use.words for use in uses), default=0), total):
+        ring = _Ring(uses, depth, kept, passes)
+        if all(own <= after[use.portion] for own, use in zip(ring.after, uses, strict=True)):
+            return depth, ring
+    return total, _Ring(uses, total, kept, passes)
+
+
+def load_plan(portions: Sequence[Words], reduced: Sequence[Words], reducing: Sequence[int], passes: int,
+              weight_words: int) -> LoadPlan:
+    """Places and order of all that is loaded.
+
+    Parameters
+    ----------
+    portions
+        Words of weights and of column parameters, in the order of their first passes, of which no two are the same.
+    reduced
+        Words of weights and of lane parameters of each layer that the lanes reduce, in the order of their first passes.
+    reducing
+        Numbers of all passes that reduce, in order.
+    passes
+        Of a frame.
+    weight_words
+        Of the memory of the array's weights, at most.  The other ones are as deep as it takes for none of them to be
+        waited for.
+
+    Raises
+    ------
+    NetworkError
+        ``weight_words`` are too few; the message says how many there must be at least.
+    """
+    firsts = [each.first for each in portions]
+
+    def portion_of(moment: int) -> int:
+        """The last portion that is there when pass ``moment`` begins."""
+        return int(np.searchsorted(firsts, moment, side="right")) - 1
+
+    def later(each: Words) -> int:
+        """The portion of the pass that reduces before ``each``."""
+        return portion_of(reducing[reducing.index(each.first) - 1])
+
+    uses = [[_Use(number, each.words[role], number, each.last) for number, each in enumerate(portions)]
+            for role in range(2)]
+    uses += [[_Use(number, each.words[0], portion_of(each.first), each.last) for number, each in enumerate(reduced)],
+             [_Use(number, each.words[1], later(each), each.last) for number, each in enumerate(reduced) if number]]
+    kept = reduced[0].words[1] if reduced else 0
+
+    def possible(depth: int) -> _Ring | None:
+        ring = _Ring(uses[0], depth, 0, passes)
+        fits = all(base + use.words <= depth for base, use in zip(ring.bases, uses[0], strict=True))
+        return ring if fits and all(own <= first for own, first in zip(ring.after, firsts, strict=True)) else None
+
+    # More words may be worse: what does not fit before a ring's end begins anew, over what lies there.
+    most = max(each.words for each in uses[0])
+    depth, weights = next(((depth, ring) for depth in range(weight_words, most - 1, -1) if (ring := possible(depth))),
+                          (0, None))
+    if weights is None:
+        least = next(depth for depth in range(weight_words + 1, 1 << 30) if possible(depth))
+        raise NetworkError(f"the weights that passes need at once do not fit into {weight_words} words on the chip: "
+                           f"choose weight_words of {least} or more")
+    after = list(accumulate(weights.after, max))
+    found = [(depth, weights),
+             *(_deep_enough(each, kept * (role == 3), passes, after) for role, each in enumerate(uses[1:], 1))]
+    for (_, ring), each in zip(found, uses, strict=True):
+        for own, use in zip(ring.after, each, strict=True):
+            after[use.portion] = max(after[use.portion], own)
+    after = list(accumulate(after, max))
+    after = [max(own, after[-1] - passes) for own in after]
+    passages = [[] for _ in portions]
+    for role, ((_, ring), each) in enumerate(zip(found, uses, strict=True)):
+        for base, use in zip(ring.bases, each, strict=True):
+            if use.words:
+                passages[use.portion].append(Passage(role, use.number, base, use.words))
+    return LoadPlan((Passage(3, 0, 0, kept),) if kept else (),
+                    tuple(Portion(*each) for each in zip(firsts, after, map(tuple, passages), strict=True)),
+                    tuple(depth or 1 for depth, _ in found), passes)

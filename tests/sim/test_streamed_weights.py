@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Engines whose weights come from outside: the same bytes whenever they come, and the cycles that follow."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from graphs import graph_case
+from networks import fast, random_case
+from tepal.boards.flow.yosys import to_verilog
+from tepal.hdl import EngineConfig, Schedule, export_verilog
+from tepal.hdl.answer import pack_answer
+from tepal.quant import Network, NetworkError
+from tepal.sim import CycleModel, golden, run_engine
+from tepal.sim.simulate import Build, Memory, simulate
+
+ABLE = [seed for seed in range(40) if max(random_case(seed, 1)[1].requantiser_cycles,
+                                          random_case(seed, 1)[1].lane_cycles) == 1]
+
+
+def least_words(network: Network, config: EngineConfig) -> int:
+    words = 1
+    while True:
+        try:
+            assert Schedule(network, replace(config, weight_words=words)).loads
+            return words
+        except NetworkError as error:
+            words = int(str(error).split("weight_words of ")[1].split()[0])
+
+
+def streamed(seed: int, frames: int, more: int = 0, *, graph: bool = False) -> tuple[Schedule, np.ndarray]:
+    network, config, images = (graph_case if graph else random_case)(seed, frames)
+    config = replace(config, requantiser_cycles=1, lane_cycles=1, single_port=False)
+    return Schedule(network, replace(config, weight_words=least_words(network, config) + more)), images
+
+
+def answers_of(schedule: Schedule, images: np.ndarray) -> tuple[bytes, ...]:
+    return tuple(pack_answer(result, number) for number, result in enumerate(golden.run(schedule.network, images)))
+
+
+@pytest.mark.parametrize("seed", fast(range(100), 12))
+def test_any_arrivals(seed):
+    """Weights that come at random: the same bytes."""
+    schedule, images = streamed(ABLE[seed % len(ABLE)], 2, more=seed // len(ABLE) * 5)
+    assert run_engine(schedule, images, stalls=seed, interval=1 + seed % 3).answers == answers_of(schedule, images)
+
+
+@pytest.mark.parametrize("seed", fast(range(8), 2))
+def test_graphs(seed):
+    schedule, images = streamed(seed, 2, graph=True)
+    assert run_engine(schedule, images, interval=2).answers == answers_of(schedule, images)
+
+
+@pytest.mark.parametrize("interval", [1, 4])
+@pytest.mark.parametrize("seed", fast(ABLE[:12], 5))
+def test_cycles_of_a_memory_that_is_never_late(seed, interval):
+    schedule, images = streamed(seed, 3)
+    run = run_engine(schedule, images, interval=interval)
+    frames = CycleModel(schedule, interval).frames(3)
+    size = len(run.cycles_of_bytes) // 3
+    origin = run.cycles_of_beats[0]
+    assert run.answers == answers_of(schedule, images)
+    assert [cycle - origin for cycle in run.cycles_of_bytes[::size]] == [frame.first_byte for frame in frames]
+
+
+def test_a_reset_begins_anew():
+    schedule, images = streamed(ABLE[1], 3)
+    whole = run_engine(schedule, images)
+    run = run_engine(schedule, images, reset=(whole.cycles_of_bytes[0] - 20, 3))
+    assert len(run.answers) == 2
+
+
+@pytest.mark.rtl
+@pytest.mark.usefixtures("compile_quickly")
+@pytest.mark.parametrize("seed", fast([4, 1], 0))
+def test_a_core_and_its_memory(seed, tmp_path):
+    """The Verilog behind AXI4: every byte of every layer, every event in its cycle, whatever the memory does."""
+    schedule, images = streamed(seed, 3)
+    for name, text in export_verilog(schedule, to_verilog).files().items():
+        (tmp_path / name).write_text(text)
+    build = Build(tmp_path, schedule)
+    for memory in (Memory(latency=1), Memory(latency=60, interval=3),
+                   Memory(latency=20, seed=5, refresh=200, pause=20)):
+        report = simulate(build, schedule, images, memory=memory)
+        assert (report.mismatches, report.cycle_errors, report.problems) == (0, [], [])
+    assert simulate(build, schedule, images, stalls=3, memory=memory).ok
