@@ -38,7 +38,7 @@ FRAMES = 4
 
 RANDOM = WORK / "mobilenet_v1_0.25_96.onnx"
 OWN = {RANDOM: MobileNet(0.25, 96, classes=2),
-       WORK / "mobilenet_v2_0.35_48.onnx": MobileNetV2(0.35, 48, classes=10, last_channels=256),
+       WORK / "mobilenet_v2_0.25_48.onnx": MobileNetV2(0.25, 48, classes=10, last_channels=256),
        WORK / "ssdlite_mobilenet_v1_0.25_80.onnx": SSD(MobileNet(0.25, 80, classes=2), classes=2, maps=2, lite=True)}
 """Files of random networks of the family, which fit where they are simulated."""
 
@@ -142,7 +142,7 @@ ROWS = (
     Row("mnist-resnet", "MNIST, residual", "tinymaix_mnist_resnet_int8", "ulx3s-85f", stalls=True),
     Row("linefollower", "line follower, max pools", "linefollower_dsep_int8", "ulx3s-85f", stalls=True),
     Row("stm", "MobileNetV1-0.25-96 of STMicroelectronics", "stm_v1_025_96_uint8_ends", "ulx3s-85f", stalls=True),
-    Row("v2", "MobileNetV2-0.35-48, 256 last channels, random weights", str(V2), "ulx3s-85f", stalls=True),
+    Row("v2", "MobileNetV2-0.25-48, 256 last channels, random weights", str(V2), "ulx3s-85f", stalls=True),
     Row("ssd", "SSDLite on MobileNetV1-0.25-80, two maps, random weights", str(DETECTOR), "ulx3s-85f", stalls=True),
 )
 """All rows."""

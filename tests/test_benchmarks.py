@@ -21,8 +21,8 @@ def script(name: str):
     return module
 
 
-bench, growth, calibrate, suite, published = (
-    script(name) for name in ("bench", "growth", "calibrate", "suite", "published"))
+bench, growth, calibrate, suite, published, residual = (
+    script(name) for name in ("bench", "growth", "calibrate", "suite", "published", "residual"))
 
 
 def test_pages():
@@ -30,6 +30,18 @@ def test_pages():
     assert bench.PAGE.read_text() == bench.page(json.loads(bench.RESULTS.read_text()))
     assert growth.FIGURE.with_suffix(".md").read_text() == growth.page(json.loads(growth.RESULTS.read_text()))
     assert published.PAGE.read_text() == published.page(json.loads(published.RESULTS.read_text()))
+    assert residual.TABLE.read_text() == residual.page(json.loads(residual.RESULTS.read_text()))
+    assert residual.FIGURE.read_text() == residual.drawing(json.loads(residual.RESULTS.read_text()))
+
+
+def test_residuals_at_equal_cycles():
+    """The three networks take as many cycles, within 3 %, and those that the page says; each was trained alike."""
+    results = json.loads(residual.RESULTS.read_text())
+    counted = {kind: residual.cycles(architecture) for kind, architecture in residual.KINDS.items()}
+    assert counted == {kind: network["cycles"] for kind, network in results["networks"].items()}
+    assert max(counted.values()) <= 1.03 * min(counted.values())
+    assert {(run["epochs"], run["batch"], run["rate"]) for run in results["runs"]} == {
+        (residual.EPOCHS, residual.BATCH, residual.RATE)}
 
 
 def test_published_networks():
