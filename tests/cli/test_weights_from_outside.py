@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``--weight-words`` on every command that takes an engine."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tepal.hdl.memories.weight_image import WeightImageError, read_weight_image
+from tepal.quant import digest, read_model
+
+ROOT = Path(__file__).parents[2]
+MODEL = ROOT / "examples/digits/digits.tflite"
+ARGUMENTS = (MODEL, "--board", "ulx3s-85f", "--no-simplify")
+
+
+def test_generate(run, tmp_path):
+    """The core's memory, its port, and what lies there: this network's image and no other's."""
+    code, _, err = run("generate", *ARGUMENTS, "--weight-words", 512, "-o", tmp_path / "core")
+    assert (code, err) == (0, "")
+    description = json.loads((tmp_path / "core/digits.json").read_text())
+    ports = description["ports"]
+    image = (tmp_path / "core" / ports["m_axi"]["file"]).read_bytes()
+    assert len(image) == ports["m_axi"]["bytes"]
+    found = read_weight_image(image, digest(read_model(MODEL)))
+    assert len(found.frame) == ports["m_axi"]["bytes_per_frame"]
+    with pytest.raises(WeightImageError, match="another network"):
+        read_weight_image(image, bytes(16))
+    verilog = (tmp_path / "core/digits.v").read_text()
+    assert all(f" {signal};" in verilog for signal in (*ports["m_axi"]["signals"], "weights_base", "weights_error"))
+    assert not any("weights" in name for name in description["roms"])
+
+
+def test_estimate(run):
+    code, out, _ = run("estimate", *ARGUMENTS, "--weight-words", 512, "--json")
+    assert code == 0
+    report = json.loads(out)
+    whole = json.loads(run("estimate", *ARGUMENTS, "--json")[1])
+    assert report["weight_bytes_per_frame"] > whole["weight_bytes_per_frame"] == 0
+    assert report["engine"]["weight_words"] == 512
+    assert "weights come from outside for every frame" in run("estimate", *ARGUMENTS, "--weight-words", 512)[1]
+
+
+@pytest.mark.parametrize(("command", "options", "what"), [
+    ("build", ("-o", "out"), "tepal build"),
+    ("generate", ("--bench", "-o", "out"), "tepal generate --bench"),
+    ("simulate", ("--serve",), "tepal simulate --serve"),
+])
+def test_no_memory_there(refusal, command, options, what):
+    assert (f"{what} knows of no external memory: leave --weight-words out"
+            in refusal(command, *ARGUMENTS, "--weight-words", 512, *options))
+
+
+def test_too_few_words(refusal):
+    sentence = refusal("estimate", *ARGUMENTS, "--weight-words", 8)
+    assert "choose weight_words of " in sentence
