@@ -38,7 +38,7 @@ _NEAR = (0, 1, -1)
 """How far multipliers may be from the nearest one."""
 
 _FEW = 16
-"""One level of so many is looked at first."""
+"""So many channels are looked at first."""
 
 
 def wide_sum(acc: np.ndarray, multiplier: np.ndarray, offset: np.ndarray) -> np.ndarray:
@@ -48,7 +48,8 @@ def wide_sum(acc: np.ndarray, multiplier: np.ndarray, offset: np.ndarray) -> np.
     reach = (float(np.abs(acc).max(initial=0)) * float(np.abs(multiplier).max(initial=0))
              + float(np.abs(offset).max(initial=0)))
     kind = np.int64 if reach < 1 << 62 else object
-    return np.asarray(acc).astype(kind) * np.asarray(multiplier).astype(kind) + np.asarray(offset).astype(kind)
+    acc, multiplier, offset = (np.asarray(each).astype(kind, copy=False) for each in (acc, multiplier, offset))
+    return acc * multiplier + offset
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +79,7 @@ class ExactRule:
         ArithmeticError
             They differ; names the channel and an accumulator.
         """
-        begins, ends, at_begin, at_end = self.intervals
+        (begins, ends), (at_begin, at_end) = self.intervals, self.results
         wrong_begin, wrong_end = at_begin != _by_rows(function, begins), at_end != _by_rows(largest or function, ends)
         # A step of the rule, and so of the function, between the two.
         wrong_end |= (at_begin != at_end) & (begins < ends)
@@ -89,16 +90,27 @@ class ExactRule:
             raise ArithmeticError(f"channel {channel} has a requantiser that is not exact up to accumulator {point}: "
                                   "a fault of Tepal's, please report it")
 
-    @cached_property
-    def intervals(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """(first accumulators, last accumulators, the rule's results at the first, at the last), each (levels + 1,
-        channels): from ``low`` to the first step, from each step to the next one, and on to ``high``.  An empty
-        interval has its last accumulator before its first, or at it, at the end of the range."""
+    @property
+    def intervals(self) -> tuple[np.ndarray, np.ndarray]:
+        """(first accumulators, last accumulators), each (levels + 1, channels): from ``low`` to the first step, from
+        each step to the next one, and on to ``high``.  An empty interval has its last accumulator before its first, or
+        at it, at the end of the range."""
         steps = np.clip(self.steps, self.low, self.high + 1)
-        begins = np.minimum(np.concatenate([self.low[None], steps]), self.high)
-        ends = np.maximum(np.concatenate([steps - 1, self.high[None]]), self.low)
-        at_begin, at_end = (_by_rows(lambda acc: self.requantise(acc + self.constant), each) for each in (begins, ends))
-        return begins, ends, at_begin, at_end
+        return (np.minimum(np.concatenate([self.low[None], steps]), self.high),
+                np.maximum(np.concatenate([steps - 1, self.high[None]]), self.low))
+
+    @cached_property
+    def results(self) -> tuple[np.ndarray, np.ndarray]:
+        """int8: the rule's at the first accumulators of the intervals, and at the last."""
+        at_begin, at_end = (_by_rows(lambda acc: self.requantise(acc + self.constant), each) for each in self.intervals)
+        return at_begin, at_end
+
+    def moved(self, constant: np.ndarray) -> "ExactRule":
+        """The same results, of accumulators that have been added to so that ``constant`` is all that is left to add."""
+        more = self.constant - constant
+        moved = replace(self, constant=constant, low=self.low + more, high=self.high + more, steps=self.steps + more)
+        vars(moved)["results"] = self.results
+        return moved
 
 
 def _by_rows(function, points: np.ndarray) -> np.ndarray:
@@ -143,6 +155,12 @@ class Affine:
         """Whether all channels have the same parameters."""
         return all((values == values[0]).all() for values in (self.multiplier, self.offset, self.right, self.slack))
 
+    def moved(self, constant: np.ndarray) -> "Affine":
+        """The same results, of accumulators that have been added to so that the exact rule has only ``constant`` left
+        to add."""
+        more = self.exact.constant - constant
+        return replace(self, offset=self.offset - self.multiplier * more, exact=self.exact.moved(constant))
+
     def widen(self, fraction: int | np.ndarray) -> "Affine":
         """The same function with more fraction bits, an integer or one for each channel, so that a whole network can
         share their number."""
@@ -169,7 +187,7 @@ def _steps(rule, low, high, levels, guess):
 
 
 def find_affine(requantise: Requantise | Average, constant: np.ndarray, low: np.ndarray, high: np.ndarray, *,
-                one_shift: bool = False) -> Affine:
+                one_shift: bool = False, exact: ExactRule | None = None) -> Affine:
     """The narrowest hardware requantiser equal to ``requantise(acc + constant)`` on ``low … high``.
 
     Parameters
@@ -182,6 +200,8 @@ def find_affine(requantise: Requantise | Average, constant: np.ndarray, low: np.
         int64 (channels,), the reachable raw accumulators, both ends included.
     one_shift
         Where no result shows which way the second rounding goes, do without its shift: ``right`` is zero.
+    exact
+        What an earlier search for the same rule, constant and range has made of them (:attr:`Affine.exact`).
 
     Raises
     ------
@@ -190,11 +210,10 @@ def find_affine(requantise: Requantise | Average, constant: np.ndarray, low: np.
         :meth:`ExactRule.check`; names the channel.
     """
     low, high = np.asarray(low, np.int64), np.asarray(high, np.int64)
-    search = _Search(requantise, constant, low, high, one_shift=one_shift)
+    search = _Search(requantise, constant, low, high, one_shift=one_shift, exact=exact)
     fraction, (multiplier, offset, slack) = search.narrowest()
-    # Without the rule's results at all steps, which are as large as these.
     affine = Affine(multiplier, offset, search.right, slack, fraction, search.away_from_zero, search.zero_point,
-                    requantise.minimum, requantise.maximum, replace(search.exact))
+                    requantise.minimum, requantise.maximum, search.exact)
     # Nothing decreases with the offset: between the smallest and the largest one all are right if these two are.
     search.exact.check(affine, replace(affine, offset=offset + slack))
     return affine
@@ -225,7 +244,7 @@ class _Search:
     before."""
 
     def __init__(self, requantise: Requantise | Average, constant: np.ndarray, low: np.ndarray, high: np.ndarray, *,
-                 one_shift: bool):
+                 one_shift: bool, exact: ExactRule | None = None):
         def rule(acc):
             return requantise(acc + constant).astype(np.int64)
 
@@ -240,33 +259,39 @@ class _Search:
         # The clamp has always reached its lowest level, and never goes beyond its highest.
         self.levels = levels = np.arange(requantise.minimum + 1, requantise.maximum + 1, dtype=np.int64)[:, None]
         relative = levels - self.zero_point
-        shift, away = _second_shift(requantise, factor, one_shift=False)
-        # Where the rule rounds twice, its steps are those of the first rounding; elsewhere there is but one.
-        middle = np.ldexp(_start(relative, shift, away) - 0.5, -shift) if away else relative - 0.5
-        with np.errstate(divide="ignore", invalid="ignore"):
-            guess = np.nan_to_num(np.ceil(middle / factor) - constant)
-        self.exact = ExactRule(requantise, constant, low, high, np.clip(guess, low, high + 1).astype(np.int64))
-        if not self._are_steps():
-            self.exact = replace(self.exact, steps=_steps(rule, low, high, levels[:, 0], guess))
+        self.exact = exact or self._exact(requantise, constant, low, high, rule)
         self.at, self.start = self.exact.steps, _start(relative, self.right, self.away_from_zero)
         self.every_level = bool((self.first == requantise.minimum).all() and (self.last == requantise.maximum).all())
 
-    def _are_steps(self) -> bool:
+    def _exact(self, requantise: Requantise | Average, constant: np.ndarray, low: np.ndarray, high: np.ndarray,
+               rule) -> ExactRule:
+        """The rule with its steps."""
+        shift, away = _second_shift(requantise, self.factor, one_shift=False)
+        relative = self.levels - self.zero_point
+        # Where the rule rounds twice, its steps are those of the first rounding; elsewhere there is but one.
+        middle = np.ldexp(_start(relative, shift, away) - 0.5, -shift) if away else relative - 0.5
+        with np.errstate(divide="ignore", invalid="ignore"):
+            guess = np.nan_to_num(np.ceil(middle / self.factor) - constant)
+        exact = ExactRule(requantise, constant, low, high, np.clip(guess, low, high + 1).astype(np.int64))
+        return exact if self._are_steps(exact) else replace(exact, steps=_steps(rule, low, high, self.levels[:, 0],
+                                                                                guess))
+
+    def _are_steps(self, exact: ExactRule) -> bool:
         """Whether the rule reaches each level where it is said to, and not before."""
-        _, _, at_begin, at_end = self.exact.intervals
-        steps, low, high = self.exact.steps, self.exact.low, self.exact.high
+        at_begin, at_end = exact.results
+        steps, low, high = exact.steps, exact.low, exact.high
         return bool(((at_begin[1:] >= self.levels) | (steps > high)).all()
                     and ((at_end[:-1] < self.levels) | (steps <= low)).all())
 
-    def _bounds(self, multiplier: np.ndarray, bits: int, levels: slice,
+    def _bounds(self, multiplier: np.ndarray, bits: int,
                 channels: slice | np.ndarray = slice(None)) -> tuple[np.ndarray, np.ndarray]:
         """Least and largest offset, each like ``multiplier`` (channels,), with which a line of that slope and ``bits``
-        of fraction is exact at the steps to these ``levels``; there is none where the least is beyond the largest."""
+        of fraction is exact at all steps; there is none where the least is beyond the largest."""
         first, last = self.first[channels], self.last[channels]
         least, most = np.full(len(multiplier), -_FAR), np.full(len(multiplier), _FAR)
-        rows = _rows(self.at) * (levels.step or 1)
+        rows = max(1, _AT_A_TIME // len(multiplier))
         for begin in range(0, len(self.at), rows):
-            each = slice(begin, begin + rows, levels.step)
+            each = slice(begin, begin + rows)
             numbers, lacking = self.levels[each], self.start[each][:, channels] << bits
             lacking -= self.at[each][:, channels] * multiplier
             # At a step the value must have reached its level; just below it, it must not have.  The clamp does not help
@@ -279,46 +304,31 @@ class _Search:
             np.minimum(most, before.min(axis=0), out=most)
         return least, most
 
-    def attempt(self, bits: int) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
+    def attempt(self, bits: int,
+                channels: np.ndarray | None = None) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
         """((multiplier, offset, slack), numbers of the channels for which they are not exact) with ``bits`` of
-        fraction."""
+        fraction: of ``channels`` alone, in rising order, if there are any."""
         nearest = self._nearest(bits)
         multiplier = np.zeros(len(self.right), np.int64)
         offset = (self.first - self.zero_point) << self.right << bits
         slack = np.full(len(self.right), (1 << bits) - 1)
-        left = np.flatnonzero(~self.fixed)
+        left = np.flatnonzero(~self.fixed) if channels is None else channels[~self.fixed[channels]]
         for near in _NEAR:
+            if not left.size:
+                break
             candidate = nearest[left] + near
-            least, most = self._bounds(candidate, bits, slice(None), slice(None) if left.size == self.right.size
-                                       else left)
+            least, most = self._bounds(candidate, bits, left if left.size < len(nearest) else slice(None))
             usable = (candidate > 0) & (least <= most)
             found, least, most = left[usable], least[usable], most[usable]
             multiplier[found] = candidate[usable]
             offset[found] = np.where(least == -_FAR, most, least)
             slack[found] = np.where((least == -_FAR) | (most == _FAR), 0, most - least)
             left = left[~usable]
-            if not left.size:
-                break
         return (multiplier, offset, slack), left
 
     def _nearest(self, bits: int) -> np.ndarray:
         """The multipliers of ``bits`` of fraction that are nearest to the rule's factors."""
         return np.rint(np.ldexp(self.factor, bits + self.right)).astype(np.int64)
-
-    def _hopeful(self, bits: int) -> bool:
-        """Whether all channels are exact with ``bits`` of fraction at a few of the levels."""
-        nearest, possible = self._nearest(bits), self.fixed.copy()
-        for near in _NEAR:
-            least, most = self._bounds(nearest + near, bits, slice(None, None, _FEW))
-            possible |= (nearest + near > 0) & (least <= most)
-        return bool(possible.all())
-
-    def _exact(self, bits: int) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-        """(multiplier, offset, slack) with ``bits`` of fraction; None if they are not exact for all channels."""
-        if not self._hopeful(bits):
-            return None
-        parameters, inexact = self.attempt(bits)
-        return None if inexact.size else parameters
 
     def narrowest(self) -> tuple[int, tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """(fewest bits of fraction with which all channels are exact, their multiplier, offset and slack), by
@@ -326,13 +336,19 @@ class _Search:
         # 64-bit integers hold a step's place only so far; constant channels have none.
         widest = min(_WIDEST_ONE_SHIFT if self.one_shift else _WIDEST, 62 - 9 - int(self.right.max(initial=0)))
         narrow, wide, found = 0, widest, None
+        # Channels that are hardly exact, or not, with another fraction are those that show soonest that this one fails.
+        suspects = np.arange(0)
         while narrow < wide:
             middle = (narrow + wide) // 2
-            parameters = self._exact(middle)
-            if parameters:
-                wide, found = middle, parameters
-            else:
+            if self.attempt(middle, suspects)[1].size:
                 narrow = middle + 1
+                continue
+            parameters, left = self.attempt(middle)
+            if left.size:
+                narrow, suspects = middle + 1, left[:_FEW]
+            else:
+                wide, found = middle, parameters
+                suspects = np.sort(np.argsort(parameters[2], kind="stable")[:_FEW])
         if found is None:
             found, left = self.attempt(widest)
             if left.size:
