@@ -34,11 +34,14 @@ _FAR = np.iinfo(np.int64).max
 _AT_A_TIME = 1 << 13
 """Values of an array that are worked on at a time: as many as fit a cache with all that is made of them."""
 
+_SIDE_BY_SIDE = 128
+"""Channels that are looked at before the next ones are."""
+
 _NEAR = (0, 1, -1)
 """How far multipliers may be from the nearest one."""
 
 _FEW = 16
-"""So many channels are looked at first."""
+"""So many channels that are hardly exact are looked at first."""
 
 
 def wide_sum(acc: np.ndarray, multiplier: np.ndarray, offset: np.ndarray) -> np.ndarray:
@@ -283,47 +286,54 @@ class _Search:
         return bool(((at_begin[1:] >= self.levels) | (steps > high)).all()
                     and ((at_end[:-1] < self.levels) | (steps <= low)).all())
 
-    def _bounds(self, multiplier: np.ndarray, bits: int,
-                channels: slice | np.ndarray = slice(None)) -> tuple[np.ndarray, np.ndarray]:
-        """Least and largest offset, each like ``multiplier`` (channels,), with which a line of that slope and ``bits``
-        of fraction is exact at all steps; there is none where the least is beyond the largest."""
+    def _bounds(self, multiplier: np.ndarray, bits: int, channels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Least and largest offset, each like ``multiplier`` and ``channels``, with which a line of that slope and
+        ``bits`` of fraction is exact at all steps; there is none where the least is beyond the largest."""
         first, last = self.first[channels], self.last[channels]
         least, most = np.full(len(multiplier), -_FAR), np.full(len(multiplier), _FAR)
+        side_by_side = channels[-1] - channels[0] + 1 == channels.size
+        where = slice(channels[0], channels[-1] + 1) if side_by_side else channels
         rows = max(1, _AT_A_TIME // len(multiplier))
         for begin in range(0, len(self.at), rows):
             each = slice(begin, begin + rows)
-            numbers, lacking = self.levels[each], self.start[each][:, channels] << bits
-            lacking -= self.at[each][:, channels] * multiplier
+            numbers, lacking = self.levels[each], self.start[each, where] << bits
+            lacking -= self.at[each, where] * multiplier
             # At a step the value must have reached its level; just below it, it must not have.  The clamp does not help
             # beyond the levels that there are.
-            before = lacking + (multiplier - 1)
+            before = lacking
             if not self.every_level:
+                before = lacking.copy()
                 lacking[numbers > last] = -_FAR
                 before[numbers <= first] = _FAR
             np.maximum(least, lacking.max(axis=0), out=least)
             np.minimum(most, before.min(axis=0), out=most)
+        most[most < _FAR] += (multiplier - 1)[most < _FAR]
         return least, most
 
     def attempt(self, bits: int,
                 channels: np.ndarray | None = None) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
-        """((multiplier, offset, slack), numbers of the channels for which they are not exact) with ``bits`` of
-        fraction: of ``channels`` alone, in rising order, if there are any."""
+        """((multiplier, offset, slack), numbers of channels for which they are not exact) with ``bits`` of fraction: of
+        ``channels`` alone, in rising order, if there are any.  It ends at the first few channels that are not exact."""
         nearest = self._nearest(bits)
         multiplier = np.zeros(len(self.right), np.int64)
         offset = (self.first - self.zero_point) << self.right << bits
         slack = np.full(len(self.right), (1 << bits) - 1)
-        left = np.flatnonzero(~self.fixed) if channels is None else channels[~self.fixed[channels]]
-        for near in _NEAR:
-            if not left.size:
+        wanted = left = np.flatnonzero(~self.fixed) if channels is None else channels[~self.fixed[channels]]
+        for begin in range(0, wanted.size, _SIDE_BY_SIDE):
+            left = wanted[begin:begin + _SIDE_BY_SIDE]
+            for near in _NEAR:
+                candidate = nearest[left] + near
+                least, most = self._bounds(candidate, bits, left)
+                usable = (candidate > 0) & (least <= most)
+                found, least, most = left[usable], least[usable], most[usable]
+                multiplier[found] = candidate[usable]
+                offset[found] = np.where(least == -_FAR, most, least)
+                slack[found] = np.where((least == -_FAR) | (most == _FAR), 0, most - least)
+                left = left[~usable]
+                if not left.size:
+                    break
+            if left.size:
                 break
-            candidate = nearest[left] + near
-            least, most = self._bounds(candidate, bits, left if left.size < len(nearest) else slice(None))
-            usable = (candidate > 0) & (least <= most)
-            found, least, most = left[usable], least[usable], most[usable]
-            multiplier[found] = candidate[usable]
-            offset[found] = np.where(least == -_FAR, most, least)
-            slack[found] = np.where((least == -_FAR) | (most == _FAR), 0, most - least)
-            left = left[~usable]
         return (multiplier, offset, slack), left
 
     def _nearest(self, bits: int) -> np.ndarray:
@@ -345,7 +355,7 @@ class _Search:
                 continue
             parameters, left = self.attempt(middle)
             if left.size:
-                narrow, suspects = middle + 1, left[:_FEW]
+                narrow, suspects = middle + 1, np.union1d(suspects, left)
             else:
                 wide, found = middle, parameters
                 suspects = np.sort(np.argsort(parameters[2], kind="stable")[:_FEW])
