@@ -98,9 +98,12 @@ class ExactRule:
         """(first accumulators, last accumulators), each (levels + 1, channels): from ``low`` to the first step, from
         each step to the next one, and on to ``high``.  An empty interval has its last accumulator before its first, or
         at it, at the end of the range."""
-        steps = np.clip(self.steps, self.low, self.high + 1)
-        return (np.minimum(np.concatenate([self.low[None], steps]), self.high),
-                np.maximum(np.concatenate([steps - 1, self.high[None]]), self.low))
+        begins, ends = np.empty((2, len(self.steps) + 1, len(self.low)), np.int64)
+        begins[0], ends[-1] = self.low, self.high
+        np.clip(self.steps, self.low, self.high, out=begins[1:])
+        np.subtract(self.steps, 1, out=ends[:-1])
+        np.clip(ends[:-1], self.low, self.high, out=ends[:-1])
+        return begins, ends
 
     @cached_property
     def results(self) -> tuple[np.ndarray, np.ndarray]:
@@ -147,11 +150,15 @@ class Affine:
 
     def __call__(self, acc: np.ndarray) -> np.ndarray:
         """int8 of an integer array of raw accumulators, last axis the channel: what the hardware does."""
-        high = wide_sum(acc, self.multiplier, self.offset) >> self.fraction
-        half = (1 << self.right) >> 1
-        negative = (high < 0) & (self.right > 0) & self.away_from_zero
-        return np.clip(((high + half - negative) >> self.right) + self.zero_point,
-                       self.minimum, self.maximum).astype(np.int8)
+        high = wide_sum(acc, self.multiplier, self.offset)
+        high >>= self.fraction
+        if self.right.any():
+            negative = (high < 0) & (self.right > 0) if self.away_from_zero else 0
+            high += (1 << self.right) >> 1
+            high -= negative
+            high >>= self.right
+        high += self.zero_point
+        return np.clip(high, self.minimum, self.maximum).astype(np.int8)
 
     @property
     def uniform(self) -> bool:
