@@ -202,9 +202,9 @@ class Scoreboard:
 
     @staticmethod
     def _of(moments: dict[Region, int], *regions: Region) -> list[int]:
-        """The ``moments`` of regions that share words with these."""
-        return [moment for (memory, first, end), moment in moments.items()
-                if any(memory == where and first < behind and begin < end for where, begin, behind in regions)]
+        """The ``moments`` of regions that share words with these, once for each of these."""
+        return [moment for where, begin, behind in regions for (memory, first, end), moment in moments.items()
+                if memory == where and first < behind and begin < end]
 
 
 def timeline(tilings: Sequence[Tiling], places: Places) -> tuple[ScheduledPass, ...]:

@@ -73,15 +73,19 @@ class SumFormats:
 
     @staticmethod
     def _fit(number: int, rule: Requantise | Average, constant: np.ndarray, limits, *, one_shift: bool) -> Affine:
-        key = fingerprint(rule, constant, *limits, one_shift)
+        # Rows that share a multiplier have other sums, and constants that make up for it: the same rule.
+        low, high = (limit + constant for limit in limits)
+        key, other = (fingerprint(rule, low, high, each) for each in (one_shift, not one_shift))
         if key not in _affines:
+            exact = _affines[other].exact.moved(constant) if other in _affines else None
             if len(_affines) >= _MOST_AFFINES:
                 _affines.pop(next(iter(_affines)))
             try:
-                _affines[key] = find_affine(rule, constant, *limits, one_shift=one_shift)
+                _affines[key] = find_affine(rule, constant, *limits, one_shift=one_shift, exact=exact)
             except ArithmeticError as error:
                 raise ArithmeticError(f"pass {number}: {error}") from error
-        return _affines[key]
+        found = _affines[key]
+        return found if np.array_equal(found.exact.constant, constant) else found.moved(constant)
 
 
 _affines: dict[bytes, Affine] = {}

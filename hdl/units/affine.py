@@ -34,11 +34,14 @@ _FAR = np.iinfo(np.int64).max
 _AT_A_TIME = 1 << 13
 """Values of an array that are worked on at a time: as many as fit a cache with all that is made of them."""
 
+_SIDE_BY_SIDE = 128
+"""Channels that are looked at before the next ones are."""
+
 _NEAR = (0, 1, -1)
 """How far multipliers may be from the nearest one."""
 
 _FEW = 16
-"""One level of so many is looked at first."""
+"""So many channels that are hardly exact are looked at first."""
 
 
 def wide_sum(acc: np.ndarray, multiplier: np.ndarray, offset: np.ndarray) -> np.ndarray:
@@ -48,7 +51,8 @@ def wide_sum(acc: np.ndarray, multiplier: np.ndarray, offset: np.ndarray) -> np.
     reach = (float(np.abs(acc).max(initial=0)) * float(np.abs(multiplier).max(initial=0))
              + float(np.abs(offset).max(initial=0)))
     kind = np.int64 if reach < 1 << 62 else object
-    return np.asarray(acc).astype(kind) * np.asarray(multiplier).astype(kind) + np.asarray(offset).astype(kind)
+    acc, multiplier, offset = (np.asarray(each).astype(kind, copy=False) for each in (acc, multiplier, offset))
+    return acc * multiplier + offset
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +82,7 @@ class ExactRule:
         ArithmeticError
             They differ; names the channel and an accumulator.
         """
-        begins, ends, at_begin, at_end = self.intervals
+        (begins, ends), (at_begin, at_end) = self.intervals, self.results
         wrong_begin, wrong_end = at_begin != _by_rows(function, begins), at_end != _by_rows(largest or function, ends)
         # A step of the rule, and so of the function, between the two.
         wrong_end |= (at_begin != at_end) & (begins < ends)
@@ -89,16 +93,30 @@ class ExactRule:
             raise ArithmeticError(f"channel {channel} has a requantiser that is not exact up to accumulator {point}: "
                                   "a fault of Tepal's, please report it")
 
+    @property
+    def intervals(self) -> tuple[np.ndarray, np.ndarray]:
+        """(first accumulators, last accumulators), each (levels + 1, channels): from ``low`` to the first step, from
+        each step to the next one, and on to ``high``.  An empty interval has its last accumulator before its first, or
+        at it, at the end of the range."""
+        begins, ends = np.empty((2, len(self.steps) + 1, len(self.low)), np.int64)
+        begins[0], ends[-1] = self.low, self.high
+        np.clip(self.steps, self.low, self.high, out=begins[1:])
+        np.subtract(self.steps, 1, out=ends[:-1])
+        np.clip(ends[:-1], self.low, self.high, out=ends[:-1])
+        return begins, ends
+
     @cached_property
-    def intervals(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """(first accumulators, last accumulators, the rule's results at the first, at the last), each (levels + 1,
-        channels): from ``low`` to the first step, from each step to the next one, and on to ``high``.  An empty
-        interval has its last accumulator before its first, or at it, at the end of the range."""
-        steps = np.clip(self.steps, self.low, self.high + 1)
-        begins = np.minimum(np.concatenate([self.low[None], steps]), self.high)
-        ends = np.maximum(np.concatenate([steps - 1, self.high[None]]), self.low)
-        at_begin, at_end = (_by_rows(lambda acc: self.requantise(acc + self.constant), each) for each in (begins, ends))
-        return begins, ends, at_begin, at_end
+    def results(self) -> tuple[np.ndarray, np.ndarray]:
+        """int8: the rule's at the first accumulators of the intervals, and at the last."""
+        at_begin, at_end = (_by_rows(lambda acc: self.requantise(acc + self.constant), each) for each in self.intervals)
+        return at_begin, at_end
+
+    def moved(self, constant: np.ndarray) -> "ExactRule":
+        """The same results, of accumulators that have been added to so that ``constant`` is all that is left to add."""
+        more = self.constant - constant
+        moved = replace(self, constant=constant, low=self.low + more, high=self.high + more, steps=self.steps + more)
+        vars(moved)["results"] = self.results
+        return moved
 
 
 def _by_rows(function, points: np.ndarray) -> np.ndarray:
@@ -132,16 +150,26 @@ class Affine:
 
     def __call__(self, acc: np.ndarray) -> np.ndarray:
         """int8 of an integer array of raw accumulators, last axis the channel: what the hardware does."""
-        high = wide_sum(acc, self.multiplier, self.offset) >> self.fraction
-        half = (1 << self.right) >> 1
-        negative = (high < 0) & (self.right > 0) & self.away_from_zero
-        return np.clip(((high + half - negative) >> self.right) + self.zero_point,
-                       self.minimum, self.maximum).astype(np.int8)
+        high = wide_sum(acc, self.multiplier, self.offset)
+        high >>= self.fraction
+        if self.right.any():
+            negative = (high < 0) & (self.right > 0) if self.away_from_zero else 0
+            high += (1 << self.right) >> 1
+            high -= negative
+            high >>= self.right
+        high += self.zero_point
+        return np.clip(high, self.minimum, self.maximum).astype(np.int8)
 
     @property
     def uniform(self) -> bool:
         """Whether all channels have the same parameters."""
         return all((values == values[0]).all() for values in (self.multiplier, self.offset, self.right, self.slack))
+
+    def moved(self, constant: np.ndarray) -> "Affine":
+        """The same results, of accumulators that have been added to so that the exact rule has only ``constant`` left
+        to add."""
+        more = self.exact.constant - constant
+        return replace(self, offset=self.offset - self.multiplier * more, exact=self.exact.moved(constant))
 
     def widen(self, fraction: int | np.ndarray) -> "Affine":
         """The same function with more fraction bits, an integer or one for each channel, so that a whole network can
@@ -169,7 +197,7 @@ def _steps(rule, low, high, levels, guess):
 
 
 def find_affine(requantise: Requantise | Average, constant: np.ndarray, low: np.ndarray, high: np.ndarray, *,
-                one_shift: bool = False) -> Affine:
+                one_shift: bool = False, exact: ExactRule | None = None) -> Affine:
     """The narrowest hardware requantiser equal to ``requantise(acc + constant)`` on ``low … high``.
 
     Parameters
@@ -182,6 +210,8 @@ def find_affine(requantise: Requantise | Average, constant: np.ndarray, low: np.
         int64 (channels,), the reachable raw accumulators, both ends included.
     one_shift
         Where no result shows which way the second rounding goes, do without its shift: ``right`` is zero.
+    exact
+        What an earlier search for the same rule, constant and range has made of them (:attr:`Affine.exact`).
 
     Raises
     ------
@@ -190,11 +220,10 @@ def find_affine(requantise: Requantise | Average, constant: np.ndarray, low: np.
         :meth:`ExactRule.check`; names the channel.
     """
     low, high = np.asarray(low, np.int64), np.asarray(high, np.int64)
-    search = _Search(requantise, constant, low, high, one_shift=one_shift)
+    search = _Search(requantise, constant, low, high, one_shift=one_shift, exact=exact)
     fraction, (multiplier, offset, slack) = search.narrowest()
-    # Without the rule's results at all steps, which are as large as these.
     affine = Affine(multiplier, offset, search.right, slack, fraction, search.away_from_zero, search.zero_point,
-                    requantise.minimum, requantise.maximum, replace(search.exact))
+                    requantise.minimum, requantise.maximum, search.exact)
     # Nothing decreases with the offset: between the smallest and the largest one all are right if these two are.
     search.exact.check(affine, replace(affine, offset=offset + slack))
     return affine
@@ -225,7 +254,7 @@ class _Search:
     before."""
 
     def __init__(self, requantise: Requantise | Average, constant: np.ndarray, low: np.ndarray, high: np.ndarray, *,
-                 one_shift: bool):
+                 one_shift: bool, exact: ExactRule | None = None):
         def rule(acc):
             return requantise(acc + constant).astype(np.int64)
 
@@ -240,64 +269,77 @@ class _Search:
         # The clamp has always reached its lowest level, and never goes beyond its highest.
         self.levels = levels = np.arange(requantise.minimum + 1, requantise.maximum + 1, dtype=np.int64)[:, None]
         relative = levels - self.zero_point
-        shift, away = _second_shift(requantise, factor, one_shift=False)
-        # Where the rule rounds twice, its steps are those of the first rounding; elsewhere there is but one.
-        middle = np.ldexp(_start(relative, shift, away) - 0.5, -shift) if away else relative - 0.5
-        with np.errstate(divide="ignore", invalid="ignore"):
-            guess = np.nan_to_num(np.ceil(middle / factor) - constant)
-        self.exact = ExactRule(requantise, constant, low, high, np.clip(guess, low, high + 1).astype(np.int64))
-        if not self._are_steps():
-            self.exact = replace(self.exact, steps=_steps(rule, low, high, levels[:, 0], guess))
+        self.exact = exact or self._exact(requantise, constant, low, high, rule)
         self.at, self.start = self.exact.steps, _start(relative, self.right, self.away_from_zero)
         self.every_level = bool((self.first == requantise.minimum).all() and (self.last == requantise.maximum).all())
 
-    def _are_steps(self) -> bool:
+    def _exact(self, requantise: Requantise | Average, constant: np.ndarray, low: np.ndarray, high: np.ndarray,
+               rule) -> ExactRule:
+        """The rule with its steps."""
+        shift, away = _second_shift(requantise, self.factor, one_shift=False)
+        relative = self.levels - self.zero_point
+        # Where the rule rounds twice, its steps are those of the first rounding; elsewhere there is but one.
+        middle = np.ldexp(_start(relative, shift, away) - 0.5, -shift) if away else relative - 0.5
+        with np.errstate(divide="ignore", invalid="ignore"):
+            guess = np.nan_to_num(np.ceil(middle / self.factor) - constant)
+        exact = ExactRule(requantise, constant, low, high, np.clip(guess, low, high + 1).astype(np.int64))
+        return exact if self._are_steps(exact) else replace(exact, steps=_steps(rule, low, high, self.levels[:, 0],
+                                                                                guess))
+
+    def _are_steps(self, exact: ExactRule) -> bool:
         """Whether the rule reaches each level where it is said to, and not before."""
-        _, _, at_begin, at_end = self.exact.intervals
-        steps, low, high = self.exact.steps, self.exact.low, self.exact.high
+        at_begin, at_end = exact.results
+        steps, low, high = exact.steps, exact.low, exact.high
         return bool(((at_begin[1:] >= self.levels) | (steps > high)).all()
                     and ((at_end[:-1] < self.levels) | (steps <= low)).all())
 
-    def _bounds(self, multiplier: np.ndarray, bits: int, levels: slice,
-                channels: slice | np.ndarray = slice(None)) -> tuple[np.ndarray, np.ndarray]:
-        """Least and largest offset, each like ``multiplier`` (channels,), with which a line of that slope and ``bits``
-        of fraction is exact at the steps to these ``levels``; there is none where the least is beyond the largest."""
+    def _bounds(self, multiplier: np.ndarray, bits: int, channels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Least and largest offset, each like ``multiplier`` and ``channels``, with which a line of that slope and
+        ``bits`` of fraction is exact at all steps; there is none where the least is beyond the largest."""
         first, last = self.first[channels], self.last[channels]
         least, most = np.full(len(multiplier), -_FAR), np.full(len(multiplier), _FAR)
-        rows = _rows(self.at) * (levels.step or 1)
+        side_by_side = channels[-1] - channels[0] + 1 == channels.size
+        where = slice(channels[0], channels[-1] + 1) if side_by_side else channels
+        rows = max(1, _AT_A_TIME // len(multiplier))
         for begin in range(0, len(self.at), rows):
-            each = slice(begin, begin + rows, levels.step)
-            numbers, lacking = self.levels[each], self.start[each][:, channels] << bits
-            lacking -= self.at[each][:, channels] * multiplier
+            each = slice(begin, begin + rows)
+            numbers, lacking = self.levels[each], self.start[each, where] << bits
+            lacking -= self.at[each, where] * multiplier
             # At a step the value must have reached its level; just below it, it must not have.  The clamp does not help
             # beyond the levels that there are.
-            before = lacking + (multiplier - 1)
+            before = lacking
             if not self.every_level:
+                before = lacking.copy()
                 lacking[numbers > last] = -_FAR
                 before[numbers <= first] = _FAR
             np.maximum(least, lacking.max(axis=0), out=least)
             np.minimum(most, before.min(axis=0), out=most)
+        most[most < _FAR] += (multiplier - 1)[most < _FAR]
         return least, most
 
-    def attempt(self, bits: int) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
-        """((multiplier, offset, slack), numbers of the channels for which they are not exact) with ``bits`` of
-        fraction."""
+    def attempt(self, bits: int,
+                channels: np.ndarray | None = None) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
+        """((multiplier, offset, slack), numbers of channels for which they are not exact) with ``bits`` of fraction: of
+        ``channels`` alone, in rising order, if there are any.  It ends at the first few channels that are not exact."""
         nearest = self._nearest(bits)
         multiplier = np.zeros(len(self.right), np.int64)
         offset = (self.first - self.zero_point) << self.right << bits
         slack = np.full(len(self.right), (1 << bits) - 1)
-        left = np.flatnonzero(~self.fixed)
-        for near in _NEAR:
-            candidate = nearest[left] + near
-            least, most = self._bounds(candidate, bits, slice(None), slice(None) if left.size == self.right.size
-                                       else left)
-            usable = (candidate > 0) & (least <= most)
-            found, least, most = left[usable], least[usable], most[usable]
-            multiplier[found] = candidate[usable]
-            offset[found] = np.where(least == -_FAR, most, least)
-            slack[found] = np.where((least == -_FAR) | (most == _FAR), 0, most - least)
-            left = left[~usable]
-            if not left.size:
+        wanted = left = np.flatnonzero(~self.fixed) if channels is None else channels[~self.fixed[channels]]
+        for begin in range(0, wanted.size, _SIDE_BY_SIDE):
+            left = wanted[begin:begin + _SIDE_BY_SIDE]
+            for near in _NEAR:
+                candidate = nearest[left] + near
+                least, most = self._bounds(candidate, bits, left)
+                usable = (candidate > 0) & (least <= most)
+                found, least, most = left[usable], least[usable], most[usable]
+                multiplier[found] = candidate[usable]
+                offset[found] = np.where(least == -_FAR, most, least)
+                slack[found] = np.where((least == -_FAR) | (most == _FAR), 0, most - least)
+                left = left[~usable]
+                if not left.size:
+                    break
+            if left.size:
                 break
         return (multiplier, offset, slack), left
 
@@ -305,34 +347,25 @@ class _Search:
         """The multipliers of ``bits`` of fraction that are nearest to the rule's factors."""
         return np.rint(np.ldexp(self.factor, bits + self.right)).astype(np.int64)
 
-    def _hopeful(self, bits: int) -> bool:
-        """Whether all channels are exact with ``bits`` of fraction at a few of the levels."""
-        nearest, possible = self._nearest(bits), self.fixed.copy()
-        for near in _NEAR:
-            least, most = self._bounds(nearest + near, bits, slice(None, None, _FEW))
-            possible |= (nearest + near > 0) & (least <= most)
-        return bool(possible.all())
-
-    def _exact(self, bits: int) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-        """(multiplier, offset, slack) with ``bits`` of fraction; None if they are not exact for all channels."""
-        if not self._hopeful(bits):
-            return None
-        parameters, inexact = self.attempt(bits)
-        return None if inexact.size else parameters
-
     def narrowest(self) -> tuple[int, tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """(fewest bits of fraction with which all channels are exact, their multiplier, offset and slack), by
         bisection; raises ArithmeticError."""
         # 64-bit integers hold a step's place only so far; constant channels have none.
         widest = min(_WIDEST_ONE_SHIFT if self.one_shift else _WIDEST, 62 - 9 - int(self.right.max(initial=0)))
         narrow, wide, found = 0, widest, None
+        # Channels that are hardly exact, or not, with another fraction are those that show soonest that this one fails.
+        suspects = np.arange(0)
         while narrow < wide:
             middle = (narrow + wide) // 2
-            parameters = self._exact(middle)
-            if parameters:
-                wide, found = middle, parameters
-            else:
+            if self.attempt(middle, suspects)[1].size:
                 narrow = middle + 1
+                continue
+            parameters, left = self.attempt(middle)
+            if left.size:
+                narrow, suspects = middle + 1, np.union1d(suspects, left)
+            else:
+                wide, found = middle, parameters
+                suspects = np.sort(np.argsort(parameters[2], kind="stable")[:_FEW])
         if found is None:
             found, left = self.attempt(widest)
             if left.size:

@@ -75,26 +75,24 @@ class InputLoader(wiring.Component):
         """(cycles before the first beat, in which windows of nothing but padding are stored; from the first beat
         to the last one, both counted; from the last one to ``full``), with a stream that never waits."""
         height, width, channels = layout.shape
+        parts, word_bytes = layout.parts, layout.word_bytes
         cycle = accepted = first = 0
-        for row in range(height):
-            # Between two rows there is a cycle.
-            cycle += row > 0
-            excess, left = layout.left * channels - layout.word_bytes, width * channels // beat
-            words = layout.columns * layout.parts
-            while words or left:
-                if words and (excess >= 0 or (words == 1 and not left and layout.parts > 1)):
-                    cycle += 1
-                    words -= 1
-                    onward = layout.stride * channels - (layout.parts - 1) * layout.word_bytes
-                    excess -= layout.word_bytes if words % layout.parts else onward
-                    continue
-                cycle += 1
-                excess += beat
-                if left:
-                    left -= 1
-                    accepted = cycle
-                    first = first or cycle
-        return first - 1, accepted - first + 1, cycle - accepted + 1
+        excess, left = layout.left * channels - word_bytes, width * channels // beat
+        words = layout.columns * parts
+        while words or left:
+            cycle += 1
+            if words and (excess >= 0 or (words == 1 and not left and parts > 1)):
+                words -= 1
+                excess -= word_bytes if words % parts else layout.stride * channels - (parts - 1) * word_bytes
+                continue
+            excess += beat
+            if left:
+                left -= 1
+                accepted = cycle
+                first = first or cycle
+        # All rows take as long, and between two of them there is a cycle.
+        before_last = (height - 1) * (cycle + 1)
+        return first - 1, before_last + accepted - first + 1, cycle - accepted + 1
 
     @staticmethod
     def features(engine: Any, word_bytes: Any) -> dict[str, Any]:

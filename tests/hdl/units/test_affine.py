@@ -142,6 +142,27 @@ def test_few_steps(case, one_shift, more):
         assert differences(partial(fmt.requantise, words), *case) == []
 
 
+def same(one, other) -> bool:
+    """Whether two requantisers have the same parameters, and the same steps to keep to."""
+    return all(np.array_equal(getattr(one, name), getattr(other, name))
+               for name in ("multiplier", "offset", "right", "slack", "fraction")) and np.array_equal(
+        one.exact.steps, other.exact.steps)
+
+
+@given(layers(), st.booleans(), st.data())
+def test_moved_and_found_again(case, one_shift, data):
+    """What was found for other sums of the same rule is what a search of its own finds."""
+    rule, constant, low, high = case
+    affine = find_affine(*case, one_shift=one_shift)
+    more = np.array(data.draw(st.lists(st.integers(-500, 500), min_size=len(constant), max_size=len(constant))))
+    elsewhere = rule, constant - more, low + more, high + more
+    moved = affine.moved(constant - more)
+    assert same(moved, find_affine(*elsewhere, one_shift=one_shift))
+    assert differences(moved, *elsewhere) == []
+    assert same(find_affine(*elsewhere, one_shift=not one_shift, exact=moved.exact),
+                find_affine(*elsewhere, one_shift=not one_shift))
+
+
 @settings(max_examples=400)
 @given(layers(), st.data())
 def test_check_is_a_proof(case, data):
