@@ -64,7 +64,7 @@ class Replay:
         change(self)
 
     def run(self, *_, **__):
-        return self.taken, self.lines
+        return self.taken, self.lines, []
 
     def line(self, kind: str, number: int = 0) -> list[str]:
         """The ``number``-th line of a kind."""
@@ -243,7 +243,7 @@ def test_every_cycle_counts(seen, schedule, images, kind, number, message):
 
 def test_wrong_cycle_model(seen, schedule, images, monkeypatch):
     frames = CycleModel.frames
-    monkeypatch.setattr(CycleModel, "frames", lambda self, count: [
+    monkeypatch.setattr(CycleModel, "frames", lambda self, count, loaded=None: [
         replace(frame, steps=tuple(step + 1 for step in frame.steps)) for frame in frames(self, count)])
     report = simulate(Replay(seen, lambda replay: None), schedule, images)
     assert not report.ok
@@ -254,7 +254,7 @@ def test_wrong_cycle_model(seen, schedule, images, monkeypatch):
 
 
 def test_mismatch_is_the_exit_code(seen, build, capsys, monkeypatch):
-    monkeypatch.setattr(Build, "__init__", lambda self, directory, **_: None)
+    monkeypatch.setattr(Build, "__init__", lambda self, directory, schedule, **_: None)
     monkeypatch.setattr(Build, "run", Replay(seen, lambda replay: flip(replay.line("D"))).run)
     monkeypatch.setattr("tepal.cli.simulate.generate", lambda *_: {})
     code = main([*COMMAND, "--input", str(DIGITS / "inputs.npy"), "--frames", str(FRAMES), "--json"])
