@@ -16,9 +16,9 @@ from tepal.quant import Network, NetworkError
 from tepal.sim import CycleModel
 
 from .bounds import OPTIONS, Engines, least_blocks, least_cycles, unrolled
-from .fit import Fit, default_engine, fit
+from .fit import Fit, capacity, default_engine, fit
 from .lut_estimate import estimate, features
-from .smaller import advice, capacity, largest
+from .smaller import advice, largest
 
 __all__ = ["CLOSE", "Point", "candidates", "explore", "options"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from math import gcd
 
 from tepal.boards.board import Board
-from tepal.boards.parts.part import MemoryKind
+from tepal.boards.parts.part import MemoryKind, Part
 from tepal.hdl import ConfigError, EngineConfig, Formats, MemoryUse, Schedule
 from tepal.hdl.plan.descriptors import descriptor_memories
 from tepal.quant import Network, NetworkError
@@ -15,7 +15,7 @@ from tepal.sim import CycleModel
 
 from .lut_estimate import KINDS, MARGIN, logic
 
-__all__ = ["Fit", "blocks", "default_engine", "fit", "in_bands", "memory_kind", "with_beat_for"]
+__all__ = ["Fit", "blocks", "capacity", "default_engine", "fit", "in_bands", "memory_kind", "with_beat_for"]
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,11 @@ def with_beat_for(network: Network, config: EngineConfig) -> EngineConfig:
     return replace(config, input_bytes=gcd(config.input_bytes, width * channels))
 
 
+def capacity(part: Part) -> int:
+    """Bits in all memory blocks of ``part``."""
+    return sum(kind.count * max(words * bits for words, bits in kind.shapes) for kind in part.memories)
+
+
 def _may_run_in_bands(board: Board, config: EngineConfig) -> bool:
     return bool(board.part.memories) and not config.single_port
 
@@ -118,6 +123,9 @@ def default_engine(board: Board, network: Network, formats: Formats | None = Non
     if formats.matrix_weight_bits > 8:
         # As many multipliers, each for one product: they can't share one by weights so wide.
         configs = [replace(config, rows=config.rows // config.packing, packing=1) for config in configs]
+    if 8 * network.parameters > capacity(board.part) > 0:
+        # None has room for the weights alone.
+        return configs[-1]
     schedules = [(config, Schedule(network, config, formats)) for config in configs]
     fitting = [(config, schedule) for config, schedule in schedules if fit(schedule, board).ok]
     if not fitting:

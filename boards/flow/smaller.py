@@ -6,17 +6,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from tepal.boards.board import Board
-from tepal.boards.parts.part import Part
 from tepal.hdl import EngineConfig, Formats, Schedule
 from tepal.hdl.plan.lower import lower
 from tepal.quant import Network, NetworkError
 from tepal.quant.scale import Scaled, smaller
 
 from .bounds import least_blocks
-from .fit import blocks, fit, with_beat_for
+from .fit import blocks, capacity, fit, with_beat_for
 from .lut_estimate import KINDS, MARGIN
 
-__all__ = ["advice", "capacity", "fits", "largest"]
+__all__ = ["advice", "fits", "largest"]
 
 
 class _Borrowed(Formats):
@@ -81,11 +80,6 @@ def _hopeful(network: Network, board: Board, engines: Iterable[EngineConfig],
                    for kind, limit in found.available.items() if limit is not None)
 
     return tuple(config for config in engines if hopeful(config))
-
-
-def capacity(part: Part) -> int:
-    """Bits in all memory blocks of ``part``."""
-    return sum(kind.count * max(words * bits for words, bits in kind.shapes) for kind in part.memories)
 
 
 def largest(schedule: Schedule, board: Board) -> list[Scaled]:

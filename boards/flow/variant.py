@@ -14,8 +14,7 @@ from tepal.quant import Network, Simplification, simplify
 from tepal.sim import CycleModel
 
 from .bounds import OPTIONS, Engines, least_cycles
-from .fit import fit
-from .smaller import capacity
+from .fit import capacity, fit
 
 __all__ = ["Engine", "Forms", "choose"]
 
