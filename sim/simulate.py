@@ -63,7 +63,7 @@ class Memory:
 
     @property
     def slowness(self) -> int:
-        """Cycles for each beat, at the least, that it never takes longer than on average."""
+        """Cycles that a beat takes on average, at most."""
         return self.interval + self.latency + (10 if self.seed else 0) + (1 if self.refresh else 0)
 
 
