@@ -247,7 +247,7 @@ def _elementwise(schedule: Schedule, scheduled: ScheduledPass) -> dict[str, int]
 
 def descriptor_memories(schedule: Schedule) -> list[MemoryUse]:
     """Those of the tables that are memories."""
-    if len(schedule.passes) <= DescriptorTable.MOST_ROWS:
+    if len(schedule.passes) <= DescriptorTable.MOST_ROWS and schedule.loads is None:
         return []
     tables = [sequencer_times(schedule), sequencer_places(schedule), feeder_descriptors(schedule),
               drain_descriptors(schedule)]

@@ -27,6 +27,7 @@ __all__ = ["ROLES", "LoadPlan", "Passage", "Portion", "Words", "load_plan"]
 ROLES = "matrix_weights", "matrix_parameters", "depthwise_weights", "depthwise_parameters"
 """Memories that are loaded, in the order in which a portion's words come."""
 
+
 @dataclass(frozen=True)
 class Words:
     """What passes ``first`` to ``last``, both counted, read: so many words in each of two memories."""

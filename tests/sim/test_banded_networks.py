@@ -5,16 +5,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from engine_check import check
 from graphs import inverted_residuals
 from networks import fast, random_engine
 from tepal.boards.flow.yosys import to_verilog
 from tepal.hdl import Schedule, export_verilog
-from tepal.hdl.answer import pack_answer
 from tepal.hdl.plan.bands import Group, aligned, lasts
 from tepal.hdl.plan.descriptors import descriptor_memories
 from tepal.hdl.plan.widths import Formats
 from tepal.hdl.units.descriptor_table import DescriptorTable
-from tepal.sim import CycleModel, golden, run_engine
+from tepal.sim import run_engine
 from tepal.sim.simulate import Build, simulate
 
 SEEDS = [2, *(seed for seed in range(14) if seed != 2)]
@@ -39,18 +39,6 @@ def random_groups(rng, passes) -> tuple[Group, ...]:
         groups.append(Group(number, last, int(rng.integers(1, passes[last].window.output_size[0] + 1))))
         number = last + 1
     return aligned(passes, groups)
-
-
-def check(schedule: Schedule, images: np.ndarray, stalls: int) -> None:
-    """In Amaranth's simulator: the bytes, with waiting streams and without, and there the cycles of the model."""
-    answers = tuple(pack_answer(logits, number) for number, logits in enumerate(golden.run(schedule.network, images)))
-    run = run_engine(schedule, images)
-    assert run.answers == answers
-    origin, size = run.cycles_of_beats[0], len(answers[0])
-    for number, frame in enumerate(CycleModel(schedule).frames(len(images))):
-        bytes_ = run.cycles_of_bytes[number * size:(number + 1) * size]
-        assert (bytes_[0] - origin, bytes_[-1] - origin) == (frame.first_byte, frame.last_byte)
-    assert run_engine(schedule, images, stalls=stalls).answers == answers
 
 
 @pytest.mark.parametrize("seed", fast(SEEDS, 1))

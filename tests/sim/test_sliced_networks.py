@@ -4,12 +4,11 @@
 from collections import Counter
 
 import pytest
+from engine_check import check
 from graphs import sliced_case
 from networks import fast
 from tepal.boards.flow.yosys import to_verilog
 from tepal.hdl import Schedule, export_verilog
-from tepal.hdl.answer import pack_answer
-from tepal.sim import CycleModel, golden, run_engine
 from tepal.sim.simulate import Build, simulate
 
 SEEDS = [43, 8, 10, 12, 14, 16, 18, 20, 22, 26, 31, 32, 40, 42]
@@ -42,14 +41,7 @@ def test_sliced_network(seed):
     network, config, images = sliced_case(seed, FRAMES)
     schedule = Schedule(network, config)
     assert len(schedule.passes) > len(schedule.formats.passes)
-    answers = tuple(pack_answer(logits, number) for number, logits in enumerate(golden.run(network, images)))
-    run = run_engine(schedule, images)
-    assert run.answers == answers
-    origin, size = run.cycles_of_beats[0], len(answers[0])
-    for number, frame in enumerate(CycleModel(schedule).frames(len(images))):
-        bytes_ = run.cycles_of_bytes[number * size:(number + 1) * size]
-        assert (bytes_[0] - origin, bytes_[-1] - origin) == (frame.first_byte, frame.last_byte)
-    assert run_engine(schedule, images, stalls=seed).answers == answers
+    check(schedule, images, seed)
 
 
 @pytest.mark.rtl

@@ -5,11 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from engine_check import answers_of, check
 from graphs import graph_case
 from networks import fast, random_case
 from tepal.boards.flow.yosys import to_verilog
 from tepal.hdl import EngineConfig, Schedule, export_verilog
 from tepal.hdl.answer import pack_answer
+from tepal.hdl.plan.descriptors import descriptor_memories, load_descriptors
+from tepal.hdl.units.descriptor_table import DescriptorTable
 from tepal.quant import Network, NetworkError
 from tepal.sim import CycleModel, golden, run_engine
 from tepal.sim.simulate import Build, Memory, simulate
@@ -34,10 +37,6 @@ def streamed(seed: int, frames: int, more: int = 0, *, graph: bool = False) -> t
     return Schedule(network, replace(config, weight_words=least_words(network, config) + more)), images
 
 
-def answers_of(schedule: Schedule, images: np.ndarray) -> tuple[bytes, ...]:
-    return tuple(pack_answer(result, number) for number, result in enumerate(golden.run(schedule.network, images)))
-
-
 @pytest.mark.parametrize("seed", fast(range(100), 12))
 def test_any_arrivals(seed):
     """Weights that come at random: the same bytes."""
@@ -55,19 +54,26 @@ def test_graphs(seed):
 @pytest.mark.parametrize("seed", fast(ABLE[:12], 5))
 def test_cycles_of_a_memory_that_is_never_late(seed, interval):
     schedule, images = streamed(seed, 3)
-    run = run_engine(schedule, images, interval=interval)
-    frames = CycleModel(schedule, interval).frames(3)
-    size = len(run.cycles_of_bytes) // 3
-    origin = run.cycles_of_beats[0]
-    assert run.answers == answers_of(schedule, images)
-    assert [cycle - origin for cycle in run.cycles_of_bytes[::size]] == [frame.first_byte for frame in frames]
+    check(schedule, images, seed, interval=interval)
 
 
-def test_a_reset_begins_anew():
-    schedule, images = streamed(ABLE[1], 3)
-    whole = run_engine(schedule, images)
-    run = run_engine(schedule, images, reset=(whole.cycles_of_bytes[0] - 20, 3))
-    assert len(run.answers) == 2
+@pytest.mark.parametrize("part", [0.2, 0.5, 0.8])
+def test_a_reset_begins_anew(part):
+    """Within a frame whose weights are on their way: the next frame is right, with the image from its begin."""
+    schedule, images = streamed(ABLE[1], 2)
+    moment = int(CycleModel(schedule).cycles * part)
+    run = run_engine(schedule, images, answers=3, reset=(moment, 3))
+    assert run.answers[-1] == pack_answer(golden.run(schedule.network, images)[1], 0)
+
+
+def test_a_long_table_of_loads_is_counted():
+    """It is a memory where it has many rows, though the passes be few."""
+    schedule = next(schedule for schedule in (streamed(seed, 1)[0] for seed in ABLE)
+                    if len(load_descriptors(schedule)) > len(schedule.passes) + 1)
+    most = len(schedule.passes) + 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DescriptorTable, "MOST_ROWS", most)
+        assert [each.depth for each in descriptor_memories(schedule)] == [len(load_descriptors(schedule))]
 
 
 @pytest.mark.rtl
