@@ -106,7 +106,7 @@ def run(arguments) -> int:
         warn(sentence)
     with _workplace(arguments.keep) as directory:
         with step("Making Verilog") as making:
-            write_files(generate(schedule, board.name), directory, also=Build.FILES)
+            write_files(generate(schedule, board), directory, also=Build.FILES)
         with step("Building the simulator (a minute or two)") as building:
             build = Build(directory.resolve(), schedule, waves=arguments.waves is not None)
         with step(f"Simulating {len(images)} frames") as simulating:

@@ -121,7 +121,7 @@ def exported(model: str, engine: EngineConfig, simplified: bool) -> Mapping[str,
     """The files of an engine, its Verilog as RTLIL."""
     found = forms(model).simplified if simplified else forms(model).plain
     with patch.object(yosys, "to_verilog", lambda text: text), patch.object(yosys, "version", str):
-        return generate(Schedule(found.network, engine, found), "generic")
+        return generate(Schedule(found.network, engine, found), BOARDS["generic"])
 
 
 def board_files(model: str, board: str) -> str:

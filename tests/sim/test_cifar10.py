@@ -89,7 +89,7 @@ def test_simulation(name, board, frames, cycles, tmp_path):
     images = network.quantise_input(np.load(EXAMPLE / "pictures.npz")["images"][:frames])
     schedule = Schedule(network, default_engine(BOARDS[board], network))
     require_fit(schedule, BOARDS[board])
-    write_files(generate(schedule, board), tmp_path)
+    write_files(generate(schedule, BOARDS[board]), tmp_path)
     report = simulate(Build(tmp_path), schedule, images)
     assert len(images) == frames
     assert (report.mismatches, report.cycle_errors, report.problems) == (0, [], [])

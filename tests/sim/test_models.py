@@ -31,7 +31,7 @@ def test_model(model, board, frames, stalled, goal, tmp_path):
     assert len(images) >= frames
     schedule = Schedule(network, default_engine(BOARDS[board], network))
     require_fit(schedule, BOARDS[board])
-    write_files(generate(schedule, board), tmp_path)
+    write_files(generate(schedule, BOARDS[board]), tmp_path)
     build = Build(tmp_path)
 
     report = simulate(build, schedule, images[:frames])
@@ -63,7 +63,7 @@ def test_vector(tmp_path):
     used = require_fit(schedule, board).used
     assert used["DP16KD"] <= 181
     folder = tmp_path / "core"
-    write_files(generate(schedule, board.name), folder)
+    write_files(generate(schedule, board), folder)
     images = np.random.default_rng(0).integers(-128, 128, (2, *network.input_shape), np.int8)
     report = simulate(Build(folder), schedule, images)
     assert (report.mismatches, report.cycle_errors) == (0, [])
