@@ -77,6 +77,15 @@ def compile_quickly(monkeypatch, quick_compiler):
         monkeypatch.setenv(name, value)
 
 
+@pytest.fixture
+def compile_for(request):
+    """Compiles quickly but for small engines, which take many cycles a frame and are soon compiled."""
+    def compile_for(board: str) -> None:
+        if board != "icebreaker":
+            request.getfixturevalue("compile_quickly")
+    return compile_for
+
+
 @pytest.fixture(scope="session", autouse=True)
 def compile_runtime_once(tmp_path_factory):
     """Verilator's own runtime is compiled once for all simulators, and for all of pytest's workers."""

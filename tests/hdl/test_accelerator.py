@@ -25,14 +25,14 @@ def test_small_engine(seed, requantiser_cycles, lane_cycles, single_port, pipeli
                            single_port=single_port, pipelined=pipelined), pictures)
 
 
-@pytest.mark.parametrize(("seed", "frugal"), fast([*((seed, None) for seed in range(3, 20)),
-                                                  *((seed, True) for seed in range(100, 112))], 2))
+@pytest.mark.parametrize(("seed", "frugal"), fast([*((seed, None) for seed in (*range(3, 12), 15)),
+                                                  *((seed, True) for seed in range(100, 107))], 2))
 def test_chains(seed, frugal):
     """Convolutions, depthwise layers, pools and fully connected layers in any order, on engines of either kind."""
     check(*random_case(seed, 2, frugal=frugal))
 
 
-@pytest.mark.parametrize("seed", fast(range(24), 4))
+@pytest.mark.parametrize("seed", fast(range(12), 3))
 def test_weights_with_zero_points(seed):
     """uint8 weights need nine bits, in the array and in the depthwise engine; engines whose multipliers are shared, or
     have eight bits, refuse them."""
@@ -45,13 +45,24 @@ def test_weights_with_zero_points(seed):
             Schedule(network, replace(config, rows=2 * config.rows, packing=2))
 
 
-@pytest.mark.parametrize("seed", fast([0, 1, 4, 5, 8, 13, *sorted({*range(24)} - {0, 1, 4, 5, 8, 13})], 4))
+@pytest.mark.parametrize("seed", fast([0, 1, 4, 5, 8, 13, 2, 3, 6, 7, 12], 3))
 def test_wide_input(seed):
     """Vectors, images under a single window, pixels of many channels."""
     network, config, pictures = wide_case(seed, 2)
     if seed % 6 == 0:
         config = replace(config, requantisers=1, requantiser_cycles=4, lane_cycles=3, single_port=True)
     check(network, config, pictures)
+
+
+@pytest.mark.parametrize(("network", "config"), [
+    # More channel groups than the input memory has words.
+    (pointwise((1, 2, 40), 3), EngineConfig(3, 2, 1)),
+    # Padding far larger than map and kernel: coordinates.
+    (pointwise((1, 2, 3), 2, around=(40, 3, 0, 25), stride=(7, 5)), EngineConfig(2, 2, 2)),
+], ids=["groups", "padding"])
+def test_corner(network, config):
+    """(tests/sim/test_random_networks.py has those that are corners of Verilog too.)"""
+    check(network, config, np.random.default_rng(0).integers(-128, 128, (2, *network.input_shape), np.int8))
 
 
 def weight_bits(network, config) -> int:
@@ -78,7 +89,7 @@ def check(network, config, pictures):
 
 
 @pytest.mark.parametrize("frugal", [False, True])
-@pytest.mark.parametrize("seed", fast(range(24), 2))
+@pytest.mark.parametrize("seed", fast(range(12), 1))
 def test_max_pools(seed, frugal):
     """Sums and largest values in one network, or largest values alone, on either kind of engine."""
     network, config, pictures = max_pool_case(seed, 2, frugal=frugal)
