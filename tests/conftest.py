@@ -7,11 +7,12 @@ from pathlib import Path
 
 import operators
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from tepal.cli.main import main
 
-# The same examples on every machine and every run.
-settings.register_profile("tepal", derandomize=True, deadline=None, database=None)
+# The same examples on every machine and every run, however busy.
+settings.register_profile("tepal", derandomize=True, deadline=None, database=None,
+                          suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tepal")
 
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from graphs import graph_case
+from graphs import graphs
+from hypothesis import given, settings
 from networks import fast, max_pool_case, pointwise, random_case, uint8_case, wide_case
 from tepal.hdl import EngineConfig, Schedule
 from tepal.hdl.answer import Status, pack_answer
@@ -151,13 +152,17 @@ def test_reset_within_a_frame(seed, part, length):
         assert first.startswith(b"".join(cut_off)[:-1])
 
 
-@pytest.mark.parametrize("seed", fast([*range(40)], 4))
-def test_graphs(seed):
+@pytest.mark.parametrize("part", fast(range(10), 1))
+@settings(max_examples=4)
+@given(graph=graphs())
+def test_graphs(part, graph):
     """Residuals, tables, several outputs: on engines with a pipeline of requantisers."""
-    check(*graph_case(seed))
+    check(*graph.case())
 
 
-@pytest.mark.parametrize("seed", fast(range(100, 124), 2))
-def test_graphs_on_small_engines(seed):
+@pytest.mark.parametrize("part", fast(range(8), 1))
+@settings(max_examples=3)
+@given(graph=graphs())
+def test_graphs_on_small_engines(part, graph):
     """The same on engines of the kind that iCE40 parts get."""
-    check(*graph_case(seed, frugal=True))
+    check(*graph.case(frugal=True))

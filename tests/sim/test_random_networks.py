@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from graphs import graph_case
+from graphs import graphs
+from hypothesis import given, settings
 from networks import fast, pointwise, random_case, wide_case
 from tepal.boards.flow.yosys import to_verilog
 from tepal.hdl import TOP, EngineConfig, Schedule, export_verilog
@@ -111,8 +112,9 @@ def test_wrong_lengths(stalls, tmp_path):
     assert (seen["errors"], seen["in_reset"]) == ([0, 1, 0], [False] * 2)
 
 
-@pytest.mark.parametrize(("seed", "frugal"), fast([*((seed, False) for seed in range(40, 48)),
-                                                  *((seed, True) for seed in range(140, 144))], 1))
-def test_random_graph(seed, frugal, tmp_path):
+@pytest.mark.parametrize(("part", "frugal"), fast([*((part, False) for part in range(4)), (4, True), (5, True)], 1))
+@settings(max_examples=2)
+@given(graph=graphs())
+def test_random_graph(part, frugal, graph, tmp_path_factory):
     """Residuals, tables of values, several outputs."""
-    check(*graph_case(seed, FRAMES, frugal=frugal), tmp_path, stalls=seed)
+    check(*graph.case(FRAMES, frugal=frugal), tmp_path_factory.mktemp("graph"), stalls=part)
