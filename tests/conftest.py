@@ -28,6 +28,8 @@ def pytest_collection_modifyitems(config, items):
         chosen = [item for item in items if (item.get_closest_marker("slow") is not None) == (half == "only")]
         config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
         items[:] = chosen
+    # Long ones are among those of the whole repository; at the end they would leave all workers but one idle.
+    items.sort(key=lambda item: item.path.parent != Path(__file__).parent)
 
 
 @pytest.hookimpl(wrapper=True)

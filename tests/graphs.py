@@ -4,7 +4,8 @@
 Hypothesis draws their structure (:func:`graphs`), and makes one small in which a test fails; a seed gives one as well
 (:func:`graph_case`), where a test needs networks of which something is known.  It is the same draw."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from math import gcd, prod
 
 import numpy as np
@@ -24,6 +25,11 @@ __all__ = ["RandomGraph", "few_weights", "graph_case", "graphs", "inverted_resid
 
 MAPS = 2 * LAYERS
 """Layers of a random graph at most, about."""
+
+KINDS = ("dense", "pointwise", "depthwise", "pool", "max", "lookup", "joined", "sum")
+SHARES = (0.15, 0.15, 0.12, 0.04, 0.06, 0.13, 0.07, 0.28)
+SHARES_WITH_SUMS = (0.08, 0.20, 0.08, 0.03, 0.05, 0.08, 0.06, 0.42)
+"""Of layers that keep a map's shape there are many, so that sums come in any order and within one another."""
 
 
 def random_add(rng: np.random.Generator, common: dict, shape: tuple[int, int, int],
@@ -66,10 +72,11 @@ def _joined(structure, rng, maps, recent: int, number: int) -> Concatenation:
                          tables=np.stack(tables), result_zero_point=int(rng.choice(ZERO_POINTS)))
 
 
-def random_graph(rng: np.random.Generator, structure=None) -> Network:
+def random_graph(rng: np.random.Generator, structure=None, shares=SHARES, arms: float = 0) -> Network:
     """A graph of every kind of layer: each reads any map before it, sums any two of one shape, often one that has just
     been made and one that has long been there.  What nothing reads is an output, and sometimes what something does.
-    ``structure`` draws layers, shapes and what reads what; by default ``rng``, which draws all numbers, does so too."""
+    ``structure`` draws layers, shapes and what reads what; by default ``rng``, which draws all numbers, does so too.
+    ``arms`` of the sums are of a map that a convolution makes for it alone."""
     structure = structure or rng
     shape = int(structure.integers(1, 7)), int(structure.integers(1, 7)), int(structure.integers(1, 8))
     maps: dict[int, tuple[tuple[int, int, int], int]] = {IMAGE: (shape, int(rng.choice(ZERO_POINTS)))}
@@ -100,13 +107,12 @@ def random_graph(rng: np.random.Generator, structure=None) -> Network:
     while len(layers) < count:
         numbers = list(maps)
         recent = numbers[-1] if structure.random() < 0.7 else int(structure.choice(numbers))
-        kind = structure.choice(["dense", "pointwise", "depthwise", "pool", "max", "lookup", "joined", "sum"],
-                                p=[0.15, 0.15, 0.12, 0.04, 0.06, 0.13, 0.07, 0.28])
+        kind = structure.choice(KINDS, p=shares)
         if kind == "sum":
             shape = maps[recent][0]
             others = [number for number in numbers if maps[number][0] == shape]
             other = int(structure.choice(others))
-            if other == recent and structure.random() < 0.9:
+            if (arms and structure.random() < arms) or (other == recent and structure.random() < 0.9):
                 # An arm of its own, of the same shape.
                 windowed(int(structure.choice(others)), "pointwise", shape[2], same=True)
                 other = len(layers) - 1
@@ -175,7 +181,7 @@ class _Drawn:
             return [self.integers(low, high) for _ in range(size)]
         return self.draw(st.integers(low, high - 1))
 
-    def choice(self, values, size: int | None = None, p: list[float] | None = None):
+    def choice(self, values, size: int | None = None, p: Sequence[float] | None = None):
         """The first of them is the smallest example."""
         if size is not None:
             return [self.choice(values) for _ in range(size)]
@@ -184,15 +190,15 @@ class _Drawn:
             value for value, share in zip(values, p, strict=True) for _ in range(round(100 * share))]))
 
     def random(self) -> float:
-        return self.draw(st.integers(0, 99)) / 100
+        """The smallest example is nearly 1, with which nothing comes about that has a share."""
+        return (99 - self.draw(st.integers(0, 99))) / 100
 
 
-@dataclass(frozen=True, repr=False)
 class RandomGraph:
     """A graph whose structure Hypothesis drew; ``seed``, drawn too, gives every number beside."""
 
-    network: Network
-    seed: int
+    def __init__(self, network: Network, seed: int):
+        self.network, self.seed = network, seed
 
     def __repr__(self) -> str:
         """The graph, layer by layer: the maps that it reads (-1 is the image), and the shape of its result."""
@@ -218,7 +224,7 @@ class RandomGraph:
 def graphs(draw) -> RandomGraph:
     """Graphs as :func:`random_graph` makes them, some map of which is read twice: chains are none."""
     seed = draw(st.integers(0, 9999))
-    network = random_graph(np.random.default_rng([seed, 4]), _Drawn(draw))
+    network = random_graph(np.random.default_rng([seed, 4]), _Drawn(draw), SHARES_WITH_SUMS, 0.3)
     read = [source for sources in network.sources for source in sources]
     assume(len(read) > len({*read}))
     return RandomGraph(network, seed)
