@@ -361,10 +361,9 @@ class _Search:
         suspects = np.arange(0)
         while narrow < wide:
             middle = (narrow + wide) // 2
-            if self.attempt(middle, suspects)[1].size:
-                narrow = middle + 1
-                continue
-            parameters, left = self.attempt(middle)
+            parameters, left = self.attempt(middle, suspects)
+            if not left.size and suspects.size < self.right.size:
+                parameters, left = self.attempt(middle)
             if left.size:
                 narrow, suspects = middle + 1, np.union1d(suspects, left)
             else:
@@ -379,4 +378,8 @@ class _Search:
 
 def _start(relative: np.ndarray, right: np.ndarray, away_from_zero: bool) -> np.ndarray:
     """The least integer that ``right`` shifts, with rounding, to each of ``relative`` integers or more."""
-    return (relative << right) - ((1 << right) >> 1) + ((relative <= 0) & (right > 0) & away_from_zero)
+    start = relative << right
+    start -= (1 << right) >> 1
+    if away_from_zero:
+        start += (relative <= 0) & (right > 0)
+    return start
