@@ -139,7 +139,7 @@ def test_estimate_is_quick():
 def test_estimate_of_what_fits_no_board_is_quick(name):
     """Smaller versions are looked for among hundreds."""
     model = require_model(name) / "model.tflite"
-    assert min(seconds_of_estimate(model) for _ in range(2)) < 2.6
+    assert min(seconds_of_estimate(model) for _ in range(2)) < 3.5
 
 
 def seconds_of_estimate(model: Path, *argv: str) -> float:
