@@ -53,6 +53,13 @@ class Scaled:
         return sum(self._weights)
 
     @cached_property
+    def largest_map(self) -> int:
+        """Bytes of the largest map that a layer makes which mixes channels: such maps are stored, or sent as they are,
+        whatever comes of them."""
+        return max((prod(place.output_shape) for layer, place in zip(self.original.layers, self.places, strict=True)
+                    if layer.mixes), default=0)
+
+    @cached_property
     def macs(self) -> int:
         """Multiply-accumulates a frame."""
         return sum(prod(place.output_shape[:2]) * count

@@ -356,24 +356,26 @@ class _Search:
         bisection; raises ArithmeticError."""
         # 64-bit integers hold a step's place only so far; constant channels have none.
         widest = min(_WIDEST_ONE_SHIFT if self.one_shift else _WIDEST, 62 - 9 - int(self.right.max(initial=0)))
-        narrow, wide, found = 0, widest, None
-        # Channels that are hardly exact, or not, with another fraction are those that show soonest that this one fails.
+        # Channels that are hardly exact, or not, with one fraction are those that show soonest that another one fails:
+        # once there are some, they speak for all, which are asked at the end.
         suspects = np.arange(0)
-        while narrow < wide:
-            middle = (narrow + wide) // 2
-            parameters, left = self.attempt(middle, suspects)
-            if not left.size and suspects.size < self.right.size:
-                parameters, left = self.attempt(middle)
-            if left.size:
-                narrow, suspects = middle + 1, np.union1d(suspects, left)
-            else:
-                wide, found = middle, parameters
-                suspects = np.sort(np.argsort(parameters[2], kind="stable")[:_FEW])
-        if found is None:
-            found, left = self.attempt(widest)
-            if left.size:
+        while True:
+            narrow, wide = 0, widest
+            while narrow < wide:
+                middle = (narrow + wide) // 2
+                parameters, left = self.attempt(middle, suspects if suspects.size else None)
+                if left.size:
+                    narrow, suspects = middle + 1, np.union1d(suspects, left)
+                else:
+                    wide = middle
+                    if not suspects.size:
+                        suspects = np.sort(np.argsort(parameters[2], kind="stable")[:_FEW])
+            found, left = self.attempt(wide)
+            if not left.size:
+                return wide, found
+            if wide == widest:
                 raise ArithmeticError(f"channel {left[0]} has no exact requantiser of {widest} bits or fewer")
-        return wide, found
+            suspects = np.union1d(suspects, left)
 
 
 def _start(relative: np.ndarray, right: np.ndarray, away_from_zero: bool) -> np.ndarray:
