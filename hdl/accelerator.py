@@ -220,11 +220,13 @@ class Accelerator(wiring.Component):
         What becomes of a frame is known when its last row is there.  The loader keeps it until the last pass begins
         that reads the frame's input, and the streamer takes it then or, if it may be sending another answer, when the
         output memory is claimed."""
-        rows = m.submodules[InputRows.NAME()] = InputRows(self.schedule.layout)
+        plan = self.schedule.rows
+        assert plan is not None
+        rows = m.submodules[InputRows.NAME()] = InputRows(self.schedule.layout, plan.ahead)
         working = Signal(BEGUN_FRAME, reset_less=True)
         with m.If(sequencer.ends_input):
             m.d.sync += working.eq(loader.frame)
-        claims_first = self.schedule.first_output <= self.schedule.rows.last
+        claims_first = self.schedule.first_output <= plan.last
         freed = delay(m, sequencer.rows_freed, self.schedule.latency.window, name="freed")
         m.d.comb += [
             rows.written.eq(loader.written), rows.ends.eq(loader.ends), loader.room.eq(rows.room),

@@ -163,6 +163,7 @@ class CycleModel:
 
     ``compute_cycles``: from the last input beat to the first output byte; ``cycles``: from the first input beat
     to the last output byte, both counted; ``interval_cycles``: from one frame to the next in the steady state.
+    ``busy_cycles``: the same from the first step where that is earlier: passes may wait for rows alone.
     ``load_timing``, ``send_timing``: those of the input loader and of the output streamer.
 
     Weights from outside come from a memory that is never late: it offers a beat in every ``interval`` cycles."""
@@ -173,6 +174,7 @@ class CycleModel:
         self.send_timing = OutputStreamer.timing([each.shape for each in schedule.output_maps], schedule.config.lanes)
         frames = self.frames(4)
         self.compute_cycles = frames[0].first_byte - frames[0].last_beat
+        self.busy_cycles = frames[0].first_byte - min(frames[0].last_beat, frames[0].start)
         self.cycles = frames[0].last_byte - frames[0].first_beat + 1
         self.interval_cycles = frames[3].first_byte - frames[2].first_byte
 

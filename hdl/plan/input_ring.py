@@ -46,11 +46,14 @@ class RowPlan:
         For each pass, how many rows, or places that an image leaves empty, are free when it ends.
     last : int
         The last pass that reads the image.  When it begins, all of the image has arrived.
+    ahead : int
+        Rows that are freed before they need have arrived, at most, for nothing reads them.
     """
 
     claims: tuple[int, ...]
     frees: tuple[int, ...]
     last: int
+    ahead: int
 
 
 def _needed(parts: Sequence[Pass], height: int) -> tuple[list[int], list[int]]:
@@ -86,7 +89,8 @@ def row_plan(passes: Sequence[Pass], layout: InputLayout) -> RowPlan | None:
     for number, (before, after), (kept, free) in zip(readers, pairwise([0, *arrived]),
                                                      pairwise([*freed, height + layout.beyond]), strict=True):
         claims[number], frees[number] = after - before, free - kept
-    return RowPlan(tuple(claims), tuple(frees), readers[-1])
+    ahead = max([0, *(after - there for after, there in zip(freed[1:], arrived, strict=False))])
+    return RowPlan(tuple(claims), tuple(frees), readers[-1], ahead)
 
 
 def _require_room(freed: Sequence[int], arrived: Sequence[int], layout: InputLayout) -> None:

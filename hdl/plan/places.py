@@ -25,8 +25,8 @@ from tepal.hdl.units.input_layout import InputLayout
 
 from .passes import Pass
 
-__all__ = ["FeatureMap", "InputMap", "Lifetime", "Places", "Region", "allocate", "colour", "lifetimes", "outputs", "pack", "place",
-           "place_activations", "skip_lifetimes", "skip_words"]
+__all__ = ["FeatureMap", "InputMap", "Lifetime", "Places", "Region", "allocate", "colour", "lifetimes", "outputs",
+           "pack", "place", "place_activations", "skip_lifetimes", "skip_words"]
 
 Region = tuple[str, int, int]
 """Words of a memory: its name, the first word, and the one behind the last."""

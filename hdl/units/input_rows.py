@@ -19,6 +19,8 @@ class InputRows(wiring.Component):
     ----------
     layout
         Of the input memory.
+    ahead
+        Rows that are freed before they are stored, at most: those that nothing reads.
 
     Members
     -------
@@ -41,17 +43,18 @@ class InputRows(wiring.Component):
     LATENCY = 1
     """Cycles from what is counted to what is told."""
 
-    def __init__(self, layout: InputLayout):
-        self.rows, self.beyond = layout.rows, layout.beyond
+    def __init__(self, layout: InputLayout, ahead: int = 0):
+        self.rows, self.beyond, self.ahead = layout.rows, layout.beyond, ahead
         super().__init__({
-            "written": In(1), "ends": In(1), "claimed": In(range(self.rows + 1)),
-            "freed": In(range(self.rows + self.beyond + 1)),
-            "wanted": In(range(self.rows + 1)), "there": Out(1), "room": Out(1),
+            "written": In(1), "ends": In(1), "claimed": In(range(self.rows + ahead + 1)),
+            "freed": In(range(self.rows + self.beyond + ahead + 1)),
+            "wanted": In(range(self.rows + ahead + 1)), "there": Out(1), "room": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
-        taken, stored = Signal(range(self.rows + self.beyond + 1)), Signal(range(self.rows + 1))
+        taken = Signal(range(-self.ahead, self.rows + self.beyond + 1))
+        stored = Signal(range(self.rows + self.ahead + 1))
         m.d.comb += [self.room.eq(taken < self.rows), self.there.eq(stored >= self.wanted)]
         m.d.sync += [
             stored.eq(stored + self.written - self.claimed),

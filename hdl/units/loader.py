@@ -36,9 +36,9 @@ class InputLoader(wiring.Component):
     ends whatever is under way (which may be a whole frame), and the second one, being a frame's first beat, is
     abandoned and takes back that ends are marked.  (Frames of a single beat are always in step.)
 
-    With ``layout.ring`` it stores a row as soon as there is room for one, and the engine may have begun with a frame that
-    is abandoned.  So the loader makes up what is missing of it, a beat a cycle, and tells that there is no answer to it;
-    the stream waits until the engine has got all of it.
+    With ``layout.ring`` it stores a row as soon as there is room for one, and the engine may have begun with a frame
+    that is abandoned.  So the loader makes up what is missing of it, a beat a cycle, and tells that there is no answer
+    to it; the stream waits until the engine has got all of it.
 
     Parameters
     ----------
