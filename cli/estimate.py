@@ -56,7 +56,7 @@ def _one(arguments) -> int:
                      for use in schedule.memories],
         "engine": config.told() | {"multipliers": config.multipliers, "products": config.products},
         "macs": schedule.network.macs, "parameters": schedule.network.parameters,
-        "bands": (bands := _bands(schedule, model)), "input_rows": (rows := _rows(schedule, model)),
+        "bands": (bands := _bands(schedule, model)), "input_rows": (ring := _ring(schedule, model)),
         "weight_bytes_per_frame": schedule.weight_bytes,
         **_times(model, clock := clock_of(board, arguments.clock)),
         "utilisation": round(utilisation(schedule, model.busy_cycles), 4), "layers": rows,
@@ -81,10 +81,10 @@ def _one(arguments) -> int:
             out.print(f"{bands['layers']} layers run in bands of rows, and no map between them is ever stored whole: "
                       f"{bands['words']:,} words in each bank of activations in place of {bands['whole_words']:,}, "
                       f"for {bands['compute_cycles'] / bands['whole_cycles'] - 1:.1%} more cycles.")
-        if rows:
-            out.print(f"The input memory holds {rows['rows']} of the image's {rows['of']} rows, which are computed as "
-                      f"they arrive: {rows['words']:,} words in place of {rows['whole_words']:,}, and a frame takes "
-                      f"{rows['interval_cycles'] / rows['whole_interval_cycles'] - 1:.1%} more cycles.")
+        if ring:
+            out.print(f"The input memory holds {ring['rows']} of the image's {ring['of']} rows, which are computed as "
+                      f"they arrive: {ring['words']:,} words in place of {ring['whole_words']:,}, and a frame takes "
+                      f"{ring['interval_cycles'] / ring['whole_interval_cycles'] - 1:.1%} more cycles.")
         if schedule.weight_bytes:
             out.print(f"{schedule.weight_bytes:,} bytes of weights come from outside for every frame, "
                       f"{schedule.weight_bytes / model.interval_cycles:.2f} a cycle on average; cycles are those of a "
@@ -116,7 +116,7 @@ def _bands(schedule: Schedule, model: CycleModel) -> dict | None:
             "compute_cycles": model.busy_cycles, "whole_cycles": CycleModel(whole).busy_cycles}
 
 
-def _rows(schedule: Schedule, model: CycleModel) -> dict | None:
+def _ring(schedule: Schedule, model: CycleModel) -> dict | None:
     """What it takes and saves that the input memory holds some rows of the image; None if it holds all."""
     if schedule.rows is None:
         return None

@@ -160,7 +160,7 @@ class InputLoader(wiring.Component):
         # Whether a row, and with it a frame, ended in the cycle before: registers, for a row's end has a large fan-out.
         row_over, frame_over, pausing = Signal(), Signal(), Signal()
         # Whether what is missing of the frame is being made up.
-        filling = self.frame.cut_short if ring else None
+        filling = self.frame.cut_short if ring else Const(0)
         m.d.comb += [
             pausing.eq(self.full | row_over | ~self.room if ring else self.full | row_over),
             missing.eq(excess[-1]),
