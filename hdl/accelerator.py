@@ -198,23 +198,26 @@ class Accelerator(wiring.Component):
         """The sequencer, which claims the input memory and the output memory for a frame."""
         sequencer = m.submodules[Sequencer.NAME()] = Sequencer(
             self.config, self.widths, times=sequencer_times(self.schedule), places=sequencer_places(self.schedule))
-        m.d.comb += [sequencer.output_free.eq(streamer.free), streamer.claim.eq(sequencer.output_claim)]
-        # The last words are still being read when the last step is made.
-        release = delay(m, sequencer.input_release, self.schedule.latency.window, name="release")
-        if self.schedule.rows is None:
-            # The loader may hold another frame already when this one's results claim the output memory.
-            working = Signal(FRAME, reset_less=True)
-            with m.If(sequencer.input_claim):
-                m.d.sync += working.eq(loader.frame)
-            m.d.comb += [
-                sequencer.input_full.eq(loader.full & self.run if self.config.single_port else loader.full),
-                streamer.frame.eq(working), loader.release.eq(release),
-            ]
-        else:
-            self._pass_rows(m, sequencer, loader, streamer, release)
+        if self.schedule.rows is not None:
+            self._pass_rows(m, sequencer, loader, streamer)
+            return sequencer
+        # The loader may hold another frame already when this one's results claim the output memory.
+        working = Signal(FRAME, reset_less=True)
+        with m.If(sequencer.input_claim):
+            m.d.sync += working.eq(loader.frame)
+        m.d.comb += [
+            sequencer.input_full.eq(loader.full & self.run if self.config.single_port else loader.full),
+            sequencer.output_free.eq(streamer.free),
+            streamer.claim.eq(sequencer.output_claim), streamer.frame.eq(working),
+            loader.release.eq(self._input_read(m, sequencer)),
+        ]
         return sequencer
 
-    def _pass_rows(self, m: Module, sequencer: Sequencer, loader: InputLoader, streamer: OutputStreamer, release):
+    def _input_read(self, m: Module, sequencer: Sequencer):
+        """Whether what is freed has been read: the last words still are when the last step is made."""
+        return delay(m, sequencer.input_release, self.schedule.latency.window, name="release")
+
+    def _pass_rows(self, m: Module, sequencer: Sequencer, loader: InputLoader, streamer: OutputStreamer):
         """The image goes by rows from the loader to the sequencer, their places go back.
 
         What becomes of a frame is known when its last row is there.  The loader keeps it until the last pass begins
@@ -231,7 +234,8 @@ class Accelerator(wiring.Component):
         m.d.comb += [
             rows.written.eq(loader.written), rows.ends.eq(loader.ends), loader.room.eq(rows.room),
             rows.wanted.eq(sequencer.rows_wanted), rows.claimed.eq(sequencer.rows_claimed),
-            rows.freed.eq(Mux(release, freed, 0)), sequencer.input_full.eq(rows.there),
+            rows.freed.eq(Mux(self._input_read(m, sequencer), freed, 0)), sequencer.input_full.eq(rows.there),
+            sequencer.output_free.eq(streamer.free), streamer.claim.eq(sequencer.output_claim),
             loader.release.eq(sequencer.ends_input), streamer.frame.eq(working),
             streamer.known.eq(delay(m, sequencer.ends_input, 1, name="ends_input") if claims_first else
                               sequencer.output_claim),
