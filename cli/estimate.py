@@ -56,9 +56,10 @@ def _one(arguments) -> int:
                      for use in schedule.memories],
         "engine": config.told() | {"multipliers": config.multipliers, "products": config.products},
         "macs": schedule.network.macs, "parameters": schedule.network.parameters,
-        "bands": (bands := _bands(schedule, model)), "weight_bytes_per_frame": schedule.weight_bytes,
+        "bands": (bands := _bands(schedule, model)), "input_rows": (ring := _ring(schedule, model)),
+        "weight_bytes_per_frame": schedule.weight_bytes,
         **_times(model, clock := clock_of(board, arguments.clock)),
-        "utilisation": round(utilisation(schedule, model.compute_cycles), 4), "layers": rows,
+        "utilisation": round(utilisation(schedule, model.busy_cycles), 4), "layers": rows,
     }
     if arguments.json:
         print(json.dumps(report))
@@ -73,13 +74,17 @@ def _one(arguments) -> int:
         rows_, columns_ = config.window
         out.print(f"Engine: {config.rows} x {config.columns} array, {config.lanes} depthwise lanes of {rows_} x "
                   f"{columns_} taps, {config.requantisers} requantisers, {config.input_bytes}-byte input beats.")
-        out.print(f"{schedule.network.macs:,} multiply-accumulates in {model.compute_cycles:,} cycles on "
+        out.print(f"{schedule.network.macs:,} multiply-accumulates in {model.busy_cycles:,} cycles on "
                   f"{config.products} products a cycle: {report['utilisation']:.1%} in use. "
                   f"{model.cycles:,} cycles with the image streaming in; a frame every {model.interval_cycles:,}.")
         if bands:
             out.print(f"{bands['layers']} layers run in bands of rows, and no map between them is ever stored whole: "
                       f"{bands['words']:,} words in each bank of activations in place of {bands['whole_words']:,}, "
-                      f"for {model.compute_cycles / bands['whole_cycles'] - 1:.1%} more cycles.")
+                      f"for {bands['compute_cycles'] / bands['whole_cycles'] - 1:.1%} more cycles.")
+        if ring:
+            out.print(f"The input memory holds {ring['rows']} of the image's {ring['of']} rows, which are computed as "
+                      f"they arrive: {ring['words']:,} words in place of {ring['whole_words']:,}, and a frame takes "
+                      f"{ring['interval_cycles'] / ring['whole_interval_cycles'] - 1:.1%} more cycles.")
         if schedule.weight_bytes:
             out.print(f"{schedule.weight_bytes:,} bytes of weights come from outside for every frame, "
                       f"{schedule.weight_bytes / model.interval_cycles:.2f} a cycle on average; cycles are those of a "
@@ -108,7 +113,17 @@ def _bands(schedule: Schedule, model: CycleModel) -> dict | None:
         groups.append({"layers": layers, "rows": group.rows})
     return {"groups": groups, "layers": sum(len(group["layers"]) for group in groups),
             "words": schedule.bank_depth, "whole_words": whole.bank_depth,
-            "compute_cycles": model.compute_cycles, "whole_cycles": CycleModel(whole).compute_cycles}
+            "compute_cycles": model.busy_cycles, "whole_cycles": CycleModel(whole).busy_cycles}
+
+
+def _ring(schedule: Schedule, model: CycleModel) -> dict | None:
+    """What it takes and saves that the input memory holds some rows of the image; None if it holds all."""
+    if schedule.rows is None:
+        return None
+    whole = Schedule(schedule.network, replace(schedule.config, input_rows=None), schedule.formats)
+    return {"rows": schedule.layout.rows, "of": schedule.layout.shape[0], "words": schedule.layout.depth,
+            "whole_words": whole.layout.depth, "interval_cycles": model.interval_cycles,
+            "whole_interval_cycles": CycleModel(whole).interval_cycles}
 
 
 def _times(model: CycleModel, clock: Clock) -> dict:

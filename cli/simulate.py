@@ -122,7 +122,7 @@ def run(arguments) -> int:
         "problems": report.problems,
         "first_mismatch": report.first_mismatch.describe(network) if report.first_mismatch else None,
         "outputs": report.outputs.tolist(), "classes": report.classes, "layers": report.layers,
-        "utilisation": round(utilisation(schedule, model.compute_cycles), 4),
+        "utilisation": round(utilisation(schedule, model.busy_cycles), 4),
         "waves": str(arguments.waves) if arguments.waves else None,
         "seconds": {"verilog": round(making.seconds, 2), "simulator": round(building.seconds, 2),
                     "simulation": round(simulating.seconds, 2)},

@@ -33,4 +33,4 @@ def patience(schedule: Schedule) -> int:
     """Seconds within which even a busy computer should have simulated an image, the first one too."""
     request = Packet.line_bytes(prod(schedule.network.input_shape))
     loading = FlashLoader.cycles(flash_image(schedule)) if schedule.config.single_port else 0
-    return 2 + (loading + request * LINE_BITS * BIT + CycleModel(schedule).compute_cycles) // _PACE
+    return 2 + (loading + request * LINE_BITS * BIT + CycleModel(schedule).busy_cycles) // _PACE
