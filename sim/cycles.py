@@ -6,6 +6,8 @@ neither of them ever waits; and, where weights come from outside, when they do."
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil
 
 from tepal.hdl.memories.streamed import beats_of
 from tepal.hdl.plan.portions import Passage
@@ -58,19 +60,20 @@ class _Loading:
     """Cycles in which a weight loader takes the last beat of each portion, out of a memory that offers a beat
     ``interval`` cycles after it was rid of the one before, from cycle 0 on."""
 
-    def __init__(self, schedule: Schedule, interval: int):
+    def __init__(self, schedule: Schedule, interval: Fraction | int):
         assert schedule.loads is not None
         self.plan, self.interval = schedule.loads, interval
         self.beats = [beats_of(bits) for bits in schedule.word_bits]
         # When the next beat is offered, and when the loader can begin with the next passage.
-        self.offered = self.idle = 0
+        self.offered: Fraction | int = 0
+        self.idle = 0
         for passage in self.plan.prologue:
             self._load(0, passage)
 
     def _load(self, first: int, passage: Passage) -> None:
         """``first`` is the first cycle in which a beat may be taken."""
         beat = max(first, self.offered) + (passage.words * self.beats[passage.role] - 1) * self.interval
-        self.offered, self.idle = beat + self.interval, beat + 1
+        self.offered, self.idle = beat + self.interval, ceil(beat) + 1
 
     def portions(self, ends: Sequence[int]) -> Iterator[int]:
         """Without end; ``ends``, to which those of passes are added as they become known, are cycles in which passes
@@ -94,9 +97,10 @@ class CycleModel:
     to the last output byte, both counted; ``interval_cycles``: from one frame to the next in the steady state.
     ``load_timing``, ``send_timing``: those of the input loader and of the output streamer.
 
-    Weights from outside come from a memory that is never late: it offers a beat in every ``interval`` cycles."""
+    Weights from outside come from a memory that is never late: it offers a beat in every ``interval`` cycles, on
+    average where that is a fraction."""
 
-    def __init__(self, schedule: Schedule, interval: int = 1):
+    def __init__(self, schedule: Schedule, interval: Fraction | int = 1):
         self.schedule, self.interval = schedule, interval
         self.load_timing = InputLoader.timing(schedule.layout, schedule.config.input_bytes)
         self.send_timing = OutputStreamer.timing([each.shape for each in schedule.output_maps], schedule.config.lanes)

@@ -41,7 +41,6 @@ def test_estimate(run):
 
 
 @pytest.mark.parametrize(("command", "options", "what"), [
-    ("build", ("-o", "out"), "tepal build"),
     ("generate", ("--bench", "-o", "out"), "tepal generate --bench"),
     ("simulate", ("--serve",), "tepal simulate --serve"),
 ])
