@@ -4,9 +4,11 @@
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 from tepal.hdl import EngineConfig
+from tepal.hdl.memories.sdram import word_cycles
 from tepal.hdl.memories.sdram_timing import SdramChip, SdramTiming
 
 from .parts.part import Part, Pin
@@ -78,6 +80,12 @@ class Board:
     programmer: Programmer | None = None
     buffer: int = 2048
     notes: str = ""
+
+    @property
+    def beat_cycles(self) -> Fraction:
+        """Cycles that a beat of weights from outside takes on average: out of the board's ``memory``; or one, out of
+        any that is as fast as an engine."""
+        return word_cycles(self.memory.timing) if self.memory else Fraction(1)
 
 
 def describe(*boards: Board) -> str:

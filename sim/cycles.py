@@ -157,6 +157,22 @@ class CycleModel:
             beat = max(last_beat + full, released + self.schedule.latency.window + 1) + before
         return result
 
+    def waits(self) -> dict[int, int]:
+        """Pass number to the cycles by which it begins later for its weights, in each of many frames; without those
+        that do not wait."""
+        passes, loads = self.schedule.passes, self.schedule.loads
+        before, frame = self.frames(4)[2:]
+        full, latency = self.load_timing[2], Sequencer.latency(self.schedule.config.pipelined)
+
+        def end(frame: FrameCycles, number: int) -> int:
+            return frame.steps[number] + passes[number].to_last_tile + passes[number].last_slot
+
+        free = [max(frame.last_beat + full + latency, end(before, len(passes) - 1)),
+                *(end(frame, number) for number in range(len(passes) - 1))]
+        free[self.schedule.first_output] = max(free[self.schedule.first_output], before.last_byte + 1 + latency)
+        begins = [portion.first for portion in loads.portions] if loads else []
+        return {number: wait for number in begins if (wait := frame.steps[number] - free[number])}
+
     def layers(self) -> list[LayerCycles]:
         """Every layer of the network, in order, from the frame's first step."""
         schedule = self.schedule

@@ -20,7 +20,7 @@ from tepal.hdl.answer import Trailer
 from tepal.hdl.export import PRIMITIVES, source
 from tepal.hdl.link.protocol import Packet
 from tepal.hdl.link.uart import LINE_BITS
-from tepal.hdl.memories.sdram import word_count, word_cycles
+from tepal.hdl.memories.sdram import word_count
 from tepal.hdl.plan.flash_image import flash_image
 from tepal.hdl.streamed import image_of
 from tepal.processes import temporary_folder
@@ -269,8 +269,7 @@ def _build(directory: Path, schedule: Schedule, board: Board, family: Family, co
 def _report(schedule: Schedule, board: Board, family: Family, commands: dict[str, Command], runs: list[_Run],
             best: _Run, pll: Pll, cells: Counter, nets: list[str], target: float, wanted: float | None) -> dict:
     outside = schedule.loads is not None
-    cycles = CycleModel(schedule, word_cycles(board.memory.timing) if outside and board.memory else 1)
-    network = schedule.network
+    cycles, network = CycleModel(schedule, board.beat_cycles), schedule.network
     clock = float(pll.frequency) / 1e6
     path = critical_path(best.report, nets)
     cells_used = family.resources(best.report["utilization"], cells)

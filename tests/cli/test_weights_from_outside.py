@@ -52,3 +52,19 @@ def test_no_memory_there(refusal, command, options, what):
 def test_too_few_words(refusal):
     sentence = refusal("estimate", *ARGUMENTS, "--weight-words", 8)
     assert "choose weight_words of " in sentence
+
+
+def test_estimate_with_the_boards_memory(run):
+    """Cycles, rate and waits are those of the SDRAM, at a clock that it takes."""
+    argv = ["estimate", MODEL, "--no-simplify", "--weight-words", 512]
+    report, ideal = (json.loads(run(*argv, "--board", board, "--json", *("--window", "3x3"))[1])
+                     for board in ("ulx3s-85f", "orangecrab-85f"))
+    assert report["engine"] == ideal["engine"]
+    assert report["clock_mhz"] == 100.0
+    beats = report["weight_bytes_per_frame"] / 8
+    assert report["interval_cycles"] > 4 * beats > ideal["interval_cycles"]
+    waited = sum(each["cycles"] for each in report["waits"])
+    assert ideal["interval_cycles"] < report["interval_cycles"] <= ideal["interval_cycles"] + waited
+    told = run(*argv, "--board", "ulx3s-85f")[1]
+    assert "cycles are those of the board's SDRAM, which gives 1.95 in each" in told
+    assert f"Of a frame, {waited:,} cycles" in told
