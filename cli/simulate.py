@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from rich.markup import escape
 from tepal.boards.flow import yosys
+from tepal.boards.flow.build import require_memory
 from tepal.boards.flow.folder import write_files
 from tepal.boards.flow.generate import generate
 from tepal.boards.flow.shortage import require_fit
@@ -26,7 +27,7 @@ from .console import err, out, step, warn
 from .exit_codes import MISMATCH
 from .files import check_folder, read_names
 from .frames import INPUT_HELP, add_preprocessing_arguments, read_input
-from .scheduling import load, require_weights_on_chip
+from .scheduling import load
 from .serve import check_serve_arguments, serve
 from .tables import layer_rows, layer_table, told_outputs, utilisation
 
@@ -89,11 +90,11 @@ def run(arguments) -> int:
     with step("Counting what the board has room for"):
         require_fit(schedule, board)
     if arguments.serve:
-        require_weights_on_chip(schedule, "tepal simulate --serve")
+        require_memory(schedule, board)
         check_serve_arguments(arguments)
         require_tools()
         with _workplace(arguments.keep) as directory:
-            return serve(arguments, schedule, directory)
+            return serve(arguments, board, schedule, directory)
     if arguments.debug:
         raise NetworkError("--debug goes with --serve: without it, every layer is compared anyway")
     network = schedule.network

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A core and the SDRAM of its weights, with the ports of a core that has all of them inside. Between the two lie the
-// registers that a board has in its pins.
+// A core and the SDRAM of its weights, with the ports of a core that has all of them inside.
 `timescale 1ns / 1ps
 module core_with_sdram #(
     parameter INPUT_BITS = 8,
@@ -25,16 +24,6 @@ module core_with_sdram #(
     wire [ADDRESS_BITS-1:0] a;
     wire [15:0] dq_o, dq_i;
     wire [1:0]  dqm;
-    reg         late_clk_en = 1, late_cs = 0, late_ras = 0, late_cas = 0, late_we = 0, late_dq_oe = 0;
-    reg  [7:0]  late_ba = 0;
-    reg  [15:0] late_a = 0, late_dq_o = 0, late_dq_i = 0;
-    reg  [1:0]  late_dqm = 0;
-    always @(posedge clk) begin
-        {late_clk_en, late_cs, late_ras, late_cas, late_we, late_dq_oe} <= {clk_en, cs, ras, cas, we, dq_oe};
-        {late_dqm, late_dq_o, late_dq_i} <= {dqm, dq_o, dq_i};
-        late_ba <= ba;
-        late_a <= a;
-    end
 
     tepal core (
         .clk(clk), .rst(rst),
@@ -42,9 +31,9 @@ module core_with_sdram #(
         .s_axis_tlast(s_axis_tlast), .m_axis_tdata(m_axis_tdata), .m_axis_tvalid(m_axis_tvalid),
         .m_axis_tready(m_axis_tready), .m_axis_tlast(m_axis_tlast), .frame_error(frame_error),
         .pins__clk_en(clk_en), .pins__cs(cs), .pins__ras(ras), .pins__cas(cas), .pins__we(we), .pins__ba(ba),
-        .pins__a(a), .pins__dqm(dqm), .pins__dq_o(dq_o), .pins__dq_oe(dq_oe), .pins__dq_i(late_dq_i));
+        .pins__a(a), .pins__dqm(dqm), .pins__dq_o(dq_o), .pins__dq_oe(dq_oe), .pins__dq_i(dq_i));
 
-    sdram_memory #(.WORDS(WORDS)) memory (
-        .clk(clk), .clk_en(late_clk_en), .cs(late_cs), .ras(late_ras), .cas(late_cas), .we(late_we), .ba(late_ba),
-        .a(late_a), .dqm(late_dqm), .dq_o(late_dq_o), .dq_oe(late_dq_oe), .dq_i(dq_i));
+    sdram_behind_pads #(.BANK_BITS(BANK_BITS), .ADDRESS_BITS(ADDRESS_BITS), .WORDS(WORDS)) memory (
+        .clk(clk), .clk_en(clk_en), .cs(cs), .ras(ras), .cas(cas), .we(we), .ba(ba), .a(a), .dqm(dqm), .dq_o(dq_o),
+        .dq_oe(dq_oe), .dq_i(dq_i));
 endmodule

@@ -150,3 +150,38 @@ module sdram_memory #(
         dq_i <= reads[cas_latency-1] ? found[cas_latency-1] : ~found[cas_latency-1];
     end
 endmodule
+
+// The memory as a board's design sees it, with a register in each pin.
+module sdram_behind_pads #(
+    parameter BANK_BITS = 2,
+    parameter ADDRESS_BITS = 13,
+    parameter WORDS = 1
+) (
+    input  wire                    clk,
+    input  wire                    clk_en,
+    input  wire                    cs,
+    input  wire                    ras,
+    input  wire                    cas,
+    input  wire                    we,
+    input  wire [BANK_BITS-1:0]    ba,
+    input  wire [ADDRESS_BITS-1:0] a,
+    input  wire [1:0]              dqm,
+    input  wire [15:0]             dq_o,
+    input  wire                    dq_oe,
+    output reg  [15:0]             dq_i = 0
+);
+    reg late_clk_en = 1, late_cs = 0, late_ras = 0, late_cas = 0, late_we = 0, late_dq_oe = 0;
+    reg [BANK_BITS-1:0] late_ba = 0;
+    reg [ADDRESS_BITS-1:0] late_a = 0;
+    reg [1:0] late_dqm = 0;
+    reg [15:0] late_dq_o = 0;
+    wire [15:0] now;
+    always @(posedge clk) begin
+        {late_clk_en, late_cs, late_ras, late_cas, late_we, late_dq_oe} <= {clk_en, cs, ras, cas, we, dq_oe};
+        {late_ba, late_a, late_dqm, late_dq_o, dq_i} <= {ba, a, dqm, dq_o, now};
+    end
+
+    sdram_memory #(.WORDS(WORDS)) memory (
+        .clk(clk), .clk_en(late_clk_en), .cs(late_cs), .ras(late_ras), .cas(late_cas), .we(late_we), .ba(late_ba),
+        .a(late_a), .dqm(late_dqm), .dq_o(late_dq_o), .dq_oe(late_dq_oe), .dq_i(now));
+endmodule

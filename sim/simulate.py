@@ -28,7 +28,7 @@ from .cycles import CycleModel
 from .simulators import obstacle, simulator_environment, unfinished, verilator_folder, verilator_runner
 
 __all__ = ["Build", "Memory", "Mismatch", "Report", "SimulationError", "first_mismatch", "layer_tensors",
-           "require_place", "require_tools", "simulate", "stage_words"]
+           "require_place", "require_tools", "sdram_parameters", "sdram_plusargs", "simulate", "stage_words"]
 
 
 class SimulationError(RuntimeError):
@@ -119,6 +119,17 @@ BUILD_LOG = "build.log"
 """What compiling a simulator printed."""
 
 
+def sdram_parameters(timing: SdramTiming) -> dict[str, Any]:
+    """Parameters of ``sdram_behind_pads`` in ``sdram_memory.v``."""
+    pins = SdramPins(timing).members
+    return {"WORDS": word_count(timing), "BANK_BITS": pins["ba"].shape, "ADDRESS_BITS": pins["a"].shape}
+
+
+def sdram_plusargs(timing: SdramTiming) -> list[str]:
+    """What ``sdram_memory.v`` is told when it begins, but for its contents."""
+    return [f"+sdram_{name}={value}" for name, value in asdict(timing).items()]
+
+
 class Build:
     """A simulator for the Verilog in ``directory``, built there once.
 
@@ -161,10 +172,7 @@ class Build:
             self.top, memory = ("core_with_sdram", "sdram_memory") if sdram else ("core_with_memory", "axi_memory")
             sources += [Path(__file__).parent / f"{name}.v" for name in (memory, self.top)]
             parameters = {"INPUT_BITS": 8 * schedule.config.input_bytes,
-                          "WORDS": word_count(sdram) if sdram else self.image.beats}
-            if sdram:
-                pins = SdramPins(sdram).members
-                parameters |= {"BANK_BITS": pins["ba"].shape, "ADDRESS_BITS": pins["a"].shape}
+                          **(sdram_parameters(sdram) if sdram else {"WORDS": self.image.beats})}
         with unfinished(self.folder):
             self._logged(BUILD_LOG, lambda: self.runner.build(
                 sources=sources, hdl_toplevel=self.top, parameters=parameters,
@@ -211,9 +219,9 @@ class Build:
             memory = memory or Memory()
             words = np.frombuffer(self.image.data, "<u8").tolist()
             (self.directory / "weights.hex").write_text("".join(f"{word:016x}\n" for word in words))
-            kind, told = ("sdram", self.sdram) if self.sdram else ("memory", memory)
             plusargs += [f"+{TOP}_weights={loaded}", f"+memory={self.directory / 'weights.hex'}",
-                         *(f"+{kind}_{name}={value}" for name, value in asdict(told).items())]
+                         *(sdram_plusargs(self.sdram) if self.sdram else
+                           [f"+memory_{name}={value}" for name, value in asdict(memory).items()])]
             limit += memory.slowness * self.image.beats * (len(images) + 2) + (self.sdram.pause if self.sdram else 0)
         extra = ["--trace-file", str(Path(waves).resolve())] if waves else []
         try:

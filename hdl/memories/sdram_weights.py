@@ -68,6 +68,11 @@ class SdramWeights(wiring.Component):
             "flash_cs": Out(1), "flash_clk": Out(1), "flash_copi": Out(1), "flash_cipo": In(1),
             "pins": Out(SdramPins(timing)), "stream": Out(stream_of(64)), "run": Out(1), "failed": Out(1)})
 
+    @staticmethod
+    def cycles(timing: SdramTiming, image: WeightImage) -> int:
+        """From reset to ``run``, at the first attempt, but for some hundreds."""
+        return timing.pause + 2 * FlashLoader.cycles(image.data) + len(image.data)
+
     def elaborate(self, platform):
         m = Module()
         flash, controller, loader, source = self.flash, self.controller, self.loader, self.source
