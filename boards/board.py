@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from tepal.hdl import EngineConfig
-from tepal.hdl.memories.sdram import word_cycles
+from tepal.hdl.memories.sdram import word_count, word_cycles
 from tepal.hdl.memories.sdram_timing import SdramChip, SdramTiming
 
 from .parts.part import Part, Pin
@@ -101,6 +101,9 @@ def describe(*boards: Board) -> str:
                   f"  clock: {board.oscillator / 1e6:g} MHz, by PLL to {len(clocks)} frequencies up to "
                   f"{float(clocks[-1]) / 1e6:g} MHz",
                   f"  serial line: {board.baud:,} baud"]
+        if sdram := board.memory:
+            lines.append(f"  memory for weights: SDRAM of {8 * word_count(sdram.timing) >> 20} MiB, at clocks of "
+                         f"{sdram.slowest:g} to {sdram.fastest:g} MHz")
         lines += [f"  note: {board.notes}"] if board.notes else []
     return "\n".join([*lines, f"Build with: tepal build MODEL --board {boards[0].name} -o DIR"])
 

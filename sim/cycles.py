@@ -45,7 +45,8 @@ class LayerCycles:
 @dataclass(frozen=True)
 class FrameCycles:
     """Cycles of one frame: first and last input beat, first step, each pass's first step, first and last output byte;
-    and, where weights come from outside, those in which each portion's last beat is taken."""
+    and, where weights come from outside, those in which each portion's last beat is taken, and how many its first
+    pass waits for it."""
 
     first_beat: int
     last_beat: int
@@ -54,6 +55,7 @@ class FrameCycles:
     first_byte: int
     last_byte: int
     loaded: tuple[int, ...] = ()
+    waited: tuple[int, ...] = ()
 
 
 class _Loading:
@@ -135,7 +137,7 @@ class CycleModel:
         arrivals = iter(loaded) if loaded is not None else (
             _Loading(self.schedule, self.interval).portions(ends) if loads else iter(()))
         for _ in range(count):
-            complete = []
+            complete, waited = [], []
             last_beat = beat + load - 1
             moment = max(last_beat + full + latency, idle)
             steps = []
@@ -144,7 +146,9 @@ class CycleModel:
                     moment = max(moment, output_free)
                 if number in begin_portions:
                     complete.append(next(arrivals))
-                    moment = max(moment, complete[-1] + WeightLoader.LATENCY + latency)
+                    there = complete[-1] + WeightLoader.LATENCY + latency
+                    waited.append(max(0, there - moment))
+                    moment = max(moment, there)
                 steps.append(moment)
                 ends.append(moment + self._last_write(number))
                 moment += scheduled.to_last_tile + scheduled.last_slot
@@ -152,7 +156,8 @@ class CycleModel:
             first_byte = steps[-1] + self._last_write(len(passes) - 1) + self.send_timing[0]
             last_byte = first_byte + self.send_timing[1]
             output_free = last_byte + 1 + latency
-            result.append(FrameCycles(beat, last_beat, steps[0], tuple(steps), first_byte, last_byte, tuple(complete)))
+            result.append(FrameCycles(beat, last_beat, steps[0], tuple(steps), first_byte, last_byte, tuple(complete),
+                                      tuple(waited)))
             released = steps[reader] + passes[reader].to_last_tile + passes[reader].steps - 1
             beat = max(last_beat + full, released + self.schedule.latency.window + 1) + before
         return result
@@ -160,18 +165,9 @@ class CycleModel:
     def waits(self) -> dict[int, int]:
         """Pass number to the cycles by which it begins later for its weights, in each of many frames; without those
         that do not wait."""
-        passes, loads = self.schedule.passes, self.schedule.loads
-        before, frame = self.frames(4)[2:]
-        full, latency = self.load_timing[2], Sequencer.latency(self.schedule.config.pipelined)
-
-        def end(frame: FrameCycles, number: int) -> int:
-            return frame.steps[number] + passes[number].to_last_tile + passes[number].last_slot
-
-        free = [max(frame.last_beat + full + latency, end(before, len(passes) - 1)),
-                *(end(frame, number) for number in range(len(passes) - 1))]
-        free[self.schedule.first_output] = max(free[self.schedule.first_output], before.last_byte + 1 + latency)
-        begins = [portion.first for portion in loads.portions] if loads else []
-        return {number: wait for number in begins if (wait := frame.steps[number] - free[number])}
+        loads = self.schedule.loads
+        waited = zip(loads.portions, self.frames(4)[3].waited, strict=True) if loads else ()
+        return {portion.first: cycles for portion, cycles in waited if cycles}
 
     def layers(self) -> list[LayerCycles]:
         """Every layer of the network, in order, from the frame's first step."""
