@@ -7,6 +7,8 @@ image, these come as there is room for them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil
 
 from tepal.hdl.memories.streamed import beats_of
 from tepal.hdl.plan.portions import Passage
@@ -45,8 +47,8 @@ class LayerCycles:
 @dataclass(frozen=True)
 class FrameCycles:
     """Cycles of one frame: first and last input beat, first step, each pass's first step, first and last output byte;
-    where weights come from outside, those in which each portion's last beat is taken; and, where passes wait for rows,
-    those in which each row's last beat is taken."""
+    where weights come from outside, those in which each portion's last beat is taken, and how many its first pass waits
+    for it; and, where passes wait for rows, those in which each row's last beat is taken."""
 
     first_beat: int
     last_beat: int
@@ -55,6 +57,7 @@ class FrameCycles:
     first_byte: int
     last_byte: int
     loaded: tuple[int, ...] = ()
+    waited: tuple[int, ...] = ()
     rows: tuple[int, ...] = ()
 
 
@@ -62,19 +65,20 @@ class _Loading:
     """Cycles in which a weight loader takes the last beat of each portion, out of a memory that offers a beat
     ``interval`` cycles after it was rid of the one before, from cycle 0 on."""
 
-    def __init__(self, schedule: Schedule, interval: int):
+    def __init__(self, schedule: Schedule, interval: Fraction | int):
         assert schedule.loads is not None
         self.plan, self.interval = schedule.loads, interval
         self.beats = [beats_of(bits) for bits in schedule.word_bits]
         # When the next beat is offered, and when the loader can begin with the next passage.
-        self.offered = self.idle = 0
+        self.offered: Fraction | int = 0
+        self.idle = 0
         for passage in self.plan.prologue:
             self._load(0, passage)
 
     def _load(self, first: int, passage: Passage) -> None:
         """``first`` is the first cycle in which a beat may be taken."""
         beat = max(first, self.offered) + (passage.words * self.beats[passage.role] - 1) * self.interval
-        self.offered, self.idle = beat + self.interval, beat + 1
+        self.offered, self.idle = beat + self.interval, ceil(beat) + 1
 
     def portions(self, ends: Sequence[int]) -> Iterator[int]:
         """Without end; ``ends``, to which those of passes are added as they become known, are cycles in which passes
@@ -166,9 +170,10 @@ class CycleModel:
     ``busy_cycles``: the same from the first step where that is earlier: passes may wait for rows alone.
     ``load_timing``, ``send_timing``: those of the input loader and of the output streamer.
 
-    Weights from outside come from a memory that is never late: it offers a beat in every ``interval`` cycles."""
+    Weights from outside come from a memory that is never late: it offers a beat in every ``interval`` cycles, on
+    average where that is a fraction."""
 
-    def __init__(self, schedule: Schedule, interval: int = 1):
+    def __init__(self, schedule: Schedule, interval: Fraction | int = 1):
         self.schedule, self.interval = schedule, interval
         self.load_timing = InputLoader.timing(schedule.layout, schedule.config.input_bytes)
         self.send_timing = OutputStreamer.timing([each.shape for each in schedule.output_maps], schedule.config.lanes)
@@ -205,7 +210,7 @@ class CycleModel:
         arrivals = iter(loaded) if loaded is not None else (
             _Loading(self.schedule, self.interval).portions(ends) if loads else iter(()))
         for _ in range(count):
-            complete, steps, moment = [], [], idle
+            complete, waited, steps, moment = [], [], [], idle
             for number, scheduled in enumerate(passes):
                 if scheduled.work.source is None:
                     moment = max(moment, source.claim(number) + latency)
@@ -213,7 +218,9 @@ class CycleModel:
                     moment = max(moment, output_free)
                 if number in begin_portions:
                     complete.append(next(arrivals))
-                    moment = max(moment, complete[-1] + WeightLoader.LATENCY + latency)
+                    there = complete[-1] + WeightLoader.LATENCY + latency
+                    waited.append(max(0, there - moment))
+                    moment = max(moment, there)
                 steps.append(moment)
                 ends.append(moment + self._last_write(number))
                 source.begin(number, moment, moment + scheduled.to_last_tile + scheduled.steps - 1)
@@ -224,8 +231,15 @@ class CycleModel:
             output_free = last_byte + 1 + latency
             first_beat, last_beat, of_rows = source.frame(len(result))
             result.append(FrameCycles(first_beat, last_beat, steps[0], tuple(steps), first_byte, last_byte,
-                                      tuple(complete), of_rows))
+                                      tuple(complete), tuple(waited), of_rows))
         return result
+
+    def waits(self) -> dict[int, int]:
+        """Pass number to the cycles by which it begins later for its weights, in each of many frames; without those
+        that do not wait."""
+        loads = self.schedule.loads
+        waited = zip(loads.portions, self.frames(4)[3].waited, strict=True) if loads else ()
+        return {portion.first: cycles for portion, cycles in waited if cycles}
 
     def layers(self) -> list[LayerCycles]:
         """Every layer of the network, in order, from the frame's first step."""
