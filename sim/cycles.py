@@ -105,7 +105,7 @@ class CycleModel:
         self.cycles = frames[0].last_byte - frames[0].first_beat + 1
         self.interval_cycles = frames[3].first_byte - frames[2].first_byte
 
-    def _last_write(self, number: int) -> int:
+    def last_write(self, number: int) -> int:
         """Cycles from a pass's first step to the write of its last result: its last column group may be narrower, its
         last tile shorter than :attr:`ScheduledPass.last_written` allows for."""
         scheduled, config = self.schedule.passes[number], self.schedule.config
@@ -142,10 +142,10 @@ class CycleModel:
                     complete.append(next(arrivals))
                     moment = max(moment, complete[-1] + WeightLoader.LATENCY + latency)
                 steps.append(moment)
-                ends.append(moment + self._last_write(number))
+                ends.append(moment + self.last_write(number))
                 moment += scheduled.to_last_tile + scheduled.last_slot
             idle = moment
-            first_byte = steps[-1] + self._last_write(len(passes) - 1) + self.send_timing[0]
+            first_byte = steps[-1] + self.last_write(len(passes) - 1) + self.send_timing[0]
             last_byte = first_byte + self.send_timing[1]
             output_free = last_byte + 1 + latency
             result.append(FrameCycles(beat, last_beat, steps[0], tuple(steps), first_byte, last_byte, tuple(complete)))
@@ -161,7 +161,7 @@ class CycleModel:
         for number, scheduled in enumerate(schedule.passes):
             reduction, matrix, elementwise = (getattr(scheduled.work, name)
                                               for name in ("reduction", "matrix", "elementwise"))
-            end = scheduled.start + self._last_write(number)
+            end = scheduled.start + self.last_write(number)
             spans = [(reduction.layer if reduction else None, scheduled.start, scheduled.last_tile + scheduled.filled),
                      (matrix.layer, scheduled.start + scheduled.filled + 1, end),
                      *((layer, scheduled.start + scheduled.first_written, end)
