@@ -73,7 +73,7 @@ def _span(parent: ElementTree.Element, span: Span, x: float, width: float) -> No
     add(group, "rect", x=x, y=TOP + span.y, width=max(width, 0.7), height=span.height, fill=fill(span.kind))
     # Only what lies in the picture has room for text.
     left, right = max(x, LEFT), min(x + width, WIDTH - RIGHT)
-    fits = [text for text in span.labels if len(text) * LETTER + 4 <= right - left and span.height >= 11]
+    fits = [text for text in span.labels if len(text) * LETTER + 6 <= right - left and span.height >= 11]
     labels = {f"data_{depth}": text for depth, text in enumerate(span.labels)} if span.height >= 11 else {}
     if labels:
         add(group, "text", fits[0] if fits else "", x=(left + right) / 2, y=TOP + span.y + span.height / 2 + 4,

@@ -52,8 +52,8 @@ def graph(network: Network) -> Markup:
     rails = _rails(network)
     left = 16 + _RAIL * (1 + max((rail for rail, _ in rails.values()), default=-1))
     count = len(network.layers)
-    columns = left + _BOX + 20, left + _BOX + 360, left + _BOX + 450, left + _BOX + 590
-    bar = left + _BOX + 605
+    columns = left + _BOX + 20, left + _BOX + 390, left + _BOX + 480, left + _BOX + 620
+    bar = left + _BOX + 635
     svg = drawing(f"Graph of {short(network.name)}: {count} layers, which the table below lists", bar + 150,
                   (count + 1) * _ROW + 34, class_="graph")
 

@@ -6,7 +6,8 @@
   if (!charts.length) return;
   const first = Number(charts[0].dataset.first), behind = Number(charts[0].dataset.behind);
   let low = first, high = behind, chosen = null;
-  const told = (cycles) => Math.round(cycles).toLocaleString("en-US");
+  // Adding 0 makes 0 of -0.
+  const told = (cycles) => (Math.round(cycles) + 0).toLocaleString("en-US");
 
   function ticks() {
     let step = 1;
@@ -50,7 +51,7 @@
       if (!text) continue;
       const inner = Math.max(x, left), room = Math.min(x + width, right) - inner;
       const labels = [0, 1, 2].map((depth) => text.getAttribute("data-" + depth)).filter((label) => label !== null);
-      text.textContent = labels.find((label) => [...label].length * letter + 4 <= room) || "";
+      text.textContent = labels.find((label) => [...label].length * letter + 6 <= room) || "";
       text.setAttribute("x", inner + room / 2);
     }
   }

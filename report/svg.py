@@ -9,8 +9,8 @@ from .table import clean
 
 __all__ = ["LETTER", "MAP_PATTERNS", "PATTERNS", "add", "drawing", "fill", "markup", "patterns"]
 
-LETTER = 6.4
-"""Width of a letter, on average and at most a little less than it takes, in the pictures' units."""
+LETTER = 7.6
+"""Width of a letter in the pictures' units, on average, in a font as wide as there are."""
 
 _DIAGONAL, _BACK = "M-2,10 L10,-2 M-2,2 L2,-2 M6,10 L10,6", "M-2,-2 L10,10 M6,-2 L10,2 M-2,6 L2,10"
 _ACROSS, _DOWN = "M0,2 H8 M0,6 H8", "M2,0 V8 M6,0 V8"

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 __all__ = ["Table", "clean", "number", "percent", "shape", "short"]
 
+_NO_BREAK = "\N{NO-BREAK SPACE}"
+
 
 @dataclass(frozen=True)
 class Table:
@@ -31,7 +33,7 @@ class Table:
 
 def clean(text: str) -> str:
     """``text`` without what can't be printed: damaged files hold any characters."""
-    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
+    return "".join(each if each.isprintable() or each == _NO_BREAK else "\N{REPLACEMENT CHARACTER}" for each in text)
 
 
 def short(text: str, most: int = 44) -> str:
@@ -51,4 +53,4 @@ def percent(share: float) -> str:
 
 
 def shape(sizes: Sequence[int]) -> str:
-    return "\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}".join(map(str, sizes))
+    return f"{_NO_BREAK}×{_NO_BREAK}".join(map(str, sizes))

@@ -100,6 +100,7 @@ def test_all_is_there(case):
     """Every pass, layer and map, in its table and its picture, with the schedule's numbers."""
     model, text = written(*NETWORKS[case]())
     seen, schedule = Page(text), model.schedule
+    assert "\N{REPLACEMENT CHARACTER}" not in text
     times, layers = pass_times(model), model.layers()
     rows = seen.table("passes")
     assert [int(row["pass"]) for row in rows] == [*range(len(schedule.passes))]
