@@ -17,6 +17,9 @@ __all__ = ["LEFT", "WIDTH", "Span", "chart", "ticks"]
 LEFT, RIGHT, WIDTH, TOP = 104, 8, 1120, 24
 """Margins for the rows' names, at the right, and for the axis above; width with both."""
 
+THIN = 4
+"""Spans that are less wide have no outline: many side by side would be nothing but that."""
+
 
 @dataclass(frozen=True)
 class Span:
@@ -46,7 +49,7 @@ def chart(name: str, title: str, first: int, behind: int, height: float, rows: S
           spans: Sequence[Span]) -> Markup:
     """``rows`` are (name, middle below the axis)."""
     svg = drawing(title, WIDTH, height + TOP + 4, class_="cycles", data_first=first, data_behind=behind, data_left=LEFT,
-                  data_right=WIDTH - RIGHT, data_letter=LETTER, data_height=height, data_top=TOP)
+                  data_right=WIDTH - RIGHT, data_letter=LETTER, data_thin=THIN, data_height=height, data_top=TOP)
     inner = WIDTH - RIGHT - LEFT
     scale = inner / max(1, behind - first)
     definitions = add(svg, "defs")
@@ -68,7 +71,8 @@ def chart(name: str, title: str, first: int, behind: int, height: float, rows: S
 
 def _span(parent: ElementTree.Element, span: Span, x: float, width: float) -> None:
     numbered = {} if span.number is None else {"data_pass": span.number}
-    group = add(parent, "g", class_="span", data_a=span.first, data_b=span.behind, **numbered)
+    name = "span thin" if width < THIN else "span"
+    group = add(parent, "g", class_=name, data_a=span.first, data_b=span.behind, **numbered)
     add(group, "title", span.told)
     add(group, "rect", x=x, y=TOP + span.y, width=max(width, 0.7), height=span.height, fill=fill(span.kind))
     # Only what lies in the picture has room for text.

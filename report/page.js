@@ -28,8 +28,8 @@
   }
 
   function draw(svg) {
-    const { left, right, letter, height, top } = Object.fromEntries(
-      ["left", "right", "letter", "height", "top"].map((name) => [name, Number(svg.dataset[name])]));
+    const { left, right, letter, thin, height, top } = Object.fromEntries(
+      ["left", "right", "letter", "thin", "height", "top"].map((name) => [name, Number(svg.dataset[name])]));
     const scale = (right - left) / (high - low), place = (cycle) => left + (cycle - low) * scale;
     const axis = svg.querySelector(".axis");
     axis.replaceChildren();
@@ -42,6 +42,7 @@
       const from = Number(span.dataset.a), to = Number(span.dataset.b), hidden = to < low || from > high;
       span.style.display = hidden ? "none" : "";
       if (hidden) continue;
+      span.classList.toggle("thin", (to - from) * scale < thin);
       const x = place(from), width = (to - from) * scale, rect = span.querySelector("rect");
       const text = span.querySelector("text");
       // Browsers draw very wide rectangles badly: what is far outside is cut off.

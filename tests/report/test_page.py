@@ -75,7 +75,7 @@ class Page(HTMLParser):
         for tag, attributes, _ in self.tags[begin + 1:]:
             if tag == "svg":
                 break
-            if attributes.get("class") == "span":
+            if "span" in attributes.get("class", "").split():
                 found.append(attributes)
         return found
 
