@@ -47,7 +47,7 @@ venv: .venv/ready types
 # whoever reads them just now; those to what is gone go too.
 types:
 	@mkdir -p build/types/tepal
-	@for name in hdl quant sim boards host cli tepal/*.py; do \
+	@for name in hdl quant sim boards host report cli tepal/*.py; do \
 		link=build/types/tepal/$${name#tepal/}; [ "$$link" -ef "$$name" ] || ln -sfn "../../../$$name" "$$link"; done
 	@find build/types -xtype l -delete
 

@@ -17,11 +17,12 @@ from tepal.boards.registry import all_boards
 from tepal.hdl import ConfigError, Schedule
 from tepal.quant import Network, NetworkError
 from tepal.sim import CycleModel
+from tepal.sim.occupancy import utilisation
 
 from .arguments import add_model_arguments, mhz
 from .console import err, out, step
 from .scheduling import load, on_board, read_forms
-from .tables import layer_rows, layer_table, share_bar, utilisation
+from .tables import layer_rows, layer_table, share_bar
 
 __all__ = ["add_arguments", "run"]
 

@@ -20,6 +20,7 @@ from tepal.hdl.streamed import SdramAccelerator
 from tepal.processes import keep, temporary_folder
 from tepal.quant import NetworkError
 from tepal.sim import Build, CycleModel, SimulationError, require_tools, simulate
+from tepal.sim.occupancy import utilisation
 from tepal.sim.simulate import require_place
 
 from .arguments import add_model_arguments, path
@@ -29,7 +30,7 @@ from .files import check_folder, read_names
 from .frames import INPUT_HELP, add_preprocessing_arguments, read_input
 from .scheduling import load
 from .serve import check_serve_arguments, serve
-from .tables import layer_rows, layer_table, told_outputs, utilisation
+from .tables import layer_rows, layer_table, told_outputs
 
 __all__ = ["add_arguments", "run"]
 

@@ -183,7 +183,7 @@ class CycleModel:
         self.cycles = frames[0].last_byte - frames[0].first_beat + 1
         self.interval_cycles = frames[3].first_byte - frames[2].first_byte
 
-    def _last_write(self, number: int) -> int:
+    def last_write(self, number: int) -> int:
         """Cycles from a pass's first step to the write of its last result: its last column group may be narrower, its
         last tile shorter than :attr:`ScheduledPass.last_written` allows for."""
         scheduled, config = self.schedule.passes[number], self.schedule.config
@@ -222,11 +222,11 @@ class CycleModel:
                     waited.append(max(0, there - moment))
                     moment = max(moment, there)
                 steps.append(moment)
-                ends.append(moment + self._last_write(number))
+                ends.append(moment + self.last_write(number))
                 source.begin(number, moment, moment + scheduled.to_last_tile + scheduled.steps - 1)
                 moment += scheduled.to_last_tile + scheduled.last_slot
             idle = moment
-            first_byte = steps[-1] + self._last_write(last) + self.send_timing[0]
+            first_byte = steps[-1] + self.last_write(last) + self.send_timing[0]
             last_byte = first_byte + self.send_timing[1]
             output_free = last_byte + 1 + latency
             first_beat, last_beat, of_rows = source.frame(len(result))
@@ -249,7 +249,7 @@ class CycleModel:
         for number, scheduled in enumerate(schedule.passes):
             reduction, matrix, elementwise = (getattr(scheduled.work, name)
                                               for name in ("reduction", "matrix", "elementwise"))
-            end = scheduled.start + self._last_write(number)
+            end = scheduled.start + self.last_write(number)
             spans = [(reduction.layer if reduction else None, scheduled.start, scheduled.last_tile + scheduled.filled),
                      (matrix.layer, scheduled.start + scheduled.filled + 1, end),
                      *((layer, scheduled.start + scheduled.first_written, end)
