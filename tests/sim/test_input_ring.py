@@ -69,7 +69,7 @@ def sliced_ring(seed: int, rows: int) -> tuple[Schedule, np.ndarray]:
 CASES = [(random_ring, 15, 4), (banded_ring, 17, 2), (sliced_ring, 15, 4),
          *((random_ring, seed, rows) for seed, rows in (
              (15, 1), (15, 2), (15, 8), (15, 16), (1, 1), (1, 2), (3, 4), (5, 4), (9, 1), (9, 2), (12, 1), (12, 4),
-             (36, 2), (59, 2), (59, 4), (64, 2))),
+             (36, 2), (68, 1), (59, 2), (59, 4), (64, 2))),
          *((banded_ring, seed, 2) for seed in (16, 46, 51, 97, 99, 100, 121, 138)),
          *((sliced_ring, seed, 2) for seed in (8, 10, 30, 32, 64, 66))]
 
@@ -92,7 +92,7 @@ def test_cases():
         parts = [each.work for each in schedule.passes if each.work.source is None]
         model = CycleModel(schedule)
         gaps = np.diff([row for frame in model.frames(1) for row in frame.rows])
-        assert sensitive(schedule, images) > 1
+        assert sensitive(schedule, images) >= min(2, height)
         kinds.update(name for name, found in {
             "whole": schedule.layout.rows == height, "wraps": schedule.layout.rows < height,
             "skips places": schedule.layout.beyond > 0, "padded rows": schedule.layout.pitch > schedule.layout.columns,
