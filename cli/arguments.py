@@ -75,7 +75,8 @@ def add_model_arguments(parser, *, any_board: bool = False) -> None:
     parser.add_argument("model", type=path, metavar="MODEL", help="int8 .tflite or .onnx file")
     add_input_shape(parser)
     parser.add_argument("--board", required=not any_board, metavar="B",
-                        help=f"one of {', '.join(BOARDS)}{' (default: compare all)' * any_board}")
+                        help=f"one of {', '.join(BOARDS)}, or a file of your own, my_board.py"
+                        f"{' (default: compare all)' * any_board}")
     parser.add_argument("--simplify", action=argparse.BooleanOptionalAction, default=True,
                         help="leave out channels that never change the answer, unless the network were slower without "
                         "them (default: yes)")

@@ -4,7 +4,7 @@
 import json
 
 from rich.table import Column, Table
-from tepal.boards.registry import BOARDS
+from tepal.boards.registry import all_boards
 
 from .console import out
 
@@ -21,7 +21,7 @@ def run(arguments) -> int:
                "multipliers": board.part.primitives,
                "memories": {kind.name: kind.count for kind in board.part.memories},
                "engine": {"rows": board.config.rows, "columns": board.config.columns, "lanes": board.config.lanes}}
-              for board in BOARDS.values()]
+              for board in all_boards().values()]
     if arguments.json:
         print(json.dumps({"boards": boards}))
         return 0

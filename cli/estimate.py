@@ -13,7 +13,7 @@ from tepal.boards.flow.lut_estimate import KINDS
 from tepal.boards.flow.routed import Clock, clock_of
 from tepal.boards.flow.shortage import require_fit, shortage
 from tepal.boards.flow.smaller import largest
-from tepal.boards.registry import BOARDS
+from tepal.boards.registry import all_boards
 from tepal.hdl import ConfigError, Schedule
 from tepal.quant import Network, NetworkError
 from tepal.sim import CycleModel
@@ -165,7 +165,7 @@ def _compare(arguments) -> int:
     entries = []
     forms_told: dict[str, list[str]] = {}
     with step("Scheduling"):
-        for board in BOARDS.values():
+        for board in all_boards().values():
             if board.name == "generic":
                 continue
             entry = {"board": board.name, "part": board.part.name, "fits": False, "problem": None}
@@ -241,4 +241,4 @@ def _nearest(entries: list[dict], schedules: dict[str, Schedule]) -> str:
     nearest = min((entry for entry in entries if entry["board"] in schedules), key=lambda entry: max(
         entry["used"][kind] / entry["available"][kind] for kind in entry["short"]))["board"]
     return (f"the network fits none of the boards, of which {nearest} comes nearest: "
-            f"{shortage(schedules[nearest], BOARDS[nearest])}")
+            f"{shortage(schedules[nearest], all_boards()[nearest])}")

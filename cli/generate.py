@@ -54,7 +54,7 @@ def run(arguments) -> int:
         require_weights_on_chip(schedule, "tepal generate --bench")
     images = _images(arguments, schedule) if arguments.bench else None
     with step("Making Verilog"):
-        files = generate(schedule, board.name, name)
+        files = generate(schedule, board, name)
     if images is not None:
         with step("Computing answers"):
             files |= bench_files(schedule, images, name)

@@ -10,7 +10,7 @@ from tepal.boards.board import Board
 from tepal.boards.flow.build import REPORT, bitstream_name, require_platform
 from tepal.boards.flow.tools import ToolError
 from tepal.boards.programmer import Programmer, dfu_suffix
-from tepal.boards.registry import BOARDS, get_board
+from tepal.boards.registry import all_boards, get_board
 from tepal.hdl import TOP
 from tepal.processes import run as run_tool
 from tepal.processes import temporary_folder
@@ -78,13 +78,14 @@ def run(arguments) -> int:
 
 def _known() -> list[str]:
     """Boards that can be programmed."""
-    return [board.name for board in BOARDS.values() if board.programmer]
+    return [board.name for board in all_boards().values() if board.programmer]
 
 
 def _boards(name: str) -> list[Board]:
     """The board called ``name``, or all variants of it; NetworkError if there is neither."""
-    variants = [board for board in BOARDS.values() if board.name.startswith(f"{name}-")]
-    return [BOARDS[name]] if name in BOARDS else variants or [get_board(name)]
+    boards = all_boards()
+    variants = [board for board in boards.values() if board.name.startswith(f"{name}-")]
+    return [boards[name]] if name in boards else variants or [get_board(name)]
 
 
 def _writes(arguments, programmer: Programmer, boards: list[Board]) -> list[tuple[Path, int | None]]:

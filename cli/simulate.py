@@ -111,7 +111,7 @@ def run(arguments) -> int:
     with _workplace(arguments.keep) as directory:
         with step("Making Verilog") as making:
             files = (export_component(SdramAccelerator(schedule, sdram), yosys.to_verilog).files() if sdram else
-                     generate(schedule, board.name))
+                     generate(schedule, board))
             write_files(files, directory, also=Build.FILES)
         with step("Building the simulator (a minute or two)") as building:
             build = Build(directory.resolve(), schedule, sdram=sdram, waves=arguments.waves is not None)

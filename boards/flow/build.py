@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tepal.boards.board import Board
-from tepal.boards.parts.part import Family, Pll
+from tepal.boards.parts.part import Family, Pin, Pll
 from tepal.hdl import TOP, EngineConfig, Schedule
 from tepal.hdl.answer import Trailer
 from tepal.hdl.export import PRIMITIVES, source
@@ -56,11 +56,37 @@ def seeds(count: int) -> list[int]:
 
 
 def require_platform(board: Board) -> Family:
-    """The family of ``board``'s part; NetworkError if it can't be built for."""
-    if board.part.family is None or board.platform is None:
+    """The family of ``board``'s part; NetworkError if it can't be built for, or if its description contradicts its
+    platform's."""
+    family = board.part.family
+    if family is None or board.platform is None:
         raise NetworkError(f"the board {board.name} is no board to build for: make Verilog with tepal generate, or "
                            "name another one")
-    return board.part.family
+    platform = board.platform()
+    there = {(resource.name, resource.number) for resource in platform.resources.values()}
+    for use, pin in _pins(board, family).items():
+        if (pin.resource, pin.number) not in there:
+            raise NetworkError(f"the board {board.name} needs the resource {pin.resource} {pin.number} for {use}: add "
+                               f"it to the resources of its platform, {type(platform).__name__}")
+    if (frequency := platform.default_clk_frequency) != board.oscillator:
+        raise NetworkError(f"the board {board.name} has an oscillator of {board.oscillator / 1e6:g} MHz, but its "
+                           f"platform, {type(platform).__name__}, has a clock of {frequency / 1e6:g} MHz: correct one")
+    if not family.plls(board.oscillator):
+        raise NetworkError(f"the board {board.name} has an oscillator from which no PLL of {board.part.name} makes a "
+                           f"clock: {board.oscillator / 1e6:g} MHz")
+    return family
+
+
+def _pins(board: Board, family: Family) -> dict[str, Pin]:
+    """What ``board``'s design asks the platform for, by what it is for."""
+    pins = {"the line to the host": Pin("uart"), **{f"the light {name!r}": pin for name, pin in board.lights.items()},
+            **{f"a pin to hold high, number {number}": pin for number, pin in enumerate(board.high)}}
+    if board.button:
+        pins["the button"] = board.button
+        if family.restart:
+            pins["what the button does"] = family.restart
+    memories = {"the flash memory": board.flash, "the memory for weights": board.memory}
+    return pins | {use: memory.pins for use, memory in memories.items() if memory}
 
 
 def bitstream_name(family: Family) -> str:

@@ -100,7 +100,7 @@ class ECP5Clocks(Elaboratable):
 
 class _ECP5(Family):
     place_and_route, packer = "nextpnr-ecp5", "ecppack"
-    output, reset = ("DCCA", "CLKO"), False
+    output, reset, restart = ("DCCA", "CLKO"), False, Pin("program")
     constraints, routed, bitstream = "lpf", "config", "bit"
 
     def plls(self, oscillator):

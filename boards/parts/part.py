@@ -59,6 +59,8 @@ class Family(ABC):
     """Type and port of the cell that drives the clock of the domain ``sync``."""
     reset: bool
     """Whether ``sync`` has a reset."""
+    restart: Pin | None = None
+    """The resource that a board's button drives, which configures the part anew; None where the button is a reset."""
 
     @abstractmethod
     def plls(self, oscillator: int) -> list[Pll]:

@@ -159,7 +159,7 @@ def test_refusals(refusal, tools, built, change, board, sentence):
 def test_unknown_board(refusal, tools, built):
     told = refusal("program", built("icebreaker"), "--board", "icebraker")
     assert re.match("tepal: there is no board 'icebraker'; did you mean icebreaker", told)
-    assert told.endswith(f" (known: {', '.join(BOARDS)})\n")
+    assert told.endswith(f" (known: {', '.join(BOARDS)}; or a file of your own, my_board.py)\n")
 
 
 def test_another_variant(refusal, tools, built):

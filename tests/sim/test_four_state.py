@@ -50,7 +50,7 @@ def made(tmp_path_factory):
     def made(name: str):
         if name not in done:
             schedule = Schedule(network, ENGINES[name])
-            write_files(generate(schedule, "generic"), folder / name)
+            write_files(generate(schedule, BOARDS["generic"]), folder / name)
             beats = np.ascontiguousarray(images).reshape(-1, schedule.config.input_bytes)
             _hex(folder / name / "beats.hex", beats)
             words = np.zeros((0, 2), np.int8)

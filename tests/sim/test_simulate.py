@@ -14,6 +14,7 @@ import pytest
 from networks import fast
 from tepal.boards.flow.folder import write_files
 from tepal.boards.flow.generate import generate
+from tepal.boards.registry import BOARDS
 from tepal.cli.main import main
 from tepal.hdl import EngineConfig, Schedule
 from tepal.quant import read_tflite
@@ -43,7 +44,7 @@ def images() -> np.ndarray:
 @pytest.fixture(scope="session")
 def build(tmp_path_factory, schedule, quick_compiler) -> Build:
     folder = tmp_path_factory.mktemp("digits")
-    write_files(generate(schedule, "generic"), folder)
+    write_files(generate(schedule, BOARDS["generic"]), folder)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in quick_compiler.items():
             patch.setenv(name, value)
@@ -123,12 +124,12 @@ def test_command(capfd, tmp_path, compile_quickly):
 
 
 @pytest.mark.slow
-def test_waves(tmp_path):
+def test_waves(tmp_path, compile_quickly):
     model = tmp_path / "small.tflite"
     model.write_bytes(Chain(6, 6, 1).depthwise(np.ones((3, 3, 2), np.int8)).mean().write())
     schedule = Schedule(read_tflite(model), EngineConfig(1, 2, 1, (1, 1)))
     images = np.random.default_rng(0).integers(-128, 128, (2, 6, 6, 1), np.int8)
-    write_files(generate(schedule, "generic"), tmp_path)
+    write_files(generate(schedule, BOARDS["generic"]), tmp_path)
     try:
         build = Build(tmp_path, waves=True)
     except SimulationError as error:

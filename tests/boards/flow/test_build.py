@@ -11,14 +11,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from amaranth import ClockDomain, Elaboratable, Module, Signal
+from amaranth.build import Clock, Pins, Resource
 from amaranth.lib import io
 from networks import fast
 from tepal.boards.flow import build as flow
+from tepal.boards.flow.build import require_platform
 from tepal.boards.flow.design import BoardDesign, prepare
 from tepal.boards.flow.folder import MANIFEST
 from tepal.boards.flow.timing import driven_by
 from tepal.boards.flow.tools import TOOLS, ToolError
-from tepal.boards.parts.part import Pll
+from tepal.boards.parts.part import Pin, Pll
 from tepal.boards.registry import BOARDS, get_board
 from tepal.hdl import TOP, EngineConfig, Schedule
 from tepal.hdl.memories.sdram_timing import IS42S16160G
@@ -332,3 +334,47 @@ def test_usage(run, model):
         code, out, err = run("build", model, *ULX3S, "-o", "made", *argv)
         assert (code, out) == (2, "")
         assert err.startswith(f"tepal build: argument {argv[0]}: '{argv[1]}' is")
+
+
+class Lacking(BOARDS["ulx3s-25f"].platform):
+    """A ULX3S on which a line, a light or more has been forgotten."""
+
+    resources = [resource for resource in BOARDS["ulx3s-25f"].platform.resources
+                 if resource.name not in ("uart", "program") and (resource.name, resource.number) != ("led", 6)]
+
+
+class Slow(BOARDS["ulx3s-25f"].platform):
+    """A ULX3S with an oscillator too slow for the part's PLLs."""
+
+    resources = [Resource("clk25", 0, Pins("G2"), Clock(1e6)) if resource.name == "clk25" else resource
+                 for resource in BOARDS["ulx3s-25f"].platform.resources]
+
+
+@pytest.mark.parametrize(("changed", "sentence"), [
+    ({"platform": Lacking},
+     "needs the resource uart 0 for the line to the host: add it to the resources of its platform, Lacking"),
+    ({"lights": {"busy": Pin("led", 8)}}, "needs the resource led 8 for the light 'busy'"),
+    ({"high": (Pin("esp", 0, "gpio0"),)}, "needs the resource esp 0 for a pin to hold high, number 0"),
+    ({"button": Pin("button", 9)}, "needs the resource button 9 for the button"),
+    ({"part": BOARDS["ulx3s-25f"].part, "platform": BOARDS["ecpix5-85f"].platform, "high": (), "lights": {},
+      "button": Pin("rgb_led", 0)}, "needs the resource program 0 for what the button does"),
+    ({"flash": replace(BOARDS["icebreaker"].flash, pins=Pin("flash"))},
+     "needs the resource flash 0 for the flash memory"),
+    ({"memory": replace(BOARDS["ulx3s-25f"].memory, pins=Pin("ram"))},
+     "needs the resource ram 0 for the memory for weights"),
+    ({"platform": Slow, "oscillator": 1_000_000},
+     "has an oscillator from which no PLL of LFE5U-25F makes a clock: 1 MHz"),
+    ({"oscillator": 12_000_000},
+     "has an oscillator of 12 MHz, but its platform, ULX3S_25F_Platform, has a clock of 25 MHz: correct one"),
+])
+def test_board_contradicts_its_platform(changed, sentence):
+    """Found before anything is synthesised, and told by the name of what is missing."""
+    board = replace(BOARDS["ulx3s-25f"], name="mine", **changed)
+    with pytest.raises(NetworkError) as told:
+        require_platform(board)
+    assert str(told.value).startswith(f"the board mine {sentence}")
+
+
+@pytest.mark.parametrize("board", BUILDABLE, ids=lambda board: board.name)
+def test_bundled_boards_have_what_they_need(board):
+    assert require_platform(board) is board.part.family

@@ -57,7 +57,7 @@ def made(tmp_path_factory):
                 model = tmp_path_factory.mktemp("models") / "dense.tflite"
                 model.write_bytes(Chain(1, 1, 9).fully_connected(np.full((5, 9), 7, np.int8)).write())
             schedules[name] = Schedule(read_tflite(model), ENGINES[name])
-            write_files(generate(schedules[name], "generic"), folder)
+            write_files(generate(schedules[name], BOARDS["generic"]), folder)
         return schedules[name], folder
     return made
 
@@ -170,7 +170,7 @@ def test_description(made, name):
 def test_name(made, engine, name):
     """Every module and every file begins with the name, and nothing else is any different."""
     schedule, folder = made(engine)
-    named = generate(schedule, "generic", name)
+    named = generate(schedule, BOARDS["generic"], name)
     modules = re.findall(r"^module ([^ (#]+)", str(named[f"{name}.v"]), re.M)
     assert len(set(modules)) == len(modules) > 20
     assert all(module == name or module.startswith(f"{name}_") for module in modules)
@@ -201,7 +201,7 @@ def test_description_of_pixels():
     network = read_tflite(DIGITS)
     own = Preprocessing.of_texts({"range": "0:2", "mean": "0.25", "std": "0.5"}, 1)
     schedule = Schedule(replace(network, preprocessing=own), ENGINES["small"])
-    assert describe(schedule, "generic", {}, "digits", [])["input"]["preprocessing"] | {"about": ""} == {
+    assert describe(schedule, BOARDS["generic"], {}, "digits", [])["input"]["preprocessing"] | {"about": ""} == {
         "range": [0, 2], "mean": [0.25], "std": [0.5], "layout": "grey", "from": "model", "about": ""}
 
 

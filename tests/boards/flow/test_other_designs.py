@@ -15,6 +15,7 @@ import pytest
 from tepal.boards.flow.folder import write_files
 from tepal.boards.flow.generate import generate
 from tepal.boards.flow.tools import find
+from tepal.boards.registry import BOARDS
 from tepal.hdl import EngineConfig, Schedule
 from tepal.quant import read_tflite
 from tepal.sim import golden
@@ -37,7 +38,7 @@ def make(folder: Path, name: str, chain: Chain, engine: EngineConfig, rng: np.ra
     model.write_bytes(chain.write())
     network = read_tflite(model)
     images = rng.integers(-128, 128, (40, *network.input_shape), np.int8)
-    write_files(generate(Schedule(network, engine), "ulx3s-85f", name), folder / "core")
+    write_files(generate(Schedule(network, engine), BOARDS["ulx3s-85f"], name), folder / "core")
     # A design that is stuck would fail on one of them.
     classes = golden.run(network, images).reshape(len(images), -1).argmax(axis=1)
     first = int(np.flatnonzero(classes != 0)[0])
