@@ -7,6 +7,11 @@ rows.  Rows that two bands cover are made twice.  All that keeps one pass apart 
 
 An inverted residual is such a group: the 1x1 convolution that expands, and the depthwise layer with the one that
 projects.  So is the front of a network for large images, whose maps are the largest.
+
+Where there is no room even for bands of a row, rows are kept instead: each map between two passes is a ring of few rows
+(:class:`~tepal.hdl.plan.places.FeatureMap`), every row of it is made once, just before it is needed, over one that has
+been read.  That is no hardware either: rows of a part lie in one lap of a ring, and its windows begin in one and end in
+one, so that a part finds all of them by the same differences of addresses.
 """
 
 from bisect import bisect_left
@@ -34,11 +39,13 @@ def _ceil(a: int, b: int) -> int:
 class Group:
     """Passes ``first`` to ``last``, both counted, in bands of ``rows`` rows of the last one's map.
 
-    Each but the last one is read by the next one alone, as windows."""
+    Each but the last one is read by the next one alone, as windows.  With ``kept``, rows of each one's map but the last
+    one's that are stored at a time, parts of all of them take turns; ``rows`` are those of the last one's at most."""
 
     first: int
     last: int
     rows: int
+    kept: tuple[int, ...] = ()
 
 
 def covered(window: Window, rows: range) -> range:
@@ -79,6 +86,50 @@ def _parts(passes: Sequence[Pass], group: Group, made: Sequence[range]) -> list[
     return [_part(*each) for each in zip(works, made, given, strict=False)]
 
 
+def _turns(passes: Sequence[Pass], group: Group) -> Iterator[tuple[int, range]]:
+    """(number of a pass of a ``group`` that keeps rows, rows of its map), in order: what is needed next, as many rows
+    as there is room for."""
+    works, rings = passes[group.first:group.last + 1], (*group.kept, None)
+    made = [0] * len(works)
+
+    def piece(number: int, end: int) -> range:
+        """Rows of a map, from the first one that is still to be made on: parts of one lap whose windows lie in one
+        too, or all begin in one and end in the next."""
+        window, begin = works[number].window, made[number]
+        source, target = rings[number - 1] if number else None, rings[number]
+
+        def laps(row: int) -> tuple[int, ...]:
+            covers = covered(window, range(row, row + 1))
+            return (row // target if target else 0,
+                    *((covers.start // source, (covers.stop - 1) // source) if source else ()))
+
+        rows = range(begin, begin + 1)
+        while rows.stop < end and laps(rows.stop) == laps(begin) and (
+                not source or len(covered(window, range(begin, rows.stop + 1))) <= source):
+            rows = range(begin, rows.stop + 1)
+        return rows
+
+    def make(number: int, end: int) -> Iterator[tuple[int, range]]:
+        while made[number] < end:
+            rows = piece(number, min(end, made[number] + group.rows) if number == len(works) - 1 else end)
+            if number:
+                yield from make(number - 1, covered(works[number].window, rows).stop)
+            yield group.first + number, rows
+            made[number] = rows.stop
+
+    return make(len(works) - 1, works[-1].window.output_size[0])
+
+
+def _parts_with_kept(passes: Sequence[Pass], group: Group) -> Iterator[tuple[int, Pass]]:
+    """(number of a pass of a ``group`` that keeps rows, a part of it), in order."""
+    kept = dict(enumerate(group.kept, group.first))
+    for number, rows in _turns(passes, group):
+        window = passes[number].window
+        yield number, replace(passes[number], first_row=rows.start, kept=kept.get(number), window=replace(
+            window, output_size=(len(rows), window.output_size[1]),
+            origin=(rows.start * window.stride[0] + window.origin[0], window.origin[1])))
+
+
 def banded(passes: Sequence[Pass], groups: Sequence[Group]) -> tuple[tuple[Pass, ...], tuple[int, ...]]:
     """(``passes`` with those of ``groups`` in bands, the number of the pass that each is or is a part of).
 
@@ -96,16 +147,23 @@ def banded(passes: Sequence[Pass], groups: Sequence[Group]) -> tuple[tuple[Pass,
             wholes.append(number)
             number += 1
             continue
-        begun = None
-        for made_rows in _rows(passes, group):
-            for whole, part in enumerate(_parts(passes, group, made_rows), group.first):
-                if whole > group.first:
-                    number_of[whole - 1] = len(made) - 1
-                continues = begun if whole == group.last else None
-                made.append(replace(part.renumbered(number_of), continues=continues))
+        if group.kept:
+            for whole, part in _parts_with_kept(passes, group):
+                begun = number_of.get(whole)
+                number_of.setdefault(whole, len(made))
+                made.append(replace(part.renumbered(number_of), continues=begun))
                 wholes.append(whole)
-            begun = len(made) - 1 if begun is None else begun
-        number_of[group.last] = begun
+        else:
+            begun = None
+            for made_rows in _rows(passes, group):
+                for whole, part in enumerate(_parts(passes, group, made_rows), group.first):
+                    if whole > group.first:
+                        number_of[whole - 1] = len(made) - 1
+                    continues = begun if whole == group.last else None
+                    made.append(replace(part.renumbered(number_of), continues=continues))
+                    wholes.append(whole)
+                begun = len(made) - 1 if begun is None else begun
+            number_of[group.last] = begun
         number = group.last + 1
     return tuple(made), tuple(wholes)
 
@@ -125,13 +183,13 @@ def lasts(passes: Sequence[Pass], first: int) -> Iterator[int]:
 
 def aligned(passes: Sequence[Pass], groups: Sequence[Group]) -> tuple[Group, ...]:
     """``groups`` with passes whose maps are added, and those that add them, in bands of the same rows, as many as the
-    lowest have: all write in the same order then."""
+    lowest have: all write in the same order then.  Where one keeps rows, whose parts may end anywhere, a row each."""
     ends = {group.last: group for group in groups}
     for numbers in added_together(passes):
-        rows = min((ends[number].rows for number in numbers if number in ends), default=None)
+        rows = min((1 if ends[number].kept else ends[number].rows for number in numbers if number in ends),
+                   default=None)
         if rows is not None:
-            ends |= {number: Group(ends[number].first if number in ends else number, number, rows)
-                     for number in numbers}
+            ends |= {number: replace(ends.get(number, Group(number, number, rows)), rows=rows) for number in numbers}
     return tuple(ends[last] for last in sorted(ends))
 
 
@@ -149,7 +207,7 @@ def choose(passes: Sequence[Pass], config: EngineConfig, latency: Latencies) -> 
     """The groups with which all maps fit into ``config.activation_words`` words of each bank; none without that number.
 
     Of all ways to cut the passes into groups, each in the highest bands for which there is room, the one with the
-    fewest cycles, as nearly as they can be told without a timeline.
+    fewest cycles, as nearly as they can be told without a timeline.  Rows are kept where there is none otherwise.
 
     Raises
     ------
@@ -159,14 +217,15 @@ def choose(passes: Sequence[Pass], config: EngineConfig, latency: Latencies) -> 
     words = config.activation_words
     if words is None:
         return ()
-    room = words
-    while (groups := _Choice(passes, config, latency, room).groups) is not None:
-        depth = sum(place_activations(banded(passes, groups)[0], config)[1])
-        if depth <= words:
-            return groups
-        # Maps of different sizes leave gaps between them.
-        room -= depth - words
-    least = max(words + 1, _Choice(passes, config, latency, words).least)
+    for keep in (False, True):
+        room = words
+        while (groups := _Choice(passes, config, latency, room, keep=keep).groups) is not None:
+            depth = sum(place_activations(banded(passes, groups)[0], config)[1])
+            if depth <= words:
+                return groups
+            # Maps of different sizes leave gaps between them.
+            room -= depth - words
+    least = max(words + 1, _Choice(passes, config, latency, words, keep=True).least)
     raise NetworkError(f"the activations do not fit into {words} words of each bank of memory, not even where passes "
                        f"run in bands of a row: choose activation_words of {least} or more")
 
@@ -183,8 +242,8 @@ class _Choice:
     LONGEST = 8
     """Passes of a group: each makes more rows again than the one after it."""
 
-    def __init__(self, passes: Sequence[Pass], config: EngineConfig, latency: Latencies, room: int):
-        self._passes, self._config, self._latency, self._room = passes, config, latency, room
+    def __init__(self, passes: Sequence[Pass], config: EngineConfig, latency: Latencies, room: int, *, keep: bool):
+        self._passes, self._config, self._latency, self._room, self._keep = passes, config, latency, room, keep
         self._lives = lifetimes(passes)
         self._depths = [self._depth(work, work.window.output_size[0]) * work.banked for work in passes]
         self._short = [self._lasting(number, number) > room for number in range(len(passes))]
@@ -198,8 +257,9 @@ class _Choice:
             if not self._short[first]:
                 options.append((self._cycles([self._passes[first]]) + best[0][0], None))
             for last in islice(lasts(self._passes, first), self.LONGEST - 1):
-                if any(self._short[first:last + 1]) and (group := self._highest(first, last)):
-                    options.append((self._group_cycles(group) + best[last - first][0], group))
+                if any(self._short[first:last + 1]):
+                    options += [(self._group_cycles(group) + best[last - first][0], group)
+                                for group in (self._highest(first, last), self._keeping(first, last)) if group]
             best.insert(0, min(options, key=lambda option: option[0], default=(inf, None)))
         if best[0][0] == inf:
             return None
@@ -234,8 +294,38 @@ class _Choice:
         rows = bisect_left(range(1, height), True, key=lambda rows: self._needed(Group(first, last, rows)) > self._room)
         return Group(first, last, _ceil(height, _ceil(height, rows))) if rows else None
 
+    def _keeping(self, first: int, last: int) -> Group | None:
+        """The passes with rows kept: of each map as many rows of banks as there is room for, as evenly as can be, the
+        first one's rather than the last one's.  Windows lie in two rows of banks at most."""
+        banks = self._config.window[0]
+        if not self._keep or any(work.window.kernel[0] > banks for work in self._passes[first + 1:last + 1]):
+            return None
+        works = self._passes[first:last]
+        heights = [_ceil(work.window.output_size[0], banks) for work in works]
+        pitches = [self._depth(work, 1) for work in works]
+        counts, room = [1] * len(works), self._room - self._lasting(first, last) - sum(pitches)
+        if room < 0:
+            return None
+        for count in range(2, max(heights) + 1):
+            for number, (height, pitch) in enumerate(zip(heights, pitches, strict=True)):
+                if counts[number] == count - 1 < height and pitch <= room:
+                    counts[number], room = count, room - pitch
+        rows = 1 if self._passes[last].in_order else self._passes[last].window.output_size[0]
+        return Group(first, last, rows, tuple(count * banks for count in counts))
+
+    def _kept_cycles(self, group: Group) -> float:
+        total, before = 0, (group.first, 0)
+        for number, part in _parts_with_kept(self._passes, group):
+            tiling = Tiling(part, self._config, self._latency)
+            # What reads a part just made waits for its last row.
+            total += tiling.tiles * tiling.slot + (before[1] if number == before[0] + 1 else 0)
+            before = number, max(0, tiling.last_written - tiling.slot)
+        return total
+
     def _group_cycles(self, group: Group) -> float:
         """Cycles of all bands: those between the first one and the last one take as many as each other, nearly."""
+        if group.kept:
+            return self._kept_cycles(group)
         bands = list(_rows(self._passes, group))
         shown = [bands[0], *bands[len(bands) // 2:][:1] * (len(bands) - 2), bands[-1]]
         found = {id(band): self._cycles(_parts(self._passes, group, band)) for band in shown}
@@ -251,12 +341,18 @@ class _Choice:
             total += max(lead, tiling.to_last_tile + tiling.steps)
         return total
 
+    def _least(self, first: int, last: int) -> int:
+        """Words that the passes need as a group, at least."""
+        with_kept = self._lasting(first, last) + sum(self._depth(work, 1) for work in self._passes[first:last])
+        tall = any(work.window.kernel[0] > self._config.window[0] for work in self._passes[first + 1:last + 1])
+        return min(self._needed(Group(first, last, 1)), inf if tall else with_kept)
+
     @property
     def least(self) -> int:
         """Words with which there would be groups: as few as those with bands of a row need at least."""
         best = [0]
         for first in reversed(range(len(self._passes))):
             best.insert(0, min([max(self._lasting(first, first), best[0]),
-                                *(max(self._needed(Group(first, last, 1)), best[last - first])
+                                *(max(self._least(first, last), best[last - first])
                                   for last in islice(lasts(self._passes, first), self.LONGEST - 1))]))
         return best[0]

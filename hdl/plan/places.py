@@ -41,7 +41,9 @@ class FeatureMap:
     """Where a feature map lies: in a ``memory`` (by its role) of ``banks`` (rows, columns), from word ``base`` in each.
 
     A pixel takes ``words`` words: one for each ``lanes`` channels, or a single wide one.  With an array of ``lanes``
-    the words are arrays, too."""
+    the words are arrays, too.
+
+    Of ``kept`` rows, a whole number of rows of banks, there is room for so many at a time, a ring; None: for all."""
 
     shape: tuple[int, int, int]
     banks: tuple[int, int]
@@ -49,6 +51,7 @@ class FeatureMap:
     base: int = 0
     wide: bool = False
     memory: str = "activations"
+    kept: int | None = None
 
     @property
     def groups(self) -> int:
@@ -67,15 +70,24 @@ class FeatureMap:
     @property
     def depth(self) -> int:
         """Words in each bank."""
-        return _ceil(self.shape[0], self.banks[0]) * self.pitch
+        return _ceil(min(self.shape[0], self.kept or self.shape[0]), self.banks[0]) * self.pitch
 
     @property
     def region(self) -> Region:
         return self.memory, self.base, self.base + self.depth
 
-    def row(self, value: int) -> tuple[int, int, int]:
-        """(value, remainder, address) of a row number or a difference of rows."""
-        return value, value % self.banks[0], value // self.banks[0] * self.pitch
+    def row(self, value: int, lap: int = 0) -> tuple[int, int, int]:
+        """(value, remainder, address) of a row number, in this lap of the ring, or of a difference of rows."""
+        return value, value % self.banks[0], value // self.banks[0] * self.pitch - lap * self.lap_words
+
+    def lap(self, row: int) -> int:
+        """How often the ring has been filled before the map's ``row``; rows above the map come before its first."""
+        return max(row, 0) // self.kept if self.kept else 0
+
+    @property
+    def lap_words(self) -> int:
+        """Words from the ring's begin to its end; none if there is no ring."""
+        return (self.kept or 0) // self.banks[0] * self.pitch
 
     def column(self, value: int) -> tuple[int, int, int]:
         """(value, remainder, address) of a column number or a difference of columns."""
@@ -184,7 +196,8 @@ def _maps(passes: Sequence[Pass], config: EngineConfig) -> list[FeatureMap]:
     # The last part of a map ends it.
     shapes = {work.writes(number): (work.target_row + work.output_shape[0], work.output_shape[1],
                                     work.target_channel + work.output_shape[2]) for number, work in enumerate(passes)}
-    return [FeatureMap(shapes[work.writes(number)], config.window, config.lanes) for number, work in enumerate(passes)]
+    return [FeatureMap(shapes[work.writes(number)], config.window, config.lanes, kept=work.kept)
+            for number, work in enumerate(passes)]
 
 
 def place_activations(passes: Sequence[Pass], config: EngineConfig) -> tuple[dict[int, int], tuple[int, ...]]:

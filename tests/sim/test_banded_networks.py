@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from engine_check import check
-from graphs import inverted_residuals
+from graphs import groups_with_kept_rows, inverted_residuals
 from networks import fast, random_engine
 from tepal.boards.flow.yosys import to_verilog
 from tepal.hdl import Schedule, export_verilog
@@ -56,6 +56,14 @@ def test_heights(seed, first, rows):
     assert 2 in lasts(formats.passes, first)
     assert rows < formats.passes[2].window.output_size[0]
     check(Schedule(network, config, formats, groups=[Group(first, 2, rows)]), images, rows)
+
+
+@pytest.mark.parametrize("seed", fast([*range(1, 14)], 1))
+def test_kept_rows(seed):
+    """Maps that are rings of few rows, in groups that reach as far as can be."""
+    network, config, formats, images, rng = case(seed)
+    groups = groups_with_kept_rows(rng, formats.passes, config)
+    check(Schedule(network, config, formats, groups=groups), images, seed)
 
 
 @pytest.mark.parametrize("seed", fast([2, 3, 5], 1))
