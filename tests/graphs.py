@@ -7,7 +7,7 @@ from math import gcd, prod
 import numpy as np
 from networks import KERNELS, LAYERS, ZERO_POINTS, _convolution, _depthwise, _max_pool, _pool, pointwise, random_engine
 from tepal.hdl import EngineConfig, Schedule
-from tepal.hdl.plan.bands import Group, aligned, lasts
+from tepal.hdl.plan.bands import Group, aligned, has_what_it_adds, lasts
 from tepal.quant import Depthwise, Network, NetworkError, Requantise, Rounding
 from tepal.quant.arithmetic import multiply_by_quantized_multiplier, quantize_multiplier
 from tepal.quant.layer import IMAGE
@@ -226,14 +226,17 @@ def groups_with_kept_rows(rng: np.random.Generator, passes, config: EngineConfig
     groups, number, banks = [], 0, config.window[0]
     while number < len(passes):
         able = [number]
-        for last in lasts(passes, number):
+        for last in lasts(passes, number, keep=True):
             if passes[last].window.kernel[0] > banks:
                 break
             able.append(last)
         last = int(rng.choice(able))
         if last > number:
-            height = 1 if passes[last].in_order else passes[last].window.output_size[0]
-            groups.append(Group(number, last, int(rng.integers(1, height + 1)),
-                                tuple(banks * int(rng.integers(1, 4)) for _ in range(last - number))))
+            height = passes[last].window.output_size[0]
+            group = Group(number, last, int(rng.integers(1, height + 1)),
+                          tuple(banks * int(rng.integers(1, 4)) for _ in range(last - number)))
+            if not has_what_it_adds(passes, group):
+                continue
+            groups.append(group)
         number = last + 1
     return aligned(passes, groups)

@@ -28,7 +28,7 @@ from .places import FeatureMap, lifetimes, place_activations
 from .tiling import Latencies, Tiling
 from .timeline import read_after_write
 
-__all__ = ["Group", "added_together", "aligned", "banded", "choose", "covered", "lasts"]
+__all__ = ["Group", "added_together", "aligned", "banded", "choose", "covered", "has_what_it_adds", "lasts"]
 
 
 def _ceil(a: int, b: int) -> int:
@@ -111,13 +111,26 @@ def _turns(passes: Sequence[Pass], group: Group) -> Iterator[tuple[int, range]]:
 
     def make(number: int, end: int) -> Iterator[tuple[int, range]]:
         while made[number] < end:
-            rows = piece(number, min(end, made[number] + group.rows) if number == len(works) - 1 else end)
+            # What is added is written in the order in which it is read: a row at a time.
+            most = 1 if works[number].in_order else group.rows if number == len(works) - 1 else end
+            rows = piece(number, min(end, made[number] + most))
             if number:
                 yield from make(number - 1, covered(works[number].window, rows).stop)
             yield group.first + number, rows
             made[number] = rows.stop
 
     return make(len(works) - 1, works[-1].window.output_size[0])
+
+
+def has_what_it_adds(passes: Sequence[Pass], group: Group) -> bool:
+    """Whether each row that a ``group`` that keeps rows adds has been made by then, and all rows that others add: only
+    rows that windows cover are made."""
+    made = dict.fromkeys(range(group.first, group.last + 1), 0)
+    for number, rows in _turns(passes, group):
+        if made.get(passes[number].other, rows.stop) < rows.stop:
+            return False
+        made[number] = rows.stop
+    return all(end == passes[number].window.output_size[0] for number, end in made.items() if passes[number].added)
 
 
 def _parts_with_kept(passes: Sequence[Pass], group: Group) -> Iterator[tuple[int, Pass]]:
@@ -159,8 +172,9 @@ def banded(passes: Sequence[Pass], groups: Sequence[Group]) -> tuple[tuple[Pass,
                 for whole, part in enumerate(_parts(passes, group, made_rows), group.first):
                     if whole > group.first:
                         number_of[whole - 1] = len(made) - 1
-                    continues = begun if whole == group.last else None
-                    made.append(replace(part.renumbered(number_of), continues=continues))
+                    # Each but the last one writes a map for the band alone.
+                    kind = {"continues": begun} if whole == group.last else {"map_row": part.first_row}
+                    made.append(replace(part.renumbered(number_of), **kind))
                     wholes.append(whole)
                 begun = len(made) - 1 if begun is None else begun
             number_of[group.last] = begun
@@ -171,25 +185,27 @@ def banded(passes: Sequence[Pass], groups: Sequence[Group]) -> tuple[tuple[Pass,
 # -- which passes, and how many rows -----------------------------------------------------------------------
 
 
-def lasts(passes: Sequence[Pass], first: int) -> Iterator[int]:
-    """Last passes that a group of several may have which begins with ``first``: the map of each other one is read by
-    the next one alone, and nowhere else."""
+def lasts(passes: Sequence[Pass], first: int, *, keep: bool = False) -> Iterator[int]:
+    """Last passes that a group of several may have which begins with ``first``: the map of each other one is read as
+    windows by the next one alone, and is no output.  Only where rows are kept may it be added, or have a map added."""
     for last in range(first + 1, len(passes)):
         before, readers = passes[last - 1], [work for work in passes if work.source == last - 1]
-        if readers != [passes[last]] or before.in_order or before.output is not None:
+        if readers != [passes[last]] or before.output is not None or (before.in_order and not keep):
             return
         yield last
 
 
 def aligned(passes: Sequence[Pass], groups: Sequence[Group]) -> tuple[Group, ...]:
     """``groups`` with passes whose maps are added, and those that add them, in bands of the same rows, as many as the
-    lowest have: all write in the same order then.  Where one keeps rows, whose parts may end anywhere, a row each."""
+    lowest have: all write in the same order then.  Of passes in a group that keeps rows that is a row each."""
     ends = {group.last: group for group in groups}
+    keeping = {number for group in groups if group.kept for number in range(group.first, group.last + 1)}
     for numbers in added_together(passes):
-        rows = min((1 if ends[number].kept else ends[number].rows for number in numbers if number in ends),
-                   default=None)
+        rows = min((1 if number in keeping else ends[number].rows for number in numbers
+                    if number in keeping | ends.keys()), default=None)
         if rows is not None:
-            ends |= {number: replace(ends.get(number, Group(number, number, rows)), rows=rows) for number in numbers}
+            ends |= {number: replace(ends.get(number, Group(number, number, rows)), rows=rows)
+                     for number in numbers - keeping}
     return tuple(ends[last] for last in sorted(ends))
 
 
@@ -256,10 +272,12 @@ class _Choice:
             options: list[tuple[float, Group | None]] = []
             if not self._short[first]:
                 options.append((self._cycles([self._passes[first]]) + best[0][0], None))
-            for last in islice(lasts(self._passes, first), self.LONGEST - 1):
+            able = set(lasts(self._passes, first))
+            for last in islice(lasts(self._passes, first, keep=self._keep), self.LONGEST - 1):
                 if any(self._short[first:last + 1]):
+                    groups = self._highest(first, last) if last in able else None, self._keeping(first, last)
                     options += [(self._group_cycles(group) + best[last - first][0], group)
-                                for group in (self._highest(first, last), self._keeping(first, last)) if group]
+                                for group in groups if group]
             best.insert(0, min(options, key=lambda option: option[0], default=(inf, None)))
         if best[0][0] == inf:
             return None
@@ -295,23 +313,24 @@ class _Choice:
         return Group(first, last, _ceil(height, _ceil(height, rows))) if rows else None
 
     def _keeping(self, first: int, last: int) -> Group | None:
-        """The passes with rows kept: of each map as many rows of banks as there is room for, as evenly as can be, the
-        first one's rather than the last one's.  Windows lie in two rows of banks at most."""
-        banks = self._config.window[0]
-        if not self._keep or any(work.window.kernel[0] > banks for work in self._passes[first + 1:last + 1]):
+        """The passes with rows kept, if there is room."""
+        room = self._room - self._lasting(first, last) - sum(self._depth(work, 1) for work in self._passes[first:last])
+        return self._rings(first, last, room) if self._keep and room >= 0 else None
+
+    def _rings(self, first: int, last: int, room: int) -> Group | None:
+        """The passes with one row of banks of each map kept, which windows lie in two of at most, and further ones in
+        ``room`` words: as evenly as can be, the first maps' rather than the last one's."""
+        banks, works = self._config.window[0], self._passes[first:last]
+        if any(work.window.kernel[0] > banks for work in self._passes[first + 1:last + 1]):
             return None
-        works = self._passes[first:last]
         heights = [_ceil(work.window.output_size[0], banks) for work in works]
-        pitches = [self._depth(work, 1) for work in works]
-        counts, room = [1] * len(works), self._room - self._lasting(first, last) - sum(pitches)
-        if room < 0:
-            return None
+        pitches, counts = [self._depth(work, 1) for work in works], [1] * len(works)
         for count in range(2, max(heights) + 1):
             for number, (height, pitch) in enumerate(zip(heights, pitches, strict=True)):
                 if counts[number] == count - 1 < height and pitch <= room:
                     counts[number], room = count, room - pitch
-        rows = 1 if self._passes[last].in_order else self._passes[last].window.output_size[0]
-        return Group(first, last, rows, tuple(count * banks for count in counts))
+        group = Group(first, last, self._passes[last].window.output_size[0], tuple(count * banks for count in counts))
+        return group if has_what_it_adds(self._passes, group) else None
 
     def _kept_cycles(self, group: Group) -> float:
         total, before = 0, (group.first, 0)
@@ -343,9 +362,11 @@ class _Choice:
 
     def _least(self, first: int, last: int) -> int:
         """Words that the passes need as a group, at least."""
-        with_kept = self._lasting(first, last) + sum(self._depth(work, 1) for work in self._passes[first:last])
-        tall = any(work.window.kernel[0] > self._config.window[0] for work in self._passes[first + 1:last + 1])
-        return min(self._needed(Group(first, last, 1)), inf if tall else with_kept)
+        in_bands = self._needed(Group(first, last, 1)) if last in lasts(self._passes, first) else inf
+        rings = self._rings(first, last, 0)
+        with_rings = inf if rings is None else self._lasting(first, last) + sum(
+            self._depth(work, kept) for work, kept in zip(self._passes[first:last], rings.kept, strict=True))
+        return min(in_bands, with_rings)
 
     @property
     def least(self) -> int:
@@ -354,5 +375,5 @@ class _Choice:
         for first in reversed(range(len(self._passes))):
             best.insert(0, min([max(self._lasting(first, first), best[0]),
                                 *(max(self._least(first, last), best[last - first])
-                                  for last in islice(lasts(self._passes, first), self.LONGEST - 1))]))
+                                  for last in islice(lasts(self._passes, first, keep=True), self.LONGEST - 1))]))
         return best[0]

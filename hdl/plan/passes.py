@@ -118,8 +118,8 @@ class Pass:
     one's channels, then those of the second one's (:func:`unroll`).
 
     ``first_row`` and ``first_channel`` are the row and the channel of its layers' output with which it begins.
-    ``continues`` is the number of the pass whose map it goes on writing, from these on; without one its map has its own
-    rows and channels alone.
+    ``continues`` is the number of the pass whose map it goes on writing, from these on; without one it is the first to
+    write its map, which begins with the row ``map_row``.
 
     ``kept`` is how many rows of its map are stored at a time: each is overwritten by the one so many below it, once it
     has been read.  None: all of them."""
@@ -135,6 +135,7 @@ class Pass:
     output: int | None = None
     first_row: int = 0
     first_channel: int = 0
+    map_row: int = 0
     continues: int | None = None
     kept: int | None = None
 
@@ -176,7 +177,7 @@ class Pass:
     @property
     def target_row(self) -> int:
         """Row of its map with which it begins."""
-        return 0 if self.continues is None else self.first_row
+        return self.first_row - self.map_row
 
     @property
     def target_channel(self) -> int:

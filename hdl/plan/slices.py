@@ -104,10 +104,8 @@ def _rooms(passes: Sequence[Pass], wholes: Sequence[int], config: EngineConfig) 
     rooms: dict[int, int | None] = dict.fromkeys(parts, words)
     for together in _taking_turns(parts):
         staying = {whole: prod(_pieces(passes[parts[whole][0]], config)) for whole in together}
-        # A map that belongs to a single part can't be written in slices.
-        able = [whole for whole in together if all(passes[part].continues is not None for part in parts[whole][1:])]
         if sum(staying.values()) > words:
-            for whole in sorted(able, key=lambda whole: (len(parts[whole]), -staying[whole])):
+            for whole in sorted(together, key=lambda whole: (len(parts[whole]), -staying[whole])):
                 if 2 * sum(staying.values()) > words:
                     del staying[whole]
         left = words - sum(staying.values())

@@ -58,15 +58,15 @@ def test_heights(seed, first, rows):
     check(Schedule(network, config, formats, groups=[Group(first, 2, rows)]), images, rows)
 
 
-@pytest.mark.parametrize("seed", fast([50, 4, 13, 0, 7, 18, 38, 46], 2))
+@pytest.mark.parametrize("seed", fast([50, 6, 4, 13, 24, 32, 8, 37], 2))
 def test_kept_rows(seed):
-    """Maps that are rings of few rows: over their ends go windows, all but those of the last two, and what is
-    written."""
+    """Maps that are rings of few rows: what is written goes over their ends, and in most of them windows do; some of
+    these maps are added, or are sums, in rings of the skip memory."""
     network, config, formats, images, rng = case(seed)
     schedule = Schedule(network, config, formats, groups=groups_with_kept_rows(rng, formats.passes, config))
     over = [each.source.lap(rows.stop - 1) - each.source.lap(rows.start) for each in schedule.passes
             for rows in [covered(each.work.window, range(each.work.window.output_size[0]))]]
-    assert any(over) or seed in (38, 46)
+    assert any(over) or seed in (6, 32, 37)
     assert any(each.target.lap(each.work.target_row) for each in schedule.passes)
     check(schedule, images, seed)
 

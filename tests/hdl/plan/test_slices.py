@@ -158,11 +158,13 @@ def test_some_stay_and_others_come_again():
 
 
 def test_too_few_words_for_bands():
-    """A map that is one band's alone is not written in slices: its weights stay, beside two slices of the others."""
-    network, config, groups = chain((6, 5, 6), 3), EngineConfig(3, 2, 2, weight_words=30), [Group(0, 1, 2)]
-    assert conflicts(Schedule(network, config, groups=groups)) == []
-    with pytest.raises(NetworkError, match=r"can't be divided .* choose weight_words of 30 or more"):
-        Schedule(network, replace(config, weight_words=29), groups=groups)
+    """Of maps that are one band's alone, too, a slice of a column group is made while the next one's weights come."""
+    network, config, groups = chain((6, 5, 6), 3), EngineConfig(3, 2, 2, weight_words=12), [Group(0, 1, 2)]
+    schedule = Schedule(network, config, groups=groups)
+    assert all(each.column_groups == 1 for each in schedule.passes)
+    assert conflicts(schedule) == []
+    with pytest.raises(NetworkError, match=r"can't be divided .* choose weight_words of 12 or more"):
+        Schedule(network, replace(config, weight_words=11), groups=groups)
 
 
 def test_unrolled():
