@@ -8,8 +8,8 @@ import pytest
 from graphs import groups_with_kept_rows, inverted_residuals, residuals
 from networks import chain, random_engine
 from tepal.hdl import ConfigError, EngineConfig, Schedule
-from tepal.hdl.plan import bands, rom_contents
-from tepal.hdl.plan.bands import Group, aligned, banded, covered, lasts
+from tepal.hdl.plan import bands, places, rom_contents
+from tepal.hdl.plan.bands import Group, aligned, banded, covered, has_what_it_adds, lasts
 from tepal.hdl.plan.passes import Window
 from tepal.hdl.plan.places import Lifetime, lifetimes, pack
 from tepal.hdl.plan.widths import Formats
@@ -163,6 +163,34 @@ def test_kept_rows(seed):
 def test_no_conflicts_of_kept_rows(seed):
     network, config, formats, groups = keeping(seed)
     assert conflicts(Schedule(network, config, formats, groups=groups)) == []
+
+
+def test_few_rows_of_what_is_added():
+    """Of a chain of sums in one group two rows lie in the skip memory: the one that is added and the one after it, not
+    all; with fewer words the replay would see one overwritten."""
+    network = residuals((9, 5, 4), 2)
+    formats, config = Formats(network), EngineConfig(4, 4, 4)
+    last = max(number for number, work in enumerate(formats.passes) if work.other is not None)
+    group = Group(0, last, 9, (3,) * last)
+    assert has_what_it_adds(formats.passes, group)
+    whole, rings = (Schedule(network, config, formats, groups=groups) for groups in ([], [group]))
+    assert conflicts(rings) == []
+    assert rings.skip_depth < whole.skip_depth
+    with pytest.MonkeyPatch.context() as patch:
+        original = places._stored_at_once
+        patch.setattr(places, "_stored_at_once", lambda *each: original(*each) - 5)
+        assert conflicts(Schedule(network, config, formats, groups=[group])) != []
+
+
+def test_rows_that_are_added_but_never_made():
+    """No window covers the last rows of the map that is added."""
+    passes = Formats(residuals((6, 5, 4), 1)).passes
+    adder = next(number for number, work in enumerate(passes) if work.other is not None)
+    group = Group(passes[adder].other, adder, 6, (3,) * (adder - passes[adder].other))
+    assert has_what_it_adds(passes, group)
+    reader = passes[adder].other + 1
+    higher = replace(passes[reader], window=replace(passes[reader].window, origin=(-1, 0)))
+    assert not has_what_it_adds((*passes[:reader], higher, *passes[reader + 1:]), group)
 
 
 def test_too_few_rows_kept(monkeypatch):
