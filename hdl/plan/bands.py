@@ -39,8 +39,9 @@ def _ceil(a: int, b: int) -> int:
 class Group:
     """Passes ``first`` to ``last``, both counted, in bands of ``rows`` rows of the last one's map.
 
-    Each but the last one is read as windows by the next one alone, and only with ``kept`` added.  With ``kept``, rows of each one's map but the last
-    one's that are stored at a time, parts of all of them take turns; ``rows`` are those of the last one's at most."""
+    Each but the last one is read as windows by the next one alone, and only with ``kept`` added.  ``kept`` are rows of
+    each one's map but the last one's that are stored at a time: then parts of all passes take turns, and ``rows`` are
+    those of the last one's at most."""
 
     first: int
     last: int
