@@ -347,7 +347,7 @@ def _skips(found: _Slacks, schedule: Schedule, tiles: list[_Tile]) -> None:
 
 def _word(place, word) -> tuple[int, int, int]:
     """(bank's row, bank's column, address) of (row, column, channel group) of a map."""
-    (_, bank_row, down), (_, bank_column, across) = place.row(word[0]), place.column(word[1])
+    (_, bank_row, down), (_, bank_column, across) = place.row(word[0], place.lap(word[0])), place.column(word[1])
     return bank_row, bank_column, place.base + down + across + word[2]
 
 

@@ -13,6 +13,7 @@ from hypothesis import assume
 from hypothesis import strategies as st
 from networks import KERNELS, LAYERS, ZERO_POINTS, _convolution, _depthwise, _max_pool, _pool, pointwise, random_engine
 from tepal.hdl import EngineConfig, Schedule
+from tepal.hdl.plan.bands import Group, aligned, has_what_it_adds, lasts
 from tepal.quant import Depthwise, Network, NetworkError, Requantise, Rounding
 from tepal.quant.arithmetic import multiply_by_quantized_multiplier, quantize_multiplier
 from tepal.quant.layer import IMAGE
@@ -20,8 +21,8 @@ from tepal.quant.lookup import CODES, Lookup
 from tepal.quant.ops.add import Add
 from tepal.quant.ops.concatenation import Concatenation
 
-__all__ = ["RandomGraph", "few_weights", "graph_case", "graphs", "inverted_residuals", "of_arms", "random_add",
-           "random_graph", "residuals", "sliced_case"]
+__all__ = ["RandomGraph", "few_weights", "graph_case", "graphs", "groups_with_kept_rows", "inverted_residuals",
+           "of_arms", "random_add", "random_graph", "residuals", "sliced_case"]
 
 MAPS = 2 * LAYERS
 """Layers of a random graph at most, about."""
@@ -294,3 +295,24 @@ def inverted_residuals(rng: np.random.Generator) -> Network:
             break
     add(_convolution, 3, shape[:2], fully_connected=True)
     return Network("inverted_residuals", tuple(layers), 1.0, first_zero_point)
+
+
+def groups_with_kept_rows(rng: np.random.Generator, passes, config: EngineConfig) -> tuple[Group, ...]:
+    """Any groups whose maps are rings of one to three rows of banks."""
+    groups, number, banks = [], 0, config.window[0]
+    while number < len(passes):
+        able = [number]
+        for last in lasts(passes, number, keep=True):
+            if passes[last].window.kernel[0] > banks:
+                break
+            able.append(last)
+        last = int(rng.choice(able))
+        if last > number:
+            height = passes[last].window.output_size[0]
+            group = Group(number, last, int(rng.integers(1, height + 1)),
+                          tuple(banks * int(rng.integers(1, 4)) for _ in range(last - number)))
+            if not has_what_it_adds(passes, group):
+                continue
+            groups.append(group)
+        number = last + 1
+    return aligned(passes, groups)

@@ -7,6 +7,11 @@ rows.  Rows that two bands cover are made twice.  All that keeps one pass apart 
 
 An inverted residual is such a group: the 1x1 convolution that expands, and the depthwise layer with the one that
 projects.  So is the front of a network for large images, whose maps are the largest.
+
+Where there is no room even for bands of a row, rows are kept instead: each map between two passes is a ring of few rows
+(:class:`~tepal.hdl.plan.places.FeatureMap`), every row of it is made once, just before it is needed, over one that has
+been read.  That is no hardware either: rows of a part lie in one lap of a ring, and its windows begin in one and end in
+one, so that a part finds all of them by the same differences of addresses.
 """
 
 from bisect import bisect_left
@@ -23,7 +28,7 @@ from .places import FeatureMap, lifetimes, place_activations
 from .tiling import Latencies, Tiling
 from .timeline import read_after_write
 
-__all__ = ["Group", "added_together", "aligned", "banded", "choose", "covered", "lasts"]
+__all__ = ["Group", "added_together", "aligned", "banded", "choose", "covered", "has_what_it_adds", "lasts"]
 
 
 def _ceil(a: int, b: int) -> int:
@@ -34,11 +39,14 @@ def _ceil(a: int, b: int) -> int:
 class Group:
     """Passes ``first`` to ``last``, both counted, in bands of ``rows`` rows of the last one's map.
 
-    Each but the last one is read by the next one alone, as windows."""
+    Each but the last one is read as windows by the next one alone, and only with ``kept`` added.  ``kept`` are rows of
+    each one's map but the last one's that are stored at a time: then parts of all passes take turns, and ``rows`` are
+    those of the last one's at most."""
 
     first: int
     last: int
     rows: int
+    kept: tuple[int, ...] = ()
 
 
 def covered(window: Window, rows: range) -> range:
@@ -79,6 +87,64 @@ def _parts(passes: Sequence[Pass], group: Group, made: Sequence[range]) -> list[
     return [_part(*each) for each in zip(works, made, given, strict=False)]
 
 
+def _turns(passes: Sequence[Pass], group: Group) -> Iterator[tuple[int, range]]:
+    """(number of a pass of a ``group`` that keeps rows, rows of its map), in order: what is needed next, as many rows
+    as there is room for."""
+    works, rings = passes[group.first:group.last + 1], (*group.kept, None)
+    made = [0] * len(works)
+
+    def piece(number: int, end: int) -> range:
+        """Rows of a map, from the first one that is still to be made on: parts of one lap whose windows lie in one
+        too, or all begin in one and end in the next."""
+        window, begin = works[number].window, made[number]
+        source, target = rings[number - 1] if number else None, rings[number]
+
+        def laps(row: int) -> tuple[int, ...]:
+            covers = covered(window, range(row, row + 1))
+            return (row // target if target else 0,
+                    *((covers.start // source, (covers.stop - 1) // source) if source else ()))
+
+        rows = range(begin, begin + 1)
+        while rows.stop < end and laps(rows.stop) == laps(begin) and (
+                not source or len(covered(window, range(begin, rows.stop + 1))) <= source):
+            rows = range(begin, rows.stop + 1)
+        return rows
+
+    def make(number: int, end: int) -> Iterator[tuple[int, range]]:
+        while made[number] < end:
+            # What is added is written in the order in which it is read: a row at a time.
+            most = 1 if works[number].in_order else group.rows if number == len(works) - 1 else end
+            rows = piece(number, min(end, made[number] + most))
+            if number:
+                yield from make(number - 1, covered(works[number].window, rows).stop)
+            yield group.first + number, rows
+            made[number] = rows.stop
+
+    return make(len(works) - 1, works[-1].window.output_size[0])
+
+
+def has_what_it_adds(passes: Sequence[Pass], group: Group) -> bool:
+    """Whether each row that a ``group`` that keeps rows adds has been made by then, and all rows that others add: only
+    rows that windows cover are made."""
+    made = dict.fromkeys(range(group.first, group.last + 1), 0)
+    for number, rows in _turns(passes, group):
+        other = passes[number].other
+        if other is not None and made.get(other, rows.stop) < rows.stop:
+            return False
+        made[number] = rows.stop
+    return all(end == passes[number].window.output_size[0] for number, end in made.items() if passes[number].added)
+
+
+def _parts_with_kept(passes: Sequence[Pass], group: Group) -> Iterator[tuple[int, Pass]]:
+    """(number of a pass of a ``group`` that keeps rows, a part of it), in order."""
+    kept = dict(enumerate(group.kept, group.first))
+    for number, rows in _turns(passes, group):
+        window = passes[number].window
+        yield number, replace(passes[number], first_row=rows.start, kept=kept.get(number), window=replace(
+            window, output_size=(len(rows), window.output_size[1]),
+            origin=(rows.start * window.stride[0] + window.origin[0], window.origin[1])))
+
+
 def banded(passes: Sequence[Pass], groups: Sequence[Group]) -> tuple[tuple[Pass, ...], tuple[int, ...]]:
     """(``passes`` with those of ``groups`` in bands, the number of the pass that each is or is a part of).
 
@@ -96,16 +162,24 @@ def banded(passes: Sequence[Pass], groups: Sequence[Group]) -> tuple[tuple[Pass,
             wholes.append(number)
             number += 1
             continue
-        begun = None
-        for made_rows in _rows(passes, group):
-            for whole, part in enumerate(_parts(passes, group, made_rows), group.first):
-                if whole > group.first:
-                    number_of[whole - 1] = len(made) - 1
-                continues = begun if whole == group.last else None
-                made.append(replace(part.renumbered(number_of), continues=continues))
+        if group.kept:
+            for whole, part in _parts_with_kept(passes, group):
+                begun = number_of.get(whole)
+                number_of.setdefault(whole, len(made))
+                made.append(replace(part.renumbered(number_of), continues=begun))
                 wholes.append(whole)
-            begun = len(made) - 1 if begun is None else begun
-        number_of[group.last] = begun
+        else:
+            begun = None
+            for made_rows in _rows(passes, group):
+                for whole, part in enumerate(_parts(passes, group, made_rows), group.first):
+                    if whole > group.first:
+                        number_of[whole - 1] = len(made) - 1
+                    # Each but the last one writes a map for the band alone.
+                    kind = {"continues": begun} if whole == group.last else {"map_row": part.first_row}
+                    made.append(replace(part.renumbered(number_of), **kind))
+                    wholes.append(whole)
+                begun = len(made) - 1 if begun is None else begun
+            number_of[group.last] = begun
         number = group.last + 1
     return tuple(made), tuple(wholes)
 
@@ -113,25 +187,27 @@ def banded(passes: Sequence[Pass], groups: Sequence[Group]) -> tuple[tuple[Pass,
 # -- which passes, and how many rows -----------------------------------------------------------------------
 
 
-def lasts(passes: Sequence[Pass], first: int) -> Iterator[int]:
-    """Last passes that a group of several may have which begins with ``first``: the map of each other one is read by
-    the next one alone, and nowhere else."""
+def lasts(passes: Sequence[Pass], first: int, *, keep: bool = False) -> Iterator[int]:
+    """Last passes that a group of several may have which begins with ``first``: the map of each other one is read as
+    windows by the next one alone, and is no output.  Only where rows are kept may it be added, or have a map added."""
     for last in range(first + 1, len(passes)):
         before, readers = passes[last - 1], [work for work in passes if work.source == last - 1]
-        if readers != [passes[last]] or before.in_order or before.output is not None:
+        if readers != [passes[last]] or before.output is not None or (before.in_order and not keep):
             return
         yield last
 
 
 def aligned(passes: Sequence[Pass], groups: Sequence[Group]) -> tuple[Group, ...]:
     """``groups`` with passes whose maps are added, and those that add them, in bands of the same rows, as many as the
-    lowest have: all write in the same order then."""
+    lowest have: all write in the same order then.  Of passes in a group that keeps rows that is a row each."""
     ends = {group.last: group for group in groups}
+    keeping = {number for group in groups if group.kept for number in range(group.first, group.last + 1)}
     for numbers in added_together(passes):
-        rows = min((ends[number].rows for number in numbers if number in ends), default=None)
+        rows = min((1 if number in keeping else ends[number].rows for number in numbers
+                    if number in keeping | ends.keys()), default=None)
         if rows is not None:
-            ends |= {number: Group(ends[number].first if number in ends else number, number, rows)
-                     for number in numbers}
+            ends |= {number: replace(ends.get(number, Group(number, number, rows)), rows=rows)
+                     for number in numbers - keeping}
     return tuple(ends[last] for last in sorted(ends))
 
 
@@ -149,7 +225,7 @@ def choose(passes: Sequence[Pass], config: EngineConfig, latency: Latencies) -> 
     """The groups with which all maps fit into ``config.activation_words`` words of each bank; none without that number.
 
     Of all ways to cut the passes into groups, each in the highest bands for which there is room, the one with the
-    fewest cycles, as nearly as they can be told without a timeline.
+    fewest cycles, as nearly as they can be told without a timeline.  Rows are kept where there is none otherwise.
 
     Raises
     ------
@@ -159,14 +235,15 @@ def choose(passes: Sequence[Pass], config: EngineConfig, latency: Latencies) -> 
     words = config.activation_words
     if words is None:
         return ()
-    room = words
-    while (groups := _Choice(passes, config, latency, room).groups) is not None:
-        depth = sum(place_activations(banded(passes, groups)[0], config)[1])
-        if depth <= words:
-            return groups
-        # Maps of different sizes leave gaps between them.
-        room -= depth - words
-    least = max(words + 1, _Choice(passes, config, latency, words).least)
+    for keep in (False, True):
+        room = words
+        while (groups := _Choice(passes, config, latency, room, keep=keep).groups) is not None:
+            depth = sum(place_activations(banded(passes, groups)[0], config)[1])
+            if depth <= words:
+                return groups
+            # Maps of different sizes leave gaps between them.
+            room -= depth - words
+    least = max(words + 1, _Choice(passes, config, latency, words, keep=True).least)
     raise NetworkError(f"the activations do not fit into {words} words of each bank of memory, not even where passes "
                        f"run in bands of a row: choose activation_words of {least} or more")
 
@@ -183,8 +260,8 @@ class _Choice:
     LONGEST = 8
     """Passes of a group: each makes more rows again than the one after it."""
 
-    def __init__(self, passes: Sequence[Pass], config: EngineConfig, latency: Latencies, room: int):
-        self._passes, self._config, self._latency, self._room = passes, config, latency, room
+    def __init__(self, passes: Sequence[Pass], config: EngineConfig, latency: Latencies, room: int, *, keep: bool):
+        self._passes, self._config, self._latency, self._room, self._keep = passes, config, latency, room, keep
         self._lives = lifetimes(passes)
         self._depths = [self._depth(work, work.window.output_size[0]) * work.banked for work in passes]
         self._short = [self._lasting(number, number) > room for number in range(len(passes))]
@@ -197,9 +274,12 @@ class _Choice:
             options: list[tuple[float, Group | None]] = []
             if not self._short[first]:
                 options.append((self._cycles([self._passes[first]]) + best[0][0], None))
-            for last in islice(lasts(self._passes, first), self.LONGEST - 1):
-                if any(self._short[first:last + 1]) and (group := self._highest(first, last)):
-                    options.append((self._group_cycles(group) + best[last - first][0], group))
+            able = set(lasts(self._passes, first))
+            for last in islice(lasts(self._passes, first, keep=self._keep), self.LONGEST - 1):
+                if any(self._short[first:last + 1]):
+                    groups = self._highest(first, last) if last in able else None, self._keeping(first, last)
+                    options += [(self._group_cycles(group) + best[last - first][0], group)
+                                for group in groups if group]
             best.insert(0, min(options, key=lambda option: option[0], default=(inf, None)))
         if best[0][0] == inf:
             return None
@@ -234,8 +314,39 @@ class _Choice:
         rows = bisect_left(range(1, height), True, key=lambda rows: self._needed(Group(first, last, rows)) > self._room)
         return Group(first, last, _ceil(height, _ceil(height, rows))) if rows else None
 
+    def _keeping(self, first: int, last: int) -> Group | None:
+        """The passes with rows kept, if there is room."""
+        room = self._room - self._lasting(first, last) - sum(self._depth(work, 1) for work in self._passes[first:last])
+        return self._rings(first, last, room) if self._keep and room >= 0 else None
+
+    def _rings(self, first: int, last: int, room: int) -> Group | None:
+        """The passes with one row of banks of each map kept, which windows lie in two of at most, and further ones in
+        ``room`` words: as evenly as can be, the first maps' rather than the last one's."""
+        banks, works = self._config.window[0], self._passes[first:last]
+        if any(work.window.kernel[0] > banks for work in self._passes[first + 1:last + 1]):
+            return None
+        heights = [_ceil(work.window.output_size[0], banks) for work in works]
+        pitches, counts = [self._depth(work, 1) for work in works], [1] * len(works)
+        for count in range(2, max(heights) + 1):
+            for number, (height, pitch) in enumerate(zip(heights, pitches, strict=True)):
+                if counts[number] == count - 1 < height and pitch <= room:
+                    counts[number], room = count, room - pitch
+        group = Group(first, last, self._passes[last].window.output_size[0], tuple(count * banks for count in counts))
+        return group if has_what_it_adds(self._passes, group) else None
+
+    def _kept_cycles(self, group: Group) -> float:
+        total, before = 0, (group.first, 0)
+        for number, part in _parts_with_kept(self._passes, group):
+            tiling = Tiling(part, self._config, self._latency)
+            # What reads a part just made waits for its last row.
+            total += tiling.tiles * tiling.slot + (before[1] if number == before[0] + 1 else 0)
+            before = number, max(0, tiling.last_written - tiling.slot)
+        return total
+
     def _group_cycles(self, group: Group) -> float:
         """Cycles of all bands: those between the first one and the last one take as many as each other, nearly."""
+        if group.kept:
+            return self._kept_cycles(group)
         bands = list(_rows(self._passes, group))
         shown = [bands[0], *bands[len(bands) // 2:][:1] * (len(bands) - 2), bands[-1]]
         found = {id(band): self._cycles(_parts(self._passes, group, band)) for band in shown}
@@ -251,12 +362,20 @@ class _Choice:
             total += max(lead, tiling.to_last_tile + tiling.steps)
         return total
 
+    def _least(self, first: int, last: int) -> float:
+        """Words that the passes need as a group, at least."""
+        in_bands = self._needed(Group(first, last, 1)) if last in lasts(self._passes, first) else inf
+        rings = self._rings(first, last, 0)
+        with_rings = inf if rings is None else self._lasting(first, last) + sum(
+            self._depth(work, kept) for work, kept in zip(self._passes[first:last], rings.kept, strict=True))
+        return min(in_bands, with_rings)
+
     @property
     def least(self) -> int:
         """Words with which there would be groups: as few as those with bands of a row need at least."""
         best = [0]
         for first in reversed(range(len(self._passes))):
             best.insert(0, min([max(self._lasting(first, first), best[0]),
-                                *(max(self._needed(Group(first, last, 1)), best[last - first])
-                                  for last in islice(lasts(self._passes, first), self.LONGEST - 1))]))
+                                *(max(self._least(first, last), best[last - first])
+                                  for last in islice(lasts(self._passes, first, keep=True), self.LONGEST - 1))]))
         return best[0]

@@ -114,19 +114,22 @@ def sequencer_places(schedule: Schedule) -> DescriptorTable:
         step = schedule.config.window if scheduled.reduces else (1, 1)
         narrow = window.output_size[1] == 1
         second_y = window.origin[0] + (window.stride[0] if narrow else 0)
+        # All windows of a pass begin in one lap of a ring, and end in one.
+        lap = source.lap(window.origin[0])
+        laps = source.lap(min(window.origin[0] + window.kernel[0], source.shape[0]) - 1) - lap
         second_x = window.origin[1] + (0 if narrow else window.stride[1])
         rows.append(SequencerPlaces(
             last_out_column=window.output_size[1] - 1,
-            origin_y=_coordinate(source.row(window.origin[0]), row_bits),
+            origin_y=_coordinate(source.row(window.origin[0], lap), row_bits),
             origin_x=_coordinate(source.column(window.origin[1]), column),
-            second_y=_coordinate(source.row(second_y), row_bits),
+            second_y=_coordinate(source.row(second_y, lap), row_bits),
             second_x=_coordinate(source.column(second_x), column),
             second_out_column=int(not narrow),
             stride_y=_difference(source.row(window.stride[0]), row_bits, source.pitch),
             stride_x=_difference(source.column(window.stride[1]), column, source.words),
             chunk_y=_difference(source.row(step[0]), row_bits, source.pitch),
             chunk_x=_difference(source.column(step[1]), column, source.words),
-            pitch_address=source.pitch,
+            pitch_address=(source.pitch - laps * source.lap_words) % (1 << row_bits) if laps else source.pitch,
             step_address=source.words,
             base_address=source.base,
             height=source.shape[0],
@@ -210,8 +213,8 @@ def drain_descriptors(schedule: Schedule) -> DescriptorTable:
     for number, scheduled in enumerate(schedule.passes):
         target: FeatureMap = scheduled.target
         row, column, narrow = target.row(1), target.column(1), target.shape[1] == 1
-        begin = target.row(scheduled.work.target_row)
-        second = target.row(scheduled.work.target_row + narrow)
+        lap = target.lap(scheduled.work.target_row)
+        begin, second = (target.row(scheduled.work.target_row + after, lap) for after in (0, narrow))
         rows.append(DrainDescriptor(
             last_tile=scheduled.tiles - 1,
             last_block=scheduled.column_groups - 1,

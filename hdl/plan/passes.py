@@ -119,7 +119,10 @@ class Pass:
 
     ``first_row`` and ``first_channel`` are the row and the channel of its layers' output with which it begins.
     ``continues`` is the number of the pass whose map it goes on writing, from these on; without one its map has its own
-    rows and channels alone.  ``map_row`` is the row of its layers' output with which that map begins."""
+    rows and channels alone.  ``map_row`` is the row of its layers' output with which that map begins.
+
+    ``kept`` is how many rows of its map are stored at a time: each is overwritten by the one so many below it, once it
+    has been read.  None: all of them."""
 
     source: int | None
     window: Window
@@ -132,8 +135,9 @@ class Pass:
     output: int | None = None
     first_row: int = 0
     first_channel: int = 0
-    continues: int | None = None
     map_row: int = 0
+    continues: int | None = None
+    kept: int | None = None
 
     @property
     def layer(self) -> int | None:

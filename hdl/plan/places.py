@@ -13,10 +13,9 @@ that is the order in which the other pass writes, which may write a map of its o
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
-from math import prod
 from typing import Any
 
 from tepal.hdl.config import EngineConfig
@@ -41,7 +40,9 @@ class FeatureMap:
     """Where a feature map lies: in a ``memory`` (by its role) of ``banks`` (rows, columns), from word ``base`` in each.
 
     A pixel takes ``words`` words: one for each ``lanes`` channels, or a single wide one.  With an array of ``lanes``
-    the words are arrays, too."""
+    the words are arrays, too.
+
+    Of ``kept`` rows, a whole number of rows of banks, there is room for so many at a time, a ring; None: for all."""
 
     shape: tuple[int, int, int]
     banks: tuple[int, int]
@@ -49,6 +50,7 @@ class FeatureMap:
     base: int = 0
     wide: bool = False
     memory: str = "activations"
+    kept: int | None = None
 
     @property
     def groups(self) -> int:
@@ -67,15 +69,24 @@ class FeatureMap:
     @property
     def depth(self) -> int:
         """Words in each bank."""
-        return _ceil(self.shape[0], self.banks[0]) * self.pitch
+        return _ceil(min(self.shape[0], self.kept or self.shape[0]), self.banks[0]) * self.pitch
 
     @property
     def region(self) -> Region:
         return self.memory, self.base, self.base + self.depth
 
-    def row(self, value: int) -> tuple[int, int, int]:
-        """(value, remainder, address) of a row number or a difference of rows."""
-        return value, value % self.banks[0], value // self.banks[0] * self.pitch
+    def row(self, value: int, lap: int = 0) -> tuple[int, int, int]:
+        """(value, remainder, address) of a row number, in this lap of the ring, or of a difference of rows."""
+        return value, value % self.banks[0], value // self.banks[0] * self.pitch - lap * self.lap_words
+
+    def lap(self, row: int) -> int:
+        """How often the ring has been filled before the map's ``row``; rows above the map come before its first."""
+        return max(row, 0) // self.kept if self.kept else 0
+
+    @property
+    def lap_words(self) -> int:
+        """Words from the ring's begin to its end; none if there is no ring."""
+        return (self.kept or 0) // self.banks[0] * self.pitch
 
     def column(self, value: int) -> tuple[int, int, int]:
         """(value, remainder, address) of a column number or a difference of columns."""
@@ -139,10 +150,33 @@ def lifetimes(passes: Sequence[Pass]) -> dict[int, Lifetime]:
 
 def skip_lifetimes(passes: Sequence[Pass]) -> dict[int, Lifetime]:
     """The same in the skip memory.  All parts of a pass count as the first one: what each adds and writes is its
-    own."""
-    last = {work.other: work.writes(number) for number, work in enumerate(passes)}
-    return {number: Lifetime(number, last[number]) for number, work in enumerate(passes)
+    own.  Where parts that write a map and such that add it take turns, it lives until the last one of these."""
+    adders, written = defaultdict(list), {}
+    for number, work in enumerate(passes):
+        adders[work.other].append(number)
+        written[work.writes(number)] = number
+
+    def read(number: int) -> int:
+        first, last = adders[number][0], adders[number][-1]
+        return last if written[number] > first else passes[last].writes(last)
+
+    return {number: Lifetime(number, read(number)) for number, work in enumerate(passes)
             if work.added and work.continues is None}
+
+
+def _stored_at_once(passes: Sequence[Pass], number: int, config: EngineConfig) -> int:
+    """Words of the map ``number`` that lie in the skip memory at a time, most: those that have been written and are
+    still to be added.  So many words are a ring, in which parts of one size lie without a gap."""
+    written, most, sizes = 0, 0, set()
+    added = {work.writes(part): 0 for part, work in enumerate(passes) if work.other == number}
+    for part, work in enumerate(passes):
+        words = skip_words(work, config)
+        if work.writes(part) == number:
+            written, sizes = written + words, sizes | {words}
+            most = max(most, written - min(added.values()))
+        if work.other == number:
+            added[work.writes(part)] += words
+    return most if len(sizes) == 1 else written
 
 
 def colour(lives: Sequence[Lifetime], *, in_place: bool = False) -> list[int]:
@@ -200,7 +234,8 @@ def _maps(passes: Sequence[Pass], config: EngineConfig) -> list[FeatureMap]:
     # The last part of a map ends it.
     shapes = {work.writes(number): (work.target_row + work.output_shape[0], work.output_shape[1],
                                     work.target_channel + work.output_shape[2]) for number, work in enumerate(passes)}
-    return [FeatureMap(shapes[work.writes(number)], config.window, config.lanes) for number, work in enumerate(passes)]
+    return [FeatureMap(shapes[work.writes(number)], config.window, config.lanes, kept=work.kept)
+            for number, work in enumerate(passes)]
 
 
 def place_activations(passes: Sequence[Pass], config: EngineConfig) -> tuple[dict[int, int], tuple[int, ...]]:
@@ -227,9 +262,8 @@ def place(passes: Sequence[Pass], config: EngineConfig, layout: InputLayout) -> 
     for number, base in activations.items():
         maps[number] = replace(maps[number], base=base)
     lives = skip_lifetimes(passes)
-    words = [prod(maps[number].shape[:2]) * _ceil(maps[number].shape[2], config.requantisers) for number in lives]
-    bases, skip_depths = allocate([*lives.values()], words, in_place=True)
-    skips = dict(zip(lives, bases, strict=True))
+    words = {number: _stored_at_once(passes, number, config) for number in lives}
+    skips, skip_depths = _place_skips(passes, lives, words)
     for number in skips.keys() - activations.keys():
         maps[number] = replace(maps[number], base=skips[number], memory="skip")
     base = 0
@@ -237,7 +271,8 @@ def place(passes: Sequence[Pass], config: EngineConfig, layout: InputLayout) -> 
         maps[number] = replace(maps[number], banks=(1, 1), base=base, memory="output")
         base += maps[number].depth
 
-    # Parts of a map lie one behind the other in the skip memory, and so do those of the map that is added to it.
+    # Parts of a map lie one behind the other in the skip memory, round and round where there is room for a few; and so
+    # do those of the map that is added to it.
     before, written = [], defaultdict(int)
     for number, work in enumerate(passes):
         before.append(written[work.writes(number)])
@@ -245,13 +280,37 @@ def place(passes: Sequence[Pass], config: EngineConfig, layout: InputLayout) -> 
 
     def words_of(number: int | None, part: int) -> int | None:
         """First word, in the skip memory, of what belongs to pass ``part`` of a map."""
-        first = None if number is None else skips.get(number)
-        return None if first is None else first + before[part]
+        if number is None or number not in skips:
+            return None
+        return skips[number] + before[part] % words[number]
 
     # A memory has a word, though nothing lie in it.
     return Places(image, tuple(maps[work.writes(number)] for number, work in enumerate(passes)), region_depths or (1,),
                   tuple(words_of(work.writes(number), number) for number, work in enumerate(passes)),
                   tuple(words_of(work.other, number) for number, work in enumerate(passes)), skip_depths)
+
+
+def _place_skips(passes: Sequence[Pass], lives: Mapping[int, Lifetime],
+                 words: Mapping[int, int]) -> tuple[dict[int, int], tuple[int, ...]]:
+    """(first word of each map in the skip memory, words in each of its regions)."""
+    bases, depths = allocate([*lives.values()], [*words.values()], in_place=True)
+    if any(work.kept for work in passes):
+        # Maps that are written in one another's place, by the first of them.
+        heads: dict[int, int] = {}
+        for number in lives:
+            other = passes[number].other
+            heads[number] = number
+            if other is not None and other in heads and lives[other].read == number and words[other] == words[number]:
+                heads[number] = heads[other]
+        firsts = sorted({*heads.values()})
+        spans = [Lifetime(first, max(lives[number].read for number in lives if heads[number] == first))
+                 for first in firsts]
+        packed = dict(zip(firsts, pack(spans, [words[first] for first in firsts]), strict=True))
+        most = max((packed[heads[number]] + words[number] for number in lives), default=0)
+        # Where few rows of a map are stored, regions would be as deep as the largest map in them.
+        if most < sum(depths):
+            return {number: packed[heads[number]] for number in lives}, (most,)
+    return dict(zip(lives, bases, strict=True)), depths
 
 
 def outputs(passes: Sequence[Pass]) -> list[int]:

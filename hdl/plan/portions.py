@@ -15,8 +15,9 @@ loaded with that one's portion.  That of a frame's first such pass is loaded onc
 stays.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate, pairwise
 
 import numpy as np
@@ -39,11 +40,13 @@ class Words:
 
 @dataclass(frozen=True)
 class _Use:
-    """Words of one memory that are loaded with the portion ``portion`` and read for the last time by pass ``last``."""
+    """Words of one memory that are loaded with the portion ``portion``, before pass ``first``, and read for the last
+    time by pass ``last``."""
 
     number: int
     words: int
     portion: int
+    first: int
     last: int
 
 
@@ -116,23 +119,46 @@ class _Ring:
     ----------
     bases : list of int
         First word of each use.
-    after : list of int
-        For each use, how many passes of its frame must have ended before it is loaded.
     """
 
     def __init__(self, uses: Sequence[_Use], depth: int, kept: int, passes: int):
-        self.bases, self.after = [], []
-        end = kept
+        self.bases: list[int] = []
+        self._uses, self._passes = uses, passes
+        end, live = kept, []
         for use in uses:
-            self.bases.append(end if end + use.words <= depth else kept)
+            # What this pass or later ones read as well stays where it is.
+            live = [(base, behind, last) for base, behind, last in live if last >= use.first]
+            self.bases.append(self._place(use.words, end, sorted(live), depth, kept))
             end = self.bases[-1] + use.words
-        begins, last = np.array(self.bases), np.array([use.last for use in uses])
-        ends = begins + [use.words for use in uses]
-        for number in range(len(uses)):
+            live.append((self.bases[-1], end, use.last))
+
+    def waits(self) -> Iterator[int]:
+        """For each use, how many passes of its frame must have ended before it is loaded."""
+        begins, last = np.array(self.bases), np.array([use.last for use in self._uses])
+        ends = begins + [use.words for use in self._uses]
+        # Of itself and of those behind it in the order, those of the frame before are there.
+        there = last - self._passes
+        for number in range(len(begins)):
             meets = (begins < ends[number]) & (begins[number] < ends)
-            # Of itself and of those behind it in the order, those of the frame before are there.
-            there = np.where(np.arange(len(uses)) < number, last, last - passes)
-            self.after.append(int(there[meets].max()) + 1)
+            yield int(there[meets].max()) + 1
+            there[number] = last[number]
+
+    @cached_property
+    def after(self) -> list[int]:
+        """All :meth:`waits`."""
+        return [*self.waits()]
+
+    @staticmethod
+    def _place(words: int, end: int, live: Sequence[tuple[int, int, int]], depth: int, kept: int) -> int:
+        """First word, from ``end`` on or else from the ring's begin on, of so many words none of which is ``live``;
+        where there is no such word, the first one that would be if nothing were."""
+        for begin in (end, kept):
+            for low, high, _ in live:
+                if low < begin + words and begin < high:
+                    begin = high
+            if begin + words <= depth:
+                return begin
+        return end if end + words <= depth else kept
 
 
 def _deep_enough(uses: Sequence[_Use], kept: int, passes: int, after: Sequence[int]) -> tuple[int, _Ring]:
@@ -141,7 +167,7 @@ def _deep_enough(uses: Sequence[_Use], kept: int, passes: int, after: Sequence[i
     total = kept + sum(use.words for use in uses)
     for depth in range(kept + max((use.words for use in uses), default=0), total):
         ring = _Ring(uses, depth, kept, passes)
-        if all(own <= after[use.portion] for own, use in zip(ring.after, uses, strict=True)):
+        if all(own <= after[use.portion] for own, use in zip(ring.waits(), uses, strict=True)):
             return depth, ring
     return total, _Ring(uses, total, kept, passes)
 
@@ -179,16 +205,19 @@ def load_plan(portions: Sequence[Words], reduced: Sequence[Words], reducing: Seq
         """The portion of the pass that reduces before ``each``."""
         return portion_of(reducing[reducing.index(each.first) - 1])
 
-    uses = [[_Use(number, each.words[role], number, each.last) for number, each in enumerate(portions)]
+    def used(number: int, words: int, portion: int, last: int) -> _Use:
+        return _Use(number, words, portion, firsts[portion], last)
+
+    uses = [[used(number, each.words[role], number, each.last) for number, each in enumerate(portions)]
             for role in range(2)]
-    uses += [[_Use(number, each.words[0], portion_of(each.first), each.last) for number, each in enumerate(reduced)],
-             [_Use(number, each.words[1], later(each), each.last) for number, each in enumerate(reduced) if number]]
+    uses += [[used(number, each.words[0], portion_of(each.first), each.last) for number, each in enumerate(reduced)],
+             [used(number, each.words[1], later(each), each.last) for number, each in enumerate(reduced) if number]]
     kept = reduced[0].words[1] if reduced else 0
 
     def possible(depth: int) -> _Ring | None:
         ring = _Ring(uses[0], depth, 0, passes)
         fits = all(base + use.words <= depth for base, use in zip(ring.bases, uses[0], strict=True))
-        return ring if fits and all(own <= first for own, first in zip(ring.after, firsts, strict=True)) else None
+        return ring if fits and all(own <= first for own, first in zip(ring.waits(), firsts, strict=True)) else None
 
     # More words may be worse: what does not fit before a ring's end begins anew, over what lies there.
     most = max(each.words for each in uses[0])

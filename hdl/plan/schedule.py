@@ -73,6 +73,8 @@ class Schedule:
     wholes : tuple of int
         For each pass the number of the one of ``formats`` that it is, or is a part of: in bands, in parts of the
         image's rows, or in slices.
+    portion_of : tuple of int
+        For each pass, the number in ``portions`` of the one whose weights it has.
     rows : RowPlan, or None
         Which rows of the image passes wait for and free; None if a frame waits for all of them.
 
@@ -95,7 +97,7 @@ class Schedule:
         self._check_weights()
         whole = (first, *self.formats.passes[1:])
         self.groups = self._choose(whole) if groups is None else aligned(whole, groups)
-        passes, self.wholes = sliced(network, *by_rows(whole, self.groups, self.layout), self.config)
+        passes, self.wholes, self.portion_of = sliced(network, *by_rows(whole, self.groups, self.layout), self.config)
         self.rows = row_plan(passes, self.layout)
         places = place(passes, self.config, self.layout)
         self.input_map, self.region_depths = places.image, places.region_depths
@@ -192,13 +194,6 @@ class Schedule:
         """Those passes whose weights in the array, and columns' parameters, are stored: the first one of all that have
         the same ones."""
         return tuple(self.passes[self.portion_of.index(portion)] for portion in range(max(self.portion_of) + 1))
-
-    @cached_property
-    def portion_of(self) -> tuple[int, ...]:
-        """For each pass, the number in ``portions`` of the one whose weights it has."""
-        keys = [(whole, each.work.first_channel) for whole, each in zip(self.wholes, self.passes, strict=True)]
-        numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
-        return tuple(numbers[key] for key in keys)
 
     def _loads(self) -> LoadPlan | None:
         if self.config.weight_words is None:

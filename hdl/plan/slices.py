@@ -6,13 +6,14 @@ pass have in common, each from a word of its own on.  What a slice reads and red
 next one, while the array is busy with the one before: that costs nothing where the array is the slower of the two.
 
 Where weights come from outside (:attr:`EngineConfig.weight_words <tepal.hdl.config.EngineConfig>`), a slice takes up to
-half of the words that there are: those of the next one come meanwhile.
+half of the words that there are: those of the next one come meanwhile.  Parts of passes in bands are divided likewise,
+where not all weights of the passes that take turns can stay on the chip.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from math import lcm
+from math import lcm, prod
 
 from tepal.hdl.config import EngineConfig
 from tepal.quant import Network, NetworkError
@@ -36,12 +37,13 @@ def _pieces(work: Pass, config: EngineConfig) -> tuple[int, int]:
 
 
 def sliced(network: Network, passes: Sequence[Pass], wholes: Sequence[int],
-           config: EngineConfig) -> tuple[tuple[Pass, ...], tuple[int, ...]]:
+           config: EngineConfig) -> tuple[tuple[Pass, ...], tuple[int, ...], tuple[int, ...]]:
     """(``passes`` with those in slices whose weights are more than half of ``config.weight_words``, the number of the
-    pass that each is or is a part of).
+    pass that each is or is a part of, the number of its weights in the array).
 
-    The slices of a pass are about as large as each other.  Passes in bands are never divided: each band needs all of
-    their weights again.
+    The slices of a pass are about as large as each other.  Passes in bands stay whole, and their weights on the chip
+    for all bands, if there is room for all that take turns; else those with the fewest parts are divided, and their
+    weights come again for each part.  Passes with the same number of weights have them of one coming.
 
     Parameters
     ----------
@@ -58,16 +60,26 @@ def sliced(network: Network, passes: Sequence[Pass], wholes: Sequence[int],
         A pass can't be divided into slices so small; the message says how many words there must be at least.
     """
     if config.weight_words is None:
-        return tuple(passes), tuple(wholes)
-    counts = _counts(network, passes, [wholes.count(whole) > 1 for whole in wholes], config)
+        return tuple(passes), tuple(wholes), tuple(_numbered(wholes))
+    rooms = _rooms(passes, wholes, config)
+    counts = _counts(network, passes, wholes, rooms, config)
     made: list[Pass] = []
     parts_of: list[int] = []
+    weights: list[tuple[int, int | None, int]] = []
     number_of: dict[int | None, int | None] = {None: None}
-    for number, (work, whole, count) in enumerate(zip(passes, wholes, counts, strict=True)):
+    for number, (work, whole) in enumerate(zip(passes, wholes, strict=True)):
         number_of[number] = len(made)
-        made += _slices(work.renumbered(number_of), len(made), count, config)
-        parts_of += [whole] * count
-    return tuple(made), tuple(parts_of)
+        slices = _slices(work.renumbered(number_of), len(made), counts[whole], config)
+        weights += [(whole, None if rooms[whole] is None else number, piece) for piece in range(len(slices))]
+        made += slices
+        parts_of += [whole] * len(slices)
+    return tuple(made), tuple(parts_of), tuple(_numbered(weights))
+
+
+def _numbered(keys: Sequence[Hashable]) -> list[int]:
+    """Each of ``keys`` as a number, in order of their first places."""
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    return [numbers[key] for key in keys]
 
 
 def _slices(work: Pass, first: int, count: int, config: EngineConfig) -> list[Pass]:
@@ -77,24 +89,60 @@ def _slices(work: Pass, first: int, count: int, config: EngineConfig) -> list[Pa
     pieces, _ = _pieces(work, config)
     ends = [pieces * part // count * lcm(config.columns, config.lanes) for part in range(count + 1)]
     return [replace(work, matrix=work.matrix.select(slice(begin, end)), first_channel=begin,
-                    continues=first if begin else None) for begin, end in pairwise(ends)]
+                    continues=first if begin and work.continues is None else work.continues)
+            for begin, end in pairwise(ends)]
 
 
-def _counts(network: Network, passes: Sequence[Pass], in_bands: Sequence[bool], config: EngineConfig) -> list[int]:
-    """Slices of each pass; one of those that are ``in_bands``."""
+def _rooms(passes: Sequence[Pass], wholes: Sequence[int], config: EngineConfig) -> dict[int, int | None]:
+    """For each pass, by its number, words on the chip for the slices of it that are used and to come; None of one in
+    bands whose weights stay."""
     words = config.weight_words
     assert words is not None
-    pieces = [_pieces(work, config) for work in passes]
-    needed = [number * each if whole else 2 * each for (number, each), whole in zip(pieces, in_bands, strict=True)]
-    if (most := max(needed)) > words:
-        raise NetworkError(f"{_named(network, passes[needed.index(most)])}: its weights can't be divided so that they "
-                           f"take turns in {words} words on the chip: choose weight_words of {most} or more")
-    counts = [1 if whole else _ceil(number, words // 2 // each)
-              for (number, each), whole in zip(pieces, in_bands, strict=True)]
+    parts: dict[int, list[int]] = {}
+    for number, whole in enumerate(wholes):
+        parts.setdefault(whole, []).append(number)
+    rooms: dict[int, int | None] = dict.fromkeys(parts, words)
+    for together in _taking_turns(parts):
+        staying = {whole: prod(_pieces(passes[parts[whole][0]], config)) for whole in together}
+        if sum(staying.values()) > words:
+            for whole in sorted(together, key=lambda whole: (len(parts[whole]), -staying[whole])):
+                if 2 * sum(staying.values()) > words:
+                    del staying[whole]
+        left = words - sum(staying.values())
+        rooms |= {whole: None if whole in staying else left for whole in together}
+    return rooms
+
+
+def _taking_turns(parts: Mapping[int, Sequence[int]]) -> list[list[int]]:
+    """Passes of several ``parts``, the numbers of which are given; those that take turns together."""
+    found: list[list[int]] = []
+    for whole, numbers in sorted(parts.items()):
+        if len(numbers) > 1:
+            if not found or numbers[0] > max(parts[other][-1] for other in found[-1]):
+                found.append([])
+            found[-1].append(whole)
+    return found
+
+
+def _counts(network: Network, passes: Sequence[Pass], wholes: Sequence[int], rooms: Mapping[int, int | None],
+            config: EngineConfig) -> dict[int, int]:
+    """Slices of each pass, by its number: one of those whose weights stay."""
+    words = config.weight_words
+    assert words is not None
+    works = {whole: passes[wholes.index(whole)] for whole in rooms}
+    counts, lacking = {}, {}
+    for whole, room in rooms.items():
+        number, each = _pieces(works[whole], config)
+        lacking[whole] = number * each - words if room is None else 2 * each - room
+        counts[whole] = 1 if room is None else _ceil(number, max(1, room // 2 // each))
+    worst = max(lacking, key=lambda whole: lacking[whole])
+    if lacking[worst] > 0:
+        raise NetworkError(f"{_named(network, works[worst])}: its weights can't be divided so that they take turns in "
+                           f"{words} words on the chip: choose weight_words of {words + lacking[worst]} or more")
     for together in added_together(passes):
         # What is added is written in the order in which it is read: in equal slices.
-        most = max(counts[number] for number in together)
-        counts = [most if number in together else count for number, count in enumerate(counts)]
+        most = max(counts[wholes[number]] for number in together)
+        counts |= {wholes[number]: most for number in together}
     return counts
 
 

@@ -4,11 +4,13 @@ them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from functools import cached_property
 from typing import Any
 
 from amaranth import *
 from amaranth.lib import data
 from tepal.hdl.memories.block import Rom
+from tepal.hdl.primitives import bits_for
 
 __all__ = ["Coordinate", "Countdown", "DescriptorTable", "Difference"]
 
@@ -74,11 +76,33 @@ class DescriptorTable:
         """Whether it is a memory."""
         return len(self.rows) > self.MOST_ROWS and self.stored.size > 0
 
+    @cached_property
+    def kinds(self) -> tuple[dict[str, int], ...]:
+        """Rows of those fields alone that have no more than :data:`MOST_ROWS` values together, each once: parts of a
+        pass differ in few fields.  Of a table in memory they are LUTs, and there a row has the number of its own."""
+        columns = {name: [row[name] for row in self.rows] for name, _ in self.layout}
+        left = [name for name, column in columns.items() if len(set(column)) > 1]
+        chosen: list[str] = []
+        numbers = [0] * len(self.rows)
+        while left:
+            each = {name: [*zip(numbers, columns[name], strict=True)] for name in left}
+            best = min(left, key=lambda name: len(set(each[name])))
+            values = {value: number for number, value in enumerate(dict.fromkeys(each[best]))}
+            if len(values) > self.MOST_ROWS:
+                break
+            numbers = [values[value] for value in each[best]]
+            chosen.append(left.pop(left.index(best)))
+        return tuple(dict(each) for each in dict.fromkeys(tuple((name, row[name]) for name in chosen)
+                                                          for row in self.rows))
+
     @property
     def stored(self) -> data.StructLayout:
-        """A word of that memory: the fields that are not the same in all rows."""
-        return data.StructLayout({name: field.shape for name, field in self.layout
-                                  if len({row[name] for row in self.rows}) > 1})
+        """A word of that memory: the number of its kind, and the fields that kinds leave out, but those that are the
+        same in all rows."""
+        kind = {"kind": unsigned(bits_for(len(self.kinds)))} if len(self.kinds) > 1 else {}
+        return data.StructLayout(kind | {
+            name: field.shape for name, field in self.layout
+            if name not in self.kinds[0] and len({row[name] for row in self.rows}) > 1})
 
     def follow(self, m: Module, advance, *, name: str, rom: str, before: bool = False):
         """(current descriptor, the one that follows, number of the current one): the next one follows ``advance``,
@@ -93,7 +117,7 @@ class DescriptorTable:
         current = Signal(self.layout, name=name, init=self.rows[first])
         upcoming = Signal(self.layout, name=f"{name}_upcoming", init=self.rows[(first + 1) % count])
         if self.in_memory:
-            self._read(m, upcoming, ahead, self.rows[(first + 1) % count], rom)
+            self._read(m, upcoming, Mux(advance, Mux(ahead == count - 1, 0, ahead + 1), ahead), rom)
         else:
             table = Array([self.layout.const(row) for row in self.rows])
             m.d.sync += upcoming.eq(table[ahead])
@@ -102,19 +126,25 @@ class DescriptorTable:
                          ahead.eq(Mux(ahead == count - 1, 0, ahead + 1))]
         return current, upcoming, number
 
-    def _read(self, m: Module, upcoming, ahead, begin: dict[str, int], name: str) -> None:
-        """``upcoming`` out of a memory, whose output takes the place of a register; ``begin`` is its row after a
-        reset, which does not reach that output."""
-        fields = [field for field, _ in self.stored]
-        words = [self.stored.const({field: row[field] for field in fields}).as_value().value for row in self.rows]
+    def _read(self, m: Module, upcoming, number, name: str) -> None:
+        """``upcoming`` out of a memory: two cycles after it was told the ``number`` of the row."""
+        kinds = {tuple(kind.items()): number for number, kind in enumerate(self.kinds)}
+        words = []
+        for row in self.rows:
+            kind = kinds[tuple((field, row[field]) for field in self.kinds[0])]
+            words.append(self.stored.const({field: row.get(field, kind) for field, _ in self.stored})
+                         .as_value().value)
         m.submodules[name] = memory = Rom(name, self.stored.size, words)
         word, fresh = data.View(self.stored, memory.data), Signal(name=f"{name}_fresh", init=1)
-        m.d.comb += [memory.address.eq(ahead),
-                     *(upcoming[field].eq(word[field] if field in fields else value)
-                       for field, value in self.rows[0].items())]
+        # What is the same in all rows is in any of them.
+        table = Array([self.layout.const(self.rows[0] | kind) for kind in self.kinds])
+        kind = data.View(self.layout, table[word["kind"]] if len(kinds) > 1 else table[0])
+        m.d.comb += memory.address.eq(number)
         m.d.sync += fresh.eq(0)
-        with m.If(fresh):
-            m.d.comb += upcoming.eq(self.layout.const(begin))
+        # A reset doesn't reach the memory's output, and the register has its row already.
+        with m.If(~fresh):
+            m.d.sync += [upcoming[field].eq(word[field] if field in self.stored.members else kind[field])
+                         for field in self.rows[0]]
 
 
 class Countdown:

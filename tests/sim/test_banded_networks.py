@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from engine_check import check
-from graphs import inverted_residuals
+from graphs import groups_with_kept_rows, inverted_residuals
 from networks import fast, random_engine
 from tepal.boards.flow.yosys import to_verilog
 from tepal.hdl import Schedule, export_verilog
-from tepal.hdl.plan.bands import Group, aligned, lasts
+from tepal.hdl.plan.bands import Group, aligned, covered, lasts
 from tepal.hdl.plan.descriptors import descriptor_memories
 from tepal.hdl.plan.widths import Formats
 from tepal.hdl.units.descriptor_table import DescriptorTable
@@ -56,6 +56,19 @@ def test_heights(seed, first, rows):
     assert 2 in lasts(formats.passes, first)
     assert rows < formats.passes[2].window.output_size[0]
     check(Schedule(network, config, formats, groups=[Group(first, 2, rows)]), images, rows)
+
+
+@pytest.mark.parametrize("seed", fast([50, 6, 4, 13, 24, 32, 8, 37], 2))
+def test_kept_rows(seed):
+    """Maps that are rings of few rows: what is written goes over their ends, and in most of them windows do; some of
+    these maps are added, or are sums, in rings of the skip memory."""
+    network, config, formats, images, rng = case(seed)
+    schedule = Schedule(network, config, formats, groups=groups_with_kept_rows(rng, formats.passes, config))
+    over = [each.source.lap(rows.stop - 1) - each.source.lap(rows.start) for each in schedule.passes
+            for rows in [covered(each.work.window, range(each.work.window.output_size[0]))]]
+    assert any(over) or seed in (6, 32, 37)
+    assert any(each.target.lap(each.work.target_row) for each in schedule.passes)
+    check(schedule, images, seed)
 
 
 @pytest.mark.parametrize("seed", fast([2, 3], 1))

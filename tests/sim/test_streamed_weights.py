@@ -6,19 +6,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from engine_check import answers_of, check
-from graphs import graphs
+from graphs import graphs, groups_with_kept_rows, inverted_residuals
 from hypothesis import given, settings
-from networks import fast, random_case
+from networks import fast, random_case, random_engine
 from tepal.boards.flow.yosys import to_verilog
 from tepal.boards.registry import get_board
 from tepal.hdl import EngineConfig, Schedule, export_component, export_verilog
 from tepal.hdl.answer import pack_answer
 from tepal.hdl.memories.sdram import word_cycles
 from tepal.hdl.plan.descriptors import descriptor_memories, load_descriptors
+from tepal.hdl.plan.widths import Formats
 from tepal.hdl.streamed import SdramAccelerator
 from tepal.hdl.units.descriptor_table import DescriptorTable
 from tepal.quant import Network, NetworkError
 from tepal.sim import CycleModel, golden, run_engine
+from tepal.sim.hazards import conflicts
 from tepal.sim.simulate import Build, Memory, SimulationError, simulate
 
 ABLE = [seed for seed in range(40) if max(random_case(seed, 1)[1].requantiser_cycles,
@@ -67,6 +69,29 @@ def test_graphs(part, graph):
 def test_cycles_of_a_memory_that_is_never_late(seed, interval):
     schedule, images = streamed_case(seed, 3)
     check(schedule, images, seed, interval=interval)
+
+
+@pytest.mark.parametrize("seed", fast([19, 18, 38], 1))
+def test_weights_that_come_again(seed):
+    """For each part of passes whose maps are rings of few rows: the bytes, and the cycles."""
+    rng = np.random.default_rng([seed, 7])
+    network = inverted_residuals(rng)
+    config = replace(random_engine(rng, network, frugal=False), single_port=False)
+    images = rng.integers(-128, 128, (2, *network.input_shape), np.int8)
+    formats = Formats(network)
+    groups = groups_with_kept_rows(rng, formats.passes, config)
+    words = 1
+    while True:
+        try:
+            schedule = Schedule(network, replace(config, weight_words=words), formats, groups=groups)
+            break
+        except NetworkError as error:
+            words = int(str(error).split("weight_words of ")[1].split()[0])
+    loaded = [(whole, each.work.first_channel) for whole, each in zip(schedule.wholes, schedule.passes, strict=True)]
+    assert any(group.kept for group in groups)
+    assert len(schedule.portions) > len(set(loaded))
+    assert conflicts(schedule) == []
+    check(schedule, images, seed, interval=1 + seed % 3)
 
 
 @pytest.mark.parametrize("part", [0.2, 0.5, 0.8])

@@ -5,15 +5,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from graphs import inverted_residuals, residuals
+from graphs import groups_with_kept_rows, inverted_residuals, residuals
 from networks import chain, random_engine
 from tepal.hdl import ConfigError, EngineConfig, Schedule
-from tepal.hdl.plan import rom_contents
-from tepal.hdl.plan.bands import Group, aligned, banded, covered, lasts
+from tepal.hdl.plan import bands, places, rom_contents
+from tepal.hdl.plan.bands import Group, aligned, banded, covered, has_what_it_adds, lasts
 from tepal.hdl.plan.passes import Window
 from tepal.hdl.plan.places import Lifetime, lifetimes, pack
 from tepal.hdl.plan.widths import Formats
-from tepal.quant import NetworkError
+from tepal.quant import MobileNet, NetworkError
 from tepal.sim import CycleModel
 from tepal.sim.hazards import conflicts
 
@@ -119,6 +119,106 @@ def test_every_height():
                 groups = aligned(formats.passes, [Group(first, last, rows)])
                 schedule = Schedule(network, config, formats, groups=groups)
                 assert conflicts(schedule) == [], (first, last, rows)
+
+
+# -- rows that are kept ------------------------------------------------------------------------------------
+
+
+def keeping(seed: int):
+    """(network, engine, formats, groups some of which keep rows)."""
+    for attempt in range(seed, seed + 4000, 100):
+        network, config, formats, rng = case(attempt)
+        groups = groups_with_kept_rows(rng, formats.passes, config)
+        if any(group.kept for group in groups):
+            return network, config, formats, groups
+    raise AssertionError("no group keeps rows")
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_kept_rows(seed):
+    """Each row that is read is there, though others have been written over it; none is made twice."""
+    _, _, formats, groups = keeping(seed)
+    made, wholes = banded(formats.passes, groups)
+    stored: dict[int, dict[int, int]] = {}
+    for number, work in enumerate(made):
+        original = formats.passes[wholes[number]]
+        assert (work.matrix, work.reduction) == (original.matrix, original.reduction)
+        if work.source is not None:
+            assert made[work.source].continues is None
+            window, map_, kept = work.window, stored[work.source], made[work.source].kept
+            for row in covered(window, range(window.output_size[0])):
+                assert map_[row % kept if kept else row] == row
+        for row in range(work.rows.start, work.rows.stop):
+            map_ = stored.setdefault(work.writes(number), {})
+            assert row > max(map_.values(), default=-1)
+            map_[row % work.kept if work.kept else row] = row
+    for number, map_ in stored.items():
+        kept = made[number].kept
+        # Rows that no window covers need not be.
+        assert len(map_) <= kept if kept else sorted(map_) == list(
+            range(formats.passes[wholes[number]].window.output_size[0]))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_conflicts_of_kept_rows(seed):
+    network, config, formats, groups = keeping(seed)
+    assert conflicts(Schedule(network, config, formats, groups=groups)) == []
+
+
+def test_few_rows_of_what_is_added():
+    """Of a chain of sums in one group two rows lie in the skip memory: the one that is added and the one after it, not
+    all; with fewer words the replay would see one overwritten."""
+    network = residuals((9, 5, 4), 2)
+    formats, config = Formats(network), EngineConfig(4, 4, 4)
+    last = max(number for number, work in enumerate(formats.passes) if work.other is not None)
+    group = Group(0, last, 9, (3,) * last)
+    assert has_what_it_adds(formats.passes, group)
+    whole, rings = (Schedule(network, config, formats, groups=groups) for groups in ([], [group]))
+    assert conflicts(rings) == []
+    assert rings.skip_depth < whole.skip_depth
+    with pytest.MonkeyPatch.context() as patch:
+        original = places._stored_at_once
+        patch.setattr(places, "_stored_at_once", lambda *each: original(*each) - 5)
+        assert conflicts(Schedule(network, config, formats, groups=[group])) != []
+
+
+def test_rows_that_are_added_but_never_made():
+    """No window covers the last rows of the map that is added."""
+    passes = Formats(residuals((6, 5, 4), 1)).passes
+    adder = next(number for number, work in enumerate(passes) if work.other is not None)
+    group = Group(passes[adder].other, adder, 6, (3,) * (adder - passes[adder].other))
+    assert has_what_it_adds(passes, group)
+    reader = passes[adder].other + 1
+    higher = replace(passes[reader], window=replace(passes[reader].window, origin=(-1, 0)))
+    assert not has_what_it_adds((*passes[:reader], higher, *passes[reader + 1:]), group)
+
+
+def test_too_few_rows_kept(monkeypatch):
+    """The replay sees a row that is overwritten before it has been read."""
+    network, config, formats = chain((9, 5, 4), 3), EngineConfig(3, 4, 4), Formats(chain((9, 5, 4), 3))
+    groups = [Group(0, 2, 9, (6, 6))]
+    assert conflicts(Schedule(network, config, formats, groups=groups)) == []
+    original = bands.banded
+    monkeypatch.setattr("tepal.hdl.plan.schedule.banded", lambda passes, groups: (
+        tuple(replace(work, kept=work.kept and 3) for work in original(passes, groups)[0]),
+        original(passes, groups)[1]))
+    assert any("overwritten before it is read" in told
+               for told in conflicts(Schedule(network, config, formats, groups=groups)))
+
+
+@pytest.mark.parametrize("words", [420, 306])
+def test_rows_are_kept_where_bands_need_more(words):
+    """Of a band of a row, the maps in front are up to eleven rows high, and made again for most of them: 430 words."""
+    network, config = MobileNet(alpha=0.25, resolution=64).network(), EngineConfig(8, 8, 4, requantisers=4)
+    formats = Formats(network)
+    whole, bands, rings = (Schedule(network, replace(config, activation_words=each), formats)
+                           for each in (None, 430, words))
+    assert not any(group.kept for group in bands.groups)
+    assert any(group.kept for group in rings.groups)
+    assert rings.bank_depth <= words
+    assert CycleModel(rings).interval_cycles < 1.05 * CycleModel(whole).interval_cycles
+    with pytest.raises(NetworkError, match=r"choose activation_words of 306 or more"):
+        Schedule(network, replace(config, activation_words=305), formats)
 
 
 @pytest.mark.parametrize("seed", range(5))

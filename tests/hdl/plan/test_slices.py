@@ -11,6 +11,7 @@ from networks import chain, pointwise
 from tepal.hdl import ConfigError, EngineConfig, Schedule
 from tepal.hdl.plan import rom_contents
 from tepal.hdl.plan.bands import Group
+from tepal.hdl.plan.widths import Formats
 from tepal.quant import Network, NetworkError
 from tepal.sim import CycleModel
 from tepal.sim.hazards import conflicts
@@ -122,12 +123,48 @@ def test_too_few_words():
         Schedule(network, replace(config, weight_words=19))
 
 
-def test_too_few_words_for_bands():
-    """Each band needs all weights of its passes again."""
+def test_weights_that_come_again():
+    """For each band, where they don't fit: in slices of half of the words."""
     network, config = pointwise((4, 4, 5), 21), EngineConfig(4, 2, 2, weight_words=11 * 5)
-    assert len(Schedule(network, config, groups=[Group(0, 0, 2)]).passes) == 2
-    with pytest.raises(NetworkError, match=r"choose weight_words of 55 or more"):
-        Schedule(network, replace(config, weight_words=54), groups=[Group(0, 0, 2)])
+    staying, again = (Schedule(network, replace(config, weight_words=words), groups=[Group(0, 0, 2)])
+                      for words in (55, 54))
+    assert staying.portion_of == (0, 0)
+    assert again.portion_of == (0, 1, 2, 3, 4, 5)
+    assert [(each.work.rows.start, each.column_groups) for each in again.passes] == [
+        (row, groups) for row in (0, 2) for groups in (3, 4, 4)]
+    assert rom_contents.matrix_weights(again) == 2 * rom_contents.matrix_weights(staying)
+    assert rom_contents.matrix_parameters(again) == 2 * rom_contents.matrix_parameters(staying)
+    assert conflicts(again) == []
+
+
+def test_some_stay_and_others_come_again():
+    """The ones with the fewest parts come again, in what the others leave."""
+    network = chain((9, 9, 4), 5)
+    formats = Formats(network)
+    assert len({work.matrix.weights.shape for work in formats.passes[1:4]}) == 1
+    pieces = formats.passes[1].matrix.weights.size
+    assert pieces == 16
+    # Of a column each, 16 words of 4 operands.
+    config = EngineConfig(3, 1, 1, weight_words=40)
+    schedule = Schedule(network, config, formats, groups=[Group(1, 3, 3, (6, 3))])
+    numbers = {whole: {portion for portion, own in zip(schedule.portion_of, schedule.wholes, strict=True)
+                       if own == whole} for whole in (1, 2, 3)}
+    parts = {whole: sum(own == whole and not each.work.first_channel
+                        for own, each in zip(schedule.wholes, schedule.passes, strict=True)) for whole in numbers}
+    staying = {whole for whole in numbers if len(numbers[whole]) == 1}
+    assert len(staying) == 1
+    assert max(parts[whole] for whole in numbers.keys() - staying) <= min(parts[whole] for whole in staying)
+    assert conflicts(schedule) == []
+
+
+def test_too_few_words_for_bands():
+    """Of maps that are one band's alone, too, a slice of a column group is made while the next one's weights come."""
+    network, config, groups = chain((6, 5, 6), 3), EngineConfig(3, 2, 2, weight_words=12), [Group(0, 1, 2)]
+    schedule = Schedule(network, config, groups=groups)
+    assert all(each.column_groups == 1 for each in schedule.passes)
+    assert conflicts(schedule) == []
+    with pytest.raises(NetworkError, match=r"can't be divided .* choose weight_words of 12 or more"):
+        Schedule(network, replace(config, weight_words=11), groups=groups)
 
 
 def test_unrolled():
