@@ -56,6 +56,17 @@ class EngineConfig:
     weight_words
         Words of the array's weights, a weight for each column, that are on the chip at a time: all weights come from
         outside as a stream, again for every frame (:mod:`tepal.hdl.plan.portions`).  None: all are on the chip.
+
+    Raises
+    ------
+    ConfigError
+        The parameters are out of range, or don't go together.
+
+    Examples
+    --------
+    >>> EngineConfig(rows=4, columns=8, lanes=4, requantisers=3)
+    Traceback (most recent call last):
+    tepal.hdl.config.ConfigError: requantisers (3) must divide columns (8)
     """
 
     rows: int
