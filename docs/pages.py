@@ -39,6 +39,13 @@ API = {
 log = logging.getLogger("mkdocs.plugins.tepal")
 
 
+def on_config(config):
+    """Puts a page for each command into the navigation."""
+    section = next(entry["Commands"] for entry in config.nav if "Commands" in entry)
+    section += [{name: f"commands/{name}.md"} for name in COMMANDS]
+    return config
+
+
 def on_files(files, config):
     """Adds the pages that are made here."""
     made = {f"commands/{name}.md": command(name) for name in COMMANDS}
@@ -52,7 +59,7 @@ def on_files(files, config):
 def on_page_markdown(markdown, page, config, files):
     """Completes the pages of boards and commands, and makes the links of the repository those of the site."""
     place = page.file.src_uri
-    if place == "boards.md":
+    if place == "bundled_boards.md":
         markdown += "\n".join(map(_board, BOARDS.values()))
     if place == "commands/index.md":
         markdown = markdown.replace("<!-- commands -->", "\n".join([
