@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The documentation site: its pages say what the code says, and what they show works."""
 
+import contextlib
 import doctest
 import html
 import importlib.util
@@ -8,6 +9,7 @@ import logging
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from importlib import import_module
@@ -43,10 +45,22 @@ def name(page: Path) -> str:
     return str(page.relative_to(DOCS))
 
 
-def follow(page: Path, folder: Path, environment: dict[str, str], *, slow: bool) -> None:
+def run(command: list[str], folder: Path, environment: dict[str, str]) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of ``command``, which leaves nothing running in the background, should it fail."""
+    with (folder / "stdout").open("w+") as out, (folder / "stderr").open("w+") as err:
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=out, stderr=err, start_new_session=True)
+        try:
+            process.wait()
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+        return process.returncode, (folder / "stdout").read_text(), (folder / "stderr").read_text()
+
+
+def follow(page: Path, folder: Path, *, slow: bool) -> None:
     """Do what ``page`` shows, in ``folder``: its shell commands, its Python; and compare what it says they print."""
     (folder / "examples").symlink_to(ROOT / "examples")
-    environment = {**os.environ, **environment, "TMPDIR": str(folder),
+    environment = {**os.environ, "TMPDIR": str(folder),
                    "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     printed = None
     for mark, kind, text in blocks(page):
@@ -57,9 +71,8 @@ def follow(page: Path, folder: Path, environment: dict[str, str], *, slow: bool)
             (folder / more).write_text(text)
         elif kind in ("sh", "python"):
             command = ["bash", "-euo", "pipefail", "-c"] if kind == "sh" else [sys.executable, "-c"]
-            done = subprocess.run([*command, text], cwd=folder, env=environment, capture_output=True, text=True)
-            assert done.returncode == 0, f"{text}\n{done.stdout}{done.stderr}"
-            printed = done.stdout
+            code, printed, told = run([*command, text], folder, environment)
+            assert code == 0, f"{text}\n{printed}{told}"
         elif kind == "text" and printed is not None:
             same = doctest.OutputChecker().check_output(text, printed, doctest.ELLIPSIS)
             assert same, f"{name(page)} says\n{text}\nnot\n{printed}"
@@ -68,7 +81,7 @@ def follow(page: Path, folder: Path, environment: dict[str, str], *, slow: bool)
 
 @pytest.mark.parametrize("page", SHOWING, ids=name)
 def test_what_pages_show(page, tmp_path):
-    follow(page, tmp_path, {}, slow=False)
+    follow(page, tmp_path, slow=False)
 
 
 SLOWLY = [page for page in SHOWING if any(mark == "slow" for mark, *_ in blocks(page))]
@@ -76,8 +89,9 @@ SLOWLY = [page for page in SHOWING if any(mark == "slow" for mark, *_ in blocks(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", SLOWLY, ids=name)
-def test_all_that_pages_show(page, tmp_path, quick_compiler):
-    follow(page, tmp_path, quick_compiler, slow=True)
+def test_all_that_pages_show(page, tmp_path):
+    # Compiled as they are for everybody: what answers over a line has to do so in time.
+    follow(page, tmp_path, slow=True)
 
 
 def test_every_block_is_followed():
@@ -106,7 +120,7 @@ def test_followed_blocks_can_fail(tmp_path):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys.modules[__name__], "DOCS", tmp_path)
             with pytest.raises(AssertionError):
-                follow(page, folder, {}, slow=False)
+                follow(page, folder, slow=False)
 
 
 WITH_DOCTESTS = sorted(
