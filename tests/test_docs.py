@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -227,3 +228,13 @@ def test_site(site):
     assert "Simulate the generated Verilog" in html.unescape(text["commands/simulate.html"])
     for style in site.rglob("*.css"):
         assert not re.search(r"url\([\"']?https?:|@import", style.read_text()), style
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("chromium"), reason="Chromium isn't here: Debian's package is chromium")
+def test_search_without_a_server(site, tmp_path):
+    """Read from files, the site finds words: workers, in which search runs, don't exist there."""
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=20000", "--dump-dom",
+               f"--user-data-dir={tmp_path}", f"{(site / 'index.html').as_uri()}?q=sequencer"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert re.search(r"[1-9]\d* matching documents", done.stdout)
