@@ -79,7 +79,7 @@ times: venv
 
 # The variable leaves out what the theme has to say about itself.
 docs: venv
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "wrote build/site: open build/site/index.html"
 
 lint: ruff pyright imports
