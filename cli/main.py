@@ -6,6 +6,7 @@ returns the exit code.  Only the module of the command that is asked for is impo
 
 import argparse
 import contextlib
+import gc
 import os
 import re
 import sys
@@ -164,6 +165,9 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     soften(sys.stdout)
     soften(sys.stderr)
+    # Networks and schedules are many small objects with hardly any circles among them: Python would look for these so
+    # often that a short command took noticeably longer.
+    gc.set_threshold(100_000)
     code, told = BAD_INPUT, None
     try:
         code = _run(sys.argv[1:] if argv is None else argv)
