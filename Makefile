@@ -41,14 +41,14 @@ venv: .venv/ready types
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
 	@# As pip does with all that is not editable: or each command would compile them where Python may not keep what it compiles.
-	@$(BIN)/python -m compileall -q hdl quant sim boards host cli tepal
+	@$(BIN)/python -m compileall -q hdl quant sim boards host report cli tepal
 	@touch $@
 
 # The folders under their import names, for pyright and import-linter.  Links that are there already stay untouched, for
 # whoever reads them just now; those to what is gone go too.
 types:
 	@mkdir -p build/types/tepal
-	@for name in hdl quant sim boards host cli tepal/*.py; do \
+	@for name in hdl quant sim boards host report cli tepal/*.py; do \
 		link=build/types/tepal/$${name#tepal/}; [ "$$link" -ef "$$name" ] || ln -sfn "../../../$$name" "$$link"; done
 	@find build/types -xtype l -delete
 

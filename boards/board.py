@@ -4,23 +4,47 @@
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 from tepal.hdl import EngineConfig
+from tepal.hdl.memories.sdram import word_count, word_cycles
+from tepal.hdl.memories.sdram_timing import SdramChip, SdramTiming
 
 from .parts.part import Part, Pin
 from .programmer import Programmer
 
-__all__ = ["Board", "Flash", "describe", "tell"]
+__all__ = ["Board", "Flash", "Sdram", "describe", "tell"]
 
 
 @dataclass(frozen=True)
 class Flash:
     """A flash memory that a design reads its weights from: an SPI resource of the platform's, and where in it, in
-    bytes, they begin: behind the bitstream, at a multiple of what is erased at a time."""
+    bytes, they begin: behind the bitstream, at a multiple of what is erased at a time.
+
+    ``size`` is that of the memory, in bytes.  ``idle`` are parts of the resource that are never selected."""
 
     pins: Pin
     offset: int
+    size: int
+    idle: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Sdram:
+    """An SDR SDRAM of 16 bits: a resource of the platform's; the chip, whose times are those of the slowest that such a
+    board carries; and the clocks in MHz, the slowest and the fastest, at which
+    :class:`~tepal.hdl.memories.sdram_pads.SdramPads` take what it answers at the right time."""
+
+    pins: Pin
+    chip: SdramChip
+    slowest: float
+    fastest: float
+
+    @property
+    def timing(self) -> SdramTiming:
+        """Its times at any of these clocks."""
+        return SdramTiming.between(self.chip, round(self.slowest * 1e6), round(self.fastest * 1e6))
 
 
 @dataclass(frozen=True)
@@ -33,8 +57,9 @@ class Board:
     Amaranth's (its resource ``uart`` is the line to the host, at ``baud`` bits a second), ``oscillator`` in Hz.
     ``lights`` tells which light shows ``ready``, ``busy``, ``error`` and ``result0`` to ``result3``; ``button`` begins
     anew; ``high`` are pins to hold high.  ``target`` is the clock in MHz to ask of the tools, a little above what is
-    hoped for, and ``lowest`` the one below which a result counts as failed.  ``flash`` is for boards whose engine loads
-    its weights.  ``programmer`` is how a bitstream gets onto it, None where that can't be done from here.  ``buffer``
+    hoped for, and ``lowest`` the one below which a result counts as failed.  ``flash`` is where engines that load their
+    weights have them from, ``memory`` what holds weights for which there is no room on the chip, filled from ``flash``.
+    ``programmer`` is how a bitstream gets onto it, None where that can't be done from here.  ``buffer``
     is how many bytes can wait behind the receiver.  ``notes`` are things that a user must know."""
 
     name: str
@@ -51,9 +76,16 @@ class Board:
     target: float = 0.0
     lowest: float = 0.0
     flash: Flash | None = None
+    memory: Sdram | None = None
     programmer: Programmer | None = None
     buffer: int = 2048
     notes: str = ""
+
+    @property
+    def beat_cycles(self) -> Fraction:
+        """Cycles that a beat of weights from outside takes on average: out of the board's ``memory``; or one, out of
+        any that is as fast as an engine."""
+        return word_cycles(self.memory.timing) if self.memory else Fraction(1)
 
 
 def describe(*boards: Board) -> str:
@@ -69,6 +101,9 @@ def describe(*boards: Board) -> str:
                   f"  clock: {board.oscillator / 1e6:g} MHz, by PLL to {len(clocks)} frequencies up to "
                   f"{float(clocks[-1]) / 1e6:g} MHz",
                   f"  serial line: {board.baud:,} baud"]
+        if sdram := board.memory:
+            lines.append(f"  memory for weights: SDRAM of {8 * word_count(sdram.timing) >> 20} MiB, at clocks of "
+                         f"{sdram.slowest:g} to {sdram.fastest:g} MHz")
         lines += [f"  note: {board.notes}"] if board.notes else []
     return "\n".join([*lines, f"Build with: tepal build MODEL --board {boards[0].name} -o DIR"])
 

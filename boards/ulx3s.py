@@ -4,8 +4,9 @@
 from dataclasses import replace
 
 from amaranth_boards.ulx3s import ULX3S_25F_Platform, ULX3S_45F_Platform, ULX3S_85F_Platform
+from tepal.hdl.memories.sdram_timing import ULX3S_CHIPS, strictest
 
-from .board import Board, tell
+from .board import Board, Flash, Sdram, tell
 from .parts.ecp5 import ECP5_25F, ECP5_45F, ECP5_85F, ENGINE_85F, NARROW_85F
 from .parts.part import Pin
 from .programmer import open_fpga_loader
@@ -20,6 +21,9 @@ ULX3S_85F = Board(
     button=Pin("button_fire", 0),
     # The ESP32 beside the FPGA reboots the board when this one falls.
     high=(Pin("esp32", 0, "gpio0"),), target=150.0, lowest=25.0,
+    # A bitstream for the largest part is 1.9 MB uncompressed.
+    flash=Flash(Pin("spi_flash"), 2 << 20, 16 << 20, idle=("hold", "wp")),
+    memory=Sdram(Pin("sdram"), strictest(*ULX3S_CHIPS), 80.0, 100.0),
     programmer=open_fpga_loader("ulx3s", keep=["--write-flash"]))
 
 ULX3S_45F = replace(ULX3S_85F, name="ulx3s-45f", part=ECP5_45F, platform=ULX3S_45F_Platform,

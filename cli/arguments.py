@@ -11,7 +11,7 @@ __all__ = ["ENGINE", "above_zero", "add_input_shape", "add_model_arguments", "ad
            "mhz", "path"]
 
 ENGINE = ("rows", "columns", "lanes", "window", "requantisers", "packing", "copy_lanes", "input_bytes",
-          "activation_words", "weight_words")
+          "activation_words", "weight_words", "input_rows")
 """Parameters of the engine that a command line may give."""
 
 
@@ -97,6 +97,8 @@ def add_model_arguments(parser, *, any_board: bool = False) -> None:
     engine.add_argument("--weight-words", type=int, metavar="N", help="words of the array's weights on the chip, a "
                         "weight for each column, at most: all weights come from an external memory, again for every "
                         "frame (default: all are on the chip)")
+    engine.add_argument("--input-rows", type=int, metavar="N", help="rows of the image in the input memory, at most: "
+                        "the first layer begins as they arrive (default: the whole image where it fits)")
 
 
 def add_output_argument(parser) -> None:

@@ -4,7 +4,7 @@
 import json
 
 from rich.table import Table
-from tepal.boards.flow.build import STEPS, build, file_names, require_platform
+from tepal.boards.flow.build import STEPS, build, file_names, require_memory, require_platform
 from tepal.boards.flow.folder import require_room, write_files
 from tepal.boards.flow.shortage import require_fit
 from tepal.boards.registry import get_board
@@ -13,7 +13,7 @@ from .arguments import add_model_arguments, add_output_argument, count, mhz
 from .console import Steps, err, out, step
 from .exit_codes import TOO_SLOW
 from .files import check_folder
-from .scheduling import load, require_weights_on_chip
+from .scheduling import load
 from .tables import share_bar
 
 __all__ = ["add_arguments", "run"]
@@ -35,7 +35,7 @@ def run(arguments) -> int:
     board = get_board(arguments.board)
     family = require_platform(board)
     board, schedule = load(arguments)
-    require_weights_on_chip(schedule, "tepal build")
+    require_memory(schedule, board)
     with step("Counting what the board has room for"):
         require_fit(schedule, board)
     check_folder(arguments.output)

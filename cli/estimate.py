@@ -2,10 +2,12 @@
 """``tepal estimate``: which boards does a network fit, how fast is it there, and what are the cycles of every layer?"""
 
 import json
+from collections import Counter
 from dataclasses import replace
 
 from rich.table import Column, Table
 from tepal.boards.board import Board
+from tepal.boards.flow.build import clock_limits
 from tepal.boards.flow.fit import fit
 from tepal.boards.flow.lut_estimate import KINDS
 from tepal.boards.flow.routed import Clock, clock_of
@@ -15,11 +17,12 @@ from tepal.boards.registry import all_boards
 from tepal.hdl import ConfigError, Schedule
 from tepal.quant import Network, NetworkError
 from tepal.sim import CycleModel
+from tepal.sim.occupancy import utilisation
 
 from .arguments import add_model_arguments, mhz
 from .console import err, out, step
 from .scheduling import load, on_board, read_forms
-from .tables import layer_rows, layer_table, share_bar, utilisation
+from .tables import layer_rows, layer_table, share_bar
 
 __all__ = ["add_arguments", "run"]
 
@@ -39,7 +42,7 @@ def run(arguments) -> int:
 def _one(arguments) -> int:
     """One board, layer by layer."""
     board, schedule = load(arguments)
-    model, result = CycleModel(schedule), fit(schedule, board)
+    model, result = CycleModel(schedule, board.beat_cycles), fit(schedule, board)
     rows = layer_rows(schedule, model)
     config = schedule.config
     smaller = []
@@ -56,9 +59,11 @@ def _one(arguments) -> int:
                      for use in schedule.memories],
         "engine": config.told() | {"multipliers": config.multipliers, "products": config.products},
         "macs": schedule.network.macs, "parameters": schedule.network.parameters,
-        "bands": (bands := _bands(schedule, model)), "weight_bytes_per_frame": schedule.weight_bytes,
-        **_times(model, clock := clock_of(board, arguments.clock)),
-        "utilisation": round(utilisation(schedule, model.compute_cycles), 4), "layers": rows,
+        "bands": (bands := _bands(schedule, model)), "input_rows": (ring := _ring(schedule, model)),
+        "weight_bytes_per_frame": schedule.weight_bytes,
+        **_times(model, clock := _clock(schedule, board, arguments.clock)),
+        "waits": (waits := _waits(schedule, model)),
+        "utilisation": round(utilisation(schedule, model.busy_cycles), 4), "layers": rows,
     }
     if arguments.json:
         print(json.dumps(report))
@@ -73,17 +78,19 @@ def _one(arguments) -> int:
         rows_, columns_ = config.window
         out.print(f"Engine: {config.rows} x {config.columns} array, {config.lanes} depthwise lanes of {rows_} x "
                   f"{columns_} taps, {config.requantisers} requantisers, {config.input_bytes}-byte input beats.")
-        out.print(f"{schedule.network.macs:,} multiply-accumulates in {model.compute_cycles:,} cycles on "
+        out.print(f"{schedule.network.macs:,} multiply-accumulates in {model.busy_cycles:,} cycles on "
                   f"{config.products} products a cycle: {report['utilisation']:.1%} in use. "
                   f"{model.cycles:,} cycles with the image streaming in; a frame every {model.interval_cycles:,}.")
         if bands:
             out.print(f"{bands['layers']} layers run in bands of rows, and no map between them is ever stored whole: "
                       f"{bands['words']:,} words in each bank of activations in place of {bands['whole_words']:,}, "
-                      f"for {model.compute_cycles / bands['whole_cycles'] - 1:.1%} more cycles.")
+                      f"for {bands['compute_cycles'] / bands['whole_cycles'] - 1:.1%} more cycles.")
+        if ring:
+            out.print(f"The input memory holds {ring['rows']} of the image's {ring['of']} rows, which are computed as "
+                      f"they arrive: {ring['words']:,} words in place of {ring['whole_words']:,}, and a frame takes "
+                      f"{ring['interval_cycles'] / ring['whole_interval_cycles'] - 1:.1%} more cycles.")
         if schedule.weight_bytes:
-            out.print(f"{schedule.weight_bytes:,} bytes of weights come from outside for every frame, "
-                      f"{schedule.weight_bytes / model.interval_cycles:.2f} a cycle on average; cycles are those of a "
-                      "memory that gives 8 in each.")
+            out.print(_told_weights(schedule, board, model, clock, waits))
         if clock.mhz:
             out.print(f"{report['latency_ms']:.3f} ms from image to answer, {report['frames_per_second']:,.1f} frames "
                       f"a second: at {clock.told}.", markup=False)
@@ -93,6 +100,43 @@ def _one(arguments) -> int:
     if not arguments.json:
         out.print(f"[bold green]The network fits {board.name}.[/]")
     return 0
+
+
+def _clock(schedule: Schedule, board: Board, asked: float | None) -> Clock:
+    """The recorded clock, or the one ``asked`` for; no faster than the board's memory, where weights come from it."""
+    clock, (_, limit) = clock_of(board, asked), clock_limits(schedule, board)
+    if schedule.loads and board.memory and limit and clock.mhz and clock.mhz > limit:
+        return Clock(limit, f"{limit:g} MHz, the fastest that the memory of weights takes")
+    return clock
+
+
+def _waits(schedule: Schedule, model: CycleModel) -> list[dict]:
+    """Passes that begin later in every frame because their weights are not there yet."""
+    found = []
+    for number, cycles in model.waits().items():
+        work = schedule.passes[number].work
+        layer = next(each.layer for each in (work.matrix, work.reduction) if each and each.layer is not None)
+        found.append({"pass": number, "layer": schedule.network.layers[layer].index, "cycles": cycles})
+    return found
+
+
+def _told_weights(schedule: Schedule, board: Board, model: CycleModel, clock: Clock, waits: list[dict]) -> str:
+    """What the external memory has to give, and what is waited for."""
+    memory, frame = 8 / board.beat_cycles, schedule.weight_bytes
+    told = (f"{frame:,} bytes of weights come from outside for every frame, "
+            f"{frame / model.interval_cycles:.2f} a cycle on average; cycles are those of ")
+    told += (f"the board's SDRAM, which gives {float(memory):.2f} in each" if board.memory else
+             f"a memory that gives {float(memory):g} in each")
+    if clock.mhz:
+        told += f": {clock.mhz * frame / model.interval_cycles:.1f} MB/s of {float(clock.mhz * memory):.1f}"
+    if not waits:
+        return f"{told}. Nothing waits for them."
+    layers: Counter[int] = Counter()
+    for each in waits:
+        layers[each["layer"]] += each["cycles"]
+    longest = ", ".join(f"layer {layer} ({cycles:,})" for layer, cycles in layers.most_common(3))
+    return (f"{told}. Of a frame, {layers.total():,} cycles ({layers.total() / model.interval_cycles:.1%}) are spent "
+            f"waiting for them, most before {longest}.")
 
 
 def _bands(schedule: Schedule, model: CycleModel) -> dict | None:
@@ -108,7 +152,17 @@ def _bands(schedule: Schedule, model: CycleModel) -> dict | None:
         groups.append({"layers": layers, "rows": group.rows})
     return {"groups": groups, "layers": sum(len(group["layers"]) for group in groups),
             "words": schedule.bank_depth, "whole_words": whole.bank_depth,
-            "compute_cycles": model.compute_cycles, "whole_cycles": CycleModel(whole).compute_cycles}
+            "compute_cycles": model.busy_cycles, "whole_cycles": CycleModel(whole, model.interval).busy_cycles}
+
+
+def _ring(schedule: Schedule, model: CycleModel) -> dict | None:
+    """What it takes and saves that the input memory holds some rows of the image; None if it holds all."""
+    if schedule.rows is None:
+        return None
+    whole = Schedule(schedule.network, replace(schedule.config, input_rows=None), schedule.formats)
+    return {"rows": schedule.layout.rows, "of": schedule.layout.shape[0], "words": schedule.layout.depth,
+            "whole_words": whole.layout.depth, "interval_cycles": model.interval_cycles,
+            "whole_interval_cycles": CycleModel(whole, model.interval).interval_cycles}
 
 
 def _times(model: CycleModel, clock: Clock) -> dict:
@@ -132,7 +186,7 @@ def _compare(arguments) -> int:
             entry = {"board": board.name, "part": board.part.name, "fits": False, "problem": None}
             try:
                 schedule, told = on_board(arguments, board, forms)
-                entry |= _entry(schedule, board, clock_of(board, arguments.clock))
+                entry |= _entry(schedule, board, _clock(schedule, board, arguments.clock))
                 schedules[board.name] = schedule
                 if told and entry["fits"]:
                     forms_told.setdefault(told, []).append(board.name)
@@ -160,7 +214,7 @@ def _entry(schedule: Schedule, board: Board, clock: Clock) -> dict:
     return {"fits": result.ok, "used": result.used, "available": result.available,
             "short": {kind: result.used[kind] - (result.available[kind] or 0) for kind in result.over},
             "engine": config.told() | {"multipliers": config.multipliers, "products": config.products},
-            **_times(CycleModel(schedule), clock)}
+            **_times(CycleModel(schedule, board.beat_cycles), clock)}
 
 
 def _print(network: Network, entries: list[dict]) -> None:

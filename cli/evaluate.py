@@ -4,12 +4,12 @@
 import json
 from dataclasses import replace
 
-from tepal.quant import FloatNetwork, NetworkError, read_model
+from tepal.quant import FloatNetwork, read_model
 from tepal.sim import accuracy
 
 from .arguments import add_input_shape, path
 from .console import bar, err, out, warn
-from .files import choose_frames, read_labelled
+from .files import choose_frames, classes_of, read_labelled
 from .frames import add_preprocessing_arguments, preprocessed, taken, warned
 
 __all__ = ["add_arguments", "run"]
@@ -28,10 +28,7 @@ def add_arguments(parser) -> None:
 def run(arguments) -> int:
     """Accuracy over labelled images."""
     network = preprocessed(read_model(arguments.model, arguments.input_shape), arguments)
-    if len(network.output_layers) > 1:
-        raise NetworkError(f"{network.name} has {len(network.output_layers)} outputs: the share of right classes is "
-                           "that of a network with one output, its classes")
-    images, labels = read_labelled(arguments.input, network.output_shape[2])
+    images, labels = read_labelled(arguments.input, classes_of(network))
     images = choose_frames(images, arguments.frames, arguments.input)
     frames = warned(taken(images, network, arguments.input), arguments)
     for sentence in frames.warnings:

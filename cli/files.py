@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files that commands read and write: images, labels and names, and places for results."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from tepal.quant import NetworkError
+from tepal.quant import FloatNetwork, Network, NetworkError
 
-__all__ = ["check_folder", "choose_frames", "read_images", "read_labelled", "read_names"]
+__all__ = ["check_file", "check_folder", "choose_frames", "classes_of", "read_images", "read_labelled", "read_names"]
 
 S = TypeVar("S", np.ndarray, list[Path])
 
@@ -70,6 +71,29 @@ def choose_frames(images: S, frames: int | None, path: Path) -> S:
     if not 1 <= frames <= len(images):
         raise NetworkError(f"--frames {frames}: it must be 1 to {len(images)}, the frames that {path} holds")
     return images[:frames]
+
+
+def classes_of(network: Network | FloatNetwork) -> int:
+    """Between how many classes ``network`` decides.  Raises NetworkError if its answer is no such choice."""
+    if len(network.output_layers) > 1:
+        raise NetworkError(f"{network.name} has {len(network.output_layers)} outputs: the share of right classes is "
+                           "that of a network with one output, its classes")
+    return network.output_shape[2]
+
+
+def check_file(path: Path, sources: Iterable[Path | None]) -> None:
+    """Raise NetworkError if a result can't go to ``path``, or would replace one of the ``sources`` that it is made
+    from."""
+    check_folder(path.parent)
+    if path.is_dir():
+        raise NetworkError(f"{path} is a folder: give a file to write to")
+    if not path.exists():
+        return
+    if not path.is_file():
+        raise NetworkError(f"{path} is no regular file: give another one to write to")
+    for source in filter(None, sources):
+        if source.exists() and path.samefile(source):
+            raise NetworkError(f"{path} is also {source}, which would be lost: give another file to write to")
 
 
 def check_folder(path: Path) -> None:

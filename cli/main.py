@@ -29,6 +29,7 @@ COMMANDS = {
     "family": "count MobileNets of any size beside the paper's tables, and their cycles",
     "explore": "search for engines: the fewest cycles for every number of LUTs",
     "estimate": "say which boards a network fits, and the cycles of every layer",
+    "report": "draw a page to look at: timeline, memory map, resources, network",
     "generate": "write Verilog, ROMs, a FuseSoC core and a JSON description",
     "simulate": "simulate the generated Verilog and compare every byte and every cycle",
     "build": "make a bitstream: synthesis, place and route, clock, report",

@@ -64,7 +64,7 @@ def run(arguments) -> int:
                     # Or it would be taken for an option.
                     file = Path.cwd() / file
             command = programmer.arguments(file, offset)
-            if arguments.flash:
+            if arguments.flash and offset is None:
                 command[-1:-1] = programmer.keep or []
             with step(f"Writing {source}"):
                 _write(tool, programmer.tool, command)

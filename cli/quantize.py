@@ -21,7 +21,7 @@ from tepal.sim import accuracy, measure_losses
 
 from .arguments import add_input_shape, path
 from .console import bar, out, warn
-from .files import check_folder, read_labelled
+from .files import check_file, read_labelled
 from .frames import add_preprocessing_arguments, preprocessed, read_frames
 
 __all__ = ["add_arguments", "run"]
@@ -111,19 +111,9 @@ def _doubts(network: FloatNetwork, integer: Network, images: np.ndarray) -> list
 
 def _check_output(arguments) -> None:
     """Raise NetworkError if the result can't go where it shall, or would replace what it is made from."""
-    output = arguments.output
-    check_folder(output.parent)
-    if output.is_dir():
-        raise NetworkError(f"{output} is a folder: give a file to write to")
-    if output.suffix.lower() != ".onnx":
-        raise NetworkError(f"{output}: the result is ONNX, so give it a name that ends in .onnx")
-    if not output.exists():
-        return
-    if not output.is_file():
-        raise NetworkError(f"{output} is no regular file: give another one to write to")
-    for source in filter(None, (arguments.model, arguments.calibrate, arguments.evaluate)):
-        if source.exists() and output.samefile(source):
-            raise NetworkError(f"{output} is also {source}, which would be lost: give another file to write to")
+    check_file(arguments.output, (arguments.model, arguments.calibrate, arguments.evaluate))
+    if arguments.output.suffix.lower() != ".onnx":
+        raise NetworkError(f"{arguments.output}: the result is ONNX, so give it a name that ends in .onnx")
 
 
 def _table(report) -> Table:

@@ -70,9 +70,11 @@ def _engine(arguments, board: Board, network: Network, formats: Formats) -> Engi
         raise ConfigError(f"packing ({given['packing']}) must be 1 on {board.name}: rows can't share a "
                           f"{board.part.multiplier}")
     config = replace(config, **given)
-    if given and "activation_words" not in given:
-        # Of another engine, other bands.
-        whole = Schedule(network, replace(config, activation_words=None), formats)
-        banded = in_bands(whole, board)
-        config = replace(config, activation_words=banded.config.activation_words if banded else None)
+    if given:
+        # Of another engine, other bands and other rows.
+        config = replace(config, **{name: given.get(name) for name in ("activation_words", "input_rows")})
+        banded = in_bands(Schedule(network, config, formats), board)
+        if banded:
+            config = replace(config, activation_words=banded.config.activation_words,
+                             input_rows=banded.config.input_rows)
     return config

@@ -7,11 +7,13 @@ import signal
 from pathlib import Path
 
 from rich.markup import escape
+from tepal.boards.board import Board
 from tepal.boards.flow import yosys
 from tepal.boards.flow.folder import write_files
 from tepal.boards.flow.serve import BIT, patience, simulated_top
 from tepal.hdl import Schedule, export_component
 from tepal.hdl.plan.flash_image import flash_image
+from tepal.hdl.streamed import image_of
 from tepal.quant import NetworkError, Preprocessing
 from tepal.sim import Server
 
@@ -27,14 +29,19 @@ def check_serve_arguments(arguments) -> None:
             raise NetworkError(f"--{name} does not go with --serve: images come over the port, from tepal run")
 
 
-def serve(arguments, schedule: Schedule, directory: Path) -> int:
+def serve(arguments, board: Board, schedule: Schedule, directory: Path) -> int:
     """Build in ``directory``, say where the port is, and serve until Ctrl-C or SIGTERM."""
+    sdram, flash = None, None
+    if schedule.loads and board.memory:
+        sdram, flash = board.memory.timing, image_of(schedule).data
+    elif schedule.config.single_port:
+        flash = flash_image(schedule)
     with step("Making Verilog"):
-        top = simulated_top(schedule, debug=arguments.debug)
+        top = simulated_top(schedule, sdram=sdram, debug=arguments.debug)
         write_files(export_component(top, yosys.to_verilog).files(), directory, also=Server.FILES)
     with step("Building the simulator (a minute or two)"):
-        server = Server(directory, BIT, flash_image(schedule) if schedule.config.single_port else None)
-    seconds = patience(schedule)
+        server = Server(directory, BIT, flash, sdram)
+    seconds = patience(schedule, sdram)
     with server, contextlib.suppress(KeyboardInterrupt), _interruptible():
         if arguments.json:
             print(json.dumps({"model": str(arguments.model), "board": arguments.board, "port": server.port,

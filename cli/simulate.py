@@ -10,13 +10,17 @@ from pathlib import Path
 
 import numpy as np
 from rich.markup import escape
+from tepal.boards.flow import yosys
+from tepal.boards.flow.build import require_memory
 from tepal.boards.flow.folder import write_files
 from tepal.boards.flow.generate import generate
 from tepal.boards.flow.shortage import require_fit
-from tepal.hdl import Schedule
+from tepal.hdl import Schedule, export_component
+from tepal.hdl.streamed import SdramAccelerator
 from tepal.processes import keep, temporary_folder
 from tepal.quant import NetworkError
 from tepal.sim import Build, CycleModel, SimulationError, require_tools, simulate
+from tepal.sim.occupancy import utilisation
 from tepal.sim.simulate import require_place
 
 from .arguments import add_model_arguments, path
@@ -24,9 +28,9 @@ from .console import err, out, step, warn
 from .exit_codes import MISMATCH
 from .files import check_folder, read_names
 from .frames import INPUT_HELP, add_preprocessing_arguments, read_input
-from .scheduling import load, require_weights_on_chip
+from .scheduling import load
 from .serve import check_serve_arguments, serve
-from .tables import layer_rows, layer_table, told_outputs, utilisation
+from .tables import layer_rows, layer_table, told_outputs
 
 __all__ = ["add_arguments", "run"]
 
@@ -87,11 +91,11 @@ def run(arguments) -> int:
     with step("Counting what the board has room for"):
         require_fit(schedule, board)
     if arguments.serve:
-        require_weights_on_chip(schedule, "tepal simulate --serve")
+        require_memory(schedule, board)
         check_serve_arguments(arguments)
         require_tools()
         with _workplace(arguments.keep) as directory:
-            return serve(arguments, schedule, directory)
+            return serve(arguments, board, schedule, directory)
     if arguments.debug:
         raise NetworkError("--debug goes with --serve: without it, every layer is compared anyway")
     network = schedule.network
@@ -104,14 +108,17 @@ def run(arguments) -> int:
     require_tools(waves=arguments.waves is not None)
     for sentence in frames.warnings:
         warn(sentence)
+    sdram = board.memory.timing if schedule.loads and board.memory else None
     with _workplace(arguments.keep) as directory:
         with step("Making Verilog") as making:
-            write_files(generate(schedule, board), directory, also=Build.FILES)
+            files = (export_component(SdramAccelerator(schedule, sdram), yosys.to_verilog).files() if sdram else
+                     generate(schedule, board))
+            write_files(files, directory, also=Build.FILES)
         with step("Building the simulator (a minute or two)") as building:
-            build = Build(directory.resolve(), schedule, waves=arguments.waves is not None)
+            build = Build(directory.resolve(), schedule, sdram=sdram, waves=arguments.waves is not None)
         with step(f"Simulating {len(images)} frames") as simulating:
             report = simulate(build, schedule, images, stalls=arguments.stalls, waves=arguments.waves)
-    model = CycleModel(schedule)
+    model = CycleModel(schedule, board.beat_cycles)
     result = {
         "model": str(arguments.model), "board": board.name, "frames": len(images), "stalls": arguments.stalls,
         **frames.report,
@@ -122,7 +129,7 @@ def run(arguments) -> int:
         "problems": report.problems,
         "first_mismatch": report.first_mismatch.describe(network) if report.first_mismatch else None,
         "outputs": report.outputs.tolist(), "classes": report.classes, "layers": report.layers,
-        "utilisation": round(utilisation(schedule, model.compute_cycles), 4),
+        "utilisation": round(utilisation(schedule, model.busy_cycles), 4),
         "waves": str(arguments.waves) if arguments.waves else None,
         "seconds": {"verilog": round(making.seconds, 2), "simulator": round(building.seconds, 2),
                     "simulation": round(simulating.seconds, 2)},

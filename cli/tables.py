@@ -5,12 +5,12 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Column, Table
 from tepal.hdl import Schedule
-from tepal.quant import Convolution, Network
+from tepal.quant import Network
 from tepal.sim import CycleModel
 
 from .console import out
 
-__all__ = ["layer_rows", "layer_table", "share_bar", "told_outputs", "utilisation"]
+__all__ = ["layer_rows", "layer_table", "share_bar", "told_outputs"]
 
 
 def layer_rows(schedule: Schedule, model: CycleModel) -> list[dict]:
@@ -51,9 +51,3 @@ def layer_table(rows: list[dict]) -> Table:
         table.add_row(str(row["index"]), row["kind"], shape, f"{row['start']:,}", f"{row['end']:,}",
                       f"{row['cycles']:,}", *used)
     return table
-
-
-def utilisation(schedule: Schedule, cycles: int) -> float:
-    """Share of the array's products in use; the depthwise layers' products are made elsewhere, of logic."""
-    macs = sum(layer.macs for layer in schedule.network.layers if isinstance(layer, Convolution))
-    return macs / cycles / schedule.config.products

@@ -26,6 +26,7 @@ from tepal.hdl.plan.schedule import Schedule
 from tepal.hdl.units.depthwise import DepthwiseEngine
 from tepal.hdl.units.drain import Drain
 from tepal.hdl.units.feeder import Feeder
+from tepal.hdl.units.input_rows import InputRows
 from tepal.hdl.units.instance_name import InstanceName
 from tepal.hdl.units.lane_requantisers import LaneRequantisers
 from tepal.hdl.units.loader import InputLoader
@@ -36,7 +37,7 @@ from tepal.hdl.units.tile_buffer import TileBuffer
 from tepal.hdl.units.weight_loader import WeightLoader
 from tepal.hdl.units.window import WindowGenerator
 
-from .answer import FRAME
+from .answer import BEGUN_FRAME, FRAME
 from .primitives import VerilogExport, delay, delay_events
 
 __all__ = ["LOAD", "WEIGHTS", "Accelerator", "MemoryNames", "written_layout"]
@@ -178,7 +179,8 @@ class Accelerator(wiring.Component):
         for i, bank in enumerate(banks):
             m.submodules[MemoryNames.BANK(*divmod(i, config.window[1]))] = bank
         streamer = m.submodules[OutputStreamer.NAME()] = OutputStreamer(
-            [each.shape for each in schedule.output_maps], config.lanes, closes=self.closes)
+            [each.shape for each in schedule.output_maps], config.lanes, closes=self.closes,
+            begun=schedule.rows is not None)
         output_memory = m.submodules[MemoryNames.OUTPUT()] = Ram(word, streamer.depth, part)
         m.d.comb += [
             loader.data.eq(self.s_axis_tdata), loader.last.eq(self.s_axis_tlast),
@@ -196,6 +198,9 @@ class Accelerator(wiring.Component):
         """The sequencer, which claims the input memory and the output memory for a frame."""
         sequencer = m.submodules[Sequencer.NAME()] = Sequencer(
             self.config, self.widths, times=sequencer_times(self.schedule), places=sequencer_places(self.schedule))
+        if self.schedule.rows is not None:
+            self._pass_rows(m, sequencer, loader, streamer)
+            return sequencer
         # The loader may hold another frame already when this one's results claim the output memory.
         working = Signal(FRAME, reset_less=True)
         with m.If(sequencer.input_claim):
@@ -204,10 +209,37 @@ class Accelerator(wiring.Component):
             sequencer.input_full.eq(loader.full & self.run if self.config.single_port else loader.full),
             sequencer.output_free.eq(streamer.free),
             streamer.claim.eq(sequencer.output_claim), streamer.frame.eq(working),
-            # The last words are still being read when the last step is made.
-            loader.release.eq(delay(m, sequencer.input_release, self.schedule.latency.window, name="release")),
+            loader.release.eq(self._input_read(m, sequencer)),
         ]
         return sequencer
+
+    def _input_read(self, m: Module, sequencer: Sequencer):
+        """Whether what is freed has been read: the last words still are when the last step is made."""
+        return delay(m, sequencer.input_release, self.schedule.latency.window, name="release")
+
+    def _pass_rows(self, m: Module, sequencer: Sequencer, loader: InputLoader, streamer: OutputStreamer):
+        """The image goes by rows from the loader to the sequencer, their places go back.
+
+        What becomes of a frame is known when its last row is there.  The loader keeps it until the last pass begins
+        that reads the frame's input, and the streamer takes it then or, if it may be sending another answer, when the
+        output memory is claimed."""
+        plan = self.schedule.rows
+        assert plan is not None
+        rows = m.submodules[InputRows.NAME()] = InputRows(self.schedule.layout, plan.ahead)
+        working = Signal(BEGUN_FRAME, reset_less=True)
+        with m.If(sequencer.ends_input):
+            m.d.sync += working.eq(loader.frame)
+        claims_first = self.schedule.first_output <= plan.last
+        freed = delay(m, sequencer.rows_freed, self.schedule.latency.window, name="freed")
+        m.d.comb += [
+            rows.written.eq(loader.written), rows.ends.eq(loader.ends), loader.room.eq(rows.room),
+            rows.wanted.eq(sequencer.rows_wanted), rows.claimed.eq(sequencer.rows_claimed),
+            rows.freed.eq(Mux(self._input_read(m, sequencer), freed, 0)), sequencer.input_full.eq(rows.there),
+            sequencer.output_free.eq(streamer.free), streamer.claim.eq(sequencer.output_claim),
+            loader.release.eq(sequencer.ends_input), streamer.frame.eq(working),
+            streamer.known.eq(delay(m, sequencer.ends_input, 1, name="ends_input") if claims_first else
+                              sequencer.output_claim),
+        ]
 
     def _window(self, m: Module, sequencer: Sequencer, input_memory, banks: list) -> WindowGenerator:
         window = m.submodules[WindowGenerator.NAME()] = WindowGenerator(self.config, self.widths, self.schedule.layout)

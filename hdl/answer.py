@@ -8,11 +8,16 @@ from typing import NamedTuple
 import numpy as np
 from amaranth.lib import data
 
-__all__ = ["FRAME", "Status", "Trailer", "pack_answer"]
+__all__ = ["BEGUN_FRAME", "FRAME", "Status", "Trailer", "pack_answer"]
 
 FRAME = data.StructLayout({"number": 8, "too_long": 1, "abandoned": 1})
 """What goes with a frame from its arrival to its answer: its ``number``, modulo 256, among all that were begun since
 reset; whether it was ``too_long``; and whether one between the frame answered before and this one was ``abandoned``."""
+
+
+BEGUN_FRAME = data.StructLayout({**{name: field.shape for name, field in FRAME}, "cut_short": 1})
+"""The same of an engine that begins with a frame before its end has come: whether it was ``cut_short`` itself, so that
+there is no answer to it."""
 
 
 class Status(IntFlag):

@@ -56,6 +56,10 @@ class EngineConfig:
     weight_words
         Words of the array's weights, a weight for each column, that are on the chip at a time: all weights come from
         outside as a stream, again for every frame (:mod:`tepal.hdl.plan.portions`).  None: all are on the chip.
+    input_rows
+        Most rows of the image that the input memory holds at a time.  The pass that reads it runs in parts of rows,
+        each of which begins when its rows have arrived (:mod:`tepal.hdl.plan.input_ring`).  None: it holds the whole
+        image, and a frame begins when all of it has arrived.
 
     Raises
     ------
@@ -84,6 +88,7 @@ class EngineConfig:
     pipelined: bool = True
     activation_words: int | None = None
     weight_words: int | None = None
+    input_rows: int | None = None
 
     def __post_init__(self):
         for name in ("rows", "columns", "lanes", "requantisers", "input_bytes", "copy_lanes", "requantiser_cycles",
@@ -122,6 +127,11 @@ class EngineConfig:
             if self.single_port or self.requantiser_cycles > 1 or self.lane_cycles > 1:
                 raise ConfigError("weight_words need memories with two ports and pipelined requantisers: single_port "
                                   "must be off, requantiser_cycles and lane_cycles 1")
+        if self.input_rows is not None:
+            if not isinstance(self.input_rows, int) or self.input_rows < 1:
+                raise ConfigError(f"input_rows must be a positive integer, not {self.input_rows!r}")
+            if self.single_port:
+                raise ConfigError("input_rows need memories with two ports: a map is written in parts that are apart")
         if not self.pipelined and self.requantisers > 1:
             raise ConfigError(f"an engine that is not pipelined needs requantisers to be 1, not {self.requantisers}")
 

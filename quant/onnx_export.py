@@ -6,8 +6,6 @@ others read.  They scale in floating point, so a value may differ by one from th
 :func:`~.readers.onnx.read_onnx` gives those back exactly.
 """
 
-import os
-from contextlib import suppress
 from math import prod
 from os import PathLike
 from pathlib import Path
@@ -15,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from tepal.processes import held
+from tepal.processes import write_whole
 from tepal.quant.answers import Answer, Arranged, Dequantised, unnamed
 from tepal.quant.errors import NetworkError
 from tepal.quant.layer import IMAGE, Layer
@@ -40,17 +38,10 @@ def write_onnx(network: Network, path: str | PathLike) -> None:
     """
     path = Path(path)
     content = onnx_model(network).SerializeToString(deterministic=True)
-    partial = path.parent / f".{path.name}.{os.getpid()}"
-    # A signal that came in between would leave the partial file.
-    with held():
-        try:
-            partial.write_bytes(content)
-            partial.replace(path)
-        except OSError as error:
-            raise NetworkError(f"{path}: can't be written ({error.strerror})") from None
-        finally:
-            with suppress(OSError):
-                partial.unlink()
+    try:
+        write_whole(path, content)
+    except OSError as error:
+        raise NetworkError(f"{path}: can't be written ({error.strerror})") from None
 
 
 def onnx_model(network: Network) -> onnx.ModelProto:

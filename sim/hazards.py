@@ -20,6 +20,7 @@ from tepal.hdl.plan.places import Region
 from tepal.hdl.plan.tiling import parameter_beats
 from tepal.hdl.plan.timeline import ScheduledPass
 from tepal.hdl.units.lane_requantisers import LaneParameters, LaneRequantisers
+from tepal.hdl.units.loader import InputLoader
 from tepal.hdl.units.streamer import OutputStreamer
 from tepal.hdl.units.tile_buffer import TileBuffer
 
@@ -55,13 +56,17 @@ KINDS = {
     "single port": "a region of single-port memory is read before it is all written",
     "input after loading": "the image is read before it is loaded",
     "loading after input": "the next image is loaded before this one is read",
+    "input places": "a row of the image is read where it was not loaded",
+    "input read after write": "a row of the image is read before it is loaded",
+    "input write after read": "a row of the image is loaded over one that is still to be read",
+    "input write after write": "a row of the image is loaded over one that is still being loaded",
     "output after results": "an answer is sent before it is written",
     "results after output": "results are written before the answer before them is sent",
 }
 """What goes wrong in each kind of conflict.  Some kinds are counted apart for things of one pass and of two:
 "array of tiles" and "array of passes"."""
 
-_UNTIMED = {"banks", "places", "skip places"}
+_UNTIMED = {"banks", "places", "skip places", "input places"}
 """Conflicts that no wait would avoid."""
 
 
@@ -359,14 +364,17 @@ def _streams(found: _Slacks, schedule: Schedule) -> None:
         tiles = (_Tile(0, number, tile, begin + tile * scheduled.slot, scheduled) for tile in range(scheduled.tiles))
         return [cycle for tile in tiles for cycle, *_ in action(schedule, tile)]
 
+    if schedule.rows is not None:
+        _input_rows(found, schedule, model)
     for frame, following in pairwise(model.frames(4)):
-        read = cycles(_reads, 0, following.start)
-        found.keep("input after loading",
-                   min(read, default=following.start) - (following.last_beat + full - 1 + config.pipelined) - 1)
-        # The loader may store windows of padding before the first beat.
-        read = cycles(_reads, last_reader, frame.steps[last_reader])
-        found.keep("loading after input",
-                   following.first_beat - before + config.pipelined - max(read, default=frame.start) - 1)
+        if schedule.rows is None:
+            read = cycles(_reads, 0, following.start)
+            found.keep("input after loading",
+                       min(read, default=following.start) - (following.last_beat + full - 1 + config.pipelined) - 1)
+            # The loader may store windows of padding before the first beat.
+            read = cycles(_reads, last_reader, frame.steps[last_reader])
+            found.keep("loading after input",
+                       following.first_beat - before + config.pipelined - max(read, default=frame.start) - 1)
         # The streamer fetches a word two cycles before its first byte; the index of the largest follows the last word.
         fetched = frame.last_byte - model.send_timing[1] - 2
         found.keep("output after results",
@@ -375,3 +383,28 @@ def _streams(found: _Slacks, schedule: Schedule) -> None:
         fetched = frame.last_byte - Trailer.BYTES - OutputStreamer.COMPARE - tail - 1
         begins = min(min(cycles(_writes, number, following.steps[number])) for number in writers)
         found.keep("results after output", begins - fetched - 1)
+
+
+def _input_rows(found: _Slacks, schedule: Schedule, model: CycleModel) -> None:
+    """The input memory, of frames whose rows are loaded one in the place of another, each as a whole."""
+    memory, layout, image = _Memory(), schedule.layout, schedule.input_map
+    before, load, full = InputLoader.row_timing(layout, schedule.config.input_bytes)
+    for number, frame in enumerate(model.frames(4)):
+        for row, last_beat in enumerate(frame.rows):
+            owner, place = (number, row), row % layout.rows
+            # The loader may store windows of padding before a row's first beat.
+            memory.write(last_beat - load - before + 1 + schedule.config.pipelined, place, owner)
+            memory.write(last_beat + full - 1 + schedule.config.pipelined, place, owner)
+        for which, scheduled in enumerate(schedule.passes):
+            if scheduled.work.source is not None:
+                continue
+            reads: dict[int, list[int]] = {}
+            for tile in range(scheduled.tiles):
+                begin = frame.steps[which] + tile * scheduled.slot
+                for cycle, row, *_ in _reads(schedule, _Tile(number, which, tile, begin, scheduled)):
+                    first, last = reads.get(row, (cycle, cycle))
+                    reads[row] = [min(first, cycle), max(last, cycle)]
+            for row, cycles in reads.items():
+                for cycle in cycles:
+                    memory.read(cycle, image.row(row)[2] % layout.depth // layout.pitch, (number, row))
+    memory.look(found, "input ")

@@ -1,6 +1,6 @@
 // A board's design on a pseudo-terminal: what a host writes goes over its rx pin, what its tx pin says goes to the host.
 //
-// Arguments: descriptor of the pseudo-terminal's master, clock cycles of a bit. Ends when stdin does.
+// Arguments: descriptor of the pseudo-terminal's master, clock cycles of a bit, plusargs. Ends when stdin does.
 
 #include <cerrno>
 #include <cstdint>
@@ -132,12 +132,13 @@ public:
 } // namespace
 
 int main(int argc, char** argv) {
-    if (argc != 3) return 2;
+    if (argc < 3) return 2;
     port = std::atoi(argv[1]);
     const int bit_cycles = std::atoi(argv[2]);
     fcntl(port, F_SETFL, fcntl(port, F_GETFL) | O_NONBLOCK);
 
     VerilatedContext context;
+    context.commandArgs(argc, argv);
     Vtepal top(&context);
     auto cycle = [&top] {
         top.clk = 0;

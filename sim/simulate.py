@@ -17,6 +17,8 @@ import numpy as np
 from tepal import processes
 from tepal.hdl.answer import Trailer
 from tepal.hdl.export import TOP
+from tepal.hdl.memories.sdram import SdramPins, word_count
+from tepal.hdl.memories.sdram_timing import SdramTiming
 from tepal.hdl.plan.rom_contents import loaded_weights
 from tepal.hdl.plan.schedule import Schedule
 from tepal.hdl.streamed import image_of
@@ -27,7 +29,7 @@ from .cycles import CycleModel
 from .simulators import obstacle, simulator_environment, unfinished, verilator_folder, verilator_runner
 
 __all__ = ["Build", "Memory", "Mismatch", "Report", "SimulationError", "first_mismatch", "layer_tensors",
-           "require_place", "require_tools", "simulate", "stage_words"]
+           "require_place", "require_tools", "sdram_parameters", "sdram_plusargs", "simulate", "stage_words"]
 
 
 class SimulationError(RuntimeError):
@@ -120,10 +122,23 @@ BUILD_LOG = "build.log"
 """What compiling a simulator printed."""
 
 
+def sdram_parameters(timing: SdramTiming) -> dict[str, Any]:
+    """Parameters of ``sdram_behind_pads`` in ``sdram_memory.v``."""
+    pins = SdramPins(timing).members
+    return {"WORDS": word_count(timing), "BANK_BITS": pins["ba"].shape, "ADDRESS_BITS": pins["a"].shape}
+
+
+def sdram_plusargs(timing: SdramTiming) -> list[str]:
+    """What ``sdram_memory.v`` is told when it begins, but for its contents."""
+    return [f"+sdram_{name}={value}" for name, value in asdict(timing).items()]
+
+
 class Build:
     """A simulator for the Verilog in ``directory``, built there once.
 
-    Of a core that reads its weights from outside, the ``schedule`` is needed too: a memory stands beside it.
+    Of a core that reads its weights from outside, the ``schedule`` is needed too: a memory stands beside it, behind
+    AXI4, or the one of these ``sdram`` times where the Verilog is that of a
+    :class:`~tepal.hdl.streamed.SdramAccelerator`.
 
     Raises
     ------
@@ -135,10 +150,11 @@ class Build:
              "weights.txt", "results.xml")
     """Names of the files that it writes into the directory."""
 
-    def __init__(self, directory: Path, schedule: Schedule | None = None, *, waves: bool = False):
+    def __init__(self, directory: Path, schedule: Schedule | None = None, *, sdram: SdramTiming | None = None,
+                 waves: bool = False):
         require_tools(waves=waves)
         require_place(directory)
-        self.directory, self.waves = Path(directory), waves
+        self.directory, self.sdram, self.waves = Path(directory), sdram, waves
 
         class Runner(verilator_runner()):
             output: Any = None
@@ -156,9 +172,10 @@ class Build:
         self.image = image_of(schedule) if schedule and schedule.loads else None
         self.top, sources, parameters = TOP, [self.directory / f"{TOP}.v"], {}
         if schedule and self.image:
-            self.top = "core_with_memory"
-            sources += [Path(__file__).parent / name for name in ("axi_memory.v", "core_with_memory.v")]
-            parameters = {"INPUT_BITS": 8 * schedule.config.input_bytes, "WORDS": self.image.beats}
+            self.top, memory = ("core_with_sdram", "sdram_memory") if sdram else ("core_with_memory", "axi_memory")
+            sources += [Path(__file__).parent / f"{name}.v" for name in (memory, self.top)]
+            parameters = {"INPUT_BITS": 8 * schedule.config.input_bytes,
+                          **(sdram_parameters(sdram) if sdram else {"WORDS": self.image.beats})}
         with unfinished(self.folder):
             self._logged(BUILD_LOG, lambda: self.runner.build(
                 sources=sources, hdl_toplevel=self.top, parameters=parameters,
@@ -206,8 +223,9 @@ class Build:
             words = np.frombuffer(self.image.data, "<u8").tolist()
             (self.directory / "weights.hex").write_text("".join(f"{word:016x}\n" for word in words))
             plusargs += [f"+{TOP}_weights={loaded}", f"+memory={self.directory / 'weights.hex'}",
-                         *(f"+memory_{name}={value}" for name, value in asdict(memory).items())]
-            limit += memory.slowness * self.image.beats * (len(images) + 2)
+                         *(sdram_plusargs(self.sdram) if self.sdram else
+                           [f"+memory_{name}={value}" for name, value in asdict(memory).items()])]
+            limit += memory.slowness * self.image.beats * (len(images) + 2) + (self.sdram.pause if self.sdram else 0)
         extra = ["--trace-file", str(Path(waves).resolve())] if waves else []
         try:
             self._logged("run.log", lambda: self.runner.test(
@@ -362,8 +380,8 @@ def simulate(build: Build, schedule: Schedule, images: np.ndarray, *, stalls: in
     ``images`` are what :meth:`Network.quantise_input` takes, int8 (frames, height, width, channels) for one.
 
     ``stalls`` seeds random waiting on both streams; the bytes must stay the same, and cycles are not compared.
-    ``memory`` says how the memory of weights answers, of a core that has one.  Its cycles are compared given those in
-    which weights arrived.
+    ``memory`` says how a memory of weights behind AXI4 answers.  Of a core whose weights come from outside, cycles are
+    compared given those in which they arrived.
 
     Raises
     ------

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-__all__ = ["end", "held", "keep", "run", "start", "stop", "temporary_folder"]
+__all__ = ["end", "held", "keep", "run", "start", "stop", "temporary_folder", "write_whole"]
 
 PATIENCE = 2.0
 """Seconds that a program has to end by itself: compilers and make remove what they have written by half."""
@@ -110,6 +110,25 @@ def temporary_folder(*, prefix: str = "tepal-", parent: Path | None = None) -> I
 def keep(directory: Path) -> None:
     """Leave a temporary folder where it is."""
     _folders.discard(directory)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file that appears whole or not at all.
+
+    Raises
+    ------
+    OSError
+        It can't be written; what was there before is there still.
+    """
+    partial = path.parent / f".{path.name}.{os.getpid()}"
+    # A signal that came in between would leave the partial file.
+    with held():
+        try:
+            partial.write_bytes(content)
+            partial.replace(path)
+        finally:
+            with contextlib.suppress(OSError):
+                partial.unlink()
 
 
 def end(number: int) -> bool:

@@ -58,7 +58,7 @@ def test_imports(types):
 
 def copied(folder: Path) -> Path:
     """The packages, written out under their import names in ``folder``."""
-    for package in ("tepal", "quant", "hdl", "sim", "boards", "host", "cli"):
+    for package in ("tepal", "quant", "hdl", "sim", "boards", "host", "report", "cli"):
         target = folder / "tepal" if package == "tepal" else folder / "tepal" / package
         shutil.copytree(ROOT / package, target, ignore=shutil.ignore_patterns("__pycache__"))
     return folder
@@ -110,7 +110,7 @@ def test_hooks_are_what_make_lint_runs():
 def test_licence_is_told():
     """Every file of code says under which licence it is, at its top."""
     folders = [*(ROOT / name for name in (
-        "benchmarks", "boards", "cli", "examples", "hdl", "host", "quant", "sim", "tepal", "tests"))]
+        "benchmarks", "boards", "cli", "examples", "hdl", "host", "quant", "report", "sim", "tepal", "tests"))]
     files = [file for folder in folders for file in folder.rglob("*.py")]
     assert len(files) > 200
     assert [file for file in files

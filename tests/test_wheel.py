@@ -54,7 +54,7 @@ def test_holds_all(wheel):
               for package, folder in FOLDERS.items() for file in (ROOT / folder).rglob("*")
               if file.is_file() and "__pycache__" not in file.parts}
     assert held == wanted
-    assert {Path(name).suffix for name in held} == {".cpp", ".json", ".py", ".v", ".vlt"}
+    assert {Path(name).suffix for name in held} == {".cpp", ".css", ".html", ".js", ".json", ".py", ".v", ".vlt"}
 
 
 @pytest.mark.slow

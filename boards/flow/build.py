@@ -20,17 +20,20 @@ from tepal.hdl.answer import Trailer
 from tepal.hdl.export import PRIMITIVES, source
 from tepal.hdl.link.protocol import Packet
 from tepal.hdl.link.uart import LINE_BITS
+from tepal.hdl.memories.sdram import word_count
 from tepal.hdl.plan.flash_image import flash_image
+from tepal.hdl.streamed import image_of
 from tepal.processes import temporary_folder
 from tepal.quant import NetworkError
 from tepal.sim import CycleModel
 
 from .design import BoardDesign, Prepared, prepare
+from .generate import WEIGHTS
 from .timing import clock_mhz, critical_path, driven_by
 from .tools import Command, ToolError, find
 
-__all__ = ["CLOCK_MARGIN", "FLASH", "REPORT", "STEPS", "Result", "allowed", "bitstream_name", "build", "choose_pll",
-           "file_names", "require_platform", "seeds", "synthesise"]
+__all__ = ["CLOCK_MARGIN", "FLASH", "IMAGE", "REPORT", "STEPS", "Result", "allowed", "bitstream_name", "build",
+           "choose_pll", "clock_limits", "file_names", "require_memory", "require_platform", "seeds", "synthesise"]
 
 CLOCK_MARGIN = Fraction(2, 100)
 """By how much a path must be faster than the clock: nextpnr reckons with the slowest silicon, but with no jitter."""
@@ -39,8 +42,9 @@ CLOCK_MARGIN = Fraction(2, 100)
 STEPS = 5
 """Steps that :func:`build` tells of."""
 
-FLASH = "flash.bin"
-"""File for the board's flash memory, where the design loads its weights from there."""
+FLASH, IMAGE = "flash.bin", f"{TOP}_{WEIGHTS}"
+"""Files for the board's flash memory, from which the design loads its weights: into its own memories, or into the one
+beside the FPGA."""
 
 REPORT, _LOG = "report.json", "build.log"
 """Files beside the bitstream."""
@@ -91,13 +95,37 @@ def bitstream_name(family: Family) -> str:
 
 def file_names(family: Family) -> list[str]:
     """The files that :func:`build` may make."""
-    return [bitstream_name(family), f"{TOP}.{family.constraints}", _LOG, REPORT, FLASH]
+    return [bitstream_name(family), f"{TOP}.{family.constraints}", _LOG, REPORT, FLASH, IMAGE]
 
 
 def choose_pll(settings: list[Pll], *most: float | Fraction | None) -> Pll:
     """The fastest setting of at most so many MHz (None: no bound); the slowest one if there is none."""
     bound = min(Fraction(mhz) for mhz in most if mhz is not None) * 1_000_000
     return next((pll for pll in reversed(settings) if pll.frequency <= bound), settings[0])
+
+
+def require_memory(schedule: Schedule, board: Board) -> None:
+    """Raise NetworkError if ``schedule`` has its weights from outside and ``board`` nothing for them, or too little."""
+    if schedule.loads is None:
+        return
+    if board.memory is None or board.flash is None:
+        raise NetworkError(f"{board.name} has no memory for weights beside the FPGA: leave --weight-words out, or take "
+                           "tepal generate and connect the core's port m_axi to one")
+    size, room = len(image_of(schedule).data), board.flash.size - board.flash.offset
+    if size > room:
+        raise NetworkError(f"{size:,} bytes of weights don't fit into the flash memory of {board.name}, which has room "
+                           f"for {room:,} behind the bitstream: take a smaller network")
+    if size > (room := 8 * word_count(board.memory.timing)):
+        raise NetworkError(f"{size:,} bytes of weights don't fit into the SDRAM of {board.name}, which has room for "
+                           f"{room:,}: take a smaller network")
+
+
+def clock_limits(schedule: Schedule, board: Board) -> tuple[float, float | None]:
+    """Clocks in MHz: the one below which a result counts as failed, and the fastest one that all parts of the board
+    allow; None if no such is known."""
+    if schedule.loads is None or board.memory is None:
+        return board.lowest, board.part.limit
+    return board.memory.slowest, min(board.memory.fastest, board.part.limit or board.memory.fastest)
 
 
 def allowed(reached: float) -> Fraction:
@@ -155,6 +183,7 @@ def build(schedule: Schedule, board: Board, *, count: int = 1, wanted: float | N
         A tool is missing or fails.
     """
     family = require_platform(board)
+    require_memory(schedule, board)
     settings = family.plls(board.oscillator)
     lowest, highest = settings[0].frequency, settings[-1].frequency
     if wanted is not None and not lowest <= wanted * 1_000_000 <= highest:
@@ -163,9 +192,13 @@ def build(schedule: Schedule, board: Board, *, count: int = 1, wanted: float | N
     if wanted is not None and board.part.limit is not None and wanted > board.part.limit:
         raise NetworkError(f"--clock {wanted:g}: the memories and multipliers of {board.part.name} allow no more than "
                            f"{board.part.limit:g} MHz")
+    least, limit = clock_limits(schedule, board)
+    if wanted is not None and schedule.loads is not None and not least <= wanted <= (limit or wanted):
+        raise NetworkError(f"--clock {wanted:g}: with the memory of weights of {board.name}, {least:g} to {limit:g} "
+                           "MHz are possible")
     commands = {name: find(name) for name in ("yosys", family.place_and_route, family.packer)}
     target = board.target if wanted is None else float(Fraction(wanted) * (1 + CLOCK_MARGIN))
-    slowest = min(Fraction(wanted or board.lowest), Fraction(board.lowest)) * 1_000_000
+    slowest = min(Fraction(wanted or least), Fraction(least)) * 1_000_000
     with temporary_folder() as folder:
         return _build(folder, schedule, board, family, commands, settings, target, slowest, count, wanted, debug,
                       step)
@@ -195,7 +228,8 @@ def synthesise(prepared: Prepared, board: Board, config: EngineConfig, yosys: Co
 def _build(directory: Path, schedule: Schedule, board: Board, family: Family, commands: dict[str, Command],
            settings: list[Pll], target: float, slowest: Fraction, count: int, wanted: float | None,
            debug: bool, step: Step) -> Result:
-    first = choose_pll(settings, target, board.part.limit)
+    _, limit = clock_limits(schedule, board)
+    first = choose_pll(settings, target, limit)
     with step("Making the design"):
         prepared = prepare(BoardDesign(board, schedule, first, slowest, debug=debug), board, family)
 
@@ -234,7 +268,7 @@ def _build(directory: Path, schedule: Schedule, board: Board, family: Family, co
         raise ToolError(f"{best.problem} (seed {best.seed}): if {board.part.name} is too small, choose a smaller "
                         "engine (--rows, --columns, --lanes)")
 
-    pll = choose_pll(settings, allowed(best.reached), board.part.limit, wanted)
+    pll = choose_pll(settings, allowed(best.reached), limit, wanted)
     name = f"seed{best.seed}"
     with step(f"Setting the clock to {float(pll.frequency) / 1e6:.3f} MHz"):
         family.retune(directory, name, pll, prepared.platform,
@@ -253,17 +287,18 @@ def _build(directory: Path, schedule: Schedule, board: Board, family: Family, co
         REPORT: json.dumps(report, indent=2) + "\n",
     }
     if report["flash"]:
-        files[report["flash"]["file"]] = flash_image(schedule)
+        files[report["flash"]["file"]] = image_of(schedule).data if schedule.loads else flash_image(schedule)
     return Result(files, report, report["passed"])
 
 
 def _report(schedule: Schedule, board: Board, family: Family, commands: dict[str, Command], runs: list[_Run],
             best: _Run, pll: Pll, cells: Counter, nets: list[str], target: float, wanted: float | None) -> dict:
-    cycles, network = CycleModel(schedule), schedule.network
+    outside = schedule.loads is not None
+    cycles, network = CycleModel(schedule, board.beat_cycles), schedule.network
     clock = float(pll.frequency) / 1e6
     path = critical_path(best.report, nets)
     cells_used = family.resources(best.report["utilization"], cells)
-    least = board.lowest
+    least, limit = clock_limits(schedule, board)
     if wanted is not None:
         least = float(choose_pll(family.plls(board.oscillator), wanted).frequency / 1_000_000)
     problem = None
@@ -279,14 +314,15 @@ def _report(schedule: Schedule, board: Board, family: Family, commands: dict[str
         "board": board.name, "part": board.part.name, "network": network.name, "passed": problem is None,
         "problem": problem,
         "fmax_mhz": round(best.reached, 3), "clock_mhz": clock, "target_mhz": round(target, 3),
-        "limit_mhz": board.part.limit, "margin": float(CLOCK_MARGIN), "pll": dict(pll.parameters),
+        "limit_mhz": limit, "margin": float(CLOCK_MARGIN), "pll": dict(pll.parameters),
         "used": cells_used["used"], "available": cells_used["available"],
         "compute_cycles": cycles.compute_cycles, "interval_cycles": cycles.interval_cycles,
         "latency_ms": round(cycles.compute_cycles / clock / 1e3, 6),
         "frames_per_second": round(clock * 1e6 / cycles.interval_cycles, 3),
         "baud": board.baud,
         "line_frames_per_second": round(board.baud / LINE_BITS / max(request, result), 3),
-        "flash": {"file": FLASH, "offset": board.flash.offset} if board.flash and schedule.config.single_port else None,
+        "flash": ({"file": IMAGE if outside else FLASH, "offset": board.flash.offset}
+                  if board.flash and (outside or schedule.config.single_port) else None),
         "critical_path": path.as_json() if path else None,
         "seeds": [run.as_json() for run in runs],
         "best_seed": best.seed, "spread_mhz": round(max(spread) - min(spread), 3),

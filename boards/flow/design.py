@@ -9,12 +9,13 @@ from fractions import Fraction
 from typing import Any
 
 from amaranth import ClockDomain, Elaboratable, Module
-from amaranth.lib import io
+from amaranth.lib import io, wiring
 from tepal.boards.board import Board
 from tepal.boards.parts.part import Family, Pin, Pll
 from tepal.hdl import TOP, Schedule
 from tepal.hdl.export import merge_equal_modules
 from tepal.hdl.link.uart import bit_time
+from tepal.hdl.memories.sdram_pads import SdramPads
 
 from .top import Top
 
@@ -49,10 +50,11 @@ class BoardDesign(Elaboratable):
         assert family is not None
         m.domains.line, m.domains.sync = ClockDomain("line"), ClockDomain("sync", reset_less=not family.reset)
         m.submodules.clocks = family.clocks(board.button, self.pll)
-        flash = board.flash if self.schedule.config.single_port else None
+        sdram = board.memory if self.schedule.loads else None
+        flash = board.flash if self.schedule.config.single_port or sdram else None
         top = Top(self.schedule, bit_time(board.oscillator, board.baud), board.buffer, line="line",
                   slowest=Fraction(self.slowest, board.oscillator), offset=flash.offset if flash else 0,
-                  debug=self.debug)
+                  sdram=sdram.timing if sdram else None, debug=self.debug)
         m.submodules.top = top
         # Amaranth must not make pins for the whole of a resource: only for what is used.
         requested = {}
@@ -70,11 +72,20 @@ class BoardDesign(Elaboratable):
             m.submodules[f"light_{name}"] = light = io.Buffer("o", port(pin))
             m.d.comb += light.o.eq(top.result[int(name[-1])] if name.startswith("result") else getattr(top, name))
         if flash:
-            for name in ("cs", "clk", "copi", "cipo"):
+            clock = family.flash_clock(top.flash_clk)
+            for name in ("cs", "clk", "copi", "cipo") if clock is None else ("cs", "copi", "cipo"):
                 pin = port(replace(flash.pins, part=name))
                 m.submodules[f"flash_{name}"] = buffer = io.Buffer("i" if name == "cipo" else "o", pin)
                 m.d.comb += (top.flash_cipo.eq(buffer.i) if name == "cipo"
                              else buffer.o.eq(getattr(top, f"flash_{name}")))
+            if clock is not None:
+                m.submodules.flash_clk = clock
+            for name in flash.idle:
+                m.submodules[f"flash_{name}"] = idle = io.Buffer("o", port(replace(flash.pins, part=name)))
+                m.d.comb += idle.o.eq(0)
+        if sdram:
+            m.submodules.sdram = pads = SdramPads(sdram.timing, port(sdram.pins))
+            wiring.connect(m, top.sdram_pins, pads.pins)
         for pin in board.high:
             m.submodules[f"high_{pin.resource}_{pin.part}"] = high = io.Buffer("o", port(pin))
             m.d.comb += high.o.eq(1)

@@ -117,7 +117,7 @@ def explore(network: Network, board: Board, formats: Formats | None = None, *, b
     if board.part.logic is None:
         raise NetworkError(f"{board.name} has no limits to look for engines within: name a board that has")
     formats, base, limits = formats or Formats(network), base or default_engine(board, network, formats), limits or {}
-    base = replace(base, activation_words=None)
+    base = replace(base, activation_words=None, input_rows=None)
     schedule = Schedule(network, base, formats)
     known = fit(schedule, board)
     if "LUT4" not in known.used:

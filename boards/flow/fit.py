@@ -91,13 +91,42 @@ def _may_run_in_bands(board: Board, config: EngineConfig) -> bool:
 
 
 def in_bands(schedule: Schedule, board: Board) -> Schedule | None:
-    """``schedule`` with as many words of activations as ``board`` has room for, so that it fits; None if it can't be
-    made to, or if it lacks anything else."""
-    if not _may_run_in_bands(board, schedule.config):
+    """``schedule`` with as many words of activations as ``board`` has room for, or if that is not enough with some rows
+    of the image in the input memory too, so that it fits; None if it can't be made to, or if it lacks anything else.
+    What its engine says of either stays as it is.
+
+    Of all numbers of rows that fit, those with which a frame takes the fewest cycles."""
+    kind, config = memory_kind(board, "activations").name, schedule.config
+    found = fit(schedule, board)
+    if not _may_run_in_bands(board, config) or found.over != [kind]:
         return None
+    if banded := _banded(schedule, board):
+        return banded
+    least = found.used[kind] - sum(blocks(board, use)[1] for use in schedule.memories
+                                   if use.role in ("input", "activations") and blocks(board, use)[0] == kind)
+    limit = found.available[kind]
+    if config.input_rows is not None or (limit is not None and least > limit):
+        return None
+    fitting: list[Schedule] = []
+    for power in range((schedule.layout.shape[0] - 1).bit_length()):
+        try:
+            ring = Schedule(schedule.network, replace(config, input_rows=1 << power), schedule.formats)
+        except NetworkError:
+            continue
+        if fits := ring if fit(ring, board).ok else _banded(ring, board):
+            fitting.append(fits)
+        elif fitting:
+            # More rows take more room.
+            break
+    return min(fitting, key=lambda each: CycleModel(each).interval_cycles, default=None)
+
+
+def _banded(schedule: Schedule, board: Board) -> Schedule | None:
+    """``schedule`` with as many words of activations as ``board`` has room for, so that it fits; None if it can't be
+    made to."""
     kind = memory_kind(board, "activations")
     before, (use,) = fit(schedule, board), (use for use in schedule.memories if use.role == "activations")
-    if before.over != [kind.name]:
+    if before.over != [kind.name] or schedule.config.activation_words is not None:
         return None
     room = (kind.count - before.used[kind.name] + blocks(board, use)[1]) // use.count
     for count in range(room, 0, -1):
@@ -114,8 +143,9 @@ def in_bands(schedule: Schedule, board: Board) -> Schedule | None:
 
 def default_engine(board: Board, network: Network, formats: Formats | None = None) -> EngineConfig:
     """The engine for ``network`` by default: of the board's the one that takes the fewest cycles and fits, or else the
-    smallest one; its input stream follows the image (:func:`with_beat_for`).  Where none fits, passes run in bands
-    (:func:`in_bands`).  ``formats`` are the network's, if there are any already."""
+    smallest one; its input stream follows the image (:func:`with_beat_for`).  Where none fits, passes run in bands, or
+    the input memory holds some rows of the image (:func:`in_bands`).  ``formats`` are the network's, if there are any
+    already."""
     configs = [with_beat_for(network, config) for config in (board.config, *board.others)]
     if len(configs) == 1 and configs[0].packing == 1 and not _may_run_in_bands(board, configs[0]):
         return configs[0]
@@ -131,4 +161,4 @@ def default_engine(board: Board, network: Network, formats: Formats | None = Non
     if not fitting:
         banded = [in_bands(schedule, board) for _, schedule in schedules]
         fitting = [(schedule.config, schedule) for schedule in banded if schedule]
-    return min(fitting or schedules[-1:], key=lambda pair: CycleModel(pair[1]).compute_cycles)[0]
+    return min(fitting or schedules[-1:], key=lambda pair: CycleModel(pair[1]).busy_cycles)[0]

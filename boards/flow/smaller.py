@@ -32,13 +32,14 @@ class _Borrowed(Formats):
 
 
 def _engines(config: EngineConfig, board: Board) -> tuple[EngineConfig, ...]:
-    """All engines of ``board`` if ``config`` is one of them but for its input stream, copying and bands, which follow
-    the image; else ``config`` alone, without bands."""
+    """All engines of ``board`` if ``config`` is one of them but for its input stream, copying, bands and rows of the
+    image, which follow the image; else ``config`` alone, with all maps and the image stored whole."""
     def core(engine: EngineConfig) -> EngineConfig:
-        return replace(engine, input_bytes=1, copy_lanes=1, activation_words=None)
+        return replace(engine, input_bytes=1, copy_lanes=1, activation_words=None, input_rows=None)
 
     own = (board.config, *board.others)
-    return own if core(config) in map(core, own) else (replace(config, activation_words=None),)
+    return own if core(config) in map(core, own) else (
+        replace(config, activation_words=None, input_rows=None),)
 
 
 def _schedule(network: Network, config: EngineConfig, formats: Formats) -> Schedule:

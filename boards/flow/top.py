@@ -19,8 +19,13 @@ from tepal.hdl.link.protocol import Packet
 from tepal.hdl.link.uart import LINE_BITS, UartReceiver, UartTransmitter
 from tepal.hdl.memories.block import Ram
 from tepal.hdl.memories.flash import FlashLoader
+from tepal.hdl.memories.sdram import SdramPins, word_cycles
+from tepal.hdl.memories.sdram_pads import READ_DELAY
+from tepal.hdl.memories.sdram_timing import SdramTiming
+from tepal.hdl.memories.sdram_weights import SdramWeights
 from tepal.hdl.plan.flash_image import flash_image
 from tepal.hdl.primitives import stream_of
+from tepal.hdl.streamed import image_of
 from tepal.sim import CycleModel
 
 __all__ = ["BUFFER", "MOST", "Top", "credit"]
@@ -32,17 +37,18 @@ MOST = 8
 """Images sent ahead beyond which nothing is gained."""
 
 
-def credit(schedule: Schedule, byte_cycles: Fraction | int, buffer: int) -> int:
-    """How many images a host may send ahead of their results: so few that there is always room for their bytes.
+def credit(schedule: Schedule, byte_cycles: Fraction | int, buffer: int, beat_cycles: Fraction | int = 1) -> int:
+    """How many images a host may send ahead of their results: so few that there is always room for their bytes.  A beat
+    of weights from outside takes ``beat_cycles``.
 
     If the engine and the way back both keep pace with the line, bytes wait only while an image that is complete has
     not yet been taken out of the input memory: any number may follow each other.  Else all but the first may have to
     wait whole."""
-    network, cycles = schedule.network, CycleModel(schedule)
+    network, cycles = schedule.network, CycleModel(schedule, beat_cycles)
     request = Packet.line_bytes(prod(network.input_shape))
     result = Packet.line_bytes(network.result_bytes + Trailer.BYTES)
     keeps_pace = max(cycles.interval_cycles, result * byte_cycles) <= request * byte_cycles
-    if keeps_pace and cycles.compute_cycles <= buffer * byte_cycles:
+    if keeps_pace and cycles.busy_cycles <= buffer * byte_cycles:
         return MOST
     return min(MOST, 1 + buffer // request)
 
@@ -102,7 +108,9 @@ class Top(wiring.Component):
     slowest
         Least cycles of ``sync`` to one of ``line``.
     offset
-        Of the weights in the flash memory, in bytes; with ``config.single_port`` alone.
+        Of the weights in the flash memory, in bytes; with ``config.single_port`` or ``config.weight_words`` alone.
+    sdram
+        Times of the memory of weights; with ``config.weight_words`` alone.
     debug
         Build the debug tap in, which costs a memory and some logic (see :class:`tepal.hdl.link.debug_tap.Tracer`).
 
@@ -119,19 +127,25 @@ class Top(wiring.Component):
     result : Out(4)
         Class of the last result, its lowest bits.
     flash_cs, flash_clk, flash_copi : Out(1), flash_cipo : In(1)
-        With ``config.single_port`` alone: the flash memory (:class:`tepal.hdl.memories.flash.FlashLoader`).
+        With ``config.single_port`` or ``config.weight_words`` alone: the flash memory
+        (:class:`tepal.hdl.memories.flash.FlashLoader`).
+    sdram_pins : Out(:class:`~tepal.hdl.memories.sdram.SdramPins`)
+        With ``config.weight_words`` alone: the memory of weights, behind
+        :class:`~tepal.hdl.memories.sdram_pads.SdramPads`.
     """
 
     def __init__(self, schedule: Schedule, bit: Fraction, buffer: int = BUFFER, *, line: str = "sync",
-                 slowest: Fraction | int = 1, offset: int = 0, debug: bool = False):
+                 slowest: Fraction | int = 1, offset: int = 0, sdram: SdramTiming | None = None, debug: bool = False):
         self.schedule, self.bit, self.buffer, self.line, self.debug = schedule, bit, buffer, line, debug
-        self.offset = offset
-        self.credit = credit(schedule, LINE_BITS * bit * slowest, buffer)
+        self.offset, self.sdram = offset, sdram
+        beat = 1 if sdram is None else word_cycles(sdram)
+        self.credit = credit(schedule, LINE_BITS * bit * slowest, buffer, beat)
+        flash = {"flash_cs": Out(1), "flash_clk": Out(1), "flash_copi": Out(1), "flash_cipo": In(1)}
         super().__init__({
             "rx": In(1, init=1), "tx": Out(1, init=1), "ready": Out(1), "busy": Out(1), "error": Out(1),
             "result": Out(4),
-            **({"flash_cs": Out(1), "flash_clk": Out(1), "flash_copi": Out(1), "flash_cipo": In(1)}
-               if schedule.config.single_port else {}),
+            **(flash if schedule.config.single_port or sdram else {}),
+            **({"sdram_pins": Out(SdramPins(sdram))} if sdram else {}),
         })
 
     def elaborate(self, platform):
@@ -150,15 +164,33 @@ class Top(wiring.Component):
             self.busy.eq(link.busy), self.result.eq(link.result),
         ]
         wiring.connect(m, buffer.o, link.i)
-        if not self.schedule.config.single_port:
+        if not link.outside:
             m.d.comb += [self.ready.eq(1), self.error.eq(link.fault)]
             return m
-        m.submodules.loader = loader = FlashLoader(flash_image(self.schedule), self.offset)
+        loader = self._from_flash(m, link) if self.sdram is None else self._from_sdram(m, link)
         m.submodules.unloaded = FFSynchronizer(loader.failed, link.unloaded, o_domain=self.line)
+        m.d.comb += [self.ready.eq(loader.run), self.error.eq(link.fault | loader.failed)]
+        return m
+
+    def _from_flash(self, m: Module, link: LinkedAccelerator) -> FlashLoader:
+        """Fills the accelerator's own memories."""
+        m.submodules.loader = loader = FlashLoader(flash_image(self.schedule), self.offset)
         m.d.comb += [
             self.flash_cs.eq(loader.cs), self.flash_clk.eq(loader.clk), self.flash_copi.eq(loader.copi),
             loader.cipo.eq(self.flash_cipo),
             *(getattr(link, name).eq(getattr(loader, name)) for name in LOAD),
-            self.ready.eq(loader.run), self.error.eq(link.fault | loader.failed),
         ]
-        return m
+        return loader
+
+    def _from_sdram(self, m: Module, link: LinkedAccelerator) -> SdramWeights:
+        """Fills the memory outside, and streams from there."""
+        assert self.sdram
+        m.submodules.weights = weights = SdramWeights(self.sdram, image_of(self.schedule), self.offset, READ_DELAY)
+        wiring.connect(m, weights.pins, wiring.flipped(self.sdram_pins))
+        m.d.comb += [
+            *(getattr(self, f"flash_{name}").eq(getattr(weights, f"flash_{name}")) for name in ("cs", "clk", "copi")),
+            weights.flash_cipo.eq(self.flash_cipo),
+            link.s_axis_weights_tdata.eq(weights.stream.payload), link.s_axis_weights_tvalid.eq(weights.stream.valid),
+            weights.stream.ready.eq(link.s_axis_weights_tready),
+        ]
+        return weights

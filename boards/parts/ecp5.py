@@ -109,6 +109,9 @@ class _ECP5(Family):
     def clocks(self, button, pll):
         return ECP5Clocks(button, pll)
 
+    def flash_clock(self, level):
+        return Instance("USRMCLK", i_USRMCLKI=level, i_USRMCLKTS=Const(0))
+
     def constraint(self, net, frequency):
         return f'FREQUENCY NET "{net}" {frequency:.0f} HZ;'
 

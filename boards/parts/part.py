@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from amaranth.hdl import Elaboratable
+from amaranth.hdl import Elaboratable, Instance, Value
 from tepal.hdl import EngineConfig
 
 __all__ = ["Family", "MemoryKind", "Part", "Pin", "Pll"]
@@ -70,6 +70,11 @@ class Family(ABC):
     def clocks(self, button: Pin | None, pll: Pll) -> Elaboratable:
         """Drives the domains ``line`` (oscillator) and ``sync`` (PLL); nothing happens in either until the PLL is
         steady, nor while ``button`` is pressed."""
+
+    def flash_clock(self, level: Value) -> Instance | None:
+        """Drives with ``level`` the clock of the flash memory from which the part has its configuration, once it has
+        it; None if that is a pin like any other."""
+        return None
 
     @abstractmethod
     def constraint(self, net: str, frequency: float) -> str:

@@ -16,7 +16,7 @@ from amaranth import *
 from amaranth.lib import data, fifo, wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
-from tepal.hdl.accelerator import LOAD, Accelerator
+from tepal.hdl.accelerator import LOAD, WEIGHTS, Accelerator
 from tepal.hdl.answer import Trailer
 from tepal.hdl.plan.schedule import Schedule
 from tepal.hdl.primitives import stream_of
@@ -290,8 +290,8 @@ class LinkedAccelerator(wiring.Component):
     debug
         Build the debug tap in (:class:`~tepal.hdl.link.debug_tap.Tracer`).
     line
-        Clock domain of the packets, and of all members but ``load_*`` and ``run``: any that takes ten cycles to a byte
-        on the line.  The accelerator is in ``sync``.
+        Clock domain of the packets, and of all members but ``load_*``, ``run`` and ``s_axis_weights_*``: any that takes
+        ten cycles to a byte on the line.  The accelerator is in ``sync``.
 
     Members
     -------
@@ -309,8 +309,10 @@ class LinkedAccelerator(wiring.Component):
         Class of the last result.
     load_tdata, load_tvalid, load_tfirst, run
         With ``config.single_port`` alone: as of the :class:`~tepal.hdl.accelerator.Accelerator`.
+    s_axis_weights_tdata, s_axis_weights_tvalid, s_axis_weights_tready
+        With ``config.weight_words`` alone: as of the :class:`~tepal.hdl.accelerator.Accelerator`.
     unloaded : In(1)
-        With ``config.single_port`` alone: the weights can't be loaded; images are refused.
+        With either of them: the weights can't be loaded; images are refused.
     """
 
     ROOM = 4
@@ -322,9 +324,11 @@ class LinkedAccelerator(wiring.Component):
         self.schedule, self.debug, self.line = schedule, debug, line
         network = schedule.network
         self.identity = Identity(digest(network), network.input_shape, network.result_bytes, credit)
+        self.outside = (LOAD if schedule.config.single_port else
+                        WEIGHTS if schedule.config.weight_words is not None else {})
         super().__init__({
             "i": In(stream_of(8)), "o": Out(stream_of(8)), "overrun": In(1), "busy": Out(1), "fault": Out(1),
-            "result": Out(16), **(LOAD | {"unloaded": In(1)} if schedule.config.single_port else {}),
+            "result": Out(16), **self.outside, **({"unloaded": In(1)} if self.outside else {}),
         })
 
     def elaborate(self, platform):
@@ -375,9 +379,11 @@ class LinkedAccelerator(wiring.Component):
             results.i.p.data.eq(accelerator.m_axis_tdata), results.i.p.last.eq(accelerator.m_axis_tlast),
             results.i.valid.eq(accelerator.m_axis_tvalid), accelerator.m_axis_tready.eq(results.i.ready),
         ]
-        if self.schedule.config.single_port:
-            m.d.comb += [*(getattr(accelerator, name).eq(getattr(self, name)) for name in LOAD),
-                         reader.unloaded.eq(self.unloaded)]
+        for name, member in self.outside.items():
+            inner, outer = getattr(accelerator, name), getattr(self, name)
+            m.d.comb += outer.eq(inner) if member.flow is Out else inner.eq(outer)
+        if self.outside:
+            m.d.comb += reader.unloaded.eq(self.unloaded)
         if self.debug:
             m.submodules.tracer = tracer = Tracer(self.schedule.config)
             m.submodules.wishes = wishes = Crossing(self.line, "sync", TRACE_REQUEST)

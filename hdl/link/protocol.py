@@ -210,7 +210,7 @@ class Traced:
     FORMAT = struct.Struct("<I" + "".join(code for _, code in _FIELDS))
 
     # What an engine may lack: where it has it, the last of the fields above has this bit, and a number follows.
-    _OPTIONAL = {"activation_words": 2, "weight_words": 4}
+    _OPTIONAL = {"activation_words": 2, "weight_words": 4, "input_rows": 8}
     _WORDS = struct.Struct("<I")
 
     def pack(self) -> bytes:

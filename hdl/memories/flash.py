@@ -41,6 +41,8 @@ class FlashLoader(wiring.Component):
         From :func:`~tepal.hdl.plan.flash_image.flash_image`.
     offset
         Of the image in the memory, in bytes, up to 2 ** 24.
+    header
+        Bytes that the image begins with and that are not handed on.
 
     Members
     -------
@@ -59,8 +61,8 @@ class FlashLoader(wiring.Component):
     REST = 2048
     """Cycles before each command: 40 µs at 50 MHz.  A W25Q128 wakes in 3 µs, the slowest we know of in 30."""
 
-    def __init__(self, image: bytes, offset: int):
-        self.image, self.offset = image, offset
+    def __init__(self, image: bytes, offset: int, header: int = HEADER.size):
+        self.image, self.offset, self.header = image, offset, header
         super().__init__({
             "cs": Out(1), "clk": Out(1), "copi": Out(1), "cipo": In(1),
             "load_tdata": Out(16), "load_tvalid": Out(1), "load_tfirst": Out(1), "run": Out(1), "failed": Out(1),
@@ -75,7 +77,7 @@ class FlashLoader(wiring.Component):
         m = Module()
         m.submodules.checker = crc = CRC(data_width=1).create()
         expected = CRC(data_width=8).compute(self.image)
-        first, bits = _COMMAND + 8 * HEADER.size, _COMMAND + 8 * len(self.image)
+        first, bits = _COMMAND + 8 * self.header, _COMMAND + 8 * len(self.image)
         assert first == 1 << first.bit_length() - 1
         place = Signal(range(max(bits, self.REST)))
         awake, within, attempt = Signal(), Signal(), Signal(range(self.ATTEMPTS))

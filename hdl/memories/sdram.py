@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """An SDR SDRAM of 16 bits as a memory of 64-bit words that are read and written one after the other."""
 
+from fractions import Fraction
+
 from amaranth import *
 from amaranth.lib import data, fifo, wiring
 from amaranth.lib.wiring import In, Out
@@ -9,7 +11,7 @@ from tepal.hdl.primitives import bits_for, stream_of
 
 from .sdram_timing import SdramTiming
 
-__all__ = ["BURST", "Access", "SdramController", "SdramPins", "require_slots", "word_count"]
+__all__ = ["BURST", "LATE", "Access", "SdramController", "SdramPins", "require_slots", "word_count", "word_cycles"]
 
 BURST = 4
 """Words of the memory's in one of ours, which is one burst."""
@@ -37,6 +39,28 @@ def require_slots(timing: SdramTiming) -> None:
         if getattr(timing, name) > cycles:
             raise ConfigError(f"the SDRAM's {name} takes {getattr(timing, name)} cycles of this clock, and the "
                               f"controller gives it {cycles}: take a slower clock")
+
+
+LATE = 5
+"""Slots by which a refresh may be late, in which the longest other work of the rows is done: it waits for the burst of
+the slot in which it falls due, an ACTIVATE of the one before, and PRECHARGE."""
+
+
+def _refresh_interval(timing: SdramTiming) -> int:
+    """Slots from one refresh to the next."""
+    return timing.refresh_interval // BURST - LATE
+
+
+def _refresh_slots(timing: SdramTiming) -> int:
+    """Slots that a refresh takes, without closing rows for it and opening them again."""
+    return -(-timing.refresh_cycle // BURST)
+
+
+def word_cycles(timing: SdramTiming) -> Fraction:
+    """Cycles that a 64-bit word takes on average in a linear access of a :class:`SdramController`: a burst, and its
+    share of refreshes."""
+    slots = _refresh_interval(timing)
+    return Fraction(BURST * slots, slots - _refresh_slots(timing) - 2)
 
 
 class Access(data.StructLayout):
@@ -137,17 +161,12 @@ class SdramController(wiring.Component):
     def __init__(self, timing: SdramTiming, read_delay: int = 0, depth: int = 16):
         self.timing, self.read_delay, self.depth = timing, read_delay, depth
         require_slots(timing)
-        self.refresh_slots = -(-timing.refresh_cycle // BURST)
-        # A refresh that falls due waits for the burst of this slot, an ACTIVATE of the one before, and PRECHARGE.
-        self.interval = timing.refresh_interval // BURST - self.LATE
+        self.interval = _refresh_interval(timing)
         self.pause = -(-timing.pause // (BURST * self.interval))
         self.state = _State(timing, self.interval, self.pause, depth,
                             1 + timing.cas_latency + read_delay + BURST)
         super().__init__({"access": In(stream_of(Access(timing))), "write": In(stream_of(64)),
                           "read": Out(stream_of(64)), "ready": Out(1), "pins": Out(SdramPins(timing))})
-
-    LATE = 5
-    """Slots by which a refresh may be late, in which the longest other work of the rows is done."""
 
     def elaborate(self, platform):
         m = Module()
@@ -161,7 +180,7 @@ class SdramController(wiring.Component):
         bank = Signal.like(pins.ba, name="bank")
         m.d.comb += bank.eq(row)
         opened = current | ahead | behind
-        writing, resting, young = Signal(), Signal(range(self.refresh_slots)), Signal()
+        writing, resting, young = Signal(), Signal(range(_refresh_slots(self.timing))), Signal()
 
         # What a slot brings is found in the last cycle of the one before, from registers that change no more.
         burst, activate, close, close_all, refresh, mode = (
@@ -207,7 +226,7 @@ class SdramController(wiring.Component):
                 with m.If(close_all):
                     m.d.sync += [opening.eq(row), current.eq(0), ahead.eq(0), behind.eq(0)]
                 with m.If(refresh):
-                    m.d.sync += [due.eq(0), resting.eq(self.refresh_slots - 1)]
+                    m.d.sync += [due.eq(0), resting.eq(_refresh_slots(timing) - 1)]
                     with m.If(waiting != 0):
                         m.d.sync += waiting.eq(waiting - 1)
                 with m.Elif(resting != 0):

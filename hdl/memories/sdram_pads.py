@@ -21,7 +21,7 @@ memory fails its test may need one less or more."""
 
 
 class SdramPads(wiring.Component):
-    """Registers in the pins of the platform's resource ``sdram``, and the memory's clock.
+    """Registers in an SDRAM's pins, and the memory's clock.
 
     The clock goes out by a cell for double data rate, so that it leaves as late as everything else: the inverse of
     ``sync``, half a cycle behind the commands.  That is for up to 100 MHz; above, ``clock`` names a domain a quarter of
@@ -31,6 +31,8 @@ class SdramPads(wiring.Component):
     ----------
     timing
         The memory's.
+    port
+        The pins, by the names of :func:`amaranth_boards.resources.memory.SDRAMResource`.
     clock
         Domain whose rising edges go out; without one, falling edges of ``sync``.
 
@@ -39,13 +41,12 @@ class SdramPads(wiring.Component):
     pins : In(:class:`~tepal.hdl.memories.sdram.SdramPins`)
     """
 
-    def __init__(self, timing: SdramTiming, clock: str = ""):
-        self.clock = clock
+    def __init__(self, timing: SdramTiming, port, clock: str = ""):
+        self.port, self.clock = port, clock
         super().__init__({"pins": In(SdramPins(timing))})
 
     def elaborate(self, platform):
-        m = Module()
-        port = platform.request("sdram", dir="-")
+        m, port = Module(), self.port
         for name in "clk_en", "cs", "ras", "cas", "we", "ba", "a", "dqm":
             m.submodules[name] = pad = io.FFBuffer("o", getattr(port, name))
             m.d.comb += pad.o.eq(getattr(self.pins, name))

@@ -125,6 +125,12 @@ class SdramTiming:
                    _picoseconds(chip.retention) * frequency // 10 ** 12 // chip.rows, cycles("pause"),
                    chip.first_refreshes)
 
+    @classmethod
+    def between(cls, chip: SdramChip, slowest: int, fastest: int, cas_latency: int = 3) -> "SdramTiming":
+        """For any clock from ``slowest`` to ``fastest`` Hz; raises what :meth:`of` does."""
+        return replace(cls.of(chip, fastest, cas_latency),
+                       refresh_interval=cls.of(chip, slowest, cas_latency).refresh_interval)
+
     @property
     def mode(self) -> int:
         """The mode register: bursts of four words, one after the other, for reads and writes."""

@@ -91,6 +91,8 @@ def sequencer_times(schedule: Schedule) -> DescriptorTable:
         from_input=int(scheduled.work.source is None),
         to_output=int(number == schedule.first_output),
         begins_portion=None if begin is None else int(number in begin),
+        input_rows=schedule.rows and schedule.rows.claims[number],
+        ends_input=schedule.rows and int(number == schedule.rows.last),
     ) for number, scheduled in enumerate(schedule.passes)])
 
 
@@ -140,7 +142,8 @@ def sequencer_places(schedule: Schedule) -> DescriptorTable:
             if len(kinds) > 1 else None,
             weights_again=weights_again[number] if any(weights_again) else None,
             parameters_again=parameters_again[number] if any(parameters_again) else None,
-            reads_again=int(number != reads_input[-1]) if len(reads_input) > 1 else None,
+            reads_again=int(number != reads_input[-1]) if len(reads_input) > 1 and schedule.rows is None else None,
+            input_freed=schedule.rows and schedule.rows.frees[number],
             next_parameters=following[number],
         ))
     return DescriptorTable(rows)

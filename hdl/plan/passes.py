@@ -119,7 +119,7 @@ class Pass:
 
     ``first_row`` and ``first_channel`` are the row and the channel of its layers' output with which it begins.
     ``continues`` is the number of the pass whose map it goes on writing, from these on; without one its map has its own
-    rows and channels alone."""
+    rows and channels alone.  ``map_row`` is the row of its layers' output with which that map begins."""
 
     source: int | None
     window: Window
@@ -133,6 +133,7 @@ class Pass:
     first_row: int = 0
     first_channel: int = 0
     continues: int | None = None
+    map_row: int = 0
 
     @property
     def layer(self) -> int | None:
@@ -172,7 +173,7 @@ class Pass:
     @property
     def target_row(self) -> int:
         """Row of its map with which it begins."""
-        return 0 if self.continues is None else self.first_row
+        return 0 if self.continues is None else self.first_row - self.map_row
 
     @property
     def target_channel(self) -> int:

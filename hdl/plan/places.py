@@ -14,7 +14,7 @@ that is the order in which the other pass writes, which may write a map of its o
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from math import prod
 from typing import Any
@@ -25,8 +25,8 @@ from tepal.hdl.units.input_layout import InputLayout
 
 from .passes import Pass
 
-__all__ = ["FeatureMap", "Lifetime", "Places", "Region", "allocate", "colour", "lifetimes", "outputs", "pack", "place",
-           "place_activations", "skip_lifetimes", "skip_words"]
+__all__ = ["FeatureMap", "InputMap", "Lifetime", "Places", "Region", "allocate", "colour", "lifetimes", "outputs",
+           "pack", "place", "place_activations", "skip_lifetimes", "skip_words"]
 
 Region = tuple[str, int, int]
 """Words of a memory: its name, the first word, and the one behind the last."""
@@ -80,6 +80,22 @@ class FeatureMap:
     def column(self, value: int) -> tuple[int, int, int]:
         """(value, remainder, address) of a column number or a difference of columns."""
         return value, value % self.banks[1], value // self.banks[1] * self.words
+
+
+@dataclass(frozen=True, eq=False)
+class InputMap(FeatureMap):
+    """The image, in the ``layout`` of the input memory, whose rows may be fewer than the image's."""
+
+    memory: str = "input"
+    layout: InputLayout = field(kw_only=True)
+
+    @property
+    def pitch(self) -> int:
+        return self.layout.pitch
+
+    @property
+    def depth(self) -> int:
+        return self.layout.depth
 
 
 @dataclass(frozen=True)
@@ -205,7 +221,7 @@ def place(passes: Sequence[Pass], config: EngineConfig, layout: InputLayout) -> 
     """The image lies in the input memory, outputs in the output memory, one behind the other, all other maps in the
     activation memory, the skip memory, or both."""
     first = passes[0]
-    image = FeatureMap(first.window.input_shape, (1, 1), config.tile_lanes, wide=layout.parts == 1, memory="input")
+    image = InputMap(first.window.input_shape, (1, 1), config.tile_lanes, wide=layout.parts == 1, layout=layout)
     maps = _maps(passes, config)
     activations, region_depths = place_activations(passes, config)
     for number, base in activations.items():

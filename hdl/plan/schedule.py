@@ -17,7 +17,8 @@ from tepal.hdl.units.requantiser import RequantiserFormat
 from tepal.hdl.units.serial_requantiser import SerialFormat
 from tepal.quant import Network, NetworkError
 
-from .bands import Group, aligned, banded, choose
+from .bands import Group, aligned, choose
+from .input_ring import by_rows, in_ring, row_plan
 from .memories import MemoryUse, parameter_groups, tile_buffers, tile_row_words
 from .passes import Pass, unroll
 from .places import FeatureMap, outputs, place
@@ -70,7 +71,10 @@ class Schedule:
     groups : tuple of Group
         Passes of ``formats`` that run in bands.
     wholes : tuple of int
-        For each pass the number of the one of ``formats`` that it is, or is a part of: in bands, or in slices.
+        For each pass the number of the one of ``formats`` that it is, or is a part of: in bands, in parts of the
+        image's rows, or in slices.
+    rows : RowPlan, or None
+        Which rows of the image passes wait for and free; None if a frame waits for all of them.
 
     Raises
     ------
@@ -86,12 +90,13 @@ class Schedule:
         row = first.window.input_shape[2]
         # A row of the first window in as many cycles, but no wider words than that takes.
         self.config = replace(config, copy_lanes=-(-row // -(-row // config.copy_lanes)))
-        self.layout = split(self.layout, self.config.tile_lanes)
+        self.layout = split(in_ring(self.layout, config.input_rows), self.config.tile_lanes)
         self._check_input()
         self._check_weights()
         whole = (first, *self.formats.passes[1:])
         self.groups = self._choose(whole) if groups is None else aligned(whole, groups)
-        passes, self.wholes = sliced(network, *banded(whole, self.groups), self.config)
+        passes, self.wholes = sliced(network, *by_rows(whole, self.groups, self.layout), self.config)
+        self.rows = row_plan(passes, self.layout)
         places = place(passes, self.config, self.layout)
         self.input_map, self.region_depths = places.image, places.region_depths
         self.skip_depth = sum(places.skip_depths)

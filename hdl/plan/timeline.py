@@ -35,7 +35,8 @@ class ScheduledPass(Tiling):
 
     ``start`` is the cycle of its first step, counted from the frame's first; ``last_slot`` the cycles from the last
     tile's first step to the next pass's.  ``other`` and ``added`` are first words in the skip memory, of the map whose
-    values are added and of its own; None if there is none."""
+    values are added and of its own; None if there is none.  ``held_by`` names the bound that keeps it from starting any
+    earlier; the frame's first pass has none."""
 
     source: FeatureMap
     target: FeatureMap
@@ -43,6 +44,7 @@ class ScheduledPass(Tiling):
     last_slot: int
     other: int | None = None
     added: int | None = None
+    held_by: str | None = None
 
     @property
     def last_tile(self) -> int:
@@ -213,6 +215,7 @@ def timeline(tilings: Sequence[Tiling], places: Places) -> tuple[ScheduledPass, 
                     places.others[number], places.skips[number], skip_words(tiling.work, tiling.engine))
             for number, (tiling, target) in enumerate(zip(tilings, places.maps, strict=True))]
     board, starts, writers = Scoreboard(), [], defaultdict(list)
+    held_by: list[str | None] = []
     for number, (tiling, own) in enumerate(zip(tilings, maps, strict=True)):
         bounds, source = board.bounds(tiling, own), tiling.work.source
         if number:
@@ -227,6 +230,7 @@ def timeline(tilings: Sequence[Tiling], places: Places) -> tuple[ScheduledPass, 
                           and tilings[writer].work.target_channel == tiling.work.target_channel)
             bounds["add after write"] = add_after_write(tilings[writer], starts[writer], tiling)
         starts.append(max(bounds.values(), default=0))
+        held_by.append(max(bounds, key=bounds.__getitem__, default=None))
         board.add(tiling, starts[-1], own)
         writers[tiling.work.writes(number)].append(number)
     # The next frame takes the same cycles, none of its passes any nearer to what this frame's touch.
@@ -234,5 +238,6 @@ def timeline(tilings: Sequence[Tiling], places: Places) -> tuple[ScheduledPass, 
     for tiling, own, start in zip(tilings, maps, starts, strict=True):
         again += [bound - start for bound in board.bounds(tiling, own).values()]
     return tuple(ScheduledPass(tiling.work, tiling.engine, tiling.latency, own.source, own.target, start,
-                               after - start - tiling.to_last_tile, own.other, own.added)
-                 for tiling, own, (start, after) in zip(tilings, maps, pairwise([*starts, max(again)]), strict=True))
+                               after - start - tiling.to_last_tile, own.other, own.added, held)
+                 for tiling, own, (start, after), held in zip(tilings, maps, pairwise([*starts, max(again)]), held_by,
+                                                              strict=True))

@@ -14,7 +14,11 @@ class InputLayout:
 
     For each row of the image and each of ``columns`` output columns it stores the ``kernel * channels``
     bytes that begin ``left`` columns left of ``column * stride``: in one word, or in several of ``word`` bytes, the
-    last of which is filled up with what comes behind them in the row."""
+    last of which is filled up with what comes behind them in the row.
+
+    With ``ring``, so many rows are there at a time, each image's from the first place on, and engine and loader go by
+    rows (:class:`~tepal.hdl.units.input_rows.InputRows`): all rows, or a power of two, each of a power of two of words,
+    so that an address wraps by the bits that it has.  None: all rows, and they go by images."""
 
     shape: tuple[int, int, int]
     columns: int
@@ -23,6 +27,7 @@ class InputLayout:
     left: int
     zero_point: int
     word: int | None = None
+    ring: int | None = None
 
     @property
     def window_bytes(self) -> int:
@@ -40,9 +45,25 @@ class InputLayout:
         return -(-self.window_bytes // self.word_bytes)
 
     @property
+    def rows(self) -> int:
+        """Rows that are there at a time."""
+        return self.shape[0] if self.ring is None else self.ring
+
+    @property
+    def beyond(self) -> int:
+        """Places behind an image's last row that it leaves empty: the next image begins in the first one."""
+        return -self.shape[0] % self.rows
+
+    @property
+    def pitch(self) -> int:
+        """Words from one row to the next."""
+        words = self.columns * self.parts
+        return words if self.rows == self.shape[0] else 1 << (words - 1).bit_length()
+
+    @property
     def depth(self) -> int:
-        """Words of an image."""
-        return self.shape[0] * self.columns * self.parts
+        """Words of the input memory."""
+        return self.rows * self.pitch
 
 
 _MEMORY_BLOCK = 512, 4

@@ -7,7 +7,7 @@ from typing import Any
 from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-from tepal.hdl.answer import FRAME
+from tepal.hdl.answer import BEGUN_FRAME, FRAME
 from tepal.hdl.primitives import bits_for
 
 from .descriptor_table import Countdown
@@ -36,6 +36,10 @@ class InputLoader(wiring.Component):
     ends whatever is under way (which may be a whole frame), and the second one, being a frame's first beat, is
     abandoned and takes back that ends are marked.  (Frames of a single beat are always in step.)
 
+    With ``layout.ring`` it stores a row as soon as there is room for one, and the engine may have begun with a frame
+    that is abandoned.  So the loader makes up what is missing of it, a beat a cycle, and tells that there is no answer
+    to it; the stream waits until the engine has got all of it.
+
     Parameters
     ----------
     layout
@@ -50,9 +54,13 @@ class InputLoader(wiring.Component):
     enable, address, word : Out
         To the input memory's write port.
     full : Out(1)
-        The memory holds a frame; the stream waits until ``release``.
+        The memory holds a frame; the stream waits until ``release``.  With ``layout.ring``: the frame's last row is
+        stored.
     frame : Out(FRAME)
-        Of the frame that is being taken or that the memory holds; as a whole while ``full``.
+        Of the frame that is being taken or that the memory holds; as a whole while ``full``.  :data:`BEGUN_FRAME` with
+        ``layout.ring``.
+    room : In(1), written : Out(1), ends : Out(1)
+        With ``layout.ring``, from and to :class:`~tepal.hdl.units.input_rows.InputRows`.
     error : Out(1)
         Since reset a frame was abandoned or too long.
     """
@@ -66,15 +74,17 @@ class InputLoader(wiring.Component):
         super().__init__({
             "data": In(8 * beat), "last": In(1), "valid": In(1), "ready": Out(1),
             "enable": Out(1), "address": Out(bits_for(layout.depth)), "word": Out(8 * layout.word_bytes),
-            "full": Out(1), "release": In(1), "frame": Out(FRAME), "error": Out(1),
+            "full": Out(1), "release": In(1), "frame": Out(FRAME if layout.ring is None else BEGUN_FRAME),
+            "error": Out(1), **({} if layout.ring is None else {"room": In(1), "written": Out(1), "ends": Out(1)}),
         })
 
     @staticmethod
     @cache
-    def timing(layout: InputLayout, beat: int) -> tuple[int, int, int]:
-        """(cycles before the first beat, in which windows of nothing but padding are stored; from the first beat
-        to the last one, both counted; from the last one to ``full``), with a stream that never waits."""
-        height, width, channels = layout.shape
+    def row_timing(layout: InputLayout, beat: int) -> tuple[int, int, int]:
+        """(cycles of a row before its first beat, in which windows of nothing but padding are stored; from the first
+        beat to the last one, both counted; from the last one to the row's end, or ``full``), with a stream that never
+        waits.  Between two rows there is a cycle."""
+        _, width, channels = layout.shape
         parts, word_bytes = layout.parts, layout.word_bytes
         cycle = accepted = first = 0
         excess, left = layout.left * channels - word_bytes, width * channels // beat
@@ -90,9 +100,13 @@ class InputLoader(wiring.Component):
                 left -= 1
                 accepted = cycle
                 first = first or cycle
-        # All rows take as long, and between two of them there is a cycle.
-        before_last = (height - 1) * (cycle + 1)
-        return first - 1, before_last + accepted - first + 1, cycle - accepted + 1
+        return first - 1, accepted - first + 1, cycle - accepted + 1
+
+    @staticmethod
+    def timing(layout: InputLayout, beat: int) -> tuple[int, int, int]:
+        """The same of a whole image: all its rows take as long."""
+        before, load, full = InputLoader.row_timing(layout, beat)
+        return before, (layout.shape[0] - 1) * (before + load + full) + load, full
 
     @staticmethod
     def features(engine: Any, word_bytes: Any) -> dict[str, Any]:
@@ -119,6 +133,7 @@ class InputLoader(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        ring = self.layout.ring is not None
         word_bytes, parts = self.layout.word_bytes, self.layout.parts
         size = word_bytes + self.beat - 1
         zero = Const(self.layout.zero_point & 0xFF, 8)
@@ -144,12 +159,16 @@ class InputLoader(wiring.Component):
         marked, dropping, first_beat = Signal(), Signal(), Signal(init=1)
         # Whether a row, and with it a frame, ended in the cycle before: registers, for a row's end has a large fan-out.
         row_over, frame_over, pausing = Signal(), Signal(), Signal()
+        # Whether what is missing of the frame is being made up.
+        filling = self.frame.cut_short if ring else Const(0)
         m.d.comb += [
-            pausing.eq(self.full | row_over),
+            pausing.eq(self.full | row_over | ~self.room if ring else self.full | row_over),
             missing.eq(excess[-1]),
             storing.eq(~pausing & some_columns & (~missing | padded if parts > 1 else ~missing)),
-            self.ready.eq(dropping | (~pausing & ~storing & some_beats)),
-            accept.eq(self.valid & self.ready & ~dropping),
+            self.ready.eq(dropping | (~pausing & ~storing & some_beats & ~filling) if ring else
+                          dropping | (~pausing & ~storing & some_beats)),
+            accept.eq((self.valid | filling) & ~pausing & ~storing & some_beats & ~dropping if ring else
+                      self.valid & self.ready & ~dropping),
             shift.eq(accept | (~pausing & ~storing & ~some_beats & some_columns)),
         ]
 
@@ -167,10 +186,12 @@ class InputLoader(wiring.Component):
             m.d.sync += [history.eq(Cat(history, incoming)[8 * self.beat:]), excess.eq(excess + self.beat)]
         with m.If(accept):
             m.d.sync += [beats.eq(beats - 1), some_beats.eq(~last_beat), last_beat.eq(beats == 2)]
-            m.d.comb += [end_of_row.eq(last_beat & ~some_columns), restart.eq(self.last & ~(last_row & last_beat)),
-                         too_long.eq(marked & ~self.last & last_row & last_beat)]
+            # What is made up tells nothing.
+            last, marked_now = (self.last & ~filling, marked & ~filling) if ring else (self.last, marked)
+            m.d.comb += [end_of_row.eq(last_beat & ~some_columns), restart.eq(last & ~(last_row & last_beat)),
+                         too_long.eq(marked_now & ~self.last & last_row & last_beat)]
             m.d.sync += first_beat.eq(0)
-            with m.If(self.last):
+            with m.If(last):
                 m.d.sync += marked.eq(1 if self.layout.shape[0] * self.row_beats == 1 else ~first_beat)
         with m.If(storing):
             m.d.sync += [self.address.eq(self.address + 1), column.eq(column - 1), some_columns.eq(~last_column),
@@ -182,14 +203,39 @@ class InputLoader(wiring.Component):
             m.d.comb += end_of_row.eq(last_column & ~some_beats)
         with m.If(end_of_row & last_row):
             m.d.sync += self.full.eq(1)
-        m.d.sync += [row_over.eq(end_of_row | restart), frame_over.eq(restart | last_row)]
+        if ring:
+            m.d.comb += [self.written.eq(end_of_row), self.ends.eq(last_row)]
+            m.d.sync += [row_over.eq(end_of_row), frame_over.eq(last_row)]
+        else:
+            m.d.sync += [row_over.eq(end_of_row | restart), frame_over.eq(restart | last_row)]
         with m.If(row_over):
             m.d.sync += [history.eq(history.init), excess.eq(self._start), *part.start(parts - 1),
                          *(signal.eq(signal.init) for signal in (beats, column, some_beats, some_columns, last_beat,
                                                                  last_column)),
                          row.eq(row - 1), last_row.eq(row == 2)]
+            if self.layout.pitch > self.layout.columns * parts:
+                # The next row's first word; behind the last row it is the first row's.
+                m.d.sync += self.address.eq((self.address | self.layout.pitch - 1) + 1)
             with m.If(frame_over):
                 m.d.sync += [row.eq(row.init), last_row.eq(last_row.init), self.address.eq(0), first_beat.eq(1)]
+        self._tell_frame(m, restart)
+        with m.If(dropping & self.valid & self.last):
+            m.d.sync += dropping.eq(0)
+        with m.If(too_long):
+            m.d.sync += [dropping.eq(1), self.frame.too_long.eq(1), self.error.eq(1)]
+        return m
+
+    def _tell_frame(self, m: Module, restart):
+        """Number and status; ``restart`` where a frame turns out too short."""
+        if self.layout.ring is not None:
+            # It goes through the engine like any other.
+            m.d.sync += self.frame.number.eq(self.frame.number + self.release)
+            with m.If(restart):
+                m.d.sync += [self.frame.cut_short.eq(1), self.error.eq(1)]
+            with m.If(self.release):
+                m.d.sync += [self.full.eq(0), self.frame.abandoned.eq(self.frame.cut_short), self.frame.cut_short.eq(0),
+                             self.frame.too_long.eq(0)]
+            return
         # An abandoned frame's number is used up right away, another's when the memory is free again: long after the
         # frame was found too long.
         m.d.sync += self.frame.number.eq(self.frame.number + (restart | self.release))
@@ -197,8 +243,3 @@ class InputLoader(wiring.Component):
             m.d.sync += [self.frame.abandoned.eq(1), self.error.eq(1)]
         with m.If(self.release):
             m.d.sync += [self.full.eq(0), self.frame.abandoned.eq(0), self.frame.too_long.eq(0)]
-        with m.If(dropping & self.valid & self.last):
-            m.d.sync += dropping.eq(0)
-        with m.If(too_long):
-            m.d.sync += [dropping.eq(1), self.frame.too_long.eq(1), self.error.eq(1)]
-        return m

@@ -37,6 +37,9 @@ class SequencerTimes:
         The pass reads the input memory, is the first one of the frame that writes the output memory.
     begins_portion
         Weights are loaded for the pass and those after it; None where all are on the chip.
+    input_rows, ends_input
+        How many rows of the image the pass waits for beside those for which others have; it is the frame's last one
+        that reads the input memory.  None where a frame waits for all of the image.
     """
 
     last_tile: int
@@ -51,6 +54,8 @@ class SequencerTimes:
     from_input: int
     to_output: int
     begins_portion: int | None = None
+    input_rows: int | None = None
+    ends_input: int | None = None
 
     WAIT = 2
     """Cycles of a slot that are over when its wait begins to be counted."""
@@ -81,7 +86,9 @@ class SequencerPlaces:
     from_input, reduce, last_reduce
         The pass reads the input memory; its windows go to the depthwise engine; it is the frame's last such pass.
     reads_again
-        Another pass reads the input memory after it; None where a single one does.
+        Another pass reads the input memory after it; None where a single one does, or rows are freed by each.
+    input_freed
+        Rows of the input memory that are free when it ends; None where a frame frees all of them at once.
     reduction_kind
         Number of what the depthwise engine makes of its windows; None if that is the same in all passes.
     weights_again, parameters_again
@@ -116,6 +123,7 @@ class SequencerPlaces:
     weights_again: int | None
     parameters_again: int | None
     reads_again: int | None = None
+    input_freed: int | None = None
     next_parameters: int | None = None
 
 
@@ -138,8 +146,8 @@ class Sequencer(wiring.Component):
     """Steps through every window of every pass of a frame, at the cycles that the schedule fixed.
 
     For each tile: for each channel group, for each pixel of the tile, for each chunk of the kernel, one step.
-    Then it waits for the tile's slot to end.  A frame begins when ``input_full``; the pass that writes the
-    results waits, if it must, for ``output_free``.
+    Then it waits for the tile's slot to end.  A frame, or each pass that reads its input where ``times`` tells of
+    rows of it, begins when ``input_full``; the pass that writes the results waits, if it must, for ``output_free``.
 
     Parameters
     ----------
@@ -152,11 +160,15 @@ class Sequencer(wiring.Component):
     Members
     -------
     input_full : In(1)
-        The input memory holds a frame; its first step comes :meth:`latency` cycles later.
+        The input memory holds a frame, or ``rows_wanted``; the first step comes :meth:`latency` cycles later.
     input_claim : Out(1)
         A frame begins, or another pass that reads its input; at least a cycle before its ``output_claim``.
     input_release : Out(1)
         The last word of the frame's input is being read; pulses once a frame.
+    rows_wanted, rows_claimed : Out, ends_input : Out(1), rows_freed : Out
+        Only where ``times`` tells of rows: those that the next pass waits for; those that it waits for no more, as it
+        begins; in that cycle, that it is the frame's last one to read the input; and those that are freed with
+        ``input_release``, which pulses then for each pass that reads the input.
     output_free : In(1)
         The output memory may be claimed.
     output_claim : Out(1)
@@ -195,6 +207,9 @@ class Sequencer(wiring.Component):
     LEAST_SLOT = 4
     """Least cycles from a tile's first step to the next one's."""
 
+    BEGUN = 3
+    """Cycles from what a pass waits for to the first one in which what begins with it is over."""
+
     @staticmethod
     def latency(pipelined: bool) -> int:
         """Cycles from what a frame waits for to its first step."""
@@ -217,6 +232,9 @@ class Sequencer(wiring.Component):
             "rewind": Out(1), "commit": Out(1), "restart": Out(1),
             "block_start": Out(1), "number": Out(bits_for(len(places))),
             **({"weights_there": In(1), "weights_claim": Out(1)} if "begins_portion" in times else {}),
+            **({"rows_wanted": Out(times.layout["input_rows"].shape), "ends_input": Out(1),
+                "rows_claimed": Out(times.layout["input_rows"].shape),
+                "rows_freed": Out(places.layout["input_freed"].shape)} if "input_rows" in times else {}),
             **{name: Out(places.layout[name].shape) for name in ("reduction_kind", "next_parameters")
                if name in places},
         })
@@ -249,6 +267,9 @@ class Sequencer(wiring.Component):
         if "begins_portion" in self.times:
             there &= self.weights_there | ~upcoming.begins_portion
             m.d.comb += self.weights_claim.eq(begun & times.begins_portion)
+        if "input_rows" in self.times:
+            m.d.comb += [self.rows_wanted.eq(upcoming.input_rows), self.ends_input.eq(begun & times.ends_input),
+                         self.rows_claimed.eq(Mux(begun, times.input_rows, 0))]
         m.d.sync += [
             may_begin.eq(there),
             starting.eq(begin | next_tile), begun.eq(begin), self.output_claim.eq(begun & times.to_output),
@@ -306,7 +327,8 @@ class Sequencer(wiring.Component):
         They belong to the step of the cycle before, whose pass's descriptor is current then.  A register follows them
         in an engine that is pipelined.  ``y`` and ``x`` are sums that are made on the way (:meth:`_walk`)."""
         names = [name for name, member in self.signature.members.items()
-                 if member.flow is Out and name not in ("y", "x", "input_claim", "output_claim", "weights_claim")]
+                 if member.flow is Out and name not in ("y", "x", "input_claim", "output_claim", "weights_claim",
+                                                           "rows_wanted", "rows_claimed", "ends_input")]
         at = SimpleNamespace(**{name: Signal.like(getattr(self, name), name=f"{name}_ahead") for name in names})
         output = m.d.sync if self.config.pipelined else m.d.comb
         output += [getattr(self, name).eq(getattr(at, name)) for name in names]
@@ -345,6 +367,8 @@ class Sequencer(wiring.Component):
                      at.pitch.eq(place.pitch_address), at.step.eq(place.step_address),
                      at.first.eq(pixel_first), at.group_start.eq(at.valid & group_first & at.reduce),
                      at.block_start.eq(at.valid & block_first)]
+        if "input_freed" in self.places:
+            m.d.sync += at.rows_freed.eq(place.input_freed)
         for name in ("reduction_kind", "next_parameters"):
             if name in self.places:
                 m.d.sync += getattr(at, name).eq(getattr(place, name))

@@ -8,7 +8,7 @@ from math import prod
 from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-from tepal.hdl.answer import FRAME, Status, Trailer
+from tepal.hdl.answer import BEGUN_FRAME, FRAME, Status, Trailer
 from tepal.hdl.primitives import bits_for, delay
 
 from .instance_name import InstanceName
@@ -30,13 +30,16 @@ class OutputStreamer(wiring.Component):
         Of each output; bytes of a memory word.
     closes
         Send that byte; not needed where whoever takes the answers is reset as well.
+    begun
+        What a frame turns out to be may be known only after ``claim``, and there may be no answer to it.
 
     Members
     -------
     claim : In(1)
         The first pass that writes results begins.
     frame : In(FRAME)
-        Whose answer it will be; taken with ``claim``.
+        Whose answer it will be; taken with ``claim``.  With ``begun`` it is a :data:`BEGUN_FRAME`, taken when it is
+        ``known``, before ``done``.
     done : In(1)
         The frame's last result is being written.
     address : Out, word : In
@@ -55,15 +58,17 @@ class OutputStreamer(wiring.Component):
     COMPARE = 1
     """Cycles from the last result to the index of the largest."""
 
-    def __init__(self, shapes: Sequence[tuple[int, int, int]], lanes: int, *, closes: bool = True):
-        self.shapes, self.lanes, self.closes = tuple(shapes), lanes, closes
+    def __init__(self, shapes: Sequence[tuple[int, int, int]], lanes: int, *, closes: bool = True,
+                 begun: bool = False):
+        self.shapes, self.lanes, self.closes, self.begun = tuple(shapes), lanes, closes, begun
         self.groups = [-(-shape[2] // lanes) for shape in shapes]
         # First word behind each output.
         self.ends = [*accumulate(height * width * groups
                                  for (height, width, _), groups in zip(shapes, self.groups, strict=True))]
         self.depth, self.bytes = self.ends[-1], sum(map(prod, shapes))
         super().__init__({
-            "claim": In(1), "frame": In(FRAME), "done": In(1),
+            "claim": In(1), "frame": In(BEGUN_FRAME if begun else FRAME), "done": In(1),
+            **({"known": In(1)} if begun else {}),
             "address": Out(bits_for(self.depth)), "word": In(8 * lanes),
             "data": Out(8), "last": Out(1), "valid": Out(1), "ready": In(1), "free": Out(1),
         })
@@ -87,7 +92,7 @@ class OutputStreamer(wiring.Component):
         lane = Signal(range(max(2, self.lanes)))
         word = Signal.like(self.word, reset_less=True)
         index, best_index = Signal(bits_for(self.bytes)), Signal(bits_for(self.bytes))
-        frame, offered, claimed = Signal(FRAME, reset_less=True), Signal(), Signal()
+        frame, offered, claimed = Signal(BEGUN_FRAME if self.begun else FRAME, reset_less=True), Signal(), Signal()
         # Whether an answer has begun whose last byte is not taken yet.  Nothing else outlives a reset.
         open_ = Signal(name="open", reset_less=True)
         # In the cycle of a reset nothing is valid, so that no receiver takes a byte that is sent again.
@@ -103,13 +108,16 @@ class OutputStreamer(wiring.Component):
             m.d.sync += [best.eq(compared), best_index.eq(compared_index)]
         last_group = group == of_output([groups - 1 for groups in self.groups])
         with m.If(self.claim):
-            m.d.sync += [claimed.eq(1), frame.eq(self.frame)]
+            m.d.sync += [claimed.eq(1), *([] if self.begun else [frame.eq(self.frame)])]
+        if self.begun:
+            with m.If(self.known):
+                m.d.sync += frame.eq(self.frame)
         with m.FSM(name="state"):
             with m.State("IDLE"):
                 m.d.sync += [index.eq(0), self.address.eq(0), group.eq(0)]
                 if output is not None:
                     m.d.sync += output.eq(0)
-                with m.If(self.done):
+                with m.If(self.done & ~frame.cut_short if self.begun else self.done):
                     m.next = "ADDRESS"
                 if self.closes:
                     with m.If(open_):
@@ -149,4 +157,7 @@ class OutputStreamer(wiring.Component):
                         m.next = following
         with m.If(self.valid & self.last & self.ready):
             m.d.sync += claimed.eq(0)
+        if self.begun:
+            with m.If(self.done & frame.cut_short):
+                m.d.sync += claimed.eq(0)
         return m

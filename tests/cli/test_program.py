@@ -77,6 +77,18 @@ def test_icebreaker(run, tools, built):
     assert calls(tools) == [["openFPGALoader", "--board", "ice40_generic", str(folder / "tepal.bin")]]
 
 
+@pytest.mark.parametrize("more", [[], ["--flash"]])
+def test_weights_beside_an_ecp5(run, tools, built, more):
+    """They always go to the flash memory, and the bitstream where it is to go."""
+    folder = built("ulx3s-85f", flash={"file": "tepal_weights.bin", "offset": 2 * WEIGHTS})
+    (folder / "tepal_weights.bin").write_bytes(b"weights")
+    assert run("program", folder, "--board", "ulx3s", *more)[0] == 0
+    loader = ["openFPGALoader", "--board", "ulx3s"]
+    assert calls(tools) == [
+        [*loader, "--write-flash", "--offset", str(2 * WEIGHTS), str(folder / "tepal_weights.bin")],
+        [*loader, *(["--write-flash"] if more else []), str(folder / "tepal.bit")]]
+
+
 def test_orangecrab(run, tools, built):
     """The boot loader's USB identity stands in the file's suffix."""
     folder = built("orangecrab-85f")

@@ -1,9 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The SDRAM's model refuses what breaks a rule, a cycle before or behind what is allowed, and nothing else."""
+"""The SDRAM's model refuses what breaks a rule, a cycle before or behind what is allowed, and nothing else; and so does
+its twin in Verilog."""
+
+import re
+import shutil
+import subprocess
+from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 from amaranth.sim import Simulator
 from tepal.hdl.memories.sdram_timing import SdramTiming
+from tepal.sim import sdram_model
 from tepal.sim.sdram_model import RULES, SdramModel
 
 TIMING = SdramTiming(rows=8, columns=16, banks=4, cas_latency=3, activate_to_column=3, precharge=4, active=9,
@@ -21,8 +29,37 @@ START = [(TIMING.pause, "precharge", 0, ALL), (4, "refresh"), (11, "refresh"), (
 """Cycles since the command before, command, bank, address."""
 
 
-def play(commands, pins=(), cycles: int = 20, timing: SdramTiming = TIMING) -> tuple[set[str], list[int]]:
-    """The rules that ``commands`` break, and what was at ``dq_i`` in each cycle.
+PINS_IN_ORDER = "clk_en", "cs", "ras", "cas", "we", "ba", "a", "dqm", "dq_o", "dq_oe"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def twin(tmp_path_factory):
+    """The memory of simulations with a bench around it, for Icarus; :func:`play` finds it in :data:`TWINS`."""
+    if shutil.which("iverilog"):
+        made = tmp_path_factory.mktemp("twin") / "bench"
+        sources = [Path(__file__).with_name("sdram_bench.v"), Path(sdram_model.__file__).with_name("sdram_memory.v")]
+        subprocess.run(["iverilog", "-g2012", "-s", "bench", "-o", made, *sources], check=True)
+        TWINS.append(made)
+    yield
+    TWINS.clear()
+
+
+TWINS: list[Path] = []
+
+
+def play_twin(bench: Path, rows: list[dict[str, int]], timing: SdramTiming) -> tuple[set[str], list[str]]:
+    """As :func:`play`; the rule that is broken first, and words in hexadecimal."""
+    pins = bench.with_suffix(".pins")
+    pins.write_text("".join(" ".join(f"{row[name]:x}" for name in PINS_IN_ORDER) + "\n" for row in rows))
+    done = subprocess.run(["vvp", bench, f"+pins={pins}", *(f"+sdram_{name}={value}" for name, value in
+                                                            asdict(timing).items())], capture_output=True, text=True)
+    broken = re.findall(r"the rule (\w+) is broken", done.stdout + done.stderr)
+    assert bool(broken) == bool(done.returncode)
+    return set(broken), re.findall(r"^[0-9a-fx]{4}$", done.stdout, re.M)
+
+
+def play(commands, pins=(), cycles: int = 20, timing: SdramTiming = TIMING) -> tuple[set[str], list[int], list[str]]:
+    """The rules that ``commands`` break, and what was at ``dq_i`` in each cycle, of the model and of its twin.
 
     ``pins`` are (cycle of the last command plus this, pin, value), for that cycle alone; the data at a WRITE are there
     without being named, and count up."""
@@ -32,7 +69,7 @@ def play(commands, pins=(), cycles: int = 20, timing: SdramTiming = TIMING) -> t
         at[cycle] = (command, *rest, *(0, 0)[len(rest):])
     special = {(cycle + after, pin): value for after, pin, value in pins}
     writes = {each + word: word for each, (command, *_) in at.items() if command == "write" for word in range(4)}
-    model, seen = SdramModel(timing), []
+    model, seen, rows = SdramModel(timing), [], []
     broken = 0
 
     async def bench(ctx):
@@ -42,8 +79,9 @@ def play(commands, pins=(), cycles: int = 20, timing: SdramTiming = TIMING) -> t
             values = {"cs": 1, "clk_en": 1, "dqm": 0, "ras": CODES[command] >> 2, "cas": CODES[command] >> 1 & 1,
                       "we": CODES[command] & 1, "ba": bank, "a": address, "dq_oe": int(now in writes),
                       "dq_o": 0x1200 + writes.get(now, 0)}
-            for name, value in values.items():
-                ctx.set(getattr(model.pins, name), special.get((now, name), value))
+            rows.append({name: special.get((now, name), value) for name, value in values.items()})
+            for name, value in rows[-1].items():
+                ctx.set(getattr(model.pins, name), value)
             _, _, word = await ctx.tick().sample(model.pins.dq_i)
             seen.append(word)
             assert ctx.get(model.error) >= (broken != 0), "it does not stay"
@@ -53,7 +91,12 @@ def play(commands, pins=(), cycles: int = 20, timing: SdramTiming = TIMING) -> t
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
     simulator.run()
-    return {name for bit, name in enumerate(RULES) if broken >> bit & 1}, seen
+    rules = {name for bit, name in enumerate(RULES) if broken >> bit & 1}
+    theirs = []
+    for each in TWINS:
+        found, theirs = play_twin(each, rows, timing)
+        assert found == rules
+    return rules, seen, theirs
 
 
 LIMITS = {
@@ -141,9 +184,12 @@ def test_data(latency):
     start = [*START[:3], (11, "mode", 0, timing.mode), (5, "nop")]
     commands = [*start, (1, "activate", 1, 5), (4, "write", 1, 8), (6, "write", 1, 8), (12, "read", 1, 8)]
     pins = [(-12, "dq_o", 0x5678), (-10, "dq_o", 0x3456), (-10, "dqm", 1)]
-    broken, seen = play(commands, pins, timing=timing)
+    broken, seen, theirs = play(commands, pins, timing=timing)
     assert not broken
     first = sum(gap for gap, *_ in commands) + latency
     assert seen[first:first + 4] == [0x5678, 0x1201, 0x3402, 0x1203]
     assert seen[first - 1] != 0x5678
     assert seen[first + 4] != 0x1203
+    if theirs:
+        assert theirs[first - 1] != "5678" != theirs[first + 4] != "1203"
+        assert theirs[first:first + 4] == ["5678", "1201", "3402", "1203"]

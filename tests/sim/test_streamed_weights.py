@@ -10,13 +10,16 @@ from graphs import graphs
 from hypothesis import given, settings
 from networks import fast, random_case
 from tepal.boards.flow.yosys import to_verilog
-from tepal.hdl import EngineConfig, Schedule, export_verilog
+from tepal.boards.registry import get_board
+from tepal.hdl import EngineConfig, Schedule, export_component, export_verilog
 from tepal.hdl.answer import pack_answer
+from tepal.hdl.memories.sdram import word_cycles
 from tepal.hdl.plan.descriptors import descriptor_memories, load_descriptors
+from tepal.hdl.streamed import SdramAccelerator
 from tepal.hdl.units.descriptor_table import DescriptorTable
 from tepal.quant import Network, NetworkError
 from tepal.sim import CycleModel, golden, run_engine
-from tepal.sim.simulate import Build, Memory, simulate
+from tepal.sim.simulate import Build, Memory, SimulationError, simulate
 
 ABLE = [seed for seed in range(40) if max(random_case(seed, 1)[1].requantiser_cycles,
                                           random_case(seed, 1)[1].lane_cycles) == 1]
@@ -99,3 +102,26 @@ def test_a_core_and_its_memory(seed, tmp_path):
         report = simulate(build, schedule, images, memory=memory)
         assert (report.mismatches, report.cycle_errors, report.problems) == (0, [], [])
     assert simulate(build, schedule, images, stalls=3, memory=memory).ok
+
+
+@pytest.mark.rtl
+@pytest.mark.usefixtures("compile_quickly")
+@pytest.mark.parametrize("seed", fast([4, 1], 0))
+def test_a_core_and_an_sdram(seed, tmp_path):
+    """The same with a board's memory, out of which a frame comes as fast as is said; and a chip that is slower than the
+    controller was made for ends the simulation."""
+    schedule, images = streamed(seed, 4)
+    timing = replace(get_board("ulx3s-85f").memory.timing, pause=300)
+    for name, text in export_component(SdramAccelerator(schedule, timing), to_verilog).files().items():
+        (tmp_path / name).write_text(text)
+    build = Build(tmp_path, schedule, sdram=timing)
+    report = simulate(build, schedule, images)
+    assert (report.mismatches, report.cycle_errors, report.problems) == (0, [], [])
+    # A row is opened where a frame begins, and a refresh may lie in one frame and in none of the next.
+    predicted = CycleModel(schedule, word_cycles(timing)).interval_cycles
+    assert abs(report.interval_cycles - predicted) <= 2 * 4 * 6
+    assert simulate(build, schedule, images, stalls=3).ok
+    build.sdram = replace(timing, refresh_cycle=20)
+    with pytest.raises(SimulationError):
+        simulate(build, schedule, images)
+    assert "the rule refresh_cycle is broken" in (tmp_path / "run.log").read_text()

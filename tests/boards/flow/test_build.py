@@ -3,6 +3,7 @@
 
 import json
 import re
+from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
 from types import SimpleNamespace
@@ -22,12 +23,15 @@ from tepal.boards.flow.tools import TOOLS, ToolError
 from tepal.boards.parts.part import Pin, Pll
 from tepal.boards.registry import BOARDS, get_board
 from tepal.hdl import TOP, EngineConfig, Schedule
+from tepal.hdl.memories.sdram_timing import IS42S16160G
+from tepal.hdl.memories.weight_image import read_weight_image
 from tepal.hdl.plan.flash_image import flash_image
-from tepal.quant import NetworkError, read_tflite
+from tepal.quant import NetworkError, digest, read_tflite
 from tepal.sim import CycleModel
 from tflite_writer import Chain
 
 BUILDABLE = [board for board in BOARDS.values() if board.part.family]
+SMALL_CHIP = replace(IS42S16160G, rows=1, columns=16)
 ONE = ["--rows", "1", "--columns", "1", "--lanes", "1", "--window", "1x1", "--requantisers", "1", "--input-bytes", "1"]
 
 
@@ -115,6 +119,50 @@ def test_pins(board, model):
     assert len(set(pins)) == len(pins) == len(board.lights) + len(board.high) + buttons + 3 + 4 * single_port
     assert "ready" in board.lights
     assert "error" in board.lights
+
+
+def test_pins_of_a_memory(model):
+    """Those of the SDRAM, and of the flash memory that fills it, but for its clock, which a cell drives."""
+    board, outside = get_board("ulx3s-85f"), EngineConfig(1, 1, 1, (1, 1), weight_words=12)
+    family = board.part.family
+    pins = {}
+    for config in outside, replace(outside, weight_words=None):
+        design = BoardDesign(board, Schedule(read_tflite(model), config), family.plls(board.oscillator)[0],
+                             Fraction(80_000_000))
+        prepared = prepare(design, board, family)
+        pins[config] = re.findall(r'^LOCATE COMP "(\S+)"', prepared.constraints, re.M)
+        assert ("USRMCLK" in prepared.rtlil) == (config == outside)
+    more = Counter(name.split("_")[0] for name in set(pins[outside]) - set(pins[design.schedule.config]))
+    assert more == {"spi": 5, "sdram": 16 + 13 + 2 + 2 + 6}
+
+
+def test_weights_from_outside(run, model, without_tools, tmp_path):
+    """The image lies beside the bitstream, and the clock is one that the memory takes."""
+    argv = ["build", model, *ULX3S, "--weight-words", 12, "-o", "made"]
+    without_tools[1] = 130.0
+    code, out, err = run(*argv, "--json")
+    report = json.loads(out)
+    assert (code, err, report["clock_mhz"], report["limit_mhz"]) == (0, "", 100.0, 100.0)
+    assert report["flash"] == {"file": "tepal_weights.bin", "offset": 2 << 20}
+    image = (tmp_path / "made/tepal_weights.bin").read_bytes()
+    assert read_weight_image(image, digest(read_tflite(model))).data == image
+    without_tools[1] = 81.0
+    code, out, err = run(*argv, "--json")
+    assert (code, json.loads(out)["passed"]) == (3, False)
+    assert "a clock of 80 MHz needs 81.60 MHz" in err
+
+
+@pytest.mark.parametrize(("change", "sentence"), [
+    ({"memory": None}, "ulx3s-85f has no memory for weights beside the FPGA: leave --weight-words out"),
+    ({"flash": replace(get_board("ulx3s-85f").flash, size=(2 << 20) + 100)},
+     "bytes of weights don't fit into the flash memory of ulx3s-85f, which has room for 100 behind the bitstream"),
+    ({"memory": replace(get_board("ulx3s-85f").memory, chip=SMALL_CHIP)},
+     "bytes of weights don't fit into the SDRAM of ulx3s-85f, which has room for 128"),
+])
+def test_no_room_for_weights(model, change, sentence):
+    schedule = Schedule(read_tflite(model), EngineConfig(1, 1, 1, (1, 1), weight_words=12))
+    with pytest.raises(NetworkError, match=re.escape(sentence)):
+        flow.require_memory(schedule, replace(get_board("ulx3s-85f"), **change))
 
 
 def test_debug(model):
@@ -263,6 +311,9 @@ def test_too_slow(run, model, without_tools, tmp_path, argv, reached, sentence):
     (["--board", "ulx3s-58f"], "there is no board 'ulx3s-58f'; did you mean ulx3s-85f"),
     ([*ULX3S, "--clock", "3"], "--clock 3: the PLL of ulx3s-85f makes 3.125 to 400 MHz"),
     ([*ULX3S, "--clock", "250"], "--clock 250: the memories and multipliers of LFE5U-85F allow no more than 212 MHz"),
+    ([*ULX3S, "--weight-words", 12, "--clock", "120"],
+     "--clock 120: with the memory of weights of ulx3s-85f, 80 to 100 MHz are possible"),
+    (["--board", "ecpix5-85f", *ONE, "--weight-words", 12], "ecpix5-85f has no memory for weights beside the FPGA"),
     (["--board", "icebreaker", "--rows", "40", "--columns", "4"], "it needs 80 SB_MAC16 and iCE40UP5K has 8"),
 ])
 def test_refused(refusal, model, argv, sentence):

@@ -4,7 +4,7 @@
 from dataclasses import replace
 
 import pytest
-from tepal.boards.flow.fit import default_engine, fit, in_bands
+from tepal.boards.flow.fit import default_engine, fit, in_bands, with_beat_for
 from tepal.boards.registry import BOARDS
 from tepal.hdl import Schedule
 from tepal.quant import BOTTLENECKS, CIFAR_BLOCKS, MobileNet, MobileNetV2
@@ -40,6 +40,20 @@ def test_bands():
     more = Schedule(network, replace(config, activation_words=config.activation_words + 1))
     assert more.bank_depth == schedule.bank_depth or not fit(more, BOARD).ok
     assert CycleModel(whole).compute_cycles < CycleModel(schedule).compute_cycles
+
+
+@pytest.mark.parametrize("words", [None, 2500])
+def test_rows_of_the_image(words):
+    """Where bands are not enough, or there must be no others, the input memory holds some rows of the image."""
+    network = MobileNet(0.25, 224, classes=4, blocks=((64, 2), (128, 2))).network()
+    whole = Schedule(network, replace(with_beat_for(network, BOARD.config), activation_words=words))
+    assert fit(whole, BOARD).over == ["DP16KD"]
+    found = in_bands(whole, BOARD)
+    assert fit(found, BOARD).ok
+    assert found.layout.rows == found.config.input_rows < 224
+    assert words in (None, found.config.activation_words)
+    assert whole.config == replace(found.config, input_rows=None, activation_words=words)
+    assert in_bands(Schedule(network, replace(whole.config, input_rows=224), whole.formats), BOARD) is None
 
 
 def test_bands_help_nothing():

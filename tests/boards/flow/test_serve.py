@@ -17,10 +17,12 @@ from device import BadLine, Proxy, PythonDevice, infer_under_faults
 from networks import pointwise, random_case
 from tepal.boards.flow import yosys
 from tepal.boards.flow.folder import write_files
-from tepal.boards.flow.serve import BIT, simulated_top
+from tepal.boards.flow.serve import BIT, patience, simulated_top
+from tepal.boards.registry import get_board
 from tepal.hdl import EngineConfig, Schedule, export_component
 from tepal.hdl.link.debug_tap import Tracer
 from tepal.hdl.link.protocol import Identity, Stage
+from tepal.hdl.streamed import image_of
 from tepal.host.compare import compare, find_first_mismatch
 from tepal.host.device import Device, HostError
 from tepal.quant import digest, read_model
@@ -50,6 +52,15 @@ def seconds_of_processor(process: int) -> float:
     """That all threads of a process have taken."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def wait_until_idle(server: Server) -> None:
+    """Until the simulated design has nothing more to do."""
+    assert server.process
+    taken = -1.0
+    while (now := seconds_of_processor(server.process.pid)) > taken:
+        taken = now
+        time.sleep(2)
 
 
 def children(process: int) -> list[int]:
@@ -185,6 +196,25 @@ def test_no_tap():
     assert comparison.mismatch is None
     assert re.fullmatch(r"\d of 8 images have other results than the golden model, image \d first; the device has no "
                         "debug tap to say in which layer: build its design with --debug", comparison.verdict)
+
+
+@pytest.mark.slow
+def test_weights_in_an_sdram(tmp_path):
+    """They come from the flash memory; if that holds another image, the host is told."""
+    network, config, images = random_case(SEED, 8)
+    schedule = Schedule(network, replace(config, weight_words=2000, requantiser_cycles=1, lane_cycles=1))
+    timing, image = replace(get_board("ulx3s-85f").memory.timing, pause=300), image_of(schedule).data
+    write_files(export_component(simulated_top(schedule, sdram=timing), yosys.to_verilog).files(), tmp_path,
+                also=Server.FILES)
+    server = Server(tmp_path, BIT, image, timing)
+    with server, Device(server.port, timeout=patience(schedule, timing) + TIMEOUT) as device:
+        assert (device.infer(images)[0] == golden.run(network, images)).all()
+    (tmp_path / Server.FILES[1]).write_bytes(image[:-1] + bytes([image[-1] ^ 1]))
+    with server, Device(server.port, timeout=TIMEOUT) as device:
+        # What was sent before it has failed for good would wait for ever.
+        wait_until_idle(server)
+        with pytest.raises(HostError, match="could not load its weights"):
+            device.infer(images)
 
 
 @pytest.mark.slow

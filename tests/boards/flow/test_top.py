@@ -8,9 +8,13 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from amaranth import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import Out
 from amaranth.sim import Simulator
 from flash import FlashModel
 from networks import fast, pointwise
+from sdram import SMALL
 from tepal.boards.flow import yosys
 from tepal.boards.flow.folder import write_files
 from tepal.boards.flow.top import MOST, Top, credit
@@ -18,9 +22,12 @@ from tepal.hdl import EngineConfig, Schedule, export_component
 from tepal.hdl.answer import pack_answer
 from tepal.hdl.link.protocol import Fault, Identity, Kind, Packet, Splitter
 from tepal.hdl.link.uart import LINE_BITS, bit_time
+from tepal.hdl.memories.flash import FlashLoader
 from tepal.hdl.plan.flash_image import flash_image
+from tepal.hdl.streamed import image_of
 from tepal.quant import digest
 from tepal.sim import CycleModel, golden
+from tepal.sim.sdram_model import RULES, SdramModel
 from tepal.sim.simulators import verilator_folder
 
 SEED = 3
@@ -28,7 +35,7 @@ BIT = 4
 ENGINE = EngineConfig(2, 2, 2, (1, 1))
 
 
-def talk(top: Top, line: bytes, enough, flash: FlashModel | None = None,
+def talk(top, line: bytes, enough, flash: FlashModel | None = None,
          ) -> tuple[list[Packet], list[tuple[int, ...]]]:
     """Send ``line`` without a pause, until ``enough`` holds of the packets that came: these, and the lights after
     each.  With a ``flash`` memory, once the design is done with it."""
@@ -70,12 +77,19 @@ def talk(top: Top, line: bytes, enough, flash: FlashModel | None = None,
                 return
         pytest.fail(f"only {packets} came")
 
+    async def obey(ctx):
+        while True:
+            _, _, broken = await ctx.tick().sample(top.broken)
+            assert not broken
+
     simulator = Simulator(top)
     simulator.add_clock(1e-6)
     simulator.add_testbench(send)
     simulator.add_testbench(receive)
     if flash:
         simulator.add_testbench(load, background=True)
+    if hasattr(top, "broken"):
+        simulator.add_testbench(obey, background=True)
     simulator.run()
     return packets, lights
 
@@ -118,6 +132,59 @@ def test_weights_from_flash(good):
     else:
         assert packets[1] == Packet(Kind.ERROR, 8, bytes([Fault.WEIGHTS]))
         assert lights == [(0, 1, 0), (0, 1, 0)]
+
+
+class _WithSdram(wiring.Component):
+    """A design and the memory at its pins, behind registers as the pads have them.  ``low`` is a pin and its bit that
+    never get to be high there."""
+
+    def __init__(self, top: Top, low: tuple[str, int] = ("", 0)):
+        assert top.sdram
+        self.top, self.low, self.model = top, low, SdramModel(top.sdram)
+        super().__init__({name: member for name, member in top.signature.members.items() if name != "sdram_pins"}
+                         | {"broken": Out(len(RULES))})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.top, m.submodules.model = self.top, self.model
+        for name in self.signature.members:
+            if name != "broken":
+                inner, outer = getattr(self.top, name), getattr(self, name)
+                m.d.comb += outer.eq(inner) if self.signature.members[name].flow is Out else inner.eq(outer)
+        m.d.comb += self.broken.eq(self.model.broken)
+        for name in self.model.pins.signature.members:
+            ends = getattr(self.top.sdram_pins, name), getattr(self.model.pins, name)
+            source, sink = ends[::-1] if name == "dq_i" else ends
+            m.d.sync += sink.eq(source & ~(1 << self.low[1]) if name == self.low[0] else source)
+        return m
+
+
+STREAMED = Schedule(pointwise((3, 4, 2), 5), replace(ENGINE, weight_words=12))
+
+
+@pytest.mark.parametrize(("spoilt", "low"), fast([
+    (None, ("", 0)), (40, ("", 0)), (None, ("dq_o", 3)), (0, ("", 0)), (-1, ("", 0)), (None, ("dq_i", 12))], 2))
+def test_weights_from_sdram(spoilt, low, monkeypatch):
+    """The image goes from the flash memory into the SDRAM, and every frame has its weights from there; or, where a byte
+    of it is another or the SDRAM does not hold it, every image is refused, and the light says so from the beginning."""
+    monkeypatch.setattr(FlashLoader, "REST", 64)
+    monkeypatch.setattr(FlashLoader, "ATTEMPTS", 2)
+    network, image = STREAMED.network, image_of(STREAMED).data
+    timing = replace(SMALL, rows=16)
+    top = Top(STREAMED, Fraction(BIT), 64, offset=0x20000, sdram=timing)
+    board, stored = _WithSdram(top, low), bytearray(image)
+    if spoilt is not None:
+        stored[spoilt] ^= 0x10
+    images = np.random.default_rng(SEED).integers(-128, 128, (top.credit, *network.input_shape), np.int8)
+    logits = golden.run(network, images)
+    requests = [Packet(Kind.INFER, tag, each.tobytes()) for tag, each in enumerate(images)]
+    packets, lights = talk(board, b"".join(packet.encode() for packet in requests),
+                           lambda packets: len(packets) == len(requests),
+                           FlashModel({0x20000: bytes(stored)}, wake_steps=50))
+    good = spoilt is None and not low[0]
+    assert packets == [Packet(Kind.RESULT, tag, pack_answer(row, tag)) if good else
+                       Packet(Kind.ERROR, tag, bytes([Fault.WEIGHTS])) for tag, row in enumerate(logits)]
+    assert {each[:2] for each in lights} == {(1, 0) if good else (0, 1)}
 
 
 def test_overrun_is_told():

@@ -12,12 +12,11 @@ from tepal.hdl.memories.sdram_pads import READ_DELAY, SdramPads
 
 
 def test_cells():
-    timing = ulx3s(100_000_000)
-    m = Module()
+    timing, platform, m = ulx3s(100_000_000), ULX3S_85F_Platform(), Module()
     m.submodules.controller = controller = SdramController(timing, READ_DELAY)
-    m.submodules.pads = pads = SdramPads(timing)
+    m.submodules.pads = pads = SdramPads(timing, platform.request("sdram", dir="-"))
     wiring.connect(m, controller.pins, pads.pins)
-    text = ULX3S_85F_Platform().prepare(m).files["top.il"]
+    text = platform.prepare(m).files["top.il"]
     cells = re.findall(r"^  cell \\(\w+)", text.decode() if isinstance(text, bytes) else text, re.M)
     # Addresses, banks and masks, commands and clock enable, and data.
     pins = 13 + 2 + 2 + 5 + 16

@@ -10,7 +10,7 @@ from amaranth.back import rtlil
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 from tepal.boards.flow.tools import find
-from tepal.hdl.memories.sdram import Access, SdramController
+from tepal.hdl.memories.sdram import LATE, Access, SdramController
 from tepal.hdl.memories.sdram_timing import ULX3S_CHIPS, SdramTiming, strictest
 from tepal.hdl.primitives import stream_of
 from tepal.sim.sdram_model import SdramRules
@@ -74,7 +74,7 @@ class Proof(wiring.Component):
         yield state.timer < controller.interval
         # A refresh is never more than so late, and the memory's own count of it agrees.
         late = controller.interval - 1 - state.timer
-        yield implies(state.due, late < controller.LATE)
+        yield implies(state.due, late < LATE)
         yield implies(settled & (rules.refreshes != 0),
                       rules.age <= 4 * (late + state.due * controller.interval) + (state.phase - 3)[:2] + 1)
         # So there is room for every word that comes.

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Engines whose input memory holds some rows of the image, simulated: every byte as the golden model says, every event
+in its cycle; frames of a wrong length, resets, and sources that wait."""
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from engine_check import answers_of, check
+from graphs import inverted_residuals, sliced_case
+from networks import fast, random_case, random_engine
+from tepal.boards.flow.yosys import to_verilog
+from tepal.hdl import ConfigError, EngineConfig, Formats, Schedule, export_verilog
+from tepal.hdl.answer import Status
+from tepal.hdl.plan.bands import Group, aligned, lasts
+from tepal.quant import NetworkError
+from tepal.sim import CycleModel, engine, run_engine
+from tepal.sim.hazards import conflicts
+from tepal.sim.simulate import Build, simulate
+
+FRAMES = 3
+
+
+def with_ring(network, config: EngineConfig, rows: int, formats: Formats | None = None, groups=None) -> Schedule:
+    """With so many rows in the input memory, or as few more as the network needs."""
+    formats = formats or Formats(network)
+    while True:
+        try:
+            return Schedule(network, replace(config, single_port=False, input_rows=rows), formats, groups=groups)
+        except NetworkError as error:
+            if "rows of the image at once" not in str(error):
+                raise
+            rows += 1
+
+
+def random_ring(seed: int, rows: int) -> tuple[Schedule, np.ndarray]:
+    network, config, images = random_case(seed, FRAMES)
+    return with_ring(network, config, rows), images
+
+
+def banded_ring(seed: int, rows: int) -> tuple[Schedule, np.ndarray]:
+    """An inverted residual, its passes in bands of any height, one pass alone or several."""
+    rng = np.random.default_rng([seed, 11])
+    network = inverted_residuals(rng)
+    config, formats = random_engine(rng, network), Formats(network)
+    groups, number = [], 0
+    while number < len(formats.passes):
+        last = int(rng.choice([number, *lasts(formats.passes, number)]))
+        height = formats.passes[last].window.output_size[0]
+        if rng.random() < 0.7:
+            groups.append(Group(number, last, int(rng.integers(1, height + 1))))
+        number = last + 1
+    images = rng.integers(-128, 128, (FRAMES, *network.input_shape), np.int8)
+    return with_ring(network, config, rows, formats, aligned(formats.passes, groups)), images
+
+
+def sliced_ring(seed: int, rows: int) -> tuple[Schedule, np.ndarray]:
+    """With weights from outside."""
+    network, config, images = sliced_case(seed, FRAMES)
+    while True:
+        try:
+            return with_ring(network, config, rows), images
+        except NetworkError:
+            # What is divided into rows takes all of its weights at once.
+            config = replace(config, weight_words=config.weight_words + 1)
+
+
+CASES = [(random_ring, 17, 2), (banded_ring, 17, 2), (sliced_ring, 12, 2),
+         *((random_ring, seed, rows) for seed in (1, 2, 3, 5, 8, 9, 12, 14) for rows in (1, 2, 4, 8)),
+         *((banded_ring, seed, rows) for seed in (*range(8), 50, 51) for rows in (1, 4)),
+         *((sliced_ring, seed, rows) for seed in (43, 8, 10, 12, 20, 31) for rows in (1, 4))]
+
+
+def test_cases():
+    """Rings of every kind are among them."""
+    kinds = Counter()
+    for make, seed, rows in CASES:
+        schedule, _ = make(seed, rows)
+        (height, *_), window = schedule.layout.shape, schedule.passes[0].work.window
+        parts = [each.work for each in schedule.passes if each.work.source is None]
+        kinds.update(name for name, found in {
+            "whole": schedule.layout.rows == height, "wraps": schedule.layout.rows < height,
+            "skips places": schedule.layout.beyond > 0, "padded rows": schedule.layout.pitch > schedule.layout.columns,
+            "several words": schedule.layout.parts > 1, "strides": window.stride[0] > 1,
+            "large kernels": window.kernel[0] > 3, "parts": len(parts) > 2,
+            "parts in bands": any(work.map_row for work in parts),
+            "bands": bool(schedule.groups) and schedule.groups[0].first == 0 < schedule.groups[0].last,
+            "added": parts[0].added, "outputs in parts": schedule.first_output <= schedule.rows.last,
+            "claims nothing": 0 in schedule.rows.claims[:schedule.rows.last],
+            "weights": schedule.loads is not None, "unpipelined": not schedule.config.pipelined,
+        }.items() if found)
+    assert len(kinds) == 15, kinds
+
+
+@pytest.mark.parametrize(("make", "seed", "rows"), fast(CASES, 3))
+def test_ring(make, seed, rows):
+    """In Amaranth's simulator: the bytes, with waiting streams and without, and there the cycles of the model."""
+    schedule, images = make(seed, rows)
+    assert conflicts(schedule) == []
+    check(schedule, images, seed)
+
+
+def whole(schedule: Schedule) -> Schedule:
+    """The same with a whole image in the input memory."""
+    return Schedule(schedule.network, replace(schedule.config, input_rows=None), schedule.formats,
+                    groups=schedule.groups)
+
+
+@pytest.mark.parametrize(("make", "seed", "rows"), fast(
+    [(random_ring, 17, 2), (random_ring, 1, 1), (random_ring, 2, 4), (random_ring, 2, 8), (random_ring, 9, 1),
+     (banded_ring, 17, 2), (sliced_ring, 12, 2)], 1))
+@pytest.mark.parametrize("stalls", [None, 3])
+def test_wrong_lengths(make, seed, rows, stalls):
+    """Frames that end early or late are told as by an engine that waits for whole images, and every other one is
+    answered right."""
+    schedule, images = make(seed, rows)
+    rng = np.random.default_rng(seed)
+    frames = [images[0].tobytes()]
+    size, beat = len(frames[0]), schedule.config.input_bytes
+    for length in [0, 0, 1, *rng.integers(-size // beat, size // beat, 6), 2 * size // beat, -1, 0]:
+        # One beat at least.
+        beats = max(size // beat + int(length), 1)
+        frames.append(rng.bytes(beats * beat))
+    # Two beats that end bring any sender back into step.
+    frames += [bytes(beat), bytes(beat), images[1].tobytes()]
+    expected = run_engine(whole(schedule), frames, stalls=stalls)
+    run = run_engine(schedule, frames, stalls=stalls)
+    assert (run.answers, run.rest, run.frame_error) == (expected.answers, b"", True)
+    assert {answer[-1] for answer in run.answers} >= {0, Status.TOO_LONG, Status.ABANDONED}
+    assert run.answers[-1][:-2] == answers_of(schedule, images[1:])[0][:-2]
+
+
+@pytest.mark.parametrize(("make", "seed", "rows"), fast([(random_ring, 17, 2), (banded_ring, 17, 2)], 1))
+def test_reset(make, seed, rows):
+    """A reset at any time: within rows, parts and answers."""
+    schedule, images = make(seed, rows)
+    answers = answers_of(schedule, images)
+    cycles = CycleModel(schedule).frames(1)[0]
+    for moment in np.random.default_rng(seed).integers(1, cycles.last_byte, 12).tolist():
+        run = run_engine(schedule, images, reset=(moment, 1), answers=FRAMES - 1)
+        assert [answer[:-2] for answer in run.answers] == [answer[:-2] for answer in answers[1:]], moment
+        assert [answer[-2:] for answer in run.answers] == [bytes([number, 0]) for number in range(FRAMES - 1)], moment
+
+
+@pytest.mark.parametrize(("make", "seed", "rows"), fast(
+    [(random_ring, 17, 2), (random_ring, 2, 4), (random_ring, 9, 1), (banded_ring, 17, 2)], 1))
+def test_source_that_waits(make, seed, rows, monkeypatch):
+    """Cycles are those of the model, given when rows arrive."""
+    schedule, images = make(seed, rows)
+    waits = engine._Driver._waits
+    monkeypatch.setattr(engine._Driver, "_waits", lambda driver, side: side == 0 and waits(driver, side))
+    run = run_engine(schedule, images, stalls=seed)
+    origin, size = run.cycles_of_beats[0], len(run.answers[0])
+    beats = len(run.cycles_of_beats) // (FRAMES * schedule.layout.shape[0])
+    arrived = [cycle - origin for cycle in run.cycles_of_beats[beats - 1::beats]]
+    predicted = CycleModel(schedule).frames(FRAMES, rows=arrived)
+    assert [frame.first_byte for frame in predicted] == [cycle - origin for cycle in run.cycles_of_bytes[::size]]
+    assert predicted != CycleModel(schedule).frames(FRAMES)
+
+
+def test_refusals():
+    network, config, _ = random_case(3, 1)
+    with pytest.raises(NetworkError, match=r"^the first layer needs 4 rows of the image at once, and the input memory "
+                                           r"holds 2: choose input_rows of 4 or more$"):
+        Schedule(network, replace(config, single_port=False, input_rows=3))
+    for rows in (0, -1, 1.5):
+        with pytest.raises(ConfigError, match="input_rows must be a positive integer"):
+            EngineConfig(1, 1, 1, input_rows=rows)
+    with pytest.raises(ConfigError, match="input_rows need memories with two ports"):
+        EngineConfig(1, 1, 1, input_rows=4, single_port=True)
+
+
+@pytest.mark.rtl
+@pytest.mark.usefixtures("compile_quickly")
+@pytest.mark.parametrize(("make", "seed", "rows"), fast(
+    [(random_ring, 17, 2), (random_ring, 2, 4), (banded_ring, 17, 2), (banded_ring, 51, 4), (sliced_ring, 43, 4)], 0))
+def test_verilog(make, seed, rows, tmp_path):
+    """What every stage writes, and every layer's first and last cycle."""
+    schedule, images = make(seed, rows)
+    for name, text in export_verilog(schedule, to_verilog).files().items():
+        (tmp_path / name).write_text(text)
+    build = Build(tmp_path, schedule)
+    report = simulate(build, schedule, images)
+    assert report.first_mismatch is None, report.first_mismatch.describe(schedule.network)
+    assert (report.mismatches, report.cycle_errors, report.problems) == (0, [], [])
+    assert simulate(build, schedule, images, stalls=seed).mismatches == 0
