@@ -33,7 +33,8 @@ API = {
     "hdl": ["tepal.hdl"],
     "sim": ["tepal.sim"],
     "boards": ["tepal.boards.registry", "tepal.boards.board", "tepal.boards.programmer", "tepal.boards.parts.part"],
-    "host": ["tepal.host.device", "tepal.host.boxes", "tepal.host.compare", "tepal.host.drawing"]}
+    "host": ["tepal.host.device", "tepal.host.boxes", "tepal.host.compare", "tepal.host.drawing"],
+    "report": ["tepal.report"]}
 """Packages, and the modules whose ``__all__`` are public."""
 
 log = logging.getLogger("mkdocs.plugins.tepal")
@@ -62,9 +63,7 @@ def on_page_markdown(markdown, page, config, files):
     if place == "bundled_boards.md":
         markdown += "\n".join(map(_board, BOARDS.values()))
     if place == "commands/index.md":
-        markdown = markdown.replace("<!-- commands -->", "\n".join([
-            "| command | what it does |", "|---|---|",
-            *(f"| [`tepal {name}`]({name}.md) | {_text(text)} |" for name, text in COMMANDS.items())]))
+        markdown = re.sub(r"^\| (`tepal (\w+)[^`]*`) \|", r"| [\1](\2.md) |", markdown, flags=re.M)
     return linked(markdown, place)
 
 

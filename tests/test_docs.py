@@ -22,7 +22,7 @@ from tepal.cli.main import COMMANDS, parser
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PACKAGES = ("quant", "hdl", "sim", "boards", "host")
+PACKAGES = ("quant", "hdl", "sim", "boards", "host", "report")
 
 _spec = importlib.util.spec_from_file_location("pages", DOCS / "pages.py")
 pages = importlib.util.module_from_spec(_spec)
@@ -154,6 +154,14 @@ def test_page_of_a_command(command, monkeypatch):
     assert set(re.findall(r"--\w[\w-]*", page)) == set(re.findall(r"--\w[\w-]*", sub.format_help()))
 
 
+def test_table_of_commands():
+    """It has all of them, and no argument that they don't take."""
+    rows = re.findall(r"^\| `tepal (\w+)(.*)", (DOCS / "commands/index.md").read_text(), re.M)
+    assert {command for command, _ in rows} == set(COMMANDS)
+    for command, row in rows:
+        assert set(re.findall(r"--\w[\w-]*", row)) <= set(re.findall(r"--\w[\w-]*", pages.command(command))), command
+
+
 def public_names() -> dict[str, str]:
     return {name: where for package in PACKAGES for name, where in pages.public(package).items()}
 
@@ -164,7 +172,7 @@ def test_every_public_name_is_explained():
     loader.load("tepal", try_relative_path=False)
     loader.resolve_aliases()
     found = public_names()
-    for package in "quant", "hdl", "sim":
+    for package in "quant", "hdl", "sim", "report":
         assert {f"tepal.{package}.{name}" for name in import_module(f"tepal.{package}").__all__} <= set(found)
     silent = []
     for public, where in found.items():
