@@ -17,8 +17,8 @@ PYTHON = """#!/bin/sh
 # In place of Python: what it makes is there, and nothing is fetched.
 [ "$1 $2" = "-m venv" ] || exit 0
 mkdir -p .venv/bin
-printf '#!/bin/sh\\n' > .venv/bin/pip
-chmod +x .venv/bin/pip
+printf '#!/bin/sh\\n' | tee .venv/bin/pip > .venv/bin/python
+chmod +x .venv/bin/pip .venv/bin/python
 """
 
 
