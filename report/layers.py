@@ -9,7 +9,7 @@ from tepal.quant.layer import IMAGE, Layer
 from tepal.sim import CycleModel
 
 from .svg import add, drawing, fill, markup
-from .table import Table, clean, number, percent, shape, short
+from .table import Table, number, percent, shape, short
 
 __all__ = ["graph", "layer_title", "layers"]
 
@@ -101,7 +101,7 @@ def layers(model: CycleModel) -> Table:
     for item in model.layers():
         layer = network.layers[item.layer]
         passes = str(item.pass_number) if item.pass_number == item.last_pass else f"{item.pass_number}-{item.last_pass}"
-        rows.append([str(layer.index), clean(layer.name), type(layer).__name__, _window(layer),
+        rows.append([str(layer.index), layer.name, type(layer).__name__, _window(layer),
                      shape(layer.output_shape), number(prod(layer.output_shape)), number(layer.parameters),
                      number(layer.macs), passes, number(item.start), number(item.end), number(item.cycles),
                      percent(item.utilisation) if layer.mixes and layer.macs else ""])

@@ -114,7 +114,7 @@ def _build(build: Mapping[str, Any]) -> Section:
     tools = ", ".join(f"{name} {tool['version']}" for name, tool in build["tools"].items())
     text = (f"Place and route reached {build['fmax_mhz']:.2f} MHz; the clock is {build['clock_mhz']:.3f} MHz, "
             f"{build['latency_ms']:.3f} ms from image to answer, {build['frames_per_second']:,.1f} frames a second. "
-            + ("" if build["passed"] else "That is less than was asked for. ") + f"Tools: {clean(tools)}.")
+            + ("" if build["passed"] else "That is less than was asked for. ") + f"Tools: {tools}.")
     parts = [Part("Seeds", *resources.seeds(build))]
     if (path := resources.path(build)) is not None:
         parts.append(Part("Slowest path", *path))
@@ -134,13 +134,13 @@ def _quantisation(schedule: Schedule, given: Given) -> Section:
 def _simulation(found: Mapping[str, Any]) -> Section:
     verdict = "All bytes and cycles agree with the golden model and the cycle model." if not (
         found["mismatches"] or found["cycle_errors"] or found["problems"]) else "The simulation differs:"
-    rows = [["first difference", clean(found["first_mismatch"] or "none")],
+    rows = [["first difference", found["first_mismatch"] or "none"],
             ["values that differ", f"{found['mismatches']:,} of {found['compared']:,}"]]
     for name, text in (("compute_cycles", "cycles from image to answer"), ("cycles", "cycles with the image"),
                        ("interval_cycles", "cycles from frame to frame")):
         if found[name] is not None:
             rows.append([text, f"{found[name]:,} ({found[f'predicted_{name}']:,} predicted)"])
-    rows += [["problem", clean(line)] for line in (*found["problems"], *found["cycle_errors"])]
+    rows += [["problem", line] for line in (*found["problems"], *found["cycle_errors"])]
     return Section("simulation", "Simulation",
                    f"The generated Verilog ran on {found['frames']:,} image{'s' * (found['frames'] != 1)}. {verdict}",
                    [Part(table=Table("simulation", "What the simulation found.", ["", "found"], rows), open=True)])
@@ -185,11 +185,12 @@ def page(model: CycleModel, board: Board, name: str, clock: Clock, given: Given,
     ``found`` are its :func:`sections`, if there are any already."""
     folder = Path(__file__).parent
     environment = Environment(loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined,
-                              trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+                              trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+                              finalize=lambda value: clean(value) if type(value) is str else value)
     result = fit(model.schedule, board)
     lacking = ", ".join(f"{result.used[kind]:,} of {result.available[kind]:,} {kind}" for kind in result.over)
     return environment.get_template("page.html").render(
-        name=clean(name), board=board, clock=clock, lacking=lacking, patterns=patterns(),
+        name=name, board=board, clock=clock, lacking=lacking, patterns=patterns(),
         figures=_figures(model, board, clock), sections=sections(model, board, given) if found is None else found,
         style=Markup((folder / "page.css").read_text(encoding="utf-8")),
         script=Markup((folder / "page.js").read_text(encoding="utf-8")))

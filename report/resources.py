@@ -12,7 +12,7 @@ from tepal.boards.flow.timing import describe_cell
 from tepal.hdl import Schedule
 
 from .bars import Bar, bars
-from .table import Table, clean, number, percent, short
+from .table import Table, number, percent, short
 
 __all__ = ["estimated", "memories", "path", "routed", "seeds"]
 
@@ -45,7 +45,7 @@ def estimated(schedule: Schedule, board: Board) -> tuple[Markup, Table]:
 def routed(build: Mapping[str, Any]) -> tuple[Markup, Table]:
     """As place and route counted."""
     picture, cells = _picture("Resources after routing", {}, build["used"], build["available"])
-    return picture, Table("routed", f"Resources of {clean(build['part'])} after routing.", _COLUMNS, cells)
+    return picture, Table("routed", f"Resources of {build['part']} after routing.", _COLUMNS, cells)
 
 
 def memories(schedule: Schedule, board: Board) -> Table:
@@ -79,10 +79,10 @@ def path(build: Mapping[str, Any]) -> tuple[Markup, Table] | None:
         return None
     rows, cells = [], []
     for step in found["steps"]:
-        at = clean(describe_cell(step["at"]))
+        at = describe_cell(step["at"])
         rows.append(Bar(step["kind"], step["ns"] / found["ns"], f"{step['ns']:.2f} ns, {short(at, 40)}",
                         "memory port" if step["kind"] == "routing" else "array"))
         cells.append([step["kind"], at, number(step["ns"], 3)])
     return bars("Slowest path, step by step", rows), Table(
-        "path", f"Slowest path: {clean(found['from'])} to {clean(found['to'])}, {found['ns']:.2f} ns, "
+        "path", f"Slowest path: {found['from']} to {found['to']}, {found['ns']:.2f} ns, "
         f"{found['routing_ns']:.2f} of them in wires.", ["step", "at", "#ns"], cells)

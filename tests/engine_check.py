@@ -22,6 +22,11 @@ def check(schedule: Schedule, images: np.ndarray, stalls: int, *, interval: int 
     assert run.answers == answers
     origin, size = run.cycles_of_beats[0], len(answers[0])
     for number, frame in enumerate(CycleModel(schedule, interval).frames(len(images))):
+        beats = [beat - origin for beat in np.split(np.array(run.cycles_of_beats), len(images))[number]]
+        assert (beats[0], beats[-1]) == (frame.first_beat, frame.last_beat)
+        if frame.rows:
+            of_row = len(beats) // len(frame.rows)
+            assert tuple(beats[of_row - 1::of_row]) == frame.rows
         bytes_ = run.cycles_of_bytes[number * size:(number + 1) * size]
         assert (bytes_[0] - origin, bytes_[-1] - origin) == (frame.first_byte, frame.last_byte)
     assert run_engine(schedule, images, stalls=stalls, interval=interval).answers == answers

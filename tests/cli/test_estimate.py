@@ -176,3 +176,21 @@ def test_bands(run, tmp_path):
     other = json.loads(run("estimate", path, "--board", "ulx3s-85f", "--rows", 8, "--columns", 16, "--json")[1])
     assert other["fits"]
     assert json.loads(run("estimate", MODEL, "--board", "ulx3s-85f", "--json")[1])["bands"] is None
+
+
+def test_rows_of_the_image(run):
+    """Of an engine whose input memory holds some of them: what that saves and costs, and the least there may be."""
+    digits = Path(__file__).parents[2] / "examples/digits/digits.tflite"
+    arguments = "estimate", digits, "--board", "ulx3s-85f", "--input-rows"
+    code, out, _ = run(*arguments, 9, "--json")
+    ring = json.loads(out)["input_rows"]
+    assert (code, ring["rows"], ring["of"]) == (0, 8, 24)
+    assert ring["words"] < ring["whole_words"]
+    text = " ".join(run(*arguments, 9)[1].split())
+    more = ring["interval_cycles"] / ring["whole_interval_cycles"] - 1
+    assert (f"The input memory holds 8 of the image's 24 rows, which are computed as they arrive: {ring['words']:,} "
+            f"words in place of {ring['whole_words']:,}, and a frame takes {more:.1%} more cycles.") in text
+    code, out, err = run(*arguments, 2)
+    assert (code, out) == (2, "")
+    assert ("the first layer needs 3 rows of the image at once, and the input memory holds 2: choose input_rows of 4 "
+            "or more") in " ".join(err.split())

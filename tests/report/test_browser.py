@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The page in a browser: what a person sees, clicks and types.
 
-TEPAL_SCREENSHOTS names a folder for pictures of it; ``docs/report.png`` is one of them."""
+TEPAL_SCREENSHOTS names a folder for pictures of it; ``docs/report.png`` is ``report-cifar10-light.png``."""
 
 import os
 import shutil
 import struct
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from tepal.cli.main import main
 
 ROOT = Path(__file__).parents[2]
@@ -88,7 +90,8 @@ def test_seen(open_page, name, scheme):
     folder = os.environ.get("TEPAL_SCREENSHOTS")
     if folder:
         Path(folder).mkdir(parents=True, exist_ok=True)
-        browser.save_screenshot(str(Path(folder) / f"{name}-{scheme}.png"))
+        picture = Image.open(BytesIO(browser.get_screenshot_as_png())).convert("RGB")
+        picture.quantize(64, dither=Image.Dither.NONE).save(Path(folder) / f"report-{name}-{scheme}.png", optimize=True)
 
 
 LABELS = """

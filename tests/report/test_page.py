@@ -168,6 +168,8 @@ def test_names_are_escaped(name):
                                                      for number, layer in enumerate(network.layers)))
     plain, text = (Page(written(each, name=each.name)[1]) for each in (network, named))
     assert [tag for tag, *_ in text.tags] == [tag for tag, *_ in plain.tags]
+    written_text = written(named, name=name)[1]
+    assert all(each.isprintable() or each in "\n\N{NO-BREAK SPACE}" for each in written_text)
     shown = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in name)
     assert text.table("layers")[0]["name"] == f"{shown}0"
     assert shown in text.of("h1")[0][1]

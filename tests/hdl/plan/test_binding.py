@@ -7,7 +7,7 @@ from networks import random_case
 from tepal.hdl import EngineConfig, Schedule
 from tepal.hdl.plan.binding import BINDINGS, slot_binding, start_binding, tile_bindings
 from tepal.hdl.plan.tiling import Tiling, slot_bounds
-from tepal.hdl.plan.timeline import ScheduledPass
+from tepal.hdl.plan.timeline import ScheduledPass, read_after_write, start_bounds
 
 ENGINE = EngineConfig(4, 8, 4, (2, 2), 2)
 
@@ -58,6 +58,13 @@ def test_starts():
         for before, each in zip((None, *schedule.passes), schedule.passes, strict=False):
             seen.add(each.held_by)
             assert start_binding(each, before) in BINDINGS
+            if before is not None:
+                bounds = start_bounds(before, before.start, each)
+                writer = each.work.source
+                if writer is not None:
+                    bounds["read after write"] = read_after_write(schedule.passes[writer],
+                                                                  schedule.passes[writer].start, each)
+                assert bounds.get(each.held_by, each.start) == each.start
             if each.held_by in ("read after write", "add after write"):
                 assert start_binding(each, before) == "earlier results"
             ends = [cycles for cycles, _ in tile_bindings(each)]
