@@ -26,7 +26,7 @@ class Flash:
 
     pins: Pin
     offset: int
-    size: int
+    size: int = 16 << 20
     idle: tuple[str, ...] = ()
 
 

@@ -34,8 +34,8 @@ ICEBREAKER = Board(
     lights={"ready": Pin("led_g", 0), "error": Pin("led_r", 0), "busy": Pin("led_r", 1),
             **{f"result{bit}": Pin("led_g", 1 + bit) for bit in range(4)}},
     button=Pin("button", 0), target=48.0, lowest=16.0,
-    # The bitstream, of some 102 KiB, is at its beginning.
-    flash=Flash(Pin("spi_flash_1x"), 1 << 20, 16 << 20), buffer=512,
+    # 16 MiB; the bitstream, of some 102 KiB, is at its beginning.
+    flash=Flash(Pin("spi_flash_1x"), 1 << 20), buffer=512,
     # It boots from the flash memory, and is written nowhere else.
     programmer=open_fpga_loader("ice40_generic", flash=True))
 

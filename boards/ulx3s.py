@@ -22,7 +22,7 @@ ULX3S_85F = Board(
     # The ESP32 beside the FPGA reboots the board when this one falls.
     high=(Pin("esp32", 0, "gpio0"),), target=150.0, lowest=25.0,
     # A bitstream for the largest part is 1.9 MB uncompressed.
-    flash=Flash(Pin("spi_flash"), 2 << 20, 16 << 20, idle=("hold", "wp")),
+    flash=Flash(Pin("spi_flash"), 2 << 20, idle=("hold", "wp")),
     memory=Sdram(Pin("sdram"), strictest(*ULX3S_CHIPS), 80.0, 100.0),
     programmer=open_fpga_loader("ulx3s", keep=["--write-flash"]))
 

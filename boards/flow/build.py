@@ -85,7 +85,8 @@ def _pins(board: Board, family: Family) -> dict[str, Pin]:
         pins["the button"] = board.button
         if family.restart:
             pins["what the button does"] = family.restart
-    return pins | ({"the flash memory": board.flash.pins} if board.flash else {})
+    memories = {"the flash memory": board.flash, "the memory for weights": board.memory}
+    return pins | {use: memory.pins for use, memory in memories.items() if memory}
 
 
 def bitstream_name(family: Family) -> str:

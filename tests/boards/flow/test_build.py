@@ -360,6 +360,8 @@ class Slow(BOARDS["ulx3s-25f"].platform):
       "button": Pin("rgb_led", 0)}, "needs the resource program 0 for what the button does"),
     ({"flash": replace(BOARDS["icebreaker"].flash, pins=Pin("flash"))},
      "needs the resource flash 0 for the flash memory"),
+    ({"memory": replace(BOARDS["ulx3s-25f"].memory, pins=Pin("ram"))},
+     "needs the resource ram 0 for the memory for weights"),
     ({"platform": Slow, "oscillator": 1_000_000},
      "has an oscillator from which no PLL of LFE5U-25F makes a clock: 1 MHz"),
     ({"oscillator": 12_000_000},
