@@ -8,7 +8,7 @@ ROWS ?=
 BENCH_ARGS ?=
 CALIBRATE_ARGS ?=
 
-.PHONY: help venv demo test test-all types bench calibrate operators times lint ruff pyright imports clean
+.PHONY: help venv demo test test-all types bench calibrate operators times docs lint ruff pyright imports clean
 help:
 	@echo "make demo   generate, simulate and compare the bundled model"
 	@echo "make test   run the tests that find mistakes often (TEST_ARGS='-m \"not rtl\"' for those without simulators)"
@@ -17,6 +17,7 @@ help:
 	@echo "make calibrate  fit what engines take in LUTs to netlists, anew (CALIBRATE_ARGS='--board icebreaker' for one family)"
 	@echo "make operators  write docs/OPERATORS.md: which test shows which operator"
 	@echo "make times  write what the last make test and make test-all took into CONTRIBUTING.md"
+	@echo "make docs   build the documentation site in build/site"
 	@echo "make lint   ruff, pyright and import-linter (make ruff, make pyright, make imports for one of them)"
 	@echo "make venv   only make .venv, with tepal in .venv/bin"
 
@@ -77,6 +78,11 @@ operators: venv
 
 times: venv
 	$(BIN)/python benchmarks/suite.py
+
+# The variable leaves out what the theme has to say about itself.
+docs: venv
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "wrote build/site: open build/site/index.html"
 
 lint: ruff pyright imports
 

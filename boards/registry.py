@@ -40,6 +40,11 @@ def get_board(name: str) -> Board:
     ------
     NetworkError
         There is none, with the nearest names; or the file, or an installed package, can't be used.
+
+    Examples
+    --------
+    >>> get_board("icebreaker").part.name
+    'iCE40UP5K'
     """
     file, _, inside = name.partition(".py:")
     if inside or name.endswith(".py"):

@@ -60,6 +60,17 @@ class EngineConfig:
         Most rows of the image that the input memory holds at a time.  The pass that reads it runs in parts of rows,
         each of which begins when its rows have arrived (:mod:`tepal.hdl.plan.input_ring`).  None: it holds the whole
         image, and a frame begins when all of it has arrived.
+
+    Raises
+    ------
+    ConfigError
+        The parameters are out of range, or don't go together.
+
+    Examples
+    --------
+    >>> EngineConfig(rows=4, columns=8, lanes=4, requantisers=3)
+    Traceback (most recent call last):
+    tepal.hdl.config.ConfigError: requantisers (3) must divide columns (8)
     """
 
     rows: int

@@ -60,6 +60,9 @@ class Device:
     take on the line.  Each attempt has a tag of its own, and an answer counts only for the attempt that asked.  A
     device that answers what had been given up, such as a simulated one, gets more time: up to ten times ``timeout``.
 
+    ``abandoned`` counts the results before which the device abandoned images that came damaged or cut short, this
+    host's or those of a program before: what was this host's it has sent again.
+
     Parameters
     ----------
     port
@@ -73,9 +76,6 @@ class Device:
     first_tag
         Of the first request.  At random by default, so that nothing left over from another program is taken for an
         answer.
-
-    ``abandoned`` counts the results before which the device abandoned images that came damaged or cut short, this
-    host's or those of a program before: what was this host's it has sent again.
 
     Raises
     ------

@@ -13,6 +13,7 @@ from .network import Network
 __all__ = ["DIGEST_BYTES", "digest", "fingerprint"]
 
 DIGEST_BYTES = 16
+"""Length of what :func:`digest` gives."""
 
 _UNSEEN = {"name", "index", "tensor", "answers", "input_scale", "output_scale", "weight_scales", "preprocessing",
            "original"}

@@ -30,6 +30,11 @@ def arrange_images(images: np.ndarray, shape: Shape, what: str, *, channels_firs
     ------
     NetworkError
         They have another shape, aren't numbers, are none, or hold NaN or infinite values; ``what`` names them.
+
+    Examples
+    --------
+    >>> arrange_images(np.zeros((20, 3, 32, 32)), (32, 32, 3), "the images").shape
+    (20, 32, 32, 3)
     """
     given = images = np.asarray(images)
     height, width, channels = shape

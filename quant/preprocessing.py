@@ -55,6 +55,13 @@ class Preprocessing:
     NetworkError
         A number isn't finite, ``low`` isn't below ``high``, a ``std`` isn't above 0, there are not as many of them as
         of means, the layout is unknown or has more channels than there are means.
+
+    Examples
+    --------
+    Keras' MobileNets take -1 to 1:
+
+    >>> Preprocessing(low=-1.0)(np.array([0, 51, 255], np.uint8))
+    array([-1. , -0.6,  1. ], dtype=float32)
     """
 
     low: float = 0.0

@@ -28,6 +28,16 @@ class Requantise:
         Clamp of the fused activation, within -128 … 127.
     rounding
         Which of the two rules of the TensorFlow Lite family (see :class:`Rounding`).
+
+    Examples
+    --------
+    A quarter of 5 is 1.25; rounded twice, over 2.5 and 1.5, it becomes 2:
+
+    >>> quarter = Requantise(multiplier=[1 << 30], shift=[-1], zero_point=0)
+    >>> quarter.factor
+    array([0.25])
+    >>> quarter(np.array([[5]])), replace(quarter, rounding=Rounding.SINGLE)(np.array([[5]]))
+    (array([[2]], dtype=int8), array([[1]], dtype=int8))
     """
 
     multiplier: np.ndarray

@@ -171,7 +171,19 @@ class CycleModel:
     ``load_timing``, ``send_timing``: those of the input loader and of the output streamer.
 
     Weights from outside come from a memory that is never late: it offers a beat in every ``interval`` cycles, on
-    average where that is a fraction."""
+    average where that is a fraction.
+
+    Examples
+    --------
+    A quarter of MobileNet on 96 x 96 pixels, with weights at random, on which no cycle depends:
+
+    >>> from tepal.hdl import EngineConfig
+    >>> from tepal.quant import MobileNet
+    >>> network = MobileNet(0.25, 96, classes=2).network()
+    >>> engine = EngineConfig(rows=8, columns=16, lanes=8, requantisers=8)
+    >>> CycleModel(Schedule(network, engine)).compute_cycles
+    66771
+    """
 
     def __init__(self, schedule: Schedule, interval: Fraction | int = 1):
         self.schedule, self.interval = schedule, interval

@@ -39,6 +39,13 @@ def run(network: Network, images: np.ndarray, *, layers: bool = False) -> np.nda
     ------
     NetworkError
         ``images`` has another shape or type.
+
+    Examples
+    --------
+    >>> from tepal.quant import MobileNet
+    >>> network = MobileNet(0.25, 32, classes=10).network()
+    >>> run(network, np.zeros((2, 32, 32, 3), np.int8)).shape
+    (2, 10)
     """
     images = np.asarray(images)
     if images.dtype != np.int8 or images.shape[1:] != network.input_shape:

@@ -96,9 +96,11 @@ def in_bands(schedule: Schedule, board: Board) -> Schedule | None:
     What its engine says of either stays as it is.
 
     Of all numbers of rows that fit, those with which a frame takes the fewest cycles."""
-    kind, config = memory_kind(board, "activations").name, schedule.config
-    found = fit(schedule, board)
-    if not _may_run_in_bands(board, config) or found.over != [kind]:
+    config = schedule.config
+    if not _may_run_in_bands(board, config):
+        return None
+    kind, found = memory_kind(board, "activations").name, fit(schedule, board)
+    if found.over != [kind]:
         return None
     if banded := _banded(schedule, board):
         return banded

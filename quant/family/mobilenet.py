@@ -43,6 +43,13 @@ class MobileNet(Classifier):
     ------
     NetworkError
         A parameter is out of range.
+
+    Examples
+    --------
+    Multiply-accumulates of the paper's network, and of the one at half the width:
+
+    >>> MobileNet(1.0, 224).macs, MobileNet(0.5, 224).macs
+    (568740352, 149497088)
     """
 
     stem_channels: int = 32

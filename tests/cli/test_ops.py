@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``tepal ops`` prints the tables by which the readers work, and the README names nothing else."""
+"""``tepal ops`` prints the tables by which the readers work, and docs/models.md names nothing else."""
 
 import json
 import re
@@ -70,8 +70,8 @@ def test_the_names_are_those_of_the_formats():
         assert names <= (builtin if "TFLite" in title else standard)
 
 
-def test_the_readme_names_operators_that_are_taken():
-    section = (ROOT / "README.md").read_text().split("## What it takes\n")[1].split("\n## ")[0]
+def test_the_page_of_models_names_operators_that_are_taken():
+    section = (ROOT / "docs/models.md").read_text().split("## What it takes\n")[1].split("\n## ")[0]
     assert "`tepal ops`" in section
     named = set(re.findall(r"\b[A-Z][A-Z0-9_]{2,}\b|TFLite_\w+", section)) - {"ONNX", "OPERATORS", "QCDQ", "QDQ"}
     assert len(named) == 11
