@@ -373,9 +373,9 @@ class _Choice:
     @property
     def least(self) -> int:
         """Words with which there would be groups: as few as those with bands of a row need at least."""
-        best = [0]
+        best: list[float] = [0]
         for first in reversed(range(len(self._passes))):
             best.insert(0, min([max(self._lasting(first, first), best[0]),
                                 *(max(self._least(first, last), best[last - first])
                                   for last in islice(lasts(self._passes, first, keep=True), self.LONGEST - 1))]))
-        return best[0]
+        return int(best[0])
