@@ -95,7 +95,7 @@ def in_bands(schedule: Schedule, board: Board) -> Schedule | None:
     of the image in the input memory too, so that it fits; None if it can't be made to, or if it lacks anything else.
     What its engine says of either stays as it is.
 
-    Of all numbers of rows that fit, those with which a frame takes the fewest cycles."""
+    Of all numbers of rows that fit, the largest: parts of few rows take more cycles."""
     config = schedule.config
     if not _may_run_in_bands(board, config):
         return None
@@ -109,18 +109,14 @@ def in_bands(schedule: Schedule, board: Board) -> Schedule | None:
     limit = found.available[kind]
     if config.input_rows is not None or (limit is not None and least > limit):
         return None
-    fitting: list[Schedule] = []
-    for power in range((schedule.layout.shape[0] - 1).bit_length()):
+    for power in reversed(range((schedule.layout.shape[0] - 1).bit_length())):
         try:
             ring = Schedule(schedule.network, replace(config, input_rows=1 << power), schedule.formats)
         except NetworkError:
             continue
         if fits := ring if fit(ring, board).ok else _banded(ring, board):
-            fitting.append(fits)
-        elif fitting:
-            # More rows take more room.
-            break
-    return min(fitting, key=lambda each: CycleModel(each).interval_cycles, default=None)
+            return fits
+    return None
 
 
 def _banded(schedule: Schedule, board: Board) -> Schedule | None:
