@@ -42,18 +42,18 @@ def test_bands():
     assert CycleModel(whole).compute_cycles < CycleModel(schedule).compute_cycles
 
 
-@pytest.mark.parametrize("words", [None, 2500])
+@pytest.mark.parametrize("words", [None, 3000])
 def test_rows_of_the_image(words):
     """Where bands are not enough, or there must be no others, the input memory holds some rows of the image."""
-    network = MobileNet(0.25, 224, classes=4, blocks=((64, 2), (128, 2))).network()
+    network = MobileNet(0.25, 256, classes=4, blocks=((64, 2), (128, 2))).network()
     whole = Schedule(network, replace(with_beat_for(network, BOARD.config), activation_words=words))
     assert fit(whole, BOARD).over == ["DP16KD"]
     found = in_bands(whole, BOARD)
     assert fit(found, BOARD).ok
-    assert found.layout.rows == found.config.input_rows < 224
+    assert found.layout.rows == found.config.input_rows < 256
     assert words in (None, found.config.activation_words)
     assert whole.config == replace(found.config, input_rows=None, activation_words=words)
-    assert in_bands(Schedule(network, replace(whole.config, input_rows=224), whole.formats), BOARD) is None
+    assert in_bands(Schedule(network, replace(whole.config, input_rows=256), whole.formats), BOARD) is None
 
 
 def test_bands_help_nothing():

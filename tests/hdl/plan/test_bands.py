@@ -199,7 +199,7 @@ def test_too_few_rows_kept(monkeypatch):
     groups = [Group(0, 2, 9, (6, 6))]
     assert conflicts(Schedule(network, config, formats, groups=groups)) == []
     original = bands.banded
-    monkeypatch.setattr("tepal.hdl.plan.schedule.banded", lambda passes, groups: (
+    monkeypatch.setattr("tepal.hdl.plan.input_ring.banded", lambda passes, groups: (
         tuple(replace(work, kept=work.kept and 3) for work in original(passes, groups)[0]),
         original(passes, groups)[1]))
     assert any("overwritten before it is read" in told
