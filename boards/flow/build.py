@@ -60,7 +60,7 @@ def require_platform(board: Board) -> Family:
                            "name another one")
     platform = board.platform()
     there = {(resource.name, resource.number) for resource in platform.resources.values()}
-    for use, pin in _pins(board, family).items():
+    for use, pin in {"its clock": Pin(platform.default_clk), **_pins(board, family)}.items():
         if (pin.resource, pin.number) not in there:
             raise NetworkError(f"the board {board.name} needs the resource {pin.resource} {pin.number} for {use}: add "
                                f"it to the resources of its platform, {type(platform).__name__}")

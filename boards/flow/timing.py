@@ -73,8 +73,9 @@ class Path:
 
 
 def driven_by(netlist: dict, kind: str, port: str) -> list[str]:
-    """The names of the net behind ``port`` of the one cell of type ``kind`` in a netlist of yosys."""
-    cell, = (cell for cell in netlist["cells"].values() if cell["type"] == kind)
+    """The names of the net behind ``port`` of the one cell of type ``kind`` in a netlist of yosys; ``kind`` may be
+    several, with ``|`` between them."""
+    cell, = (cell for cell in netlist["cells"].values() if cell["type"] in kind.split("|"))
     return [name for name, net in netlist["netnames"].items() if net["bits"] == cell["connections"][port]]
 
 

@@ -56,7 +56,7 @@ class Family(ABC):
     routed: str
     bitstream: str
     output: tuple[str, str]
-    """Type and port of the cell that drives the clock of the domain ``sync``."""
+    """Type, or types with ``|`` between them, and port of the cell that drives the clock of the domain ``sync``."""
     reset: bool
     """Whether ``sync`` has a reset."""
     restart: Pin | None = None

@@ -53,7 +53,8 @@ class Blinker(Elaboratable):
         m.d.line += slow.eq(slow + 1)
         m.d.sync += fast.eq(fast + slow[-1])
         pin = self.board.lights["ready"]
-        m.submodules.light = light = io.Buffer("o", platform.request(pin.resource, pin.number, dir="-"))
+        port = platform.request(pin.resource, pin.number, dir="-")
+        m.submodules.light = light = io.Buffer("o", getattr(port, pin.part) if pin.part else port)
         m.d.comb += light.o.eq(fast[-1])
         return m
 
@@ -115,6 +116,16 @@ def test_pins(board, model):
     assert len(set(pins)) == len(pins) == len(board.lights) + len(board.high) + buttons + 3 + 4 * single_port
     assert "ready" in board.lights
     assert "error" in board.lights
+
+
+@pytest.mark.parametrize(("name", "kind"), [("icebreaker", "SB_PLL40_2_PAD"), ("upduino-v3", "SB_PLL40_2F_CORE")])
+def test_pll_by_the_clocks_pin(name, kind, model):
+    """Where the clock comes in at the PLL's own pin, it is fed from there, and else through the logic."""
+    board = get_board(name)
+    family = board.part.family
+    rtlil = prepare(Blinker(board, family.plls(board.oscillator)[0]), board, family).rtlil
+    assert [line.split()[1] for line in rtlil.splitlines() if "cell \\SB_PLL40" in line] == [f"\\{kind}"]
+    assert kind in family.output[0].split("|")
 
 
 def test_debug(model):
@@ -299,7 +310,15 @@ class Slow(BOARDS["ulx3s-25f"].platform):
                  for resource in BOARDS["ulx3s-25f"].platform.resources]
 
 
+class OwnOscillator(BOARDS["upduino-v3"].platform):
+    """A UPduino whose clock is the part's own, which is too inexact for a serial line."""
+
+    default_clk = "SB_HFOSC"
+
+
 @pytest.mark.parametrize(("changed", "sentence"), [
+    ({"part": BOARDS["upduino-v3"].part, "platform": OwnOscillator, "oscillator": 48_000_000},
+     "needs the resource SB_HFOSC 0 for its clock: add it to the resources of its platform, OwnOscillator"),
     ({"platform": Lacking},
      "needs the resource uart 0 for the line to the host: add it to the resources of its platform, Lacking"),
     ({"lights": {"busy": Pin("led", 8)}}, "needs the resource led 8 for the light 'busy'"),

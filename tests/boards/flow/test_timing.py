@@ -66,4 +66,4 @@ def test_net_of_a_cell():
     netlist = {"cells": {"pll": {"type": "PLL", "connections": {"OUT": [7], "IN": [3]}},
                          "ff": {"type": "FF", "connections": {"C": [7]}}},
                "netnames": {"clk": {"bits": [7]}, "a.clk": {"bits": [7]}, "in": {"bits": [3]}, "bus": {"bits": [7, 3]}}}
-    assert driven_by(netlist, "PLL", "OUT") == ["clk", "a.clk"]
+    assert driven_by(netlist, "PLL", "OUT") == driven_by(netlist, "OTHER|PLL", "OUT") == ["clk", "a.clk"]
