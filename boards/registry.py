@@ -22,6 +22,8 @@ from .icesugar import ICESUGAR
 from .icesugar_pro import ICESUGAR_PRO
 from .orangecrab import ORANGECRAB_25F, ORANGECRAB_85F
 from .parts.part import Part
+from .tangnano9k import TANGNANO9K
+from .tangnano20k import TANGNANO20K
 from .ulx3s import ULX3S_12F, ULX3S_25F, ULX3S_45F, ULX3S_85F
 from .upduino_v3 import UPDUINO_V3
 
@@ -32,7 +34,8 @@ _GENERIC = Board("generic", Part("any FPGA"),
 
 BOARDS = {board.name: board for board in (
     ULX3S_85F, ULX3S_45F, ULX3S_25F, ULX3S_12F, ORANGECRAB_85F, ORANGECRAB_25F, ECPIX5_85F, ECPIX5_45F, ICEPI_ZERO,
-    ICESUGAR_PRO, COLORLIGHT_5A75B, ICEBREAKER, ICEBREAKER_BITSY, ICESUGAR, UPDUINO_V3, _GENERIC)}
+    ICESUGAR_PRO, COLORLIGHT_5A75B, ICEBREAKER, ICEBREAKER_BITSY, ICESUGAR, UPDUINO_V3, TANGNANO9K, TANGNANO20K,
+    _GENERIC)}
 """Every board of this package by name."""
 
 ENTRY_POINTS = "tepal.boards"

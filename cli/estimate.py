@@ -123,6 +123,8 @@ def _compare(arguments) -> int:
     forms = read_forms(arguments)
     network = forms.network
     schedules: dict[str, Schedule] = {}
+    # Boards with the same part and engines run the same schedule, which takes the same of them.
+    made: dict[tuple, tuple[Schedule, str, dict, CycleModel]] = {}
     entries = []
     forms_told: dict[str, list[str]] = {}
     with step("Scheduling"):
@@ -131,8 +133,12 @@ def _compare(arguments) -> int:
                 continue
             entry = {"board": board.name, "part": board.part.name, "fits": False, "problem": None}
             try:
-                schedule, told = on_board(arguments, board, forms)
-                entry |= _entry(schedule, board, clock_of(board, arguments.clock))
+                alike = board.part, board.config, board.others, *sorted(board.roles.items())
+                if alike not in made:
+                    schedule, told = on_board(arguments, board, forms)
+                    made[alike] = schedule, told, _entry(schedule, board), CycleModel(schedule)
+                schedule, told, needs, model = made[alike]
+                entry |= {**needs, **_times(model, clock_of(board, arguments.clock))}
                 schedules[board.name] = schedule
                 if told and entry["fits"]:
                     forms_told.setdefault(told, []).append(board.name)
@@ -154,13 +160,12 @@ def _compare(arguments) -> int:
     return 0
 
 
-def _entry(schedule: Schedule, board: Board, clock: Clock) -> dict:
-    """What ``board`` makes of the network."""
+def _entry(schedule: Schedule, board: Board) -> dict:
+    """What ``board`` makes of the network, but for how long that takes."""
     result, config = fit(schedule, board), schedule.config
     return {"fits": result.ok, "used": result.used, "available": result.available,
             "short": {kind: result.used[kind] - (result.available[kind] or 0) for kind in result.over},
-            "engine": config.told() | {"multipliers": config.multipliers, "products": config.products},
-            **_times(CycleModel(schedule), clock)}
+            "engine": config.told() | {"multipliers": config.multipliers, "products": config.products}}
 
 
 def _print(network: Network, entries: list[dict]) -> None:

@@ -187,7 +187,7 @@ def synthesise(prepared: Prepared, board: Board, config: EngineConfig, yosys: Co
     yosys.run(["-q", "-l", "yosys.log", "-s", f"{TOP}.ys"], directory)
     design = json.loads((directory / f"{TOP}.json").read_text(encoding="utf-8"))
     netlist = design["modules"][TOP]
-    family.finish(netlist, board.platform.device, config)
+    family.finish(netlist, board.platform, config)
     (directory / f"{TOP}.json").write_text(json.dumps(design), encoding="utf-8")
     return netlist
 

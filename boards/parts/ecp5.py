@@ -116,10 +116,10 @@ class _ECP5(Family):
         # Equal elements of the array are made once.
         return [f"synth_ecp5 -noflatten -nodsp -top {top}", "flatten", "opt_clean -purge"]
 
-    def finish(self, module, device, config):
+    def finish(self, module, platform, config):
         absorb_output_registers(module)
-        if place_multipliers(module, config, _SITES[device]):
-            place_memories(module, config, _SITES[device])
+        if place_multipliers(module, config, _SITES[platform.device]):
+            place_memories(module, config, _SITES[platform.device])
 
     def logic(self, netlist):
         def net(cell, port):

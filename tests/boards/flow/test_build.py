@@ -61,7 +61,7 @@ class Blinker(Elaboratable):
 
 @pytest.mark.synthesis
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["ulx3s-25f", "icebreaker"])
+@pytest.mark.parametrize("name", ["ulx3s-25f", "icebreaker", "upduino-v3", "tangnano9k"])
 def test_retuned_is_what_it_would_have_been(name, tmp_path):
     """A design whose PLL is changed after place and route is, bit by bit, the design made with that PLL."""
     board = get_board(name)
@@ -84,7 +84,8 @@ def test_retuned_is_what_it_would_have_been(name, tmp_path):
                      "--timing-allow-fail", "--report", "report.json", "--quiet"], directory)
         report = json.loads((directory / "report.json").read_text())
         asked = [value["constraint"] for net, value in report["fmax"].items() if net.removeprefix("$glbnet$") in clock]
-        assert asked == [pytest.approx(50, rel=1e-3)]
+        # A Gowin's file of constraints has no word for clocks: of each as much is asked.
+        assert asked == [pytest.approx(100 if family.constraints == "cst" else 50, rel=1e-3)]
         return directory, prepared
 
     def packed(directory) -> bytes:
@@ -108,7 +109,7 @@ def test_pins(board, model):
     family = board.part.family
     prepared = prepare(BoardDesign(board, schedule, family.plls(board.oscillator)[0], Fraction(16_000_000)), board,
                        family)
-    sites = {"lpf": r'LOCATE COMP "', "pcf": "set_io "}[family.constraints]
+    sites = {"lpf": r'LOCATE COMP "', "pcf": "set_io ", "cst": "IO_LOC "}[family.constraints]
     lines = [line.split() for line in prepared.constraints.splitlines() if line.startswith(sites)]
     pins = [line[-1].strip('";') for line in lines]
     # On an ECP5 the button works on a pin of its own.
