@@ -39,6 +39,8 @@ venv: .venv/ready types
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	@# As pip does with all that is not editable: or each command would compile them where Python may not keep what it compiles.
+	@$(BIN)/python -m compileall -q hdl quant sim boards host cli tepal
 	@touch $@
 
 # The folders under their import names, for pyright and import-linter.  Links that are there already stay untouched, for

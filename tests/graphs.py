@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random small networks that are no chains: residuals, tables, several outputs; one seed, one network."""
+"""Random small networks that are no chains: residuals, tables, several outputs.
 
+Hypothesis draws their structure (:func:`graphs`), and makes one small in which a test fails; a seed gives one as well
+(:func:`graph_case`), where a test needs networks of which something is known.  It is the same draw."""
+
+from collections.abc import Sequence
 from dataclasses import replace
 from math import gcd, prod
 
 import numpy as np
+from hypothesis import assume
+from hypothesis import strategies as st
 from networks import KERNELS, LAYERS, ZERO_POINTS, _convolution, _depthwise, _max_pool, _pool, pointwise, random_engine
 from tepal.hdl import EngineConfig, Schedule
 from tepal.quant import Depthwise, Network, NetworkError, Requantise, Rounding
@@ -14,11 +20,16 @@ from tepal.quant.lookup import CODES, Lookup
 from tepal.quant.ops.add import Add
 from tepal.quant.ops.concatenation import Concatenation
 
-__all__ = ["few_weights", "graph_case", "inverted_residuals", "of_arms", "random_add", "random_graph", "residuals",
-           "sliced_case"]
+__all__ = ["RandomGraph", "few_weights", "graph_case", "graphs", "inverted_residuals", "of_arms", "random_add",
+           "random_graph", "residuals", "sliced_case"]
 
 MAPS = 2 * LAYERS
 """Layers of a random graph at most, about."""
+
+KINDS = ("dense", "pointwise", "depthwise", "pool", "max", "lookup", "joined", "sum")
+SHARES = (0.15, 0.15, 0.12, 0.04, 0.06, 0.13, 0.07, 0.28)
+SHARES_WITH_SUMS = (0.08, 0.20, 0.08, 0.03, 0.05, 0.08, 0.06, 0.42)
+"""Of layers that keep a map's shape there are many, so that sums come in any order and within one another."""
 
 
 def random_add(rng: np.random.Generator, common: dict, shape: tuple[int, int, int],
@@ -49,11 +60,11 @@ def _lookup(rng, common, shape, zero_point) -> Lookup:
                   function="table")
 
 
-def _joined(rng, maps, recent: int, number: int) -> Concatenation:
+def _joined(structure, rng, maps, recent: int, number: int) -> Concatenation:
     """The map ``recent`` and others of its height and width, some of them twice."""
     shape, zero_point = maps[recent]
     able = [number for number in maps if maps[number][0][:2] == shape[:2]]
-    inputs = (recent, *map(int, rng.choice(able, int(rng.integers(1, 3)))))
+    inputs = (recent, *map(int, structure.choice(able, int(structure.integers(1, 3)))))
     channels = tuple(maps[source][0][2] for source in inputs)
     tables = [CODES if rng.random() < 0.6 else np.clip(CODES + int(rng.integers(-60, 60)), -128, 127) for _ in inputs]
     return Concatenation(name=f"layer{number}", index=number, inputs=inputs, input_shape=shape,
@@ -61,12 +72,15 @@ def _joined(rng, maps, recent: int, number: int) -> Concatenation:
                          tables=np.stack(tables), result_zero_point=int(rng.choice(ZERO_POINTS)))
 
 
-def random_graph(rng: np.random.Generator) -> Network:
+def random_graph(rng: np.random.Generator, structure=None, shares=SHARES, arms: float = 0) -> Network:
     """A graph of every kind of layer: each reads any map before it, sums any two of one shape, often one that has just
-    been made and one that has long been there.  What nothing reads is an output, and sometimes what something does."""
-    shape = int(rng.integers(1, 7)), int(rng.integers(1, 7)), int(rng.integers(1, 8))
+    been made and one that has long been there.  What nothing reads is an output, and sometimes what something does.
+    ``structure`` draws layers, shapes and what reads what; by default ``rng``, which draws all numbers, does so too.
+    ``arms`` of the sums are of a map that a convolution makes for it alone."""
+    structure = structure or rng
+    shape = int(structure.integers(1, 7)), int(structure.integers(1, 7)), int(structure.integers(1, 8))
     maps: dict[int, tuple[tuple[int, int, int], int]] = {IMAGE: (shape, int(rng.choice(ZERO_POINTS)))}
-    layers, count = [], int(rng.integers(2, MAPS + 1))
+    layers, count = [], int(structure.integers(2, MAPS + 1))
 
     def add(layer) -> None:
         maps[len(layers)] = layer.output_shape, layer.output_zero_point
@@ -78,48 +92,47 @@ def random_graph(rng: np.random.Generator) -> Network:
         common = {"name": f"layer{len(layers)}", "index": len(layers), "inputs": (source,),
                   "input_zero_point": zero_point}
         if kind == "depthwise":
-            add(_depthwise(rng, common, shape, after))
+            add(_depthwise(rng, common, shape, after, structure=structure))
         elif kind == "pool":
-            add(_pool(rng, common, shape, after)[0])
+            add(_pool(rng, common, shape, after, structure=structure)[0])
         elif kind == "max":
-            add(_max_pool(rng, common, shape, after))
+            add(_max_pool(rng, common, shape, after, structure=structure))
         else:
-            kernel = (1, 1) if kind == "pointwise" or same else KERNELS[rng.integers(len(KERNELS))]
-            layer = _convolution(rng, common, shape, channels, kernel, after)
+            kernel = (1, 1) if kind == "pointwise" or same else KERNELS[structure.integers(len(KERNELS))]
+            layer = _convolution(rng, common, shape, channels, kernel, after, structure=structure)
             while same and layer.output_shape[:2] != shape[:2]:
-                layer = _convolution(rng, common, shape, channels, kernel, after)
+                layer = _convolution(rng, common, shape, channels, kernel, after, structure=structure)
             add(layer)
 
     while len(layers) < count:
         numbers = list(maps)
-        recent = numbers[-1] if rng.random() < 0.7 else int(rng.choice(numbers))
-        kind = rng.choice(["dense", "pointwise", "depthwise", "pool", "max", "lookup", "joined", "sum"],
-                          p=[0.15, 0.15, 0.12, 0.04, 0.06, 0.13, 0.07, 0.28])
+        recent = numbers[-1] if structure.random() < 0.7 else int(structure.choice(numbers))
+        kind = structure.choice(KINDS, p=shares)
         if kind == "sum":
             shape = maps[recent][0]
             others = [number for number in numbers if maps[number][0] == shape]
-            other = int(rng.choice(others))
-            if other == recent and rng.random() < 0.9:
+            other = int(structure.choice(others))
+            if (arms and structure.random() < arms) or (other == recent and structure.random() < 0.9):
                 # An arm of its own, of the same shape.
-                windowed(int(rng.choice(others)), "pointwise", shape[2], same=True)
+                windowed(int(structure.choice(others)), "pointwise", shape[2], same=True)
                 other = len(layers) - 1
-            pair = (recent, other) if rng.random() < 0.5 else (other, recent)
+            pair = (recent, other) if structure.random() < 0.5 else (other, recent)
             common = {"name": f"layer{len(layers)}", "index": len(layers), "inputs": pair}
             zero_points = (maps[pair[0]][1], maps[pair[1]][1], int(rng.choice(ZERO_POINTS)))
             add(random_add(rng, common, shape, zero_points))
         elif kind == "joined":
-            add(_joined(rng, maps, recent, len(layers)))
+            add(_joined(structure, rng, maps, recent, len(layers)))
         elif kind == "lookup":
             shape, zero_point = maps[recent]
             common = {"name": f"layer{len(layers)}", "index": len(layers), "inputs": (recent,),
                       "input_zero_point": zero_point}
             add(_lookup(rng, common, shape, int(rng.choice(ZERO_POINTS))))
         else:
-            windowed(recent, kind, int(rng.integers(1, 9)))
+            windowed(recent, kind, int(structure.integers(1, 9)))
         if sum(prod(shape) for shape, _ in maps.values()) > 1500:
             break
     read = {source for layer in layers for source in layer.inputs}
-    outputs = tuple(number for number in range(len(layers)) if number not in read or rng.random() < 0.06)
+    outputs = tuple(number for number in range(len(layers)) if number not in read or structure.random() < 0.06)
     return Network("graph", tuple(layers), 1.0, maps[IMAGE][1], outputs=outputs)
 
 
@@ -152,6 +165,69 @@ def graph_case(seed: int, frames: int = 2, *, frugal: bool | None = False
     network = random_graph(rng)
     config = random_engine(rng, network, frugal=frugal)
     return network, config, rng.integers(-128, 128, (frames, *network.input_shape), np.int8)
+
+
+class _Drawn:
+    """Those methods of a NumPy generator that a structure needs, answered by Hypothesis: what it makes small is then
+    the structure.  ``draw`` as a composite strategy has it."""
+
+    def __init__(self, draw):
+        self.draw = draw
+
+    def integers(self, low: int, high: int | None = None, size: int | None = None):
+        """The least is the smallest example."""
+        low, high = (0, low) if high is None else (low, high)
+        if size is not None:
+            return [self.integers(low, high) for _ in range(size)]
+        return self.draw(st.integers(low, high - 1))
+
+    def choice(self, values, size: int | None = None, p: Sequence[float] | None = None):
+        """The first of them is the smallest example."""
+        if size is not None:
+            return [self.choice(values) for _ in range(size)]
+        values = list(values)
+        return self.draw(st.sampled_from(values if p is None else [
+            value for value, share in zip(values, p, strict=True) for _ in range(round(100 * share))]))
+
+    def random(self) -> float:
+        """The smallest example is nearly 1, with which nothing comes about that has a share."""
+        return (99 - self.draw(st.integers(0, 99))) / 100
+
+
+class RandomGraph:
+    """A graph whose structure Hypothesis drew; ``seed``, drawn too, gives every number beside."""
+
+    def __init__(self, network: Network, seed: int):
+        self.network, self.seed = network, seed
+
+    def __repr__(self) -> str:
+        """The graph, layer by layer: the maps that it reads (-1 is the image), and the shape of its result."""
+        def told(number: int) -> str:
+            layer = self.network.layers[number]
+            window = "".join(f" {name} {'x'.join(map(str, value))}" for name in ("window", "stride")
+                             if prod(value := getattr(layer, name, (1,))) > 1)
+            read = ", ".join(map(str, self.network.sources[number]))
+            return f"{number}: {type(layer).__name__} of {read}{window} {layer.output_shape}"
+
+        steps = "; ".join(told(number) for number in range(len(self.network.layers)))
+        return (f"<graph of image {self.network.input_shape}; {steps}; outputs {self.network.output_layers}; "
+                f"seed {self.seed}>")
+
+    def case(self, frames: int = 2, *, frugal: bool | None = False) -> tuple[Network, EngineConfig, np.ndarray]:
+        """As :func:`graph_case`."""
+        rng = np.random.default_rng([self.seed, 2])
+        config = random_engine(rng, self.network, frugal=frugal)
+        return self.network, config, rng.integers(-128, 128, (frames, *self.network.input_shape), np.int8)
+
+
+@st.composite
+def graphs(draw) -> RandomGraph:
+    """Graphs as :func:`random_graph` makes them, some map of which is read twice: chains are none."""
+    seed = draw(st.integers(0, 9999))
+    network = random_graph(np.random.default_rng([seed, 4]), _Drawn(draw), SHARES_WITH_SUMS, 0.3)
+    read = [source for sources in network.sources for source in sources]
+    assume(len(read) > len({*read}))
+    return RandomGraph(network, seed)
 
 
 def few_weights(network: Network, config: EngineConfig) -> EngineConfig:

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random small networks and engines, made without a model file: one seed, one network."""
+"""Random small networks and engines, made without a model file: one seed, one network.
+
+Where a function takes a ``structure`` beside its generator, that one draws shapes and windows, and the generator
+numbers alone (see graphs.py)."""
 
 from dataclasses import replace
 from math import inf, prod
@@ -74,13 +77,15 @@ def _windows(rng, shape, kernel) -> dict:
     return {"size": (rows, columns), "stride": (down, across), "padding": Padding(top, bottom, left, right)}
 
 
-def _convolution(rng, common, shape, channels, kernel, zero_point, *, fully_connected=False) -> Convolution:
+def _convolution(rng, common, shape, channels, kernel, zero_point, *, fully_connected=False, structure=None
+                 ) -> Convolution:
+    structure = structure or rng
     if fully_connected:
         place = {"size": (1, 1), "stride": (1, 1), "padding": Padding()}
-    elif kernel == (1, 1) and rng.random() < 0.8:
+    elif kernel == (1, 1) and structure.random() < 0.8:
         place = {"size": shape[:2], "stride": (1, 1), "padding": Padding()}
     else:
-        place = _windows(rng, shape, kernel)
+        place = _windows(structure, shape, kernel)
     weights = _weights(rng, (channels, *kernel, shape[2]), 0)
     spread = np.sqrt(weights[0].size) * 60 * max(1, abs(weights.astype(int)).mean())
     return Convolution(**common, input_shape=shape, output_shape=(*place["size"], channels),
@@ -89,9 +94,10 @@ def _convolution(rng, common, shape, channels, kernel, zero_point, *, fully_conn
                        requantise=random_requantise(rng, channels, spread, zero_point))
 
 
-def _depthwise(rng, common, shape, zero_point) -> Depthwise:
-    kernel = KERNELS[rng.integers(len(KERNELS))]
-    place = _windows(rng, shape, kernel)
+def _depthwise(rng, common, shape, zero_point, *, structure=None) -> Depthwise:
+    structure = structure or rng
+    kernel = KERNELS[structure.integers(len(KERNELS))]
+    place = _windows(structure, shape, kernel)
     weights = _weights(rng, (*kernel, shape[2]), 2)
     spread = np.sqrt(prod(kernel)) * 60 * max(1, abs(weights.astype(int)).mean())
     return Depthwise(**common, input_shape=shape, output_shape=(*place["size"], shape[2]), stride=place["stride"],
@@ -99,11 +105,12 @@ def _depthwise(rng, common, shape, zero_point) -> Depthwise:
                      requantise=random_requantise(rng, shape[2], spread, zero_point))
 
 
-def _pool(rng, common, shape, zero_point) -> tuple[AveragePool, int]:
+def _pool(rng, common, shape, zero_point, *, structure=None) -> tuple[AveragePool, int]:
     """The pool and its output's zero point, which AVERAGE_POOL_2D does not change."""
-    whole = rng.random() < 0.6
-    window = shape[:2] if whole else tuple(int(rng.integers(1, n + 1)) for n in shape[:2])
-    stride = tuple(int(rng.integers(1, 4)) for _ in range(2))
+    structure = structure or rng
+    whole = structure.random() < 0.6
+    window = shape[:2] if whole else tuple(int(structure.integers(1, n + 1)) for n in shape[:2])
+    stride = tuple(int(structure.integers(1, 4)) for _ in range(2))
     size = tuple((n - k) // s + 1 for n, k, s in zip(shape, window, stride, strict=False))
     count, channels = prod(window), shape[2]
     if rng.random() < 0.5:
@@ -185,11 +192,12 @@ def random_case(seed: int, frames: int = 3, *, frugal: bool | None = None) -> tu
     return network, config, rng.integers(-128, 128, (frames, *network.input_shape), np.int8)
 
 
-def _max_pool(rng, common, shape, zero_point) -> MaxPool:
-    window = tuple(int(rng.integers(1, min(size, 5) + 1)) for size in shape[:2])
-    stride = tuple(int(step) for step in rng.integers(1, 4, 2))
+def _max_pool(rng, common, shape, zero_point, *, structure=None) -> MaxPool:
+    structure = structure or rng
+    window = tuple(int(structure.integers(1, min(size, 5) + 1)) for size in shape[:2])
+    stride = tuple(int(step) for step in structure.integers(1, 4, 2))
     padding, size = Padding(), tuple((n - k) // s + 1 for n, k, s in zip(shape, window, stride, strict=False))
-    if rng.random() < 0.5:
+    if structure.random() < 0.5:
         padding = Padding(*same_padding(shape[0], window[0], stride[0]), *same_padding(shape[1], window[1], stride[1]))
         size = tuple(-(-n // s) for n, s in zip(shape, stride, strict=False))
     channels = shape[2]

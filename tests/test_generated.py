@@ -98,6 +98,9 @@ GRAPHS: dict[str, tuple[Path | Callable[[], Network], str]] = {
 }
 """Networks with sums, tables, several outputs, bands, weights that have zero points; an engine or a board for each."""
 
+LARGE, LARGE_ON = ("cifar-large", "vww"), ("ulx3s-25f", "ulx3s-85f", "icebreaker")
+"""Models that have what smaller ones have too, so that one engine of each kind is enough."""
+
 QUICK = [*(f"digits on {name}" for name in ("ulx3s-25f", "icebreaker", "generic", *ENGINES)), "own tables on odd"]
 """Made every time: of each kind of engine a small one."""
 BUILDABLE = [name for name, board in BOARDS.items() if board.platform]
@@ -178,9 +181,9 @@ def quantised(model: str, folder: Path) -> str:
 CASES: dict[str, tuple[str, Callable[[Path], str]]] = {}
 """Name to model and what gives the hash; the same engine of one model is made once, so models come together."""
 for model in MODELS:
-    for board in BOARDS:
+    for board in BOARDS if model not in LARGE else LARGE_ON:
         CASES[f"{model} on {board}"] = model, lambda _, model=model, board=board: board_files(model, board)
-    for engine in ENGINES:
+    for engine in ENGINES if model not in LARGE else ():
         CASES[f"{model} on {engine}"] = model, lambda _, model=model, engine=engine: engine_files(model, engine)
 for model, (_, engine) in GRAPHS.items():
     make = board_files if engine in BOARDS else engine_files

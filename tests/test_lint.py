@@ -25,7 +25,7 @@ BROKEN = {
     "hdl/units/window.py": ("from tepal.hdl.accelerator import Accelerator", {"hdl", "circles"}),
     "hdl/new.py": ("", {"hdl"}),
     "boards/parts/part.py": ("from tepal.boards.board import Board", {"boards", "circles"}),
-    "boards/ulx3s.py": ("from tepal.boards.flow.fit import fit", {"boards", "circles"}),
+    "boards/board.py": ("from tepal.boards.flow.fit import fit", {"boards", "circles"}),
     "quant/arithmetic.py": ("from .readers.model_file import read_model", {"quant", "circles"}),
     "quant/errors.py": ("from .network import Network", {"circles"}),
 }

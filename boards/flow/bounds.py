@@ -10,10 +10,11 @@ from tepal.boards.board import Board
 from tepal.boards.parts.part import MemoryKind
 from tepal.hdl import EngineConfig, Formats
 from tepal.hdl.plan.passes import Pass, unroll
-from tepal.hdl.plan.places import FeatureMap, Lifetime, colour, lifetimes, skip_lifetimes, skip_words
+from tepal.hdl.plan.places import FeatureMap, Lifetime, colour, lifetimes, outputs, skip_lifetimes, skip_words
 from tepal.hdl.plan.schedule import may_unroll
-from tepal.hdl.plan.tiling import Latencies, Tiling
+from tepal.hdl.plan.tiling import Latencies, Tiling, largest
 from tepal.hdl.plan.timeline import last_pixels
+from tepal.hdl.units.tile_buffer import TileBuffer
 
 from .fit import memory_kind
 
@@ -92,10 +93,15 @@ def least_cycles(engines: Engines, formats: Formats) -> np.ndarray:
 
 
 def least_blocks(engines: Engines | EngineConfig, formats: Formats, board: Board) -> dict[str, np.ndarray]:
-    """Kind of ``board``'s memory to blocks, (engines,), that activations, weights and elementwise tables take at
-    least; integers, if ``engines`` is a configuration."""
+    """Kind of ``board``'s memory to blocks, (engines,), that the image, the tile buffer, activations, outputs, weights
+    and elementwise tables take at least; integers, if ``engines`` is a configuration."""
     def blocks(kind: MemoryKind, depth, width) -> np.ndarray:
         return np.minimum.reduce([_ceil(depth, words) * _ceil(width, bits) for words, bits in kind.shapes])
+
+    def tile_blocks(tiling: Tiling) -> np.ndarray:
+        """In as many rows as a pass has windows in a tile, as many as its pixels need."""
+        depth = TileBuffer.TILES * 2 ** np.ceil(np.log2(tiling.words)).astype(int)
+        return tiling.tile_windows * blocks(memory_kind(board, "tile_buffer"), depth, 8 * engines.lanes)
 
     tilings = [Tiling(work, engines, Latencies()) for work in formats.passes]
     passes = formats.passes
@@ -106,7 +112,13 @@ def least_blocks(engines: Engines | EngineConfig, formats: Formats, board: Board
     filters = [tiling for tiling in tilings if tiling.work.reduction is not None
                and (tiling.work.reduction.weights != tiling.work.reduction.weights[:, :, :1]).any()]
     elementwise = formats.elementwise(1)
+    layout = formats.layout
+    # Windows side by side in a word store what they have in common once.
+    image_bytes = layout.shape[0] * layout.columns * min(layout.stride, layout.kernel) * layout.shape[2]
+    outputs_depth = sum(FeatureMap(passes[number].output_shape, (1, 1), engines.lanes).depth
+                        for number in outputs(passes))
     needs = [
+        ("output", 1, outputs_depth, 8 * engines.lanes),
         *(("activations", engines.taps, depth, 8 * engines.lanes)
           for depth in (regions if engines.single_port else [sum(regions)])),
         *(("skip", 1, depth, 8 * engines.requantisers) for depth in ([sum(skips)] if skips else [])),
@@ -121,6 +133,12 @@ def least_blocks(engines: Engines | EngineConfig, formats: Formats, board: Board
     for role, count, depth, width in needs:
         kind = memory_kind(board, role)
         least[kind.name] = least[kind.name] + count * blocks(kind, depth, width)
+    # How wide the words of the input memory are depends on the engine, so this counts bits alone.
+    kind = memory_kind(board, "input")
+    least[kind.name] = least[kind.name] + _ceil(8 * image_bytes, max(words * bits for words, bits in kind.shapes))
+    # The first pass may be unrolled: other tiles, other words.
+    kind = memory_kind(board, "tile_buffer")
+    least[kind.name] = least[kind.name] + largest(0, *map(tile_blocks, tilings[1:]))
     return least
 
 

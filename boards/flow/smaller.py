@@ -94,7 +94,7 @@ def largest(schedule: Schedule, board: Board) -> list[Scaled]:
     found: list[Scaled] = []
     for variant in smaller(network):
         unchanged = variant.image == network.input_shape[:2]
-        if 8 * variant.parameters > room or (found and not unchanged):
+        if 8 * (variant.parameters + variant.largest_map) > room or (found and not unchanged):
             continue
         scaled = variant.network()
         if fits(scaled, board, engines, schedule.formats):

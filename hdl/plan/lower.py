@@ -177,6 +177,7 @@ class _Lowering:
 
     def __init__(self, network: Network):
         self.network, self.operands = network, Operands(network)
+        self._parts: dict[int, Reduction | Matrix] = {}
         # Layers on the longest way to each from the image.
         self.depths = {IMAGE: 0}
         for number, sources in enumerate(network.sources):
@@ -234,7 +235,9 @@ class _Lowering:
         return following if isinstance(layer, Convolution) and _is_pointwise(layer) else None
 
     def _part(self, number: int) -> Reduction | Matrix:
-        return _part(number, self.network.layers[number])
+        if number not in self._parts:
+            self._parts[number] = _part(number, self.network.layers[number])
+        return self._parts[number]
 
     def _windowed(self, number: int, following: int | None) -> _Draft:
         layer, part, (source,) = self.network.layers[number], self._part(number), self.network.sources[number]

@@ -279,19 +279,23 @@ class _Search:
         shift, away = _second_shift(requantise, self.factor, one_shift=False)
         relative = self.levels - self.zero_point
         # Where the rule rounds twice, its steps are those of the first rounding; elsewhere there is but one.
-        middle = np.ldexp(_start(relative, shift, away) - 0.5, -shift) if away else relative - 0.5
-        with np.errstate(divide="ignore", invalid="ignore"):
-            guess = np.nan_to_num(np.ceil(middle / self.factor) - constant)
-        exact = ExactRule(requantise, constant, low, high, np.clip(guess, low, high + 1).astype(np.int64))
+        middle = _start(relative, shift, away) if away else relative
+        factor = np.ldexp(self.factor, shift) if away else self.factor
+        # Where the factor is zero, the steps are infinitely far away.
+        with np.errstate(divide="ignore"):
+            guess = (middle - 0.5) / factor
+        np.ceil(guess, out=guess)
+        guess -= constant
+        exact = ExactRule(requantise, constant, low, high, np.clip(guess, low, high + 1, out=guess).astype(np.int64))
         return exact if self._are_steps(exact) else replace(exact, steps=_steps(rule, low, high, self.levels[:, 0],
                                                                                 guess))
 
     def _are_steps(self, exact: ExactRule) -> bool:
         """Whether the rule reaches each level where it is said to, and not before."""
         at_begin, at_end = exact.results
-        steps, low, high = exact.steps, exact.low, exact.high
-        return bool(((at_begin[1:] >= self.levels) | (steps > high)).all()
-                    and ((at_end[:-1] < self.levels) | (steps <= low)).all())
+        steps, low, high, levels = exact.steps, exact.low, exact.high, self.levels.astype(np.int8)
+        return bool(((at_begin[1:] >= levels) | (steps > high)).all()
+                    and ((at_end[:-1] < levels) | (steps <= low)).all())
 
     def _bounds(self, multiplier: np.ndarray, bits: int, channels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Least and largest offset, each like ``multiplier`` and ``channels``, with which a line of that slope and
@@ -352,27 +356,32 @@ class _Search:
         bisection; raises ArithmeticError."""
         # 64-bit integers hold a step's place only so far; constant channels have none.
         widest = min(_WIDEST_ONE_SHIFT if self.one_shift else _WIDEST, 62 - 9 - int(self.right.max(initial=0)))
-        narrow, wide, found = 0, widest, None
-        # Channels that are hardly exact, or not, with another fraction are those that show soonest that this one fails.
+        # Channels that are hardly exact, or not, with one fraction are those that show soonest that another one fails:
+        # once there are some, they speak for all, which are asked at the end.
         suspects = np.arange(0)
-        while narrow < wide:
-            middle = (narrow + wide) // 2
-            if self.attempt(middle, suspects)[1].size:
-                narrow = middle + 1
-                continue
-            parameters, left = self.attempt(middle)
-            if left.size:
-                narrow, suspects = middle + 1, np.union1d(suspects, left)
-            else:
-                wide, found = middle, parameters
-                suspects = np.sort(np.argsort(parameters[2], kind="stable")[:_FEW])
-        if found is None:
-            found, left = self.attempt(widest)
-            if left.size:
+        while True:
+            narrow, wide = 0, widest
+            while narrow < wide:
+                middle = (narrow + wide) // 2
+                parameters, left = self.attempt(middle, suspects if suspects.size else None)
+                if left.size:
+                    narrow, suspects = middle + 1, np.union1d(suspects, left)
+                else:
+                    wide = middle
+                    if not suspects.size:
+                        suspects = np.sort(np.argsort(parameters[2], kind="stable")[:_FEW])
+            found, left = self.attempt(wide)
+            if not left.size:
+                return wide, found
+            if wide == widest:
                 raise ArithmeticError(f"channel {left[0]} has no exact requantiser of {widest} bits or fewer")
-        return wide, found
+            suspects = np.union1d(suspects, left)
 
 
 def _start(relative: np.ndarray, right: np.ndarray, away_from_zero: bool) -> np.ndarray:
     """The least integer that ``right`` shifts, with rounding, to each of ``relative`` integers or more."""
-    return (relative << right) - ((1 << right) >> 1) + ((relative <= 0) & (right > 0) & away_from_zero)
+    start = relative << right
+    start -= (1 << right) >> 1
+    if away_from_zero:
+        start += (relative <= 0) & (right > 0)
+    return start

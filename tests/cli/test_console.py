@@ -2,6 +2,7 @@
 """What commands print: in any encoding, in pipes, and on terminals of any width."""
 
 import io
+import json
 import os
 import re
 import subprocess
@@ -179,3 +180,63 @@ def test_process(environment):
                           env={**os.environ, **environment}, check=True)
     assert b"The network fits ulx3s-85f." in done.stdout
     assert done.stderr == b""
+
+
+# -- progress ---------------------------------------------------------------------------------------------
+
+
+def told(text: str) -> list[dict]:
+    """Lines of JSON about progress; all else, which is none."""
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.mark.parametrize("argv", [["--json-progress", "estimate"], ["estimate", "--json-progress"]])
+def test_progress_as_json(run, argv):
+    """Each step twice, with the time that it took when it is over, beside the one object on stdout."""
+    code, out, err = run(*argv, MODEL, *BOARD, "--json")
+    lines = told(err)
+    assert code == 0
+    assert json.loads(out)["board"] == "ulx3s-85f"
+    assert [line["progress"] for line in lines[::2]] == [line["progress"] for line in lines[1::2]] == [
+        f"Reading {MODEL}", "Scheduling"]
+    assert not any("seconds" in line for line in lines[::2])
+    assert all(line["seconds"] >= 0 for line in lines[1::2])
+
+
+def test_progress_of_many_as_json(run):
+    """What is counted ends with all of it, and is told at most once a second between the first and the last."""
+    code, _, err = run("quantize", FLOAT, "--calibrate", PICTURES, "-o", "small.onnx", "--json-progress")
+    bars = {}
+    for line in told(err):
+        if "done" in line:
+            bars.setdefault(line["progress"], []).append(line)
+    assert code == 0
+    assert bars
+    for lines in bars.values():
+        assert lines[-1]["done"] == lines[-1]["total"]
+        assert [line["done"] for line in lines] == sorted({line["done"] for line in lines})
+
+
+@pytest.mark.parametrize("option", [[], ["--quiet"], ["--json-progress"]])
+def test_progress_on_a_terminal(run, option, monkeypatch):
+    """It is shown, which hides the cursor, unless one asks for quiet, or for JSON; the next command knows nothing of
+    that."""
+    monkeypatch.setattr(console.err, "_force_terminal", True)
+    for chosen in option, []:
+        code, _, err = run("estimate", MODEL, *BOARD, *chosen)
+        assert code == 0
+        assert ("\x1b[?25l" in err) == (not chosen)
+        assert ("{" in err) == ("--json-progress" in chosen)
+
+
+def test_numbered_steps_as_json(capsys):
+    console.choose_progress(quiet=False, lines=True)
+    steps = console.Steps(2)
+    for text in "Synthesis [0.70]", "Packing":
+        with steps(text):
+            pass
+    console.choose_progress(quiet=False, lines=False)
+    lines = told(capsys.readouterr().err)
+    assert [(line["progress"], line["step"], line["steps"], "seconds" in line) for line in lines] == [
+        ("Synthesis [0.70]", 1, 2, False), ("Synthesis [0.70]", 1, 2, True),
+        ("Packing", 2, 2, False), ("Packing", 2, 2, True)]

@@ -17,7 +17,7 @@ from tepal.hdl.units.descriptor_table import DescriptorTable
 from tepal.sim import run_engine
 from tepal.sim.simulate import Build, simulate
 
-SEEDS = [2, *(seed for seed in range(14) if seed != 2)]
+SEEDS = [2, 0, 1, 3, 4, 7, 12, 13]
 """Residuals, outputs in bands, engines with serial requantisers and without are among them."""
 
 FRAMES = 2
@@ -48,7 +48,7 @@ def test_random_groups(seed):
 
 
 @pytest.mark.parametrize(("seed", "first", "rows"), fast(
-    [*((2, 1, rows) for rows in (1, 2, 6)), *((11, 0, rows) for rows in (1, 4, 7))], 0))
+    [*((2, 1, rows) for rows in (1, 2, 6)), *((11, 0, rows) for rows in (4, 7))], 0))
 def test_heights(seed, first, rows):
     """Few rows and many: an inverted residual to which its input is added, and one with the first convolution in its
     bands."""
@@ -58,7 +58,7 @@ def test_heights(seed, first, rows):
     check(Schedule(network, config, formats, groups=[Group(first, 2, rows)]), images, rows)
 
 
-@pytest.mark.parametrize("seed", fast([2, 3, 5], 1))
+@pytest.mark.parametrize("seed", fast([2, 3], 1))
 def test_tables_in_memory(seed, monkeypatch):
     """Descriptors out of a memory, from the first cycle on and after a reset."""
     network, config, formats, images, rng = case(seed)
@@ -72,7 +72,7 @@ def test_tables_in_memory(seed, monkeypatch):
 
 @pytest.mark.rtl
 @pytest.mark.usefixtures("compile_quickly")
-@pytest.mark.parametrize(("seed", "frugal"), fast([(2, False), (3, True), (8, False), (9, True)], 0))
+@pytest.mark.parametrize(("seed", "frugal"), fast([(2, False), (3, True)], 0))
 def test_verilog(seed, frugal, tmp_path, monkeypatch):
     """What every stage writes, of rows that are made twice too, and every layer's first and last cycle; descriptors
     lie in memories."""

@@ -19,12 +19,13 @@ pytestmark = [pytest.mark.model, pytest.mark.rtl, pytest.mark.slow]
 
 # The slowest first: with several workers they run side by side.
 @pytest.mark.parametrize(("model", "board", "frames", "stalled", "goal"), [
-    ("mlperf_vww_int8", "ulx3s-85f", 3, 1, 75_000),
-    ("mlperf_kws_int8", "icebreaker", 4, 1, 180_000),
-    ("mlperf_resnet8_int8", "ulx3s-85f", 3, 1, 70_700),
-    ("tinymaix_mnist_dw_int8", "ulx3s-85f", 10, 2, 6_000),
+    ("mlperf_vww_int8", "ulx3s-85f", 2, 1, 75_000),
+    ("mlperf_kws_int8", "icebreaker", 2, 1, 180_000),
+    ("mlperf_resnet8_int8", "ulx3s-85f", 2, 1, 70_700),
+    ("tinymaix_mnist_dw_int8", "ulx3s-85f", 4, 2, 6_000),
 ])
-def test_model(model, board, frames, stalled, goal, tmp_path):
+def test_model(model, board, frames, stalled, goal, tmp_path, compile_for):
+    compile_for(board)
     folder = require_model(model)
     network = read_tflite(folder / "model.tflite")
     images, published = np.load(folder / "inputs.npy"), np.load(folder / "outputs.npy")
@@ -54,7 +55,7 @@ def test_goal():
     assert CycleModel(schedule).compute_cycles <= 10_100
 
 
-def test_vector(tmp_path):
+def test_vector(tmp_path, compile_quickly):
     """A fully connected network whose input is a vector of 640 bytes fits, and computes LiteRT's bytes."""
     model = (require_model("mlperf_ad01_int8") / "model.tflite").read_bytes()
     (tmp_path / "model.tflite").write_bytes(model)

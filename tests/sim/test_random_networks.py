@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from graphs import graph_case
+from graphs import graphs
+from hypothesis import given, settings
 from networks import fast, pointwise, random_case, wide_case
 from tepal.boards.flow.yosys import to_verilog
 from tepal.hdl import TOP, EngineConfig, Schedule, export_verilog
@@ -17,7 +18,7 @@ from tepal.quant import Network
 from tepal.sim import golden
 from tepal.sim.simulate import Build, simulate
 
-SEEDS = [2, 15, 40, 0, 1, 5, 9]
+SEEDS = [2, 15, 40]
 """Of any kind of engine.  In 15 and 40 the first block is folded.  (tests/hdl/test_accelerator.py has more of them.)"""
 
 FRUGAL = [100, 101, 102, 104, 105]
@@ -60,22 +61,18 @@ def test_frugal_network(seed, tmp_path):
     check(*random_case(seed, FRAMES, frugal=True), tmp_path, stalls=seed)
 
 
-@pytest.mark.parametrize("seed", fast(range(5), 0))
+@pytest.mark.parametrize("seed", fast([2, 5], 0))
 def test_wide_input(seed, tmp_path):
     """Vectors, and pixels of many channels: images in several narrow words a pixel."""
     check(*wide_case(seed, FRAMES), tmp_path, stalls=seed)
 
 
 @pytest.mark.parametrize(("network", "config"), fast([
-    # More channel groups than the input memory has words.
-    (pointwise((1, 2, 40), 3), EngineConfig(3, 2, 1)),
-    # Padding far larger than map and kernel: coordinates.
-    (pointwise((1, 2, 3), 2, around=(40, 3, 0, 25), stride=(7, 5)), EngineConfig(2, 2, 2)),
     # Many more columns than output channels: the drain passes over what is not there.
     (pointwise((2, 2, 3), 1), EngineConfig(2, 40, 2)),
     # One byte in, one byte out.
     (pointwise((1, 1, 1), 1), EngineConfig(1, 1, 1, window=(1, 1))),
-], 0), ids=["groups", "padding", "columns", "one"])
+], 0), ids=["columns", "one"])
 def test_corner(network, config, tmp_path):
     images = np.random.default_rng(0).integers(-128, 128, (FRAMES, *network.input_shape), np.int8)
     check(network, config, images, tmp_path, stalls=0)
@@ -115,8 +112,9 @@ def test_wrong_lengths(stalls, tmp_path):
     assert (seen["errors"], seen["in_reset"]) == ([0, 1, 0], [False] * 2)
 
 
-@pytest.mark.parametrize(("seed", "frugal"), fast([*((seed, False) for seed in range(40, 48)),
-                                                  *((seed, True) for seed in range(140, 144))], 1))
-def test_random_graph(seed, frugal, tmp_path):
+@pytest.mark.parametrize(("part", "frugal"), fast([*((part, False) for part in range(4)), (4, True), (5, True)], 1))
+@settings(max_examples=2)
+@given(graph=graphs())
+def test_random_graph(part, frugal, graph, tmp_path_factory):
     """Residuals, tables of values, several outputs."""
-    check(*graph_case(seed, FRAMES, frugal=frugal), tmp_path, stalls=seed)
+    check(*graph.case(FRAMES, frugal=frugal), tmp_path_factory.mktemp("graph"), stalls=part)

@@ -124,7 +124,7 @@ def test_command(capfd, tmp_path, compile_quickly):
 
 
 @pytest.mark.slow
-def test_waves(tmp_path):
+def test_waves(tmp_path, compile_quickly):
     model = tmp_path / "small.tflite"
     model.write_bytes(Chain(6, 6, 1).depthwise(np.ones((3, 3, 2), np.int8)).mean().write())
     schedule = Schedule(read_tflite(model), EngineConfig(1, 2, 1, (1, 1)))

@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from engine_check import answers_of, check
-from graphs import graph_case
+from graphs import graphs
+from hypothesis import given, settings
 from networks import fast, random_case
 from tepal.boards.flow.yosys import to_verilog
 from tepal.hdl import EngineConfig, Schedule, export_verilog
@@ -31,36 +32,44 @@ def least_words(network: Network, config: EngineConfig) -> int:
             words = int(str(error).split("weight_words of ")[1].split()[0])
 
 
-def streamed(seed: int, frames: int, more: int = 0, *, graph: bool = False) -> tuple[Schedule, np.ndarray]:
-    network, config, images = (graph_case if graph else random_case)(seed, frames)
+def streamed(network: Network, config: EngineConfig, more: int = 0) -> Schedule:
+    """An engine with as few words of weights as there may be, and ``more``."""
     config = replace(config, requantiser_cycles=1, lane_cycles=1, single_port=False)
-    return Schedule(network, replace(config, weight_words=least_words(network, config) + more)), images
+    return Schedule(network, replace(config, weight_words=least_words(network, config) + more))
+
+
+def streamed_case(seed: int, frames: int, more: int = 0) -> tuple[Schedule, np.ndarray]:
+    network, config, images = random_case(seed, frames)
+    return streamed(network, config, more), images
 
 
 @pytest.mark.parametrize("seed", fast(range(100), 12))
 def test_any_arrivals(seed):
     """Weights that come at random: the same bytes."""
-    schedule, images = streamed(ABLE[seed % len(ABLE)], 2, more=seed // len(ABLE) * 5)
+    schedule, images = streamed_case(ABLE[seed % len(ABLE)], 2, more=seed // len(ABLE) * 5)
     assert run_engine(schedule, images, stalls=seed, interval=1 + seed % 3).answers == answers_of(schedule, images)
 
 
-@pytest.mark.parametrize("seed", fast(range(8), 2))
-def test_graphs(seed):
-    schedule, images = streamed(seed, 2, graph=True)
+@pytest.mark.parametrize("part", fast(range(2), 1))
+@settings(max_examples=3)
+@given(graph=graphs())
+def test_graphs(part, graph):
+    network, config, images = graph.case()
+    schedule = streamed(network, config)
     assert run_engine(schedule, images, interval=2).answers == answers_of(schedule, images)
 
 
 @pytest.mark.parametrize("interval", [1, 4])
-@pytest.mark.parametrize("seed", fast(ABLE[:12], 5))
+@pytest.mark.parametrize("seed", fast(ABLE[:6], 2))
 def test_cycles_of_a_memory_that_is_never_late(seed, interval):
-    schedule, images = streamed(seed, 3)
+    schedule, images = streamed_case(seed, 3)
     check(schedule, images, seed, interval=interval)
 
 
 @pytest.mark.parametrize("part", [0.2, 0.5, 0.8])
 def test_a_reset_begins_anew(part):
     """Within a frame whose weights are on their way: the next frame is right, with the image from its begin."""
-    schedule, images = streamed(ABLE[1], 2)
+    schedule, images = streamed_case(ABLE[1], 2)
     moment = int(CycleModel(schedule).cycles * part)
     run = run_engine(schedule, images, answers=3, reset=(moment, 3))
     assert run.answers[-1] == pack_answer(golden.run(schedule.network, images)[1], 0)
@@ -68,7 +77,7 @@ def test_a_reset_begins_anew(part):
 
 def test_a_long_table_of_loads_is_counted():
     """It is a memory where it has many rows, though the passes be few."""
-    schedule = next(schedule for schedule in (streamed(seed, 1)[0] for seed in ABLE)
+    schedule = next(schedule for schedule in (streamed_case(seed, 1)[0] for seed in ABLE)
                     if len(load_descriptors(schedule)) > len(schedule.passes) + 1)
     most = len(schedule.passes) + 1
     with pytest.MonkeyPatch.context() as patch:
@@ -81,7 +90,7 @@ def test_a_long_table_of_loads_is_counted():
 @pytest.mark.parametrize("seed", fast([4, 1], 0))
 def test_a_core_and_its_memory(seed, tmp_path):
     """The Verilog behind AXI4: every byte of every layer, every event in its cycle, whatever the memory does."""
-    schedule, images = streamed(seed, 3)
+    schedule, images = streamed_case(seed, 3)
     for name, text in export_verilog(schedule, to_verilog).files().items():
         (tmp_path / name).write_text(text)
     build = Build(tmp_path, schedule)

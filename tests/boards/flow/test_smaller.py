@@ -3,18 +3,29 @@
 
 import re
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import pytest
 from models import require_model
 from networks import fast
 from tepal.boards.flow import smaller as module
-from tepal.boards.flow.fit import default_engine, fit
+from tepal.boards.flow.fit import default_engine, fit, with_beat_for
 from tepal.boards.flow.shortage import require_fit
 from tepal.boards.flow.smaller import advice, largest
 from tepal.boards.registry import BOARDS
 from tepal.hdl import Formats, Schedule
-from tepal.quant import CIFAR_BLOCKS, Convolution, MobileNet, Network, NetworkError, read_model, simplify
+from tepal.quant import (
+    CIFAR_BLOCKS,
+    Convolution,
+    MobileNet,
+    MobileNetV2,
+    Network,
+    NetworkError,
+    ResNet,
+    read_model,
+    simplify,
+)
 from tepal.quant.scale import scaled, smaller
 
 LARGER = 2
@@ -115,3 +126,16 @@ def test_few_are_scheduled(monkeypatch):
     # Without the bound there would be one for each version, and more for those that are counted exactly.
     assert len(scheduled) < len(asked)
     assert len(exact) <= 4
+
+
+@pytest.mark.parametrize("model", [MobileNet(0.25, 96, classes=10), MobileNetV2(0.35, 64, classes=10), ResNet()],
+                         ids=lambda model: type(model).__name__)
+def test_what_is_ruled_out_could_not_fit(model):
+    """Weights and the largest map that mixes channels are in the memories of every engine, whole."""
+    network = model.network()
+    for board in BOARDS.values():
+        for config in (board.config, *board.others):
+            for variant in islice(smaller(network), 0, None, 40):
+                schedule = Schedule(variant.network(), with_beat_for(variant.network(), config))
+                bits = sum(use.count * use.depth * use.width for use in schedule.memories)
+                assert 8 * (variant.parameters + variant.largest_map) <= bits

@@ -14,7 +14,7 @@ from tepal.hdl.plan.flash_image import flash_image
 from tepal.quant import digest
 
 OFFSET = 0x012345
-WEIGHTS = np.random.default_rng(6).bytes(74)
+WEIGHTS = np.random.default_rng(6).bytes(22)
 IMAGE = HEADER.pack(MAGIC, len(WEIGHTS), bytes(range(16))) + WEIGHTS
 EXPECTED = list(struct.unpack(f"<{len(WEIGHTS) // 2}H", WEIGHTS))
 WAKE, READ = 0xAB, 0x03

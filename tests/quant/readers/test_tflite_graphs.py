@@ -3,23 +3,27 @@
 
 import numpy as np
 import pytest
+from graphs import RandomGraph, graphs
+from hypothesis import HealthCheck, given, settings
 from litert import Interpreter, reference
-from tepal.quant import simplify
+from tepal.quant import Add, AveragePool, Convolution, Depthwise, Layer, Padding, simplify
+from tepal.quant.layer import IMAGE
+from tepal.quant.lookup import Lookup
+from tepal.quant.ops.concatenation import Concatenation
+from tepal.quant.ops.max_pool import MaxPool
+from tepal.quant.windows import same_padding
 from tepal.sim import golden
 from tflite_writer import Chain, Operator, Tensor, Uint8Chain, write
 
-SEEDS = range(40)
-
 
 class Maker:
-    """Operators on tensors drawn from those that there are, branches and joins among them."""
+    """Operators of a drawn graph's structure; scales, weights and what a table computes are drawn anew."""
 
-    def __init__(self, kind: type[Chain], seed: int):
-        self.random = random = np.random.default_rng(seed)
+    def __init__(self, kind: type[Chain], shape: tuple[int, int, int], seed: int):
+        self.random = np.random.default_rng(seed)
         self.offset = 128 if kind is Uint8Chain else 0
-        shape = [int(size) for size in random.integers(3, 9, 2)] + [int(random.integers(1, 5))]
         self.chain = kind(*shape, scale=self.scale(), zero_point=self.zero_point())
-        self.tensors = [self.chain.input]
+        self.maps = {IMAGE: self.chain.input}
 
     def scale(self) -> float:
         return float(2.0 ** self.random.uniform(-6, -2))
@@ -36,63 +40,97 @@ class Maker:
     def activation(self) -> str:
         return str(self.random.choice(["NONE", "RELU", "RELU6", "RELU_N1_TO_1"]))
 
-    def step(self) -> None:
+    def layer(self, number: int, layer: Layer, sources: tuple[int, ...]) -> None:
+        """Operators in the place of ``layer``, which is the number-th."""
         random, chain = self.random, self.chain
-        chain.tensor = self.tensors[random.integers(len(self.tensors))]
-        height, width, channels = chain.tensor.shape[1:]
-        alike = [tensor for tensor in self.tensors if tensor.shape == chain.tensor.shape]
-        other = alike[random.integers(len(alike))]
-        match random.integers(11):
-            case 0 | 1:
-                count = int(random.integers(1, 5))
-                chain.convolution(self.integers(count, 3, 3, channels), random.integers(-99, 99, count),
-                                  weight_scale=0.01, stride=(1, int(random.integers(1, 3))),
-                                  activation=self.activation(), **self.result())
-            case 2:
-                chain.depthwise(self.integers(3, 3, channels), weight_scale=0.02, activation=self.activation(),
-                                **self.result())
-            case 3 | 4 | 5:
-                chain.append(str(random.choice(["ADD", "SUB"])), chain.tensor.shape, other,
+        first, *others = (self.maps[source] for source in sources)
+        chain.tensor = first
+        match layer:
+            case Convolution():
+                count = layer.weights.shape[0]
+                chain.convolution(self.integers(*layer.weights.shape), random.integers(-99, 99, count),
+                                  weight_scale=0.01, activation=self.activation(), **self.windows(layer),
+                                  **self.result())
+            case Depthwise():
+                chain.depthwise(self.integers(*layer.weights.shape), weight_scale=0.02, activation=self.activation(),
+                                **self.windows(layer), **self.result())
+            case MaxPool():
+                chain.max_pool(layer.window, activation=self.activation(), **self.windows(layer))
+            case AveragePool():
+                chain.average_pool(layer.window, activation=self.activation(), **self.windows(layer))
+            case Add():
+                chain.append(str(random.choice(["ADD", "SUB"])), first.shape, *others,
                              FusedActivationFunction=self.activation(), **self.result())
-            case 6:
-                self.concatenate(other)
-            case 7:
-                pool = chain.max_pool if random.integers(2) else chain.average_pool
-                pool((2, 2), stride=(1, 1), activation=self.activation()) if min(height, width) > 1 else None
-            case 8:
-                name = str(random.choice(["RELU", "RELU6", "LEAKY_RELU", "HARD_SWISH", "LOGISTIC", "QUANTIZE"]))
-                options = {"Alpha": 0.2} if name == "LEAKY_RELU" else {}
-                result = {"scale": 1 / 256, "zero_point": -128 + self.offset} if name == "LOGISTIC" else \
-                    {"scale": chain.tensor.scale * 2, "zero_point": self.zero_point()}
-                chain.append(name, chain.tensor.shape, **result, **options)
-            case 9:
-                count = 1 if random.integers(2) else channels
-                constant = Tensor((1, 1, 1, count), chain.TYPE, scale=0.1, zero_point=self.zero_point(),
-                                  data=self.integers(count))
-                chain.append(str(random.choice(["ADD", "SUB", "MUL"])), chain.tensor.shape, constant,
-                             FusedActivationFunction=self.activation(), **self.result())
-            case 10:
-                chain.append("RELU", chain.tensor.shape)
-        if chain.tensor not in self.tensors:
-            self.tensors.append(chain.tensor)
+            case Concatenation():
+                self.concatenate([first, *others])
+            case Lookup():
+                self.table()
+            case _:
+                raise TypeError(type(layer))
+        assert chain.tensor.shape[1:] == layer.output_shape
+        self.maps[number] = chain.tensor
 
-    def concatenate(self, other: Tensor) -> None:
-        chain, parts = self.chain, [self.chain.tensor, other]
+    def windows(self, layer: Convolution | Depthwise | MaxPool | AveragePool) -> dict:
+        """Stride and padding; a PAD stands before where the padding is neither SAME's nor VALID's."""
+        shape, padding = layer.input_shape, layer.padding
+        kernel = layer.window if isinstance(layer, MaxPool | AveragePool) else (
+            layer.weights.shape[1:3] if isinstance(layer, Convolution) else layer.weights.shape[:2])
+        same = Padding(*same_padding(shape[0], kernel[0], layer.stride[0]),
+                       *same_padding(shape[1], kernel[1], layer.stride[1]))
+        strided = {"stride": layer.stride}
+        if padding == same and layer.output_shape[:2] == tuple(
+                -(-size // step) for size, step in zip(shape, layer.stride, strict=False)):
+            return strided | {"padding": "SAME"}
+        if padding != Padding():
+            self.chain.pad(padding.top, padding.bottom, padding.left, padding.right)
+        return strided | {"padding": "VALID"}
+
+    def table(self) -> None:
+        random, chain = self.random, self.chain
+        shape = chain.tensor.shape
+        if random.random() < 0.4:
+            count = 1 if random.integers(2) else shape[3]
+            constant = Tensor((1, 1, 1, count), chain.TYPE, scale=0.1, zero_point=self.zero_point(),
+                              data=self.integers(count))
+            chain.append(str(random.choice(["ADD", "SUB", "MUL"])), shape, constant,
+                         FusedActivationFunction=self.activation(), **self.result())
+            return
+        name = str(random.choice(["RELU", "RELU6", "LEAKY_RELU", "HARD_SWISH", "LOGISTIC", "QUANTIZE"]))
+        options = {"Alpha": 0.2} if name == "LEAKY_RELU" else {}
+        if name == "LOGISTIC":
+            result = {"scale": 1 / 256, "zero_point": -128 + self.offset}
+        elif name == "RELU" and random.integers(2):
+            result = {}
+        else:
+            result = {"scale": chain.tensor.scale * 2, "zero_point": self.zero_point()}
+        chain.append(name, shape, **result, **options)
+
+    def concatenate(self, parts: list[Tensor]) -> None:
+        chain, result = self.chain, self.result()
         if chain.TYPE == "INT8":
             # The parts must have one scale there.
+            result = {}
             for number, part in enumerate(parts):
                 chain.tensor = part
                 parts[number] = chain.append("QUANTIZE", part.shape, scale=0.125, zero_point=7).tensor
         chain.tensor = parts[0]
-        *size, channels = parts[0].shape
-        result = {} if chain.TYPE == "INT8" else self.result()
-        chain.append("CONCATENATION", (*size, channels + parts[1].shape[3]), parts[1], Axis=3, **result)
+        channels = sum(part.shape[3] for part in parts)
+        chain.append("CONCATENATION", (*parts[0].shape[:3], channels), *parts[1:], Axis=3, **result)
 
-    def content(self, outputs: int) -> bytes:
-        made = self.tensors[1:] or [self.chain.average_pool((2, 2)).tensor]
-        chosen = list(dict.fromkeys([made[-1], *self.random.choice(np.array(made, object), outputs)]))
+    def content(self, outputs: tuple[int, ...]) -> bytes:
+        """Some of ``outputs``, in any order: what the others alone need is computed for nothing."""
+        chosen = [self.maps[number] for number in outputs if number == outputs[-1] or self.random.random() < 0.7]
         self.random.shuffle(chosen)
         return write(self.chain.operators, [self.chain.input], chosen)
+
+
+def written(kind: type[Chain], graph: RandomGraph) -> bytes:
+    """A ``.tflite`` file of the graph's structure."""
+    network = graph.network
+    maker = Maker(kind, network.input_shape, graph.seed)
+    for number, (layer, sources) in enumerate(zip(network.layers, network.sources, strict=True)):
+        maker.layer(number, layer, sources)
+    return maker.content(network.output_layers)
 
 
 def check(read, content: bytes, seed: int) -> None:
@@ -113,12 +151,11 @@ def check(read, content: bytes, seed: int) -> None:
 
 
 @pytest.mark.parametrize("kind", [Chain, Uint8Chain])
-@pytest.mark.parametrize("seed", SEEDS)
-def test_random_graphs(read, kind, seed):
-    maker = Maker(kind, seed)
-    for _ in range(int(maker.random.integers(3, 12))):
-        maker.step()
-    check(read, maker.content(int(maker.random.integers(1, 4))), seed)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(graph=graphs())
+def test_random_graphs(read, kind, graph):
+    """(``read`` keeps nothing from one example to the next.)"""
+    check(read, written(kind, graph), graph.seed)
 
 
 @pytest.mark.parametrize("kind", [Chain, Uint8Chain])
@@ -126,7 +163,7 @@ def test_random_graphs(read, kind, seed):
 @pytest.mark.parametrize("flat", [False, True])
 def test_heads_put_together_and_closed(read, kind, end, flat):
     """A detector: two maps reshaped to boxes, put together along them, and an operator behind the whole."""
-    maker = Maker(kind, 3)
+    maker = Maker(kind, (5, 6, 3), 3)
     chain, heads = maker.chain, []
     meaning = maker.result()
     for stride in ((1, 1), (2, 2)):
