@@ -15,7 +15,7 @@ __all__ = ["TANGNANO20K"]
 _PINS = Attrs(IO_TYPE="LVCMOS33")
 
 
-class _Platform(GowinPlatform):
+class _Platform(GowinPlatform):  # pyright: ignore[reportGeneralTypeIssues]
     part, family, default_clk = "GW2AR-LV18QN88C8/I7", "GW2AR-18C", "clk27"
     resources = [
         Resource("clk27", 0, Pins("4", dir="i"), Clock(27e6), _PINS),

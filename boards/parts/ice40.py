@@ -89,16 +89,18 @@ class ICE40Clocks(Elaboratable):
         locked = Signal()
         if pins == [_PLL_PADS[platform.device, platform.package]]:
             # The one whose first output is the oscillator itself: the pin can't be read otherwise.
-            kind, ports = "SB_PLL40_2_PAD", {"io_PACKAGEPIN": oscillator.io, "o_PLLOUTGLOBALA": ClockSignal("line")}
+            kind, source, line = ("SB_PLL40_2_PAD", {"io_PACKAGEPIN": oscillator.io},
+                                  {"o_PLLOUTGLOBALA": ClockSignal("line")})
         else:
             m.submodules.oscillator = pin = io.Buffer("i", oscillator)
             m.submodules.line = Instance("SB_GB", i_USER_SIGNAL_TO_GLOBAL_BUFFER=pin.i,
                                          o_GLOBAL_BUFFER_OUTPUT=ClockSignal("line"))
-            kind, ports = "SB_PLL40_2F_CORE", {"p_PLLOUT_SELECT_PORTA": "GENCLK", "i_REFERENCECLK": pin.i}
+            kind, source, line = "SB_PLL40_2F_CORE", {"p_PLLOUT_SELECT_PORTA": "GENCLK", "i_REFERENCECLK": pin.i}, {}
         m.submodules.pll = Instance(
             kind, p_FEEDBACK_PATH="SIMPLE", p_PLLOUT_SELECT_PORTB="GENCLK",
             **{f"p_{name}": Const(value, _WIDTHS[name]) for name, value in self.pll.parameters.items()},
-            i_RESETB=Const(1), i_BYPASS=Const(0), o_LOCK=locked, o_PLLOUTGLOBALB=ClockSignal("sync"), **ports)
+            **source, i_RESETB=Const(1), i_BYPASS=Const(0), o_LOCK=locked, **line,
+            o_PLLOUTGLOBALB=ClockSignal("sync"))
         waited = Signal(range(self.WAIT + 1))
         m.d.comb += ClockSignal("start").eq(ClockSignal("line"))
         with m.If(waited != self.WAIT):
