@@ -362,8 +362,9 @@ def boards() -> str:
     """Every board: FPGA, engines, line to the host."""
     rows = []
     for board in BOARDS.values():
-        engines = [f"{config.rows} x {config.columns} array, {config.lanes} lanes of {prod(config.window)} "
-                   f"tap{'s' * (prod(config.window) > 1)}" for config in (board.config, *board.others)]
+        engines = [f"{config.rows} x {config.columns} array, {config.lanes} lane{'s' * (config.lanes > 1)} of "
+                   f"{prod(config.window)} tap{'s' * (prod(config.window) > 1)}"
+                   for config in (board.config, *board.others)]
         line = "; or ".join(engines), f"{board.baud:,} baud"
         rows.append([f"`{board.name}`", board.part.name, *(line if board.part.family else ("what you say", "none"))])
     return table(["board", "FPGA", "engine", "line to the host"], rows)

@@ -1,20 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """iCEBreaker: Lattice iCE40UP5K, 12 MHz, FT2232H to USB.  ``python -m tepal.boards.icebreaker`` tells more."""
 
-from dataclasses import replace
-
 from amaranth_boards.icebreaker import ICEBreakerPlatform
-from tepal.hdl import EngineConfig
 
 from .board import Board, Flash, tell
-from .parts.ice40 import ICE40UP5K
+from .parts.ice40 import ENGINE_UP5K, FIVE_ROWS_UP5K, ICE40UP5K, ROLES_UP5K
 from .parts.part import Pin
 from .programmer import open_fpga_loader
 
 __all__ = ["ICEBREAKER"]
-
-_ENGINE = EngineConfig(rows=4, columns=4, lanes=2, window=(1, 1), requantisers=1, input_bytes=1, requantiser_cycles=3,
-                       lane_cycles=4, single_port=True, pipelined=False)
 
 
 class _Platform(ICEBreakerPlatform):
@@ -23,12 +17,7 @@ class _Platform(ICEBreakerPlatform):
 
 
 ICEBREAKER = Board(
-    "icebreaker", ICE40UP5K,
-    # Five rows where images are of a multiple of five pixels, or nearly.
-    _ENGINE, (replace(_ENGINE, rows=5, columns=3),),
-    # Activations and the array's weights in the large single-port memories (two regions are never read and written at
-    # once), all else in the small ones.
-    roles={"activations": "SB_SPRAM256KA", "matrix_weights": "SB_SPRAM256KA"},
+    "icebreaker", ICE40UP5K, ENGINE_UP5K, (FIVE_ROWS_UP5K,), roles=ROLES_UP5K,
     # A bit is four cycles of the oscillator, the fewest; the USB chip has the same one.
     platform=_Platform, oscillator=12_000_000, baud=3_000_000,
     lights={"ready": Pin("led_g", 0), "error": Pin("led_r", 0), "busy": Pin("led_r", 1),

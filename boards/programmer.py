@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Programmer", "dfu_suffix", "dfu_util", "open_fpga_loader"]
+__all__ = ["Programmer", "dfu_suffix", "dfu_util", "iceprog", "open_fpga_loader"]
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,20 @@ def open_fpga_loader(board: str, *, keep: list[str] | None = None, flash: bool =
     return Programmer("openFPGALoader", "openfpgaloader", arguments, keep, flash)
 
 
-def dfu_util(vendor: int, product: int) -> Programmer:
-    """dfu-util, to a boot loader of this USB identity."""
-    def arguments(file: Path, _: int | None) -> list[str]:
-        return ["--device", f"{vendor:04x}:{product:04x}", "--alt", "0", "--download", str(file)]
-    return Programmer("dfu-util", "dfu-util", arguments, usb=(vendor, product))
+def iceprog() -> Programmer:
+    """iceprog, to a flash memory behind an FT2232H or FT232H."""
+    def arguments(file: Path, offset: int | None) -> list[str]:
+        return [*([] if offset is None else ["-o", str(offset)]), str(file)]
+    return Programmer("iceprog", "fpga-icestorm", arguments, flash=True)
+
+
+def dfu_util(vendor: int, product: int, *, flash: bool = False) -> Programmer:
+    """dfu-util, to a boot loader of this USB identity; where ``flash``, its alternate setting 1 is the place for what a
+    board keeps beside the bitstream."""
+    def arguments(file: Path, offset: int | None) -> list[str]:
+        setting = "0" if offset is None else "1"
+        return ["--device", f"{vendor:04x}:{product:04x}", "--alt", setting, "--download", str(file)]
+    return Programmer("dfu-util", "dfu-util", arguments, flash=flash, usb=(vendor, product))
 
 
 def dfu_suffix(content: bytes, vendor: int, product: int) -> bytes:

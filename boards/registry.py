@@ -13,11 +13,19 @@ from tepal.hdl import EngineConfig
 from tepal.quant import NetworkError
 
 from .board import Board
-from .ecpix5 import ECPIX5_85F
+from .colorlight_5a75b import COLORLIGHT_5A75B
+from .ecpix5 import ECPIX5_45F, ECPIX5_85F
 from .icebreaker import ICEBREAKER
-from .orangecrab import ORANGECRAB_85F
+from .icebreaker_bitsy import ICEBREAKER_BITSY
+from .icepi_zero import ICEPI_ZERO
+from .icesugar import ICESUGAR
+from .icesugar_pro import ICESUGAR_PRO
+from .orangecrab import ORANGECRAB_25F, ORANGECRAB_85F
 from .parts.part import Part
-from .ulx3s import ULX3S_25F, ULX3S_45F, ULX3S_85F
+from .tangnano9k import TANGNANO9K
+from .tangnano20k import TANGNANO20K
+from .ulx3s import ULX3S_12F, ULX3S_25F, ULX3S_45F, ULX3S_85F
+from .upduino_v3 import UPDUINO_V3
 
 __all__ = ["BOARDS", "ENTRY_POINTS", "all_boards", "get_board"]
 
@@ -25,7 +33,9 @@ _GENERIC = Board("generic", Part("any FPGA"),
                  EngineConfig(rows=4, columns=8, lanes=4, window=(3, 3), requantisers=4, input_bytes=1))
 
 BOARDS = {board.name: board for board in (
-    ULX3S_85F, ULX3S_45F, ULX3S_25F, ORANGECRAB_85F, ECPIX5_85F, ICEBREAKER, _GENERIC)}
+    ULX3S_85F, ULX3S_45F, ULX3S_25F, ULX3S_12F, ORANGECRAB_85F, ORANGECRAB_25F, ECPIX5_85F, ECPIX5_45F, ICEPI_ZERO,
+    ICESUGAR_PRO, COLORLIGHT_5A75B, ICEBREAKER, ICEBREAKER_BITSY, ICESUGAR, UPDUINO_V3, TANGNANO9K, TANGNANO20K,
+    _GENERIC)}
 """Every board of this package by name."""
 
 ENTRY_POINTS = "tepal.boards"

@@ -3,18 +3,18 @@
 
 from dataclasses import replace
 
-from amaranth_boards.ulx3s import ULX3S_25F_Platform, ULX3S_45F_Platform, ULX3S_85F_Platform
+from amaranth_boards.ulx3s import ULX3S_12F_Platform, ULX3S_25F_Platform, ULX3S_45F_Platform, ULX3S_85F_Platform
 from tepal.hdl.memories.sdram_timing import ULX3S_CHIPS, strictest
 
 from .board import Board, Flash, Sdram, tell
-from .parts.ecp5 import ECP5_25F, ECP5_45F, ECP5_85F, ENGINE_85F, NARROW_85F
+from .parts import ecp5
 from .parts.part import Pin
 from .programmer import open_fpga_loader
 
-__all__ = ["ULX3S_25F", "ULX3S_45F", "ULX3S_85F"]
+__all__ = ["ULX3S_12F", "ULX3S_25F", "ULX3S_45F", "ULX3S_85F"]
 
 ULX3S_85F = Board(
-    "ulx3s-85f", ECP5_85F, ENGINE_85F, (NARROW_85F,),
+    "ulx3s-85f", ecp5.ECP5_85F, ecp5.ENGINE_85F, (ecp5.NARROW_85F,),
     platform=ULX3S_85F_Platform, oscillator=25_000_000, baud=3_000_000,
     lights={"ready": Pin("led", 7), "busy": Pin("led", 6), "error": Pin("led", 5),
             **{f"result{bit}": Pin("led", bit) for bit in range(4)}},
@@ -26,11 +26,14 @@ ULX3S_85F = Board(
     memory=Sdram(Pin("sdram"), strictest(*ULX3S_CHIPS), 80.0, 100.0),
     programmer=open_fpga_loader("ulx3s", keep=["--write-flash"]))
 
-ULX3S_45F = replace(ULX3S_85F, name="ulx3s-45f", part=ECP5_45F, platform=ULX3S_45F_Platform,
-                    config=replace(ENGINE_85F, rows=8, lanes=4, requantisers=4, copy_lanes=9), others=())
+ULX3S_45F = replace(ULX3S_85F, name="ulx3s-45f", part=ecp5.ECP5_45F, platform=ULX3S_45F_Platform,
+                    config=ecp5.ENGINE_45F, others=())
 
-ULX3S_25F = replace(ULX3S_85F, name="ulx3s-25f", part=ECP5_25F, platform=ULX3S_25F_Platform,
-                    config=replace(ENGINE_85F, rows=6, columns=8, lanes=2, requantisers=2), others=())
+ULX3S_25F = replace(ULX3S_85F, name="ulx3s-25f", part=ecp5.ECP5_25F, platform=ULX3S_25F_Platform,
+                    config=ecp5.ENGINE_25F, others=())
+
+ULX3S_12F = replace(ULX3S_25F, name="ulx3s-12f", part=ecp5.ECP5_12F, platform=ULX3S_12F_Platform,
+                    config=ecp5.ENGINE_12F)
 
 if __name__ == "__main__":
-    tell(ULX3S_85F, ULX3S_45F, ULX3S_25F)
+    tell(ULX3S_85F, ULX3S_45F, ULX3S_25F, ULX3S_12F)

@@ -177,6 +177,9 @@ def _compare(arguments) -> int:
     forms = read_forms(arguments)
     network = forms.network
     schedules: dict[str, Schedule] = {}
+    # Boards with the same part and engines run the same schedule, which takes the same of them; what comes from their
+    # memories takes its own time.
+    made: dict[tuple, tuple[Schedule, str, dict, CycleModel]] = {}
     entries = []
     forms_told: dict[str, list[str]] = {}
     with step("Scheduling"):
@@ -185,8 +188,13 @@ def _compare(arguments) -> int:
                 continue
             entry = {"board": board.name, "part": board.part.name, "fits": False, "problem": None}
             try:
-                schedule, told = on_board(arguments, board, forms)
-                entry |= _entry(schedule, board, _clock(schedule, board, arguments.clock))
+                beat = board.beat_cycles if arguments.weight_words else 1
+                alike = board.part, board.config, board.others, beat, *sorted(board.roles.items())
+                if alike not in made:
+                    schedule, told = on_board(arguments, board, forms)
+                    made[alike] = schedule, told, _entry(schedule, board), CycleModel(schedule, beat)
+                schedule, told, needs, model = made[alike]
+                entry |= {**needs, **_times(model, _clock(schedule, board, arguments.clock))}
                 schedules[board.name] = schedule
                 if told and entry["fits"]:
                     forms_told.setdefault(told, []).append(board.name)
@@ -208,13 +216,12 @@ def _compare(arguments) -> int:
     return 0
 
 
-def _entry(schedule: Schedule, board: Board, clock: Clock) -> dict:
-    """What ``board`` makes of the network."""
+def _entry(schedule: Schedule, board: Board) -> dict:
+    """What ``board`` makes of the network, but for how long that takes."""
     result, config = fit(schedule, board), schedule.config
     return {"fits": result.ok, "used": result.used, "available": result.available,
             "short": {kind: result.used[kind] - (result.available[kind] or 0) for kind in result.over},
-            "engine": config.told() | {"multipliers": config.multipliers, "products": config.products},
-            **_times(CycleModel(schedule, board.beat_cycles), clock)}
+            "engine": config.told() | {"multipliers": config.multipliers, "products": config.products}}
 
 
 def _print(network: Network, entries: list[dict]) -> None:
@@ -231,10 +238,10 @@ def _print(network: Network, entries: list[dict]) -> None:
         table.add_row(entry["board"], f"{entry['compute_cycles']:,}", f"{entry['latency_ms']:.3f}" if timed else "",
                       f"{entry['frames_per_second']:,.1f}" if timed else "", f"no: {short}" if short else "yes")
     out.print(table)
+    for problem, names in _problems(entries).items():
+        out.print(f"{', '.join(names)}: {problem}.", markup=False)
     for entry in entries:
-        if entry["problem"]:
-            out.print(f"{entry['board']}: {entry['problem']}.", markup=False)
-        elif entry["clock_mhz"]:
+        if entry.get("clock_mhz"):
             out.print(f"{entry['board']}: at {entry['clock']}.", markup=False)
     if untimed := [entry["board"] for entry in entries if entry.get("clock_mhz", 0) is None]:
         out.print(f"No clock recorded: {', '.join(untimed)} (--clock gives one).")
@@ -244,11 +251,18 @@ def _print(network: Network, entries: list[dict]) -> None:
 
 def _refused(entries: list[dict]) -> str:
     """One sentence: why no board runs the network on the engine that is asked for."""
-    boards: dict[str, list[str]] = {}
-    for entry in entries:
-        boards.setdefault(entry["problem"], []).append(entry["board"])
+    boards = _problems(entries)
     return "; ".join(f"{', '.join(names)}: {problem}" if len(boards) > 1 else problem
                      for problem, names in boards.items())
+
+
+def _problems(entries: list[dict]) -> dict[str, list[str]]:
+    """What keeps a network from running, and the names of the boards on which it does."""
+    boards: dict[str, list[str]] = {}
+    for entry in entries:
+        if entry["problem"]:
+            boards.setdefault(entry["problem"], []).append(entry["board"])
+    return boards
 
 
 def _nearest(entries: list[dict], schedules: dict[str, Schedule]) -> str:

@@ -40,8 +40,8 @@ def run(arguments) -> int:
     boards = _boards(arguments.board)
     programmer = boards[0].programmer
     if programmer is None:
-        raise NetworkError(f"--board {arguments.board}: it can't be programmed from here (known: "
-                           f"{', '.join(_known())})")
+        way_out = boards[0].notes or f"known: {', '.join(_known())}"
+        raise NetworkError(f"--board {arguments.board}: it can't be programmed from here ({way_out})")
     if any(board.programmer != programmer for board in boards):
         raise NetworkError(f"--board {arguments.board}: say which one ({', '.join(board.name for board in boards)}), "
                            "for they are programmed in different ways")

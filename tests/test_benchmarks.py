@@ -21,13 +21,14 @@ def script(name: str):
     return module
 
 
-bench, growth, calibrate, suite, published, residual = (
-    script(name) for name in ("bench", "growth", "calibrate", "suite", "published", "residual"))
+bench, boards, growth, calibrate, suite, published, residual = (
+    script(name) for name in ("bench", "boards", "growth", "calibrate", "suite", "published", "residual"))
 
 
 def test_pages():
     """The committed pages are those that the committed figures make."""
     assert bench.PAGE.read_text() == bench.page(json.loads(bench.RESULTS.read_text()))
+    assert boards.PAGE.read_text() == boards.page(boards.read_results())
     assert growth.FIGURE.with_suffix(".md").read_text() == growth.page(json.loads(growth.RESULTS.read_text()))
     assert published.PAGE.read_text() == published.page(json.loads(published.RESULTS.read_text()))
     assert residual.TABLE.read_text() == residual.page(json.loads(residual.RESULTS.read_text()))
@@ -128,6 +129,21 @@ def test_clocks():
     assert bench.clocks(results) == {
         "ulx3s-85f": {"clock_mhz": 60.0, "design": "KWS on ulx3s-85f's own engine"},
         "icebreaker": {"clock_mhz": 30.0, "design": "KWS on icebreaker's own engine"}}
+
+
+def test_boards():
+    """Every board is in the table; what was built is told, and the commands are ones that ``tepal`` takes."""
+    name = boards.BUILDABLE[-1]
+    made = {"command": " ".join(boards.command(name, small=True)), "engine": "smallest", "part": "a part",
+            "fmax_mhz": 31.26, "latency_ms": 2.5, "used": {"lut": 1234, "dsp": 1, "bram": 7, "spram": 2},
+            "available": {"lut": 5280, "dsp": 8, "bram": 30, "spram": 4}}
+    lines = boards.page({name: made}).splitlines()
+    assert [line.split("`")[1] for line in lines if line.startswith("| `")] == boards.BUILDABLE
+    cells = "a part | smallest | 31.3 | 1,234 of 5,280 | 1 of 8 | 7 of 30 bram, 2 of 4 spram | 2.500"
+    assert f"| `{name}` | {cells} |" in lines
+    for small in False, True:
+        argv = boards.command(name, small)
+        assert parser("build").parse_args([*argv[1:], "-o", "made"]).board == name
 
 
 def test_growth_keeps_what_still_holds():

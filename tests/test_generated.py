@@ -98,7 +98,7 @@ GRAPHS: dict[str, tuple[Path | Callable[[], Network], str]] = {
 }
 """Networks with sums, tables, several outputs, bands, weights that have zero points; an engine or a board for each."""
 
-LARGE, LARGE_ON = ("cifar-large", "vww"), ("ulx3s-85f", "ulx3s-25f", "icebreaker")
+LARGE, LARGE_ON = ("cifar-large", "vww"), ("ulx3s-25f", "ulx3s-85f", "icebreaker")
 """Models that have what smaller ones have too, so that one engine of each kind is enough."""
 
 QUICK = [*(f"digits on {name}" for name in ("ulx3s-25f", "icebreaker", "generic", *ENGINES)), "own tables on odd"]

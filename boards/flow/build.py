@@ -64,7 +64,7 @@ def require_platform(board: Board) -> Family:
                            "name another one")
     platform = board.platform()
     there = {(resource.name, resource.number) for resource in platform.resources.values()}
-    for use, pin in _pins(board, family).items():
+    for use, pin in {"its clock": Pin(platform.default_clk), **_pins(board, family)}.items():
         if (pin.resource, pin.number) not in there:
             raise NetworkError(f"the board {board.name} needs the resource {pin.resource} {pin.number} for {use}: add "
                                f"it to the resources of its platform, {type(platform).__name__}")
@@ -221,7 +221,7 @@ def synthesise(prepared: Prepared, board: Board, config: EngineConfig, yosys: Co
     yosys.run(["-q", "-l", "yosys.log", "-s", f"{TOP}.ys"], directory)
     design = json.loads((directory / f"{TOP}.json").read_text(encoding="utf-8"))
     netlist = design["modules"][TOP]
-    family.finish(netlist, board.platform.device, config)
+    family.finish(netlist, board.platform, config)
     (directory / f"{TOP}.json").write_text(json.dumps(design), encoding="utf-8")
     return netlist
 

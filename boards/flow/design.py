@@ -107,4 +107,4 @@ def prepare(design: Elaboratable, board: Board, family: Family) -> Prepared:
     plan = platform.prepare(design, TOP, emit_src=False, debug_verilog=False)
     constraints = plan.files[f"{TOP}.{family.constraints}"]
     return Prepared(merge_equal_modules(plan.files[f"{TOP}.il"]), "".join(
-        line + "\n" for line in constraints.splitlines() if not line.startswith("#")), platform)
+        line + "\n" for line in constraints.splitlines() if not line.startswith(("#", "//"))), platform)

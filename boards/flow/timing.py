@@ -14,7 +14,8 @@ _LINK = re.compile(r"top\.(?:link\.)?")
 
 # A cell that has no name of its own is called after a net that it drives or that drives it.  This is what yosys and
 # nextpnr add to that net's name.
-_DERIVED = re.compile(r"_(?:LUT4|PFUMX|L6MUX21|CCU2C|TRELLIS_\w+?|MULT18X18D|ALU54B|DP16KD|PDPW16KD|SB_[A-Z0-9]+)_.*$"
+_DERIVED = re.compile(r"_(?:LUT4|PFUMX|L6MUX21|CCU2C|TRELLIS_\w+?|MULT18X18D|ALU54B|DP16KD|PDPW16KD|SB_[A-Z0-9]+"
+                      r"|LUT[1-3]|ALU|DFF[A-Z]*|MUX2_LUT[5-8]|MULT9X9|S?D?PX9B?|RAM16SDP4)_.*$"
                       r"|_(?:DFFLC|LC|PLL|RAM)$")
 
 # What tells blocks of one memory, and signals of one name, apart.
@@ -73,8 +74,9 @@ class Path:
 
 
 def driven_by(netlist: dict, kind: str, port: str) -> list[str]:
-    """The names of the net behind ``port`` of the one cell of type ``kind`` in a netlist of yosys."""
-    cell, = (cell for cell in netlist["cells"].values() if cell["type"] == kind)
+    """The names of the net behind ``port`` of the one cell of type ``kind`` in a netlist of yosys; ``kind`` may be
+    several, with ``|`` between them."""
+    cell, = (cell for cell in netlist["cells"].values() if cell["type"] in kind.split("|"))
     return [name for name, net in netlist["netnames"].items() if net["bits"] == cell["connections"][port]]
 
 

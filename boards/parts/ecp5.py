@@ -17,8 +17,8 @@ from .clocks import MHZ, within
 from .ecp5_netlist import Sites, absorb_output_registers, place_memories, place_multipliers
 from .part import Family, MemoryKind, Part, Pin, Pll
 
-__all__ = ["ECP5_5G_85F", "ECP5_25F", "ECP5_45F", "ECP5_85F", "ENGINE_85F", "NARROW_85F", "ECP5Clocks", "parameters",
-           "plls"]
+__all__ = ["ECP5_5G_45F", "ECP5_5G_85F", "ECP5_12F", "ECP5_25F", "ECP5_45F", "ECP5_85F", "ENGINE_12F", "ENGINE_25F",
+           "ENGINE_45F", "ENGINE_85F", "NARROW_85F", "ECP5Clocks", "parameters", "plls"]
 
 # ECP5 and ECP5-5G Family Data Sheet (FPGA-DS-02012), sysCLOCK PLL Timing.
 _INPUT = (8 * MHZ, 400 * MHZ)
@@ -119,10 +119,10 @@ class _ECP5(Family):
         # Equal elements of the array are made once.
         return [f"synth_ecp5 -noflatten -nodsp -top {top}", "flatten", "opt_clean -purge"]
 
-    def finish(self, module, device, config):
+    def finish(self, module, platform, config):
         absorb_output_registers(module)
-        if place_multipliers(module, config, _SITES[device]):
-            place_memories(module, config, _SITES[device])
+        if place_multipliers(module, config, _SITES[platform.device]):
+            place_memories(module, config, _SITES[platform.device])
 
     def logic(self, netlist):
         def net(cell, port):
@@ -171,10 +171,15 @@ def retuned(config: str, pll: Pll) -> str:
     return config
 
 
+_SITES_25F = Sites((13,), (25, 37), (4, 13, 22, 33, 42, 51, 60))
+_SITES_45F = Sites((22, 46), (10, 34, 58), (4, 13, 22, 31, 42, 51, 60, 69, 78))
 _SITES_85F = Sites((10, 34, 58), (22, 46, 70, 82), (4, 13, 22, 31, 40, 49, 58, 69, 78, 87, 96, 105, 114))
 _SITES = {
-    "LFE5U-25F": Sites((13,), (25, 37), (4, 13, 22, 33, 42, 51, 60)),
-    "LFE5U-45F": Sites((22, 46), (10, 34, 58), (4, 13, 22, 31, 42, 51, 60, 69, 78)),
+    # The same silicon as a 25F, of which Lattice promises half the LUTs.
+    "LFE5U-12F": _SITES_25F,
+    "LFE5U-25F": _SITES_25F,
+    "LFE5U-45F": _SITES_45F,
+    "LFE5UM5G-45F": _SITES_45F,
     "LFE5U-85F": _SITES_85F,
     "LFE5UM5G-85F": _SITES_85F,
 }
@@ -188,7 +193,10 @@ ECP5_45F = replace(ECP5_85F, name="LFE5U-45F", primitives=72, memories=(MemoryKi
                    logic=43_848)
 ECP5_25F = replace(ECP5_85F, name="LFE5U-25F", primitives=28, memories=(MemoryKind("DP16KD", 56, _SHAPES),),
                    logic=24_288)
+# The data sheet's table of the family, Selection Guide.
+ECP5_12F = replace(ECP5_25F, name="LFE5U-12F", memories=(MemoryKind("DP16KD", 32, _SHAPES),), logic=12_144)
 ECP5_5G_85F = replace(ECP5_85F, name="LFE5UM5G-85F")
+ECP5_5G_45F = replace(ECP5_45F, name="LFE5UM5G-45F")
 
 ENGINE_85F = EngineConfig(rows=16, columns=16, lanes=8, window=(3, 3), requantisers=8, input_bytes=4, spread=2,
                           packing=2, copy_lanes=15)
@@ -196,3 +204,12 @@ ENGINE_85F = EngineConfig(rows=16, columns=16, lanes=8, window=(3, 3), requantis
 
 NARROW_85F = replace(ENGINE_85F, rows=9, packing=1, copy_lanes=9)
 """One for networks that need most of the memory."""
+
+ENGINE_45F = replace(ENGINE_85F, rows=8, lanes=4, requantisers=4, copy_lanes=9)
+"""An engine for 72 multipliers and 44,000 LUTs."""
+
+ENGINE_25F = replace(ENGINE_85F, rows=6, columns=8, lanes=2, requantisers=2)
+"""An engine for 28 multipliers and 24,000 LUTs."""
+
+ENGINE_12F = replace(ENGINE_25F, rows=4, lanes=1, requantisers=1)
+"""An engine for 12,000 LUTs."""

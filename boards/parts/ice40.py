@@ -6,16 +6,18 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from fractions import Fraction
 
 from amaranth import ClockDomain, ClockSignal, Const, Elaboratable, Instance, Module, Signal
 from amaranth.lib import io
 from amaranth.lib.cdc import ResetSynchronizer
+from tepal.hdl import EngineConfig
 
 from .clocks import MHZ, within
 from .part import Family, MemoryKind, Part, Pin, Pll
 
-__all__ = ["ICE40UP5K", "ICE40Clocks", "parameters", "plls"]
+__all__ = ["ENGINE_UP5K", "FIVE_ROWS_UP5K", "ICE40UP5K", "ROLES_UP5K", "ICE40Clocks", "parameters", "plls"]
 
 # iCE40 UltraPlus Family Data Sheet (FPGA-DS-02008), sysCLOCK PLL Timing.
 _INPUT = (10 * MHZ, 133 * MHZ)
@@ -55,6 +57,9 @@ def parameters(detector: Fraction, reference: int, feedback: int, output: int) -
 
 _WIDTHS = {"DIVR": 4, "DIVF": 7, "DIVQ": 3, "FILTER_RANGE": 3}
 
+_PLL_PADS = {("iCE40UP5K", "SG48"): "35"}
+"""The pin from which the PLL of a part in its package can be fed directly."""
+
 
 class ICE40Clocks(Elaboratable):
     """Clock and reset of the domains ``line``, at the oscillator's frequency, and ``sync``, at the PLL's.
@@ -79,14 +84,23 @@ class ICE40Clocks(Elaboratable):
     def elaborate(self, platform):
         m = Module()
         m.domains.start = ClockDomain("start", reset_less=True, local=True)
+        pins = platform.lookup(platform.default_clk).ios[0].names
         oscillator = platform.request(platform.default_clk, dir="-")
         locked = Signal()
-        m.submodules.pll = Instance(
+        if pins == [_PLL_PADS[platform.device, platform.package]]:
             # The one whose first output is the oscillator itself: the pin can't be read otherwise.
-            "SB_PLL40_2_PAD", p_FEEDBACK_PATH="SIMPLE", p_PLLOUT_SELECT_PORTB="GENCLK",
+            kind, source, line = ("SB_PLL40_2_PAD", {"io_PACKAGEPIN": oscillator.io},
+                                  {"o_PLLOUTGLOBALA": ClockSignal("line")})
+        else:
+            m.submodules.oscillator = pin = io.Buffer("i", oscillator)
+            m.submodules.line = Instance("SB_GB", i_USER_SIGNAL_TO_GLOBAL_BUFFER=pin.i,
+                                         o_GLOBAL_BUFFER_OUTPUT=ClockSignal("line"))
+            kind, source, line = "SB_PLL40_2F_CORE", {"p_PLLOUT_SELECT_PORTA": "GENCLK", "i_REFERENCECLK": pin.i}, {}
+        m.submodules.pll = Instance(
+            kind, p_FEEDBACK_PATH="SIMPLE", p_PLLOUT_SELECT_PORTB="GENCLK",
             **{f"p_{name}": Const(value, _WIDTHS[name]) for name, value in self.pll.parameters.items()},
-            io_PACKAGEPIN=oscillator.io, i_RESETB=Const(1), i_BYPASS=Const(0), o_LOCK=locked,
-            o_PLLOUTGLOBALA=ClockSignal("line"), o_PLLOUTGLOBALB=ClockSignal("sync"))
+            **source, i_RESETB=Const(1), i_BYPASS=Const(0), o_LOCK=locked, **line,
+            o_PLLOUTGLOBALB=ClockSignal("sync"))
         waited = Signal(range(self.WAIT + 1))
         m.d.comb += ClockSignal("start").eq(ClockSignal("line"))
         with m.If(waited != self.WAIT):
@@ -105,7 +119,7 @@ class ICE40Clocks(Elaboratable):
 
 class _ICE40(Family):
     place_and_route, packer = "nextpnr-ice40", "icepack"
-    output, reset = ("SB_PLL40_2_PAD", "PLLOUTGLOBALB"), True
+    output, reset = ("SB_PLL40_2_PAD|SB_PLL40_2F_CORE", "PLLOUTGLOBALB"), True
     constraints, routed, bitstream = "pcf", "asc", "bin"
 
     def plls(self, oscillator):
@@ -174,3 +188,14 @@ _SPRAM = MemoryKind("SB_SPRAM256KA", 4, ((16384, 16),))
 # 50 MHz is no measured limit of its memories and multipliers, for which no source was found, but a bound for safety:
 # designs close at 23 to 29 MHz.
 ICE40UP5K = Part("iCE40UP5K", "SB_MAC16", 8, 2, (_EBR, _SPRAM), 5280, 50.0, _ICE40())
+
+ENGINE_UP5K = EngineConfig(rows=4, columns=4, lanes=2, window=(1, 1), requantisers=1, input_bytes=1,
+                           requantiser_cycles=3, lane_cycles=4, single_port=True, pipelined=False)
+"""An engine for 8 multipliers and 5,280 LUTs."""
+
+FIVE_ROWS_UP5K = replace(ENGINE_UP5K, rows=5, columns=3)
+"""One for images of a multiple of five pixels, or nearly."""
+
+ROLES_UP5K = {"activations": _SPRAM.name, "matrix_weights": _SPRAM.name}
+"""Activations and the array's weights are in the large single-port memories (two regions are never read and written at
+once), all else in the small ones."""

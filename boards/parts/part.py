@@ -45,8 +45,8 @@ class Pll:
 
 
 class Family(ABC):
-    """How FPGAs of one kind are clocked, synthesised, placed, routed and packed: :mod:`tepal.boards.parts.ecp5` and
-    :mod:`tepal.boards.parts.ice40`."""
+    """How FPGAs of one kind are clocked, synthesised, placed, routed and packed: :mod:`tepal.boards.parts.ecp5`,
+    :mod:`tepal.boards.parts.gowin` and :mod:`tepal.boards.parts.ice40`."""
 
     place_and_route: str
     """Name of the tool in :data:`tepal.boards.flow.tools.TOOLS`; ``packer`` likewise."""
@@ -56,7 +56,7 @@ class Family(ABC):
     routed: str
     bitstream: str
     output: tuple[str, str]
-    """Type and port of the cell that drives the clock of the domain ``sync``."""
+    """Type, or types with ``|`` between them, and port of the cell that drives the clock of the domain ``sync``."""
     reset: bool
     """Whether ``sync`` has a reset."""
     restart: Pin | None = None
@@ -84,9 +84,9 @@ class Family(ABC):
     def synthesis(self, top: str) -> list[str]:
         """Commands of yosys from RTLIL that is read to a netlist that nextpnr takes."""
 
-    def finish(self, module: dict, device: str, config: EngineConfig) -> None:  # noqa: B027
-        """Change the netlist that synthesis made (a module of yosys' JSON) for ``device``, as Amaranth's platforms
-        call it, where place and route is the better for it."""
+    def finish(self, module: dict, platform: Any, config: EngineConfig) -> None:  # noqa: B027
+        """Change the netlist that synthesis made (a module of yosys' JSON) for ``platform``, where place and route is
+        the better for it."""
 
     @abstractmethod
     def logic(self, netlist: dict) -> Iterator[tuple[str, int, int]]:

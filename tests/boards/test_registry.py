@@ -140,7 +140,7 @@ def test_packages_that_are_refused(package, brought, refusal, text, value, sente
 
 def test_names_that_are_near(brought):
     brought()
-    with pytest.raises(NetworkError, match=r"there is no board 'icebraker'; did you mean icebreaker\?"):
+    with pytest.raises(NetworkError, match=r"there is no board 'icebraker'; did you mean icebreaker or "):
         get_board("icebraker")
 
 

@@ -16,9 +16,9 @@ WEIGHTS = 1 << 20
 
 @pytest.fixture
 def tools(tmp_path_factory, monkeypatch):
-    """A folder that is all of PATH, with both tools; they keep their arguments, and a copy of their file."""
+    """A folder that is all of PATH, with the tools; they keep their arguments, and a copy of their file."""
     folder = tmp_path_factory.mktemp("tools")
-    for name in "openFPGALoader", "dfu-util":
+    for name in "openFPGALoader", "dfu-util", "iceprog":
         (folder / name).write_text(f"""#!/bin/sh
             printf '%s\\n' {name} "$@" . >> {folder}/calls
             for file; do :; done
@@ -89,6 +89,22 @@ def test_weights_beside_an_ecp5(run, tools, built, more):
         [*loader, *(["--write-flash"] if more else []), str(folder / "tepal.bit")]]
 
 
+@pytest.mark.parametrize(("board", "offset"), [("upduino-v3", 1 << 20), ("icebreaker-bitsy", 0xA0000)])
+def test_weights_by_other_tools(run, tools, built, board, offset):
+    """At their place in the flash memory, or where the boot loader has one for them; the bitstream follows."""
+    assert BOARDS[board].flash.offset == offset
+    folder = built(board, flash={"file": "weights.bin", "offset": offset})
+    (folder / "weights.bin").write_bytes(b"weights")
+    assert run("program", folder, "--board", board)[0] == 0
+    if board == "upduino-v3":
+        assert calls(tools) == [["iceprog", "-o", str(offset), str(folder / "weights.bin")],
+                                ["iceprog", str(folder / "tepal.bin")]]
+    else:
+        assert [call[:-1] for call in calls(tools)] == [
+            ["dfu-util", "--device", "1d50:6146", "--alt", setting, "--download"] for setting in "10"]
+    assert "give the folder that tepal build wrote" in run("program", folder / "tepal.bin", "--board", board)[2]
+
+
 def test_orangecrab(run, tools, built):
     """The boot loader's USB identity stands in the file's suffix."""
     folder = built("orangecrab-85f")
@@ -133,7 +149,9 @@ def test_failing_tool(refusal, tools, built):
 
 @pytest.mark.parametrize(("change", "board", "sentence"), [
     (lambda folder: None, "generic", "--board generic: it can't be programmed from here (known: "
-                                     f"{', '.join(name for name in BOARDS if name != 'generic')})"),
+                                     f"{', '.join(name for name, board in BOARDS.items() if board.programmer)})"),
+    (lambda folder: None, "icesugar", "--board icesugar: it can't be programmed from here (write it with icesprog: -o "
+                                      "0x100000 flash.bin, then tepal.bin)"),
     (lambda folder: None, "ecpix5-85f", "DIR was built for icebreaker, not for ecpix5-85f"),
     (lambda folder: (folder / "tepal.bin").unlink(), "icebreaker",
      "there is no DIR/tepal.bin: make it with tepal build --board icebreaker -o DIR"),
@@ -173,13 +191,18 @@ def test_another_variant(refusal, tools, built):
 def test_variants_that_are_programmed_differently(refusal, tools, built, monkeypatch):
     monkeypatch.setitem(BOARDS, "ulx3s-45f", replace(BOARDS["ulx3s-45f"], programmer=BOARDS["icebreaker"].programmer))
     assert refusal("program", built("ulx3s-85f"), "--board", "ulx3s") == (
-        "tepal: --board ulx3s: say which one (ulx3s-85f, ulx3s-45f, ulx3s-25f), for they are programmed in different "
-        "ways\n")
+        "tepal: --board ulx3s: say which one (ulx3s-85f, ulx3s-45f, ulx3s-25f, ulx3s-12f), for they are programmed in "
+        "different ways\n")
     assert calls(tools) == []
 
 
 @pytest.mark.parametrize("board", [board.name for board in BOARDS.values() if board.platform])
-def test_every_board_that_is_built_for_is_programmed(run, tools, built, board):
+def test_every_board_that_is_built_for_is_programmed(run, refusal, tools, built, board):
+    """Or its user is told how it is."""
+    if BOARDS[board].programmer is None:
+        assert BOARDS[board].notes.startswith("write it with ")
+        assert BOARDS[board].notes in refusal("program", built(board), "--board", board)
+        return
     assert run("program", built(board), "--board", board)[0] == 0
     assert len(calls(tools)) == 1
 

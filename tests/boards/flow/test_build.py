@@ -57,14 +57,15 @@ class Blinker(Elaboratable):
         m.d.line += slow.eq(slow + 1)
         m.d.sync += fast.eq(fast + slow[-1])
         pin = self.board.lights["ready"]
-        m.submodules.light = light = io.Buffer("o", platform.request(pin.resource, pin.number, dir="-"))
+        port = platform.request(pin.resource, pin.number, dir="-")
+        m.submodules.light = light = io.Buffer("o", getattr(port, pin.part) if pin.part else port)
         m.d.comb += light.o.eq(fast[-1])
         return m
 
 
 @pytest.mark.synthesis
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["ulx3s-25f", "icebreaker"])
+@pytest.mark.parametrize("name", ["ulx3s-25f", "icebreaker", "upduino-v3", "tangnano9k"])
 def test_retuned_is_what_it_would_have_been(name, tmp_path):
     """A design whose PLL is changed after place and route is, bit by bit, the design made with that PLL."""
     board = get_board(name)
@@ -87,7 +88,8 @@ def test_retuned_is_what_it_would_have_been(name, tmp_path):
                      "--timing-allow-fail", "--report", "report.json", "--quiet"], directory)
         report = json.loads((directory / "report.json").read_text())
         asked = [value["constraint"] for net, value in report["fmax"].items() if net.removeprefix("$glbnet$") in clock]
-        assert asked == [pytest.approx(50, rel=1e-3)]
+        # A Gowin's file of constraints has no word for clocks: of each as much is asked.
+        assert asked == [pytest.approx(100 if family.constraints == "cst" else 50, rel=1e-3)]
         return directory, prepared
 
     def packed(directory) -> bytes:
@@ -111,7 +113,7 @@ def test_pins(board, model):
     family = board.part.family
     prepared = prepare(BoardDesign(board, schedule, family.plls(board.oscillator)[0], Fraction(16_000_000)), board,
                        family)
-    sites = {"lpf": r'LOCATE COMP "', "pcf": "set_io "}[family.constraints]
+    sites = {"lpf": r'LOCATE COMP "', "pcf": "set_io ", "cst": "IO_LOC "}[family.constraints]
     lines = [line.split() for line in prepared.constraints.splitlines() if line.startswith(sites)]
     pins = [line[-1].strip('";') for line in lines]
     # On an ECP5 the button works on a pin of its own.
@@ -163,6 +165,16 @@ def test_no_room_for_weights(model, change, sentence):
     schedule = Schedule(read_tflite(model), EngineConfig(1, 1, 1, (1, 1), weight_words=12))
     with pytest.raises(NetworkError, match=re.escape(sentence)):
         flow.require_memory(schedule, replace(get_board("ulx3s-85f"), **change))
+
+
+@pytest.mark.parametrize(("name", "kind"), [("icebreaker", "SB_PLL40_2_PAD"), ("upduino-v3", "SB_PLL40_2F_CORE")])
+def test_pll_by_the_clocks_pin(name, kind, model):
+    """Where the clock comes in at the PLL's own pin, it is fed from there, and else through the logic."""
+    board = get_board(name)
+    family = board.part.family
+    rtlil = prepare(Blinker(board, family.plls(board.oscillator)[0]), board, family).rtlil
+    assert [line.split()[1] for line in rtlil.splitlines() if "cell \\SB_PLL40" in line] == [f"\\{kind}"]
+    assert kind in family.output[0].split("|")
 
 
 def test_debug(model):
@@ -350,7 +362,15 @@ class Slow(BOARDS["ulx3s-25f"].platform):
                  for resource in BOARDS["ulx3s-25f"].platform.resources]
 
 
+class OwnOscillator(BOARDS["upduino-v3"].platform):
+    """A UPduino whose clock is the part's own, which is too inexact for a serial line."""
+
+    default_clk = "SB_HFOSC"
+
+
 @pytest.mark.parametrize(("changed", "sentence"), [
+    ({"part": BOARDS["upduino-v3"].part, "platform": OwnOscillator, "oscillator": 48_000_000},
+     "needs the resource SB_HFOSC 0 for its clock: add it to the resources of its platform, OwnOscillator"),
     ({"platform": Lacking},
      "needs the resource uart 0 for the line to the host: add it to the resources of its platform, Lacking"),
     ({"lights": {"busy": Pin("led", 8)}}, "needs the resource led 8 for the light 'busy'"),

@@ -156,7 +156,7 @@ def test_memory_bound(name):
     # Large maps: a word too many in each row is more blocks.
     network = MobileNet(0.25, 160, classes=10).network()
     formats, board, ratios = Formats(network), get_board(name), []
-    base = replace(default_engine(board, network), rows=1, packing=1)
+    base = replace(default_engine(board, network), rows=1, packing=1, activation_words=None, input_rows=None)
     grid = candidates(base, formats, (board.part.primitives or 0) * board.part.products)
     least = least_blocks(grid, formats, board)
     for number in some(60, len(grid.rows), seed=3):

@@ -16,6 +16,8 @@ ENGINE = "top.link.accelerator."
     (f"{ENGINE}drain.$signal$18_TRELLIS_FF_Q", "drain"),
     (f"{ENGINE}depthwise_requantiser_7.total_l0_0", "depthwise requantiser 7: total_l0_0"),
     (f"{ENGINE}activations_1_2.memory.0.0_DP16KD_DOA0", "activation memory, bank row 1 column 2: memory"),
+    (f"{ENGINE}array.element_0_0.product_DFF_Q_15_D_MULT9X9_DOUT", "systolic array, element row 0 column 0: product"),
+    (f"{ENGINE}windowing.x_DFFRE_Q_1_D_LUT3_F_I1_ALU_SUM", "accelerator, windowing: x"),
     (f"{ENGINE}matrix_weights.here", "array's weights: here"),
     (f"{ENGINE}windowing.x", "accelerator, windowing: x"),
     (f"{ENGINE}busy[0]", "accelerator: busy[0]"),
@@ -66,4 +68,4 @@ def test_net_of_a_cell():
     netlist = {"cells": {"pll": {"type": "PLL", "connections": {"OUT": [7], "IN": [3]}},
                          "ff": {"type": "FF", "connections": {"C": [7]}}},
                "netnames": {"clk": {"bits": [7]}, "a.clk": {"bits": [7]}, "in": {"bits": [3]}, "bus": {"bits": [7, 3]}}}
-    assert driven_by(netlist, "PLL", "OUT") == ["clk", "a.clk"]
+    assert driven_by(netlist, "PLL", "OUT") == driven_by(netlist, "OTHER|PLL", "OUT") == ["clk", "a.clk"]

@@ -25,7 +25,8 @@ def native(tmp_path, monkeypatch):
 @pytest.fixture
 def without_packages(monkeypatch):
     here = tools.importlib.util.find_spec
-    monkeypatch.setattr(tools.importlib.util, "find_spec", lambda name: None if "yowasp" in name else here(name))
+    absent = {tool.module for tool in TOOLS.values()}
+    monkeypatch.setattr(tools.importlib.util, "find_spec", lambda name: None if name in absent else here(name))
 
 
 @pytest.mark.parametrize("name", TOOLS)
@@ -42,6 +43,7 @@ def test_package(native, name):
     ("nextpnr-ice40", '"nextpnr-ice40" -- Next Generation Place and Route (Version nextpnr-0.10-3-g12ab)', "0.10"),
     ("ecppack", "Project Trellis ecppack Version 1.4-2", "1.4"),
     ("icepack", "Usage: icepack [options]", "unknown"),
+    ("gowin_pack", "usage: gowin_pack [-h] [-d DEVICE] netlist", "unknown"),
 ])
 def test_native(native, name, text, version):
     path = native(name, text)

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """PLLs: every setting is legal and makes the frequency that it says, and all of them are found."""
 
+import json
 from fractions import Fraction
 from itertools import pairwise
 
 import pytest
 from tepal.boards.flow.build import CLOCK_MARGIN, allowed, choose_pll
-from tepal.boards.parts import ecp5, ice40
+from tepal.boards.parts import ecp5, gowin, ice40
 from tepal.boards.parts.part import Pll
 from tepal.boards.registry import BOARDS
 
@@ -75,6 +76,39 @@ def test_ice40(oscillator):
             "DIVR": 0, "DIVF": 79, "DIVQ": 5, "FILTER_RANGE": 1}
 
 
+def gowin_frequency(oscillator: int, parameters) -> tuple[Fraction, Fraction, Fraction, Fraction]:
+    """Phase detector, CLKOUT, VCO and CLKOUTD by the primitive's own rules."""
+    detector = Fraction(oscillator, parameters["IDIV_SEL"] + 1)
+    output = detector * (parameters["FBDIV_SEL"] + 1)
+    return detector, output, output * parameters["ODIV_SEL"], output / parameters["DYN_SDIV_SEL"]
+
+
+@pytest.mark.parametrize(("limits", "bounds"), [
+    (gowin.GW1N_9C_PLL, [(3 * MHZ, 400 * MHZ), (400 * MHZ, 1200 * MHZ), (3_125_000, 600 * MHZ)]),
+    (gowin.GW2A_18C_PLL, [(3 * MHZ, 500 * MHZ), (500 * MHZ, 1250 * MHZ), (3_906_250, 625 * MHZ)]),
+], ids=["9C", "18C"])
+@pytest.mark.parametrize("oscillator", [2 * MHZ, 12 * MHZ, 27 * MHZ, 50 * MHZ])
+def test_gowin(oscillator, limits, bounds):
+    settings = gowin.plls(oscillator, limits)
+    for pll in settings:
+        detector, output, vco, frequency = gowin_frequency(oscillator, pll.parameters)
+        assert frequency == pll.frequency
+        assert all(low <= value <= high for value, (low, high) in zip((detector, vco, output), bounds, strict=True))
+        assert 0 <= pll.parameters["IDIV_SEL"] < 64
+        assert 0 <= pll.parameters["FBDIV_SEL"] < 64
+        assert pll.parameters["ODIV_SEL"] in {2, 4, 8, 16, 32, 48, 64, 80, 96, 112, 128}
+        assert pll.parameters["DYN_SDIV_SEL"] in range(2, 129, 2)
+    frequencies = [pll.frequency for pll in settings]
+    assert frequencies == sorted(set(frequencies))
+    (slowest, _), (vco_low, vco_high), (low, high) = bounds
+    outputs = {Fraction(oscillator, i) * f for i in range(1, 65) for f in range(1, 65)
+               if slowest * i <= oscillator and low * i <= oscillator * f <= high * i
+               and any(vco_low * i <= oscillator * f * o <= vco_high * i
+                       for o in (2, 4, 8, 16, 32, 48, 64, 80, 96, 112, 128))}
+    assert {output / s for output in outputs for s in range(2, 129, 2)} == set(frequencies)
+    assert (settings == []) == (oscillator < 3 * MHZ)
+
+
 @pytest.mark.parametrize("board", [board for board in BOARDS.values() if board.part.family], ids=lambda b: b.name)
 def test_boards_have_a_fine_choice(board):
     """From its lowest clock to what it may hope for, no board loses more than a few hundredths to the PLL's steps."""
@@ -108,3 +142,23 @@ def test_retuned_configuration():
     for broken in (config.replace("word: CLKI_DIV 0000000\n", ""), config * 2):
         with pytest.raises(ValueError, match="words CLKI_DIV in the configuration, not one"):
             ecp5.retuned(broken, Pll(Fraction(0), ecp5.parameters(2, 40, 8)))
+
+
+def test_retuned_gowin(tmp_path):
+    """Of the routed design the PLL's dividers change, as nextpnr wrote them, and nothing else."""
+    family = BOARDS["tangnano9k"].part.family
+    assert family is not None
+    pll = family.plls(27 * MHZ)[1000]
+    before = {"FCLKIN": "27", **dict.fromkeys(pll.parameters, "0" * 32)}
+    design = {"modules": {"top": {"cells": {"pll": {"type": "rPLL", "parameters": before},
+                                            "other": {"type": "LUT4", "parameters": {"IDIV_SEL": "1"}}}}}}
+    path = tmp_path / f"x.{family.routed}"
+    path.write_text(json.dumps(design))
+    family.retune(tmp_path, "x", pll, None, lambda arguments: None)
+    after = json.loads(path.read_text())
+    made = after["modules"]["top"]["cells"]["pll"].pop("parameters")
+    assert {name: int(made[name], 2) for name in pll.parameters} == pll.parameters
+    assert all(len(made[name]) == 32 for name in pll.parameters)
+    assert made["FCLKIN"] == "27"
+    del design["modules"]["top"]["cells"]["pll"]["parameters"]
+    assert after == design
