@@ -59,7 +59,7 @@ def choose(forms: Forms, board: Board, engine: Engine) -> tuple[Schedule, str]:
         return _schedule(forms.plain, engine), ""
     simplified = _schedule(forms.simplified, engine)
     cycles, fits = CycleModel(simplified).busy_cycles, fit(simplified, board).ok
-    if fits and cycles <= _least(board, engine(forms.simplified.network, forms.simplified), forms.plain):
+    if fits and cycles <= _least(board, simplified.config, forms.plain):
         # Requantisers, which take most of the time, need not be found twice.
         return simplified, f"{found}."
     if not fits and 8 * forms.network.parameters > capacity(board.part) > 0:

@@ -131,7 +131,7 @@ def test_estimate(run, name):
 def test_estimate_is_quick():
     model = require_model("mlperf_vww_int8") / "model.tflite"
     assert min(seconds_of_estimate(model, "--board", "ulx3s-85f") for _ in range(3)) < 1.5
-    assert min(seconds_of_estimate(model) for _ in range(3)) < 2
+    assert min(seconds_of_estimate(model) for _ in range(3)) < 3
 
 
 @pytest.mark.model
@@ -244,7 +244,7 @@ def test_too_many_multipliers(run, argv, sentence):
 @pytest.mark.parametrize(("argv", "message"), [
     (["--board", "icebraker"], r"no board 'icebraker'; did you mean icebreaker.*\? \(known: ulx3s-85f, ulx3s-45f, "),
     (["--board", "ULX3S"], "no board 'ULX3S'; did you mean ulx3s-85f"),
-    (["--board", ""], r"no board '' \(known: ulx3s-85f, ulx3s-45f, .*generic\)"),
+    (["--board", ""], r"no board '' \(known: ulx3s-85f, ulx3s-45f, .*generic; or a file"),
     (["--board", "icebreaker", "--packing", 2], r"packing \(2\) must be 1 on icebreaker: rows can't share a SB_MAC16"),
     (["--board", "ulx3s-85f", "--rows", 9, "--packing", 2], r"packing \(2\) must divide rows \(9\)"),
     (["--board", "generic"], "generic board .* give at least --rows, --columns and --lanes"),

@@ -52,9 +52,10 @@ def test_nothing_meets(model, config):
 
 
 def test_every_kind_is_looked_for():
-    """By an engine of either kind, in a network of several passes, and in one whose maps are added."""
+    """By an engine of either kind, in a network of several passes, in one whose maps are added, and by rows of the
+    image."""
     schedules = (schedule_of(), schedule_of(replace(ENGINE, lane_cycles=1, single_port=True)),
-                 Schedule(residuals((6, 5, 4), 3), ENGINE))
+                 Schedule(residuals((6, 5, 4), 3), ENGINE), schedule_of(replace(ENGINE, input_rows=4)))
     assert {kind.partition(" of ")[0] for schedule in schedules for kind in slacks(schedule)} == KINDS.keys()
 
 
