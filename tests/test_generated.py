@@ -101,6 +101,15 @@ GRAPHS: dict[str, tuple[Path | Callable[[], Network], str]] = {
 LARGE, LARGE_ON = ("cifar-large", "vww"), ("ulx3s-25f", "ulx3s-85f", "icebreaker")
 """Models that have what smaller ones have too, so that one engine of each kind is enough."""
 
+
+def distinct() -> list[str]:
+    """The first board of those that differ by no engine, and by nothing that one is chosen by."""
+    found: dict[tuple, str] = {}
+    for name, board in BOARDS.items():
+        found.setdefault((board.config, board.others, board.part.memories, board.part.logic), name)
+    return list(found.values())
+
+
 QUICK = [*(f"digits on {name}" for name in ("ulx3s-25f", "icebreaker", "generic", *ENGINES)), "own tables on odd"]
 """Made every time: of each kind of engine a small one."""
 BUILDABLE = [name for name, board in BOARDS.items() if board.platform]
@@ -181,7 +190,8 @@ def quantised(model: str, folder: Path) -> str:
 CASES: dict[str, tuple[str, Callable[[Path], str]]] = {}
 """Name to model and what gives the hash; the same engine of one model is made once, so models come together."""
 for model in MODELS:
-    for board in BOARDS if model not in LARGE else LARGE_ON:
+    # Boards that are alike differ by the name that a description tells, which one model shows.
+    for board in BOARDS if model == "digits" else distinct() if model not in LARGE else LARGE_ON:
         CASES[f"{model} on {board}"] = model, lambda _, model=model, board=board: board_files(model, board)
     for engine in ENGINES if model not in LARGE else ():
         CASES[f"{model} on {engine}"] = model, lambda _, model=model, engine=engine: engine_files(model, engine)
