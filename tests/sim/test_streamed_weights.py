@@ -135,7 +135,7 @@ def test_a_core_and_its_memory(seed, tmp_path):
 def test_a_core_and_an_sdram(seed, tmp_path):
     """The same with a board's memory, out of which a frame comes as fast as is said; and a chip that is slower than the
     controller was made for ends the simulation."""
-    schedule, images = streamed(seed, 4)
+    schedule, images = streamed_case(seed, 4)
     timing = replace(get_board("ulx3s-85f").memory.timing, pause=300)
     for name, text in export_component(SdramAccelerator(schedule, timing), to_verilog).files().items():
         (tmp_path / name).write_text(text)
