@@ -55,6 +55,10 @@ def parameters(input_divider: int, feedback: int, output: int) -> dict[str, int]
     return {"CLKI_DIV": input_divider, "CLKFB_DIV": feedback, "CLKOP_DIV": output, "CLKOP_CPHASE": output - 1}
 
 
+RESTART = Pin("program")
+"""The resource of the pin that makes a part load its configuration again."""
+
+
 class ECP5Clocks(Elaboratable):
     """The domains ``line``, at the oscillator's frequency, and ``sync``, at the PLL's.
 
@@ -93,14 +97,14 @@ class ECP5Clocks(Elaboratable):
         if self.button is not None:
             m.submodules.button = button = io.Buffer("i", platform.request(self.button.resource, self.button.number,
                                                                            dir="-"))
-            m.submodules.program = program = io.Buffer("o", platform.request("program", dir="-"))
+            m.submodules.program = program = io.Buffer("o", platform.request(RESTART.resource, dir="-"))
             m.d.comb += program.o.eq(button.i)
         return m
 
 
 class _ECP5(Family):
     place_and_route, packer = "nextpnr-ecp5", "ecppack"
-    output, reset, restart = ("DCCA", "CLKO"), False, Pin("program")
+    output, reset, restart = ("DCCA", "CLKO"), False, RESTART
     constraints, routed, bitstream = "lpf", "config", "bit"
 
     def plls(self, oscillator):

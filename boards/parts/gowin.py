@@ -13,7 +13,7 @@ from amaranth.lib import io
 from amaranth.lib.cdc import ResetSynchronizer
 from tepal.hdl import EngineConfig
 
-from .clocks import MHZ, within
+from .clocks import MHZ, is_pressed, within
 from .part import Family, MemoryKind, Part, Pin, Pll
 
 __all__ = ["ENGINE_9K", "ENGINE_20K", "GW1NR_9C", "GW1N_9C_PLL", "GW2AR_18C", "GW2A_18C_PLL", "GowinClocks",
@@ -93,11 +93,7 @@ class GowinClocks(Elaboratable):
             **{f"i_{name}": Const(0, width) for name, width in unused.items()},
             i_CLKIN=oscillator.i, o_LOCK=locked, o_CLKOUTD=ClockSignal("sync"))
         m.d.comb += ClockSignal("line").eq(oscillator.i)
-        pressed = Signal()
-        if self.button is not None:
-            m.submodules.button = button = io.Buffer("i", platform.request(self.button.resource, self.button.number,
-                                                                           dir="-"))
-            m.d.comb += pressed.eq(button.i)
+        pressed = is_pressed(m, platform, self.button)
         # Both, or neither: bytes that cross from one domain to the other count on that.
         for domain in ("line", "sync"):
             m.submodules[f"{domain}_reset"] = ResetSynchronizer(~locked | pressed, domain=domain)

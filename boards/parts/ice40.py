@@ -14,7 +14,7 @@ from amaranth.lib import io
 from amaranth.lib.cdc import ResetSynchronizer
 from tepal.hdl import EngineConfig
 
-from .clocks import MHZ, within
+from .clocks import MHZ, is_pressed, within
 from .part import Family, MemoryKind, Part, Pin, Pll
 
 __all__ = ["ENGINE_UP5K", "FIVE_ROWS_UP5K", "ICE40UP5K", "ROLES_UP5K", "ICE40Clocks", "parameters", "plls"]
@@ -105,11 +105,7 @@ class ICE40Clocks(Elaboratable):
         m.d.comb += ClockSignal("start").eq(ClockSignal("line"))
         with m.If(waited != self.WAIT):
             m.d.start += waited.eq(waited + 1)
-        pressed = Signal()
-        if self.button is not None:
-            m.submodules.button = button = io.Buffer("i", platform.request(self.button.resource, self.button.number,
-                                                                           dir="-"))
-            m.d.comb += pressed.eq(button.i)
+        pressed = is_pressed(m, platform, self.button)
         # Both, or neither: bytes that cross from one domain to the other count on that.
         for domain in ("line", "sync"):
             m.submodules[f"{domain}_reset"] = ResetSynchronizer(~(locked & (waited == self.WAIT)) | pressed,

@@ -8,13 +8,13 @@ from itertools import islice
 import numpy as np
 import pytest
 from models import require_model
-from networks import fast
+from networks import fast, pointwise
 from tepal.boards.flow import smaller as module
 from tepal.boards.flow.fit import default_engine, fit, with_beat_for
 from tepal.boards.flow.shortage import require_fit
 from tepal.boards.flow.smaller import advice, largest
 from tepal.boards.registry import BOARDS
-from tepal.hdl import Formats, Schedule
+from tepal.hdl import EngineConfig, Formats, Schedule
 from tepal.quant import (
     CIFAR_BLOCKS,
     Convolution,
@@ -139,3 +139,12 @@ def test_what_is_ruled_out_could_not_fit(model):
                 schedule = Schedule(variant.network(), with_beat_for(variant.network(), config))
                 bits = sum(use.count * use.depth * use.width for use in schedule.memories)
                 assert 8 * (variant.parameters + variant.largest_map) <= bits
+
+
+def test_what_is_ruled_out_is_near():
+    """Of a pointwise layer alone, weights and map are nearly all that there is beside the image."""
+    network = pointwise((8, 8, 64), 256)
+    variant, config = scaled(network, 1.0, (8, 8)), EngineConfig(4, 8, 4, requantisers=4, activation_words=None)
+    found = {use.role: use.count * use.depth * use.width for use in Schedule(variant.network(), config).memories}
+    most = sum(found[role] for role in ("matrix_weights", "activations", "output"))
+    assert variant.parameters + variant.largest_map <= most / 8 < 1.5 * (variant.parameters + variant.largest_map)
