@@ -39,6 +39,33 @@ class LoadDescriptor:
     complete: int
 
 
+class _State:
+    """Registers of a loader.
+
+    Attributes
+    ----------
+    first, loading
+        The prologue is not all taken; a passage's beats are taken.
+    memory, word, part, left
+        Where the next beat goes, and how many words follow that one.
+    ended
+        Passes that have ended and that no passage has waited for.
+    count
+        Portions that are complete and that no pass has claimed.
+    """
+
+    def __init__(self, table: DescriptorTable, beats: Sequence[int], depths: Sequence[int], prologue: int, ended: int,
+                 passes: int):
+        self.memory = Signal(range(len(beats)), init=len(beats) - 1)
+        self.part = Signal(range(max(beats)))
+        self.word = Signal(range(max(depths)))
+        self.left = Signal(range(max(depths)), init=max(prologue - 1, 0))
+        self.loading = Signal(init=prologue > 0)
+        self.first = Signal(init=prologue > 0)
+        self.ended = Signal(range(max(ended, passes) + passes + 1), init=ended)
+        self.count = Signal(range(len(table) + 1))
+
+
 class WeightLoader(wiring.Component):
     """Loads passage after passage, round and round, as soon as the passes have ended that read what lay there.
 
@@ -86,7 +113,7 @@ class WeightLoader(wiring.Component):
     def __init__(self, table: DescriptorTable, beats: Sequence[int], depths: Sequence[int], *, prologue: int,
                  ended: int, passes: int):
         self.table, self.beats, self.depths = table, beats, depths
-        self.prologue, self.before, self.passes = prologue, ended, passes
+        self.state = _State(table, beats, depths, prologue, ended, passes)
         super().__init__({
             "data": In(BEAT), "valid": In(1), "ready": Out(1), "ended": In(1), "claim": In(1),
             "begun": Out(1), "complete": Out(1), "there": Out(1),
@@ -97,11 +124,10 @@ class WeightLoader(wiring.Component):
         m = Module()
         advance, go, last = Signal(), Signal(), Signal()
         row, _, _ = self.table.follow(m, advance, name="passage", rom="passage_descriptors")
-        memory = Signal(range(len(self.beats)), init=len(self.beats) - 1)
-        part, parts = Signal(range(max(self.beats))), Array(count - 1 for count in self.beats)
-        word = Signal(range(max(self.depths)))
-        left = Signal(range(max(self.depths)), init=max(self.prologue - 1, 0))
-        loading, first = Signal(init=self.prologue > 0), Signal(init=self.prologue > 0)
+        state = self.state
+        memory, part, word, left, loading, first = (state.memory, state.part, state.word, state.left, state.loading,
+                                                    state.first)
+        parts = Array(count - 1 for count in self.beats)
         taken, part_last = self.valid & self.ready, part == parts[memory]
         m.d.comb += [self.ready.eq(loading), last.eq(taken & part_last & (left == 0)), advance.eq(last & ~first)]
         with m.If(go):
@@ -117,19 +143,8 @@ class WeightLoader(wiring.Component):
         m.d.sync += [self.address.eq(word), self.written.eq(self.data)]
         for number, count in enumerate(self.beats):
             m.d.sync += getattr(self, f"enable_{number}").eq(Mux(taken & (memory == number), 1 << part, 0)[:count])
-        self._count_passes(m, go, loading, row.wait)
-        m.d.comb += self.complete.eq(advance & row.complete)
-        self._count_portions(m)
+        m.d.comb += [go.eq(~loading & (state.ended >= row.wait)), self.complete.eq(advance & row.complete),
+                     self.there.eq(state.count != 0)]
+        m.d.sync += [state.ended.eq(state.ended + self.ended - Mux(go, row.wait, 0)),
+                     state.count.eq(state.count + self.complete - self.claim)]
         return m
-
-    def _count_passes(self, m: Module, go, loading, wait):
-        """``go`` where the passes have ended that the next passage waits for."""
-        ended = Signal(range(max(self.before, self.passes) + self.passes + 1), init=self.before)
-        m.d.comb += go.eq(~loading & (ended >= wait))
-        m.d.sync += ended.eq(ended + self.ended - Mux(go, wait, 0))
-
-    def _count_portions(self, m: Module):
-        """``there`` where more portions are complete than passes have claimed."""
-        count = Signal(range(len(self.table) + 1))
-        m.d.comb += self.there.eq(count != 0)
-        m.d.sync += count.eq(count + self.complete - self.claim)
