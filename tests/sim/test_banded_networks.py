@@ -17,7 +17,7 @@ from tepal.hdl.units.descriptor_table import DescriptorTable
 from tepal.sim import run_engine
 from tepal.sim.simulate import Build, simulate
 
-SEEDS = [2, 0, 1, 3, 4, 7, 12, 13]
+SEEDS = [2, 0, 1, 3, 13]
 """Residuals, outputs in bands, engines with serial requantisers and without are among them."""
 
 FRAMES = 2
@@ -48,7 +48,7 @@ def test_random_groups(seed):
 
 
 @pytest.mark.parametrize(("seed", "first", "rows"), fast(
-    [*((2, 1, rows) for rows in (1, 2, 6)), *((11, 0, rows) for rows in (4, 7))], 0))
+    [(2, 1, 1), (2, 1, 6), (11, 0, 4)], 0))
 def test_heights(seed, first, rows):
     """Few rows and many: an inverted residual to which its input is added, and one with the first convolution in its
     bands."""
@@ -58,7 +58,7 @@ def test_heights(seed, first, rows):
     check(Schedule(network, config, formats, groups=[Group(first, 2, rows)]), images, rows)
 
 
-@pytest.mark.parametrize("seed", fast([50, 6, 4, 13, 24, 32, 8, 37], 2))
+@pytest.mark.parametrize("seed", fast([50, 6, 4, 13, 24, 8], 2))
 def test_kept_rows(seed):
     """Maps that are rings of few rows: what is written goes over their ends, and in half of them windows do; some of
     these maps are added, or are sums, in rings of the skip memory."""
@@ -66,7 +66,7 @@ def test_kept_rows(seed):
     schedule = Schedule(network, config, formats, groups=groups_with_kept_rows(rng, formats.passes, config))
     over = [each.source.lap(rows.stop - 1) - each.source.lap(rows.start) for each in schedule.passes
             for rows in [covered(each.work.window, range(each.work.window.output_size[0]))]]
-    assert any(over) or seed in (6, 13, 32, 37)
+    assert any(over) or seed in (6, 13)
     assert any(each.target.lap(each.work.target_row) for each in schedule.passes)
     check(schedule, images, seed)
 

@@ -48,9 +48,9 @@ def streamed_case(seed: int, frames: int, more: int = 0) -> tuple[Schedule, np.n
     return streamed(network, config, more), images
 
 
-@pytest.mark.parametrize("seed", fast(range(100), 12))
+@pytest.mark.parametrize("seed", fast(range(50), 6))
 def test_any_arrivals(seed):
-    """Weights that come at random: the same bytes."""
+    """Weights that come at random, those of each of two frames at other times: the same bytes."""
     schedule, images = streamed_case(ABLE[seed % len(ABLE)], 2, more=seed // len(ABLE) * 5)
     assert run_engine(schedule, images, stalls=seed, interval=1 + seed % 3).answers == answers_of(schedule, images)
 
@@ -65,7 +65,7 @@ def test_graphs(part, graph):
 
 
 @pytest.mark.parametrize("interval", [1, 4])
-@pytest.mark.parametrize("seed", fast(ABLE[:6], 2))
+@pytest.mark.parametrize("seed", fast(ABLE[:4], 2))
 def test_cycles_of_a_memory_that_is_never_late(seed, interval):
     schedule, images = streamed_case(seed, 3)
     check(schedule, images, seed, interval=interval)
