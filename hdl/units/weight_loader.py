@@ -51,7 +51,7 @@ class WeightLoader(wiring.Component):
     beats, depths
         Of each memory: beats of a word, and number of words.
     prologue
-        Words of the last memory, from the first one on, that are loaded once before all passages.
+        (Memory, words from its first one on) that are loaded once before all passages.
     ended, passes
         How many passes count as ended at first; how many a frame has.
 
@@ -64,7 +64,7 @@ class WeightLoader(wiring.Component):
     claim : In(1)
         A pass begins that a portion was loaded for.
     begun : Out(1)
-        The prologue is in its memory.
+        The prologue is in its memories.
     complete : Out(1)
         A portion's last beat is taken.
     there : Out(1)
@@ -83,8 +83,8 @@ class WeightLoader(wiring.Component):
     SETUP = 1
     """Cycles before each passage in which no beat is taken."""
 
-    def __init__(self, table: DescriptorTable, beats: Sequence[int], depths: Sequence[int], *, prologue: int,
-                 ended: int, passes: int):
+    def __init__(self, table: DescriptorTable, beats: Sequence[int], depths: Sequence[int], *,
+                 prologue: Sequence[tuple[int, int]], ended: int, passes: int):
         self.table, self.beats, self.depths = table, beats, depths
         self.prologue, self.before, self.passes = prologue, ended, passes
         super().__init__({
@@ -97,11 +97,12 @@ class WeightLoader(wiring.Component):
         m = Module()
         advance, go, last = Signal(), Signal(), Signal()
         row, _, _ = self.table.follow(m, advance, name="passage", rom="passage_descriptors")
-        memory = Signal(range(len(self.beats)), init=len(self.beats) - 1)
+        begin, *others = self.prologue or [(0, 1)]
+        memory = Signal(range(len(self.beats)), init=begin[0])
         part, parts = Signal(range(max(self.beats))), Array(count - 1 for count in self.beats)
         word = Signal(range(max(self.depths)))
-        left = Signal(range(max(self.depths)), init=max(self.prologue - 1, 0))
-        loading, first = Signal(init=self.prologue > 0), Signal(init=self.prologue > 0)
+        left = Signal(range(max(self.depths)), init=begin[1] - 1)
+        loading, first = (Signal(init=len(self.prologue) > 0) for _ in range(2))
         taken, part_last = self.valid & self.ready, part == parts[memory]
         m.d.comb += [self.ready.eq(loading), last.eq(taken & part_last & (left == 0)), advance.eq(last & ~first)]
         with m.If(go):
@@ -112,6 +113,12 @@ class WeightLoader(wiring.Component):
                 m.d.sync += [part.eq(0), word.eq(word + 1), left.eq(left - 1)]
         with m.If(last):
             m.d.sync += [loading.eq(0), first.eq(0)]
+        before = begin
+        for following in others:
+            # Memories of the prologue are different ones.
+            with m.If(last & first & (memory == before[0])):
+                m.d.sync += [loading.eq(1), first.eq(1), memory.eq(following[0]), word.eq(0), left.eq(following[1] - 1)]
+            before = following
         # Its last word is written in the cycle after the one in which it is taken.
         m.d.comb += self.begun.eq(delay(m, ~first, 1, name="begun"))
         m.d.sync += [self.address.eq(word), self.written.eq(self.data)]
