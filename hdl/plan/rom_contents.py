@@ -91,8 +91,8 @@ def elementwise_tables(schedule: Schedule) -> list[int]:
         return []
     words = []
     for own in (None, *(formats.passes[whole].elementwise for whole in schedule.elementwise_wholes)):
-        contents = (fmt.contents(operand, table) for operand, table in enumerate(
-            formats.elementwise_of(own)[:fmt.operands]))
+        first, second, _ = formats.elementwise_of(own)
+        contents = (fmt.contents(operand, table) for operand, table in enumerate((first, second)[:fmt.operands]))
         words += [sum(word << begin for word, begin in zip(each, fmt.begins, strict=True))
                   for each in zip(*contents, strict=True)]
     return words
