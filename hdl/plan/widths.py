@@ -16,7 +16,7 @@ from tepal.quant import Average, Network, Requantise
 from tepal.quant.identity import fingerprint
 
 from .lower import lower
-from .passes import Pass, sum_range
+from .passes import Elementwise, Pass, sum_range
 
 __all__ = ["Formats", "SumFormats"]
 
@@ -140,10 +140,9 @@ class Formats:
         """Bits that the elementwise unit drops, in all passes."""
         return max((work.elementwise.shift for work in self.passes if work.elementwise), default=0)
 
-    def elementwise_of(self, work: Pass) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
-        """Both tables that a pass's results go through, and their clamp; they stay as they are where the pass has
+    def elementwise_of(self, own: Elementwise | None) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
+        """Both tables that the results of a pass go through, and their clamp; they stay as they are where it has
         none."""
-        own = work.elementwise
         if own is None:
             return np.arange(-128, 128) << self.elementwise_shift, np.zeros(256, np.int64), (-128, 127)
         first, second = own.tables << self.elementwise_shift - own.shift
@@ -153,7 +152,7 @@ class Formats:
         """The format of the elementwise unit, with so many words of skip memory; None if no pass needs one."""
         if not any(work.elementwise for work in self.passes):
             return None
-        firsts, seconds, modes = zip(*map(self.elementwise_of, self.passes), strict=True)
+        firsts, seconds, modes = zip(*(self.elementwise_of(work.elementwise) for work in self.passes), strict=True)
         adds = any(work.other is not None for work in self.passes)
         return ElementwiseFormat(tuple(map(_distinct, (firsts, seconds)[:1 + adds])), self.elementwise_shift,
                                  tuple(sorted(set(modes))), skip_words)

@@ -3,6 +3,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from amaranth import *
 from amaranth.lib import wiring
@@ -54,14 +55,15 @@ class _State:
         Portions that are complete and that no pass has claimed.
     """
 
-    def __init__(self, table: DescriptorTable, beats: Sequence[int], depths: Sequence[int], prologue: int, ended: int,
-                 passes: int):
-        self.memory = Signal(range(len(beats)), init=len(beats) - 1)
+    def __init__(self, table: DescriptorTable, beats: Sequence[int], depths: Sequence[int],
+                 prologue: Sequence[tuple[int, int]], ended: int, passes: int):
+        memory, words = prologue[0] if prologue else (0, 1)
+        self.memory = Signal(range(len(beats)), init=memory)
         self.part = Signal(range(max(beats)))
         self.word = Signal(range(max(depths)))
-        self.left = Signal(range(max(depths)), init=max(prologue - 1, 0))
-        self.loading = Signal(init=prologue > 0)
-        self.first = Signal(init=prologue > 0)
+        self.left = Signal(range(max(depths)), init=words - 1)
+        self.loading = Signal(init=len(prologue) > 0)
+        self.first = Signal(init=len(prologue) > 0)
         self.ended = Signal(range(max(ended, passes) + passes + 1), init=ended)
         self.count = Signal(range(len(table) + 1))
 
@@ -78,7 +80,8 @@ class WeightLoader(wiring.Component):
     beats, depths
         Of each memory: beats of a word, and number of words.
     prologue
-        Words of the last memory, from the first one on, that are loaded once before all passages.
+        Pairs of a memory and how many words, from the first one on, are loaded into it once before all passages; no
+        memory comes twice.
     ended, passes
         How many passes count as ended at first; how many a frame has.
 
@@ -91,7 +94,7 @@ class WeightLoader(wiring.Component):
     claim : In(1)
         A pass begins that a portion was loaded for.
     begun : Out(1)
-        The prologue is in its memory.
+        The prologue is in its memories.
     complete : Out(1)
         A portion's last beat is taken.
     there : Out(1)
@@ -110,9 +113,9 @@ class WeightLoader(wiring.Component):
     SETUP = 1
     """Cycles before each passage in which no beat is taken."""
 
-    def __init__(self, table: DescriptorTable, beats: Sequence[int], depths: Sequence[int], *, prologue: int,
-                 ended: int, passes: int):
-        self.table, self.beats, self.depths = table, beats, depths
+    def __init__(self, table: DescriptorTable, beats: Sequence[int], depths: Sequence[int], *,
+                 prologue: Sequence[tuple[int, int]], ended: int, passes: int):
+        self.table, self.beats, self.depths, self.prologue = table, beats, depths, prologue
         self.state = _State(table, beats, depths, prologue, ended, passes)
         super().__init__({
             "data": In(BEAT), "valid": In(1), "ready": Out(1), "ended": In(1), "claim": In(1),
@@ -138,6 +141,9 @@ class WeightLoader(wiring.Component):
                 m.d.sync += [part.eq(0), word.eq(word + 1), left.eq(left - 1)]
         with m.If(last):
             m.d.sync += [loading.eq(0), first.eq(0)]
+        for (before, _), (following, words) in pairwise(self.prologue):
+            with m.If(last & first & (memory == before)):
+                m.d.sync += [loading.eq(1), first.eq(1), memory.eq(following), word.eq(0), left.eq(words - 1)]
         # Its last word is written in the cycle after the one in which it is taken.
         m.d.comb += self.begun.eq(delay(m, ~first, 1, name="begun"))
         m.d.sync += [self.address.eq(word), self.written.eq(self.data)]

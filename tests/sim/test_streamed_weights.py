@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from engine_check import answers_of, check
-from graphs import graphs, groups_with_kept_rows, inverted_residuals
+from graphs import graph_case, graphs, groups_with_kept_rows, inverted_residuals
 from hypothesis import given, settings
 from networks import fast, random_case, random_engine
 from tepal.boards.flow.yosys import to_verilog
@@ -14,10 +14,13 @@ from tepal.boards.registry import get_board
 from tepal.hdl import EngineConfig, Schedule, export_component, export_verilog
 from tepal.hdl.answer import pack_answer
 from tepal.hdl.memories.sdram import word_cycles
+from tepal.hdl.memories.streamed import BEAT
 from tepal.hdl.plan.descriptors import descriptor_memories, load_descriptors
+from tepal.hdl.plan.portions import ROLES, TABLES
 from tepal.hdl.plan.widths import Formats
 from tepal.hdl.streamed import SdramAccelerator
 from tepal.hdl.units.descriptor_table import DescriptorTable
+from tepal.hdl.units.elementwise import ElementwiseFormat, ElementwiseUnit
 from tepal.quant import Network, NetworkError
 from tepal.sim import CycleModel, golden, run_engine
 from tepal.sim.hazards import conflicts
@@ -92,6 +95,28 @@ def test_weights_that_come_again(seed):
     assert len(schedule.portions) > len(set(loaded))
     assert conflicts(schedule) == []
     check(schedule, images, seed, interval=1 + seed % 3)
+
+
+@pytest.mark.parametrize("seed", fast([41, 19, 39, 16, 7, 33, 38, 22], 1))
+def test_tables_take_turns(seed):
+    """Those of sums and functions, in memories that have no room for all: the bytes, and the cycles.  The second case
+    has one operand, the others have two; the third one's engine has few registers."""
+    network, config, images = graph_case(seed)
+    if seed == 39:
+        config = replace(config, pipelined=False, requantisers=1)
+    schedule = streamed(network, config)
+    depths = dict(zip(ROLES, schedule.loads.depths, strict=True))
+    assert depths[TABLES] < ElementwiseUnit.TABLE_WORDS * (1 + len(schedule.elementwise_wholes))
+    check(schedule, images, seed, interval=1 + seed % 2)
+
+
+def test_tables_that_share_no_beat(monkeypatch):
+    """Both operands' words, where they are so wide."""
+    monkeypatch.setattr(ElementwiseFormat, "begins", (0, BEAT))
+    network, config, images = graph_case(41)
+    schedule = streamed(network, config)
+    assert schedule.word_bits[ROLES.index(TABLES)] > BEAT
+    assert run_engine(schedule, images).answers == answers_of(schedule, images)
 
 
 @pytest.mark.parametrize("part", [0.2, 0.5, 0.8])

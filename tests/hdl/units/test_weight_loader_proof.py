@@ -17,7 +17,7 @@ from tepal.hdl.units.weight_loader import LoadDescriptor, WeightLoader
 AT_ONCE = 3
 """Passes that have begun and not ended: more than an engine ever has."""
 
-BEATS = 2, 1, 1, 1
+BEATS = 2, 1, 1, 1, 2
 """Of a word of each memory."""
 
 
@@ -30,10 +30,16 @@ class Case:
     reducing: tuple[int, ...]
     passes: int
     weight_words: int
+    tables: tuple[Words, ...] = ()
 
     @property
     def plan(self) -> LoadPlan:
-        return load_plan(self.portions, self.reduced, self.reducing, self.passes, self.weight_words)
+        return load_plan(self.portions, self.reduced, self.reducing, self.tables, self.passes, self.weight_words)
+
+    @property
+    def beats(self) -> tuple[int, ...]:
+        """Of a word of each memory that there is."""
+        return BEATS[:len(self.plan.depths)]
 
 
 CASES = {
@@ -45,6 +51,10 @@ CASES = {
     "all at once": Case((Words(0, 0, (1, 1)), Words(1, 1, (2, 1))), (), (), 2, 3),
     "without a choice": Case((Words(0, 0, (2, 1)), Words(1, 1, (2, 1)), Words(2, 2, (2, 1))),
                              (Words(0, 0, (1, 1)), Words(1, 1, (1, 1))), (0, 1), 3, 2),
+    "tables": Case((Words(0, 0, (2, 1)), Words(1, 1, (1, 1)), Words(2, 2, (2, 1))), (Words(1, 1, (1, 2)),), (1,), 3, 3,
+                   (Words(0, 2, (2,)), Words(0, 0, (2,)), Words(1, 1, (2,)))),
+    "tables alone": Case((Words(0, 2, (1, 1)), Words(1, 3, (2, 1))), (), (), 4, 3,
+                         (Words(0, 3, (1,)), Words(1, 3, (1,)))),
 }
 
 
@@ -66,14 +76,15 @@ def uses_of(case: Case) -> list[Use]:
     found = []
     for number, portion in enumerate(case.plan.portions):
         for each in portion.passages:
-            owner = (case.portions if each.role < 2 else case.reduced)[each.number]
+            owner = (case.portions, case.reduced, case.tables)[each.role // 2][each.number]
             begins = owner.first
             if each.role == 3:
                 # They are fetched while the pass before that reduces still runs.
                 begins = case.reducing[case.reducing.index(begins) - 1]
             found.append(Use(each.role, each.base, each.words, number, begins, owner.last))
-    return found + [Use(each.role, each.base, each.words, None, case.reduced[0].first, case.reduced[0].last)
-                    for each in case.plan.prologue]
+    stay = {3: case.reduced[:1], 4: case.tables[:1]}
+    return found + [Use(each.role, each.base, each.words, None, owner.first, owner.last)
+                    for each in case.plan.prologue for owner in stay[each.role]]
 
 
 @dataclass(frozen=True)
@@ -108,8 +119,8 @@ class Engine(Elaboratable):
         self.rows = [Numbered(each.role, each.base, each.words - 1, wait if first else 0, int(last), row, int(first))
                      for row, (each, wait, first, last) in enumerate(loaded)]
         self.table = Followed(self.rows)
-        self.loader = WeightLoader(self.table, BEATS, plan.depths, prologue=sum(each.words for each in plan.prologue),
-                                   ended=plan.ended, passes=plan.passes)
+        self.loader = WeightLoader(self.table, case.beats, plan.depths, ended=plan.ended, passes=plan.passes,
+                                   prologue=[(each.role, each.words) for each in plan.prologue])
         self.valid, self.wants, self.ends = Signal(), Signal(), Signal()
 
     def elaborate(self, platform):
@@ -158,10 +169,14 @@ class Engine(Elaboratable):
         loader, state = self.loader, self.loader.state
         row = Signal(range(len(self.uses) + 1), name="row")
         pending = Signal.like(row, name="pending")
-        m.d.comb += row.eq(Mux(state.first, len(self.rows), self.table.number))
+        m.d.comb += row.eq(self.table.number)
+        with m.If(state.first):
+            for number, use in enumerate(self.uses[len(self.rows):], len(self.rows)):
+                with m.If(state.memory == use.role):
+                    m.d.comb += row.eq(number)
         m.d.sync += pending.eq(row)
         held = [[] for _ in self.uses]
-        for role, (beats, depth) in enumerate(zip(BEATS, self.plan.depths, strict=True)):
+        for role, (beats, depth) in enumerate(zip(self.case.beats, self.plan.depths, strict=True)):
             enable = getattr(loader, f"enable_{role}")
             for word in range(depth):
                 for beat in range(beats):
@@ -197,11 +212,12 @@ class Engine(Elaboratable):
     def _help_with_prologue(self, m: Module, at, flying):
         """Nothing has happened before it is all taken."""
         state = self.loader.state
-        words = sum(each.words for each in self.plan.prologue)
         with m.If(state.first):
-            m.d.comb += [Assert(state.loading & (state.memory == len(BEATS) - 1) & (state.part == 0)),
-                         Assert(state.word + state.left == words - 1), Assert(self.table.number == 0),
-                         Assert(state.count == 0), Assert(flying == 0), Assert(at == 0)]
+            m.d.comb += [Assert(state.loading), Assert(self.table.number == 0), Assert(state.count == 0),
+                         Assert(flying == 0), Assert(at == 0),
+                         Assert(Cat((state.memory == each.role) & (state.part < BEATS[each.role])
+                                    & (state.word + state.left == each.words - 1)
+                                    for each in self.plan.prologue).any())]
 
     def _help_with_place(self, m: Module, complete, moment):
         """The loader's portion follows those that are complete; it has waited for what that asks for."""
@@ -234,8 +250,9 @@ class Engine(Elaboratable):
         for row, (use, bits) in enumerate(zip(self.uses, held, strict=True)):
             everything = Cat(bit for _, bit in bits).all()
             if use.portion is None:
-                loading = state.first
-                m.d.comb += Assert(state.first | everything)
+                loading = state.first & (state.memory == use.role)
+                before = Cat(state.memory == each.role for each in self.plan.prologue if each.role <= use.role).any()
+                m.d.comb += Assert(state.first & before | everything)
             else:
                 loading = (number == row) & state.loading & ~state.first
                 for frame in range(-1, 3):
