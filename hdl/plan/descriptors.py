@@ -3,6 +3,7 @@
 declares its own; and the widths of what they hand to each other."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import accumulate
 from math import prod
 
@@ -258,17 +259,18 @@ def _elementwise(schedule: Schedule, number: int) -> dict[str, int]:
     return told
 
 
-def descriptor_memories(schedule: Schedule) -> list[MemoryUse]:
-    """Those of the tables that are memories."""
+@lru_cache(maxsize=32)
+def descriptor_memories(schedule: Schedule) -> tuple[MemoryUse, ...]:
+    """Those of the tables that are memories.  It takes long enough to remember the last few."""
     if len(schedule.passes) <= DescriptorTable.MOST_ROWS and schedule.loads is None:
-        return []
+        return ()
     tables = [sequencer_times(schedule), sequencer_places(schedule), feeder_descriptors(schedule),
               drain_descriptors(schedule)]
     if schedule.config.requantiser_cycles == 1:
         tables.append(parameter_descriptors(schedule))
     if schedule.loads is not None:
         tables.append(load_descriptors(schedule))
-    return [MemoryUse("descriptors", 1, len(table), table.stored.size) for table in tables if table.in_memory]
+    return tuple(MemoryUse("descriptors", 1, len(table), table.stored.size) for table in tables if table.in_memory)
 
 
 def load_descriptors(schedule: Schedule) -> DescriptorTable:
