@@ -62,6 +62,9 @@ def test_files_and_answers():
     ({"headers": {"Content-Length": "9" * 30}}, 411, "An upload has to say its length."),
     ({"path": "/answer?name=large.png", "body": b"x" * 1001}, 413,
      "large.png has 1,001 bytes: at most 1,000 are taken."),
+    # More than either side keeps: who sends it reads the answer only when all is sent.
+    ({"path": "/answer?name=large.png", "body": b"x" * (16 << 20)}, 413,
+     "large.png has 16,777,216 bytes: at most 1,000 are taken."),
 ])
 def test_refusals(monkeypatch, request_, status, sentence):
     monkeypatch.setattr(web, "LARGEST", 1000)
