@@ -33,6 +33,7 @@ COMMANDS = {
     "generate": "write Verilog, ROMs, a FuseSoC core and a JSON description",
     "simulate": "simulate the generated Verilog and compare every byte and every cycle",
     "build": "make a bitstream: synthesis, place and route, clock, report",
+    "serve": "serve a page in a browser: pictures and the camera, on a board or a simulated one",
     "run": "classify images on a board that is connected to a serial port",
     "program": "write a bitstream, and what belongs to it, onto a board",
 }
@@ -104,7 +105,7 @@ def parser(command: str | None = None) -> argparse.ArgumentParser:
                          help="show no progress on a terminal either; elsewhere it is never shown")
         sub.add_argument("--json-progress", action="store_true", default=argparse.SUPPRESS,
                          help="tell of progress on stderr as lines of JSON, {\"progress\": WHAT}, with done and total, "
-                         "or with seconds when it is over")
+                         "with the stage of a long step, or with seconds when it is over")
         if name == command:
             module = import_module(f".{name}", __package__)
             module.add_arguments(sub)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import prod
 from pathlib import Path
-from typing import Any
 
 from tepal.boards.board import Board
 from tepal.boards.parts.part import Family, Pin, Pll
@@ -29,6 +28,7 @@ from tepal.sim import CycleModel
 
 from .design import BoardDesign, Prepared, prepare
 from .generate import WEIGHTS
+from .nextpnr_log import following
 from .timing import clock_mhz, critical_path, driven_by
 from .tools import Command, ToolError, find
 
@@ -158,7 +158,8 @@ class Result:
     passed: bool
 
 
-Step = Callable[[str], AbstractContextManager[Any]]
+Step = Callable[[str], AbstractContextManager[Callable[[str], None] | None]]
+"""Told of a step that begins; in its context, what it gives is told how far the step is, if anybody wants to know."""
 
 
 def build(schedule: Schedule, board: Board, *, count: int = 1, wanted: float | None = None, debug: bool = False,
@@ -174,7 +175,7 @@ def build(schedule: Schedule, board: Board, *, count: int = 1, wanted: float | N
     debug
         Build the debug tap in (:class:`tepal.hdl.link.debug_tap.Tracer`).
     step
-        Told of each step; a context manager around it.
+        Told of each step: see :data:`Step`.
 
     Raises
     ------
@@ -261,8 +262,9 @@ def _build(directory: Path, schedule: Schedule, board: Board, family: Family, co
 
     chosen = seeds(count)
     told = f"seed{'s' if count > 1 else ''} {', '.join(map(str, chosen))}"
-    with step(f"Place and route ({nextpnr.name} {nextpnr.version}, {nextpnr.origin}; {told})"), \
-            ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
+    logs = {f"seed {seed}": directory / f"seed{seed}.log" for seed in chosen}
+    with step(f"Place and route ({nextpnr.name} {nextpnr.version}, {nextpnr.origin}; {told})") as tell, \
+            following(logs, tell), ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
         runs = list(pool.map(attempt, chosen))
     best = max(runs, key=lambda run: run.reached)
     if best.problem:

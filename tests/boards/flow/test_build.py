@@ -3,6 +3,7 @@
 
 import json
 import re
+import time
 from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
@@ -15,6 +16,7 @@ from amaranth.build import Clock, Pins, Resource
 from amaranth.lib import io
 from networks import fast
 from tepal.boards.flow import build as flow
+from tepal.boards.flow import nextpnr_log
 from tepal.boards.flow.build import require_platform
 from tepal.boards.flow.design import BoardDesign, prepare
 from tepal.boards.flow.folder import MANIFEST
@@ -275,6 +277,30 @@ def test_best_seed(run, model, without_tools, tmp_path):
     assert (code, err) == (0, "")
     assert "seed 2: 60.00 MHz (kept)" in out
     assert "20.00 MHz from the slowest to the fastest" in out
+
+
+@pytest.mark.parametrize("option", ["--json-progress", "--quiet"])
+def test_progress_of_place_and_route(run, model, without_tools, monkeypatch, option):
+    """The stage that nextpnr's log tells of, within the step that it is a part of; nothing if nobody asks."""
+    monkeypatch.setattr(nextpnr_log, "_EVERY", 0.01)
+
+    def find(name, own=flow.find):
+        command = own(name)
+
+        def run(arguments, directory, own=command.run):
+            if "--seed" in arguments:
+                (directory / "seed1.log").write_text("Info:     iter=7 wires=5 overused=4 overuse=3 archfail=NA\n")
+                time.sleep(0.3)
+            return own(arguments, directory)
+        command.run = run
+        return command
+    monkeypatch.setattr(flow, "find", find)
+    code, _, err = run("build", model, *ULX3S, "-o", "made", option)
+    assert code == 0
+    stages = [line for line in map(json.loads, err.splitlines()) if "stage" in line]
+    assert stages == [{"progress": "Place and route (nextpnr-ecp5 1, nowhere; seed 1)", "step": 3, "steps": 5,
+                       "stage": "seed 1: routing, iteration 7, 4 wires used twice"}] * (option == "--json-progress")
+    assert bool(err) == (option == "--json-progress")
 
 
 @pytest.mark.slow
