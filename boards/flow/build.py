@@ -163,7 +163,7 @@ Step = Callable[[str], AbstractContextManager[Callable[[str], None] | None]]
 
 
 def build(schedule: Schedule, board: Board, *, count: int = 1, wanted: float | None = None, debug: bool = False,
-          step: Step = lambda text: nullcontext()) -> Result:
+          test_memory: bool = False, step: Step = lambda text: nullcontext()) -> Result:
     """Build ``schedule``'s design for ``board``.
 
     Parameters
@@ -174,18 +174,22 @@ def build(schedule: Schedule, board: Board, *, count: int = 1, wanted: float | N
         Clock in MHz to reach and to set; without it, the highest that is reached.
     debug
         Build the debug tap in (:class:`tepal.hdl.link.debug_tap.Tracer`).
+    test_memory
+        Test the board's memory of weights whenever the design starts.
     step
         Told of each step: see :data:`Step`.
 
     Raises
     ------
     NetworkError
-        The board can't be built for, or the PLL can't make ``wanted``.
+        The board can't be built for, the PLL can't make ``wanted``, or there is no memory to test.
     ToolError
         A tool is missing or fails.
     """
     family = require_platform(board)
     require_memory(schedule, board)
+    if test_memory and schedule.loads is None:
+        raise NetworkError("--test-memory: all weights are on the chip, so there is no memory to test; leave it out")
     settings = family.plls(board.oscillator)
     lowest, highest = settings[0].frequency, settings[-1].frequency
     if wanted is not None and not lowest <= wanted * 1_000_000 <= highest:
@@ -202,8 +206,8 @@ def build(schedule: Schedule, board: Board, *, count: int = 1, wanted: float | N
     target = board.target if wanted is None else float(Fraction(wanted) * (1 + CLOCK_MARGIN))
     slowest = min(Fraction(wanted or least), Fraction(least)) * 1_000_000
     with temporary_folder() as folder:
-        return _build(folder, schedule, board, family, commands, settings, target, slowest, count, wanted, debug,
-                      step)
+        return _build(folder, schedule, board, family, commands, settings, target, slowest, count, wanted, step,
+                      debug=debug, test_memory=test_memory)
 
 
 def synthesise(prepared: Prepared, board: Board, config: EngineConfig, yosys: Command, directory: Path) -> dict:
@@ -229,11 +233,11 @@ def synthesise(prepared: Prepared, board: Board, config: EngineConfig, yosys: Co
 
 def _build(directory: Path, schedule: Schedule, board: Board, family: Family, commands: dict[str, Command],
            settings: list[Pll], target: float, slowest: Fraction, count: int, wanted: float | None,
-           debug: bool, step: Step) -> Result:
+           step: Step, **options: bool) -> Result:
     _, limit = clock_limits(schedule, board)
     first = choose_pll(settings, target, limit)
     with step("Making the design"):
-        prepared = prepare(BoardDesign(board, schedule, first, slowest, debug=debug), board, family)
+        prepared = prepare(BoardDesign(board, schedule, first, slowest, **options), board, family)
 
     yosys, nextpnr, packer = (commands[name] for name in ("yosys", family.place_and_route, family.packer))
     with step(f"Synthesis (yosys {yosys.version}, {yosys.origin})"):

@@ -131,9 +131,11 @@ def test_pins_of_a_memory(model):
     family = board.part.family
     pins = {}
     for config in outside, replace(outside, weight_words=None):
-        design = BoardDesign(board, Schedule(read_tflite(model), config), family.plls(board.oscillator)[0],
-                             Fraction(80_000_000))
+        design, tested = (BoardDesign(board, Schedule(read_tflite(model), config), family.plls(board.oscillator)[0],
+                                      Fraction(80_000_000), test_memory=test) for test in (False, True))
         prepared = prepare(design, board, family)
+        # A memory is tested only where there is one.
+        assert (prepare(tested, board, family).rtlil != prepared.rtlil) == (config == outside)
         pins[config] = re.findall(r'^LOCATE COMP "(\S+)"', prepared.constraints, re.M)
         assert ("USRMCLK" in prepared.rtlil) == (config == outside)
     more = Counter(name.split("_")[0] for name in set(pins[outside]) - set(pins[design.schedule.config]))
@@ -151,7 +153,7 @@ def test_weights_from_outside(run, model, without_tools, tmp_path):
     image = (tmp_path / "made/tepal_weights.bin").read_bytes()
     assert read_weight_image(image, digest(read_tflite(model))).data == image
     without_tools[1] = 81.0
-    code, out, err = run(*argv, "--json")
+    code, out, err = run(*argv, "--test-memory", "--json")
     assert (code, json.loads(out)["passed"]) == (3, False)
     assert "a clock of 80 MHz needs 81.60 MHz" in err
 
@@ -351,6 +353,7 @@ def test_too_slow(run, model, without_tools, tmp_path, argv, reached, sentence):
     ([*ULX3S, "--clock", "250"], "--clock 250: the memories and multipliers of LFE5U-85F allow no more than 212 MHz"),
     ([*ULX3S, "--weight-words", 12, "--clock", "120"],
      "--clock 120: with the memory of weights of ulx3s-85f, 80 to 100 MHz are possible"),
+    ([*ULX3S, "--test-memory"], "--test-memory: all weights are on the chip, so there is no memory to test"),
     (["--board", "ecpix5-85f", *ONE, "--weight-words", 12], "ecpix5-85f has no memory for weights beside the FPGA"),
     (["--board", "icebreaker", "--rows", "40", "--columns", "4"], "it needs 80 SB_MAC16 and iCE40UP5K has 8"),
 ])
