@@ -222,7 +222,7 @@ class Schedule:
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of weights and parameters that come from outside for a frame."""
+        """Bytes of weights, parameters and tables that come from outside for a frame."""
         passages = (each for portion in self.loads.portions for each in portion.passages) if self.loads else ()
         return sum(each.words * beats_of(self.word_bits[each.role]) for each in passages) * BEAT // 8
 

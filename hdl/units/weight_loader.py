@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The weight loader: from a stream to the memories of weights and parameters, each word in its place, at its time."""
+"""The weight loader: from a stream to the memories of what comes from outside, each word in its place, at its time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -51,6 +51,12 @@ def streamed_case(seed: int, frames: int, more: int = 0) -> tuple[Schedule, np.n
     return streamed(network, config, more), images
 
 
+def streamed_graph(seed: int, frames: int) -> tuple[Schedule, np.ndarray]:
+    """With tables that take turns."""
+    network, config, images = graph_case(seed, frames)
+    return streamed(network, config), images
+
+
 @pytest.mark.parametrize("seed", fast(range(50), 6))
 def test_any_arrivals(seed):
     """Weights that come at random, those of each of two frames at other times: the same bytes."""
@@ -113,8 +119,7 @@ def test_tables_take_turns(seed):
 def test_tables_that_share_no_beat(monkeypatch):
     """Both operands' words, where they are so wide."""
     monkeypatch.setattr(ElementwiseFormat, "begins", (0, BEAT))
-    network, config, images = graph_case(41)
-    schedule = streamed(network, config)
+    schedule, images = streamed_graph(41, 2)
     assert schedule.word_bits[ROLES.index(TABLES)] > BEAT
     assert run_engine(schedule, images).answers == answers_of(schedule, images)
 
@@ -140,10 +145,10 @@ def test_a_long_table_of_loads_is_counted():
 
 @pytest.mark.rtl
 @pytest.mark.usefixtures("compile_quickly")
-@pytest.mark.parametrize("seed", fast([4, 1], 0))
-def test_a_core_and_its_memory(seed, tmp_path):
+@pytest.mark.parametrize(("make", "seed"), fast([(streamed_case, 4), (streamed_graph, 41), (streamed_case, 1)], 0))
+def test_a_core_and_its_memory(make, seed, tmp_path):
     """The Verilog behind AXI4: every byte of every layer, every event in its cycle, whatever the memory does."""
-    schedule, images = streamed_case(seed, 3)
+    schedule, images = make(seed, 3)
     for name, text in export_verilog(schedule, to_verilog).files().items():
         (tmp_path / name).write_text(text)
     build = Build(tmp_path, schedule)

@@ -143,7 +143,7 @@ def test_bounds_of_graphs(seed):
 @pytest.mark.parametrize(("network", "config"), [
     *(graph_case(seed)[:2] for seed in range(8)),
     (residuals((3, 4, 4), 6), EngineConfig(2, 4, 4, (1, 1), requantisers=4)),
-    (pointwise((3, 4, 64), 200), EngineConfig(2, 4, 4, (1, 1)))])
+    (pointwise((1, 2, 64), 800), EngineConfig(2, 4, 4, (1, 1)))])
 def test_bounds_of_weights_from_outside(network, config):
     """Weights and tables that are not all on the chip at once: the last networks have many of one of them."""
     check_bounds(network, few_weights(network, replace(config, weight_words=1)))
