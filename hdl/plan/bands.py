@@ -33,7 +33,8 @@ from .places import FeatureMap, Lifetime, lifetimes, pack, place_activations, st
 from .tiling import Latencies, Tiling
 from .timeline import read_after_write
 
-__all__ = ["Group", "added_together", "aligned", "banded", "choose", "has_what_it_adds", "lasts", "may_lie_upon"]
+__all__ = ["Group", "added_together", "aligned", "banded", "choose", "has_what_it_adds", "last_strip", "lasts",
+           "may_lie_upon"]
 
 
 def _ceil(a: int, b: int) -> int:
@@ -276,6 +277,11 @@ def may_lie_upon(work: Pass) -> bool:
     return work.source is not None and work.banked and work.output is None and not work.in_order
 
 
+def last_strip(passes: Sequence[Pass], group: Group, config: EngineConfig) -> int:
+    """Row with which the last row of banks of the last map of ``group`` begins."""
+    return (_ceil(passes[group.last].window.output_size[0], config.window[0]) - 1) * config.window[0]
+
+
 def _upward(passes: Sequence[Pass], group: Group, config: EngineConfig) -> Group:
     """A ``group`` in bands of whole rows of banks, with the last rows first."""
     height, banks = passes[group.last].window.output_size[0], config.window[0]
@@ -380,9 +386,8 @@ class _Choice:
     def _rings_beneath(self, first: int, last: int) -> Group | None:
         """The passes with as few rows kept as can be, whose rings are read no more when the last map's last row of
         banks is made."""
-        group, banks = self._rings(first, last, 0), self._config.window[0]
-        height = self._passes[last].window.output_size[0]
-        group = group and replace(group, ahead=(_ceil(height, banks) - 1) * banks)
+        group = self._rings(first, last, 0)
+        group = group and replace(group, ahead=last_strip(self._passes, group, self._config))
         return group if group and has_what_it_adds(self._passes, group) else None
 
     def _upon_each_other(self, group: Group) -> int:

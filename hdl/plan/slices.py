@@ -10,10 +10,11 @@ half of the words that there are: those of the next one come meanwhile.  Parts o
 where not all weights of the passes that take turns can stay on the chip.
 """
 
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from math import lcm, prod
+from math import inf, lcm, prod
 
 from tepal.hdl.config import EngineConfig
 from tepal.quant import Network, NetworkError
@@ -21,7 +22,7 @@ from tepal.quant import Network, NetworkError
 from .bands import added_together
 from .passes import Pass
 
-__all__ = ["sliced"]
+__all__ = ["loaded_words", "sliced"]
 
 
 def _ceil(a: int, b: int) -> int:
@@ -74,6 +75,25 @@ def sliced(network: Network, passes: Sequence[Pass], wholes: Sequence[int],
         made += slices
         parts_of += [whole] * len(slices)
     return tuple(made), tuple(parts_of), tuple(_numbered(weights))
+
+
+def loaded_words(passes: Sequence[Pass], wholes: Sequence[int], config: EngineConfig) -> float:
+    """Words of the array's weights that come from outside for a frame of ``passes``, ``wholes`` as in :func:`sliced`:
+    those that stay once, others for each part.  Infinite where they can't be divided into slices so small."""
+    rooms, parts = _rooms(passes, wholes, config), Counter(wholes)
+    pieces = {whole: _pieces(work, config) for work, whole in zip(passes, wholes, strict=True)}
+    if max(_lacking(pieces, rooms, config).values()) > 0:
+        return inf
+    return sum(prod(each) * (1 if rooms[whole] is None else parts[whole]) for whole, each in pieces.items())
+
+
+def _lacking(pieces: Mapping[int, tuple[int, int]], rooms: Mapping[int, int | None],
+             config: EngineConfig) -> dict[int, int]:
+    """Words by which each pass, of so many ``pieces``, has too little room for one that is used and one to come."""
+    words = config.weight_words
+    assert words is not None
+    return {whole: prod(pieces[whole]) - words if room is None else 2 * pieces[whole][1] - room
+            for whole, room in rooms.items()}
 
 
 def _numbered(keys: Sequence[Hashable]) -> list[int]:
@@ -130,11 +150,10 @@ def _counts(network: Network, passes: Sequence[Pass], wholes: Sequence[int], roo
     words = config.weight_words
     assert words is not None
     works = {whole: passes[wholes.index(whole)] for whole in rooms}
-    counts, lacking = {}, {}
-    for whole, room in rooms.items():
-        number, each = _pieces(works[whole], config)
-        lacking[whole] = number * each - words if room is None else 2 * each - room
-        counts[whole] = 1 if room is None else _ceil(number, max(1, room // 2 // each))
+    pieces = {whole: _pieces(work, config) for whole, work in works.items()}
+    lacking = _lacking(pieces, rooms, config)
+    counts = {whole: 1 if room is None else _ceil(pieces[whole][0], max(1, room // 2 // pieces[whole][1]))
+              for whole, room in rooms.items()}
     worst = max(lacking, key=lambda whole: lacking[whole])
     if lacking[worst] > 0:
         raise NetworkError(f"{_named(network, works[worst])}: its weights can't be divided so that they take turns in "
