@@ -34,7 +34,7 @@ from .tiling import Latencies, Tiling
 from .timeline import read_after_write
 
 __all__ = ["Group", "added_together", "aligned", "banded", "choose", "has_what_it_adds", "last_strip", "lasts",
-           "may_lie_upon"]
+           "may_lie_upon", "order_of_parts"]
 
 
 def _ceil(a: int, b: int) -> int:
@@ -202,6 +202,15 @@ def banded(passes: Sequence[Pass], groups: Sequence[Group]) -> tuple[tuple[Pass,
             number_of[group.last] = begun
         number = group.last + 1
     return tuple(made), tuple(wholes)
+
+
+def order_of_parts(passes: Sequence[Pass], groups: Sequence[Group]) -> list[int]:
+    """The numbers that :func:`banded` gives, without the parts."""
+    order = [*range(len(passes))]
+    for group in reversed(groups):
+        order[group.first:group.last + 1] = [number for number, _ in _turns(passes, group)] if group.kept else [
+            number for _ in _rows(passes, group) for number in range(group.first, group.last + 1)]
+    return order
 
 
 # -- which passes, and how many rows -----------------------------------------------------------------------

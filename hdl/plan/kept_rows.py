@@ -11,7 +11,7 @@ from math import prod
 
 from tepal.hdl.config import EngineConfig
 
-from .bands import Group, banded, has_what_it_adds, last_strip
+from .bands import Group, banded, has_what_it_adds, last_strip, order_of_parts
 from .passes import Pass
 from .places import place_activations
 from .slices import loaded_words
@@ -38,13 +38,14 @@ def _grown(passes: Sequence[Pass], groups: tuple[Group, ...], number: int, confi
     def with_rows(kept: Sequence[int], ahead: int | None = None) -> tuple[Group, ...]:
         return *groups[:number], replace(groups[number], kept=tuple(kept), ahead=ahead), *groups[number + 1:]
 
-    def loads(groups: Sequence[Group]) -> int:
-        return loaded_words(*banded(passes, groups), config)
+    def loads(groups: Sequence[Group]) -> float:
+        return loaded_words(works, order_of_parts(passes, groups), config)
 
     def fitting(kept: Sequence[int]) -> tuple[Group, ...] | None:
         ways = with_rows(kept), with_rows(kept, last_strip(passes, groups[number], config))
         return next((way for way in ways if _fits(passes, way, number, config)), None)
 
+    works = dict(enumerate(passes))
     kept = (config.window[0],) * len(groups[number].kept)
     found = groups
     while True:

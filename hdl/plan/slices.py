@@ -62,7 +62,8 @@ def sliced(network: Network, passes: Sequence[Pass], wholes: Sequence[int],
     """
     if config.weight_words is None:
         return tuple(passes), tuple(wholes), tuple(_numbered(wholes))
-    rooms = _rooms(passes, wholes, config)
+    works = dict(zip(reversed(wholes), reversed(passes), strict=True))
+    rooms = _rooms(works, wholes, config)
     counts = _counts(network, passes, wholes, rooms, config)
     made: list[Pass] = []
     parts_of: list[int] = []
@@ -77,11 +78,12 @@ def sliced(network: Network, passes: Sequence[Pass], wholes: Sequence[int],
     return tuple(made), tuple(parts_of), tuple(_numbered(weights))
 
 
-def loaded_words(passes: Sequence[Pass], wholes: Sequence[int], config: EngineConfig) -> float:
-    """Words of the array's weights that come from outside for a frame of ``passes``, ``wholes`` as in :func:`sliced`:
-    those that stay once, others for each part.  Infinite where they can't be divided into slices so small."""
-    rooms, parts = _rooms(passes, wholes, config), Counter(wholes)
-    pieces = {whole: _pieces(work, config) for work, whole in zip(passes, wholes, strict=True)}
+def loaded_words(works: Mapping[int, Pass], wholes: Sequence[int], config: EngineConfig) -> float:
+    """Words of the array's weights that come from outside for a frame in which parts run of ``works``, by their
+    numbers, in the order of ``wholes``: those that stay once, others for each part.  Infinite where they can't be
+    divided into slices so small."""
+    rooms, parts = _rooms(works, wholes, config), Counter(wholes)
+    pieces = {whole: _pieces(works[whole], config) for whole in rooms}
     if max(_lacking(pieces, rooms, config).values()) > 0:
         return inf
     return sum(prod(each) * (1 if rooms[whole] is None else parts[whole]) for whole, each in pieces.items())
@@ -113,7 +115,7 @@ def _slices(work: Pass, first: int, count: int, config: EngineConfig) -> list[Pa
             for begin, end in pairwise(ends)]
 
 
-def _rooms(passes: Sequence[Pass], wholes: Sequence[int], config: EngineConfig) -> dict[int, int | None]:
+def _rooms(works: Mapping[int, Pass], wholes: Sequence[int], config: EngineConfig) -> dict[int, int | None]:
     """For each pass, by its number, words on the chip for the slices of it that are used and to come; None of one in
     bands whose weights stay."""
     words = config.weight_words
@@ -123,7 +125,7 @@ def _rooms(passes: Sequence[Pass], wholes: Sequence[int], config: EngineConfig) 
         parts.setdefault(whole, []).append(number)
     rooms: dict[int, int | None] = dict.fromkeys(parts, words)
     for together in _taking_turns(parts):
-        staying = {whole: prod(_pieces(passes[parts[whole][0]], config)) for whole in together}
+        staying = {whole: prod(_pieces(works[whole], config)) for whole in together}
         if sum(staying.values()) > words:
             for whole in sorted(together, key=lambda whole: (len(parts[whole]), -staying[whole])):
                 if 2 * sum(staying.values()) > words:
