@@ -77,5 +77,7 @@ def _row_words(passes: Sequence[Pass], group: Group) -> list[int]:
 
 
 def _fits(passes: Sequence[Pass], groups: Sequence[Group], number: int, config: EngineConfig) -> bool:
+    """Whether ``groups``, one of which has other rows now, have all that they add, and room."""
+    assert config.activation_words is not None
     return has_what_it_adds(passes, groups[number]) and sum(
         place_activations(banded(passes, groups)[0], config)[1]) <= config.activation_words
