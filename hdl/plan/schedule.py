@@ -19,6 +19,7 @@ from tepal.quant import Network, NetworkError
 
 from .bands import Group, aligned, choose
 from .input_ring import by_rows, in_ring, row_plan
+from .kept_rows import with_fewest_loads
 from .memories import MemoryUse, parameter_groups, tile_buffers, tile_row_words
 from .passes import Pass, unroll
 from .places import FeatureMap, outputs, place
@@ -107,7 +108,8 @@ class Schedule:
         self.loads = self._loads()
 
     def _choose(self, passes: Sequence[Pass]) -> tuple[Group, ...]:
-        return choose(passes, self.config, Latencies.of(self.config, self.depthwise_format, self.matrix_format, None))
+        latency = Latencies.of(self.config, self.depthwise_format, self.matrix_format, None)
+        return with_fewest_loads(passes, choose(passes, self.config, latency), self.config)
 
     def _check_input(self):
         _, width, channels = self.layout.shape

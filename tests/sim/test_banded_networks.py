@@ -6,12 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from engine_check import check
-from graphs import groups_with_kept_rows, inverted_residuals
-from networks import fast, random_engine
+from graphs import groups_in_any_order, groups_with_kept_rows, inverted_residuals
+from networks import chain, fast, random_engine
 from tepal.boards.flow.yosys import to_verilog
-from tepal.hdl import Schedule, export_verilog
-from tepal.hdl.plan.bands import Group, aligned, covered, lasts
+from tepal.hdl import EngineConfig, Schedule, export_verilog
+from tepal.hdl.plan.bands import Group, aligned, lasts
 from tepal.hdl.plan.descriptors import descriptor_memories
+from tepal.hdl.plan.passes import covered
 from tepal.hdl.plan.widths import Formats
 from tepal.hdl.units.descriptor_table import DescriptorTable
 from tepal.sim import run_engine
@@ -69,6 +70,29 @@ def test_kept_rows(seed):
     assert any(over) or seed in (6, 13)
     assert any(each.target.lap(each.work.target_row) for each in schedule.passes)
     check(schedule, images, seed)
+
+
+@pytest.mark.parametrize("seed", fast([34, 53, 3, 8, 40], 1))
+def test_maps_upon_each_other(seed):
+    """Bands that begin with the last rows, groups that go ahead before their last ones, and rows that lie where those
+    of other maps, or of the one that is read, were."""
+    network, config, formats, images, rng = case(seed)
+    groups = groups_in_any_order(rng, formats.passes, config)
+    schedule = Schedule(network, replace(config, activation_words=1), formats, groups=groups)
+    assert any(group.upward or group.ahead is not None for group in groups)
+    apart = Schedule(network, config, formats, groups=groups)
+    assert schedule.bank_depth < apart.bank_depth
+    check(schedule, images, seed)
+
+
+@pytest.mark.parametrize("weight_words", fast([24, None], 0))
+def test_a_chain_that_goes_down_and_up_in_turn(weight_words):
+    """As it is chosen: each map lies upon the one before; weights from outside come again for each band."""
+    network = chain((12, 2, 4), 12)
+    schedule = Schedule(network, EngineConfig(4, 4, 4, activation_words=7, weight_words=weight_words))
+    assert {bool(group.upward) for group in schedule.groups} == {True, False}
+    images = np.random.default_rng(0).integers(-128, 128, (FRAMES, *network.input_shape), np.int8)
+    check(schedule, images, 7)
 
 
 @pytest.mark.parametrize("seed", fast([2, 3], 1))
