@@ -8,8 +8,10 @@ from math import gcd
 
 from rich.markup import escape
 from tepal.boards.board import Board
+from tepal.boards.flow.build import clock_limits
 from tepal.boards.flow.external_memory import with_weights_outside
 from tepal.boards.flow.fit import default_engine, fit, in_bands
+from tepal.boards.flow.routed import Clock, clock_of
 from tepal.boards.flow.variant import Forms, choose
 from tepal.boards.registry import get_board
 from tepal.hdl import ConfigError, EngineConfig, Formats, Schedule
@@ -18,7 +20,7 @@ from tepal.quant import FloatNetwork, Network, NetworkError, read_model
 from .arguments import chosen
 from .console import err, step
 
-__all__ = ["load", "may_come_from_outside", "on_board", "read_forms", "require_weights_on_chip"]
+__all__ = ["clock_for", "load", "may_come_from_outside", "on_board", "read_forms", "require_weights_on_chip"]
 
 BoardsEngine = Callable[[Board, Network, Formats], EngineConfig]
 
@@ -56,6 +58,14 @@ def may_come_from_outside(arguments, board: Board, schedule: Schedule) -> bool:
     kinds = {kind.name for kind in board.part.memories}
     return (board.memory is not None and arguments.weight_words is None
             and bool(kinds.intersection(fit(schedule, board).over)))
+
+
+def clock_for(schedule: Schedule, board: Board, asked: float | None) -> Clock:
+    """The recorded clock, or the one ``asked`` for; no faster than the board's memory, where weights come from it."""
+    clock, (_, limit) = clock_of(board, asked), clock_limits(schedule, board)
+    if schedule.loads and board.memory and limit and clock.mhz and clock.mhz > limit:
+        return Clock(limit, f"{limit:g} MHz, the fastest that the memory of weights takes")
+    return clock
 
 
 def _engines(arguments, schedule: Schedule) -> list[EngineConfig] | None:

@@ -88,16 +88,11 @@ class _Divisions:
         self.latency = Latencies.of(self.config, self.base.depthwise_format, self.base.matrix_format, None)
         self.kind = memory_kind(board, "matrix_weights")
 
-    def sketches(self) -> list["_Sketch"]:
-        """Of numbers of words of activations and of rows of the image, with the largest ring of weights that has room
-        beside them: of fewer words only as long as that is faster."""
-        found: list[_Sketch] = []
+    def sketches(self) -> Iterator["_Sketch"]:
+        """Of all numbers of words of activations, and of few and all rows of the image, with the largest ring of
+        weights that has room beside them."""
         for words, groups in self._groups():
-            here = [*self._with_rows(words, groups)]
-            if found and here and min(each.cycles for each in here) > min(each.cycles for each in found):
-                break
-            found += here
-        return found
+            yield from self._with_rows(words, groups)
 
     def _groups(self) -> Iterator[tuple[int | None, tuple[Group, ...]]]:
         """(words of activations, passes that run in bands then), most words first."""
@@ -106,12 +101,16 @@ class _Divisions:
         words = [self.asked.activation_words] if self.asked.activation_words else [
             *([None] if kind.blocks(use.depth, use.width) <= room else []),
             *(_deepest(kind, count, use.width, use.depth - 1) for count in range(room, 0, -1))]
-        for each in dict.fromkeys(words):
+        before = None
+        for each in words:
             try:
-                yield each, choose(self.passes, replace(self.config, activation_words=each), self.latency)
+                groups = choose(self.passes, replace(self.config, activation_words=each), self.latency)
             except (ConfigError, NetworkError):
                 # Nor do fewer words do.
                 return
+            if groups != before:
+                yield each, groups
+            before = groups
 
     def _with_rows(self, words: int | None, groups: tuple[Group, ...]) -> Iterator["_Sketch"]:
         """With the whole image in the input memory; and with the fewest rows that will do, and twice as many."""
