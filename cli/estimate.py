@@ -7,10 +7,9 @@ from dataclasses import replace
 
 from rich.table import Column, Table
 from tepal.boards.board import Board
-from tepal.boards.flow.build import clock_limits
 from tepal.boards.flow.fit import fit
 from tepal.boards.flow.lut_estimate import KINDS
-from tepal.boards.flow.routed import Clock, clock_of
+from tepal.boards.flow.routed import Clock
 from tepal.boards.flow.shortage import require_fit, shortage
 from tepal.boards.flow.smaller import largest
 from tepal.boards.registry import all_boards
@@ -21,7 +20,7 @@ from tepal.sim.occupancy import utilisation
 
 from .arguments import add_model_arguments, mhz
 from .console import err, out, step
-from .scheduling import load, on_board, read_forms
+from .scheduling import clock_for, load, may_come_from_outside, on_board, read_forms
 from .tables import layer_rows, layer_table, share_bar
 
 __all__ = ["add_arguments", "run"]
@@ -61,7 +60,7 @@ def _one(arguments) -> int:
         "macs": schedule.network.macs, "parameters": schedule.network.parameters,
         "bands": (bands := _bands(schedule, model)), "input_rows": (ring := _ring(schedule, model)),
         "weight_bytes_per_frame": schedule.weight_bytes,
-        **_times(model, clock := _clock(schedule, board, arguments.clock)),
+        **_times(model, clock := clock_for(schedule, board, arguments.clock)),
         "waits": (waits := _waits(schedule, model)),
         "utilisation": round(utilisation(schedule, model.busy_cycles), 4), "layers": rows,
     }
@@ -100,14 +99,6 @@ def _one(arguments) -> int:
     if not arguments.json:
         out.print(f"[bold green]The network fits {board.name}.[/]")
     return 0
-
-
-def _clock(schedule: Schedule, board: Board, asked: float | None) -> Clock:
-    """The recorded clock, or the one ``asked`` for; no faster than the board's memory, where weights come from it."""
-    clock, (_, limit) = clock_of(board, asked), clock_limits(schedule, board)
-    if schedule.loads and board.memory and limit and clock.mhz and clock.mhz > limit:
-        return Clock(limit, f"{limit:g} MHz, the fastest that the memory of weights takes")
-    return clock
 
 
 def _waits(schedule: Schedule, model: CycleModel) -> list[dict]:
@@ -186,7 +177,8 @@ def _compare(arguments) -> int:
         for board in all_boards().values():
             if board.name == "generic":
                 continue
-            entry = {"board": board.name, "part": board.part.name, "fits": False, "problem": None}
+            entry = {"board": board.name, "part": board.part.name, "fits": False, "problem": None,
+                     "may_fit_with_external_memory": False}
             try:
                 beat = board.beat_cycles if arguments.weight_words else 1
                 alike = board.part, board.config, board.others, beat, *sorted(board.roles.items())
@@ -194,7 +186,9 @@ def _compare(arguments) -> int:
                     schedule, told = on_board(arguments, board, forms)
                     made[alike] = schedule, told, _entry(schedule, board), CycleModel(schedule, beat)
                 schedule, told, needs, model = made[alike]
-                entry |= {**needs, **_times(model, _clock(schedule, board, arguments.clock))}
+                entry |= {**needs, **_times(model, clock_for(schedule, board, arguments.clock))}
+                # The search for such an engine takes seconds: of one board alone.
+                entry["may_fit_with_external_memory"] = may_come_from_outside(arguments, board, schedule)
                 schedules[board.name] = schedule
                 if told and entry["fits"]:
                     forms_told.setdefault(told, []).append(board.name)
@@ -243,10 +237,20 @@ def _print(network: Network, entries: list[dict]) -> None:
     for entry in entries:
         if entry.get("clock_mhz"):
             out.print(f"{entry['board']}: at {entry['clock']}.", markup=False)
+    if told := _told_outside(entries):
+        out.print(f"{told[0].upper()}{told[1:]}.", markup=False)
     if untimed := [entry["board"] for entry in entries if entry.get("clock_mhz", 0) is None]:
         out.print(f"No clock recorded: {', '.join(untimed)} (--clock gives one).")
     out.print("Cycles from the end of the image to the answer. --board shows one board, layer by layer, and where the "
               "network does not fit, which width and image size do.")
+
+
+def _told_outside(entries: list[dict]) -> str:
+    """Where the network, which does not fit on the chip, may fit with weights from the board's memory; empty where it
+    may not."""
+    names = [entry["board"] for entry in entries if entry["may_fit_with_external_memory"]]
+    return f"weights may come from a memory beside the FPGA: --board tells whether it fits so on {', '.join(names)}" * (
+        bool(names))
 
 
 def _refused(entries: list[dict]) -> str:
@@ -269,5 +273,6 @@ def _nearest(entries: list[dict], schedules: dict[str, Schedule]) -> str:
     """One sentence: what the board that comes nearest has too little of, and what would fit it."""
     nearest = min((entry for entry in entries if entry["board"] in schedules), key=lambda entry: max(
         entry["used"][kind] / entry["available"][kind] for kind in entry["short"]))["board"]
-    return (f"the network fits none of the boards, of which {nearest} comes nearest: "
+    told = (f"the network fits none of the boards, of which {nearest} comes nearest: "
             f"{shortage(schedules[nearest], all_boards()[nearest])}")
+    return "; ".join(filter(None, (told, _told_outside(entries))))

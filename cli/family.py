@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from rich.table import Column, Table
 from tepal.boards.board import Board
+from tepal.boards.flow.external_memory import room_for_weights, with_weights_outside
 from tepal.boards.flow.fit import default_engine, fit
 from tepal.boards.flow.routed import Clock, clock_of
 from tepal.boards.registry import BOARDS, get_board
@@ -35,8 +36,9 @@ from tepal.sim import CycleModel
 
 from .arguments import mhz
 from .console import out, step
+from .scheduling import clock_for
 
-__all__ = ["ALPHAS", "FAMILIES", "PAPER", "RESOLUTIONS", "Family", "Row", "add_arguments", "run"]
+__all__ = ["ALPHAS", "FAMILIES", "KIN", "PAPER", "RESOLUTIONS", "Family", "Row", "add_arguments", "run"]
 
 ASSUMED = 100.0
 """MHz, where no clock has been recorded for a board."""
@@ -113,6 +115,14 @@ PAPER = (
 )
 """The rows of the paper's tables 4, 5, 6, 7 and 9 whose networks are MobileNets, and SqueezeNet's."""
 
+KIN = (
+    Row("0.35 MobileNetV2-96", MobileNetV2(0.35, 96)),
+    Row("0.35 MobileNetV2-160", MobileNetV2(0.35, 160)),
+    Row("1.0 MobileNetV2-224", MobileNetV2()),
+    Row("0.25 SSD MobileNet-300", _ssd(MobileNet, 0.25, 300)),
+)
+"""What is shown beside them, of which the paper says nothing."""
+
 
 def add_arguments(parser) -> None:
     """What ``tepal family`` takes."""
@@ -142,14 +152,20 @@ def run(arguments) -> int:
         out.print(_counts(report["rows"]), _notes(report["rows"]), sep="\n")
         for board in boards:
             out.print(_speed_table(report, board))
-        told = "; ".join(f"{name}: {clock['clock']}" for name, clock in report["clocks"].items())
+        told = "; ".join(f"{name}: {_told_clocks(report, name)}" for name in report["clocks"])
         out.print(f"Cycles from frame to frame. Clocks: {told}.")
     return 0
 
 
-def _clock(board: Board, asked: float | None) -> Clock:
-    clock = clock_of(board, asked)
+def _or_assumed(clock: Clock) -> Clock:
     return clock if clock.mhz else Clock(ASSUMED, f"{ASSUMED:g} MHz, which is assumed: no clock has been recorded")
+
+
+def _told_clocks(report: dict, board: str) -> str:
+    """The board's clock, and others that some networks have there."""
+    speeds = [row["boards"][board] for row in report["rows"] if board in row["boards"]]
+    clocks = dict.fromkeys([report["clocks"][board]["clock"], *(speed["clock"] for speed in speeds)])
+    return ", or ".join(clocks)
 
 
 def _rows(arguments) -> tuple[Row, ...]:
@@ -161,7 +177,7 @@ def _rows(arguments) -> tuple[Row, ...]:
                                f"{', '.join(name for name in FAMILIES if name.startswith('ssd'))} with --family")
         others["maps"] = arguments.maps
     if arguments.family == "v1" and not (arguments.alpha or arguments.resolution or others):
-        return PAPER
+        return PAPER + KIN
     return tuple(Row(f"{alpha:g} {family.title}-{resolution}", family.make(alpha, resolution, **others))
                  for alpha, resolution in product(arguments.alpha or family.alphas,
                                                   arguments.resolution or family.resolutions))
@@ -195,15 +211,24 @@ def _rounded(count: int, printed: str) -> str:
 
 
 def _speeds(network: Network, boards: Iterable[Board], asked: float | None) -> dict[str, dict]:
-    """Cycles of ``network`` on each board's default engine, whether or not it fits."""
+    """Cycles of ``network`` on each board's default engine, or on one with weights from the board's memory where it
+    fits so alone; whether or not it fits."""
     result, formats = {}, Formats(network)
     for board in boards:
         schedule = Schedule(network, default_engine(board, network, formats), formats)
-        model, needs = CycleModel(schedule), fit(schedule, board)
+        if not fit(schedule, board).ok:
+            schedule = with_weights_outside(network, formats, board) or schedule
+        model, needs = CycleModel(schedule, board.beat_cycles), fit(schedule, board)
+        clock = _or_assumed(clock_for(schedule, board, asked))
+        room = room_for_weights(board)
         result[board.name] = {
             "cycles": model.cycles, "compute_cycles": model.compute_cycles, "interval_cycles": model.interval_cycles,
-            "frames_per_second": _clock(board, asked).rate(model.interval_cycles),
-            "fits": needs.ok, "used": needs.used, "available": needs.available}
+            "clock_mhz": clock.mhz, "clock": clock.told, "frames_per_second": clock.rate(model.interval_cycles),
+            "fits": needs.ok, "used": needs.used, "available": needs.available,
+            "external_memory": {
+                "bytes": room, "enough": network.parameters <= room, "bytes_per_frame": schedule.weight_bytes,
+                "waiting": round(sum(model.waits().values()) / model.interval_cycles, 4)} if room else None,
+            "engine": schedule.config.told()}
     return result
 
 
@@ -224,7 +249,7 @@ def _report(rows: Iterable[Row], boards: Sequence[Board], asked: float | None) -
             "macs": _figure(network.macs, row.macs, **_without_classifier(network)),
             "parameters": _figure(network.weights, row.parameters, trained=network.parameters),
             "boards": speeds[network]})
-    clocks = {board.name: _clock(board, asked) for board in boards}
+    clocks = {board.name: _or_assumed(clock_of(board, asked)) for board in boards}
     return {"rows": entries,
             "clocks": {name: {"clock_mhz": clock.mhz, "clock": clock.told} for name, clock in clocks.items()}}
 
@@ -247,7 +272,7 @@ def _counts(rows: list[dict]) -> Table:
         if number and row["table"] != rows[number - 1]["table"]:
             table.add_section()
         cells = [cell for key in ("macs", "parameters") for cell in _compared(row[key])]
-        table.add_row(str(row["table"]), row["name"], *cells)
+        table.add_row("" if row["table"] is None else str(row["table"]), row["name"], *cells)
     return table
 
 
@@ -255,6 +280,8 @@ def _compared(figure: dict) -> tuple[str, str, str]:
     """What the paper prints, whether the count rounds to it, and the count."""
     if "count" not in figure:
         return figure["paper"], "", "quoted"
+    if "paper" not in figure:
+        return "", "", f"{figure['count']:,}"
     return figure["paper"], "=" if figure["agrees"] else "≠", f"{figure['count']:,}"
 
 
@@ -275,21 +302,40 @@ def _notes(rows: list[dict]) -> str:
 
 def _speed_table(report: dict, board: Board) -> Table:
     """Each network once."""
-    table = Table(Column("network", no_wrap=True), _number("cycles"),
-                  _number(f"frames/s\nat {report['clocks'][board.name]['clock_mhz']:g} MHz"), "fits",
-                  title=f"{board.name} ({board.part.name})")
-    shown = []
+    rows: list[dict] = []
     for row in report["rows"]:
-        if row["network"] is None or row["network"] in shown:
-            continue
-        shown.append(row["network"])
-        speed = row["boards"][board.name]
-        table.add_row(row["name"], f"{speed['interval_cycles']:,}", f"{speed['frames_per_second']:,.2f}",
-                      "yes" if speed["fits"] else f"no: {_over(speed)}")
+        if row["network"] is not None and all(row["network"] != other["network"] for other in rows):
+            rows.append(row)
+    speeds = [row["boards"][board.name] for row in rows]
+    clocks = {speed["clock_mhz"]: speed["clock"] for speed in speeds}
+    waits = any(_from_outside(speed) for speed in speeds)
+    table = Table(Column("network", no_wrap=True), _number("cycles"),
+                  *([] if len(clocks) == 1 else [_number("MHz")]),
+                  _number("frames/s" + (f"\nat {min(clocks):g} MHz" if len(clocks) == 1 else "")),
+                  *([_number("waiting for\nweights")] if waits else []), "fits",
+                  title=f"{board.name} ({board.part.name})")
+    for row, speed in zip(rows, speeds, strict=True):
+        outside = _from_outside(speed)
+        table.add_row(row["name"], f"{speed['interval_cycles']:,}",
+                      *([] if len(clocks) == 1 else [f"{speed['clock_mhz']:g}"]), f"{speed['frames_per_second']:,.2f}",
+                      *([f"{outside['waiting']:.1%}" if outside else ""] if waits else []),
+                      ("yes, with weights from its memory" if outside else "yes") if speed["fits"] else
+                      f"no: {_over(speed)}")
     return table
+
+
+def _from_outside(speed: dict) -> dict | None:
+    """What comes from the board's memory, if weights do."""
+    memory = speed["external_memory"]
+    return memory if memory and memory["bytes_per_frame"] else None
 
 
 def _over(speed: dict) -> str:
     """What the board has too little of."""
-    return ", ".join(f"{speed['used'][kind]:,} of {limit:,} {kind}" for kind, limit in speed["available"].items()
-                     if limit is not None and speed["used"][kind] > limit)
+    memory = speed["external_memory"]
+    told = [f"{speed['used'][kind]:,} of {limit:,} {kind}" for kind, limit in speed["available"].items()
+            if limit is not None and speed["used"][kind] > limit]
+    if memory:
+        told.append("with weights from its memory too few as well" if memory["enough"] else
+                    f"room for {memory['bytes']:,} bytes of weights in its memory")
+    return ", ".join(told)

@@ -7,7 +7,7 @@ from typing import Any
 
 from tepal.boards.flow.build import REPORT
 from tepal.boards.flow.fit import fit
-from tepal.boards.flow.routed import Clock, clock_of
+from tepal.boards.flow.routed import Clock
 from tepal.boards.flow.shortage import require_fit
 from tepal.processes import write_whole
 from tepal.quant import NetworkError
@@ -21,7 +21,7 @@ from .arguments import add_model_arguments, mhz, path
 from .console import bar, out, step, warn
 from .files import check_file, classes_of, read_labelled
 from .frames import INPUT_HELP, add_preprocessing_arguments, preprocessed, read_input, taken
-from .scheduling import load
+from .scheduling import clock_for, load
 
 __all__ = ["add_arguments", "run"]
 
@@ -51,9 +51,9 @@ def run(arguments) -> int:
     _check(arguments)
     board, schedule = load(arguments)
     with step("Counting cycles"):
-        model = CycleModel(schedule)
+        model = CycleModel(schedule, board.beat_cycles)
     given = _given(arguments, model, board.name)
-    clock = clock_of(board, arguments.clock)
+    clock = clock_for(schedule, board, arguments.clock)
     if given.build is not None and arguments.clock is None:
         clock = Clock(given.build["clock_mhz"], f"{given.build['clock_mhz']:.2f} MHz, the clock of the build")
     with step("Drawing"):

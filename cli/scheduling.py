@@ -8,7 +8,10 @@ from math import gcd
 
 from rich.markup import escape
 from tepal.boards.board import Board
+from tepal.boards.flow.build import clock_limits
+from tepal.boards.flow.external_memory import with_weights_outside
 from tepal.boards.flow.fit import default_engine, fit, in_bands
+from tepal.boards.flow.routed import Clock, clock_of
 from tepal.boards.flow.variant import Forms, choose
 from tepal.boards.registry import get_board
 from tepal.hdl import ConfigError, EngineConfig, Formats, Schedule
@@ -17,7 +20,7 @@ from tepal.quant import FloatNetwork, Network, NetworkError, read_model
 from .arguments import chosen
 from .console import err, step
 
-__all__ = ["load", "on_board", "read_forms", "require_weights_on_chip"]
+__all__ = ["clock_for", "load", "may_come_from_outside", "on_board", "read_forms", "require_weights_on_chip"]
 
 BoardsEngine = Callable[[Board, Network, Formats], EngineConfig]
 
@@ -33,21 +36,56 @@ def read_forms(arguments) -> Forms:
 
 def load(arguments, engine: BoardsEngine | None = None) -> tuple[Board, Schedule]:
     """The board, and the form of the model that runs best there on the engine that the command line asks for, or that
-    ``engine`` gives it; says on stderr which form it is."""
+    ``engine`` gives it; says on stderr which form it is.  Where it does not fit on the chip, weights come from the
+    board's memory, if it fits so, which is said too."""
     board, forms = get_board(arguments.board), read_forms(arguments)
     with step("Scheduling"):
         schedule, told = on_board(arguments, board, forms, engine)
+    if may_come_from_outside(arguments, board, schedule):
+        with step("Looking for an engine with weights from the board's memory"):
+            outside = with_weights_outside(schedule.network, schedule.formats, board, _engines(arguments, schedule))
+        if outside:
+            schedule, told = outside, " ".join(filter(None, (told, _told_outside(outside, board))))
     # That it does not fit will be told alone.
     if told and fit(schedule, board).ok:
-        err.print(told)
+        err.print(told, markup=False)
     return board, schedule
+
+
+def may_come_from_outside(arguments, board: Board, schedule: Schedule) -> bool:
+    """Whether the network has too little memory on the chip, weights could come from the board's, and nobody asked for
+    that on the command line, which then says how."""
+    kinds = {kind.name for kind in board.part.memories}
+    return (board.memory is not None and arguments.weight_words is None
+            and bool(kinds.intersection(fit(schedule, board).over)))
+
+
+def clock_for(schedule: Schedule, board: Board, asked: float | None) -> Clock:
+    """The recorded clock, or the one ``asked`` for; no faster than the board's memory, where weights come from it."""
+    clock, (_, limit) = clock_of(board, asked), clock_limits(schedule, board)
+    if schedule.loads and board.memory and limit and clock.mhz and clock.mhz > limit:
+        return Clock(limit, f"{limit:g} MHz, the fastest that the memory of weights takes")
+    return clock
+
+
+def _engines(arguments, schedule: Schedule) -> list[EngineConfig] | None:
+    """The engine that the command line asks for; None if it leaves that to the board."""
+    given = chosen(arguments)
+    return [replace(schedule.config, **{name: given.get(name) for name in ("activation_words", "input_rows")})
+            ] if given else None
+
+
+def _told_outside(schedule: Schedule, board: Board) -> str:
+    return (f"The network does not fit on the chip, so its weights come from the memory of {board.name}: "
+            f"{schedule.weight_bytes:,} bytes for every frame, through a ring of {schedule.config.weight_words:,} "
+            "words on the chip; --weight-words asks for a ring of another size.")
 
 
 def require_weights_on_chip(schedule: Schedule, what: str) -> None:
     """Raise :class:`~tepal.hdl.ConfigError` if weights come from outside, which ``what`` knows nothing of."""
     if schedule.loads is not None:
-        raise ConfigError(f"{what} knows of no external memory: leave --weight-words out, or take tepal generate and "
-                          "connect the core's port m_axi to one")
+        raise ConfigError(f"{what} knows of no external memory: leave --weight-words out, if the network fits on the "
+                          "chip, or take tepal generate alone and connect the core's port m_axi to one")
 
 
 def on_board(arguments, board: Board, forms: Forms, engine: BoardsEngine | None = None) -> tuple[Schedule, str]:

@@ -17,6 +17,9 @@ from tepal.sim import CycleModel
 from .lut_estimate import KINDS, MARGIN, logic
 
 __all__ = ["Fit", "blocks", "capacity", "default_engine", "fit", "in_bands", "memory_kind", "scheduled",
+
+
+__all__ = ["Fit", "blocks", "capacity", "default_engine", "fit", "for_weights", "in_bands", "memory_kind",
            "with_beat_for"]
 
 
@@ -83,11 +86,17 @@ def with_beat_for(network: Network, config: EngineConfig) -> EngineConfig:
     return replace(config, input_bytes=gcd(config.input_bytes, width * channels))
 
 
+<<<<<<< HEAD
 @lru_cache(maxsize=32)
 def scheduled(formats: Formats, config: EngineConfig) -> Schedule:
     """The network of ``formats`` on an engine: the one that was made when this engine was tried, if that was not long
     ago.  In bands there are so many passes that scheduling them takes long."""
     return Schedule(formats.network, config, formats)
+=======
+def for_weights(config: EngineConfig, formats: Formats) -> EngineConfig:
+    """``config`` with as many multipliers, each for one product where weights are so wide that two can't share one."""
+    return config if formats.matrix_weight_bits <= 8 else replace(config, rows=config.rows // config.packing, packing=1)
+>>>>>>> hf
 
 
 def capacity(part: Part) -> int:
@@ -165,9 +174,7 @@ def default_engine(board: Board, network: Network, formats: Formats | None = Non
     if len(configs) == 1 and configs[0].packing == 1 and not _may_run_in_bands(board, configs[0]):
         return configs[0]
     formats = formats or Formats(network)
-    if formats.matrix_weight_bits > 8:
-        # As many multipliers, each for one product: they can't share one by weights so wide.
-        configs = [replace(config, rows=config.rows // config.packing, packing=1) for config in configs]
+    configs = [for_weights(config, formats) for config in configs]
     if 8 * network.parameters > capacity(board.part) > 0:
         # None has room for the weights alone.
         return configs[-1]

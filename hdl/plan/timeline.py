@@ -221,8 +221,13 @@ def timeline(tilings: Sequence[Tiling], places: Places) -> tuple[ScheduledPass, 
         if number:
             bounds |= start_bounds(tilings[number - 1], starts[-1], tiling)
         if source is not None:
-            bounds["read after write"] = max(read_after_write(tilings[writer], starts[writer], tiling)
-                                             for writer in writers[source])
+            bounds["read after write"] = 0
+            # Of many parts of a map the last ones are waited for: those of no consequence are passed over unseen.
+            for writer in reversed(writers[source]):
+                before = tilings[writer]
+                if starts[writer] + before.to_last_tile + before.last_written >= bounds["read after write"]:
+                    bounds["read after write"] = max(bounds["read after write"],
+                                                     read_after_write(before, starts[writer], tiling))
         if tiling.work.other is not None:
             # Of several parts, the one that writes the same rows and channels.
             writer = next(writer for writer in writers[tiling.work.other]

@@ -86,7 +86,7 @@ def test_all_that_is_known(run, estimate, build, tmp_path):
 def test_does_not_fit(run, tmp_path):
     """The page says so, and so does the command, as ``tepal estimate`` does."""
     write_onnx(MobileNet(0.75, 96, classes=4).network(), tmp_path / "huge.onnx")
-    code, out, err = run("report", "huge.onnx", "--board", "ulx3s-85f", "-o", "page.html", "--json")
+    code, out, err = run("report", "huge.onnx", "--board", "orangecrab-85f", "-o", "page.html", "--json")
     assert code == 2
     assert not json.loads(out)["fits"]
     assert "does not fit" in err
