@@ -36,6 +36,7 @@ COMMANDS = {
     "serve": "serve a page in a browser: pictures and the camera, on a board or a simulated one",
     "run": "classify images on a board that is connected to a serial port",
     "program": "write a bitstream, and what belongs to it, onto a board",
+    "completion": "print what makes bash, zsh or fish complete commands, options, boards and files",
 }
 """Name to what it does, in the order of the help."""
 
@@ -134,6 +135,10 @@ def _sentence(error: OSError) -> str:
 
 
 def _run(argv: list[str]) -> int:
+    if "_ARGCOMPLETE" in os.environ:
+        from .completion import complete
+
+        complete(parser)
     command = next((word for word in argv if not word.startswith("-")), None)
     if not argv:
         parser().print_help()
