@@ -16,10 +16,7 @@ from tepal.sim import CycleModel
 
 from .lut_estimate import KINDS, MARGIN, logic
 
-__all__ = ["Fit", "blocks", "capacity", "default_engine", "fit", "in_bands", "memory_kind", "scheduled",
-
-
-__all__ = ["Fit", "blocks", "capacity", "default_engine", "fit", "for_weights", "in_bands", "memory_kind",
+__all__ = ["Fit", "blocks", "capacity", "default_engine", "fit", "for_weights", "in_bands", "memory_kind", "scheduled",
            "with_beat_for"]
 
 
@@ -86,17 +83,16 @@ def with_beat_for(network: Network, config: EngineConfig) -> EngineConfig:
     return replace(config, input_bytes=gcd(config.input_bytes, width * channels))
 
 
-<<<<<<< HEAD
 @lru_cache(maxsize=32)
 def scheduled(formats: Formats, config: EngineConfig) -> Schedule:
     """The network of ``formats`` on an engine: the one that was made when this engine was tried, if that was not long
     ago.  In bands there are so many passes that scheduling them takes long."""
     return Schedule(formats.network, config, formats)
-=======
+
+
 def for_weights(config: EngineConfig, formats: Formats) -> EngineConfig:
     """``config`` with as many multipliers, each for one product where weights are so wide that two can't share one."""
     return config if formats.matrix_weight_bits <= 8 else replace(config, rows=config.rows // config.packing, packing=1)
->>>>>>> hf
 
 
 def capacity(part: Part) -> int:
