@@ -89,11 +89,7 @@ class SumFormats:
         found = {key: _affines[key] for key in keys if key in _affines}
         found |= zip(wanted, find_affines([*wanted.values()], one_shift=one_shift), strict=True)
         _remember(found)
-        return tuple(sums and _moved(found[key], sums[1]) for key, sums in zip(keys, self.sums, strict=True))
-
-
-def _moved(affine: Affine, constant: np.ndarray) -> Affine:
-    return affine if np.array_equal(affine.exact.constant, constant) else affine.moved(constant)
+        return tuple(sums and found[key].moved(sums[1]) for key, sums in zip(keys, self.sums, strict=True))
 
 
 def _remember(found: dict[bytes, Affine]) -> None:
