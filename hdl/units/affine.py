@@ -116,8 +116,9 @@ class ExactRule:
     @cached_property
     def results(self) -> tuple[np.ndarray, np.ndarray]:
         """int8 (levels + 1, channels): the rule's at the first accumulators of the intervals, and at the last."""
-        return tuple(np.concatenate(each) for each in zip(*(
-            [self.requantise(ends + self.constant) for ends in pair] for _, *pair in self._intervals()), strict=True))
+        at_begin, at_end = zip(*([self.requantise(ends + self.constant) for ends in pair]
+                                 for _, *pair in self._intervals()), strict=True)
+        return np.concatenate(at_begin), np.concatenate(at_end)
 
     def moved(self, constant: np.ndarray) -> "ExactRule":
         """The same results, of accumulators that have been added to so that ``constant`` is all that is left to add."""
