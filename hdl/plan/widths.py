@@ -72,28 +72,22 @@ class SumFormats:
 
     def _fit(self, *, one_shift: bool) -> tuple[Affine | None, ...]:
         """Each pass's: what was found before, and all others in one search."""
-        keys: list[bytes | None] = []
+        keys: dict[int, bytes] = {}
         wanted: dict[bytes, Sums] = {}
         for number, sums in enumerate(self.sums):
             if sums is None:
-                keys.append(None)
                 continue
-            rule, constant, limits = sums
+            rule, constant, (low, high) = sums
             # Rows that share a multiplier have other sums, and constants that make up for it: the same rule.
-            low, high = (limit + constant for limit in limits)
-            key, other = (fingerprint(rule, low, high, each) for each in (one_shift, not one_shift))
-            keys.append(key)
-            if key not in _affines and key not in wanted:
+            keys[number], other = (fingerprint(rule, low + constant, high + constant, each)
+                                   for each in (one_shift, not one_shift))
+            if keys[number] not in _affines:
                 exact = _affines[other].exact.moved(constant) if other in _affines else None
-                wanted[key] = Sums(rule, constant, *limits, exact, f"pass {number}")
-        found = {key: _affines[key] for key in keys if key in _affines}
+                wanted.setdefault(keys[number], Sums(rule, constant, low, high, exact, f"pass {number}"))
+        found = {key: _affines[key] for key in keys.values() if key in _affines}
         found |= zip(wanted, find_affines([*wanted.values()], one_shift=one_shift), strict=True)
         _remember(found)
-        return tuple(sums and _moved(found[key], sums[1]) for key, sums in zip(keys, self.sums, strict=True))
-
-
-def _moved(affine: Affine, constant: np.ndarray) -> Affine:
-    return affine if np.array_equal(affine.exact.constant, constant) else affine.moved(constant)
+        return tuple(sums and found[keys[number]].moved(sums[1]) for number, sums in enumerate(self.sums))
 
 
 def _remember(found: dict[bytes, Affine]) -> None:

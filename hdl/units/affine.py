@@ -116,12 +116,15 @@ class ExactRule:
     @cached_property
     def results(self) -> tuple[np.ndarray, np.ndarray]:
         """int8 (levels + 1, channels): the rule's at the first accumulators of the intervals, and at the last."""
-        return tuple(np.concatenate(each) for each in zip(*(
-            [self.requantise(ends + self.constant) for ends in pair] for _, *pair in self._intervals()), strict=True))
+        at_begin, at_end = zip(*([self.requantise(ends + self.constant) for ends in pair]
+                                 for _, *pair in self._intervals()), strict=True)
+        return np.concatenate(at_begin), np.concatenate(at_end)
 
     def moved(self, constant: np.ndarray) -> "ExactRule":
         """The same results, of accumulators that have been added to so that ``constant`` is all that is left to add."""
         more = self.constant - constant
+        if not more.any():
+            return self
         moved = replace(self, constant=constant, low=self.low + more, high=self.high + more, steps=self.steps + more)
         vars(moved)["results"] = self.results
         return moved
@@ -166,6 +169,8 @@ class Affine:
         """The same results, of accumulators that have been added to so that the exact rule has only ``constant`` left
         to add."""
         more = self.exact.constant - constant
+        if not more.any():
+            return self
         return replace(self, offset=self.offset - self.multiplier * more, exact=self.exact.moved(constant))
 
     def widen(self, fraction: int | np.ndarray) -> "Affine":
@@ -323,7 +328,8 @@ class _Lines:
         """The same channels, of whose levels one in so many is left."""
         return replace(self, levels=self.levels[::every], at=self.at[::every], start=self.start[::every])
 
-    def bounds(self, multiplier: np.ndarray, bits: np.ndarray, channels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def bounds(self, multiplier: np.ndarray, bits: int | np.ndarray,
+               channels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Least and largest offset, each like ``multiplier``, ``bits`` and ``channels``, with which a line of that
         slope and so many bits of fraction is exact at all steps; there is none where the least is beyond the
         largest."""
@@ -350,17 +356,18 @@ class _Lines:
         most[most < _FAR] += (multiplier - 1)[most < _FAR]
         return least, most
 
-    def attempt(self, bits: np.ndarray, channels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def attempt(self, bits: int | np.ndarray,
+                channels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """(multiplier, offset, slack, numbers of those of ``channels`` that are not exact) with ``bits`` of fraction,
-        one number for each channel: where there are any, the first three hold for the other ones of ``channels``."""
+        an integer or one for each channel: the first three are right for the other ones of ``channels`` alone."""
         nearest = np.rint(np.ldexp(self.slope, bits)).astype(np.int64)
-        multiplier, offset, slack = np.zeros((3, len(bits)), np.int64)
+        multiplier, offset, slack = np.zeros((3, len(nearest)), np.int64)
         left = channels
         for near in _NEAR:
             if not left.size:
                 break
             candidate = nearest[left] + near
-            least, most = self.bounds(candidate, bits[left], left)
+            least, most = self.bounds(candidate, bits if isinstance(bits, int) else bits[left], left)
             usable = (candidate > 0) & (least <= most)
             found, least, most = left[usable], least[usable], most[usable]
             multiplier[found] = candidate[usable]
@@ -402,12 +409,9 @@ class _Search:
         self.widest = min(_WIDEST_ONE_SHIFT if one_shift else _WIDEST, 62 - 9 - int(self.right.max(initial=0)))
         self.narrow = self.bits = 0
         self.channels = np.flatnonzero(~fixed)
-        _, _, slack, left = self._attempt(self.lines.thinned(_EVERY), self.widest)
+        _, _, slack, left = self.lines.thinned(_EVERY).attempt(self.widest, self.channels)
         slack[left] = -1
         self.suspects = self.channels[np.argsort(slack[self.channels], kind="stable")[:_FEW]]
-
-    def _attempt(self, lines: _Lines, bits: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        return lines.attempt(np.full(len(self.right), bits), self.channels)
 
     def _exact(self, requantise: Requantise | Average, constant: np.ndarray, low: np.ndarray, high: np.ndarray,
                rule) -> ExactRule:
@@ -436,7 +440,7 @@ class _Search:
     def settle(self) -> bool:
         """Whether all channels are exact with ``bits`` of fraction, as the suspects are: then it is done.  Else there
         are more suspects.  Raises ArithmeticError if there can't be more bits."""
-        self.multiplier, self.offset, self.slack, left = self._attempt(self.lines, self.bits)
+        self.multiplier, self.offset, self.slack, left = self.lines.attempt(self.bits, self.channels)
         if left.size and self.bits == self.widest:
             with self.sums.named():
                 raise ArithmeticError(f"channel {left[0]} has no exact requantiser of {self.widest} bits or fewer")
@@ -474,8 +478,9 @@ def _bisect(searches: "Sequence[_Search]") -> None:
 
 def _start(relative: np.ndarray, right: np.ndarray, away_from_zero: bool) -> np.ndarray:
     """The least integer that ``right`` shifts, with rounding, to each of ``relative`` integers or more."""
-    start = relative << right
-    start -= (1 << right) >> 1
+    # Of the layer's channels few have another shift than the ones before.
+    shifts, which = np.unique(right, return_inverse=True)
+    start = (relative << shifts) - ((1 << shifts) >> 1)
     if away_from_zero:
-        start += (relative <= 0) & (right > 0)
-    return start
+        start += (relative <= 0) & (shifts > 0)
+    return start[:, which]

@@ -131,7 +131,7 @@ def test_estimate(run, name):
 def test_estimate_is_quick():
     model = require_model("mlperf_vww_int8") / "model.tflite"
     assert min(seconds_of_estimate(model, "--board", "ulx3s-85f") for _ in range(3)) < 1.5
-    assert min(seconds_of_estimate(model) for _ in range(3)) < 3
+    assert min(seconds_of_estimate(model) for _ in range(3)) < 2.4
 
 
 @pytest.mark.model
@@ -140,7 +140,7 @@ def test_estimate_is_quick():
 def test_estimate_of_what_fits_no_board_is_quick(name):
     """Smaller versions are looked for among hundreds."""
     model = require_model(name) / "model.tflite"
-    assert min(seconds_of_estimate(model) for _ in range(2)) < 3.5
+    assert min(seconds_of_estimate(model) for _ in range(2)) < 3.2
 
 
 def seconds_of_estimate(model: Path, *argv: str) -> float:

@@ -4,10 +4,12 @@
 from dataclasses import replace
 
 import pytest
+from models import require_model
+from tepal.boards.flow import fit as module
 from tepal.boards.flow.fit import default_engine, fit, in_bands, with_beat_for
 from tepal.boards.registry import BOARDS
-from tepal.hdl import Schedule
-from tepal.quant import BOTTLENECKS, CIFAR_BLOCKS, MobileNet, MobileNetV2
+from tepal.hdl import Formats, Schedule
+from tepal.quant import BOTTLENECKS, CIFAR_BLOCKS, MobileNet, MobileNetV2, read_model, simplify
 from tepal.sim import CycleModel
 
 BOARD = BOARDS["ulx3s-85f"]
@@ -64,6 +66,48 @@ def test_bands_help_nothing():
     assert in_bands(Schedule(large, replace(BOARD.config, input_bytes=1)), BOARD) is None
     icebreaker = BOARDS["icebreaker"]
     assert in_bands(Schedule(large, default_engine(icebreaker, large)), icebreaker) is None
+
+
+@pytest.fixture
+def tried(monkeypatch) -> list:
+    """(rows of the image, words of activations) of all engines that a network is scheduled on."""
+    made, scheduled = [], module.scheduled
+    monkeypatch.setattr(module, "scheduled", lambda formats, config: made.append(
+        (config.input_rows, config.activation_words)) or scheduled(formats, config))
+    return made
+
+
+def test_no_room_is_known_at_once(tried):
+    """Where there is no room for a block of each bank of activations beside all else, nothing is tried."""
+    network, board = MobileNet(0.25, 96, classes=2).network(), BOARDS["ulx3s-12f"]
+    schedule = Schedule(network, with_beat_for(network, board.config))
+    assert fit(schedule, board).over == ["DP16KD"]
+    assert in_bands(schedule, board) is None
+    assert tried == []
+
+
+@pytest.mark.model
+def test_tables_that_leave_no_room_are_made_once(tried):
+    """What the tables of the passes in bands take is known for fewer rows of the image too."""
+    network = simplify(read_model(require_model("mlperf_vww_int8") / "model.tflite")).network
+    board, formats = BOARDS["tangnano20k"], Formats(network)
+    schedule = Schedule(network, with_beat_for(network, board.config), formats)
+    assert in_bands(schedule, board) is None
+    (rows, words), = [each for each in tried if each[1] is not None]
+    # Those that were not tried do not fit either.
+    fewer = [other for other, _ in tried if other < rows]
+    assert fewer
+    for other in fewer[:2]:
+        banded = Schedule(network, replace(schedule.config, input_rows=other, activation_words=words), formats)
+        assert not fit(banded, board).ok
+
+
+def test_scheduled_once():
+    """An engine that was tried a moment ago has its schedule still."""
+    network = MobileNet(0.25, 32, classes=10).network()
+    formats, config = Formats(network), with_beat_for(network, BOARD.config)
+    assert module.scheduled(formats, config) is module.scheduled(formats, replace(config))
+    assert module.scheduled(formats, replace(config, input_rows=16)) is not module.scheduled(formats, config)
 
 
 @pytest.mark.parametrize(("resolution", "rows"), [(8, 4), (10, 5)])
