@@ -70,13 +70,14 @@ def add_input_shape(parser) -> None:
                         "it open or has another batch")
 
 
-def add_model_arguments(parser, *, any_board: bool = False) -> None:
-    """A quantised model, a board (which may be left out if ``any_board``), and an engine in place of the board's."""
+def add_model_arguments(parser, *, any_board: bool = False, without: str = "compare all") -> None:
+    """A quantised model, a board (which may be left out if ``any_board``; help says what is done ``without``), and an
+    engine in place of the board's."""
     parser.add_argument("model", type=path, metavar="MODEL", help="int8 .tflite or .onnx file")
     add_input_shape(parser)
     parser.add_argument("--board", required=not any_board, metavar="B",
                         help=f"one of {', '.join(BOARDS)}, or a file of your own, my_board.py"
-                        f"{' (default: compare all)' * any_board}")
+                        f"{f' (default: {without})' * any_board}")
     parser.add_argument("--simplify", action=argparse.BooleanOptionalAction, default=True,
                         help="leave out channels that never change the answer, unless the network were slower without "
                         "them (default: yes)")

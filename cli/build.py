@@ -24,6 +24,8 @@ def add_arguments(parser) -> None:
     add_model_arguments(parser)
     add_output_argument(parser)
     parser.add_argument("--debug", action="store_true", help="build the debug tap in, for tepal run --compare")
+    parser.add_argument("--test-memory", action="store_true",
+                        help="write and read all of the board's memory of weights whenever the design starts")
     parser.add_argument("--seeds", type=count, default=1, metavar="N",
                         help="place and route from N seeds and keep the fastest (default: %(default)s)")
     parser.add_argument("--clock", type=mhz, metavar="MHZ",
@@ -41,7 +43,7 @@ def run(arguments) -> int:
     check_folder(arguments.output)
     require_room(file_names(family), arguments.output)
     result = build(schedule, board, count=arguments.seeds, wanted=arguments.clock, debug=arguments.debug,
-                   step=Steps(STEPS))
+                   test_memory=arguments.test_memory, step=Steps(STEPS))
     write_files(result.files, arguments.output)
     report = {"model": str(arguments.model), "directory": str(arguments.output), "files": sorted(result.files),
               **result.report}

@@ -23,7 +23,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from .encoding import plain
@@ -207,19 +207,21 @@ class Steps:
         self.total, self.number = total, 0
 
     @contextlib.contextmanager
-    def __call__(self, text: str):
+    def __call__(self, text: str) -> Iterator[Callable[[str], None] | None]:
+        """Yields ``tell(stage)`` for what the step has come to, or None if nobody would see that."""
         self.number += 1
         begun, place = time.monotonic(), {"step": self.number, "steps": self.total}
         if not _signs.shown:
             _signs.line(text, **place)
-            yield
+            yield (lambda stage: _signs.line(text, **place, stage=stage)) if _signs.lines else None
             _signs.line(text, **place, seconds=round(time.monotonic() - begun, 3))
             return
-        text = f"[{self.number}/{self.total}] {text}"
-        with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=err,
-                      transient=True) as display:
-            display.add_task(escape(text), total=None)
-            yield
+        at = f"[{self.number}/{self.total}]"
+        text = f"{at} {text}"
+        wrapped = TextColumn("{task.description}", table_column=Column())
+        with Progress(SpinnerColumn(), wrapped, TimeElapsedColumn(), console=err, transient=True) as display:
+            task = display.add_task(escape(text), total=None)
+            yield lambda stage: display.update(task, description=escape(f"{at} {stage}"))
         err.print(f"{text}: {time.monotonic() - begun:.1f} s", markup=False)
 
 

@@ -15,6 +15,7 @@ from tepal.quant.ops.detection import Detector
 
 from .arguments import path
 from .console import out
+from .tables import class_name
 
 __all__ = ["Detecting", "add_arguments", "report"]
 
@@ -22,8 +23,8 @@ _SCALES = "10,10,5,5"
 _SCORE, _OVERLAP, _MOST = 0.5, 0.5, 100
 
 
-def add_arguments(parser: ArgumentParser) -> None:
-    """How boxes are found in what a detector gives."""
+def add_arguments(parser: ArgumentParser, *, draw: bool = True) -> None:
+    """How boxes are found in what a detector gives, and with ``draw``, where they are drawn."""
     group = parser.add_argument_group(
         "boxes", "Of a detector. A model that ends in TFLite_Detection_PostProcess says itself how its boxes are "
         "found; what is given here comes before that.")
@@ -38,8 +39,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     group.add_argument("--score", type=float, metavar="S", help=f"least score of a box (default: {_SCORE})")
     group.add_argument("--overlap", type=float, metavar="O", help="of boxes that overlap by more, intersection over "
                        f"union, only the likeliest stays (default: {_OVERLAP})")
-    group.add_argument("--draw", type=path, metavar="OUT", help="write the picture with its boxes there; for a folder "
-                       "of pictures a folder")
+    parser.set_defaults(draw=None)
+    if draw:
+        group.add_argument("--draw", type=path, metavar="OUT", help="write the picture with its boxes there; for a "
+                           "folder of pictures a folder")
 
 
 class Detecting:
@@ -101,8 +104,8 @@ class Detecting:
                 out.print(f"{frame}nothing found")
             for label, score, corners in zip(boxes.classes, boxes.scores, boxes.corners, strict=True):
                 top, left, bottom, right = (f"{value:.1%}" for value in corners)
-                out.print(f"{frame}[bold]{escape(_name(names, label))}[/], with {score:.0%}, from {left} to {right} of "
-                          f"the width and {top} to {bottom} of the height")
+                out.print(f"{frame}[bold]{escape(class_name(names, label))}[/], with {score:.0%}, from {left} to "
+                          f"{right} of the width and {top} to {bottom} of the height")
 
     def save(self, found: list[Boxes], names: list[str], pictures: list[Path], folder: bool) -> list[Path]:
         """Write the ``pictures`` with their boxes; the files that were written.
@@ -121,7 +124,7 @@ class Detecting:
             for file, boxes in zip(pictures, found, strict=True):
                 target = self.draw / f"{file.stem}.png" if folder else self.draw
                 with Image.open(file) as picture:
-                    labels = [f"{_name(names, label)} {score:.0%}"
+                    labels = [f"{class_name(names, label)} {score:.0%}"
                               for label, score in zip(boxes.classes, boxes.scores, strict=True)]
                     draw_boxes(ImageOps.exif_transpose(picture), boxes.corners, boxes.classes.tolist(),
                                labels).save(target)
@@ -136,10 +139,6 @@ def report(found: list[Boxes]) -> list[list[dict]]:
     return [[{"class": int(label), "score": float(score), "box": [float(value) for value in corners]}
              for label, score, corners in zip(boxes.classes, boxes.scores, boxes.corners, strict=True)]
             for boxes in found]
-
-
-def _name(names: list[str], label: int) -> str:
-    return names[label] if label < len(names) and names[label] else f"class {label}"
 
 
 def _numbers(text: str) -> tuple[float, float, float, float]:

@@ -14,7 +14,7 @@ from .files import choose_frames, read_images
 from .pictures import PICTURES, read_picture
 
 __all__ = ["INPUT_HELP", "Frames", "add_preprocessing_arguments", "preprocessed", "read_frames", "read_input",
-           "taken", "warned"]
+           "taken", "warned", "with_preprocessing"]
 
 INPUT_HELP = "a picture, a folder of pictures, or an array (.npy, or .npz with 'images')"
 
@@ -150,7 +150,7 @@ def read_frames(source: Path, network: Network | FloatNetwork, count: int | None
         # What is no picture is told before what pixels mean.
         layout = network.preprocessing.layout if network.preprocessing else None
         images = np.stack([read_picture(path, network.input_shape, layout) for path in paths])
-        network, note = _with_preprocessing(network, source)
+        network, note = with_preprocessing(network, source)
         warnings += note
         # Their channels come last, whatever the model's file has.
         network = replace(network, channels_first=False) if isinstance(network, FloatNetwork) else network
@@ -190,8 +190,14 @@ def _pictures(folder: Path) -> list[Path]:
     return paths
 
 
-def _with_preprocessing(network: N, source: Path) -> tuple[N, list[str]]:
-    """``network`` with its own preprocessing or the usual one that its input fits, and what is to be told of that."""
+def with_preprocessing(network: N, source: Path | str) -> tuple[N, list[str]]:
+    """``network`` with its own preprocessing or the usual one that its input fits, and what is to be told of that.
+
+    Raises
+    ------
+    NetworkError
+        Nothing tells what pixels mean; ``source`` is what the message says they are for.
+    """
     if network.preprocessing:
         return network, []
     if isinstance(network, FloatNetwork):

@@ -33,8 +33,10 @@ COMMANDS = {
     "generate": "write Verilog, ROMs, a FuseSoC core and a JSON description",
     "simulate": "simulate the generated Verilog and compare every byte and every cycle",
     "build": "make a bitstream: synthesis, place and route, clock, report",
+    "serve": "serve a page in a browser: pictures and the camera, on a board or a simulated one",
     "run": "classify images on a board that is connected to a serial port",
     "program": "write a bitstream, and what belongs to it, onto a board",
+    "completion": "print what makes bash, zsh or fish complete commands, options, boards and files",
 }
 """Name to what it does, in the order of the help."""
 
@@ -104,7 +106,7 @@ def parser(command: str | None = None) -> argparse.ArgumentParser:
                          help="show no progress on a terminal either; elsewhere it is never shown")
         sub.add_argument("--json-progress", action="store_true", default=argparse.SUPPRESS,
                          help="tell of progress on stderr as lines of JSON, {\"progress\": WHAT}, with done and total, "
-                         "or with seconds when it is over")
+                         "with the stage of a long step, or with seconds when it is over")
         if name == command:
             module = import_module(f".{name}", __package__)
             module.add_arguments(sub)
@@ -133,6 +135,10 @@ def _sentence(error: OSError) -> str:
 
 
 def _run(argv: list[str]) -> int:
+    if "_ARGCOMPLETE" in os.environ:
+        from .completion import complete
+
+        complete(parser)
     command = next((word for word in argv if not word.startswith("-")), None)
     if not argv:
         parser().print_help()

@@ -18,9 +18,9 @@ from .console import bar, err, out, warn
 from .exit_codes import MISMATCH
 from .files import read_names
 from .frames import INPUT_HELP, add_preprocessing_arguments, read_input
-from .tables import told_outputs
+from .tables import class_name, class_scores, told_outputs
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["add_arguments", "add_line_arguments", "baud", "forms", "quantised", "run"]
 
 
 def add_arguments(parser) -> None:
@@ -31,9 +31,7 @@ def add_arguments(parser) -> None:
                         help=f"{INPUT_HELP}; a picture is resized, and goes through the model's preprocessing")
     parser.add_argument("--port", required=True, metavar="DEV", help="serial port, such as /dev/ttyUSB0")
     parser.add_argument("--board", metavar="B", help=f"the board, for its bits a second (default: {BAUD:,})")
-    parser.add_argument("--baud", type=above_zero(int), metavar="N", help="bits a second, if not the board's")
-    parser.add_argument("--timeout", type=above_zero(float), default=1.0, metavar="S",
-                        help="seconds without an answer until an image is sent again (default: %(default)s)")
+    add_line_arguments(parser)
     parser.add_argument("--frames", type=int, metavar="N", help="use the first N images (default: all)")
     parser.add_argument("--compare", action="store_true", help="compare with the golden model, and find the first "
                         "layer that differs if the device has a debug tap")
@@ -42,7 +40,27 @@ def add_arguments(parser) -> None:
     detecting.add_arguments(parser)
 
 
-def _networks(network: Network) -> Iterator[Network]:
+def add_line_arguments(parser) -> None:
+    """How a device on a serial port is talked to."""
+    parser.add_argument("--baud", type=above_zero(int), metavar="N", help="bits a second, if not the board's")
+    parser.add_argument("--timeout", type=above_zero(float), default=1.0, metavar="S",
+                        help="seconds without an answer until an image is sent again (default: %(default)s)")
+
+
+def baud(arguments) -> int:
+    """Bits a second of the line to the device."""
+    return arguments.baud or (get_board(arguments.board).baud if arguments.board else 0) or BAUD
+
+
+def quantised(arguments) -> Network:
+    """The model that a device was made from; NetworkError if it is a float one."""
+    network = read_model(arguments.model, arguments.input_shape)
+    if isinstance(network, FloatNetwork):
+        raise NetworkError(f"{arguments.model} is a float model: give the quantised one that the device was made from")
+    return network
+
+
+def forms(network: Network) -> Iterator[Network]:
     """The forms in which a device may have it (:mod:`tepal.boards.flow.variant`): all give the same answers."""
     yield network
     yield simplify(network).network
@@ -50,18 +68,15 @@ def _networks(network: Network) -> Iterator[Network]:
 
 def run(arguments) -> int:
     """Send, receive, tell."""
-    network = read_model(arguments.model, arguments.input_shape)
-    if isinstance(network, FloatNetwork):
-        raise NetworkError(f"{arguments.model} is a float model: give the quantised one that the device was made from")
+    network = quantised(arguments)
     finder = detecting.Detecting(arguments, network)
     frames = read_input(arguments, network)
     images = frames.images
     names = read_names(arguments.classes)
-    baud = arguments.baud or (get_board(arguments.board).baud if arguments.board else 0) or BAUD
-    with Device(arguments.port, baud=baud, timeout=arguments.timeout) as device, bar() as progress:
+    with Device(arguments.port, baud=baud(arguments), timeout=arguments.timeout) as device, bar() as progress:
         for sentence in frames.warnings:
             warn(sentence)
-        network = device.require(_networks(network), str(arguments.model))
+        network = device.require(forms(network), str(arguments.model))
         begun = time.monotonic()
         logits, classes = device.infer(images, lambda done, total: progress("Classifying", done, total))
         seconds = time.monotonic() - begun
@@ -69,7 +84,7 @@ def run(arguments) -> int:
         abandoned = device.abandoned
     found = finder.find(logits) if finder.detector else None
     drawn = finder.save(found, names, frames.pictures, bool(frames.names)) if found and finder.draw else []
-    scores = _scores(network, logits, classes)
+    scores = class_scores(network, logits)[np.arange(len(logits)), classes]
     code = MISMATCH if comparison and comparison.different else 0
     if abandoned:
         err.print(f"Before {abandoned} of the results the device dropped an image that came damaged or cut short; "
@@ -100,19 +115,11 @@ def run(arguments) -> int:
     return code
 
 
-def _scores(network: Network, logits: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Of each frame's class: its probability where the network ends in a softmax, else its logit."""
-    own = np.arange(len(logits)), classes
-    if network.softmax is None:
-        return logits[own].astype(float)
-    return (network.softmax(logits)[own].astype(float) + 128) / 256
-
-
 def _tell_classes(network: Network, classes: np.ndarray, scores: np.ndarray, names: list[str],
                   files: list[str]) -> None:
     """A line for each frame."""
     for number, (label, score) in enumerate(zip(classes, scores, strict=True)):
-        name = escape(names[label]) if label < len(names) and names[label] else f"class {label}"
+        name = escape(class_name(names, label))
         told = f"{score:.0%}" if network.softmax is not None else f"a score of {score:.0f}"
         file = f"{escape(files[number])}: " if files else ""
         out.print(f"{file}[bold]{name}[/], with {told}")

@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """``tepal simulate``: the generated Verilog against the golden model and the cycle model, or as a board to talk to."""
 
-import contextlib
 import json
 import os
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -17,9 +15,8 @@ from tepal.boards.flow.generate import generate
 from tepal.boards.flow.shortage import require_fit
 from tepal.hdl import Schedule, export_component
 from tepal.hdl.streamed import SdramAccelerator
-from tepal.processes import keep, temporary_folder
 from tepal.quant import NetworkError
-from tepal.sim import Build, CycleModel, SimulationError, require_tools, simulate
+from tepal.sim import Build, CycleModel, require_tools, simulate
 from tepal.sim.occupancy import utilisation
 from tepal.sim.simulate import require_place
 
@@ -29,7 +26,7 @@ from .exit_codes import MISMATCH
 from .files import check_folder, read_names
 from .frames import INPUT_HELP, add_preprocessing_arguments, read_input
 from .scheduling import load
-from .serve import check_serve_arguments, serve
+from .simulated_board import check_serve_arguments, serve, workplace
 from .tables import layer_rows, layer_table, told_outputs
 
 __all__ = ["add_arguments", "run"]
@@ -54,24 +51,6 @@ def add_arguments(parser) -> None:
     add_preprocessing_arguments(parser)
 
 
-@contextlib.contextmanager
-def _workplace(kept: Path | None):
-    """``kept``, or a temporary folder, left behind only with the log of a simulator that failed."""
-    if kept is not None:
-        yield kept
-        return
-    with temporary_folder() as directory:
-        try:
-            yield directory
-        except SimulationError:
-            # What is worth keeping of a failure is its log.
-            for path in directory.iterdir():
-                if path.is_dir():
-                    shutil.rmtree(path, ignore_errors=True)
-            keep(directory)
-            raise
-
-
 def _picture(image: np.ndarray) -> str:
     """An int8 image as two rows of pixels a line, in shades of grey, thinned out to the width of the terminal."""
     grey = image.astype(float).mean(axis=2)
@@ -94,7 +73,7 @@ def run(arguments) -> int:
         require_memory(schedule, board)
         check_serve_arguments(arguments)
         require_tools()
-        with _workplace(arguments.keep) as directory:
+        with workplace(arguments.keep) as directory:
             return serve(arguments, board, schedule, directory)
     if arguments.debug:
         raise NetworkError("--debug goes with --serve: without it, every layer is compared anyway")
@@ -109,7 +88,7 @@ def run(arguments) -> int:
     for sentence in frames.warnings:
         warn(sentence)
     sdram = board.memory.timing if schedule.loads and board.memory else None
-    with _workplace(arguments.keep) as directory:
+    with workplace(arguments.keep) as directory:
         with step("Making Verilog") as making:
             files = (export_component(SdramAccelerator(schedule, sdram), yosys.to_verilog).files() if sdram else
                      generate(schedule, board))

@@ -10,7 +10,7 @@ from tepal.sim import CycleModel
 
 from .console import out
 
-__all__ = ["layer_rows", "layer_table", "share_bar", "told_outputs"]
+__all__ = ["class_name", "class_scores", "layer_rows", "layer_table", "share_bar", "told_outputs"]
 
 
 def layer_rows(schedule: Schedule, model: CycleModel) -> list[dict]:
@@ -20,6 +20,18 @@ def layer_rows(schedule: Schedule, model: CycleModel) -> list[dict]:
              "kind": type(layers[item.layer]).__name__, "shape": list(layers[item.layer].output_shape),
              "block": item.pass_number, "start": item.start, "end": item.end, "cycles": item.cycles, "macs": item.macs,
              "utilisation": round(item.utilisation, 4)} for item in model.layers()]
+
+
+def class_name(names: list[str], number: int) -> str:
+    """What the class ``number`` is called, by the ``names`` that are given."""
+    return names[number] if number < len(names) and names[number] else f"class {number}"
+
+
+def class_scores(network: Network, logits: np.ndarray) -> np.ndarray:
+    """Of int8 ``logits`` (frames, classes): their probabilities where the network ends in a softmax, else they."""
+    if network.softmax is None:
+        return logits.astype(float)
+    return (network.softmax(logits).astype(float) + 128) / 256
 
 
 def told_outputs(network: Network, results: np.ndarray) -> list[str]:

@@ -33,7 +33,8 @@ API = {
     "hdl": ["tepal.hdl"],
     "sim": ["tepal.sim"],
     "boards": ["tepal.boards.registry", "tepal.boards.board", "tepal.boards.programmer", "tepal.boards.parts.part"],
-    "host": ["tepal.host.device", "tepal.host.boxes", "tepal.host.compare", "tepal.host.drawing"],
+    "host": ["tepal.host.device", "tepal.host.boxes", "tepal.host.compare", "tepal.host.drawing",
+             "tepal.host.traced"],
     "report": ["tepal.report"]}
 """Packages, and the modules whose ``__all__`` are public."""
 

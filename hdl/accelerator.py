@@ -21,7 +21,7 @@ from tepal.hdl.plan.descriptors import (
     sequencer_times,
     unit_widths,
 )
-from tepal.hdl.plan.portions import ROLES
+from tepal.hdl.plan.portions import ROLES, TABLES
 from tepal.hdl.plan.schedule import Schedule
 from tepal.hdl.units.depthwise import DepthwiseEngine
 from tepal.hdl.units.drain import Drain
@@ -141,15 +141,16 @@ class Accelerator(wiring.Component):
         m = Module()
         loader, input_memory, banks, streamer, output_memory = self._memories(m)
         sequencer = self._sequencer(m, loader, streamer)
-        streamed, begun = self._streamed(), Signal(name="weights_begun")
+        streamed, tables, begun = self._streamed(), self._streamed_tables(), Signal(name="weights_begun")
         window = self._window(m, sequencer, input_memory, banks)
         engine = self._depthwise(m, sequencer, window, streamed.get("depthwise_weights"))
         reduced = self._lane_requantisers(streamed.get("depthwise_parameters"), begun).add_to(m, sequencer, engine)
         tile, feeder, entry = self._tile_buffer(m, sequencer, window, reduced)
         array = self._array(m, tile, feeder, streamed.get("matrix_weights"))
-        drain = self._drain(m, array, streamer, [*banks, output_memory], streamed.get("matrix_parameters"))
+        drain = self._drain(m, array, streamer, [*banks, output_memory], streamed.get("matrix_parameters"),
+                            tables)
         if streamed:
-            loader = self._load_weights(m, sequencer, drain, streamed)
+            loader = self._load_weights(m, sequencer, drain, streamed, tables)
             m.d.comb += begun.eq(loader.begun)
             if isinstance(platform, VerilogExport):
                 m.submodules.weight_tap = Instance("tepal_weight_tap", i_clk=ClockSignal(), i_complete=loader.complete)
@@ -256,21 +257,32 @@ class Accelerator(wiring.Component):
         """The memories of weights and parameters that come from outside, by their roles; none if all are on the
         chip."""
         loads, found = self.schedule.loads, {}
-        for role, width, depth in zip(ROLES, self.schedule.word_bits, loads.depths, strict=True) if loads else ():
+        for role, width, depth in zip(ROLES, self.schedule.word_bits, loads.depths, strict=False) if loads else ():
+            if role == TABLES:
+                # Of these there are many: :meth:`_streamed_tables`.
+                continue
             relays = self._registers if role == "matrix_weights" else 0
             # The requantisers' parameters always have a register.
             registers = 1 if role.endswith("parameters") else self._registers
             found[role] = StreamedRom(width, depth, registers, relays)
         return found
 
-    def _load_weights(self, m: Module, sequencer: Sequencer, drain: Drain,
-                      streamed: dict[str, StreamedRom]) -> WeightLoader:
-        """The weight loader, which writes what is ``streamed`` and lets passes begin."""
+    def _streamed_tables(self) -> list[list[StreamedRom]]:
+        """For each operand of the elementwise unit, those of its lanes' memories whose tables come from outside."""
+        loads, fmt, lanes = self.schedule.loads, self.schedule.elementwise_format, self.config.requantisers
+        if loads is None or fmt is None:
+            return []
+        return [[StreamedRom(width, loads.depths[ROLES.index(TABLES)], self._registers) for _ in range(lanes)]
+                for width in fmt.widths]
+
+    def _load_weights(self, m: Module, sequencer: Sequencer, drain: Drain, streamed: dict[str, StreamedRom],
+                      tables: list[list[StreamedRom]]) -> WeightLoader:
+        """The weight loader, which writes what is ``streamed`` and the ``tables``, and lets passes begin."""
         loads = self.schedule.loads
         assert loads is not None
         loader = m.submodules[WeightLoader.NAME()] = WeightLoader(
-            load_descriptors(self.schedule), [beats_of(each.width) for each in streamed.values()], loads.depths,
-            prologue=sum(each.words for each in loads.prologue), ended=loads.ended, passes=loads.passes)
+            load_descriptors(self.schedule), [*map(beats_of, self.schedule.word_bits)], loads.depths,
+            prologue=[(each.role, each.words) for each in loads.prologue], ended=loads.ended, passes=loads.passes)
         m.d.comb += [
             loader.data.eq(self.s_axis_weights_tdata), loader.valid.eq(self.s_axis_weights_tvalid),
             self.s_axis_weights_tready.eq(loader.ready), loader.ended.eq(drain.end),
@@ -279,7 +291,23 @@ class Accelerator(wiring.Component):
         for number, rom in enumerate(streamed.values()):
             m.d.comb += [rom.write_address.eq(loader.address), rom.write_data.eq(loader.written),
                          rom.write_enable.eq(getattr(loader, f"enable_{number}"))]
+        if tables:
+            self._load_tables(m, loader, tables)
         return loader
+
+    def _load_tables(self, m: Module, loader: WeightLoader, tables: list[list[StreamedRom]]) -> None:
+        """All lanes' ``tables`` are written at once.  They lie far apart, and are read long after their pass begins."""
+        fmt, registers = self.schedule.elementwise_format, self._registers
+        assert fmt is not None
+        address = delay(m, loader.address, registers, name="table_address")
+        written = delay(m, loader.written, registers, name="table_written")
+        enable = getattr(loader, f"enable_{ROLES.index(TABLES)}")
+        enables = [delay(m, beat, registers, name=f"table_enable_{number}") for number, beat in enumerate(enable)]
+        for begin, roms in zip(fmt.begins, tables, strict=True):
+            beat, bit = divmod(begin, BEAT)
+            for rom in roms:
+                m.d.comb += [rom.write_address.eq(address), rom.write_data.eq(written[bit:]),
+                             rom.write_enable.eq(enables[beat])]
 
     def _depthwise(self, m: Module, sequencer: Sequencer, window: WindowGenerator, streamed) -> DepthwiseEngine:
         """The depthwise engine, which sees every window, and its weights."""
@@ -379,13 +407,14 @@ class Accelerator(wiring.Component):
         m.d.comb += [getattr(matrix, name).eq(value) for name, value in move.items()]
         return matrix
 
-    def _drain(self, m: Module, array: SystolicArray, streamer: OutputStreamer, memories: list, streamed) -> Drain:
+    def _drain(self, m: Module, array: SystolicArray, streamer: OutputStreamer, memories: list, streamed,
+               tables) -> Drain:
         """The drain, which writes ``memories``."""
         schedule = self.schedule
         drain = m.submodules[Drain.NAME()] = Drain(
             self.config, self.widths, schedule.matrix_format, rom_contents.matrix_parameters(schedule),
             parameter_table=parameter_descriptors(schedule), table=drain_descriptors(schedule),
-            elementwise=schedule.elementwise_format, rom=streamed)
+            elementwise=schedule.elementwise_format, rom=streamed, tables=tables)
         m.d.comb += [drain.captured.eq(array.captured), streamer.done.eq(drain.done)]
         for column in range(self.config.columns):
             m.d.comb += drain.bottom[column].eq(array.bottom[column])

@@ -54,8 +54,9 @@ class EngineConfig:
         Most words in each bank of the activation memory.  Passes between which larger maps lie run in bands of rows,
         for more cycles (:mod:`tepal.hdl.plan.bands`).  None: every map is stored whole.
     weight_words
-        Words of the array's weights, a weight for each column, that are on the chip at a time: all weights come from
-        outside as a stream, again for every frame (:mod:`tepal.hdl.plan.portions`).  None: all are on the chip.
+        Words of the array's weights, a weight for each column, that are on the chip at a time: all weights, with
+        requantiser parameters and elementwise tables, come from outside as a stream, again for every frame
+        (:mod:`tepal.hdl.plan.portions`).  None: all are on the chip.
     input_rows
         Most rows of the image that the input memory holds at a time.  The pass that reads it runs in parts of rows,
         each of which begins when its rows have arrived (:mod:`tepal.hdl.plan.input_ring`).  None: it holds the whole

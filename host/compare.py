@@ -6,15 +6,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from tepal.hdl import Schedule
-from tepal.hdl.link.protocol import Stage
 from tepal.quant import Network
-from tepal.sim import Mismatch, first_mismatch, golden, layer_tensors, stage_words
+from tepal.sim import Mismatch, first_mismatch, golden
 
 from .device import Device
+from .traced import ask, stages
 
 __all__ = ["Comparison", "compare", "find_first_mismatch"]
-
-_STAGES = {"R": Stage.DEPTHWISE, "D": Stage.MATRIX}
 
 
 @dataclass(frozen=True)
@@ -71,17 +69,11 @@ def find_first_mismatch(device: Device, schedule: Schedule, image: np.ndarray,
         The device can't be worked with.
     """
     expected = golden.run(schedule.network, image[None], layers=True)
-    stages = [(number, kind) for number, scheduled in enumerate(schedule.passes)
-              for kind in ("RD" if scheduled.reduces else "D")]
-    for done, (number, kind) in enumerate(stages):
-        progress("Asking for layers", done, len(stages))
-        words = device.trace(image, number, _STAGES[kind], stage_words(schedule, number, kind))
-        if kind == "D":
-            words = words[:, :schedule.config.requantisers]
-        layer, rows, channels, got = layer_tensors(schedule, number, kind, words, 1)
-        if layer is None:
-            continue
-        wanted = expected[layer][:, rows, :, channels]
-        if mismatch := first_mismatch(layer, wanted, got, rows.start, channels.start):
+    asked = list(stages(schedule))
+    for done, stage in enumerate(asked):
+        progress("Asking for layers", done, len(asked))
+        piece = ask(device, schedule, image, stage)
+        if mismatch := first_mismatch(stage.layer, piece.of(expected[stage.layer]), piece.values, piece.first_row,
+                                      piece.first_channel):
             return mismatch
     return None

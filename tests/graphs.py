@@ -13,7 +13,7 @@ from hypothesis import assume
 from hypothesis import strategies as st
 from networks import KERNELS, LAYERS, ZERO_POINTS, _convolution, _depthwise, _max_pool, _pool, pointwise, random_engine
 from tepal.hdl import EngineConfig, Schedule
-from tepal.hdl.plan.bands import Group, aligned, has_what_it_adds, lasts
+from tepal.hdl.plan.bands import Group, aligned, has_what_it_adds, lasts, may_lie_upon
 from tepal.quant import Depthwise, Network, NetworkError, Requantise, Rounding
 from tepal.quant.arithmetic import multiply_by_quantized_multiplier, quantize_multiplier
 from tepal.quant.layer import IMAGE
@@ -21,8 +21,8 @@ from tepal.quant.lookup import CODES, Lookup
 from tepal.quant.ops.add import Add
 from tepal.quant.ops.concatenation import Concatenation
 
-__all__ = ["RandomGraph", "few_weights", "graph_case", "graphs", "groups_with_kept_rows", "inverted_residuals",
-           "of_arms", "random_add", "random_graph", "residuals", "sliced_case"]
+__all__ = ["RandomGraph", "few_weights", "graph_case", "graphs", "groups_in_any_order", "groups_with_kept_rows",
+           "inverted_residuals", "of_arms", "random_add", "random_graph", "residuals", "sliced_case"]
 
 MAPS = 2 * LAYERS
 """Layers of a random graph at most, about."""
@@ -316,3 +316,19 @@ def groups_with_kept_rows(rng: np.random.Generator, passes, config: EngineConfig
             groups.append(group)
         number = last + 1
     return aligned(passes, groups)
+
+
+def groups_in_any_order(rng: np.random.Generator, passes, config: EngineConfig) -> tuple[Group, ...]:
+    """The same, some of which go ahead before the last rows; and passes alone in bands, half of them from the last rows
+    to the first ones."""
+    groups = []
+    for group in groups_with_kept_rows(rng, passes, config):
+        ahead = replace(group, ahead=int(rng.integers(passes[group.last].window.output_size[0])))
+        groups.append(ahead if group.kept and has_what_it_adds(passes, ahead) else group)
+    alone = set(range(len(passes))) - {number for group in groups for number in range(group.first, group.last + 1)}
+    for number in sorted(alone):
+        height = passes[number].window.output_size[0]
+        if height > 1 and may_lie_upon(passes[number]):
+            rows, upward = (int(each) for each in rng.integers(1, height, 2))
+            groups.append(Group(number, number, rows, upward=upward * int(rng.integers(2))))
+    return aligned(passes, sorted(groups, key=lambda group: group.first))

@@ -98,8 +98,9 @@ GRAPHS: dict[str, tuple[Path | Callable[[], Network], str]] = {
 }
 """Networks with sums, tables, several outputs, bands, weights that have zero points; an engine or a board for each."""
 
-LARGE, LARGE_ON = ("cifar-large", "vww"), ("ulx3s-25f", "ulx3s-85f", "icebreaker")
-"""Models that have what smaller ones have too, so that one engine of each kind is enough."""
+LARGE, SEVERAL_ON = ("cifar-large", "vww"), ("ulx3s-25f", "ulx3s-85f", "icebreaker")
+"""Models that have what smaller ones have too, and the boards that all but the smallest models are made for: one engine
+of each kind is enough."""
 
 
 def distinct() -> list[str]:
@@ -191,7 +192,7 @@ CASES: dict[str, tuple[str, Callable[[Path], str]]] = {}
 """Name to model and what gives the hash; the same engine of one model is made once, so models come together."""
 for model in MODELS:
     # Boards that are alike differ by the name that a description tells, which one model shows.
-    for board in BOARDS if model == "digits" else distinct() if model not in LARGE else LARGE_ON:
+    for board in {"digits": BOARDS, "cifar-small": distinct()}.get(model, SEVERAL_ON):
         CASES[f"{model} on {board}"] = model, lambda _, model=model, board=board: board_files(model, board)
     for engine in ENGINES if model not in LARGE else ():
         CASES[f"{model} on {engine}"] = model, lambda _, model=model, engine=engine: engine_files(model, engine)

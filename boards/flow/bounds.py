@@ -14,6 +14,7 @@ from tepal.hdl.plan.places import FeatureMap, Lifetime, colour, lifetimes, outpu
 from tepal.hdl.plan.schedule import may_unroll
 from tepal.hdl.plan.tiling import Latencies, Tiling, largest
 from tepal.hdl.plan.timeline import last_pixels
+from tepal.hdl.units.elementwise import ElementwiseUnit
 from tepal.hdl.units.tile_buffer import TileBuffer
 
 from .fit import memory_kind
@@ -47,6 +48,7 @@ class Engines:
     requantiser_cycles: int
     lane_cycles: int
     single_port: bool
+    weight_words: int | None
 
     @property
     def tile_lanes(self) -> np.ndarray:
@@ -117,16 +119,20 @@ def least_blocks(engines: Engines | EngineConfig, formats: Formats, board: Board
     image_bytes = layout.shape[0] * layout.columns * min(layout.stride, layout.kernel) * layout.shape[2]
     outputs_depth = sum(FeatureMap(passes[number].output_shape, (1, 1), engines.lanes).depth
                         for number in outputs(passes))
+    # What comes from outside comes in turn: of weights there is room for some, and of tables for a pass's beside those
+    # that stay.
+    stored = engines.weight_words is None
     needs = [
         ("output", 1, outputs_depth, 8 * engines.lanes),
         *(("activations", engines.taps, depth, 8 * engines.lanes)
           for depth in (regions if engines.single_port else [sum(regions)])),
         *(("skip", 1, depth, 8 * engines.requantisers) for depth in ([sum(skips)] if skips else [])),
-        ("matrix_weights", 1, sum(tiling.column_groups * tiling.inner for tiling in tilings),
-         formats.matrix_weight_bits * engines.columns),
-        ("depthwise_weights", 1, sum(tiling.groups * prod(tiling.chunks) for tiling in filters),
-         formats.depthwise_weight_bits * engines.taps * engines.lanes),
-        *(("elementwise_tables", engines.requantisers, 256 * len(tables), width)
+        *((("matrix_weights", 1, sum(tiling.column_groups * tiling.inner for tiling in tilings),
+            formats.matrix_weight_bits * engines.columns),
+           ("depthwise_weights", 1, sum(tiling.groups * prod(tiling.chunks) for tiling in filters),
+            formats.depthwise_weight_bits * engines.taps * engines.lanes)) if stored else ()),
+        *(("elementwise_tables", engines.requantisers,
+           ElementwiseUnit.TABLE_WORDS * (len(tables) if stored else 2), width)
           for tables, width in (zip(elementwise.tables, elementwise.widths, strict=True) if elementwise else ())),
     ]
     least = {kind.name: np.zeros_like(engines.lanes) for kind in board.part.memories}

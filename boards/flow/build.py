@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import prod
 from pathlib import Path
-from typing import Any
 
 from tepal.boards.board import Board
 from tepal.boards.parts.part import Family, Pin, Pll
@@ -29,6 +28,7 @@ from tepal.sim import CycleModel
 
 from .design import BoardDesign, Prepared, prepare
 from .generate import WEIGHTS
+from .nextpnr_log import following
 from .timing import clock_mhz, critical_path, driven_by
 from .tools import Command, ToolError, find
 
@@ -158,11 +158,12 @@ class Result:
     passed: bool
 
 
-Step = Callable[[str], AbstractContextManager[Any]]
+Step = Callable[[str], AbstractContextManager[Callable[[str], None] | None]]
+"""Told of a step that begins; in its context, what it gives is told how far the step is, if anybody wants to know."""
 
 
 def build(schedule: Schedule, board: Board, *, count: int = 1, wanted: float | None = None, debug: bool = False,
-          step: Step = lambda text: nullcontext()) -> Result:
+          test_memory: bool = False, step: Step = lambda text: nullcontext()) -> Result:
     """Build ``schedule``'s design for ``board``.
 
     Parameters
@@ -173,18 +174,22 @@ def build(schedule: Schedule, board: Board, *, count: int = 1, wanted: float | N
         Clock in MHz to reach and to set; without it, the highest that is reached.
     debug
         Build the debug tap in (:class:`tepal.hdl.link.debug_tap.Tracer`).
+    test_memory
+        Test the board's memory of weights whenever the design starts.
     step
-        Told of each step; a context manager around it.
+        Told of each step: see :data:`Step`.
 
     Raises
     ------
     NetworkError
-        The board can't be built for, or the PLL can't make ``wanted``.
+        The board can't be built for, the PLL can't make ``wanted``, or there is no memory to test.
     ToolError
         A tool is missing or fails.
     """
     family = require_platform(board)
     require_memory(schedule, board)
+    if test_memory and schedule.loads is None:
+        raise NetworkError("--test-memory: all weights are on the chip, so there is no memory to test; leave it out")
     settings = family.plls(board.oscillator)
     lowest, highest = settings[0].frequency, settings[-1].frequency
     if wanted is not None and not lowest <= wanted * 1_000_000 <= highest:
@@ -201,8 +206,8 @@ def build(schedule: Schedule, board: Board, *, count: int = 1, wanted: float | N
     target = board.target if wanted is None else float(Fraction(wanted) * (1 + CLOCK_MARGIN))
     slowest = min(Fraction(wanted or least), Fraction(least)) * 1_000_000
     with temporary_folder() as folder:
-        return _build(folder, schedule, board, family, commands, settings, target, slowest, count, wanted, debug,
-                      step)
+        return _build(folder, schedule, board, family, commands, settings, target, slowest, count, wanted, step,
+                      debug=debug, test_memory=test_memory)
 
 
 def synthesise(prepared: Prepared, board: Board, config: EngineConfig, yosys: Command, directory: Path) -> dict:
@@ -228,11 +233,11 @@ def synthesise(prepared: Prepared, board: Board, config: EngineConfig, yosys: Co
 
 def _build(directory: Path, schedule: Schedule, board: Board, family: Family, commands: dict[str, Command],
            settings: list[Pll], target: float, slowest: Fraction, count: int, wanted: float | None,
-           debug: bool, step: Step) -> Result:
+           step: Step, **options: bool) -> Result:
     _, limit = clock_limits(schedule, board)
     first = choose_pll(settings, target, limit)
     with step("Making the design"):
-        prepared = prepare(BoardDesign(board, schedule, first, slowest, debug=debug), board, family)
+        prepared = prepare(BoardDesign(board, schedule, first, slowest, **options), board, family)
 
     yosys, nextpnr, packer = (commands[name] for name in ("yosys", family.place_and_route, family.packer))
     with step(f"Synthesis (yosys {yosys.version}, {yosys.origin})"):
@@ -261,8 +266,9 @@ def _build(directory: Path, schedule: Schedule, board: Board, family: Family, co
 
     chosen = seeds(count)
     told = f"seed{'s' if count > 1 else ''} {', '.join(map(str, chosen))}"
-    with step(f"Place and route ({nextpnr.name} {nextpnr.version}, {nextpnr.origin}; {told})"), \
-            ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
+    logs = {f"seed {seed}": directory / f"seed{seed}.log" for seed in chosen}
+    with step(f"Place and route ({nextpnr.name} {nextpnr.version}, {nextpnr.origin}; {told})") as tell, \
+            following(logs, tell), ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
         runs = list(pool.map(attempt, chosen))
     best = max(runs, key=lambda run: run.reached)
     if best.problem:

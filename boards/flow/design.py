@@ -37,12 +37,14 @@ class BoardDesign(Elaboratable):
         What the PLL is set to, for the time being.
     slowest
         Frequency in Hz below which the PLL will not be set.
-    debug
-        Build the debug tap in.
+    debug, test_memory
+        Build the debug tap in; test the memory of weights whenever the design starts.
     """
 
-    def __init__(self, board: Board, schedule: Schedule, pll: Pll, slowest: Fraction, *, debug: bool = False):
-        self.board, self.schedule, self.pll, self.slowest, self.debug = board, schedule, pll, slowest, debug
+    def __init__(self, board: Board, schedule: Schedule, pll: Pll, slowest: Fraction, *, debug: bool = False,
+                 test_memory: bool = False):
+        self.board, self.schedule, self.pll, self.slowest = board, schedule, pll, slowest
+        self.debug, self.test_memory = debug, test_memory
 
     def elaborate(self, platform):
         m = Module()
@@ -54,7 +56,7 @@ class BoardDesign(Elaboratable):
         flash = board.flash if self.schedule.config.single_port or sdram else None
         top = Top(self.schedule, bit_time(board.oscillator, board.baud), board.buffer, line="line",
                   slowest=Fraction(self.slowest, board.oscillator), offset=flash.offset if flash else 0,
-                  sdram=sdram.timing if sdram else None, debug=self.debug)
+                  sdram=sdram.timing if sdram else None, test_memory=self.test_memory, debug=self.debug)
         m.submodules.top = top
         # Amaranth must not make pins for the whole of a resource: only for what is used.
         requested = {}

@@ -4,6 +4,7 @@
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import gcd
 
 from tepal.boards.board import Board
@@ -15,7 +16,7 @@ from tepal.sim import CycleModel
 
 from .lut_estimate import KINDS, MARGIN, logic
 
-__all__ = ["Fit", "blocks", "capacity", "default_engine", "fit", "for_weights", "in_bands", "memory_kind",
+__all__ = ["Fit", "blocks", "capacity", "default_engine", "fit", "for_weights", "in_bands", "memory_kind", "scheduled",
            "with_beat_for"]
 
 
@@ -82,6 +83,13 @@ def with_beat_for(network: Network, config: EngineConfig) -> EngineConfig:
     return replace(config, input_bytes=gcd(config.input_bytes, width * channels))
 
 
+@lru_cache(maxsize=32)
+def scheduled(formats: Formats, config: EngineConfig) -> Schedule:
+    """The network of ``formats`` on an engine: the one that was made when this engine was tried, if that was not long
+    ago.  In bands there are so many passes that scheduling them takes long."""
+    return Schedule(formats.network, config, formats)
+
+
 def for_weights(config: EngineConfig, formats: Formats) -> EngineConfig:
     """``config`` with as many multipliers, each for one product where weights are so wide that two can't share one."""
     return config if formats.matrix_weight_bits <= 8 else replace(config, rows=config.rows // config.packing, packing=1)
@@ -105,43 +113,51 @@ def in_bands(schedule: Schedule, board: Board) -> Schedule | None:
     config = schedule.config
     if not _may_run_in_bands(board, config):
         return None
-    kind, found = memory_kind(board, "activations").name, fit(schedule, board)
-    if found.over != [kind]:
+    kind, found = memory_kind(board, "activations"), fit(schedule, board)
+    if found.over != [kind.name]:
         return None
-    if banded := _banded(schedule, board):
+    tables: dict[int, int] = {}
+    if banded := _banded(schedule, board, tables):
         return banded
-    least = found.used[kind] - sum(blocks(board, use)[1] for use in schedule.memories
-                                   if use.role in ("input", "activations") and blocks(board, use)[0] == kind)
-    limit = found.available[kind]
-    if config.input_rows is not None or (limit is not None and least > limit):
+    least = found.used[kind.name] - sum(
+        blocks(board, use)[1] - use.count for use in schedule.memories
+        if use.role in ("input", "activations") and memory_kind(board, use.role) == kind)
+    if config.input_rows is not None or least > kind.count:
         return None
     for power in reversed(range((schedule.layout.shape[0] - 1).bit_length())):
         try:
-            ring = Schedule(schedule.network, replace(config, input_rows=1 << power), schedule.formats)
+            ring = scheduled(schedule.formats, replace(config, input_rows=1 << power))
         except NetworkError:
             continue
-        if fits := ring if fit(ring, board).ok else _banded(ring, board):
+        if fits := ring if fit(ring, board).ok else _banded(ring, board, tables):
             return fits
     return None
 
 
-def _banded(schedule: Schedule, board: Board) -> Schedule | None:
+def _banded(schedule: Schedule, board: Board, tables: dict[int, int]) -> Schedule | None:
     """``schedule`` with as many words of activations as ``board`` has room for, so that it fits; None if it can't be
-    made to."""
+    made to.
+
+    ``tables`` remembers for numbers of words how many tables of descriptors were memories when it did not fit: fewer
+    rows of the image make no fewer passes, and each table takes a block at least."""
     kind = memory_kind(board, "activations")
     before, (use,) = fit(schedule, board), (use for use in schedule.memories if use.role == "activations")
     if before.over != [kind.name] or schedule.config.activation_words is not None:
         return None
-    room = (kind.count - before.used[kind.name] + blocks(board, use)[1]) // use.count
-    for count in range(room, 0, -1):
+    room = kind.count - before.used[kind.name] + blocks(board, use)[1]
+    told = sum(blocks(board, table)[1] for table in descriptor_memories(schedule))
+    for count in range(room // use.count, 0, -1):
         # All words of so many blocks side by side.
         words = bisect_right(range(use.depth), count, key=lambda depth: kind.blocks(depth + 1, use.width))
+        if count * use.count + max(0, tables.get(words, 0) - told) > room:
+            continue
         try:
-            banded = Schedule(schedule.network, replace(schedule.config, activation_words=words), schedule.formats)
+            banded = scheduled(schedule.formats, replace(schedule.config, activation_words=words))
         except (ConfigError, NetworkError):
             return None
         if fit(banded, board).ok:
             return banded
+        tables[words] = len(descriptor_memories(banded)) if memory_kind(board, "descriptors") == kind else 0
     return None
 
 
@@ -158,7 +174,7 @@ def default_engine(board: Board, network: Network, formats: Formats | None = Non
     if 8 * network.parameters > capacity(board.part) > 0:
         # None has room for the weights alone.
         return configs[-1]
-    schedules = [(config, Schedule(network, config, formats)) for config in configs]
+    schedules = [(config, scheduled(formats, config)) for config in configs]
     fitting = [(config, schedule) for config, schedule in schedules if fit(schedule, board).ok]
     if not fitting:
         banded = [in_bands(schedule, board) for _, schedule in schedules]

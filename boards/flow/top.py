@@ -111,6 +111,8 @@ class Top(wiring.Component):
         Of the weights in the flash memory, in bytes; with ``config.single_port`` or ``config.weight_words`` alone.
     sdram
         Times of the memory of weights; with ``config.weight_words`` alone.
+    test_memory
+        Test the memory of weights before they are brought there.
     debug
         Build the debug tap in, which costs a memory and some logic (see :class:`tepal.hdl.link.debug_tap.Tracer`).
 
@@ -135,9 +137,10 @@ class Top(wiring.Component):
     """
 
     def __init__(self, schedule: Schedule, bit: Fraction, buffer: int = BUFFER, *, line: str = "sync",
-                 slowest: Fraction | int = 1, offset: int = 0, sdram: SdramTiming | None = None, debug: bool = False):
+                 slowest: Fraction | int = 1, offset: int = 0, sdram: SdramTiming | None = None,
+                 test_memory: bool = False, debug: bool = False):
         self.schedule, self.bit, self.buffer, self.line, self.debug = schedule, bit, buffer, line, debug
-        self.offset, self.sdram = offset, sdram
+        self.offset, self.sdram, self.test_memory = offset, sdram, test_memory
         beat = 1 if sdram is None else word_cycles(sdram)
         self.credit = credit(schedule, LINE_BITS * bit * slowest, buffer, beat)
         flash = {"flash_cs": Out(1), "flash_clk": Out(1), "flash_copi": Out(1), "flash_cipo": In(1)}
@@ -185,7 +188,8 @@ class Top(wiring.Component):
     def _from_sdram(self, m: Module, link: LinkedAccelerator) -> SdramWeights:
         """Fills the memory outside, and streams from there."""
         assert self.sdram
-        m.submodules.weights = weights = SdramWeights(self.sdram, image_of(self.schedule), self.offset, READ_DELAY)
+        m.submodules.weights = weights = SdramWeights(self.sdram, image_of(self.schedule), self.offset, READ_DELAY,
+                                                      test=self.test_memory)
         wiring.connect(m, weights.pins, wiring.flipped(self.sdram_pins))
         m.d.comb += [
             *(getattr(self, f"flash_{name}").eq(getattr(weights, f"flash_{name}")) for name in ("cs", "clk", "copi")),

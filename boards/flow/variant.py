@@ -14,7 +14,7 @@ from tepal.quant import Network, Simplification, simplify
 from tepal.sim import CycleModel
 
 from .bounds import OPTIONS, Engines, least_cycles
-from .fit import capacity, fit
+from .fit import capacity, fit, scheduled
 
 __all__ = ["Engine", "Forms", "choose"]
 
@@ -73,7 +73,7 @@ def choose(forms: Forms, board: Board, engine: Engine) -> tuple[Schedule, str]:
 
 
 def _schedule(formats: Formats, engine: Engine) -> Schedule:
-    return Schedule(formats.network, engine(formats.network, formats), formats)
+    return scheduled(formats, engine(formats.network, formats))
 
 
 def _least(board: Board, config: EngineConfig, formats: Formats) -> int:

@@ -40,6 +40,8 @@ class SdramWeights(wiring.Component):
         Where, in bytes, up to 2 ** 24.
     read_delay
         Of the :class:`~tepal.hdl.memories.sdram.SdramController`.
+    test
+        Write and read the whole SDRAM first (:class:`~tepal.hdl.memories.sdram_loader.SdramLoader`).
 
     Members
     -------
@@ -51,7 +53,7 @@ class SdramWeights(wiring.Component):
     run : Out(1)
         The weights are in the SDRAM, and right.
     failed : Out(1)
-        They are not, and will not be.
+        They are not, and will not be; or the SDRAM has not stood its test.
 
     Raises
     ------
@@ -59,8 +61,10 @@ class SdramWeights(wiring.Component):
         The SDRAM has no room for the image, or its times do not fit the controller.
     """
 
-    def __init__(self, timing: SdramTiming, image: WeightImage, offset: int, read_delay: int = 0):
+    def __init__(self, timing: SdramTiming, image: WeightImage, offset: int, read_delay: int = 0, *,
+                 test: bool = False):
         require_weights(timing, image.data)
+        self.test = test
         self.flash = FlashLoader(image.data, offset, header=0)
         self.controller = SdramController(timing, read_delay)
         self.loader, self.source = SdramLoader(timing, image.data), source_of(timing, image)
@@ -70,7 +74,7 @@ class SdramWeights(wiring.Component):
 
     @staticmethod
     def cycles(timing: SdramTiming, image: WeightImage) -> int:
-        """From reset to ``run``, at the first attempt, but for some hundreds."""
+        """From reset to ``run``, at the first attempt and without a test, but for some hundreds."""
         return timing.pause + 2 * FlashLoader.cycles(image.data) + len(image.data)
 
     def elaborate(self, platform):
@@ -78,8 +82,11 @@ class SdramWeights(wiring.Component):
         flash, controller, loader, source = self.flash, self.controller, self.loader, self.source
         # A flash memory is asked for at most 50 MHz by this command, and what it answers has a long way to go: a period
         # of its clock is four cycles.
-        steps = Signal()
-        m.d.sync += steps.eq(controller.ready & ~steps)
+        steps, sound, unsound = Signal(), Signal(), Signal()
+        m.d.comb += [sound.eq(loader.tested & ~loader.test_failed if self.test else 1),
+                     unsound.eq(loader.tested & loader.test_failed if self.test else 0),
+                     loader.test.eq(~loader.tested if self.test else 0)]
+        m.d.sync += steps.eq(controller.ready & sound & ~steps)
         m.submodules.flash = EnableInserter(steps)(flash)
         m.submodules.sdram, m.submodules.loader, m.submodules.source = controller, loader, source
         for name in "access", "write":
@@ -98,6 +105,6 @@ class SdramWeights(wiring.Component):
             words.w_data.eq(source.stream.payload), words.w_en.eq(source.stream.valid),
             source.stream.ready.eq(words.w_rdy), self.stream.payload.eq(words.r_data),
             self.stream.valid.eq(words.r_rdy), words.r_en.eq(self.stream.ready),
-            self.run.eq(loader.run), self.failed.eq(flash.failed | loader.failed),
+            self.run.eq(loader.run), self.failed.eq(flash.failed | loader.failed | unsound),
         ]
         return m

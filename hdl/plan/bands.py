@@ -12,6 +12,11 @@ Where there is no room even for bands of a row, rows are kept instead: each map 
 (:class:`~tepal.hdl.plan.places.FeatureMap`), every row of it is made once, just before it is needed, over one that has
 been read.  That is no hardware either: rows of a part lie in one lap of a ring, and its windows begin in one and end in
 one, so that a part finds all of them by the same differences of addresses.
+
+Where that is not enough either, maps lie upon each other (:func:`~tepal.hdl.plan.places.pack`): a pass in two bands
+reads all of its input for the first one alone, and writes the second one over rows that it needs no more.  The first
+rows of what it reads are free first if bands begin with the first rows, and the last ones if they begin with the last;
+so a chain of such passes goes down and up in turn, and its maps move up and down in the memory.
 """
 
 from bisect import bisect_left
@@ -23,12 +28,13 @@ from math import inf
 from tepal.hdl.config import EngineConfig
 from tepal.quant import NetworkError
 
-from .passes import Pass, Window
-from .places import FeatureMap, lifetimes, place_activations
+from .passes import Pass, covered
+from .places import FeatureMap, Lifetime, lifetimes, pack, place_activations, strips
 from .tiling import Latencies, Tiling
 from .timeline import read_after_write
 
-__all__ = ["Group", "added_together", "aligned", "banded", "choose", "covered", "has_what_it_adds", "lasts"]
+__all__ = ["Group", "added_together", "aligned", "banded", "choose", "has_what_it_adds", "last_strip", "lasts",
+           "may_lie_upon", "order_of_parts"]
 
 
 def _ceil(a: int, b: int) -> int:
@@ -41,22 +47,20 @@ class Group:
 
     Each but the last one is read as windows by the next one alone, and only with ``kept`` added.  ``kept`` are rows of
     each one's map but the last one's that are stored at a time: then parts of all passes take turns, and ``rows`` are
-    those of the last one's at most."""
+    those of the last one's at most.
+
+    Before row ``ahead`` of the last one's map all others make as many rows as there is room for; else none before it is
+    needed.
+
+    Bands begin with the first rows; with ``upward`` they begin with the last ones, and the topmost band, which comes
+    last, has so many rows."""
 
     first: int
     last: int
     rows: int
     kept: tuple[int, ...] = ()
-
-
-def covered(window: Window, rows: range) -> range:
-    """Rows of the map that is read which the windows of these output ``rows`` cover; one row where they cover nothing
-    but what lies beyond its edges."""
-    first = rows.start * window.stride[0] + window.origin[0]
-    last = (rows.stop - 1) * window.stride[0] + window.origin[0] + window.kernel[0] - 1
-    height = window.input_shape[0]
-    first = min(max(first, 0), height - 1)
-    return range(first, max(first, min(last, height - 1)) + 1)
+    ahead: int | None = None
+    upward: int = 0
 
 
 def _part(work: Pass, rows: range, given: range) -> Pass:
@@ -72,8 +76,9 @@ def _rows(passes: Sequence[Pass], group: Group) -> Iterator[list[range]]:
     """For each band, the rows of its map that each pass of ``group`` makes."""
     works = passes[group.first:group.last + 1]
     height = works[-1].window.output_size[0]
-    for top in range(0, height, group.rows):
-        made = [range(top, min(top + group.rows, height))]
+    bands = [range(*each) for each in pairwise([0, *range(group.upward or group.rows, height, group.rows), height])]
+    for band in reversed(bands) if group.upward else bands:
+        made = [band]
         for work in reversed(works[1:]):
             made.insert(0, covered(work.window, made[0]))
         yield made
@@ -115,12 +120,27 @@ def _turns(passes: Sequence[Pass], group: Group) -> Iterator[tuple[int, range]]:
             # What is added is written in the order in which it is read: a row at a time.
             most = 1 if works[number].in_order else group.rows if number == len(works) - 1 else end
             rows = piece(number, min(end, made[number] + most))
+            if number == len(works) - 1 and group.ahead is not None and rows.stop > group.ahead:
+                yield from go_ahead()
             if number:
                 yield from make(number - 1, covered(works[number].window, rows).stop)
             yield group.first + number, rows
             made[number] = rows.stop
 
-    return make(len(works) - 1, works[-1].window.output_size[0])
+    def go_ahead() -> Iterator[tuple[int, range]]:
+        before = None
+        while made != before:
+            before = [*made]
+            for number, ring in enumerate(group.kept):
+                # Over the first row that the next pass still needs nothing is written.
+                window, begin = works[number + 1].window, made[number + 1]
+                if begin < ends[number + 1]:
+                    yield from make(number, min(ends[number], covered(window, range(begin, begin + 1)).start + ring))
+
+    ends = [works[-1].window.output_size[0]]
+    for work in reversed(works[1:]):
+        ends.insert(0, covered(work.window, range(ends[0])).stop)
+    return make(len(works) - 1, ends[-1])
 
 
 def has_what_it_adds(passes: Sequence[Pass], group: Group) -> bool:
@@ -184,6 +204,15 @@ def banded(passes: Sequence[Pass], groups: Sequence[Group]) -> tuple[tuple[Pass,
     return tuple(made), tuple(wholes)
 
 
+def order_of_parts(passes: Sequence[Pass], groups: Sequence[Group]) -> list[int]:
+    """The numbers that :func:`banded` gives, without the parts."""
+    order = [*range(len(passes))]
+    for group in reversed(groups):
+        order[group.first:group.last + 1] = [number for number, _ in _turns(passes, group)] if group.kept else [
+            number for _ in _rows(passes, group) for number in range(group.first, group.last + 1)]
+    return order
+
+
 # -- which passes, and how many rows -----------------------------------------------------------------------
 
 
@@ -206,7 +235,7 @@ def aligned(passes: Sequence[Pass], groups: Sequence[Group]) -> tuple[Group, ...
         rows = min((1 if number in keeping else ends[number].rows for number in numbers
                     if number in keeping | ends.keys()), default=None)
         if rows is not None:
-            ends |= {number: replace(ends.get(number, Group(number, number, rows)), rows=rows)
+            ends |= {number: replace(ends.get(number, Group(number, number, rows)), rows=rows, upward=0)
                      for number in numbers - keeping}
     return tuple(ends[last] for last in sorted(ends))
 
@@ -225,7 +254,8 @@ def choose(passes: Sequence[Pass], config: EngineConfig, latency: Latencies) -> 
     """The groups with which all maps fit into ``config.activation_words`` words of each bank; none without that number.
 
     Of all ways to cut the passes into groups, each in the highest bands for which there is room, the one with the
-    fewest cycles, as nearly as they can be told without a timeline.  Rows are kept where there is none otherwise.
+    fewest cycles, as nearly as they can be told without a timeline.  Rows are kept where there is none otherwise, and
+    maps lie upon each other where there still is none.
 
     Raises
     ------
@@ -235,17 +265,49 @@ def choose(passes: Sequence[Pass], config: EngineConfig, latency: Latencies) -> 
     words = config.activation_words
     if words is None:
         return ()
-    for keep in (False, True):
+    for keep, upon in ((False, False), (True, False), (True, True)):
         room = words
-        while (groups := _Choice(passes, config, latency, room, keep=keep).groups) is not None:
-            depth = sum(place_activations(banded(passes, groups)[0], config)[1])
-            if depth <= words:
+        while (groups := _Choice(passes, config, latency, room, keep=keep, upon=upon).groups) is not None:
+            depths = {each: sum(place_activations(banded(passes, each)[0], config)[1])
+                      for each in ([_in_turn(passes, groups, config, upward) for upward in (True, False)]
+                                   if upon else [groups])}
+            groups = min(depths, key=depths.__getitem__)
+            if depths[groups] <= words:
                 return groups
             # Maps of different sizes leave gaps between them.
-            room -= depth - words
-    least = max(words + 1, _Choice(passes, config, latency, words, keep=True).least)
+            room -= depths[groups] - words
+    least = max(words + 1, _Choice(passes, config, latency, words, keep=True, upon=True).least)
     raise NetworkError(f"the activations do not fit into {words} words of each bank of memory, not even where passes "
                        f"run in bands of a row: choose activation_words of {least} or more")
+
+
+def may_lie_upon(work: Pass) -> bool:
+    """Whether a pass may write its map over rows of the one that it reads, in bands of any order."""
+    return work.source is not None and work.banked and work.output is None and not work.in_order
+
+
+def last_strip(passes: Sequence[Pass], group: Group, config: EngineConfig) -> int:
+    """Row with which the last row of banks of the last map of ``group`` begins."""
+    return (_ceil(passes[group.last].window.output_size[0], config.window[0]) - 1) * config.window[0]
+
+
+def _upward(passes: Sequence[Pass], group: Group, config: EngineConfig) -> Group:
+    """A ``group`` in bands of whole rows of banks, with the last rows first."""
+    height, banks = passes[group.last].window.output_size[0], config.window[0]
+    return replace(group, upward=_ceil(height, banks) * banks - (_ceil(height, group.rows) - 1) * group.rows)
+
+
+def _in_turn(passes: Sequence[Pass], groups: Sequence[Group], config: EngineConfig, upward: bool) -> tuple[Group, ...]:
+    """``groups`` with passes that write over what they read going down and up in turn, the first one ``upward`` or
+    not."""
+    made = []
+    for group in groups:
+        if group.first == group.last and may_lie_upon(passes[group.last]):
+            made.append(_upward(passes, group, config) if upward else group)
+            upward = not upward
+        else:
+            made.append(group)
+    return tuple(made)
 
 
 class _Choice:
@@ -260,8 +322,10 @@ class _Choice:
     LONGEST = 8
     """Passes of a group: each makes more rows again than the one after it."""
 
-    def __init__(self, passes: Sequence[Pass], config: EngineConfig, latency: Latencies, room: int, *, keep: bool):
-        self._passes, self._config, self._latency, self._room, self._keep = passes, config, latency, room, keep
+    def __init__(self, passes: Sequence[Pass], config: EngineConfig, latency: Latencies, room: int, *, keep: bool,
+                 upon: bool):
+        self._passes, self._config, self._latency, self._room = passes, config, latency, room
+        self._keep, self._upon = keep, upon
         self._lives = lifetimes(passes)
         self._depths = [self._depth(work, work.window.output_size[0]) * work.banked for work in passes]
         self._short = [self._lasting(number, number) > room for number in range(len(passes))]
@@ -274,6 +338,8 @@ class _Choice:
             options: list[tuple[float, Group | None]] = []
             if not self._short[first]:
                 options.append((self._cycles([self._passes[first]]) + best[0][0], None))
+            elif self._upon and (group := self._over_its_source(first)):
+                options.append((self._group_cycles(group) + best[0][0], group))
             able = set(lasts(self._passes, first))
             for last in islice(lasts(self._passes, first, keep=self._keep), self.LONGEST - 1):
                 if any(self._short[first:last + 1]):
@@ -316,8 +382,47 @@ class _Choice:
 
     def _keeping(self, first: int, last: int) -> Group | None:
         """The passes with rows kept, if there is room."""
-        room = self._room - self._lasting(first, last) - sum(self._depth(work, 1) for work in self._passes[first:last])
-        return self._rings(first, last, room) if self._keep and room >= 0 else None
+        if not self._keep:
+            return None
+        rows = sum(self._depth(work, 1) for work in self._passes[first:last])
+        if (room := self._room - self._lasting(first, last) - rows) >= 0:
+            return self._rings(first, last, room)
+        # When the first rows of the last map are made there are rings of all others, if not yet all of its own rows.
+        if not self._upon or room + self._depths[last] < 0 or not (group := self._rings_beneath(first, last)):
+            return None
+        return group if self._upon_each_other(group) <= self._room else None
+
+    def _rings_beneath(self, first: int, last: int) -> Group | None:
+        """The passes with as few rows kept as can be, whose rings are read no more when the last map's last row of
+        banks is made."""
+        group = self._rings(first, last, 0)
+        group = group and replace(group, ahead=last_strip(self._passes, group, self._config))
+        return group if group and has_what_it_adds(self._passes, group) else None
+
+    def _upon_each_other(self, group: Group) -> int:
+        """Words that are taken while ``group`` runs, at most, where rows lie in the place of those that were read."""
+        made, wholes = banded(self._passes, [group])
+        runs = Lifetime(wholes.index(group.first), len(wholes) - 1 - wholes[::-1].index(group.last))
+        living = [pieces for pieces in strips(made, self._config).values()
+                  if any(strip.life.meets(runs) for strip in pieces)]
+        return max((base + pieces[-1].end for base, pieces in zip(pack(living), living, strict=True)), default=0)
+
+    def _bands_over_its_source(self, number: int) -> dict[int, int]:
+        """For bands of a pass of so many rows, words that it needs if it writes over what it has read; rows are whole
+        rows of banks."""
+        banks, height = self._config.window[0], self._passes[number].window.output_size[0]
+        if not may_lie_upon(self._passes[number]):
+            return {}
+        return {rows: self._upon_each_other(_upward(self._passes, Group(number, number, rows), self._config))
+                for rows in range(banks, height, banks)}
+
+    def _over_its_source(self, number: int) -> Group | None:
+        """The pass in bands that lie upon what it has read, if there is room: few ones, about equally high."""
+        height = self._passes[number].window.output_size[0]
+        able = [rows for rows, words in self._bands_over_its_source(number).items() if words <= self._room]
+        if not able:
+            return None
+        return Group(number, number, min(rows for rows in able if _ceil(height, rows) == _ceil(height, max(able))))
 
     def _rings(self, first: int, last: int, room: int) -> Group | None:
         """The passes with one row of banks of each map kept, which windows lie in two of at most, and further ones in
@@ -348,6 +453,10 @@ class _Choice:
         if group.kept:
             return self._kept_cycles(group)
         bands = list(_rows(self._passes, group))
+        if group.first == group.last:
+            tilings = [Tiling(part, self._config, self._latency) for band in bands
+                       for part in _parts(self._passes, group, band)]
+            return sum(tiling.tiles * tiling.slot for tiling in tilings)
         shown = [bands[0], *bands[len(bands) // 2:][:1] * (len(bands) - 2), bands[-1]]
         found = {id(band): self._cycles(_parts(self._passes, group, band)) for band in shown}
         return sum(found[id(band)] for band in shown)
@@ -364,18 +473,18 @@ class _Choice:
 
     def _least(self, first: int, last: int) -> float:
         """Words that the passes need as a group, at least."""
+        if first == last:
+            return min([self._lasting(first, first), *self._bands_over_its_source(first).values()])
         in_bands = self._needed(Group(first, last, 1)) if last in lasts(self._passes, first) else inf
-        rings = self._rings(first, last, 0)
-        with_rings = inf if rings is None else self._lasting(first, last) + sum(
-            self._depth(work, kept) for work, kept in zip(self._passes[first:last], rings.kept, strict=True))
-        return min(in_bands, with_rings)
+        rings = self._rings_beneath(first, last)
+        return min(in_bands, inf if rings is None else self._upon_each_other(rings))
 
     @property
     def least(self) -> int:
         """Words with which there would be groups: as few as those with bands of a row need at least."""
         best: list[float] = [0]
         for first in reversed(range(len(self._passes))):
-            best.insert(0, min([max(self._lasting(first, first), best[0]),
+            best.insert(0, min([max(self._least(first, first), best[0]),
                                 *(max(self._least(first, last), best[last - first])
                                   for last in islice(lasts(self._passes, first, keep=True), self.LONGEST - 1))]))
         return int(best[0])

@@ -3,6 +3,7 @@
 declares its own; and the widths of what they hand to each other."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import accumulate
 from math import prod
 
@@ -10,6 +11,7 @@ from tepal.hdl.primitives import bits_for
 from tepal.hdl.units.column_parameters import ParameterDescriptor
 from tepal.hdl.units.descriptor_table import Coordinate, DescriptorTable, Difference
 from tepal.hdl.units.drain import DrainDescriptor
+from tepal.hdl.units.elementwise import ElementwiseUnit
 from tepal.hdl.units.feeder import FeederDescriptor
 from tepal.hdl.units.sequencer import SequencerPlaces, SequencerTimes
 from tepal.hdl.units.weight_loader import LoadDescriptor
@@ -17,9 +19,8 @@ from tepal.hdl.units.widths import Widths
 
 from .memories import MemoryUse
 from .places import FeatureMap
-from .portions import ROLES
+from .portions import ROLES, TABLES
 from .schedule import Schedule
-from .timeline import ScheduledPass
 
 __all__ = ["address_bits", "column_bits", "descriptor_memories", "drain_descriptors", "feeder_descriptors",
            "load_descriptors", "parameter_descriptors", "sequencer_places", "sequencer_times", "target_bits",
@@ -231,37 +232,45 @@ def drain_descriptors(schedule: Schedule) -> DescriptorTable:
             second_out_column=int(not narrow),
             to_output=int(scheduled.work.output is not None),
             to_banks=int(scheduled.work.banked) if told else None,
-            **_elementwise(schedule, scheduled),
+            **_elementwise(schedule, number),
             first_row=begin[1] if odd_rows else None,
             next_parameters=following[number] if config.requantiser_cycles > 1 else None,
         ))
     return DescriptorTable(rows)
 
 
-def _elementwise(schedule: Schedule, scheduled: ScheduledPass) -> dict[str, int]:
+def _elementwise(schedule: Schedule, number: int) -> dict[str, int]:
     """What the drain's elementwise unit is told of a pass."""
-    fmt = schedule.elementwise_format
+    fmt, scheduled = schedule.elementwise_format, schedule.passes[number]
     if fmt is None:
         return {}
-    first, second, mode = schedule.formats.elementwise_of(scheduled.work)
-    told = {"first_table": fmt.number(0, first), "mode": fmt.modes.index(mode)}
+    *tables, mode = schedule.formats.elementwise_of(scheduled.work.elementwise)
+    if schedule.loads is None:
+        places = [fmt.number(operand, table) for operand, table in enumerate(tables[:fmt.operands])]
+    else:
+        # Tables of all operands lie in the same place.
+        whole, wholes = schedule.wholes[number], schedule.elementwise_wholes
+        base = schedule.loads.bases(ROLES.index(TABLES))[wholes.index(whole) + 1 if whole in wholes else 0]
+        places = [base // ElementwiseUnit.TABLE_WORDS] * fmt.operands
+    told = {"first_table": places[0], "mode": fmt.modes.index(mode)}
     if fmt.operands > 1:
-        told |= {"second_table": fmt.number(1, second), "to_skip": int(scheduled.added is not None),
+        told |= {"second_table": places[1], "to_skip": int(scheduled.added is not None),
                  "added_base": scheduled.added or 0, "other_base": scheduled.other or 0}
     return told
 
 
-def descriptor_memories(schedule: Schedule) -> list[MemoryUse]:
-    """Those of the tables that are memories."""
+@lru_cache(maxsize=32)
+def descriptor_memories(schedule: Schedule) -> tuple[MemoryUse, ...]:
+    """Those of the tables that are memories.  It takes long enough to remember the last few."""
     if len(schedule.passes) <= DescriptorTable.MOST_ROWS and schedule.loads is None:
-        return []
+        return ()
     tables = [sequencer_times(schedule), sequencer_places(schedule), feeder_descriptors(schedule),
               drain_descriptors(schedule)]
     if schedule.config.requantiser_cycles == 1:
         tables.append(parameter_descriptors(schedule))
     if schedule.loads is not None:
         tables.append(load_descriptors(schedule))
-    return [MemoryUse("descriptors", 1, len(table), table.stored.size) for table in tables if table.in_memory]
+    return tuple(MemoryUse("descriptors", 1, len(table), table.stored.size) for table in tables if table.in_memory)
 
 
 def load_descriptors(schedule: Schedule) -> DescriptorTable:

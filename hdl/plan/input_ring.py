@@ -17,8 +17,8 @@ from itertools import pairwise
 from tepal.hdl.units.input_layout import InputLayout
 from tepal.quant import NetworkError
 
-from .bands import Group, aligned, banded, covered
-from .passes import Pass
+from .bands import Group, aligned, banded
+from .passes import Pass, covered
 
 __all__ = ["RowPlan", "by_rows", "in_ring", "row_plan"]
 

@@ -20,7 +20,8 @@ from tepal.hdl.units.depthwise import ReductionKind
 from tepal.hdl.units.input_layout import InputLayout
 from tepal.quant import Average, Requantise
 
-__all__ = ["Elementwise", "Matrix", "Pass", "Reduction", "Window", "identity", "sum_range", "unroll"]
+__all__ = ["Elementwise", "Matrix", "Pass", "Reduction", "Window", "covered", "identity", "sum_range",
+           "unroll"]
 
 
 def sum_range(weights: np.ndarray, axis, offset: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -42,6 +43,16 @@ class Window:
     stride: tuple[int, int]
     origin: tuple[int, int]
     border: int
+
+
+def covered(window: Window, rows: range) -> range:
+    """Rows of the map that is read which the windows of these output ``rows`` cover; one row where they cover nothing
+    but what lies beyond its edges."""
+    first = rows.start * window.stride[0] + window.origin[0]
+    last = (rows.stop - 1) * window.stride[0] + window.origin[0] + window.kernel[0] - 1
+    height = window.input_shape[0]
+    first = min(max(first, 0), height - 1)
+    return range(first, max(first, min(last, height - 1)) + 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +188,7 @@ class Pass:
     @property
     def target_row(self) -> int:
         """Row of its map with which it begins."""
-        return 0 if self.continues is None else self.first_row - self.map_row
+        return self.first_row - self.map_row
 
     @property
     def target_channel(self) -> int:

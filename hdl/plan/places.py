@@ -6,7 +6,9 @@ of the activation memory, others may share one; regions lie one behind the other
 word of its region.  So two maps share words if they share a region, and else they share none.
 
 In a chain of passes these are two regions in turn: one is read while the other one is written.  Where passes run in
-bands, maps of very different sizes live at once, and each lies wherever there is room for it (:func:`pack`).
+bands, maps of very different sizes live at once, and each lies wherever there is room for it (:func:`pack`).  If that
+is not enough room, each row of banks of a map counts for itself (:class:`Strip`): the last rows of one map may lie
+where the first ones of another have been read.
 
 A map whose values are added to another pass's results lies in the skip memory, in the order in which it is written:
 that is the order in which the other pass writes, which may write a map of its own in its place.
@@ -22,10 +24,10 @@ from tepal.hdl.config import EngineConfig
 from tepal.hdl.primitives import bits_for
 from tepal.hdl.units.input_layout import InputLayout
 
-from .passes import Pass
+from .passes import Pass, covered
 
-__all__ = ["FeatureMap", "InputMap", "Lifetime", "Places", "Region", "allocate", "colour", "lifetimes", "outputs",
-           "pack", "place", "place_activations", "skip_lifetimes", "skip_words"]
+__all__ = ["FeatureMap", "InputMap", "Lifetime", "Places", "Region", "Strip", "allocate", "colour", "lifetimes",
+           "outputs", "pack", "place", "place_activations", "skip_lifetimes", "skip_words", "strips"]
 
 Region = tuple[str, int, int]
 """Words of a memory: its name, the first word, and the one behind the last."""
@@ -124,6 +126,15 @@ class Lifetime:
 
 
 @dataclass(frozen=True)
+class Strip:
+    """Words ``begin`` to ``end`` of a map, in each bank, that live for the same time."""
+
+    begin: int
+    end: int
+    life: Lifetime
+
+
+@dataclass(frozen=True)
 class Places:
     """Where the image and the map of each pass lie, and the words in each region of the activation memory.
 
@@ -214,28 +225,71 @@ def allocate(lives: Sequence[Lifetime], depths: Sequence[int], *, single_port: b
     return [bases[region] for region in regions], tuple(region_depths)
 
 
-def pack(lives: Sequence[Lifetime], depths: Sequence[int]) -> list[int]:
-    """First word of each map, those that live at once in words of their own.
+def pack(maps: Sequence[Sequence[Strip]], words: int | None = None) -> list[int]:
+    """First word of each map, of which the strips are given; those that live at once lie in words of their own.
 
     The largest maps first, each takes the lowest words that are free while it lives (Pisarchyk and Lee: Efficient
-    memory management for deep neural net inference, 2020, greedy by size)."""
+    memory management for deep neural net inference, 2020, greedy by size).  If more than ``words`` are taken so, a map
+    that lies beyond them comes before all others, and all are placed again: some times, while that helps."""
+    order = sorted(range(len(maps)), key=lambda number: -maps[number][-1].end)
+    found = []
+    for _ in range(1 if words is None else 16):
+        bases = _placed_in_order(maps, order)
+        ends = [base + pieces[-1].end for base, pieces in zip(bases, maps, strict=True)]
+        found.append((max(ends, default=0), bases))
+        beyond = [number for number in order if words is not None and ends[number] > words]
+        if not beyond:
+            break
+        order.remove(beyond[0])
+        order.insert(0, beyond[0])
+    return min(found, key=lambda way: way[0])[1]
+
+
+def _placed_in_order(maps: Sequence[Sequence[Strip]], order: Sequence[int]) -> list[int]:
+    """First word of each map, the lowest that there is when all before it in the ``order`` have theirs."""
     bases: dict[int, int] = {}
-    for number in sorted(range(len(lives)), key=lambda number: -depths[number]):
-        base = 0
-        for other in sorted(bases, key=bases.__getitem__):
-            if lives[other].meets(lives[number]) and bases[other] < base + depths[number]:
-                base = max(base, bases[other] + depths[other])
-        bases[number] = base
-    return [bases[number] for number in range(len(lives))]
+    for number in order:
+        # Between these, not counted, a first word would put a strip upon another one.
+        barred = sorted((base + there.begin - strip.end, base + there.end - strip.begin)
+                        for other, base in bases.items() for there in maps[other] for strip in maps[number]
+                        if there.life.meets(strip.life))
+        bases[number] = 0
+        for low, high in barred:
+            if low < bases[number] < high:
+                bases[number] = high
+    return [bases[number] for number in range(len(maps))]
 
 
 def _maps(passes: Sequence[Pass], config: EngineConfig) -> list[FeatureMap]:
     """The whole map that each pass writes, or a part of it."""
-    # The last part of a map ends it.
-    shapes = {work.writes(number): (work.target_row + work.output_shape[0], work.output_shape[1],
-                                    work.target_channel + work.output_shape[2]) for number, work in enumerate(passes)}
+    shapes: dict[int, tuple[int, int, int]] = {}
+    for number, work in enumerate(passes):
+        height, width, channels = work.output_shape
+        before = shapes.get(work.writes(number), (0, 0, 0))
+        shapes[work.writes(number)] = (max(before[0], work.target_row + height), width,
+                                       max(before[2], work.target_channel + channels))
     return [FeatureMap(shapes[work.writes(number)], config.window, config.lanes, kept=work.kept)
             for number, work in enumerate(passes)]
+
+
+def strips(passes: Sequence[Pass], config: EngineConfig) -> dict[int, list[Strip]]:
+    """Of each map in the activation memory, by the number of the pass that writes it first: its rows of banks; a ring
+    is one strip."""
+    maps, touching = _maps(passes, config), defaultdict(list)
+    for number, work in enumerate(passes):
+        rows = range(work.target_row, work.target_row + work.output_shape[0])
+        for touched, lines in ((work.writes(number), rows),
+                               (work.source, covered(work.window, range(work.window.output_size[0])))):
+            touching[touched].append((number, lines))
+    found = {}
+    for number in lifetimes(passes):
+        place = maps[number]
+        rows, words = (place.shape[0], place.depth) if place.kept else (place.banks[0], place.pitch)
+        users = [[user for user, lines in touching[number] if lines.start < first + rows and first < lines.stop]
+                 for first in range(0, place.shape[0], rows)]
+        found[number] = [Strip(piece * words, (piece + 1) * words, Lifetime(min(each), max(each)))
+                         for piece, each in enumerate(users) if each]
+    return found
 
 
 def place_activations(passes: Sequence[Pass], config: EngineConfig) -> tuple[dict[int, int], tuple[int, ...]]:
@@ -243,12 +297,18 @@ def place_activations(passes: Sequence[Pass], config: EngineConfig) -> tuple[dic
     lives, maps = lifetimes(passes), _maps(passes, config)
     depths = [maps[number].depth for number in lives]
     bases, region_depths = allocate([*lives.values()], depths, single_port=config.single_port)
+
+    def packed(pieces: Sequence[Sequence[Strip]], words: int | None = None) -> tuple[list[int], tuple[int, ...]]:
+        found = pack(pieces, words)
+        return found, (max((base + depth for base, depth in zip(found, depths, strict=True)), default=1),)
+
+    ways = [(bases, region_depths)]
     if config.activation_words is not None or any(work.continues is not None for work in passes):
-        packed = pack([*lives.values()], depths)
-        words = max((base + depth for base, depth in zip(packed, depths, strict=True)), default=1)
         # Where all maps are about as large, regions may leave fewer gaps.
-        if words < sum(region_depths):
-            bases, region_depths = packed, (words,)
+        ways.append(packed([[Strip(0, depth, life)] for life, depth in zip(lives.values(), depths, strict=True)]))
+    if config.activation_words is not None and all(sum(words) > config.activation_words for _, words in ways):
+        ways.append(packed([*strips(passes, config).values()], config.activation_words))
+    bases, region_depths = min(ways, key=lambda way: sum(way[1]))
     return dict(zip(lives, bases, strict=True)), region_depths
 
 
@@ -305,7 +365,8 @@ def _place_skips(passes: Sequence[Pass], lives: Mapping[int, Lifetime],
         firsts = sorted({*heads.values()})
         spans = [Lifetime(first, max(lives[number].read for number in lives if heads[number] == first))
                  for first in firsts]
-        packed = dict(zip(firsts, pack(spans, [words[first] for first in firsts]), strict=True))
+        pieces = [[Strip(0, words[first], span)] for first, span in zip(firsts, spans, strict=True)]
+        packed = dict(zip(firsts, pack(pieces), strict=True))
         most = max((packed[heads[number]] + words[number] for number in lives), default=0)
         # Where few rows of a map are stored, regions would be as deep as the largest map in them.
         if most < sum(depths):

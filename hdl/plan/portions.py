@@ -2,7 +2,7 @@
 """Portions of weights, for engines whose weights come from outside: what is loaded when, and where to.
 
 A portion is what must be on the chip before a pass begins, if no pass before it has had it loaded: its words of each of
-four memories, :data:`ROLES`.  They have places of their own in them, the same in every frame, so that reading needs no
+the memories :data:`ROLES`.  They have places of their own in them, the same in every frame, so that reading needs no
 more than it does in a ROM.  Each memory is a ring in which what belongs together lies in one piece: behind what was
 loaded before, or at the ring's begin where it would not fit before its end.
 
@@ -12,30 +12,34 @@ that would have to wait for a pass that needs it itself is no plan: :func:`load_
 
 What the lanes' requantisers are given for a pass is fetched while the pass before it that reduces still runs, so it is
 loaded with that one's portion.  That of a frame's first such pass is loaded once before all frames, the *prologue*, and
-stays.
+stays.  So do the elementwise unit's tables for passes whose results stay as they are.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, pairwise
+from math import gcd
 
 import numpy as np
 from tepal.quant import NetworkError
 
-__all__ = ["ROLES", "LoadPlan", "Passage", "Portion", "Words", "load_plan"]
+__all__ = ["ROLES", "TABLES", "LoadPlan", "Passage", "Portion", "Words", "load_plan"]
 
-ROLES = "matrix_weights", "matrix_parameters", "depthwise_weights", "depthwise_parameters"
-"""Memories that are loaded, in the order in which a portion's words come."""
+TABLES = "elementwise_tables"
+
+ROLES = "matrix_weights", "matrix_parameters", "depthwise_weights", "depthwise_parameters", TABLES
+"""Memories that are loaded, in the order in which a portion's words come; the last one with an elementwise unit
+alone."""
 
 
 @dataclass(frozen=True)
 class Words:
-    """What passes ``first`` to ``last``, both counted, read: so many words in each of two memories."""
+    """What passes ``first`` to ``last``, both counted, read: so many words in each of one or two memories."""
 
     first: int
     last: int
-    words: tuple[int, int]
+    words: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,8 @@ class _Use:
 class Passage:
     """Words of one memory, ``role`` in :data:`ROLES`, that are loaded one after the other from the word ``base`` on.
 
-    They belong to the portion ``number`` where they are the array's, else to the layer ``number`` of those that the
-    lanes reduce, in the order in which they run."""
+    They belong to the portion ``number`` where they are the array's, to the layer ``number`` of those that the lanes
+    reduce, in the order in which they run, where they are the lanes', and else to the tables ``number``."""
 
     role: int
     number: int
@@ -84,7 +88,7 @@ class LoadPlan:
     portions : tuple of Portion
         In every frame.
     depths : tuple of int
-        Words of each memory of :data:`ROLES`.
+        Words of each memory of :data:`ROLES` that there is.
     passes : int
         Of a frame.
     """
@@ -164,16 +168,18 @@ class _Ring:
 def _deep_enough(uses: Sequence[_Use], kept: int, passes: int, after: Sequence[int]) -> tuple[int, _Ring]:
     """(fewest words of a memory, their places) for no use to be loaded later than its portion is anyhow; or else so
     many that each has words of its own.  A portion waits for ``after`` passes."""
-    total = kept + sum(use.words for use in uses)
-    for depth in range(kept + max((use.words for use in uses), default=0), total):
+    words = [use.words for use in uses]
+    total = kept + sum(words)
+    # All places are multiples of so many words behind the first ones.
+    for depth in range(kept + max(words, default=0), total, gcd(*words) or 1):
         ring = _Ring(uses, depth, kept, passes)
         if all(own <= after[use.portion] for own, use in zip(ring.waits(), uses, strict=True)):
             return depth, ring
     return total, _Ring(uses, total, kept, passes)
 
 
-def load_plan(portions: Sequence[Words], reduced: Sequence[Words], reducing: Sequence[int], passes: int,
-              weight_words: int) -> LoadPlan:
+def load_plan(portions: Sequence[Words], reduced: Sequence[Words], reducing: Sequence[int], tables: Sequence[Words],
+              passes: int, weight_words: int) -> LoadPlan:
     """Places and order of all that is loaded.
 
     Parameters
@@ -184,6 +190,9 @@ def load_plan(portions: Sequence[Words], reduced: Sequence[Words], reducing: Seq
         Words of weights and of lane parameters of each layer that the lanes reduce, in the order of their first passes.
     reducing
         Numbers of all passes that reduce, in order.
+    tables
+        Words of the tables of elementwise layers, in the order of their first passes, behind those that stay; none
+        without an elementwise unit.
     passes
         Of a frame.
     weight_words
@@ -212,7 +221,11 @@ def load_plan(portions: Sequence[Words], reduced: Sequence[Words], reducing: Seq
             for role in range(2)]
     uses += [[used(number, each.words[0], portion_of(each.first), each.last) for number, each in enumerate(reduced)],
              [used(number, each.words[1], later(each), each.last) for number, each in enumerate(reduced) if number]]
-    kept = reduced[0].words[1] if reduced else 0
+    kept = [0, 0, 0, reduced[0].words[1] if reduced else 0]
+    if tables:
+        uses.append([used(number, each.words[0], portion_of(each.first), each.last)
+                     for number, each in enumerate(tables) if number])
+        kept.append(tables[0].words[0])
 
     def possible(depth: int) -> _Ring | None:
         ring = _Ring(uses[0], depth, 0, passes)
@@ -229,7 +242,7 @@ def load_plan(portions: Sequence[Words], reduced: Sequence[Words], reducing: Seq
                            f"choose weight_words of {least} or more")
     after = list(accumulate(weights.after, max))
     found = [(depth, weights),
-             *(_deep_enough(each, kept * (role == 3), passes, after) for role, each in enumerate(uses[1:], 1))]
+             *(_deep_enough(each, kept[role], passes, after) for role, each in enumerate(uses[1:], 1))]
     for (_, ring), each in zip(found, uses, strict=True):
         for own, use in zip(ring.after, each, strict=True):
             after[use.portion] = max(after[use.portion], own)
@@ -240,6 +253,6 @@ def load_plan(portions: Sequence[Words], reduced: Sequence[Words], reducing: Seq
         for base, use in zip(ring.bases, each, strict=True):
             if use.words:
                 passages[use.portion].append(Passage(role, use.number, base, use.words))
-    return LoadPlan((Passage(3, 0, 0, kept),) if kept else (),
+    return LoadPlan(tuple(Passage(role, 0, 0, words) for role, words in enumerate(kept) if words),
                     tuple(Portion(*each) for each in zip(firsts, after, map(tuple, passages), strict=True)),
                     tuple(depth or 1 for depth, _ in found), passes)

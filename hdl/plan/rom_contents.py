@@ -6,7 +6,8 @@ from tepal.hdl.memories.single_port import LoadedRom
 
 from .schedule import Schedule
 
-__all__ = ["depthwise_parameters", "depthwise_weights", "loaded_weights", "matrix_parameters", "matrix_weights"]
+__all__ = ["depthwise_parameters", "depthwise_weights", "elementwise_tables", "loaded_weights", "matrix_parameters",
+           "matrix_weights"]
 
 
 def _words(array: np.ndarray, bits: int) -> list[int]:
@@ -80,3 +81,18 @@ def depthwise_parameters(schedule: Schedule) -> list[int]:
             result += [sum(word << width * i for i, word in enumerate(own[beat * per_beat:(beat + 1) * per_beat]))
                        for beat in range(beats)]
     return result or [0]
+
+
+def elementwise_tables(schedule: Schedule) -> list[int]:
+    """Of the passes whose results stay as they are, and then of each elementwise one: for each value, the words of all
+    operands; none where there is no elementwise unit."""
+    fmt, formats = schedule.elementwise_format, schedule.formats
+    if fmt is None:
+        return []
+    words = []
+    for own in (None, *(formats.passes[whole].elementwise for whole in schedule.elementwise_wholes)):
+        first, second, _ = formats.elementwise_of(own)
+        contents = (fmt.contents(operand, table) for operand, table in enumerate((first, second)[:fmt.operands]))
+        words += [sum(word << begin for word, begin in zip(each, fmt.begins, strict=True))
+                  for each in zip(*contents, strict=True)]
+    return words

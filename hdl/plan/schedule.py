@@ -11,7 +11,7 @@ from functools import cached_property
 from tepal.hdl.config import EngineConfig
 from tepal.hdl.memories.streamed import BEAT, beats_of
 from tepal.hdl.units.affine import Affine
-from tepal.hdl.units.elementwise import ElementwiseFormat
+from tepal.hdl.units.elementwise import ElementwiseFormat, ElementwiseUnit
 from tepal.hdl.units.input_layout import InputLayout, split
 from tepal.hdl.units.requantiser import RequantiserFormat
 from tepal.hdl.units.serial_requantiser import SerialFormat
@@ -19,10 +19,11 @@ from tepal.quant import Network, NetworkError
 
 from .bands import Group, aligned, choose
 from .input_ring import by_rows, in_ring, row_plan
+from .kept_rows import with_fewest_loads
 from .memories import MemoryUse, parameter_groups, tile_buffers, tile_row_words
 from .passes import Pass, unroll
 from .places import FeatureMap, outputs, place
-from .portions import ROLES, LoadPlan, Words, load_plan
+from .portions import ROLES, TABLES, LoadPlan, Words, load_plan
 from .slices import sliced
 from .tiling import Latencies, Tiling, parameter_beats, parameter_words
 from .timeline import ScheduledPass, timeline
@@ -107,7 +108,8 @@ class Schedule:
         self.loads = self._loads()
 
     def _choose(self, passes: Sequence[Pass]) -> tuple[Group, ...]:
-        return choose(passes, self.config, Latencies.of(self.config, self.depthwise_format, self.matrix_format, None))
+        latency = Latencies.of(self.config, self.depthwise_format, self.matrix_format, None)
+        return with_fewest_loads(passes, choose(passes, self.config, latency), self.config)
 
     def _check_input(self):
         _, width, channels = self.layout.shape
@@ -199,23 +201,30 @@ class Schedule:
         if self.config.weight_words is None:
             return None
 
-        def of(numbers: Sequence[int], number: int, first: int, second: int) -> Words:
+        def of(numbers: Sequence[int], number: int, *words: int) -> Words:
             users = [each for each, own in enumerate(numbers) if own == number]
-            return Words(users[0], users[-1], (first, second))
+            return Words(users[0], users[-1], words)
 
-        columns = self.config.columns
+        columns, passes, table = self.config.columns, len(self.passes), ElementwiseUnit.TABLE_WORDS
         return load_plan(
             [of(self.portion_of, number, each.column_groups * each.inner, each.column_groups * columns)
              for number, each in enumerate(self.portions)],
             [of(self.wholes, whole, len(each.depthwise_words), groups * self.parameter_beats)
              for whole, (each, groups) in enumerate(zip(self.stored, self.parameter_groups, strict=True))
              if each.reduces],
-            [number for number, each in enumerate(self.passes) if each.reduces], len(self.passes),
-            self.config.weight_words)
+            [number for number, each in enumerate(self.passes) if each.reduces],
+            [Words(0, passes - 1, (table,)), *(of(self.wholes, whole, table) for whole in self.elementwise_wholes)]
+            if self.elementwise_format else (),
+            passes, self.config.weight_words)
+
+    @cached_property
+    def elementwise_wholes(self) -> tuple[int, ...]:
+        """Numbers in ``formats`` of those passes whose results don't stay as they are."""
+        return tuple(whole for whole, each in enumerate(self.formats.passes) if each.elementwise)
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of weights and parameters that come from outside for a frame."""
+        """Bytes of weights, parameters and tables that come from outside for a frame."""
         passages = (each for portion in self.loads.portions for each in portion.passages) if self.loads else ()
         return sum(each.words * beats_of(self.word_bits[each.role]) for each in passages) * BEAT // 8
 
@@ -271,35 +280,37 @@ class Schedule:
 
     @property
     def word_bits(self) -> tuple[int, ...]:
-        """Bits of a word of each of the memories :data:`~.portions.ROLES`."""
-        config = self.config
+        """Bits of a word of each of the memories :data:`~.portions.ROLES` that there is."""
+        config, elementwise = self.config, self.elementwise_format
         return (self.matrix_weight_bits * config.columns, self.matrix_format.width,
                 self.depthwise_weight_bits * config.lanes * config.taps,
-                self.depthwise_format.width * self.parameter_words)
+                self.depthwise_format.width * self.parameter_words,
+                *((elementwise.word_bits,) if elementwise else ()))
 
     @cached_property
     def memories(self) -> tuple[MemoryUse, ...]:
         """Every memory, ROMs included."""
         config, word, passes, portions = self.config, 8 * self.config.lanes, self.stored, self.portions
-        depths = dict(zip(ROLES, self.loads.depths, strict=True) if self.loads else (
+        depths = dict(zip(ROLES, self.loads.depths, strict=False) if self.loads else (
             ("matrix_weights", sum(each.column_groups * each.inner for each in portions)),
             ("matrix_parameters", sum(each.column_groups for each in portions) * config.columns),
             ("depthwise_weights", max(1, sum(len(each.depthwise_words) for each in passes if each.reduces))),
             ("depthwise_parameters", max(1, sum(self.parameter_groups) * self.parameter_beats))))
-        widths = dict(zip(ROLES, self.word_bits, strict=True))
+        widths = dict(zip(ROLES, self.word_bits, strict=False))
         return (
             MemoryUse("input", 1, self.layout.depth, 8 * self.layout.word_bytes),
             MemoryUse("activations", config.taps, self.bank_depth, word, self.region_depths),
             MemoryUse("output", 1, self.output_depth, word),
             *tile_buffers(self.tile_row_words, 8 * config.tile_lanes),
-            *(MemoryUse(role, 1, depths[role], widths[role]) for role in ROLES),
-            *self._elementwise_memories(),
+            *(MemoryUse(role, 1, depths[role], widths[role]) for role in ROLES if role != TABLES),
+            *self._elementwise_memories(depths.get(TABLES)),
         )
 
-    def _elementwise_memories(self) -> list[MemoryUse]:
+    def _elementwise_memories(self, depth: int | None) -> list[MemoryUse]:
+        """``depth`` is that of tables from outside, None where there are none."""
         fmt, lanes = self.elementwise_format, self.config.requantisers
         if fmt is None:
             return []
-        tables = [MemoryUse("elementwise_tables", lanes, 256 * len(each), width)
+        tables = [MemoryUse(TABLES, lanes, depth or ElementwiseUnit.TABLE_WORDS * len(each), width)
                   for each, width in zip(fmt.tables, fmt.widths, strict=True)]
         return tables + ([MemoryUse("skip", 1, self.skip_depth, 8 * lanes)] if fmt.operands > 1 else [])

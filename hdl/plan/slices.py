@@ -10,10 +10,11 @@ half of the words that there are: those of the next one come meanwhile.  Parts o
 where not all weights of the passes that take turns can stay on the chip.
 """
 
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from math import lcm, prod
+from math import inf, lcm, prod
 
 from tepal.hdl.config import EngineConfig
 from tepal.quant import Network, NetworkError
@@ -21,7 +22,7 @@ from tepal.quant import Network, NetworkError
 from .bands import added_together
 from .passes import Pass
 
-__all__ = ["sliced"]
+__all__ = ["loaded_words", "sliced"]
 
 
 def _ceil(a: int, b: int) -> int:
@@ -61,7 +62,8 @@ def sliced(network: Network, passes: Sequence[Pass], wholes: Sequence[int],
     """
     if config.weight_words is None:
         return tuple(passes), tuple(wholes), tuple(_numbered(wholes))
-    rooms = _rooms(passes, wholes, config)
+    works = dict(zip(reversed(wholes), reversed(passes), strict=True))
+    rooms = _rooms(works, wholes, config)
     counts = _counts(network, passes, wholes, rooms, config)
     made: list[Pass] = []
     parts_of: list[int] = []
@@ -74,6 +76,26 @@ def sliced(network: Network, passes: Sequence[Pass], wholes: Sequence[int],
         made += slices
         parts_of += [whole] * len(slices)
     return tuple(made), tuple(parts_of), tuple(_numbered(weights))
+
+
+def loaded_words(works: Mapping[int, Pass], wholes: Sequence[int], config: EngineConfig) -> float:
+    """Words of the array's weights that come from outside for a frame in which parts run of ``works``, by their
+    numbers, in the order of ``wholes``: those that stay once, others for each part.  Infinite where they can't be
+    divided into slices so small."""
+    rooms, parts = _rooms(works, wholes, config), Counter(wholes)
+    pieces = {whole: _pieces(works[whole], config) for whole in rooms}
+    if max(_lacking(pieces, rooms, config).values()) > 0:
+        return inf
+    return sum(prod(each) * (1 if rooms[whole] is None else parts[whole]) for whole, each in pieces.items())
+
+
+def _lacking(pieces: Mapping[int, tuple[int, int]], rooms: Mapping[int, int | None],
+             config: EngineConfig) -> dict[int, int]:
+    """Words by which each pass, of so many ``pieces``, has too little room for one that is used and one to come."""
+    words = config.weight_words
+    assert words is not None
+    return {whole: prod(pieces[whole]) - words if room is None else 2 * pieces[whole][1] - room
+            for whole, room in rooms.items()}
 
 
 def _numbered(keys: Sequence[Hashable]) -> list[int]:
@@ -93,7 +115,7 @@ def _slices(work: Pass, first: int, count: int, config: EngineConfig) -> list[Pa
             for begin, end in pairwise(ends)]
 
 
-def _rooms(passes: Sequence[Pass], wholes: Sequence[int], config: EngineConfig) -> dict[int, int | None]:
+def _rooms(works: Mapping[int, Pass], wholes: Sequence[int], config: EngineConfig) -> dict[int, int | None]:
     """For each pass, by its number, words on the chip for the slices of it that are used and to come; None of one in
     bands whose weights stay."""
     words = config.weight_words
@@ -103,7 +125,7 @@ def _rooms(passes: Sequence[Pass], wholes: Sequence[int], config: EngineConfig) 
         parts.setdefault(whole, []).append(number)
     rooms: dict[int, int | None] = dict.fromkeys(parts, words)
     for together in _taking_turns(parts):
-        staying = {whole: prod(_pieces(passes[parts[whole][0]], config)) for whole in together}
+        staying = {whole: prod(_pieces(works[whole], config)) for whole in together}
         if sum(staying.values()) > words:
             for whole in sorted(together, key=lambda whole: (len(parts[whole]), -staying[whole])):
                 if 2 * sum(staying.values()) > words:
@@ -130,11 +152,10 @@ def _counts(network: Network, passes: Sequence[Pass], wholes: Sequence[int], roo
     words = config.weight_words
     assert words is not None
     works = {whole: passes[wholes.index(whole)] for whole in rooms}
-    counts, lacking = {}, {}
-    for whole, room in rooms.items():
-        number, each = _pieces(works[whole], config)
-        lacking[whole] = number * each - words if room is None else 2 * each - room
-        counts[whole] = 1 if room is None else _ceil(number, max(1, room // 2 // each))
+    pieces = {whole: _pieces(work, config) for whole, work in works.items()}
+    lacking = _lacking(pieces, rooms, config)
+    counts = {whole: 1 if room is None else _ceil(pieces[whole][0], max(1, room // 2 // pieces[whole][1]))
+              for whole, room in rooms.items()}
     worst = max(lacking, key=lambda whole: lacking[whole])
     if lacking[worst] > 0:
         raise NetworkError(f"{_named(network, works[worst])}: its weights can't be divided so that they take turns in "

@@ -27,7 +27,8 @@ def weight_stream(schedule: Schedule) -> WeightStream:
     loads = schedule.loads
     assert loads is not None
     contents = (rom_contents.matrix_weights(schedule), rom_contents.matrix_parameters(schedule),
-                rom_contents.depthwise_weights(schedule), rom_contents.depthwise_parameters(schedule))
+                rom_contents.depthwise_weights(schedule), rom_contents.depthwise_parameters(schedule),
+                rom_contents.elementwise_tables(schedule))
     passages = [*loads.prologue, *(each for portion in loads.portions for each in portion.passages)]
     starts = [_starts(passages, role) for role in range(len(contents))]
 

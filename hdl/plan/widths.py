@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 from tepal.hdl.units import multiplier
-from tepal.hdl.units.affine import Affine, find_affine
+from tepal.hdl.units.affine import Affine, Sums, find_affines
 from tepal.hdl.units.depthwise import ReductionKind
 from tepal.hdl.units.elementwise import ElementwiseFormat
 from tepal.hdl.units.requantiser import RequantiserFormat
 from tepal.hdl.units.serial_requantiser import SerialFormat
-from tepal.quant import Average, Network, Requantise
+from tepal.quant import Network
 from tepal.quant.identity import fingerprint
 
 from .lower import lower
-from .passes import Pass, sum_range
+from .passes import Elementwise, Pass, sum_range
 
 __all__ = ["Formats", "SumFormats"]
 
@@ -64,28 +64,42 @@ class SumFormats:
 
     def _fitted(self, cycles: int):
         if cycles not in self._formats:
-            affines = tuple(sums and self._fit(number, *sums, one_shift=cycles > 1)
-                            for number, sums in enumerate(self.sums))
+            affines = self._fit(one_shift=cycles > 1)
             given = [affine for affine in affines if affine]
             self._formats[cycles] = affines, (SerialFormat.of(given, self.accumulator, cycles) if cycles > 1
                                               else RequantiserFormat.of(given, self.accumulator))
         return self._formats[cycles]
 
-    @staticmethod
-    def _fit(number: int, rule: Requantise | Average, constant: np.ndarray, limits, *, one_shift: bool) -> Affine:
-        # Rows that share a multiplier have other sums, and constants that make up for it: the same rule.
-        low, high = (limit + constant for limit in limits)
-        key, other = (fingerprint(rule, low, high, each) for each in (one_shift, not one_shift))
-        if key not in _affines:
-            exact = _affines[other].exact.moved(constant) if other in _affines else None
-            if len(_affines) >= _MOST_AFFINES:
-                _affines.pop(next(iter(_affines)))
-            try:
-                _affines[key] = find_affine(rule, constant, *limits, one_shift=one_shift, exact=exact)
-            except ArithmeticError as error:
-                raise ArithmeticError(f"pass {number}: {error}") from error
-        found = _affines[key]
-        return found if np.array_equal(found.exact.constant, constant) else found.moved(constant)
+    def _fit(self, *, one_shift: bool) -> tuple[Affine | None, ...]:
+        """Each pass's: what was found before, and all others in one search."""
+        keys: list[bytes | None] = []
+        wanted: dict[bytes, Sums] = {}
+        for number, sums in enumerate(self.sums):
+            if sums is None:
+                keys.append(None)
+                continue
+            rule, constant, limits = sums
+            # Rows that share a multiplier have other sums, and constants that make up for it: the same rule.
+            low, high = (limit + constant for limit in limits)
+            key, other = (fingerprint(rule, low, high, each) for each in (one_shift, not one_shift))
+            keys.append(key)
+            if key not in _affines and key not in wanted:
+                exact = _affines[other].exact.moved(constant) if other in _affines else None
+                wanted[key] = Sums(rule, constant, *limits, exact, f"pass {number}")
+        found = {key: _affines[key] for key in keys if key in _affines}
+        found |= zip(wanted, find_affines([*wanted.values()], one_shift=one_shift), strict=True)
+        _remember(found)
+        return tuple(sums and _moved(found[key], sums[1]) for key, sums in zip(keys, self.sums, strict=True))
+
+
+def _moved(affine: Affine, constant: np.ndarray) -> Affine:
+    return affine if np.array_equal(affine.exact.constant, constant) else affine.moved(constant)
+
+
+def _remember(found: dict[bytes, Affine]) -> None:
+    _affines.update(found)
+    while len(_affines) > _MOST_AFFINES:
+        _affines.pop(next(iter(_affines)))
 
 
 _affines: dict[bytes, Affine] = {}
@@ -140,10 +154,9 @@ class Formats:
         """Bits that the elementwise unit drops, in all passes."""
         return max((work.elementwise.shift for work in self.passes if work.elementwise), default=0)
 
-    def elementwise_of(self, work: Pass) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
-        """Both tables that a pass's results go through, and their clamp; they stay as they are where the pass has
+    def elementwise_of(self, own: Elementwise | None) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
+        """Both tables that the results of a pass go through, and their clamp; they stay as they are where it has
         none."""
-        own = work.elementwise
         if own is None:
             return np.arange(-128, 128) << self.elementwise_shift, np.zeros(256, np.int64), (-128, 127)
         first, second = own.tables << self.elementwise_shift - own.shift
@@ -153,7 +166,7 @@ class Formats:
         """The format of the elementwise unit, with so many words of skip memory; None if no pass needs one."""
         if not any(work.elementwise for work in self.passes):
             return None
-        firsts, seconds, modes = zip(*map(self.elementwise_of, self.passes), strict=True)
+        firsts, seconds, modes = zip(*(self.elementwise_of(work.elementwise) for work in self.passes), strict=True)
         adds = any(work.other is not None for work in self.passes)
         return ElementwiseFormat(tuple(map(_distinct, (firsts, seconds)[:1 + adds])), self.elementwise_shift,
                                  tuple(sorted(set(modes))), skip_words)

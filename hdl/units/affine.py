@@ -14,13 +14,15 @@ zero point disappear into the offset.  What was found, and later every parameter
 sides of every step and at both ends (:meth:`ExactRule.check`), which proves it whatever the way that led to it.
 """
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from tepal.quant import Average, Requantise, Rounding
 
-__all__ = ["Affine", "ExactRule", "find_affine", "wide_sum"]
+__all__ = ["Affine", "ExactRule", "Sums", "find_affine", "find_affines", "wide_sum"]
 
 _WIDEST = 34
 """Fraction bits to try at most: what the exact rules may have, and a little more."""
@@ -31,17 +33,17 @@ _WIDEST_ONE_SHIFT = 44
 _FAR = np.iinfo(np.int64).max
 """Stands for no bound."""
 
-_AT_A_TIME = 1 << 13
-"""Values of an array that are worked on at a time: as many as fit a cache with all that is made of them."""
-
-_SIDE_BY_SIDE = 128
-"""Channels that are looked at before the next ones are."""
+_AT_A_TIME = 1 << 15
+"""Values of an array that are worked on at a time: as many as fit a cache with what is made of them."""
 
 _NEAR = (0, 1, -1)
 """How far multipliers may be from the nearest one."""
 
-_FEW = 16
-"""So many channels that are hardly exact are looked at first."""
+_FEW = 8
+"""So many channels of a layer that are hardly exact are looked at first."""
+
+_EVERY = 8
+"""Which channels those are is told by one in so many of their steps."""
 
 
 def wide_sum(acc: np.ndarray, multiplier: np.ndarray, offset: np.ndarray) -> np.ndarray:
@@ -59,7 +61,7 @@ def wide_sum(acc: np.ndarray, multiplier: np.ndarray, offset: np.ndarray) -> np.
 class ExactRule:
     """What the requantisers of one layer have to compute: ``requantise(acc + constant)`` on ``low … high``.
 
-    ``constant``, ``low`` and ``high`` as for :func:`find_affine`; ``steps`` int64 (levels, channels), the accumulators
+    ``constant``, ``low`` and ``high`` as in :class:`Sums`; ``steps`` int64 (levels, channels), the accumulators
     at which the result changes."""
 
     requantise: Requantise | Average
@@ -82,34 +84,40 @@ class ExactRule:
         ArithmeticError
             They differ; names the channel and an accumulator.
         """
-        (begins, ends), (at_begin, at_end) = self.intervals, self.results
-        wrong_begin, wrong_end = at_begin != _by_rows(function, begins), at_end != _by_rows(largest or function, ends)
-        # A step of the rule, and so of the function, between the two.
-        wrong_end |= (at_begin != at_end) & (begins < ends)
+        wrong_begin, wrong_end = np.empty((2, *self.results[0].shape), bool)
+        for rows, begins, ends in self._intervals():
+            at_begin, at_end = (each[rows] for each in self.results)
+            np.not_equal(at_begin, function(begins), out=wrong_begin[rows])
+            np.not_equal(at_end, (largest or function)(ends), out=wrong_end[rows])
+            # A step of the rule, and so of the function, between the two.
+            wrong_end[rows] |= (at_begin != at_end) & (begins < ends)
         wrong = np.concatenate([wrong_begin, wrong_end])
         if wrong.any():
             channel = int(np.flatnonzero(wrong.any(axis=0))[0])
-            point = np.concatenate([begins, ends])[wrong[:, channel].argmax(), channel]
+            _, begins, ends = zip(*self._intervals(), strict=True)
+            point = np.concatenate([*begins, *ends])[wrong[:, channel].argmax(), channel]
             raise ArithmeticError(f"channel {channel} has a requantiser that is not exact up to accumulator {point}: "
                                   "a fault of Tepal's, please report it")
 
-    @property
-    def intervals(self) -> tuple[np.ndarray, np.ndarray]:
-        """(first accumulators, last accumulators), each (levels + 1, channels): from ``low`` to the first step, from
-        each step to the next one, and on to ``high``.  An empty interval has its last accumulator before its first, or
-        at it, at the end of the range."""
-        begins, ends = np.empty((2, len(self.steps) + 1, len(self.low)), np.int64)
-        begins[0], ends[-1] = self.low, self.high
-        np.clip(self.steps, self.low, self.high, out=begins[1:])
-        np.subtract(self.steps, 1, out=ends[:-1])
-        np.clip(ends[:-1], self.low, self.high, out=ends[:-1])
-        return begins, ends
+    def _intervals(self) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+        """(rows of all of them, first accumulators, last accumulators), of a few intervals at a time, so that what is
+        computed of them stays in a cache: from ``low`` to the first step, from each step to the next one, and on to
+        ``high``.  An empty interval has its last accumulator before its first, or at it, at the end of the range."""
+        levels, channels = self.steps.shape
+        some = max(1, _AT_A_TIME // channels)
+        for first in range(0, levels + 1, some):
+            begins, ends = self.steps[max(0, first - 1):first + some - 1], self.steps[first:first + some] - 1
+            if first == 0:
+                begins = np.concatenate([self.low[None], begins])
+            if first + some > levels:
+                ends = np.concatenate([ends, self.high[None]])
+            yield slice(first, first + some), np.clip(begins, self.low, self.high), np.clip(ends, self.low, self.high)
 
     @cached_property
     def results(self) -> tuple[np.ndarray, np.ndarray]:
-        """int8: the rule's at the first accumulators of the intervals, and at the last."""
-        at_begin, at_end = (_by_rows(lambda acc: self.requantise(acc + self.constant), each) for each in self.intervals)
-        return at_begin, at_end
+        """int8 (levels + 1, channels): the rule's at the first accumulators of the intervals, and at the last."""
+        return tuple(np.concatenate(each) for each in zip(*(
+            [self.requantise(ends + self.constant) for ends in pair] for _, *pair in self._intervals()), strict=True))
 
     def moved(self, constant: np.ndarray) -> "ExactRule":
         """The same results, of accumulators that have been added to so that ``constant`` is all that is left to add."""
@@ -117,17 +125,6 @@ class ExactRule:
         moved = replace(self, constant=constant, low=self.low + more, high=self.high + more, steps=self.steps + more)
         vars(moved)["results"] = self.results
         return moved
-
-
-def _by_rows(function, points: np.ndarray) -> np.ndarray:
-    """``function`` of an array (rows, channels), a few rows at a time: what it computes on the way stays in a cache."""
-    rows = _rows(points)
-    return np.concatenate([function(points[first:first + rows]) for first in range(0, len(points), rows)])
-
-
-def _rows(points: np.ndarray) -> int:
-    """How many rows of an array (rows, channels) are worked on at a time."""
-    return max(1, _AT_A_TIME // points.shape[1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,11 +193,11 @@ def _steps(rule, low, high, levels, guess):
     return reached
 
 
-def find_affine(requantise: Requantise | Average, constant: np.ndarray, low: np.ndarray, high: np.ndarray, *,
-                one_shift: bool = False, exact: ExactRule | None = None) -> Affine:
-    """The narrowest hardware requantiser equal to ``requantise(acc + constant)`` on ``low … high``.
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """The sums of one layer, and what is to be made of them.
 
-    Parameters
+    Attributes
     ----------
     requantise
         The exact rule.
@@ -208,25 +205,58 @@ def find_affine(requantise: Requantise | Average, constant: np.ndarray, low: np.
         int64 (channels,), bias and zero points.
     low, high
         int64 (channels,), the reachable raw accumulators, both ends included.
-    one_shift
-        Where no result shows which way the second rounding goes, do without its shift: ``right`` is zero.
     exact
         What an earlier search for the same rule, constant and range has made of them (:attr:`Affine.exact`).
+    name
+        What a message calls the layer, if anything.
+    """
+
+    requantise: Requantise | Average
+    constant: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    exact: ExactRule | None = None
+    name: str = ""
+
+    @contextmanager
+    def named(self):
+        """Errors in here name the layer."""
+        try:
+            yield
+        except ArithmeticError as error:
+            raise ArithmeticError(f"{self.name}: {error}" if self.name else str(error)) from error
+
+
+def find_affine(requantise: Requantise | Average, constant: np.ndarray, low: np.ndarray, high: np.ndarray, *,
+                one_shift: bool = False, exact: ExactRule | None = None) -> Affine:
+    """:func:`find_affines` of one layer: of :class:`Sums` of these."""
+    return find_affines([Sums(requantise, constant, low, high, exact)], one_shift=one_shift)[0]
+
+
+def find_affines(wanted: Sequence[Sums], *, one_shift: bool = False) -> list[Affine]:
+    """For each layer the narrowest hardware requantiser equal to ``requantise(acc + constant)`` on ``low … high``.
+
+    Most of the time goes into many short steps, so they are taken for all layers side by side.
+
+    Parameters
+    ----------
+    wanted
+        The layers.
+    one_shift
+        Where no result shows which way the second rounding goes, do without its shift: ``right`` is zero.
 
     Raises
     ------
     ArithmeticError
         No fraction that 64-bit integers can hold is exact, or what was found does not stand
-        :meth:`ExactRule.check`; names the channel.
+        :meth:`ExactRule.check`; names the layer and the channel.
     """
-    low, high = np.asarray(low, np.int64), np.asarray(high, np.int64)
-    search = _Search(requantise, constant, low, high, one_shift=one_shift, exact=exact)
-    fraction, (multiplier, offset, slack) = search.narrowest()
-    affine = Affine(multiplier, offset, search.right, slack, fraction, search.away_from_zero, search.zero_point,
-                    requantise.minimum, requantise.maximum, search.exact)
-    # Nothing decreases with the offset: between the smallest and the largest one all are right if these two are.
-    search.exact.check(affine, replace(affine, offset=offset + slack))
-    return affine
+    searches = [_Search(sums, one_shift=one_shift) for sums in wanted]
+    pending = searches
+    while pending:
+        _bisect([search for search in pending if search.suspects.size])
+        pending = [search for search in pending if not search.settle()]
+    return [search.proved() for search in searches]
 
 
 def _second_shift(requantise: Requantise | Average, factor: np.ndarray, *,
@@ -247,31 +277,137 @@ def _second_shift(requantise: Requantise | Average, factor: np.ndarray, *,
     return right, away_from_zero
 
 
+@dataclass(frozen=True, eq=False)
+class _Lines:
+    """Channels, of one layer or of several, that each need a line: one is exact if it has reached the ``start`` of each
+    of the ``levels`` at the accumulator ``at`` which the rule steps to it, and not before.
+
+    Attributes
+    ----------
+    levels
+        int64 (levels, channels), or (levels, 1) where all have the same.
+    at, start
+        int64 (levels, channels).
+    first, last
+        int64 (channels,), the results at both ends of the range.
+    slope
+        float64 (channels,), what the line's should be.
+    """
+
+    levels: np.ndarray
+    at: np.ndarray
+    start: np.ndarray
+    first: np.ndarray
+    last: np.ndarray
+    slope: np.ndarray
+
+    @classmethod
+    def join(cls, several: "Sequence[_Lines]") -> "_Lines":
+        """All of them side by side: where there are fewer levels than elsewhere, the last one once more."""
+        most = max(len(lines.at) for lines in several)
+
+        def wide(name: str) -> np.ndarray:
+            return np.concatenate([
+                np.broadcast_to(getattr(lines, name), lines.at.shape)[np.minimum(np.arange(most), len(lines.at) - 1)]
+                for lines in several], axis=1)
+
+        return cls(*map(wide, ("levels", "at", "start")), *(
+            np.concatenate([getattr(lines, name) for lines in several]) for name in ("first", "last", "slope")))
+
+    def take(self, channels: np.ndarray) -> "_Lines":
+        """Some channels of one layer."""
+        return _Lines(self.levels, self.at[:, channels], self.start[:, channels], self.first[channels],
+                      self.last[channels], self.slope[channels])
+
+    def thinned(self, every: int) -> "_Lines":
+        """The same channels, of whose levels one in so many is left."""
+        return replace(self, levels=self.levels[::every], at=self.at[::every], start=self.start[::every])
+
+    def bounds(self, multiplier: np.ndarray, bits: np.ndarray, channels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Least and largest offset, each like ``multiplier``, ``bits`` and ``channels``, with which a line of that
+        slope and so many bits of fraction is exact at all steps; there is none where the least is beyond the
+        largest."""
+        first, last = self.first[channels], self.last[channels]
+        least, most = np.full(len(multiplier), -_FAR), np.full(len(multiplier), _FAR)
+        where = slice(None) if len(channels) == len(self.first) else channels
+        rows = max(1, _AT_A_TIME // len(multiplier))
+        for begin in range(0, len(self.at), rows):
+            each = slice(begin, begin + rows)
+            numbers = self.levels[each, where if self.levels.shape[1] > 1 else slice(None)]
+            lacking = self.start[each, where] << bits
+            lacking -= self.at[each, where] * multiplier
+            # At a step the value must have reached its level; just below it, it must not have.  The clamp does not help
+            # beyond the levels that there are.
+            before = lacking
+            if (numbers[0] <= first).any():
+                before = lacking.copy()
+                np.copyto(before, _FAR, where=numbers <= first)
+            if (numbers[-1] > last).any():
+                lacking = lacking.copy()
+                np.copyto(lacking, -_FAR, where=numbers > last)
+            np.maximum(least, lacking.max(axis=0), out=least)
+            np.minimum(most, before.min(axis=0), out=most)
+        most[most < _FAR] += (multiplier - 1)[most < _FAR]
+        return least, most
+
+    def attempt(self, bits: np.ndarray, channels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """(multiplier, offset, slack, numbers of those of ``channels`` that are not exact) with ``bits`` of fraction,
+        one number for each channel: where there are any, the first three hold for the other ones of ``channels``."""
+        nearest = np.rint(np.ldexp(self.slope, bits)).astype(np.int64)
+        multiplier, offset, slack = np.zeros((3, len(bits)), np.int64)
+        left = channels
+        for near in _NEAR:
+            if not left.size:
+                break
+            candidate = nearest[left] + near
+            least, most = self.bounds(candidate, bits[left], left)
+            usable = (candidate > 0) & (least <= most)
+            found, least, most = left[usable], least[usable], most[usable]
+            multiplier[found] = candidate[usable]
+            offset[found] = np.where(least == -_FAR, most, least)
+            slack[found] = np.where((least == -_FAR) | (most == _FAR), 0, most - least)
+            left = left[~usable]
+        return multiplier, offset, slack, left
+
+
 class _Search:
-    """Looks for each channel's multiplier and offset, by the accumulators ``at`` which the rule steps to each level.
+    """Looks for the multipliers and offsets of one layer, with the fewest ``bits`` of fraction that are exact.
 
-    Multiplier and offset are exact if the line that they make has reached a level's ``start`` at its step, and not
-    before."""
+    Between ``narrow`` and ``widest`` it is looked for with the ``suspects`` alone: channels with the least slack are
+    those that show soonest that fewer bits are not enough.  The others are asked at the end."""
 
-    def __init__(self, requantise: Requantise | Average, constant: np.ndarray, low: np.ndarray, high: np.ndarray, *,
-                 one_shift: bool, exact: ExactRule | None = None):
+    def __init__(self, sums: Sums, *, one_shift: bool):
+        self.sums = sums
+        requantise, constant = sums.requantise, sums.constant
+        low, high = np.asarray(sums.low, np.int64), np.asarray(sums.high, np.int64)
+
         def rule(acc):
             return requantise(acc + constant).astype(np.int64)
 
-        self.one_shift, self.zero_point = one_shift, getattr(requantise, "zero_point", 0)
+        self.zero_point = getattr(requantise, "zero_point", 0)
         self.factor = factor = np.broadcast_to(requantise.factor, len(low))
         self.right, self.away_from_zero = _second_shift(requantise, factor, one_shift=one_shift)
-        self.first, self.last = rule(low[None])[0], rule(high[None])[0]
-        self.fixed = fixed = self.first == self.last
+        first, last = rule(low[None])[0], rule(high[None])[0]
+        self.fixed = fixed = first == last
         # A channel of one result may have any shift: that of another one costs nothing.
         self.right[fixed] = 0 if np.all(fixed) else self.right[~fixed].min()
 
         # The clamp has always reached its lowest level, and never goes beyond its highest.
         self.levels = levels = np.arange(requantise.minimum + 1, requantise.maximum + 1, dtype=np.int64)[:, None]
-        relative = levels - self.zero_point
-        self.exact = exact or self._exact(requantise, constant, low, high, rule)
-        self.at, self.start = self.exact.steps, _start(relative, self.right, self.away_from_zero)
-        self.every_level = bool((self.first == requantise.minimum).all() and (self.last == requantise.maximum).all())
+        self.exact = sums.exact or self._exact(requantise, constant, low, high, rule)
+        self.lines = _Lines(levels, self.exact.steps, _start(levels - self.zero_point, self.right, self.away_from_zero),
+                            first, last, np.ldexp(factor, self.right))
+
+        # 64-bit integers hold a step's place only so far; constant channels have none.
+        self.widest = min(_WIDEST_ONE_SHIFT if one_shift else _WIDEST, 62 - 9 - int(self.right.max(initial=0)))
+        self.narrow = self.bits = 0
+        self.channels = np.flatnonzero(~fixed)
+        _, _, slack, left = self._attempt(self.lines.thinned(_EVERY), self.widest)
+        slack[left] = -1
+        self.suspects = self.channels[np.argsort(slack[self.channels], kind="stable")[:_FEW]]
+
+    def _attempt(self, lines: _Lines, bits: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        return lines.attempt(np.full(len(self.right), bits), self.channels)
 
     def _exact(self, requantise: Requantise | Average, constant: np.ndarray, low: np.ndarray, high: np.ndarray,
                rule) -> ExactRule:
@@ -297,85 +433,43 @@ class _Search:
         return bool(((at_begin[1:] >= levels) | (steps > high)).all()
                     and ((at_end[:-1] < levels) | (steps <= low)).all())
 
-    def _bounds(self, multiplier: np.ndarray, bits: int, channels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Least and largest offset, each like ``multiplier`` and ``channels``, with which a line of that slope and
-        ``bits`` of fraction is exact at all steps; there is none where the least is beyond the largest."""
-        first, last = self.first[channels], self.last[channels]
-        least, most = np.full(len(multiplier), -_FAR), np.full(len(multiplier), _FAR)
-        side_by_side = channels[-1] - channels[0] + 1 == channels.size
-        where = slice(channels[0], channels[-1] + 1) if side_by_side else channels
-        rows = max(1, _AT_A_TIME // len(multiplier))
-        for begin in range(0, len(self.at), rows):
-            each = slice(begin, begin + rows)
-            numbers, lacking = self.levels[each], self.start[each, where] << bits
-            lacking -= self.at[each, where] * multiplier
-            # At a step the value must have reached its level; just below it, it must not have.  The clamp does not help
-            # beyond the levels that there are.
-            before = lacking
-            if not self.every_level:
-                before = lacking.copy()
-                lacking[numbers > last] = -_FAR
-                before[numbers <= first] = _FAR
-            np.maximum(least, lacking.max(axis=0), out=least)
-            np.minimum(most, before.min(axis=0), out=most)
-        most[most < _FAR] += (multiplier - 1)[most < _FAR]
-        return least, most
+    def settle(self) -> bool:
+        """Whether all channels are exact with ``bits`` of fraction, as the suspects are: then it is done.  Else there
+        are more suspects.  Raises ArithmeticError if there can't be more bits."""
+        self.multiplier, self.offset, self.slack, left = self._attempt(self.lines, self.bits)
+        if left.size and self.bits == self.widest:
+            with self.sums.named():
+                raise ArithmeticError(f"channel {left[0]} has no exact requantiser of {self.widest} bits or fewer")
+        self.suspects, self.narrow = np.union1d(self.suspects, left), self.bits + 1
+        return not left.size
 
-    def attempt(self, bits: int,
-                channels: np.ndarray | None = None) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
-        """((multiplier, offset, slack), numbers of channels for which they are not exact) with ``bits`` of fraction: of
-        ``channels`` alone, in rising order, if there are any.  It ends at the first few channels that are not exact."""
-        nearest = self._nearest(bits)
-        multiplier = np.zeros(len(self.right), np.int64)
-        offset = (self.first - self.zero_point) << self.right << bits
-        slack = np.full(len(self.right), (1 << bits) - 1)
-        wanted = left = np.flatnonzero(~self.fixed) if channels is None else channels[~self.fixed[channels]]
-        for begin in range(0, wanted.size, _SIDE_BY_SIDE):
-            left = wanted[begin:begin + _SIDE_BY_SIDE]
-            for near in _NEAR:
-                candidate = nearest[left] + near
-                least, most = self._bounds(candidate, bits, left)
-                usable = (candidate > 0) & (least <= most)
-                found, least, most = left[usable], least[usable], most[usable]
-                multiplier[found] = candidate[usable]
-                offset[found] = np.where(least == -_FAR, most, least)
-                slack[found] = np.where((least == -_FAR) | (most == _FAR), 0, most - least)
-                left = left[~usable]
-                if not left.size:
-                    break
-            if left.size:
-                break
-        return (multiplier, offset, slack), left
+    def proved(self) -> Affine:
+        """What was found; raises ArithmeticError if it is not right."""
+        offset = np.where(self.fixed, (self.lines.first - self.zero_point) << self.right << self.bits, self.offset)
+        slack = np.where(self.fixed, (1 << self.bits) - 1, self.slack)
+        affine = Affine(self.multiplier, offset, self.right, slack, self.bits, self.away_from_zero, self.zero_point,
+                        self.sums.requantise.minimum, self.sums.requantise.maximum, self.exact)
+        # Nothing decreases with the offset: between the smallest and the largest one all are right if these two are.
+        with self.sums.named():
+            self.exact.check(affine, replace(affine, offset=offset + slack))
+        return affine
 
-    def _nearest(self, bits: int) -> np.ndarray:
-        """The multipliers of ``bits`` of fraction that are nearest to the rule's factors."""
-        return np.rint(np.ldexp(self.factor, bits + self.right)).astype(np.int64)
 
-    def narrowest(self) -> tuple[int, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """(fewest bits of fraction with which all channels are exact, their multiplier, offset and slack), by
-        bisection; raises ArithmeticError."""
-        # 64-bit integers hold a step's place only so far; constant channels have none.
-        widest = min(_WIDEST_ONE_SHIFT if self.one_shift else _WIDEST, 62 - 9 - int(self.right.max(initial=0)))
-        # Channels that are hardly exact, or not, with one fraction are those that show soonest that another one fails:
-        # once there are some, they speak for all, which are asked at the end.
-        suspects = np.arange(0)
-        while True:
-            narrow, wide = 0, widest
-            while narrow < wide:
-                middle = (narrow + wide) // 2
-                parameters, left = self.attempt(middle, suspects if suspects.size else None)
-                if left.size:
-                    narrow, suspects = middle + 1, np.union1d(suspects, left)
-                else:
-                    wide = middle
-                    if not suspects.size:
-                        suspects = np.sort(np.argsort(parameters[2], kind="stable")[:_FEW])
-            found, left = self.attempt(wide)
-            if not left.size:
-                return wide, found
-            if wide == widest:
-                raise ArithmeticError(f"channel {left[0]} has no exact requantiser of {widest} bits or fewer")
-            suspects = np.union1d(suspects, left)
+def _bisect(searches: "Sequence[_Search]") -> None:
+    """Give each search the fewest ``bits`` of fraction with which its suspects are exact."""
+    if not searches:
+        return
+    lines = _Lines.join([search.lines.take(search.suspects) for search in searches])
+    owner = np.repeat(np.arange(len(searches)), [search.suspects.size for search in searches])
+    narrow, wide = (np.array([getattr(search, name) for search in searches]) for name in ("narrow", "widest"))
+    while (unknown := narrow < wide).any():
+        middle = (narrow + wide) // 2
+        *_, left = lines.attempt(middle[owner], np.flatnonzero(unknown[owner]))
+        failing = np.isin(np.arange(len(searches)), owner[left])
+        narrow = np.where(unknown & failing, middle + 1, narrow)
+        wide = np.where(unknown & ~failing, middle, wide)
+    for search, bits in zip(searches, wide, strict=True):
+        search.bits = int(bits)
 
 
 def _start(relative: np.ndarray, right: np.ndarray, away_from_zero: bool) -> np.ndarray:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From finished sums to memory: column parameters, requantisers, what is done to their results, write addresses."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,6 +109,8 @@ class Drain(wiring.Component):
         Where those words are, if not in a ROM of the drain's own (:class:`ColumnParameters`).
     elementwise
         Format of the elementwise unit; None: the requantisers' results are written as they are.
+    tables
+        Where its tables are, if not in ROMs of its own (:class:`~tepal.hdl.units.elementwise.ElementwiseUnit`).
 
     Members
     -------
@@ -158,9 +161,9 @@ class Drain(wiring.Component):
 
     def __init__(self, config: EngineConfig, widths: Widths, fmt: RequantiserFormat | SerialFormat, words: list[int], *,
                  parameter_table: DescriptorTable, table: DescriptorTable,
-                 elementwise: ElementwiseFormat | None = None, rom=None):
+                 elementwise: ElementwiseFormat | None = None, rom=None, tables: Sequence[Sequence] | None = None):
         self.config, self.widths, self.format, self.words = config, widths, fmt, words
-        self.elementwise, self.rom = elementwise, rom
+        self.elementwise, self.rom, self.tables = elementwise, rom, tables
         self.parameter_table, self.table = parameter_table, table
         self.parts = parts = config.lanes // config.requantisers
         # Passes that write outputs: the frame's last result is the last one's.
@@ -305,7 +308,8 @@ class Drain(wiring.Component):
         """(whether a chunk is written, its results), once the elementwise unit is done with them; what ``write`` says
         of it is delayed with it."""
         pipelined = self.config.pipelined
-        m.submodules[ElementwiseUnit.NAME()] = unit = ElementwiseUnit(fmt, len(results), pipelined=pipelined)
+        m.submodules[ElementwiseUnit.NAME()] = unit = ElementwiseUnit(fmt, len(results), pipelined=pipelined,
+                                                                        roms=self.tables)
         m.d.comb += [*(port.eq(result) for port, result in zip(unit.results, results, strict=True)),
                      unit.mode.eq(write.pop("mode")), unit.table_0.eq(write.pop("first_table"))]
         if fmt.operands > 1:

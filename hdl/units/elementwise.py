@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Functions of each result, and sums of each with a value of another map, between the requantisers and memory."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from tepal.hdl.memories.block import Ram, Rom
+from tepal.hdl.memories.streamed import BEAT
 from tepal.hdl.primitives import bits_for, delay
 
 from .instance_name import InstanceName
@@ -39,10 +41,25 @@ class ElementwiseFormat:
         return tuple(max(max(int(t.max()).bit_length(), int(~t.min()).bit_length()) for t in tables) + 1
                      for tables in self.tables)
 
-    def words(self, operand: int) -> list[int]:
-        """Contents of an operand's memory: each table by the value's eight bits as a natural number."""
+    @property
+    def begins(self) -> tuple[int, ...]:
+        """First bit of each operand in a word of all operands: none lies in two beats."""
+        together = sum(self.widths) <= BEAT
+        return tuple(operand * (self.widths[0] if together else BEAT) for operand in range(self.operands))
+
+    @property
+    def word_bits(self) -> int:
+        """Bits of a word of all operands."""
+        return self.begins[-1] + self.widths[-1]
+
+    def contents(self, operand: int, table: np.ndarray) -> list[int]:
+        """Words of a table of an operand, by the value's eight bits as a natural number."""
         mask = (1 << self.widths[operand]) - 1
-        return [int(value) & mask for table in self.tables[operand] for value in np.roll(table, -128)]
+        return [int(value) & mask for value in np.roll(table, -128)]
+
+    def words(self, operand: int) -> list[int]:
+        """Contents of an operand's memory of all its tables."""
+        return [word for table in self.tables[operand] for word in self.contents(operand, table)]
 
     def number(self, operand: int, table: np.ndarray) -> int:
         """Which of an operand's tables it is."""
@@ -61,12 +78,15 @@ class ElementwiseUnit(wiring.Component):
         Its tables, and values at once.
     pipelined
         Whether memories have a register at their outputs.
+    roms
+        Memories that the tables of each operand are read from, one for each lane, as deep as each other; by default
+        ROMs of all tables.
 
     Members
     -------
     results : In(signed(8)) per lane
-    tables : In per operand
-        Which table is the pass's.
+    table : In per operand
+        Which table is the pass's, in the order in which they lie in the memory.
     mode : In
         Which minimum and maximum.
     read_address : In
@@ -77,15 +97,20 @@ class ElementwiseUnit(wiring.Component):
         :meth:`latency` cycles after ``results``.
     """
 
+    TABLE_WORDS = 256
+    """Of a table: one for each value of a byte."""
+
     TABLE = InstanceName("table_{}_{}", "elementwise unit, table {} of lane {}", "memories")
     SKIP = InstanceName("skip_memory", "skip memory", "memories")
     NAME = InstanceName("elementwise", "elementwise unit", "elementwise unit", (TABLE, SKIP))
 
-    def __init__(self, fmt: ElementwiseFormat, lanes: int, *, pipelined: bool):
+    def __init__(self, fmt: ElementwiseFormat, lanes: int, *, pipelined: bool, roms: Sequence[Sequence] | None = None):
         self.format, self.lanes, self.pipelined = fmt, lanes, pipelined
+        self.roms = roms or [[Rom(f"elementwise_{operand}", fmt.widths[operand], fmt.words(operand), int(pipelined))
+                              for _ in range(lanes)] for operand in range(fmt.operands)]
         super().__init__({
             "results": In(signed(8)).array(lanes), "mode": In(bits_for(len(fmt.modes))),
-            **{f"table_{i}": In(bits_for(len(tables))) for i, tables in enumerate(fmt.tables)},
+            **{f"table_{i}": In(max(1, len(each[0].address) - 8)) for i, each in enumerate(self.roms)},
             "out": Out(signed(8)).array(lanes),
             **({"read_address": In(bits_for(fmt.skip_words)), "write_enable": In(1),
                 "write_address": In(bits_for(fmt.skip_words)), "write_data": In(8 * lanes)}
@@ -121,8 +146,7 @@ class ElementwiseUnit(wiring.Component):
         for lane in range(self.lanes):
             total = Const(0, 1)
             for operand in range(fmt.operands):
-                rom = Rom(f"elementwise_{operand}", fmt.widths[operand], fmt.words(operand), registers)
-                m.submodules[self.TABLE(operand, lane)] = rom
+                m.submodules[self.TABLE(operand, lane)] = rom = self.roms[operand][lane]
                 m.d.comb += rom.address.eq(Cat(values[operand][lane], tables[operand]))
                 total = total + rom.data.as_signed()
             kept = Signal(signed(max(8, len(total) - fmt.shift)), name=f"sum_{lane}", reset_less=True)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The weight loader: from a stream to the memories of weights and parameters, each word in its place, at its time."""
+"""The weight loader: from a stream to the memories of what comes from outside, each word in its place, at its time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from amaranth import *
 from amaranth.lib import wiring
@@ -39,6 +40,34 @@ class LoadDescriptor:
     complete: int
 
 
+class _State:
+    """Registers of a loader.
+
+    Attributes
+    ----------
+    first, loading
+        The prologue is not all taken; a passage's beats are taken.
+    memory, word, part, left
+        Where the next beat goes, and how many words follow that one.
+    ended
+        Passes that have ended and that no passage has waited for.
+    count
+        Portions that are complete and that no pass has claimed.
+    """
+
+    def __init__(self, table: DescriptorTable, beats: Sequence[int], depths: Sequence[int],
+                 prologue: Sequence[tuple[int, int]], ended: int, passes: int):
+        memory, words = prologue[0] if prologue else (0, 1)
+        self.memory = Signal(range(len(beats)), init=memory)
+        self.part = Signal(range(max(beats)))
+        self.word = Signal(range(max(depths)))
+        self.left = Signal(range(max(depths)), init=words - 1)
+        self.loading = Signal(init=len(prologue) > 0)
+        self.first = Signal(init=len(prologue) > 0)
+        self.ended = Signal(range(max(ended, passes) + passes + 1), init=ended)
+        self.count = Signal(range(len(table) + 1))
+
+
 class WeightLoader(wiring.Component):
     """Loads passage after passage, round and round, as soon as the passes have ended that read what lay there.
 
@@ -51,7 +80,8 @@ class WeightLoader(wiring.Component):
     beats, depths
         Of each memory: beats of a word, and number of words.
     prologue
-        Words of the last memory, from the first one on, that are loaded once before all passages.
+        Pairs of a memory and how many words, from the first one on, are loaded into it once before all passages; no
+        memory comes twice.
     ended, passes
         How many passes count as ended at first; how many a frame has.
 
@@ -64,7 +94,7 @@ class WeightLoader(wiring.Component):
     claim : In(1)
         A pass begins that a portion was loaded for.
     begun : Out(1)
-        The prologue is in its memory.
+        The prologue is in its memories.
     complete : Out(1)
         A portion's last beat is taken.
     there : Out(1)
@@ -83,10 +113,10 @@ class WeightLoader(wiring.Component):
     SETUP = 1
     """Cycles before each passage in which no beat is taken."""
 
-    def __init__(self, table: DescriptorTable, beats: Sequence[int], depths: Sequence[int], *, prologue: int,
-                 ended: int, passes: int):
-        self.table, self.beats, self.depths = table, beats, depths
-        self.prologue, self.before, self.passes = prologue, ended, passes
+    def __init__(self, table: DescriptorTable, beats: Sequence[int], depths: Sequence[int], *,
+                 prologue: Sequence[tuple[int, int]], ended: int, passes: int):
+        self.table, self.beats, self.depths, self.prologue = table, beats, depths, prologue
+        self.state = _State(table, beats, depths, prologue, ended, passes)
         super().__init__({
             "data": In(BEAT), "valid": In(1), "ready": Out(1), "ended": In(1), "claim": In(1),
             "begun": Out(1), "complete": Out(1), "there": Out(1),
@@ -97,11 +127,10 @@ class WeightLoader(wiring.Component):
         m = Module()
         advance, go, last = Signal(), Signal(), Signal()
         row, _, _ = self.table.follow(m, advance, name="passage", rom="passage_descriptors")
-        memory = Signal(range(len(self.beats)), init=len(self.beats) - 1)
-        part, parts = Signal(range(max(self.beats))), Array(count - 1 for count in self.beats)
-        word = Signal(range(max(self.depths)))
-        left = Signal(range(max(self.depths)), init=max(self.prologue - 1, 0))
-        loading, first = Signal(init=self.prologue > 0), Signal(init=self.prologue > 0)
+        state = self.state
+        memory, part, word, left, loading, first = (state.memory, state.part, state.word, state.left, state.loading,
+                                                    state.first)
+        parts = Array(count - 1 for count in self.beats)
         taken, part_last = self.valid & self.ready, part == parts[memory]
         m.d.comb += [self.ready.eq(loading), last.eq(taken & part_last & (left == 0)), advance.eq(last & ~first)]
         with m.If(go):
@@ -112,24 +141,16 @@ class WeightLoader(wiring.Component):
                 m.d.sync += [part.eq(0), word.eq(word + 1), left.eq(left - 1)]
         with m.If(last):
             m.d.sync += [loading.eq(0), first.eq(0)]
+        for (before, _), (following, words) in pairwise(self.prologue):
+            with m.If(last & first & (memory == before)):
+                m.d.sync += [loading.eq(1), first.eq(1), memory.eq(following), word.eq(0), left.eq(words - 1)]
         # Its last word is written in the cycle after the one in which it is taken.
         m.d.comb += self.begun.eq(delay(m, ~first, 1, name="begun"))
         m.d.sync += [self.address.eq(word), self.written.eq(self.data)]
         for number, count in enumerate(self.beats):
             m.d.sync += getattr(self, f"enable_{number}").eq(Mux(taken & (memory == number), 1 << part, 0)[:count])
-        self._count_passes(m, go, loading, row.wait)
-        m.d.comb += self.complete.eq(advance & row.complete)
-        self._count_portions(m)
+        m.d.comb += [go.eq(~loading & (state.ended >= row.wait)), self.complete.eq(advance & row.complete),
+                     self.there.eq(state.count != 0)]
+        m.d.sync += [state.ended.eq(state.ended + self.ended - Mux(go, row.wait, 0)),
+                     state.count.eq(state.count + self.complete - self.claim)]
         return m
-
-    def _count_passes(self, m: Module, go, loading, wait):
-        """``go`` where the passes have ended that the next passage waits for."""
-        ended = Signal(range(max(self.before, self.passes) + self.passes + 1), init=self.before)
-        m.d.comb += go.eq(~loading & (ended >= wait))
-        m.d.sync += ended.eq(ended + self.ended - Mux(go, wait, 0))
-
-    def _count_portions(self, m: Module):
-        """``there`` where more portions are complete than passes have claimed."""
-        count = Signal(range(len(self.table) + 1))
-        m.d.comb += self.there.eq(count != 0)
-        m.d.sync += count.eq(count + self.complete - self.claim)

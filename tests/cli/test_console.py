@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -241,3 +242,28 @@ def test_numbered_steps_as_json(capsys):
     assert [(line["progress"], line["step"], line["steps"], "seconds" in line) for line in lines] == [
         ("Synthesis [0.70]", 1, 2, False), ("Synthesis [0.70]", 1, 2, True),
         ("Packing", 2, 2, False), ("Packing", 2, 2, True)]
+
+
+def test_stages_of_a_step(capsys, monkeypatch):
+    """As JSON with the step that they belong to; on a terminal beside it; and unasked for where nobody looks."""
+    console.choose_progress(quiet=False, lines=True)
+    try:
+        with console.Steps(3)("Routing [1]") as tell:
+            tell("iteration 2")
+    finally:
+        console.choose_progress(quiet=False, lines=False)
+    assert told(capsys.readouterr().err)[1] == {"progress": "Routing [1]", "step": 1, "steps": 3,
+                                                "stage": "iteration 2"}
+    with console.Steps(3)("Routing") as tell:
+        assert tell is None
+    monkeypatch.setattr(console.err, "_force_terminal", True)
+    monkeypatch.setattr(console.err, "_width", 40)
+    monkeypatch.setattr(console.err, "is_interactive", True)
+    monkeypatch.setenv("TERM", "xterm")
+    with console.Steps(3)("Routing [1]") as tell:
+        tell("seed 1: iteration [2]; seed 2: placing, and not yet routed")
+        # It is drawn some times a second.
+        time.sleep(0.3)
+    shown = " ".join(re.sub(r"\x1b\[[\d;?]*[A-Za-z]|\d:\d\d:\d\d|[⠀-⣿]", " ", capsys.readouterr().err).split())
+    assert "[1/3] seed 1: iteration [2]; seed 2: placing, and not yet routed" in shown
+    assert shown.endswith("[1/3] Routing [1]: 0.3 s")

@@ -4,7 +4,6 @@
 TEPAL_SCREENSHOTS names a folder for pictures of it; ``docs/report.png`` is ``report-cifar10-light.png``."""
 
 import os
-import shutil
 import struct
 from io import BytesIO
 from pathlib import Path
@@ -18,24 +17,6 @@ CIFAR10 = ROOT / "examples/cifar10/models/large_0.50_32_int8.onnx"
 DIGITS = ROOT / "examples/digits/digits.tflite"
 
 pytestmark = [pytest.mark.slow]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Chromium without a window, and without network."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium isn't installed")
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (chromium and driver):
-        pytest.skip("Chromium isn't here: Debian's packages are chromium and chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
-                     "--window-size=1280,1000", "--host-resolver-rules=MAP * ~NOTFOUND"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    found = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield found
-    found.quit()
 
 
 @pytest.fixture(scope="module")

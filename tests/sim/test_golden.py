@@ -135,15 +135,17 @@ def test_body_and_head_of_a_published_network_joined():
 
 @pytest.mark.model
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "size", "right"), [
-    ("coral_v1_224_uint8", 224, 215), ("coral_v2_224_int8", 224, 216), ("coral_v1_025_128_uint8", 128, 105)])
-def test_accuracy_on_imagenet_samples(name, size, right):
-    """As many right as LiteRT's reference kernels; these networks' class 0 is the background."""
+@pytest.mark.parametrize(("name", "size", "pictures", "right"), [
+    ("coral_v1_224_uint8", 224, 50, 45), ("coral_v2_224_int8", 224, 50, 43),
+    ("coral_v1_025_128_uint8", 128, 250, 105)])
+def test_accuracy_on_imagenet_samples(name, size, pictures, right):
+    """As many right as LiteRT's reference kernels; these networks' class 0 is the background.  (Of all 250 pictures the
+    two of 224 pixels get 215 and 216 right, which takes minutes.)"""
     folder = require_model(name)
     network = read_tflite(folder / "model.tflite") if (folder / "model.tflite").exists() else \
         joined(*(read_tflite(folder / f"{part}.tflite") for part in ("body", "head")))
     with np.load(require_data("imagenet_samples_250.npz")) as data:
-        files, labels = np.split(data["jpeg"], data["offsets"][1:-1]), data["labels"]
+        files, labels = np.split(data["jpeg"], data["offsets"][1:-1])[:pictures], data["labels"][:pictures]
     found = 0
     for start in range(0, len(files), 5):
         images = []

@@ -68,10 +68,9 @@ def sliced_ring(seed: int, rows: int) -> tuple[Schedule, np.ndarray]:
 
 CASES = [(random_ring, 15, 4), (banded_ring, 17, 2), (sliced_ring, 15, 4),
          *((random_ring, seed, rows) for seed, rows in (
-             (15, 1), (15, 2), (15, 8), (15, 16), (1, 1), (1, 2), (3, 4), (5, 4), (9, 1), (9, 2), (12, 1), (12, 4),
-             (36, 2), (68, 1), (59, 2), (59, 4), (64, 2))),
-         *((banded_ring, seed, 2) for seed in (16, 46, 51, 97, 99, 100, 121, 138)),
-         *((sliced_ring, seed, 2) for seed in (8, 10, 30, 32, 64, 66))]
+             (15, 1), (15, 8), (15, 16), (1, 1), (3, 4), (9, 1), (9, 2), (12, 1), (36, 2), (68, 1), (64, 2))),
+         *((banded_ring, seed, 2) for seed in (16, 46, 97, 99, 121)),
+         *((sliced_ring, seed, 2) for seed in (8, 30, 64))]
 
 
 def sensitive(schedule: Schedule, images: np.ndarray) -> int:
@@ -124,8 +123,7 @@ def whole(schedule: Schedule) -> Schedule:
 
 
 @pytest.mark.parametrize(("make", "seed", "rows"), fast(
-    [(random_ring, 15, 4), (random_ring, 1, 1), (random_ring, 15, 16), (random_ring, 9, 1), (banded_ring, 17, 2),
-     (sliced_ring, 15, 4)], 1))
+    [(random_ring, 15, 4), (random_ring, 15, 16), (random_ring, 9, 1), (banded_ring, 17, 2)], 1))
 @pytest.mark.parametrize("stalls", [None, 3])
 def test_wrong_lengths(make, seed, rows, stalls):
     """Frames that end early or late are told as by an engine that waits for whole images, and every other one is
@@ -153,7 +151,7 @@ def test_reset(make, seed, rows):
     schedule, images = make(seed, rows)
     answers = answers_of(schedule, images)
     cycles = CycleModel(schedule).frames(1)[0]
-    for moment in np.random.default_rng(seed).integers(1, cycles.last_byte, 12).tolist():
+    for moment in np.random.default_rng(seed).integers(1, cycles.last_byte, 8).tolist():
         run = run_engine(schedule, images, reset=(moment, 1), answers=FRAMES - 1)
         assert [answer[:-2] for answer in run.answers] == [answer[:-2] for answer in answers[1:]], moment
         assert [answer[-2:] for answer in run.answers] == [bytes([number, 0]) for number in range(FRAMES - 1)], moment
@@ -190,7 +188,7 @@ def test_refusals():
 @pytest.mark.rtl
 @pytest.mark.usefixtures("compile_quickly")
 @pytest.mark.parametrize(("make", "seed", "rows"), fast(
-    [(random_ring, 15, 4), (random_ring, 9, 1), (banded_ring, 17, 2), (banded_ring, 51, 4), (sliced_ring, 15, 4)], 0))
+    [(random_ring, 9, 1), (banded_ring, 17, 2), (sliced_ring, 15, 4)], 0))
 def test_verilog(make, seed, rows, tmp_path):
     """What every stage writes, and every layer's first and last cycle."""
     schedule, images = make(seed, rows)

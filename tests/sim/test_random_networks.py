@@ -61,7 +61,7 @@ def test_frugal_network(seed, tmp_path):
     check(*random_case(seed, FRAMES, frugal=True), tmp_path, stalls=seed)
 
 
-@pytest.mark.parametrize("seed", fast([2, 5], 0))
+@pytest.mark.parametrize("seed", fast([2], 0))
 def test_wide_input(seed, tmp_path):
     """Vectors, and pixels of many channels: images in several narrow words a pixel."""
     check(*wide_case(seed, FRAMES), tmp_path, stalls=seed)

@@ -11,7 +11,7 @@ from tepal.boards.flow.yosys import to_verilog
 from tepal.hdl import Schedule, export_verilog
 from tepal.sim.simulate import Build, simulate
 
-SEEDS = [43, 8, 10, 12, 14, 16, 18, 20, 22, 26, 31, 32, 40, 42]
+SEEDS = [43, 8, 10, 12, 14, 16, 22, 26, 42]
 """In the first one, the lanes' parameters are several words, to which each slice returns."""
 
 FRAMES = 2
@@ -46,7 +46,7 @@ def test_sliced_network(seed):
 
 @pytest.mark.rtl
 @pytest.mark.usefixtures("compile_quickly")
-@pytest.mark.parametrize("seed", fast([12, 20, 42, 43], 0))
+@pytest.mark.parametrize("seed", fast([12, 43], 0))
 def test_verilog(seed, tmp_path):
     """What every stage writes, of layers that are reduced again for each slice too, and every layer's first and last
     cycle."""

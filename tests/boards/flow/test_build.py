@@ -3,6 +3,7 @@
 
 import json
 import re
+import time
 from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
@@ -15,6 +16,7 @@ from amaranth.build import Clock, Pins, Resource
 from amaranth.lib import io
 from networks import fast
 from tepal.boards.flow import build as flow
+from tepal.boards.flow import nextpnr_log
 from tepal.boards.flow.build import require_platform
 from tepal.boards.flow.design import BoardDesign, prepare
 from tepal.boards.flow.folder import MANIFEST
@@ -129,9 +131,11 @@ def test_pins_of_a_memory(model):
     family = board.part.family
     pins = {}
     for config in outside, replace(outside, weight_words=None):
-        design = BoardDesign(board, Schedule(read_tflite(model), config), family.plls(board.oscillator)[0],
-                             Fraction(80_000_000))
+        design, tested = (BoardDesign(board, Schedule(read_tflite(model), config), family.plls(board.oscillator)[0],
+                                      Fraction(80_000_000), test_memory=test) for test in (False, True))
         prepared = prepare(design, board, family)
+        # A memory is tested only where there is one.
+        assert (prepare(tested, board, family).rtlil != prepared.rtlil) == (config == outside)
         pins[config] = re.findall(r'^LOCATE COMP "(\S+)"', prepared.constraints, re.M)
         assert ("USRMCLK" in prepared.rtlil) == (config == outside)
     more = Counter(name.split("_")[0] for name in set(pins[outside]) - set(pins[design.schedule.config]))
@@ -149,7 +153,7 @@ def test_weights_from_outside(run, model, without_tools, tmp_path):
     image = (tmp_path / "made/tepal_weights.bin").read_bytes()
     assert read_weight_image(image, digest(read_tflite(model))).data == image
     without_tools[1] = 81.0
-    code, out, err = run(*argv, "--json")
+    code, out, err = run(*argv, "--test-memory", "--json")
     assert (code, json.loads(out)["passed"]) == (3, False)
     assert "a clock of 80 MHz needs 81.60 MHz" in err
 
@@ -277,6 +281,30 @@ def test_best_seed(run, model, without_tools, tmp_path):
     assert "20.00 MHz from the slowest to the fastest" in out
 
 
+@pytest.mark.parametrize("option", ["--json-progress", "--quiet"])
+def test_progress_of_place_and_route(run, model, without_tools, monkeypatch, option):
+    """The stage that nextpnr's log tells of, within the step that it is a part of; nothing if nobody asks."""
+    monkeypatch.setattr(nextpnr_log, "_EVERY", 0.01)
+
+    def find(name, own=flow.find):
+        command = own(name)
+
+        def run(arguments, directory, own=command.run):
+            if "--seed" in arguments:
+                (directory / "seed1.log").write_text("Info:     iter=7 wires=5 overused=4 overuse=3 archfail=NA\n")
+                time.sleep(0.3)
+            return own(arguments, directory)
+        command.run = run
+        return command
+    monkeypatch.setattr(flow, "find", find)
+    code, _, err = run("build", model, *ULX3S, "-o", "made", option)
+    assert code == 0
+    stages = [line for line in map(json.loads, err.splitlines()) if "stage" in line]
+    assert stages == [{"progress": "Place and route (nextpnr-ecp5 1, nowhere; seed 1)", "step": 3, "steps": 5,
+                       "stage": "seed 1: routing, iteration 7, 4 wires used twice"}] * (option == "--json-progress")
+    assert bool(err) == (option == "--json-progress")
+
+
 @pytest.mark.slow
 def test_seeds_that_fail(run, refusal, model, without_tools):
     """Another one may do; if none does, that is told."""
@@ -325,6 +353,7 @@ def test_too_slow(run, model, without_tools, tmp_path, argv, reached, sentence):
     ([*ULX3S, "--clock", "250"], "--clock 250: the memories and multipliers of LFE5U-85F allow no more than 212 MHz"),
     ([*ULX3S, "--weight-words", 12, "--clock", "120"],
      "--clock 120: with the memory of weights of ulx3s-85f, 80 to 100 MHz are possible"),
+    ([*ULX3S, "--test-memory"], "--test-memory: all weights are on the chip, so there is no memory to test"),
     (["--board", "ecpix5-85f", *ONE, "--weight-words", 12], "ecpix5-85f has no memory for weights beside the FPGA"),
     (["--board", "icebreaker", "--rows", "40", "--columns", "4"], "it needs 80 SB_MAC16 and iCE40UP5K has 8"),
 ])

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from graphs import graph_case
+from graphs import few_weights, graph_case, residuals
 from models import require_model
-from networks import random_case
+from networks import pointwise, random_case
 from tepal.boards.flow import routed
 from tepal.boards.flow.bounds import OPTIONS, Engines, least_blocks, least_cycles
 from tepal.boards.flow.explore import CLOSE, Point, candidates, explore, options
@@ -138,6 +138,15 @@ def test_cycle_bound(seed):
 def test_bounds_of_graphs(seed):
     """Passes that read maps of any before them, and add others."""
     check_bounds(*graph_case(seed, frugal=None)[:2])
+
+
+@pytest.mark.parametrize(("network", "config"), [
+    *(graph_case(seed)[:2] for seed in range(8)),
+    (residuals((3, 4, 4), 6), EngineConfig(2, 4, 4, (1, 1), requantisers=4)),
+    (pointwise((1, 2, 64), 800), EngineConfig(2, 4, 4, (1, 1)))])
+def test_bounds_of_weights_from_outside(network, config):
+    """Weights and tables that are not all on the chip at once: the last networks have many of one of them."""
+    check_bounds(network, few_weights(network, replace(config, weight_words=1)))
 
 
 def check_bounds(network: Network, config: EngineConfig):

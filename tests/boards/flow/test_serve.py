@@ -25,6 +25,7 @@ from tepal.hdl.link.protocol import Identity, Stage
 from tepal.hdl.streamed import image_of
 from tepal.host.compare import compare, find_first_mismatch
 from tepal.host.device import Device, HostError
+from tepal.host.traced import layer_map
 from tepal.quant import digest, read_model
 from tepal.sim import Server, SimulationError, golden
 
@@ -139,6 +140,8 @@ def test_every_layer_is_traced_exactly(wrong_server):
         assert device.engine() == Schedule(wrong, engine).config
         for image in images[:2]:
             assert find_first_mismatch(device, Schedule(wrong, engine), image) is None
+        for layer, wanted in enumerate(golden.run(wrong, images[:1], layers=True)):
+            assert (layer_map(device, Schedule(wrong, engine), images[0], layer) == wanted[0]).all()
         expected, got = (golden.run(n, images, layers=True) for n in (network, wrong))
         logits, _ = device.infer(images)
         assert (logits == golden.run(wrong, images)).all()

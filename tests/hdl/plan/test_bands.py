@@ -2,16 +2,17 @@
 """Passes in bands: every row is made, each window finds the rows that it covers, and the maps fit where they must."""
 
 from dataclasses import replace
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
-from graphs import groups_with_kept_rows, inverted_residuals, residuals
+from graphs import groups_in_any_order, groups_with_kept_rows, inverted_residuals, residuals
 from networks import chain, random_engine
 from tepal.hdl import ConfigError, EngineConfig, Schedule
 from tepal.hdl.plan import bands, places, rom_contents
-from tepal.hdl.plan.bands import Group, aligned, banded, covered, has_what_it_adds, lasts
-from tepal.hdl.plan.passes import Window
-from tepal.hdl.plan.places import Lifetime, lifetimes, pack
+from tepal.hdl.plan.bands import Group, aligned, banded, has_what_it_adds, lasts
+from tepal.hdl.plan.passes import Window, covered
+from tepal.hdl.plan.places import Lifetime, Strip, lifetimes, pack
 from tepal.hdl.plan.widths import Formats
 from tepal.quant import MobileNet, NetworkError
 from tepal.sim import CycleModel
@@ -217,8 +218,80 @@ def test_rows_are_kept_where_bands_need_more(words):
     assert any(group.kept for group in rings.groups)
     assert rings.bank_depth <= words
     assert CycleModel(rings).interval_cycles < 1.05 * CycleModel(whole).interval_cycles
-    with pytest.raises(NetworkError, match=r"choose activation_words of 306 or more"):
-        Schedule(network, replace(config, activation_words=305), formats)
+
+
+# -- maps upon each other ----------------------------------------------------------------------------------
+
+
+def upon_each_other(seed: int) -> Schedule:
+    """Maps in as few words as there can be, of bands in any order."""
+    for attempt in range(seed, seed + 4000, 100):
+        network, config, formats, rng = case(attempt)
+        groups = groups_in_any_order(rng, formats.passes, config)
+        if any(group.upward or group.ahead is not None for group in groups):
+            return Schedule(network, replace(config, activation_words=1), formats, groups=groups)
+    raise AssertionError("no group begins with its last rows, and none goes ahead")
+
+
+def share_words(schedule: Schedule) -> bool:
+    """Whether maps that live at once have words in common."""
+    works = [each.work for each in schedule.passes]
+    spans = [(life, schedule.passes[number].target.region) for number, life in lifetimes(works).items()]
+    return any(one.meets(other) and begin < behind and start < end
+               for (one, (_, begin, end)), (other, (_, start, behind)) in combinations(spans, 2))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_conflicts_of_maps_upon_each_other(seed):
+    schedule = upon_each_other(seed)
+    apart = Schedule(schedule.network, replace(schedule.config, activation_words=None), schedule.formats,
+                     groups=schedule.groups)
+    assert schedule.bank_depth < apart.bank_depth if share_words(schedule) else schedule.bank_depth <= apart.bank_depth
+    assert conflicts(schedule) == []
+
+
+def test_maps_often_lie_upon_each_other():
+    assert sum(share_words(upon_each_other(seed)) for seed in range(40)) > 8
+
+
+def test_rows_that_are_taken_too_early(monkeypatch):
+    """The replay sees it where a strip's last reader is forgotten."""
+    original = places.strips
+    monkeypatch.setattr(places, "strips", lambda *each: {
+        number: [replace(strip, life=replace(strip.life, read=max(strip.life.written, strip.life.read - 1)))
+                 for strip in pieces] for number, pieces in original(*each).items()})
+    told = [sentence for seed in range(40) for sentence in conflicts(upon_each_other(seed))]
+    assert any("overwritten before it is read" in sentence for sentence in told)
+
+
+def test_down_and_up_in_turn():
+    """A chain of equal maps of four rows of banks, each of which lies upon the one before."""
+    network, config = chain((12, 6, 4), 12), EngineConfig(4, 4, 4)
+    whole, upon = (Schedule(network, replace(config, activation_words=words)) for words in (None, 14))
+    assert whole.bank_depth == 16
+    assert upon.bank_depth == 14
+    ups = [group.upward > 0 for group in upon.groups if group.first == group.last]
+    assert len(ups) > 1
+    assert all(one != other for one, other in pairwise(ups))
+    assert conflicts(upon) == []
+
+
+def test_the_least_words_where_maps_lie_upon_each_other():
+    """The last rows of the last map of a group lie where its rings were; and the plan keeps what it promises."""
+    network = MobileNet(alpha=0.25, resolution=64).network()
+    config = EngineConfig(8, 8, 4, requantisers=4, activation_words=305)
+    formats = Formats(network)
+    while True:
+        try:
+            schedule = Schedule(network, config, formats)
+        except NetworkError as error:
+            least = int(str(error).split("activation_words of ")[1].split()[0])
+            break
+        assert schedule.bank_depth <= config.activation_words
+        assert conflicts(schedule) == []
+        config = replace(config, activation_words=schedule.bank_depth - 1)
+    assert config.activation_words < 290
+    assert least > config.activation_words
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -240,7 +313,7 @@ def test_packed_maps_share_no_word(seed):
     rng = np.random.default_rng(seed)
     lives = [Lifetime(number, number + int(rng.integers(6))) for number in range(20)]
     depths = [int(depth) for depth in rng.integers(1, 99, 20)]
-    bases = pack(lives, depths)
+    bases = pack([[Strip(0, depth, life)] for life, depth in zip(lives, depths, strict=True)])
     for one, other in np.ndindex(20, 20):
         apart = bases[one] + depths[one] <= bases[other] or bases[other] + depths[other] <= bases[one]
         assert one == other or apart or not lives[one].meets(lives[other])

@@ -1,19 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is loaded when and where to: never over what is still needed, and never too late to be waited for for ever."""
 
-from itertools import product
-
 import numpy as np
 import pytest
 from tepal.hdl.plan.portions import ROLES, LoadPlan, Words, load_plan
 from tepal.quant import NetworkError
 
 
-def drawn(seed: int) -> tuple[list[Words], list[Words], list[int], int]:
-    """Portions, reduced layers, passes that reduce, and how many passes there are: some run in bands, so that several
-    portions are needed until the last of them."""
+def drawn(seed: int) -> tuple[list[Words], list[Words], list[int], list[Words], int]:
+    """Portions, reduced layers, passes that reduce, tables, those that stay first, and how many passes there are: some
+    run in bands, so that several portions are needed until the last of them."""
     rng = np.random.default_rng(seed)
-    portions, reduced, reducing, number = [], [], [], 0
+    portions, reduced, reducing, tables, number = [], [], [], [], 0
     while number < 12:
         group, bands = int(rng.integers(1, 4)), int(rng.choice([1, 1, 3]))
         last = number + group * bands - 1
@@ -23,8 +21,11 @@ def drawn(seed: int) -> tuple[list[Words], list[Words], list[int], int]:
             if rng.random() < 0.6:
                 reduced.append(Words(users[0], users[-1], (int(rng.integers(1, 9)), int(rng.integers(1, 5)))))
                 reducing += users
+            if rng.random() < 0.6:
+                tables.append(Words(users[0], users[-1], (4,)))
         number = last + 1
-    return portions, reduced, sorted(reducing), number
+    tables = [Words(0, number - 1, (4,)), *tables] if seed % 4 else []
+    return portions, reduced, sorted(reducing), tables, number
 
 
 def contents(plan: LoadPlan, frames: int):
@@ -52,21 +53,22 @@ def least_words(case) -> int:
 @pytest.mark.parametrize("seed", range(40))
 def test_what_a_pass_reads_is_there(seed):
     """Whenever portions come, and with as few words as can be."""
-    case = portions, reduced, reducing, _ = drawn(seed)
+    case = portions, reduced, reducing, tables, _ = drawn(seed)
     for more in (0, 7, 1000):
         plan = load_plan(*case, least_words(case) + more)
-        places = [plan.bases(role) for role in range(len(ROLES))]
+        owners_of = [portions, portions, reduced, reduced, *([tables] if tables else ())]
+        assert len(plan.depths) == len(owners_of)
+        places = [plan.bases(role) for role in range(len(owners_of))]
         for number, memories in contents(plan, 4):
-            for owners, role in product((portions, reduced), range(2)):
-                role += 2 * (owners is reduced)
+            for role, owners in enumerate(owners_of):
                 for owner, each in enumerate(owners):
                     begins = each.first
                     if role == 3:
                         # Fetched while the pass before it that reduces runs.
                         begins = max([begin for begin in reducing if begin < each.first], default=each.first)
                     if begins <= number <= each.last:
-                        base = places[role][owner]
-                        assert (memories[role][base:base + each.words[role % 2]] == owner).all(), (number, role, owner)
+                        base, words = places[role][owner], each.words[role % len(each.words)]
+                        assert (memories[role][base:base + words] == owner).all(), (number, role, owner)
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -82,7 +84,7 @@ def test_nothing_waits_for_itself(seed):
 def test_places_begin_again_with_each_frame():
     case = drawn(3)
     plan = load_plan(*case, least_words(case) + 5)
-    assert [plan.bases(role)[0] for role in range(len(ROLES))] == [0, 0, 0, 0]
+    assert [plan.bases(role)[0] for role in range(len(ROLES))] == [0] * len(ROLES)
 
 
 def test_all_fits():

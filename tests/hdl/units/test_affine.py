@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tepal.hdl.units import affine as affine_module
-from tepal.hdl.units.affine import find_affine
+from tepal.hdl.units.affine import Sums, find_affine, find_affines
 from tepal.hdl.units.requantiser import RequantiserFormat
 from tepal.hdl.units.serial_requantiser import SerialFormat
 from tepal.quant import Average, Requantise, Rounding
@@ -163,6 +163,49 @@ def test_moved_and_found_again(case, one_shift, data):
                 find_affine(*elsewhere, one_shift=not one_shift))
 
 
+@settings(max_examples=100)
+@given(st.lists(layers(), max_size=5), st.booleans())
+def test_layers_side_by_side(cases, one_shift):
+    """Of other clamps, so many levels and shifts, some constant: each as if it were alone."""
+    found = find_affines([Sums(*case) for case in cases], one_shift=one_shift)
+    for affine, case in zip(found, cases, strict=True):
+        assert same(affine, find_affine(*case, one_shift=one_shift))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_fewest_bits(seed):
+    """With a bit less no multiplier near the factor has an offset, whichever channels were thought to be the hardest
+    ones: all channels are asked, at every accumulator."""
+    rng = np.random.default_rng(seed)
+    channels, reach = 60, 400
+    case = (Requantise(rng.integers(1 << 30, 1 << 31, channels), rng.integers(-4, -1, channels), 0,
+                       rounding=Rounding.SINGLE),
+            rng.integers(-reach, reach, channels), -rng.integers(0, reach, channels), rng.integers(0, reach, channels))
+    affine = find_affine(*case, one_shift=True)
+    bits, acc = affine.fraction - 1, np.arange(-reach, reach)
+    nearest = np.rint(np.ldexp(case[0].factor, bits)).astype(np.int64)
+    exact = np.zeros(channels, bool)
+    for near in range(-1, 2):
+        for channel in np.flatnonzero(~exact):
+            inside = acc[(acc >= case[2][channel]) & (acc <= case[3][channel])]
+            wanted = case[0].select([channel])(inside[:, None] + case[1][channel])[:, 0].astype(np.int64)
+            # The offsets that are right for each accumulator are a range, wherever the clamp begins.
+            low = np.where(wanted > -128, (wanted << bits) - inside * (nearest[channel] + near), -1 << 62)
+            high = np.where(wanted < 127, (wanted + 1 << bits) - 1 - inside * (nearest[channel] + near), 1 << 62)
+            exact[channel] = low.max() <= high.min()
+    assert not exact.all()
+
+
+def test_layers_are_named():
+    """What is wrong with one of several layers is said of that one."""
+    rule = Requantise([1 << 30, 1234567890], [-5, -6], 3)
+    case = rule, np.array([7, -90]), np.array([-3000, -5000]), np.array([4000, 3000])
+    right = find_affine(*case).exact
+    wrong = replace(right, steps=right.steps + np.array([0, 1]))
+    with pytest.raises(ArithmeticError, match=r"^pass 8: channel 1 "):
+        find_affines([Sums(*case, right, "pass 7"), Sums(*case, wrong, "pass 8")])
+
+
 @settings(max_examples=400)
 @given(layers(), st.data())
 def test_check_is_a_proof(case, data):
@@ -195,10 +238,10 @@ def test_check_is_a_proof(case, data):
 def test_a_wrong_derivation_is_refused():
     """``find_affine`` with a mistake in how it derives its parameters says so, instead of giving back what is wrong."""
     source = inspect.getsource(affine_module)
-    right = "before[numbers <= first] = _FAR"
+    right = "where=numbers <= first)"
     assert source.count(right) == 1
     mistaken: dict = {}
-    exec(source.replace(right, "before[numbers <= first + 1] = _FAR"), mistaken)
+    exec(source.replace(right, "where=numbers <= first + 1)"), mistaken)
     rng, refused = np.random.default_rng(0), 0
     for _ in range(100):
         constant, low, high = rng.integers(-300, 300, 4), -rng.integers(0, 300, 4), rng.integers(0, 300, 4)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from stepping import trace
+from tepal.hdl.memories.streamed import StreamedRom
 from tepal.hdl.units.elementwise import ElementwiseFormat, ElementwiseUnit
 
 CYCLES = 200
@@ -49,6 +50,38 @@ def test_results(seed, operands, pipelined):
         if operands > 1:
             total = total + fmt.tables[1][used[1][cycle]][written[cycle - WORDS + latency] + 128]
         assert rows[cycle + latency] == [*np.clip(total >> fmt.shift, least[cycle], most[cycle])]
+
+
+@pytest.mark.parametrize("pipelined", [True, False])
+def test_tables_from_outside(pipelined):
+    """They are written while others are read, and a pass's is read where it lies."""
+    rng = np.random.default_rng(5)
+    size = ElementwiseUnit.TABLE_WORDS
+    table = rng.integers(-1 << 12, 1 << 12, size)
+    fmt = ElementwiseFormat(((table,),), 5, ((-128, 127),), WORDS)
+    rom = StreamedRom(fmt.widths[0], 3 * size, int(pipelined))
+    unit = ElementwiseUnit(fmt, 1, pipelined=pipelined, roms=[[rom]])
+    values, place = rng.integers(-128, 128, 2 * size), 2
+
+    def driven(cycle):
+        # First the table comes, then it is used while other words come.
+        word = fmt.contents(0, table)[cycle] if cycle < size else 0
+        return [(rom.write_enable, 1), (rom.write_data, word), (unit.table_0, place), (unit.results[0], values[cycle]),
+                (rom.write_address, size * place + cycle if cycle < size else cycle - size)]
+
+    rows = trace(unit, 2 * size, driven, [unit.out[0]])
+    latency = ElementwiseUnit.latency(fmt, pipelined)
+    for cycle in range(size, 2 * size - latency):
+        assert rows[cycle + latency] == [np.clip(table[values[cycle] + 128] >> 5, -128, 127)]
+
+
+@pytest.mark.parametrize(("widest", "begins", "bits"), [(1 << 10, (0, 12), 24), (1 << 30, (0, 32), 64),
+                                                        (1 << 31, (0, 64), 97)])
+def test_word_of_all_operands(widest, begins, bits):
+    """Each operand's lies in one beat."""
+    table = np.linspace(-widest, widest, 256).astype(np.int64)
+    fmt = ElementwiseFormat(((table,), (table,)), 0, ((-128, 127),), 1)
+    assert (fmt.begins, fmt.word_bits) == (begins, bits)
 
 
 def test_words():
