@@ -150,7 +150,8 @@ def _ring(schedule: Schedule, model: CycleModel) -> dict | None:
     """What it takes and saves that the input memory holds some rows of the image; None if it holds all."""
     if schedule.rows is None:
         return None
-    whole = Schedule(schedule.network, replace(schedule.config, input_rows=None), schedule.formats)
+    whole = Schedule(schedule.network, replace(schedule.config, input_rows=None), schedule.formats,
+                     groups=schedule.groups)
     return {"rows": schedule.layout.rows, "of": schedule.layout.shape[0], "words": schedule.layout.depth,
             "whole_words": whole.layout.depth, "interval_cycles": model.interval_cycles,
             "whole_interval_cycles": CycleModel(whole, model.interval).interval_cycles}

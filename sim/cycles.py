@@ -211,7 +211,7 @@ class CycleModel:
         ``loaded`` are cycles in which the last beats of portions of weights were taken, out of any memory; by default
         they are those of the memory that is never late.  ``rows``, where passes wait for rows, are cycles in which the
         last beats of those were taken, from any source; by default they come as soon as there is room."""
-        passes, last = self.schedule.passes, len(self.schedule.passes) - 1
+        passes, last, first_output = self.schedule.passes, len(self.schedule.passes) - 1, self.schedule.first_output
         result: list[FrameCycles] = []
         latency = Sequencer.latency(self.schedule.config.pipelined)
         source = _Images(self.schedule) if self.schedule.rows is None else _Rows(self.schedule, rows)
@@ -226,7 +226,7 @@ class CycleModel:
             for number, scheduled in enumerate(passes):
                 if scheduled.work.source is None:
                     moment = max(moment, source.claim(number) + latency)
-                if number == self.schedule.first_output:
+                if number == first_output:
                     moment = max(moment, output_free)
                 if number in begin_portions:
                     complete.append(next(arrivals))

@@ -8,13 +8,14 @@ import re
 from decimal import ROUND_HALF_UP, Decimal
 
 import pytest
+from tepal.boards.flow.external_memory import with_weights_outside
 from tepal.boards.flow.fit import default_engine, fit
 from tepal.boards.flow.routed import ROUTED, clock_of
 from tepal.boards.registry import BOARDS
 from tepal.cli import family as family_command
-from tepal.cli.family import ALPHAS, FAMILIES, PAPER, RESOLUTIONS
+from tepal.cli.family import ALPHAS, FAMILIES, KIN, PAPER, RESOLUTIONS
 from tepal.cli.main import main
-from tepal.hdl import Schedule
+from tepal.hdl import Formats, Schedule
 from tepal.quant import SSD, MobileNet, MobileNetV2, ResNet
 from tepal.sim import CycleModel
 
@@ -56,8 +57,10 @@ def run(*argv) -> tuple[int, str, str]:
 
 @pytest.fixture(scope="module")
 def paper() -> dict:
-    """What the command says of the paper's tables, on one board."""
-    code, out, err = run("--board", "ulx3s-85f", "--json")
+    """What the command says of the paper's tables, on one board, were there no memory on it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(family_command, "with_weights_outside", lambda *_: None)
+        code, out, err = run("--board", "ulx3s-85f", "--json")
     assert (code, err) == (0, "")
     return json.loads(out)
 
@@ -116,11 +119,59 @@ def test_paper_as_text(paper, monkeypatch):
     assert f"ulx3s-85f: {CLOCK.mhz:.2f} MHz, which " in " ".join(speeds.split())
     networks = {row["name"]: row["boards"]["ulx3s-85f"] for row in paper["rows"] if row["network"]}
     lines = [re.split(r"\s{2,}", line) for line in re.findall(r"^.*  no: .*$", speeds, re.MULTILINE)]
-    assert len(lines) == len({row.network for row in PAPER} - {None})
+    assert len(lines) == len({row.network for row in PAPER + KIN} - {None})
     for name, cycles, frames, fits in lines:
         assert (cycles, frames) == (f"{networks[name]['interval_cycles']:,}",
                                     f"{networks[name]['frames_per_second']:,.2f}")
         assert fits.startswith(f"no: {networks[name]['used']['DP16KD']:,} of 208")
+
+
+@pytest.mark.slow
+def test_external_memory():
+    """All MobileNets run with weights from the board's memory, the one without separable convolutions has too many."""
+    code, out, err = run("--board", "ulx3s-85f", "--json")
+    assert (code, err) == (0, "")
+    rows = {row["name"]: row["boards"]["ulx3s-85f"] for row in json.loads(out)["rows"] if row["network"]}
+    assert {row.name for row in KIN} < rows.keys()
+    short = {name: row for name, row in rows.items() if not row["fits"]}
+    assert short.keys() <= {"Conv MobileNet", "0.25 SSD MobileNet-300"}
+    assert not short["Conv MobileNet"]["external_memory"]["enough"]
+    for name in rows.keys() - short.keys():
+        row, memory = rows[name], rows[name]["external_memory"]
+        assert row["used"]["DP16KD"] <= 208
+        assert row["clock_mhz"] == 100
+        assert row["frames_per_second"] == round(1e8 / row["interval_cycles"], 3)
+        assert 0 < memory["waiting"] < 1
+        assert row["engine"]["weight_words"] > 0
+        # The memory gives no more than it can, but for a few beats that come with the frame before.
+        assert memory["bytes_per_frame"] / 8 * BOARDS["ulx3s-85f"].beat_cycles < row["interval_cycles"] + 100
+
+
+def test_boards_with_and_without_a_memory():
+    """As the cycle model has it, with the memory's beats; and told in the table, beside a network that fits without."""
+    argv = ["--alpha", 0.25, 0.5, "--resolution", 64, "--classes", 10, "--board", "orangecrab-85f", "--board",
+            "ulx3s-85f"]
+    report = json.loads(run(*argv, "--json")[1])
+    (fits, small), (without, speed) = (row["boards"].values() for row in report["rows"])
+    assert fits["fits"]
+    assert small["external_memory"]["bytes_per_frame"] == 0
+    assert (without["fits"], without["external_memory"]) == (False, None)
+    network = MobileNet(0.5, 64, 10).network()
+    schedule = with_weights_outside(network, Formats(network), BOARDS["ulx3s-85f"])
+    model = CycleModel(schedule, BOARDS["ulx3s-85f"].beat_cycles)
+    assert speed["fits"]
+    assert (speed["interval_cycles"], speed["clock_mhz"]) == (model.interval_cycles, 100)
+    assert speed["external_memory"]["bytes_per_frame"] == schedule.weight_bytes
+    waiting = sum(model.waits().values()) / model.interval_cycles
+    assert speed["external_memory"]["waiting"] == round(waiting, 4) > 0
+    before, after = run(*argv)[1].split("ulx3s-85f (LFE5U-85F)")
+    assert "memory" not in before
+    cells = [re.split(r"\s{2,}", line) for line in re.findall(r"^0\.\d+ MobileNet-64.*$", after, re.MULTILINE)]
+    assert [line[1:] for line in cells] == [
+        [f"{small['interval_cycles']:,}", "106.25", f"{small['frames_per_second']:,.2f}", "yes"],
+        [f"{model.interval_cycles:,}", "100", f"{speed['frames_per_second']:,.2f}", f"{waiting:.1%}",
+         "yes, with weights from its memory"]]
+    assert "or 100 MHz, the fastest that the memory of weights takes" in " ".join(after.split())
 
 
 def test_cycles_follow_the_work(paper):
@@ -234,8 +285,12 @@ def test_families(family, argv, network):
     assert row["parameters"] == {"count": network.weights, "trained": network.parameters}
     assert ("without_classifier" in row["macs"]) == (not isinstance(network, SSD))
     made = network.network()
-    model = CycleModel(Schedule(made, default_engine(BOARDS["ulx3s-85f"], made)))
-    assert row["boards"]["ulx3s-85f"]["interval_cycles"] == model.interval_cycles
+    speed, board, formats = row["boards"]["ulx3s-85f"], BOARDS["ulx3s-85f"], Formats(made)
+    schedule = Schedule(made, default_engine(board, made, formats), formats)
+    if not fit(schedule, board).ok:
+        schedule = with_weights_outside(made, formats, board) or schedule
+    assert speed["fits"] == fit(schedule, board).ok
+    assert speed["interval_cycles"] == CycleModel(schedule, board.beat_cycles).interval_cycles
 
 
 def test_families_as_text():
@@ -254,7 +309,7 @@ def test_grids_of_families(family, monkeypatch):
     report = json.loads(run("--family", family, "--json")[1])
     assert report["paper"] == FAMILIES[family].paper
     rows = [row["name"] for row in report["rows"]]
-    assert rows == ([row.name for row in PAPER] if family == "v1" else
+    assert rows == ([row.name for row in PAPER + KIN] if family == "v1" else
                     [f"{alpha:g} {FAMILIES[family].title}-{size}" for alpha in FAMILIES[family].alphas
                      for size in FAMILIES[family].resolutions])
 
