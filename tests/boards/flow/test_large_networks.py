@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks of the paper's size on a ULX3S, weights from its SDRAM: all memories fit, with as few cycles as were found."""
+"""Networks of the paper's size on a ULX3S, weights from its SDRAM: all memories fit, and cycles are as few as found."""
 
 from dataclasses import replace
 
