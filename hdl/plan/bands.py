@@ -22,6 +22,7 @@ so a chain of such passes goes down and up in turn, and its maps move up and dow
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import islice, pairwise
 from math import inf
 
@@ -265,9 +266,10 @@ def choose(passes: Sequence[Pass], config: EngineConfig, latency: Latencies) -> 
     words = config.activation_words
     if words is None:
         return ()
+    choice = _Choice(passes, config, latency)
     for keep, upon in ((False, False), (True, False), (True, True)):
         room = words
-        while (groups := _Choice(passes, config, latency, room, keep=keep, upon=upon).groups) is not None:
+        while (groups := choice.groups(room, keep=keep, upon=upon)) is not None:
             depths = {each: sum(place_activations(banded(passes, each)[0], config)[1])
                       for each in ([_in_turn(passes, groups, config, upward) for upward in (True, False)]
                                    if upon else [groups])}
@@ -276,7 +278,7 @@ def choose(passes: Sequence[Pass], config: EngineConfig, latency: Latencies) -> 
                 return groups
             # Maps of different sizes leave gaps between them.
             room -= depths[groups] - words
-    least = max(words + 1, _Choice(passes, config, latency, words, keep=True, upon=True).least)
+    least = max(words + 1, choice.least)
     raise NetworkError(f"the activations do not fit into {words} words of each bank of memory, not even where passes "
                        f"run in bands of a row: choose activation_words of {least} or more")
 
@@ -311,38 +313,34 @@ def _in_turn(passes: Sequence[Pass], groups: Sequence[Group], config: EngineConf
 
 
 class _Choice:
-    """The best cut into groups that need no more than ``room`` words of each bank at any time, if gaps are left out.
-
-    Attributes
-    ----------
-    groups : tuple of Group, or None
-        In order; None if there are none.
-    """
+    """The best cut into groups that need no more than some words of each bank at any time, if gaps are left out."""
 
     LONGEST = 8
     """Passes of a group: each makes more rows again than the one after it."""
 
-    def __init__(self, passes: Sequence[Pass], config: EngineConfig, latency: Latencies, room: int, *, keep: bool,
-                 upon: bool):
-        self._passes, self._config, self._latency, self._room = passes, config, latency, room
-        self._keep, self._upon = keep, upon
+    def __init__(self, passes: Sequence[Pass], config: EngineConfig, latency: Latencies):
+        self._passes, self._config, self._latency = passes, config, latency
+        self._room, self._keep, self._upon = 0, False, False
         self._lives = lifetimes(passes)
         self._depths = [self._depth(work, work.window.output_size[0]) * work.banked for work in passes]
-        self._short = [self._lasting(number, number) > room for number in range(len(passes))]
-        self.groups = self._cut()
+        self._needed, self._upon_each_other = cache(self._words_apart), cache(self._words_upon_each_other)
 
-    def _cut(self) -> tuple[Group, ...] | None:
+    def groups(self, room: int, *, keep: bool, upon: bool) -> tuple[Group, ...] | None:
+        """In order, for ``room`` words; None if there are none.  Rows are kept, and maps lie upon each other, only if
+        they may."""
+        self._room, self._keep, self._upon = room, keep, upon
+        short = [self._lasting(number, number) > room for number in range(len(self._passes))]
         # From each pass on: (cycles, the group with which it begins, or None for a pass that runs whole).
         best: list[tuple[float, Group | None]] = [(0, None)]
         for first in reversed(range(len(self._passes))):
             options: list[tuple[float, Group | None]] = []
-            if not self._short[first]:
+            if not short[first]:
                 options.append((self._cycles([self._passes[first]]) + best[0][0], None))
             elif self._upon and (group := self._over_its_source(first)):
                 options.append((self._group_cycles(group) + best[0][0], group))
             able = set(lasts(self._passes, first))
             for last in islice(lasts(self._passes, first, keep=self._keep), self.LONGEST - 1):
-                if any(self._short[first:last + 1]):
+                if any(short[first:last + 1]):
                     groups = self._highest(first, last) if last in able else None, self._keeping(first, last)
                     options += [(self._group_cycles(group) + best[last - first][0], group)
                                 for group in groups if group]
@@ -364,7 +362,7 @@ class _Choice:
         return self._depths[last] + sum(depth for number, depth in enumerate(self._depths[:first])
                                         if depth and self._lives[number].read >= first)
 
-    def _needed(self, group: Group) -> int:
+    def _words_apart(self, group: Group) -> int:
         """Words that are taken while ``group`` runs, at most."""
         works = self._passes[group.first:group.last]
         most = 0
@@ -399,7 +397,7 @@ class _Choice:
         group = group and replace(group, ahead=last_strip(self._passes, group, self._config))
         return group if group and has_what_it_adds(self._passes, group) else None
 
-    def _upon_each_other(self, group: Group) -> int:
+    def _words_upon_each_other(self, group: Group) -> int:
         """Words that are taken while ``group`` runs, at most, where rows lie in the place of those that were read."""
         made, wholes = banded(self._passes, [group])
         runs = Lifetime(wholes.index(group.first), len(wholes) - 1 - wholes[::-1].index(group.last))
