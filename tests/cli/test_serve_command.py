@@ -2,12 +2,14 @@
 """``tepal serve``: what pictures are answered, and what it says of those that can't be; the page itself is in
 tests/report/test_live_page.py."""
 
+import contextlib
 import io
 import json
 import re
 import signal
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
 
@@ -199,10 +201,11 @@ def test_refusals(refusal, folder, model, more, sentence):
 
 
 def test_served(folder):
-    """The whole command: it says where the page is, answers over HTTP, and ends well at Ctrl-C."""
+    """The whole command: it says where the page is, answers over HTTP, and ends well at Ctrl-C, also while it waits for
+    a device that does not answer."""
     with PythonDevice(read_tflite(folder / "model.tflite")) as device:
         command = [sys.executable, "-m", "tepal", "serve", folder / "model.tflite", "--port", device.port, "--timeout",
-                   "9", "--http", "0", "--json", "--range", "0:1"]
+                   "60", "--http", "0", "--json", "--range", "0:1"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         try:
             assert process.stdout
@@ -219,10 +222,22 @@ def test_served(folder):
             with pytest.raises(urllib.error.HTTPError) as error:
                 urllib.request.urlopen(told["url"] + "answer?name=a.png", data=b"text")
             assert json.load(error.value) == {"problem": "a.png is no picture that can be read."}
+            asked = threading.Event()
+            device.answer = lambda packet: asked.set() or []
+
+            def ask():
+                # A refusal is an OSError too.
+                with contextlib.suppress(OSError):
+                    urllib.request.urlopen(told["url"] + "answer?name=a.png", data=png())
+            waiting = threading.Thread(target=ask)
+            waiting.start()
+            assert asked.wait(10)
             # Tests that are started in the background have Ctrl-C ignored, and so has what they start.
             ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
             process.send_signal(signal.SIGTERM if ignored else signal.SIGINT)
             out, err = process.communicate(timeout=20)
+            waiting.join(10)
+            assert not waiting.is_alive()
         finally:
             process.kill()
     assert (process.returncode, out, err) == (0, "", "")
