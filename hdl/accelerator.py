@@ -418,9 +418,10 @@ class Accelerator(wiring.Component):
         m.d.comb += [drain.captured.eq(array.captured), streamer.done.eq(drain.done)]
         for column in range(self.config.columns):
             m.d.comb += drain.bottom[column].eq(array.bottom[column])
-        for memory, enable in zip(memories, drain.enable, strict=True):
-            m.d.comb += [memory.write_address.eq(drain.address), memory.write_data.eq(drain.data),
-                         memory.write_enable.eq(enable)]
+        for number, (memory, enable) in enumerate(zip(memories, drain.enable, strict=True)):
+            address, data = ((drain.own_address[number], drain.own_data[number]) if drain.spread else
+                             (drain.address, drain.data))
+            m.d.comb += [memory.write_address.eq(address), memory.write_data.eq(data), memory.write_enable.eq(enable)]
         return drain
 
     def _show_written(self, m: Module, tile: TileBuffer, drain: Drain, entry: _Entry):

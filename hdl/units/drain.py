@@ -9,7 +9,7 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from tepal.hdl.config import EngineConfig
-from tepal.hdl.primitives import bits_for, delay, delay_events
+from tepal.hdl.primitives import Relay, bits_for, delay, delay_events
 
 from .column_parameters import ColumnParameters
 from .descriptor_table import Countdown, DescriptorTable
@@ -119,6 +119,9 @@ class Drain(wiring.Component):
     enable : Out(1) per part of a word, for each bank and, as the last one, the output memory
     address, data : Out
         Write port, common to all memories.
+    own_address, own_data : Out for each memory
+        The same, from registers of their own: where weights come from outside, maps fill memory blocks all over the
+        part.
     done : Out(1)
         This write is the frame's last.
     written, number, end : Out
@@ -128,8 +131,9 @@ class Drain(wiring.Component):
     REQUANTISER = InstanceName("requantiser_{}", "array's requantiser {}", "requantisers")
     SERIAL = InstanceName("requantiser", part="serial requantisers")
     PORT = InstanceName("parameters", "array's requantiser parameters")
+    WRITER = InstanceName("writer_{}")
     NAME = InstanceName("drain", "drain", "drain", (
-        REQUANTISER, SERIAL, PORT, ElementwiseUnit.NAME, ColumnParameters.ROM, ColumnParameters.RELAY,
+        REQUANTISER, SERIAL, PORT, WRITER, ElementwiseUnit.NAME, ColumnParameters.ROM, ColumnParameters.RELAY,
         ColumnParameters.WORD))
 
     EARLY = 2
@@ -168,11 +172,14 @@ class Drain(wiring.Component):
         self.parts = parts = config.lanes // config.requantisers
         # Passes that write outputs: the frame's last result is the last one's.
         self.several = sum(row["to_output"] for row in table.rows) > 1
+        self.spread = config.pipelined and config.weight_words is not None
         super().__init__({
             "captured": In(1), "bottom": In(signed(fmt.accumulator)).array(config.columns),
             "enable": Out(parts).array(config.taps + 1),
             "address": Out(widths.target), "data": Out(8 * config.lanes), "done": Out(1),
             "written": Out(parts), "number": Out(bits_for(len(table))), "end": Out(1),
+            **({"own_address": Out(widths.target).array(config.taps + 1),
+                "own_data": Out(8 * config.lanes).array(config.taps + 1)} if self.spread else {}),
         })
 
     def elaborate(self, platform):
@@ -358,6 +365,11 @@ class Drain(wiring.Component):
                   data.eq(Cat(results)), self.written.eq(written), self.number.eq(write["number"]), self.end.eq(ends),
                   self.done.eq(ends & (write["number"] == len(self.table) - 1 if self.several else to_output))]
         m.d.comb += self.data.eq(data.replicate(self.parts))
+        for memory in range(last + 1) if self.spread else ():
+            m.submodules[self.WRITER(memory)] = writer = Relay(len(self.address) + len(data))
+            m.d.comb += [writer.word.eq(Cat(write["address"], *results)),
+                         self.own_address[memory].eq(writer.late),
+                         self.own_data[memory].eq(writer.late[len(self.address):].replicate(self.parts))]
 
 
 def _unpack(fields: dict[str, Any], packed) -> None:
