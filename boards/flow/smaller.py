@@ -12,7 +12,7 @@ from tepal.quant import Network, NetworkError
 from tepal.quant.scale import Scaled, smaller
 
 from .bounds import least_blocks
-from .fit import blocks, capacity, fit, with_beat_for
+from .fit import blocks, capacity, fit, for_weights, with_beat_for
 from .lut_estimate import KINDS, MARGIN
 
 __all__ = ["advice", "fits", "largest"]
@@ -90,7 +90,7 @@ def largest(schedule: Schedule, board: Board) -> list[Scaled]:
     They are counted as they are, without simplifying, on the schedule's engine or, if that is one of the board's, on
     any of these.  There is none where nothing that was tried fits, or where the part has no limits."""
     network = schedule.network.original or schedule.network
-    engines = _engines(schedule.config, board)
+    engines = [for_weights(engine, schedule.formats) for engine in _engines(schedule.config, board)]
     room = capacity(board.part)
     found: list[Scaled] = []
     for variant in smaller(network):

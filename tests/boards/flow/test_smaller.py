@@ -74,6 +74,16 @@ def test_largest_of_a_model(board):
     assert re.search(r"0\.\d+ times the model's width at \d+ x \d+ pixels would fit", advice(found))
 
 
+@pytest.mark.model
+def test_largest_of_a_model_of_uint8():
+    """Two weights that have a zero point do not share a multiplier: one for each product is what is tried then."""
+    network, board = read_model(require_model("coral_v1_025_128_uint8") / "model.tflite"), BOARDS["ulx3s-85f"]
+    assert isinstance(network, Network)
+    assert Formats(network).matrix_weight_bits > 8
+    assert board.config.packing > 1
+    assert check(network, board.name)
+
+
 def test_simplified():
     """The widths are the model's own, not of what is left of it."""
     network = MobileNet(0.5, 96, classes=2).network()
