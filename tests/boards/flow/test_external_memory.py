@@ -33,7 +33,8 @@ def found(network, board, **others):
     return schedule, schedule and CycleModel(schedule, board.beat_cycles).interval_cycles
 
 
-SMALL = [(MobileNet(0.25, 128, 10), 112), (MobileNetV2(0.35, 48, 10), 150), (MobileNet(0.25, 64, 10, residual=True), 110)]
+SMALL = [(MobileNet(0.25, 128, 10), 112), (MobileNetV2(0.35, 48, 10), 150),
+         (MobileNet(0.25, 64, 10, residual=True), 110)]
 IDS = ["v1", "v2", "residual"]
 
 
@@ -79,7 +80,7 @@ def test_sketches_know_the_traffic():
 
 
 def test_what_is_asked_for_stays():
-    network, board = SMALL[0][0].network(), LARGE
+    network, board = MobileNet(0.25, 64, 10).network(), LARGE
     engine = replace(with_beat_for(network, board.config), activation_words=300, input_rows=16)
     schedule = with_weights_outside(network, Formats(network), board, [engine])
     assert (schedule.config.activation_words, schedule.config.input_rows) == (300, 16)
