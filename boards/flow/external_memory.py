@@ -5,7 +5,7 @@ Activations, the ring of weights and rows of the image share the memory blocks t
 bands of fewer rows, whose weights may have to come more often; a small ring means that weights come no sooner than they
 are needed; of the image, few rows will do.  Scheduling takes up to a second each time, so divisions of the blocks are
 sketched first: which passes there are, which blocks they take at least, and about how many cycles, passes and memory
-side by side.  The most promising one that fits is taken."""
+side by side.  Of the most promising ones that fit, the fastest is taken."""
 
 from bisect import bisect_right
 from collections import Counter
@@ -34,6 +34,10 @@ __all__ = ["room_for_weights", "with_weights_outside"]
 _OVERHEAD = 4096
 """Bytes by which an image of weights is larger than those of a frame, at most: header, prologue, padding."""
 
+_PATIENCE = 400
+"""Passes that are scheduled, at least, before the best division so far is taken: several of small networks, one of
+large ones."""
+
 
 def room_for_weights(board: Board) -> int:
     """Bytes of weights for which ``board`` has room beside the FPGA: in its memory, and in the flash that fills it."""
@@ -55,9 +59,16 @@ def with_weights_outside(network: Network, formats: Formats, board: Board,
         return None
     divisions = [_Divisions(network, formats, board, config) for config in engines if not config.single_port]
     for each in sorted(divisions, key=lambda each: CycleModel(each.base).busy_cycles):
+        found: list[tuple[int, Schedule]] = []
+        passes = 0
         for sketch in sorted(each.sketches(), key=lambda sketch: sketch.cycles):
+            if found and passes > _PATIENCE:
+                break
             if sketch.bytes <= room and (schedule := sketch.schedule()):
-                return schedule
+                found.append((CycleModel(schedule, board.beat_cycles).interval_cycles, schedule))
+                passes += len(schedule.passes)
+        if found:
+            return min(found, key=lambda pair: pair[0])[1]
     return None
 
 
@@ -279,4 +290,6 @@ class _Sketch:
                 return schedule
             if found.over != [kind.name]:
                 return None
-            count -= found.used[kind.name] - kind.count
+            # A smaller ring leaves less to be loaded ahead, so the other memories that are loaded shrink too.
+            taken = kind.blocks(config.weight_words or 0, self._divisions.uses["matrix_weights"].width)
+            count = taken - -(-(found.used[kind.name] - kind.count) // 2)
