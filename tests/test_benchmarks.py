@@ -21,14 +21,15 @@ def script(name: str):
     return module
 
 
-bench, boards, growth, calibrate, suite, published, residual = (
-    script(name) for name in ("bench", "boards", "growth", "calibrate", "suite", "published", "residual"))
+bench, boards, growth, calibrate, suite, published, residual, full_size = (
+    script(name) for name in ("bench", "boards", "growth", "calibrate", "suite", "published", "residual", "full_size"))
 
 
 def test_pages():
     """The committed pages are those that the committed figures make."""
     assert bench.PAGE.read_text() == bench.page(json.loads(bench.RESULTS.read_text()))
     assert boards.PAGE.read_text() == boards.page(boards.read_results())
+    assert full_size.PAGE.read_text() == full_size.page(full_size.read_results())
     assert growth.FIGURE.with_suffix(".md").read_text() == growth.page(json.loads(growth.RESULTS.read_text()))
     assert published.PAGE.read_text() == published.page(json.loads(published.RESULTS.read_text()))
     assert residual.TABLE.read_text() == residual.page(json.loads(residual.RESULTS.read_text()))
