@@ -154,8 +154,9 @@ def main():
         name = arguments.name or (given if given.startswith("v") else network.name)
         files = "+".join(Path(file).name for file in given.split("+"))
         found = measure(network, pictures(arguments.pictures, network.input_shape, arguments.frames))
-        found["command"] = shlex.join(["python", "benchmarks/full_size.py", files, "--frames", str(arguments.frames),
-                                       "--pictures", "FOLDER"])
+        found["command"] = shlex.join(["python", "benchmarks/full_size.py", files,
+                                       *(["--as", name] if arguments.name else []),
+                                       "--frames", str(arguments.frames), "--pictures", "FOLDER"])
         print(json.dumps({name: found}))
         # Read again: another run may have been writing meanwhile.
         RESULTS.write_text(json.dumps(read_results() | {name: found}, indent=1) + "\n")
