@@ -123,7 +123,7 @@ from the board's SDRAM: the whole of each in simulation, the Verilog of engine a
 the chip that ends the simulation where one of its rules is broken. All that every layer writes is compared with the
 golden model, and each event with the cycle that the cycle model has for it, given when weights came. Frames a second
 are the simulated cycles from frame to frame at 100 MHz, the fastest clock that the SDRAM is read at; whether a design
-reaches it is for place and route to say.
+reaches it is for place and route to say. `v1` and `v2` are architectures with random weights.
 
 {table}
 
