@@ -7,11 +7,12 @@ from dataclasses import replace
 
 from rich.table import Column, Table
 from tepal.boards.board import Board
-from tepal.boards.flow.fit import fit
+from tepal.boards.flow.fit import capacity, fit
 from tepal.boards.flow.lut_estimate import KINDS
 from tepal.boards.flow.routed import Clock
 from tepal.boards.flow.shortage import require_fit, shortage
 from tepal.boards.flow.smaller import largest
+from tepal.boards.flow.variant import Forms
 from tepal.boards.registry import all_boards
 from tepal.hdl import ConfigError, Schedule
 from tepal.quant import Network, NetworkError
@@ -165,7 +166,8 @@ def _times(model: CycleModel, clock: Clock) -> dict:
 
 
 def _compare(arguments) -> int:
-    """All boards but the generic one, which has no engine and no limits of its own."""
+    """All boards but the generic one, which has no engine and no limits of its own.  Where the weights alone are too
+    many for every one of them, it is only said that they are, but for the board with the most room."""
     forms = read_forms(arguments)
     network = forms.network
     schedules: dict[str, Schedule] = {}
@@ -174,12 +176,20 @@ def _compare(arguments) -> int:
     made: dict[tuple, tuple[Schedule, str, dict, CycleModel]] = {}
     entries = []
     forms_told: dict[str, list[str]] = {}
+    boards = [board for board in all_boards().values() if board.name != "generic"]
+    hopeless = {board.name: _too_many_weights(forms, board) for board in boards} if not arguments.weight_words else {}
+    if hopeless and all(hopeless.values()):
+        # Of them all one is scheduled: it comes nearest, and what is said of it holds for the others all the more.
+        del hopeless[max(boards, key=lambda board: capacity(board.part)).name]
+    else:
+        hopeless = {}
     with step("Scheduling"):
-        for board in all_boards().values():
-            if board.name == "generic":
-                continue
+        for board in boards:
             entry = {"board": board.name, "part": board.part.name, "fits": False, "problem": None,
                      "may_fit_with_external_memory": False}
+            if problem := hopeless.get(board.name):
+                entries.append(entry | {"problem": problem, "may_fit_with_external_memory": board.memory is not None})
+                continue
             try:
                 beat = board.beat_cycles if arguments.weight_words else 1
                 alike = board.part, board.config, board.others, beat, *sorted(board.roles.items())
@@ -211,6 +221,14 @@ def _compare(arguments) -> int:
     return 0
 
 
+def _too_many_weights(forms: Forms, board: Board) -> str | None:
+    """That the weights alone are more than the part's memories hold, if they are."""
+    least = forms.found.network if forms.found else forms.network
+    room = capacity(board.part) // 8
+    return (f"{least.parameters:,} bytes of weights are more than the {room:,} that all memories of {board.part.name} "
+            "hold") if least.parameters > room else None
+
+
 def _entry(schedule: Schedule, board: Board) -> dict:
     """What ``board`` makes of the network, but for how long that takes."""
     result, config = fit(schedule, board), schedule.config
@@ -225,7 +243,7 @@ def _print(network: Network, entries: list[dict]) -> None:
                   title=f"{network.macs:,} multiply-accumulates, {network.parameters:,} bytes of weights")
     for entry in entries:
         if entry["problem"]:
-            table.add_row(entry["board"], "", "", "", "no: not this engine")
+            table.add_row(entry["board"], "", "", "", "no: see below")
             continue
         timed = entry["clock_mhz"]
         short = ",\n    ".join(f"{entry['used'][kind]:,} of {entry['available'][kind]:,} {kind}"

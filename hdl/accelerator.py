@@ -122,7 +122,8 @@ class Accelerator(wiring.Component):
     NAMES = (
         InputLoader.NAME, MemoryNames.INPUT, MemoryNames.BANK, OutputStreamer.NAME, MemoryNames.OUTPUT, Sequencer.NAME,
         WindowGenerator.NAME, DepthwiseEngine.NAME, MemoryNames.DEPTHWISE_WEIGHTS, *LaneRequantisers.NAMES,
-        TileBuffer.NAME, Feeder.NAME, SystolicArray.NAME, MemoryNames.MATRIX_WEIGHTS, Drain.NAME)
+        TileBuffer.NAME, Feeder.NAME, SystolicArray.NAME, MemoryNames.MATRIX_WEIGHTS, Drain.NAME, InputRows.NAME,
+        WeightLoader.NAME)
     """Names of its instances."""
 
     def __init__(self, schedule: Schedule, *, debug: bool = False, closes: bool = True):

@@ -105,7 +105,7 @@ class WeightLoader(wiring.Component):
         Common to all memories.
     """
 
-    NAME = InstanceName("weight_loader", "weight loader", "weight loader")
+    NAME = InstanceName("weight_loader", "weight loader")
 
     LATENCY = 1
     """Cycles from the one in which a portion's last beat is taken to the first one in which it is ``there``."""

@@ -65,9 +65,26 @@ def test_table(run):
             assert entry["board"] in text[text.index("No clock recorded: "):]
 
 
-def test_no_board(run, huge):
-    """Exit code 2, and one sentence: the nearest board, what it has too little of, and what would fit it."""
+def test_no_board_has_room_for_the_weights(run, huge):
+    """It is said of each; the one with the most room is scheduled, and told of as the nearest."""
     code, out, err = run("estimate", huge, "--json")
+    boards = {entry["board"]: entry for entry in json.loads(out)["boards"]}
+    assert code == 2
+    assert [name for name, entry in boards.items() if entry["problem"] is None] == ["ulx3s-85f"]
+    weights, room = re.fullmatch(r"([\d,]+) bytes of weights are more than the ([\d,]+) that all memories of iCE40UP5K "
+                                 "hold", boards["icebreaker"]["problem"]).groups()
+    assert int(weights.replace(",", "")) > int(room.replace(",", "")) == 146_432
+    assert "the network fits none of the boards, of which ulx3s-85f comes nearest: it needs " in err
+    assert "would fit" in err
+    text = run("estimate", huge)[1]
+    assert f"icebreaker, icebreaker-bitsy, icesugar, upduino-v3: {boards['icebreaker']['problem']}." in text
+
+
+def test_no_board(run, tmp_path):
+    """Exit code 2, and one sentence: the nearest board, what it has too little of, and what would fit it."""
+    model = tmp_path / "tight.onnx"
+    write_onnx(MobileNet(0.35, 96, classes=4).network(), model)
+    code, out, err = run("estimate", model, "--json")
     boards = {entry["board"]: entry for entry in json.loads(out)["boards"]}
     assert code == 2
     assert not any(entry["fits"] for entry in boards.values())
