@@ -4,6 +4,7 @@
 import json
 from collections import Counter
 from dataclasses import replace
+from typing import NoReturn
 
 from rich.table import Column, Table
 from tepal.boards.board import Board
@@ -11,7 +12,7 @@ from tepal.boards.flow.fit import capacity, fit
 from tepal.boards.flow.lut_estimate import KINDS
 from tepal.boards.flow.routed import Clock
 from tepal.boards.flow.shortage import require_fit, shortage
-from tepal.boards.flow.smaller import largest
+from tepal.boards.flow.smaller import advice, largest, largest_of
 from tepal.boards.flow.variant import Forms
 from tepal.boards.registry import all_boards
 from tepal.hdl import ConfigError, Schedule
@@ -167,7 +168,7 @@ def _times(model: CycleModel, clock: Clock) -> dict:
 
 def _compare(arguments) -> int:
     """All boards but the generic one, which has no engine and no limits of its own.  Where the weights alone are too
-    many for every one of them, it is only said that they are, but for the board with the most room."""
+    many for every one of them, no more than that is told."""
     forms = read_forms(arguments)
     network = forms.network
     schedules: dict[str, Schedule] = {}
@@ -177,19 +178,12 @@ def _compare(arguments) -> int:
     entries = []
     forms_told: dict[str, list[str]] = {}
     boards = [board for board in all_boards().values() if board.name != "generic"]
-    hopeless = {board.name: _too_many_weights(forms, board) for board in boards} if not arguments.weight_words else {}
-    if hopeless and all(hopeless.values()):
-        # Of them all one is scheduled: it comes nearest, and what is said of it holds for the others all the more.
-        del hopeless[max(boards, key=lambda board: capacity(board.part)).name]
-    else:
-        hopeless = {}
+    problems = {board.name: problem for board in boards if (problem := _too_many_weights(forms, board))}
+    if len(problems) == len(boards) and not arguments.weight_words:
+        _refuse_weights(arguments, forms, boards, problems)
     with step("Scheduling"):
         for board in boards:
-            entry = {"board": board.name, "part": board.part.name, "fits": False, "problem": None,
-                     "may_fit_with_external_memory": False}
-            if problem := hopeless.get(board.name):
-                entries.append(entry | {"problem": problem, "may_fit_with_external_memory": board.memory is not None})
-                continue
+            entry = _unscheduled(board, None)
             try:
                 beat = board.beat_cycles if arguments.weight_words else 1
                 alike = board.part, board.config, board.others, beat, *sorted(board.roles.items())
@@ -210,15 +204,36 @@ def _compare(arguments) -> int:
         raise NetworkError(_refused(entries))
     for told, names in forms_told.items():
         err.print(f"{', '.join(names)}: {told}" if len(forms_told) > 1 else told, markup=False)
+    _tell(arguments, network, entries)
+    if not any(entry["fits"] for entry in entries):
+        with step("Looking for widths and image sizes that fit"):
+            raise NetworkError(_nearest(entries, schedules))
+    return 0
+
+
+def _refuse_weights(arguments, forms: Forms, boards: list[Board], problems: dict[str, str]) -> NoReturn:
+    """What is told where no board has room for the weights alone."""
+    entries = [_unscheduled(board, problems[board.name], board.memory is not None) for board in boards]
+    _tell(arguments, forms.network, entries)
+    roomiest = max(boards, key=lambda board: capacity(board.part))
+    with step("Looking for widths and image sizes that fit"):
+        found = advice(largest_of(forms.network, roomiest))
+    raise NetworkError("; ".join(filter(None, (
+        f"the network fits none of the boards, of which {roomiest.name} has the most room: {problems[roomiest.name]}",
+        found, _told_outside(entries)))))
+
+
+def _unscheduled(board: Board, problem: str | None, outside: bool = False) -> dict:
+    return {"board": board.name, "part": board.part.name, "fits": False, "problem": problem,
+            "may_fit_with_external_memory": outside}
+
+
+def _tell(arguments, network: Network, entries: list[dict]) -> None:
     if arguments.json:
         print(json.dumps({"model": str(arguments.model), "macs": network.macs, "parameters": network.parameters,
                           "boards": entries}))
     else:
         _print(network, entries)
-    if not any(entry["fits"] for entry in entries):
-        with step("Looking for widths and image sizes that fit"):
-            raise NetworkError(_nearest(entries, schedules))
-    return 0
 
 
 def _too_many_weights(forms: Forms, board: Board) -> str | None:

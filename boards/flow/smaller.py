@@ -15,7 +15,7 @@ from .bounds import least_blocks
 from .fit import blocks, capacity, fit, for_weights, with_beat_for
 from .lut_estimate import KINDS, MARGIN
 
-__all__ = ["advice", "fits", "largest"]
+__all__ = ["advice", "fits", "largest", "largest_of"]
 
 
 class _Borrowed(Formats):
@@ -89,8 +89,18 @@ def largest(schedule: Schedule, board: Board) -> list[Scaled]:
 
     They are counted as they are, without simplifying, on the schedule's engine or, if that is one of the board's, on
     any of these.  There is none where nothing that was tried fits, or where the part has no limits."""
-    network = schedule.network.original or schedule.network
     engines = [for_weights(engine, schedule.formats) for engine in _engines(schedule.config, board)]
+    return _largest(schedule.network.original or schedule.network, board, engines, schedule.formats)
+
+
+def largest_of(network: Network, board: Board) -> list[Scaled]:
+    """The same of a network that has not been scheduled, on the board's own engines."""
+    formats = Formats(network)
+    return _largest(network, board, [for_weights(engine, formats) for engine in (board.config, *board.others)], None)
+
+
+def _largest(network: Network, board: Board, engines: Sequence[EngineConfig], lender: Formats | None) -> list[Scaled]:
+    """With the formats of ``lender``, or of the largest version that there might be room for."""
     room = capacity(board.part)
     found: list[Scaled] = []
     for variant in smaller(network):
@@ -98,7 +108,8 @@ def largest(schedule: Schedule, board: Board) -> list[Scaled]:
         if 8 * (variant.parameters + variant.largest_map) > room or (found and not unchanged):
             continue
         scaled = variant.network()
-        if fits(scaled, board, engines, schedule.formats):
+        lender = lender or Formats(scaled)
+        if fits(scaled, board, engines, lender):
             found.append(variant)
             if unchanged:
                 break
