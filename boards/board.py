@@ -29,6 +29,11 @@ class Flash:
     size: int = 16 << 20
     idle: tuple[str, ...] = ()
 
+    @property
+    def room(self) -> int:
+        """Bytes for weights, behind the bitstream."""
+        return self.size - self.offset
+
 
 @dataclass(frozen=True)
 class Sdram:
@@ -45,6 +50,11 @@ class Sdram:
     def timing(self) -> SdramTiming:
         """Its times at any of these clocks."""
         return SdramTiming.between(self.chip, round(self.slowest * 1e6), round(self.fastest * 1e6))
+
+    @property
+    def room(self) -> int:
+        """Bytes."""
+        return 8 * word_count(self.timing)
 
 
 @dataclass(frozen=True)

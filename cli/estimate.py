@@ -20,7 +20,7 @@ from tepal.quant import Network, NetworkError
 from tepal.sim import CycleModel
 from tepal.sim.occupancy import utilisation
 
-from .arguments import add_model_arguments, mhz
+from .arguments import add_model_arguments, chosen, mhz
 from .console import err, out, step
 from .scheduling import clock_for, load, may_come_from_outside, on_board, read_forms
 from .tables import layer_rows, layer_table, share_bar
@@ -179,7 +179,7 @@ def _compare(arguments) -> int:
     forms_told: dict[str, list[str]] = {}
     boards = [board for board in all_boards().values() if board.name != "generic"]
     problems = {board.name: problem for board in boards if (problem := _too_many_weights(forms, board))}
-    if len(problems) == len(boards) and not arguments.weight_words:
+    if len(problems) == len(boards) and not chosen(arguments):
         _refuse_weights(arguments, forms, boards, problems)
     with step("Scheduling"):
         for board in boards:

@@ -19,7 +19,6 @@ from tepal.hdl.answer import Trailer
 from tepal.hdl.export import PRIMITIVES, source
 from tepal.hdl.link.protocol import Packet
 from tepal.hdl.link.uart import LINE_BITS
-from tepal.hdl.memories.sdram import word_count
 from tepal.hdl.plan.flash_image import flash_image
 from tepal.hdl.streamed import image_of
 from tepal.processes import temporary_folder
@@ -112,11 +111,11 @@ def require_memory(schedule: Schedule, board: Board) -> None:
     if board.memory is None or board.flash is None:
         raise NetworkError(f"{board.name} has no memory for weights beside the FPGA: leave --weight-words out, or take "
                            "tepal generate and connect the core's port m_axi to one")
-    size, room = len(image_of(schedule).data), board.flash.size - board.flash.offset
+    size, room = len(image_of(schedule).data), board.flash.room
     if size > room:
         raise NetworkError(f"{size:,} bytes of weights don't fit into the flash memory of {board.name}, which has room "
                            f"for {room:,} behind the bitstream: take a smaller network")
-    if size > (room := 8 * word_count(board.memory.timing)):
+    if size > (room := board.memory.room):
         raise NetworkError(f"{size:,} bytes of weights don't fit into the SDRAM of {board.name}, which has room for "
                            f"{room:,}: take a smaller network")
 

@@ -17,7 +17,6 @@ from itertools import accumulate, pairwise
 from tepal.boards.board import Board
 from tepal.boards.parts.part import MemoryKind
 from tepal.hdl import ConfigError, EngineConfig, Formats, MemoryUse, Schedule
-from tepal.hdl.memories.sdram import word_count
 from tepal.hdl.memories.streamed import BEAT, beats_of
 from tepal.hdl.plan.bands import Group, choose
 from tepal.hdl.plan.input_ring import by_rows, in_ring
@@ -43,7 +42,7 @@ def room_for_weights(board: Board) -> int:
     """Bytes of weights for which ``board`` has room beside the FPGA: in its memory, and in the flash that fills it."""
     if board.memory is None or board.flash is None:
         return 0
-    return min(8 * word_count(board.memory.timing), board.flash.size - board.flash.offset)
+    return min(board.memory.room, board.flash.room)
 
 
 def with_weights_outside(network: Network, formats: Formats, board: Board,
