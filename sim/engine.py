@@ -15,16 +15,17 @@ Verilator (:func:`~tepal.sim.simulate`) is some hundred times faster, once it ha
 # Amaranth gives components their ports at run time.
 # pyright: reportAttributeAccessIssue=false
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain, count
 from itertools import cycle as endless
 from pathlib import Path
 
 import numpy as np
 from amaranth import ClockDomain, Module
-from amaranth.sim import Simulator
+from amaranth.sim import Simulator, SimulatorContext
 from tepal.hdl import Accelerator, Schedule
 from tepal.hdl.memories.streamed import BEAT
 from tepal.hdl.plan.rom_contents import loaded_weights
@@ -161,6 +162,34 @@ class _Driver:
         self.frame, self.beat, self.offered = frame, 0, False
 
 
+class _Engine:
+    """An engine in the simulator: compiled once, for any number of runs, each from the beginning."""
+
+    def __init__(self, schedule: Schedule):
+        self.dut, self.domain, m = Accelerator(schedule), ClockDomain("sync"), Module()
+        m.domains += self.domain
+        m.submodules.engine = self.dut
+        self.bench: Callable[[SimulatorContext], Awaitable[None]] | None = None
+        self.simulator = Simulator(m)
+        self.simulator.add_clock(1e-6)
+        self.simulator.add_testbench(self._run)
+
+    async def _run(self, ctx: SimulatorContext):
+        assert self.bench
+        await self.bench(ctx)
+
+    def run(self, bench: Callable[[SimulatorContext], Awaitable[None]], vcd: str | Path | None):
+        if self.bench:
+            self.simulator.reset()
+        self.bench = bench
+        with self.simulator.write_vcd(str(vcd)) if vcd else nullcontext():
+            self.simulator.run()
+
+
+_engine = lru_cache(maxsize=1)(_Engine)
+"""The last one is kept, since a network is often run again with other frames; it takes as long to compile as to run."""
+
+
 def run_engine(schedule: Schedule, frames: Iterable[np.ndarray | bytes], *, answers: int | None = None,
                stalls: int | None = None, reset: tuple[int, int] | None = None, limit: int | None = None,
                interval: int = 1, vcd: str | Path | None = None) -> EngineRun:
@@ -195,29 +224,25 @@ def run_engine(schedule: Schedule, frames: Iterable[np.ndarray | bytes], *, answ
     """
     frames = [frame if isinstance(frame, bytes) else frame.astype(np.int8).tobytes() for frame in frames]
     wanted = len(frames) if answers is None else answers
-    dut, domain, m = Accelerator(schedule), ClockDomain("sync"), Module()
-    m.domains += domain
-    m.submodules.engine = dut
-    driver, error = _Driver(dut, frames, stalls, interval), []
+    engine = _engine(schedule)
+    driver = _Driver(engine.dut, frames, stalls, interval)
     patience = 2 * (CycleModel(schedule).cycles + driver.loading) + 100
     begin, end = (reset[0], sum(reset)) if reset else (0, 0)
+    error = False
 
     async def bench(ctx):
+        nonlocal error
         if schedule.config.single_port:
             await driver.load_weights(ctx)
         for cycle in count():
             if cycle == limit or cycle - driver.active > patience or len(driver.answers) == wanted:
                 break
             in_reset = begin <= cycle < end
-            ctx.set(domain.rst, in_reset)
+            ctx.set(engine.domain.rst, in_reset)
             if in_reset:
                 driver.resume(len(driver.answers) + 1)
             await driver.step(ctx, cycle, in_reset)
-        error.append(bool(ctx.get(dut.frame_error)))
+        error = bool(ctx.get(engine.dut.frame_error))
 
-    simulator = Simulator(m)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    with simulator.write_vcd(str(vcd)) if vcd else nullcontext():
-        simulator.run()
-    return EngineRun(tuple(driver.answers), bytes(driver.packet), tuple(driver.beats), tuple(driver.bytes), error[0])
+    engine.run(bench, vcd)
+    return EngineRun(tuple(driver.answers), bytes(driver.packet), tuple(driver.beats), tuple(driver.bytes), error)

@@ -14,6 +14,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from fractions import Fraction
 from functools import cache, partial
 from hashlib import sha256
@@ -98,9 +99,11 @@ GRAPHS: dict[str, tuple[Path | Callable[[], Network], str]] = {
 }
 """Networks with sums, tables, several outputs, bands, weights that have zero points; an engine or a board for each."""
 
-LARGE, SEVERAL_ON = ("cifar-large", "vww"), ("ulx3s-25f", "ulx3s-85f", "icebreaker")
+LARGE, SEVERAL_ON = ("cifar-large", "vww"), ("ulx3s-25f", "icebreaker")
 """Models that have what smaller ones have too, and the boards that all but the smallest models are made for: one engine
 of each kind is enough."""
+MEASURED = ("kws", "vww"), "ulx3s-85f"
+"""Those that benchmarks are of, and where: the largest engines."""
 
 
 def distinct() -> list[str]:
@@ -162,13 +165,15 @@ def generated(model: str, schedule: Schedule) -> str:
 
 
 def design(board: str, debug: bool) -> str:
-    """Of a board's whole design: serial line, clocks and pins."""
+    """Of a board's whole design: serial line, clocks and pins, around an engine that is made in a moment."""
     carrier = BOARDS[board]
     found = forms("digits").plain
     family = carrier.part.family
     assert family
     pll = family.plls(carrier.oscillator)[0]
-    schedule = Schedule(found.network, default_engine(carrier, found.network, found), found)
+    engine = replace(default_engine(carrier, found.network, found), rows=1, columns=1, lanes=1, window=(1, 1),
+                     requantisers=1, spread=1, packing=1, input_bytes=1)
+    schedule = Schedule(found.network, engine, found)
     made = prepare(BoardDesign(carrier, schedule, pll, Fraction(pll.frequency), debug=debug), carrier, family)
     digest = sha256()
     add(digest, "rtlil", made.rtlil)
@@ -194,7 +199,8 @@ CASES: dict[str, tuple[str, Callable[[Path], str]]] = {}
 """Name to model and what gives the hash; the same engine of one model is made once, so models come together."""
 for model in MODELS:
     # Boards that are alike differ by the name that a description tells, which one model shows.
-    for board in {"digits": BOARDS, "cifar-small": distinct()}.get(model, SEVERAL_ON):
+    for board in {"digits": BOARDS, "cifar-small": distinct()}.get(model, [
+            *SEVERAL_ON, *([MEASURED[1]] if model in MEASURED[0] else [])]):
         CASES[f"{model} on {board}"] = model, lambda _, model=model, board=board: board_files(model, board)
     for engine in ENGINES if model not in LARGE else ():
         CASES[f"{model} on {engine}"] = model, lambda _, model=model, engine=engine: engine_files(model, engine)
