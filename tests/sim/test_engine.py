@@ -58,5 +58,7 @@ class Broken(Accelerator):
 def test_broken_streams_are_noticed(case, options, message, monkeypatch):
     schedule, images, _ = case
     monkeypatch.setattr(engine, "Accelerator", Broken)
+    engine._engine.cache_clear()
     with pytest.raises(AssertionError, match=message):
         run_engine(schedule, images, **options)
+    engine._engine.cache_clear()
