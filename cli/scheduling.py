@@ -98,7 +98,8 @@ def _engine(arguments, board: Board, network: Network, formats: Formats) -> Engi
     given = chosen(arguments)
     config = default_engine(board, network, formats)
     if board.name == "generic" and not {"rows", "columns", "lanes"} <= given.keys():
-        raise ConfigError("the generic board has no engine of its own: give at least --rows, --columns and --lanes")
+        raise ConfigError("the generic board has no engine of its own: give at least --rows, --columns and --lanes, or "
+                          "--small")
     if given.keys() & {"columns", "lanes"} and "requantisers" not in given and config.requantiser_cycles == 1:
         columns, lanes = given.get("columns", config.columns), given.get("lanes", config.lanes)
         given["requantisers"] = gcd(columns, lanes)
