@@ -85,8 +85,8 @@ def add_model_arguments(parser, *, any_board: bool = False, without: str = "comp
     parser.add_argument("--board", required=not any_board, metavar="B",
                         help=f"one of {', '.join(BOARDS)}, or a file of your own, my_board.py"
                         f"{f' (default: {without})' * any_board}")
-    parser.add_argument("--part", metavar="NAME", help="of the board generic: the FPGA that it carries, such as XC7A35T, "
-                        "whose multipliers and memory blocks are counted then (default: any)")
+    parser.add_argument("--part", metavar="NAME", help="of the board generic: its FPGA, such as XC7A35T, whose "
+                        "multipliers and memory blocks are counted then (default: any)")
     parser.add_argument("--simplify", action=argparse.BooleanOptionalAction, default=True,
                         help="leave out channels that never change the answer, unless the network were slower without "
                         "them (default: yes)")

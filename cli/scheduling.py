@@ -21,7 +21,8 @@ from tepal.quant import FloatNetwork, Network, NetworkError, read_model
 from .arguments import chosen
 from .console import err, step
 
-__all__ = ["asked_board", "clock_for", "load", "may_come_from_outside", "on_board", "read_forms", "require_weights_on_chip"]
+__all__ = ["asked_board", "clock_for", "load", "may_come_from_outside", "on_board", "read_forms",
+           "require_weights_on_chip"]
 
 BoardsEngine = Callable[[Board, Network, Formats], EngineConfig]
 

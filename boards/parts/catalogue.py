@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Common parts that the board ``generic`` may stand for: what they have, counted as yosys fills it.
 
-The generated Verilog names no vendor's cells: multipliers and memory blocks are inferred.  So two rows of an array share
-no multiplier here, and an iCE40's computes one product.  Of memories, the ones that yosys puts into LUTs because they are
-small (an output memory of a few words, and on Xilinx' parts a ROM of up to two blocks) are counted as blocks all the
-same: a design takes as many blocks as are counted, or a few less.  Logic is not estimated.
+The generated Verilog names no vendor's cells: multipliers and memory blocks are inferred.  So two rows of an array
+share no multiplier here, and an iCE40's computes one product.  Memories that yosys puts into LUTs, the smallest and
+on Xilinx' parts ROMs that leave most of their blocks empty, are counted as blocks all the same: a design takes as many
+blocks as are counted, or fewer.  Logic is not estimated.
 
 Figures are those of the vendors' tables: Lattice FPGA-DS-02012 (ECP5), -02008 (iCE40 UltraPlus), -02049 (CrossLink-NX),
 -02078 (Certus-NX); Xilinx DS180 (7 series) and DS190 (Zynq-7000); Intel CV-51001 (Cyclone V); Gowin DS117 and DS226."""

@@ -12,10 +12,9 @@ from tepal.boards.flow.variant import Forms
 from tepal.boards.registry import BOARDS
 from tepal.cli.main import parser
 from tepal.cli.scheduling import on_board
-from tepal.quant import FloatNetwork, read_model
+from tepal.quant import FloatNetwork, read_model, read_tflite
 
 MODEL = Path(__file__).parents[2] / "examples/digits/digits.tflite"
-NETWORK = read_model(MODEL)
 ONE_BY_ONE = ("--rows", "1", "--columns", "1", "--lanes", "1", "--window", "1x1", "--requantisers", "1",
               "--input-bytes", "1")
 """By which bitstreams in ``benchmarks/boards.json`` were made before there was ``--small``."""
@@ -23,7 +22,7 @@ ONE_BY_ONE = ("--rows", "1", "--columns", "1", "--lanes", "1", "--window", "1x1"
 
 @pytest.fixture(scope="module")
 def forms() -> Forms:
-    return Forms(NETWORK)
+    return Forms(read_tflite(MODEL))
 
 
 def arguments(*options: str) -> Namespace:
