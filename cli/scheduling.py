@@ -38,10 +38,10 @@ def read_forms(arguments) -> Forms:
 
 def asked_board(arguments) -> Board:
     """The board that the command line names, with the part that it names; NetworkError if there is none such."""
-    if arguments.board is None or arguments.part is None:
-        if arguments.part is not None:
-            raise NetworkError("--part goes with --board generic: say so")
+    if arguments.part is None:
         return get_board(arguments.board)
+    if arguments.board is None:
+        raise NetworkError("--part goes with --board generic: say so")
     if arguments.board != "generic":
         raise NetworkError(f"--part goes with --board generic: {arguments.board} has a part of its own")
     return replace(get_board(arguments.board), part=get_part(arguments.part))

@@ -12,7 +12,7 @@ from tepal.boards.flow.variant import Forms
 from tepal.boards.registry import BOARDS
 from tepal.cli.main import parser
 from tepal.cli.scheduling import on_board
-from tepal.quant import FloatNetwork, read_model, read_tflite
+from tepal.quant import FloatNetwork, Network, read_model, read_tflite
 
 MODEL = Path(__file__).parents[2] / "examples/digits/digits.tflite"
 ONE_BY_ONE = ("--rows", "1", "--columns", "1", "--lanes", "1", "--window", "1x1", "--requantisers", "1",
@@ -22,7 +22,9 @@ ONE_BY_ONE = ("--rows", "1", "--columns", "1", "--lanes", "1", "--window", "1x1"
 
 @pytest.fixture(scope="module")
 def forms() -> Forms:
-    return Forms(read_tflite(MODEL))
+    network = read_tflite(MODEL)
+    assert isinstance(network, Network)
+    return Forms(network)
 
 
 def arguments(*options: str) -> Namespace:

@@ -13,7 +13,7 @@ from tepal.boards.flow.tools import find
 from tepal.boards.parts.catalogue import get_part
 from tepal.boards.registry import BOARDS
 from tepal.hdl import EngineConfig, Schedule
-from tepal.quant import read_model
+from tepal.quant import Network, read_model
 
 MODEL = Path(__file__).parents[3] / "examples/digits/digits.tflite"
 SMALL = EngineConfig(1, 1, 1, (1, 1))
@@ -50,7 +50,9 @@ def in_luts(board, schedule) -> int:
 @pytest.mark.parametrize("engine", [SMALL, EngineConfig(2, 4, 2, (1, 1), requantisers=2)], ids=["small", "larger"])
 def test_inferred(name, engine, tmp_path):
     script, memories, multipliers = SYNTHESIS[name]
-    schedule = Schedule(read_model(MODEL), engine)
+    network = read_model(MODEL)
+    assert isinstance(network, Network)
+    schedule = Schedule(network, engine)
     write_files(generate(schedule, BOARDS["generic"]), tmp_path / "made")
     find("yosys").run(["-q", "-p", f"read_verilog tepal.v; hierarchy -check -top tepal; {script}; "
                        "tee -q -o stat.json stat -json -top tepal"], tmp_path / "made")
