@@ -22,9 +22,6 @@ RESULTS, PAGE = ROOT / "benchmarks/boards.json", ROOT / "docs/boards.md"
 
 BUILDABLE = [name for name, board in BOARDS.items() if board.platform]
 
-SMALL = shlex.split("--rows 1 --columns 1 --lanes 1 --window 1x1 --requantisers 1 --input-bytes 1")
-"""The smallest engine that runs any network."""
-
 KEPT = ("part", "passed", "fmax_mhz", "clock_mhz", "used", "available", "compute_cycles", "latency_ms", "tools")
 """What is kept of ``report.json``."""
 
@@ -32,7 +29,7 @@ KEPT = ("part", "passed", "fmax_mhz", "clock_mhz", "used", "available", "compute
 def command(board: str, small: bool) -> list[str]:
     """As one would type it, but for where to."""
     return ["tepal", "build", "examples/digits/digits.tflite", "--board", board, "--seeds", "1",
-            *(SMALL if small else [])]
+            *(["--small"] if small else [])]
 
 
 def build(board: str, small: bool) -> dict:

@@ -6,13 +6,20 @@ import math
 from pathlib import Path
 
 from tepal.boards.registry import BOARDS
+from tepal.hdl import ConfigError
 
-__all__ = ["ENGINE", "above_zero", "add_input_shape", "add_model_arguments", "add_output_argument", "chosen", "count",
-           "mhz", "path"]
+__all__ = ["ENGINE", "SERIAL", "SMALL", "above_zero", "add_input_shape", "add_model_arguments", "add_output_argument",
+           "chosen", "count", "mhz", "path"]
 
 ENGINE = ("rows", "columns", "lanes", "window", "requantisers", "packing", "copy_lanes", "input_bytes",
           "activation_words", "weight_words", "input_rows")
 """Parameters of the engine that a command line may give."""
+
+SMALL = {"rows": 1, "columns": 1, "lanes": 1, "window": (1, 1), "requantisers": 1, "packing": 1, "input_bytes": 1}
+"""Those of an engine of one multiplier, which runs any network, with its weights on the chip or from outside."""
+
+SERIAL = {"requantisers": 1, "requantiser_cycles": 3, "lane_cycles": 4}
+"""Those of small requantisers, which take as few cycles for a value as such can; weights are on the chip then."""
 
 
 def path(text: str) -> Path:
@@ -78,10 +85,18 @@ def add_model_arguments(parser, *, any_board: bool = False, without: str = "comp
     parser.add_argument("--board", required=not any_board, metavar="B",
                         help=f"one of {', '.join(BOARDS)}, or a file of your own, my_board.py"
                         f"{f' (default: {without})' * any_board}")
+    parser.add_argument("--part", metavar="NAME", help="of the board generic: its FPGA, such as XC7A35T, whose "
+                        "multipliers and memory blocks are counted then (default: any)")
     parser.add_argument("--simplify", action=argparse.BooleanOptionalAction, default=True,
                         help="leave out channels that never change the answer, unless the network were slower without "
                         "them (default: yes)")
     engine = parser.add_argument_group("engine", "in place of the board's default")
+    engine.add_argument("--small", action="store_true", help="one multiplier, one lane, one tap: the least "
+                        "array that runs any network, as --rows, --columns, --lanes, --requantisers, --packing and "
+                        "--input-bytes of 1 and --window 1x1 are; of these, one that is given beside it holds")
+    engine.add_argument("--serial", action="store_true", help="one small requantiser that takes three cycles for a "
+                        "value, and another one for all lanes that takes four, as small boards have by themselves; not "
+                        "with weights from outside")
     engine.add_argument("--rows", type=int, metavar="P", help="pixels in a tile")
     engine.add_argument("--columns", type=int, metavar="C", help="output channels made at once")
     engine.add_argument("--lanes", type=int, metavar="L", help="channels of the depthwise engine")
@@ -108,5 +123,9 @@ def add_output_argument(parser) -> None:
 
 
 def chosen(arguments) -> dict:
-    """The engine's parameters that the command line gives."""
-    return {name: value for name in ENGINE if (value := getattr(arguments, name)) is not None}
+    """The engine's parameters that the command line gives: one by one, and what they leave of ``--small`` and
+    ``--serial``."""
+    if arguments.serial and arguments.weight_words is not None:
+        raise ConfigError("serial requantisers take no weights from outside: leave out --serial or --weight-words")
+    given = {name: value for name in ENGINE if (value := getattr(arguments, name)) is not None}
+    return (SMALL if arguments.small else {}) | (SERIAL if arguments.serial else {}) | given

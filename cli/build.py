@@ -7,13 +7,12 @@ from rich.table import Table
 from tepal.boards.flow.build import STEPS, build, file_names, require_memory, require_platform
 from tepal.boards.flow.folder import require_room, write_files
 from tepal.boards.flow.shortage import require_fit
-from tepal.boards.registry import get_board
 
 from .arguments import add_model_arguments, add_output_argument, count, mhz
 from .console import Steps, err, out, step
 from .exit_codes import TOO_SLOW
 from .files import check_folder
-from .scheduling import load
+from .scheduling import asked_board, load
 from .tables import share_bar
 
 __all__ = ["add_arguments", "run"]
@@ -34,7 +33,7 @@ def add_arguments(parser) -> None:
 
 def run(arguments) -> int:
     """Schedule, build, write, report."""
-    board = get_board(arguments.board)
+    board = asked_board(arguments)
     family = require_platform(board)
     board, schedule = load(arguments)
     require_memory(schedule, board)

@@ -37,7 +37,7 @@ def add_arguments(parser) -> None:
 
 def run(arguments) -> int:
     """Schedule, count, print."""
-    return _compare(arguments) if arguments.board is None else _one(arguments)
+    return _compare(arguments) if arguments.board is None and arguments.part is None else _one(arguments)
 
 
 def _one(arguments) -> int:

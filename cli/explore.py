@@ -11,11 +11,10 @@ from tepal.boards.flow.explore import CLOSE, Point, explore, options
 from tepal.boards.flow.fit import default_engine, fit
 from tepal.boards.flow.routed import Clock, clock_of
 from tepal.boards.flow.variant import Forms, choose
-from tepal.boards.registry import get_board
 
 from .arguments import add_model_arguments, chosen, count, mhz
 from .console import bar, err, out, step
-from .scheduling import on_board, read_forms
+from .scheduling import asked_board, on_board, read_forms
 
 __all__ = ["add_arguments", "run"]
 
@@ -44,7 +43,7 @@ def add_arguments(parser) -> None:
 
 def run(arguments) -> int:
     """Search, print."""
-    board, forms, given = get_board(arguments.board), read_forms(arguments), chosen(arguments)
+    board, forms, given = asked_board(arguments), read_forms(arguments), chosen(arguments)
     with step("Scheduling"):
         scheduled, told = on_board(arguments, board, forms, default_engine)
     if told and fit(scheduled, board).ok:

@@ -13,6 +13,7 @@ from tepal.boards.flow.external_memory import with_weights_outside
 from tepal.boards.flow.fit import default_engine, fit, in_bands
 from tepal.boards.flow.routed import Clock, clock_of
 from tepal.boards.flow.variant import Forms, choose
+from tepal.boards.parts.catalogue import get_part
 from tepal.boards.registry import get_board
 from tepal.hdl import ConfigError, EngineConfig, Formats, Schedule
 from tepal.quant import FloatNetwork, Network, NetworkError, read_model
@@ -20,7 +21,8 @@ from tepal.quant import FloatNetwork, Network, NetworkError, read_model
 from .arguments import chosen
 from .console import err, step
 
-__all__ = ["clock_for", "load", "may_come_from_outside", "on_board", "read_forms", "require_weights_on_chip"]
+__all__ = ["asked_board", "clock_for", "load", "may_come_from_outside", "on_board", "read_forms",
+           "require_weights_on_chip"]
 
 BoardsEngine = Callable[[Board, Network, Formats], EngineConfig]
 
@@ -34,11 +36,22 @@ def read_forms(arguments) -> Forms:
     return Forms(network, simplify=arguments.simplify)
 
 
+def asked_board(arguments) -> Board:
+    """The board that the command line names, with the part that it names; NetworkError if there is none such."""
+    if arguments.part is None:
+        return get_board(arguments.board)
+    if arguments.board is None:
+        raise NetworkError("--part goes with --board generic: say so")
+    if arguments.board != "generic":
+        raise NetworkError(f"--part goes with --board generic: {arguments.board} has a part of its own")
+    return replace(get_board(arguments.board), part=get_part(arguments.part))
+
+
 def load(arguments, engine: BoardsEngine | None = None) -> tuple[Board, Schedule]:
     """The board, and the form of the model that runs best there on the engine that the command line asks for, or that
     ``engine`` gives it; says on stderr which form it is.  Where it does not fit on the chip, weights come from the
     board's memory, if it fits so, which is said too."""
-    board, forms = get_board(arguments.board), read_forms(arguments)
+    board, forms = asked_board(arguments), read_forms(arguments)
     with step("Scheduling"):
         schedule, told = on_board(arguments, board, forms, engine)
     if may_come_from_outside(arguments, board, schedule):
@@ -98,7 +111,8 @@ def _engine(arguments, board: Board, network: Network, formats: Formats) -> Engi
     given = chosen(arguments)
     config = default_engine(board, network, formats)
     if board.name == "generic" and not {"rows", "columns", "lanes"} <= given.keys():
-        raise ConfigError("the generic board has no engine of its own: give at least --rows, --columns and --lanes")
+        raise ConfigError("the generic board has no engine of its own: give at least --rows, --columns and --lanes, or "
+                          "--small")
     if given.keys() & {"columns", "lanes"} and "requantisers" not in given and config.requantiser_cycles == 1:
         columns, lanes = given.get("columns", config.columns), given.get("lanes", config.lanes)
         given["requantisers"] = gcd(columns, lanes)

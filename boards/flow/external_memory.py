@@ -56,7 +56,8 @@ def with_weights_outside(network: Network, formats: Formats, board: Board,
         engines = [for_weights(with_beat_for(network, config), formats) for config in (board.config, *board.others)]
     if not board.part.memories or network.parameters > room:
         return None
-    divisions = [_Divisions(network, formats, board, config) for config in engines if not config.single_port]
+    divisions = [_Divisions(network, formats, board, config) for config in engines
+                 if not config.single_port and config.requantiser_cycles == config.lane_cycles == 1]
     for each in sorted(divisions, key=lambda each: CycleModel(each.base).busy_cycles):
         found: list[tuple[int, Schedule]] = []
         passes = 0
