@@ -228,7 +228,7 @@ class _Sketch:
         """Of each portion: (its words of weights in the array, beats of all that is loaded with it, the last pass that
         uses it)."""
         base = self._divisions.base
-        columns, each_word = base.config.columns, self._divisions.word_beats
+        columns, each_word = base.config.columns, base.word_beats
         found: dict[int, tuple[int, int, int]] = {}
         begun = set()
         for number, (work, whole, portion) in enumerate(zip(*self._parts, strict=True)):

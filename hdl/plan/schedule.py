@@ -311,8 +311,10 @@ class Schedule:
 
     @cached_property
     def word_beats(self) -> tuple[int, ...]:
-        """Beats in which a word of each of these memories comes."""
-        return tuple(beats_of(8 * bits // self.weight_bits[role] if role in self.weight_offsets else bits)
+        """Beats in which a word of each of these memories comes, if it comes from outside."""
+        as_bytes = {ROLES.index("matrix_weights"): self.formats.matrix_offsets,
+                    ROLES.index("depthwise_weights"): self.formats.depthwise_offsets}
+        return tuple(beats_of(8 * bits // self.weight_bits[role] if as_bytes.get(role) else bits)
                      for role, bits in enumerate(self.word_bits))
 
     @cached_property
