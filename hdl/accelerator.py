@@ -10,7 +10,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from tepal.hdl.memories.block import Ram, ReplayRom, Rom
 from tepal.hdl.memories.single_port import LoadedRom, RegionRam
-from tepal.hdl.memories.streamed import BEAT, StreamedRom, beats_of
+from tepal.hdl.memories.streamed import BEAT, StreamedRom
 from tepal.hdl.plan import rom_contents
 from tepal.hdl.plan.descriptors import (
     drain_descriptors,
@@ -258,14 +258,16 @@ class Accelerator(wiring.Component):
         """The memories of weights and parameters that come from outside, by their roles; none if all are on the
         chip."""
         loads, found = self.schedule.loads, {}
-        for role, width, depth in zip(ROLES, self.schedule.word_bits, loads.depths, strict=False) if loads else ():
+        roles = zip(ROLES, self.schedule.word_bits, loads.depths, strict=False) if loads else ()
+        for number, (role, width, depth) in enumerate(roles):
             if role == TABLES:
                 # Of these there are many: :meth:`_streamed_tables`.
                 continue
             relays = self._registers if role == "matrix_weights" else 0
             # The requantisers' parameters always have a register.
             registers = 1 if role.endswith("parameters") else self._registers
-            found[role] = StreamedRom(width, depth, registers, relays)
+            beat = BEAT // 8 * self.schedule.weight_bits[number] if number in self.schedule.weight_offsets else BEAT
+            found[role] = StreamedRom(width, depth, registers, relays, beat=beat)
         return found
 
     def _streamed_tables(self) -> list[list[StreamedRom]]:
@@ -282,7 +284,7 @@ class Accelerator(wiring.Component):
         loads = self.schedule.loads
         assert loads is not None
         loader = m.submodules[WeightLoader.NAME()] = WeightLoader(
-            load_descriptors(self.schedule), [*map(beats_of, self.schedule.word_bits)], loads.depths,
+            load_descriptors(self.schedule), self.schedule.word_beats, loads.depths,
             prologue=[(each.role, each.words) for each in loads.prologue], ended=loads.ended, passes=loads.passes)
         m.d.comb += [
             loader.data.eq(self.s_axis_weights_tdata), loader.valid.eq(self.s_axis_weights_tvalid),
@@ -290,11 +292,28 @@ class Accelerator(wiring.Component):
             loader.claim.eq(sequencer.weights_claim), sequencer.weights_there.eq(loader.there),
         ]
         for number, rom in enumerate(streamed.values()):
-            m.d.comb += [rom.write_address.eq(loader.address), rom.write_data.eq(loader.written),
-                         rom.write_enable.eq(getattr(loader, f"enable_{number}"))]
+            if number not in self.schedule.weight_offsets:
+                m.d.comb += [rom.write_address.eq(loader.address), rom.write_data.eq(loader.written),
+                             rom.write_enable.eq(getattr(loader, f"enable_{number}"))]
+        if self.schedule.weight_offsets:
+            self._load_bytes(m, loader, streamed)
         if tables:
             self._load_tables(m, loader, tables)
         return loader
+
+    def _load_bytes(self, m: Module, loader: WeightLoader, streamed: dict[str, StreamedRom]) -> None:
+        """Weights that are wider than a byte, and come as bytes: less what was added to them.  They are written a cycle
+        later than others, and are read later still: a pass makes an address first, and its steps the windows."""
+        registers, schedule = self._registers, self.schedule
+        address = delay(m, loader.address, registers, name="byte_address")
+        weights = [delay(m, loader.written.word_select(number, 8) - loader.offset, registers, name=f"byte_{number}")
+                   for number in range(BEAT // 8)]
+        for number, rom in enumerate(streamed.values()):
+            if number in schedule.weight_offsets:
+                enables = [delay(m, beat, registers, name=f"byte_enable_{number}_{place}")
+                           for place, beat in enumerate(getattr(loader, f"enable_{number}"))]
+                m.d.comb += [rom.write_address.eq(address), rom.write_enable.eq(Cat(enables)),
+                             rom.write_data.eq(Cat(weight[:schedule.weight_bits[number]] for weight in weights))]
 
     def _load_tables(self, m: Module, loader: WeightLoader, tables: list[list[StreamedRom]]) -> None:
         """All lanes' ``tables`` are written at once.  They lie far apart, and are read long after their pass begins."""

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
 
-from tepal.hdl.memories.streamed import beats_of
 from tepal.hdl.plan.portions import Passage
 from tepal.hdl.plan.schedule import Schedule
 from tepal.hdl.units.input_rows import InputRows
@@ -68,7 +67,7 @@ class _Loading:
     def __init__(self, schedule: Schedule, interval: Fraction | int):
         assert schedule.loads is not None
         self.plan, self.interval = schedule.loads, interval
-        self.beats = [beats_of(bits) for bits in schedule.word_bits]
+        self.beats = schedule.word_beats
         # When the next beat is offered, and when the loader can begin with the next passage.
         self.offered: Fraction | int = 0
         self.idle = 0

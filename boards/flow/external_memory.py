@@ -17,7 +17,7 @@ from itertools import accumulate, pairwise
 from tepal.boards.board import Board
 from tepal.boards.parts.part import MemoryKind
 from tepal.hdl import ConfigError, EngineConfig, Formats, MemoryUse, Schedule
-from tepal.hdl.memories.streamed import BEAT, beats_of
+from tepal.hdl.memories.streamed import BEAT
 from tepal.hdl.plan.bands import Group, choose
 from tepal.hdl.plan.input_ring import by_rows, in_ring
 from tepal.hdl.plan.places import place
@@ -229,7 +229,7 @@ class _Sketch:
         """Of each portion: (its words of weights in the array, beats of all that is loaded with it, the last pass that
         uses it)."""
         base = self._divisions.base
-        bits, columns = base.word_bits, base.config.columns
+        columns, each_word = base.config.columns, base.word_beats
         found: dict[int, tuple[int, int, int]] = {}
         begun = set()
         for number, (work, whole, portion) in enumerate(zip(*self._parts, strict=True)):
@@ -237,11 +237,11 @@ class _Sketch:
             if not words:
                 groups = -(-len(work.matrix.weights) // columns)
                 words = groups * work.matrix.weights.shape[1]
-                beats = words * beats_of(bits[0]) + groups * columns * beats_of(bits[1])
+                beats = words * each_word[0] + groups * columns * each_word[1]
             if whole not in begun and work.reduction is not None:
                 begun.add(whole)
-                beats += len(base.stored[whole].depthwise_words) * beats_of(bits[2])
-                beats += base.parameter_groups[whole] * base.parameter_beats * beats_of(bits[3])
+                beats += len(base.stored[whole].depthwise_words) * each_word[2]
+                beats += base.parameter_groups[whole] * base.parameter_beats * each_word[3]
             found[portion] = words, beats, number
         return [*found.values()]
 

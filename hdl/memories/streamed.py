@@ -28,6 +28,8 @@ class StreamedRom(wiring.Component):
         Bits of a word, number of words.
     registers, relays
         Cycles from address to data are one and these.
+    beat
+        Bits that come in a beat.
 
     Members
     -------
@@ -37,19 +39,19 @@ class StreamedRom(wiring.Component):
         Which beats of which word are written.
     """
 
-    def __init__(self, width: int, depth: int, registers: int = 0, relays: int = 0):
-        self.width, self.depth, self.registers, self.relays = width, depth, registers, relays
+    def __init__(self, width: int, depth: int, registers: int = 0, relays: int = 0, *, beat: int = BEAT):
+        self.width, self.depth, self.registers, self.relays, self.beat = width, depth, registers, relays, beat
         super().__init__({
             "address": In(bits_for(depth)), "data": Out(width),
-            "write_address": In(bits_for(depth)), "write_data": In(BEAT), "write_enable": In(beats_of(width)),
+            "write_address": In(bits_for(depth)), "write_data": In(beat), "write_enable": In(-(-width // beat)),
         })
 
     def elaborate(self, platform):
         m = Module()
         address, parts = delay(m, self.address, self.relays, name="address"), []
-        for beat in range(beats_of(self.width)):
+        for beat in range(len(self.write_enable)):
             # A memory for each beat: none has more bits than there are.
-            width = min(BEAT, self.width - beat * BEAT)
+            width = min(self.beat, self.width - beat * self.beat)
             m.submodules[f"beat_{beat}"] = part = Ram(width, self.depth, registers=self.registers)
             m.d.comb += [part.write_address.eq(self.write_address), part.write_data.eq(self.write_data[:width]),
                          part.write_enable.eq(self.write_enable[beat]), part.read_address.eq(address)]

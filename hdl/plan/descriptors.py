@@ -275,11 +275,12 @@ def descriptor_memories(schedule: Schedule) -> tuple[MemoryUse, ...]:
 
 def load_descriptors(schedule: Schedule) -> DescriptorTable:
     """For :class:`~tepal.hdl.units.weight_loader.WeightLoader`."""
-    loads = schedule.loads
+    loads, offsets = schedule.loads, schedule.weight_offsets
     assert loads is not None
     return DescriptorTable([
         LoadDescriptor(memory=each.role, base=each.base, last_word=each.words - 1,
-                       wait=0 if number else wait, complete=int(each is portion.passages[-1]))
+                       wait=0 if number else wait, complete=int(each is portion.passages[-1]),
+                       offset=(offsets[each.role][each.number] if each.role in offsets else 0) if offsets else None)
         for portion, wait in zip(loads.portions, loads.waits, strict=True)
         for number, each in enumerate(portion.passages)])
 

@@ -4,6 +4,7 @@
 import numpy as np
 from tepal.hdl.memories.single_port import LoadedRom
 
+from .portions import ROLES
 from .schedule import Schedule
 
 __all__ = ["depthwise_parameters", "depthwise_weights", "elementwise_tables", "loaded_weights", "matrix_parameters",
@@ -27,15 +28,17 @@ def _column_channels(schedule: Schedule) -> np.ndarray:
 
 
 def matrix_weights(schedule: Schedule) -> list[int]:
-    """For each column group and each k of the inner dimension, one weight per column."""
+    """For each column group and each k of the inner dimension, one weight per column; a byte each where they are sent
+    so (:attr:`Schedule.weight_offsets`)."""
     columns, order = schedule.config.columns, _column_channels(schedule)
-    words = []
-    for scheduled in schedule.portions:
+    offsets, words = schedule.weight_offsets.get(ROLES.index("matrix_weights")), []
+    for number, scheduled in enumerate(schedule.portions):
         weights = scheduled.work.matrix.weights
         padded = np.zeros((scheduled.column_groups * columns, weights.shape[1]), np.int16)
         padded[:len(weights)] = weights
         groups = padded.reshape(scheduled.column_groups, columns, -1)[:, order]
-        words += _words(groups.transpose(0, 2, 1), schedule.matrix_weight_bits)
+        groups = groups.transpose(0, 2, 1)
+        words += _words(groups + offsets[number], 8) if offsets else _words(groups, schedule.matrix_weight_bits)
     return words
 
 
@@ -60,9 +63,11 @@ def matrix_parameters(schedule: Schedule) -> list[int]:
 
 def depthwise_weights(schedule: Schedule) -> list[int]:
     """For each pass's channel groups and chunks of the kernel, one weight per lane and tap, tap fastest: what a lane
-    needs comes from neighbouring memory blocks."""
-    bits = schedule.depthwise_weight_bits
+    needs comes from neighbouring memory blocks.  A byte each where they are sent so."""
     weights = [scheduled.depthwise_words.transpose(0, 2, 1) for scheduled in schedule.stored if scheduled.reduces]
+    bits, offsets = schedule.depthwise_weight_bits, schedule.weight_offsets.get(ROLES.index("depthwise_weights"))
+    if offsets:
+        bits, weights = 8, [words + offset for words, offset in zip(weights, offsets, strict=True)]
     return [word for words in weights for word in _words(words.reshape(len(words), -1), bits)] or [0]
 
 

@@ -40,6 +40,13 @@ def may_unroll(first: Pass, count: int, engine):
             & (engine.requantiser_cycles == 1) & (width % count == 0))
 
 
+def _spans(numbers: Sequence[int]) -> list[tuple[int, int]]:
+    """For each of ``numbers``, which are all from 0 on, in their order: where it comes first, and last."""
+    last = {number: place for place, number in enumerate(numbers)}
+    first = {number: len(numbers) - 1 - place for place, number in enumerate(reversed(numbers))}
+    return [(first[number], last[number]) for number in range(len(last))]
+
+
 class Schedule:
     """A network on an engine.
 
@@ -189,31 +196,27 @@ class Schedule:
     def stored(self) -> tuple[ScheduledPass, ...]:
         """Those passes whose weights and parameters of the lanes are stored: of each one in parts the first, which has
         what the other ones have."""
-        return tuple(self.passes[self.wholes.index(whole)] for whole in range(len(self.formats.passes)))
+        return tuple(self.passes[first] for first, _ in _spans(self.wholes))
 
     @cached_property
     def portions(self) -> tuple[ScheduledPass, ...]:
         """Those passes whose weights in the array, and columns' parameters, are stored: the first one of all that have
         the same ones."""
-        return tuple(self.passes[self.portion_of.index(portion)] for portion in range(max(self.portion_of) + 1))
+        return tuple(self.passes[first] for first, _ in _spans(self.portion_of))
 
     def _loads(self) -> LoadPlan | None:
         if self.config.weight_words is None:
             return None
 
-        def of(numbers: Sequence[int], number: int, *words: int) -> Words:
-            users = [each for each, own in enumerate(numbers) if own == number]
-            return Words(users[0], users[-1], words)
-
         columns, passes, table = self.config.columns, len(self.passes), ElementwiseUnit.TABLE_WORDS
+        portions, wholes = _spans(self.portion_of), _spans(self.wholes)
         return load_plan(
-            [of(self.portion_of, number, each.column_groups * each.inner, each.column_groups * columns)
-             for number, each in enumerate(self.portions)],
-            [of(self.wholes, whole, len(each.depthwise_words), groups * self.parameter_beats)
-             for whole, (each, groups) in enumerate(zip(self.stored, self.parameter_groups, strict=True))
-             if each.reduces],
+            [Words(*span, (each.column_groups * each.inner, each.column_groups * columns))
+             for span, each in zip(portions, self.portions, strict=True)],
+            [Words(*span, (len(each.depthwise_words), groups * self.parameter_beats))
+             for span, each, groups in zip(wholes, self.stored, self.parameter_groups, strict=True) if each.reduces],
             [number for number, each in enumerate(self.passes) if each.reduces],
-            [Words(0, passes - 1, (table,)), *(of(self.wholes, whole, table) for whole in self.elementwise_wholes)]
+            [Words(0, passes - 1, (table,)), *(Words(*wholes[whole], (table,)) for whole in self.elementwise_wholes)]
             if self.elementwise_format else (),
             passes, self.config.weight_words)
 
@@ -226,7 +229,7 @@ class Schedule:
     def weight_bytes(self) -> int:
         """Bytes of weights, parameters and tables that come from outside for a frame."""
         passages = (each for portion in self.loads.portions for each in portion.passages) if self.loads else ()
-        return sum(each.words * beats_of(self.word_bits[each.role]) for each in passages) * BEAT // 8
+        return sum(each.words * self.word_beats[each.role] for each in passages) * BEAT // 8
 
     @property
     def output_maps(self) -> tuple[FeatureMap, ...]:
@@ -286,6 +289,33 @@ class Schedule:
                 self.depthwise_weight_bits * config.lanes * config.taps,
                 self.depthwise_format.width * self.parameter_words,
                 *((elementwise.word_bits,) if elementwise else ()))
+
+    @property
+    def weight_bits(self) -> dict[int, int]:
+        """Bits of a weight in those of the memories :data:`~.portions.ROLES` that hold weights."""
+        return {ROLES.index("matrix_weights"): self.matrix_weight_bits,
+                ROLES.index("depthwise_weights"): self.depthwise_weight_bits}
+
+    @cached_property
+    def weight_offsets(self) -> dict[int, tuple[int, ...]]:
+        """Of those of the memories :data:`~.portions.ROLES` whose weights come from outside as bytes although they are
+        wider: what was added to the weights of each passage, by its number, to make bytes of them."""
+        if self.config.weight_words is None:
+            return {}
+        matrix, depthwise = self.formats.matrix_offsets, self.formats.depthwise_offsets
+        wholes = dict(zip(self.portion_of, self.wholes, strict=True))
+        found = {"matrix_weights": matrix and tuple(matrix[wholes[number]] for number in range(len(self.portions))),
+                 "depthwise_weights": depthwise and tuple(
+                     offset for offset, each in zip(depthwise, self.stored, strict=True) if each.reduces)}
+        return {ROLES.index(role): offsets for role, offsets in found.items() if offsets}
+
+    @cached_property
+    def word_beats(self) -> tuple[int, ...]:
+        """Beats in which a word of each of these memories comes, if it comes from outside."""
+        as_bytes = {ROLES.index("matrix_weights"): self.formats.matrix_offsets,
+                    ROLES.index("depthwise_weights"): self.formats.depthwise_offsets}
+        return tuple(beats_of(8 * bits // self.weight_bits[role] if as_bytes.get(role) else bits)
+                     for role, bits in enumerate(self.word_bits))
 
     @cached_property
     def memories(self) -> tuple[MemoryUse, ...]:

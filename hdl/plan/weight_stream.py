@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from tepal.hdl.memories.streamed import BEAT, beats_of
+from tepal.hdl.memories.streamed import BEAT
 
 from . import rom_contents
 from .portions import Passage
@@ -33,7 +33,7 @@ def weight_stream(schedule: Schedule) -> WeightStream:
     starts = [_starts(passages, role) for role in range(len(contents))]
 
     def beats(of: Iterable[Passage]) -> bytes:
-        size = [beats_of(bits) * BEAT // 8 for bits in schedule.word_bits]
+        size = [beats * BEAT // 8 for beats in schedule.word_beats]
         return b"".join(word.to_bytes(size[each.role], "little")
                         for each in of
                         for word in contents[each.role][starts[each.role][each.number]:][:each.words])

@@ -30,6 +30,15 @@ def _weight_bits(weights: Iterable[np.ndarray]) -> int:
     return max([8, *(_signed_bits(each.min(), max(0, each.max())) for each in weights)])
 
 
+def _byte_offsets(weights: Iterable[np.ndarray], bits: int) -> tuple[int, ...] | None:
+    """What makes bytes of the ``weights`` of each pass, and of the zeros beside them, where it is added; None where
+    they have no more than 8 ``bits``, or can't be made bytes."""
+    ranges = [(min(0, int(each.min())), max(0, int(each.max()))) for each in weights]
+    if bits <= 8 or any(high - low > 255 for low, high in ranges):
+        return None
+    return tuple(-low for low, _ in ranges)
+
+
 def _distinct(tables: Iterable[np.ndarray]) -> tuple[np.ndarray, ...]:
     return tuple({table.tobytes(): table for table in tables}.values())
 
@@ -142,6 +151,18 @@ class Formats:
     def matrix_weight_bits(self) -> int:
         """Bits of a weight in the array."""
         return _weight_bits(work.matrix.weights for work in self.passes)
+
+    @cached_property
+    def matrix_offsets(self) -> tuple[int, ...] | None:
+        """For each pass, what makes bytes, 0 to 255, of its weights in the array where it is added; None where they are
+        bytes anyhow, or where some pass has weights too far apart."""
+        return _byte_offsets([work.matrix.weights for work in self.passes], self.matrix_weight_bits)
+
+    @cached_property
+    def depthwise_offsets(self) -> tuple[int, ...] | None:
+        """The same of weights in the depthwise engine; of a pass without any it says nothing."""
+        return _byte_offsets([work.reduction.weights if work.reduction else np.zeros(1, np.int16)
+                              for work in self.passes], self.depthwise_weight_bits)
 
     @property
     def elementwise_shift(self) -> int:

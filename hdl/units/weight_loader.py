@@ -31,6 +31,8 @@ class LoadDescriptor:
         How many more passes must have ended than for the passage before.
     complete
         It is a portion's last one.
+    offset
+        What was added to its weights; None where nothing is added to any.
     """
 
     memory: int
@@ -38,6 +40,7 @@ class LoadDescriptor:
     last_word: int
     wait: int
     complete: int
+    offset: int | None
 
 
 class _State:
@@ -53,6 +56,8 @@ class _State:
         Passes that have ended and that no passage has waited for.
     count
         Portions that are complete and that no pass has claimed.
+    offset
+        What was added to the passage's weights.
     """
 
     def __init__(self, table: DescriptorTable, beats: Sequence[int], depths: Sequence[int],
@@ -66,6 +71,7 @@ class _State:
         self.first = Signal(init=len(prologue) > 0)
         self.ended = Signal(range(max(ended, passes) + passes + 1), init=ended)
         self.count = Signal(range(len(table) + 1))
+        self.offset = Signal(table.layout["offset"].shape if "offset" in table else 0, reset_less=True)
 
 
 class WeightLoader(wiring.Component):
@@ -103,6 +109,8 @@ class WeightLoader(wiring.Component):
         Which beat of the word at ``address`` is ``written``.
     address, written : Out
         Common to all memories.
+    offset : Out
+        Where descriptors have one, that of what is ``written``.
     """
 
     NAME = InstanceName("weight_loader", "weight loader")
@@ -121,7 +129,8 @@ class WeightLoader(wiring.Component):
             "data": In(BEAT), "valid": In(1), "ready": Out(1), "ended": In(1), "claim": In(1),
             "begun": Out(1), "complete": Out(1), "there": Out(1),
             **{f"enable_{number}": Out(count) for number, count in enumerate(beats)},
-            "address": Out(bits_for(max(depths))), "written": Out(BEAT)})
+            "address": Out(bits_for(max(depths))), "written": Out(BEAT),
+            **({"offset": Out(self.state.offset.shape())} if "offset" in table else {})})
 
     def elaborate(self, platform):
         m = Module()
@@ -135,6 +144,11 @@ class WeightLoader(wiring.Component):
         m.d.comb += [self.ready.eq(loading), last.eq(taken & part_last & (left == 0)), advance.eq(last & ~first)]
         with m.If(go):
             m.d.sync += [loading.eq(1), memory.eq(row.memory), word.eq(row.base), left.eq(row.last_word)]
+        if "offset" in self.table:
+            # A beat is written in the cycle after the one in which it is taken; the next passage begins later.
+            m.d.comb += self.offset.eq(state.offset)
+            with m.If(go):
+                m.d.sync += state.offset.eq(row.offset)
         with m.If(taken):
             m.d.sync += part.eq(part + 1)
             with m.If(part_last):

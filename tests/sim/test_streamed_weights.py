@@ -8,7 +8,7 @@ import pytest
 from engine_check import answers_of, check
 from graphs import graph_case, graphs, groups_with_kept_rows, inverted_residuals
 from hypothesis import given, settings
-from networks import fast, random_case, random_engine
+from networks import fast, random_case, random_engine, uint8_case
 from tepal.boards.flow.yosys import to_verilog
 from tepal.boards.registry import get_board
 from tepal.hdl import EngineConfig, Schedule, export_component, export_verilog
@@ -21,13 +21,15 @@ from tepal.hdl.plan.widths import Formats
 from tepal.hdl.streamed import SdramAccelerator
 from tepal.hdl.units.descriptor_table import DescriptorTable
 from tepal.hdl.units.elementwise import ElementwiseFormat, ElementwiseUnit
-from tepal.quant import Network, NetworkError
+from tepal.quant import Convolution, Depthwise, Network, NetworkError
 from tepal.sim import CycleModel, golden, run_engine
 from tepal.sim.hazards import conflicts
 from tepal.sim.simulate import Build, Memory, SimulationError, simulate
 
 ABLE = [seed for seed in range(40) if max(random_case(seed, 1)[1].requantiser_cycles,
                                           random_case(seed, 1)[1].lane_cycles) == 1]
+
+UINT8 = [seed for seed in range(24) if seed not in (3, 8, 9, 15, 23)]
 
 
 def least_words(network: Network, config: EngineConfig) -> int:
@@ -57,11 +59,58 @@ def streamed_graph(seed: int, frames: int) -> tuple[Schedule, np.ndarray]:
     return streamed(network, config), images
 
 
+def streamed_bytes(seed: int, frames: int, more: int = 0) -> tuple[Schedule, np.ndarray]:
+    """Of uint8 weights with one zero point for each layer, which come as bytes and are stored in nine bits."""
+    network, config, images = uint8_case(seed, frames)
+    layers = tuple(replace(layer, weight_zero_point=int(np.ravel(layer.weight_zero_point)[0]))
+                   if isinstance(layer, Convolution | Depthwise) else layer for layer in network.layers)
+    schedule = streamed(replace(network, layers=layers), config, more)
+    assert schedule.weight_offsets
+    return schedule, images
+
+
 @pytest.mark.parametrize("seed", fast(range(50), 6))
 def test_any_arrivals(seed):
     """Weights that come at random, those of each of two frames at other times: the same bytes."""
     schedule, images = streamed_case(ABLE[seed % len(ABLE)], 2, more=seed // len(ABLE) * 5)
     assert run_engine(schedule, images, stalls=seed, interval=1 + seed % 3).answers == answers_of(schedule, images)
+
+
+@pytest.mark.parametrize("seed", fast(range(50), 4))
+def test_bytes_of_wider_weights(seed):
+    """The same where zero points are subtracted on the chip."""
+    schedule, images = streamed_bytes(UINT8[seed % len(UINT8)], 2, more=seed // len(UINT8) * 5)
+    assert run_engine(schedule, images, stalls=seed, interval=1 + seed % 3).answers == answers_of(schedule, images)
+
+
+@pytest.mark.parametrize("interval", [1, 4])
+@pytest.mark.parametrize("seed", fast(UINT8[:4], 1))
+def test_cycles_of_bytes(seed, interval):
+    schedule, images = streamed_bytes(seed, 3)
+    check(schedule, images, seed, interval=interval)
+
+
+def test_weights_come_in_the_fewest_bits_that_hold_them():
+    """Those of a layer with one zero point are bytes, also beside int8 ones; with zero points that are far apart they
+    come as wide as they are stored."""
+    network, config, _ = uint8_case(4)
+    layer = max((number for number, each in enumerate(network.layers) if isinstance(each, Convolution)),
+                key=lambda number: network.layers[number].bias.size)
+
+    def made(zero_point) -> Schedule:
+        layers = tuple(replace(each, weight_zero_point=zero_point if number == layer else 0)
+                       if isinstance(each, Convolution | Depthwise) else each
+                       for number, each in enumerate(network.layers))
+        return streamed(replace(network, layers=layers), config)
+
+    channels, role = network.layers[layer].bias.size, ROLES.index("matrix_weights")
+    far_apart = np.where(np.arange(channels) % 2, -100, 100)
+    plain, one, many = made(0), made(-77), made(far_apart)
+    assert (plain.matrix_weight_bits, one.matrix_weight_bits, many.matrix_weight_bits) == (8, 9, 9)
+    assert plain.weight_offsets == many.weight_offsets == {}
+    assert [*one.weight_offsets] == [role]
+    assert one.word_beats == plain.word_beats
+    assert one.weight_bytes == plain.weight_bytes
 
 
 @pytest.mark.parametrize("part", fast(range(2), 1))

@@ -116,7 +116,8 @@ class Engine(Elaboratable):
         self.case, self.plan, self.uses, self.impatient = case, plan, uses_of(case), impatient
         loaded = [(each, max(0, wait - eager), each is portion.passages[0], each is portion.passages[-1])
                   for portion, wait in zip(plan.portions, plan.waits, strict=True) for each in portion.passages]
-        self.rows = [Numbered(each.role, each.base, each.words - 1, wait if first else 0, int(last), row, int(first))
+        self.rows = [Numbered(each.role, each.base, each.words - 1, wait if first else 0, int(last), None, row,
+                              int(first))
                      for row, (each, wait, first, last) in enumerate(loaded)]
         self.table = Followed(self.rows)
         self.loader = WeightLoader(self.table, case.beats, plan.depths, ended=plan.ended, passes=plan.passes,
@@ -266,7 +267,7 @@ class Engine(Elaboratable):
                     m.d.comb += Assert(bit | ((state.word - use.base) * BEATS[use.role] + state.part <= index))
 
     def _row(self, number: int):
-        return self.table.layout.const(vars(self.rows[number % len(self.rows)])).as_value()
+        return self.table.layout.const(self.table.rows[number % len(self.rows)]).as_value()
 
 
 def holds(case: Case, folder, **changed) -> bool:
