@@ -28,7 +28,7 @@ from tepal.report.table import shape, short
 from tepal.sim import CycleModel, Server, golden, require_tools
 
 from . import detecting
-from .arguments import add_model_arguments, chosen, path
+from .arguments import ENGINE, add_model_arguments, path
 from .console import out, warn
 from .files import read_names
 from .frames import add_preprocessing_arguments, preprocessed, with_preprocessing
@@ -65,7 +65,8 @@ def run(arguments) -> int:
     names = read_names(arguments.classes)
     if arguments.simulate:
         return _simulated(arguments, names)
-    if given := [f"--{name.replace('_', '-')}" for name in chosen(arguments)]:
+    if given := [f"--{name.replace('_', '-')}" for name in ("part", "small", "serial", *ENGINE)
+                 if getattr(arguments, name) not in (None, False)]:
         raise NetworkError(f"{given[0]} goes with --simulate: a board on a port has its engine already")
     network = quantised(arguments)
     board = get_board(arguments.board) if arguments.board else None

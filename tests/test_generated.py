@@ -31,6 +31,7 @@ from tepal.boards.flow.fit import default_engine
 from tepal.boards.flow.generate import generate
 from tepal.boards.flow.variant import Forms, choose
 from tepal.boards.registry import BOARDS
+from tepal.cli.arguments import SMALL
 from tepal.hdl import EngineConfig, Schedule
 from tepal.quant import (
     SSD,
@@ -102,8 +103,6 @@ GRAPHS: dict[str, tuple[Path | Callable[[], Network], str]] = {
 LARGE, SEVERAL_ON = ("cifar-large", "vww"), ("ulx3s-25f", "icebreaker")
 """Models that have what smaller ones have too, and the boards that all but the smallest models are made for: one engine
 of each kind is enough."""
-MEASURED = ("kws", "vww"), "ulx3s-85f"
-"""Those that benchmarks are of, and where: the largest engines."""
 
 
 def distinct() -> list[str]:
@@ -171,8 +170,7 @@ def design(board: str, debug: bool) -> str:
     family = carrier.part.family
     assert family
     pll = family.plls(carrier.oscillator)[0]
-    engine = replace(default_engine(carrier, found.network, found), rows=1, columns=1, lanes=1, window=(1, 1),
-                     requantisers=1, spread=1, packing=1, input_bytes=1)
+    engine = replace(default_engine(carrier, found.network, found), **SMALL, spread=1)
     schedule = Schedule(found.network, engine, found)
     made = prepare(BoardDesign(carrier, schedule, pll, Fraction(pll.frequency), debug=debug), carrier, family)
     digest = sha256()
@@ -199,8 +197,9 @@ CASES: dict[str, tuple[str, Callable[[Path], str]]] = {}
 """Name to model and what gives the hash; the same engine of one model is made once, so models come together."""
 for model in MODELS:
     # Boards that are alike differ by the name that a description tells, which one model shows.
-    for board in {"digits": BOARDS, "cifar-small": distinct()}.get(model, [
-            *SEVERAL_ON, *([MEASURED[1]] if model in MEASURED[0] else [])]):
+    # Benchmarks are of kws and vww on the largest engines.
+    for board in {"digits": BOARDS, "cifar-small": distinct(), "kws": (*SEVERAL_ON, "ulx3s-85f"),
+                  "vww": (*SEVERAL_ON, "ulx3s-85f")}.get(model, SEVERAL_ON):
         CASES[f"{model} on {board}"] = model, lambda _, model=model, board=board: board_files(model, board)
     for engine in ENGINES if model not in LARGE else ():
         CASES[f"{model} on {engine}"] = model, lambda _, model=model, engine=engine: engine_files(model, engine)

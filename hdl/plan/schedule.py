@@ -302,19 +302,23 @@ class Schedule:
         wider: what was added to the weights of each passage, by its number, to make bytes of them."""
         if self.config.weight_words is None:
             return {}
-        matrix, depthwise = self.formats.matrix_offsets, self.formats.depthwise_offsets
         wholes = dict(zip(self.portion_of, self.wholes, strict=True))
-        found = {"matrix_weights": matrix and tuple(matrix[wholes[number]] for number in range(len(self.portions))),
-                 "depthwise_weights": depthwise and tuple(
-                     offset for offset, each in zip(depthwise, self.stored, strict=True) if each.reduces)}
+        passes = {"matrix_weights": [wholes[number] for number in range(len(self.portions))],
+                  "depthwise_weights": [whole for whole, each in enumerate(self.stored) if each.reduces]}
+        return {role: tuple(offsets[whole] for whole in passes[ROLES[role]])
+                for role, offsets in self._offsets_of_passes.items()}
+
+    @property
+    def _offsets_of_passes(self) -> dict[int, tuple[int, ...]]:
+        """Of the same memories, wherever weights come from: what makes bytes of each pass's in ``formats``."""
+        found = {"matrix_weights": self.formats.matrix_offsets, "depthwise_weights": self.formats.depthwise_offsets}
         return {ROLES.index(role): offsets for role, offsets in found.items() if offsets}
 
     @cached_property
     def word_beats(self) -> tuple[int, ...]:
         """Beats in which a word of each of these memories comes, if it comes from outside."""
-        as_bytes = {ROLES.index("matrix_weights"): self.formats.matrix_offsets,
-                    ROLES.index("depthwise_weights"): self.formats.depthwise_offsets}
-        return tuple(beats_of(8 * bits // self.weight_bits[role] if as_bytes.get(role) else bits)
+        as_bytes = self._offsets_of_passes
+        return tuple(beats_of(8 * bits // self.weight_bits[role] if role in as_bytes else bits)
                      for role, bits in enumerate(self.word_bits))
 
     @cached_property

@@ -184,6 +184,8 @@ def test_plugged_in_again(answers, folder, monkeypatch):
 @pytest.mark.parametrize(("model", "more", "sentence"), [
     ("model", ["--port", "/dev/none"], "there is no port '/dev/none'"),
     ("model", ["--port", "PORT", "--rows", "4"], "--rows goes with --simulate: a board on a port has its engine"),
+    ("model", ["--port", "PORT", "--small"], "--small goes with --simulate: a board on a port has its engine"),
+    ("model", ["--port", "PORT", "--part", "XC7A35T"], "--part goes with --simulate: a board on a port has its engine"),
     ("whole", ["--port", "PORT", "--range", "-1:1"], "runs another model than"),
     ("two", ["--port", "PORT"], "two.tflite: a picture has 1 or 3 channels, and the network takes 2: send arrays with"),
     ("odd", ["--port", "PORT"], "pictures: nothing tells what pixels mean to the model odd"),

@@ -23,7 +23,7 @@ SYNTHESIS = {
                  {"MULT18X18": 1}),
     "XC7A35T": ("synth_xilinx -top tepal -flatten -run begin:map_ffram", {"RAMB18E1": 1, "RAMB36E1": 2},
                 {"DSP48E1": 1}),
-    "5CEBA2": ("synth_intel_alm -family cyclonev -top tepal -run begin:map_lutram", {"MISTRAL_M10K": 1},
+    "5CEBA4": ("synth_intel_alm -family cyclonev -top tepal -run begin:map_lutram", {"MISTRAL_M10K": 1},
                {"MISTRAL_MUL9X9": 1})}
 """A part of each family: what maps multipliers and memory blocks, and how many of either its cells are."""
 
