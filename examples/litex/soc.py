@@ -29,6 +29,8 @@ class TepalSoC(SoCMini):
         self.add_uartbone(baudrate=baudrate)
         for description in descriptions:
             peripheral = TepalPeripheral(platform, description)
+            if peripheral.core.axi is not None:
+                raise SystemExit(f"soc.py: {description}: this core has its weights outside: memory.py is for such")
             self.add_module(f"tepal_{peripheral.core.description['top']}", peripheral)
 
 
