@@ -18,7 +18,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -34,7 +33,6 @@ from tepal.boards.registry import get_board
 from tepal.hdl import export_component
 from tepal.hdl.streamed import SdramAccelerator
 from tepal.quant import MobileNet, MobileNetV2, Network, read_model
-from tepal.quant.graph import joined as of_sources
 from tepal.sim import Build, CycleModel, simulate
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,21 +41,13 @@ BOARD = "ulx3s-85f"
 FAMILY = {"v1": MobileNet, "v2": MobileNetV2}
 
 
-def joined(body: Network, head: Network) -> Network:
-    """``head`` on what ``body`` gives, which is its image."""
-    count = len(body.layers)
-    sources = tuple(tuple(count + source for source in each) for each in head.sources)
-    behind = tuple((number,) for number in range(-1, count - 1))
-    return replace(body, answers=head.answers, layers=of_sources(body.layers + head.layers, behind + sources))
-
-
 def network_of(given: str) -> Network:
     """Of a file, of two, or of an architecture: ``v1`` or ``v2``, its width and its pixels."""
     if made := re.fullmatch(r"(v[12])-([0-9.]+)-(\d+)", given):
         return FAMILY[made[1]](float(made[2]), int(made[3])).network()
     networks = [read_model(Path(file)) for file in given.split("+")]
     assert all(isinstance(network, Network) for network in networks), "quantise it first"
-    return networks[0] if len(networks) == 1 else joined(*networks)
+    return networks[0] if len(networks) == 1 else networks[0].followed_by(networks[1])
 
 
 def pictures(folder: Path, shape: Sequence[int], count: int) -> np.ndarray:

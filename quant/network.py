@@ -13,7 +13,7 @@ import numpy as np
 
 from .answers import Answer
 from .errors import NetworkError
-from .graph import Graph
+from .graph import Graph, joined
 from .layer import Layer, Meaning, Shape
 from .preprocessing import Preprocessing
 
@@ -99,6 +99,30 @@ class Network(Graph[Layer]):
         """This network with what a float network, whose layers and outputs it has, answers with."""
         meanings = [self.meaning(number) for number in self.output_layers]
         return replace(self, answers=tuple(answer.quantised(meanings, self.output_shapes) for answer in answers))
+
+    def followed_by(self, head: "Network") -> "Network":
+        """This network, and behind it ``head``, whose image is what this one gives: some models are published as two
+        files.
+
+        Raises
+        ------
+        NetworkError
+            This network has several outputs, or its output has another shape, scale or zero point than the image of
+            ``head``.
+        """
+        if len(self.output_layers) > 1 or self.output_layers[0] != len(self.layers) - 1:
+            raise NetworkError(f"{self.name} has other outputs than its last layer's: nothing can follow it")
+        given = *self.output_shapes[0], self.output_scale, self.output_zero_point
+        asked = *head.input_shape, head.input_scale, head.input_zero_point
+        if given != asked:
+            raise NetworkError("{}, which is {} x {} x {} with a scale of {:g} and a zero point of {}, is no image of "
+                               "{}, which is {} x {} x {} with {:g} and {}".format(
+                                   f"the output of {self.name}", *given, head.name, *asked))
+        count = len(self.layers)
+        behind = tuple(tuple(count + number for number in each) for each in head.sources)
+        outputs = tuple(count + number for number in head.outputs)
+        return replace(self, answers=head.answers, outputs=outputs,
+                       layers=joined(self.layers + head.layers, self.sources + behind))
 
     def quantise_input(self, images: np.ndarray, what: str = "the images") -> np.ndarray:
         """int8 (frames, height, width, channels) of ``images`` in that order or (frames, channels, height, width).

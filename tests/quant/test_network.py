@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images in the order and the scale of a network."""
+"""Images in the order and the scale of a network; one network behind another."""
 
 import numpy as np
 import pytest
-from networks import pointwise
+from networks import chain, pointwise, with_sum
 from tepal.quant import NetworkError, arrange_images
+from tepal.sim import golden
 
 SHAPE = (4, 5, 3)
 
@@ -45,3 +46,18 @@ def test_quantise_input():
     assert network.quantise_input(codes) is codes
     with pytest.raises(NetworkError, match="the images are uint8: give int8 in the network's own scale"):
         network.quantise_input(codes.view(np.uint8))
+
+
+def test_followed_by():
+    """What the first makes is the second one's image, also where layers there read several."""
+    body, head = chain((4, 5, 3), 2), with_sum(chain((4, 5, 3), 2))
+    images = np.random.default_rng(1).integers(-128, 128, (3, *SHAPE), np.int8)
+    whole = body.followed_by(head)
+    between, last = golden.run(body, images), golden.run(head, golden.run(body, images).reshape(-1, *SHAPE))
+    assert (golden.run(whole, images) == last).all()
+    assert (golden.run(whole, images, layers=True)[len(body.layers) - 1].ravel() == between.ravel()).all()
+
+
+def test_followed_by_another():
+    with pytest.raises(NetworkError, match=r"the output of \w+, which is 4 x 5 x 2 .* is no image of chain, which is"):
+        pointwise(SHAPE, 2).followed_by(chain((4, 5, 3), 2))

@@ -12,7 +12,6 @@ from litert import Interpreter, reference
 from models import require_data, require_model
 from PIL import Image
 from tepal.quant import Convolution, Depthwise, Network, NetworkError, Requantise, Rounding, read_tflite, windows
-from tepal.quant.graph import joined as of_sources
 from tepal.sim import golden
 from tflite_writer import Chain, Uint8Chain
 
@@ -75,16 +74,6 @@ def pictures(shape: tuple[int, int, int], count: int) -> np.ndarray:
     return np.stack(made).reshape(-1, *shape)
 
 
-def joined(body: Network, head: Network) -> Network:
-    """``head`` on what ``body`` gives, which is its image."""
-    count = len(body.layers)
-    sources = tuple(tuple(count + source for source in each) for each in head.sources)
-    behind = tuple(range(-1, count - 1))
-    layers = body.layers + head.layers
-    return replace(body, name="joined", answers=head.answers,
-                   layers=of_sources(layers, tuple((number,) for number in behind) + sources))
-
-
 @pytest.mark.model
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "frames"), [
@@ -120,7 +109,7 @@ def test_body_and_head_of_a_published_network_joined():
     """MobileNetV1 1.0 at 224 pixels, whose body and head Google published as two files."""
     folder = require_model("coral_v1_224_uint8")
     body, head = (read_tflite(folder / f"{part}.tflite") for part in ("body", "head"))
-    network, images = joined(body, head), (pictures((224, 224, 3), 2) ^ 128).view(np.int8)
+    network, images = body.followed_by(head), (pictures((224, 224, 3), 2) ^ 128).view(np.int8)
     tensors = reference((folder / "body.tflite").read_bytes(), images)
     results = golden.run(network, images, layers=True)
     for layer, result in zip(body.layers, results, strict=False):
@@ -143,7 +132,7 @@ def test_accuracy_on_imagenet_samples(name, size, pictures, right):
     two of 224 pixels get 215 and 216 right, which takes minutes.)"""
     folder = require_model(name)
     network = read_tflite(folder / "model.tflite") if (folder / "model.tflite").exists() else \
-        joined(*(read_tflite(folder / f"{part}.tflite") for part in ("body", "head")))
+        read_tflite(folder / "body.tflite").followed_by(read_tflite(folder / "head.tflite"))
     with np.load(require_data("imagenet_samples_250.npz")) as data:
         files, labels = np.split(data["jpeg"], data["offsets"][1:-1])[:pictures], data["labels"][:pictures]
     found = 0
