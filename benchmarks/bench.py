@@ -208,7 +208,7 @@ def build(row: Row, seeds: int) -> dict:
     """Placed and routed."""
     command = row.command("build", "-o", str(WORK / row.name / "build"), "--seeds", str(seeds))
     report, seconds = run(command)
-    kept = ("part", "passed", "problem", "in_memory_cycles", "last_byte_cycles", "fmax_mhz", "clock_mhz",
+    kept = ("part", "speed_grade", "passed", "problem", "in_memory_cycles", "last_byte_cycles", "fmax_mhz", "clock_mhz",
             "limit_mhz", "in_memory_ms", "last_byte_ms", "frames_per_second", "used", "available", "critical_path",
             "seeds", "tools")
     if report["critical_path"]:
@@ -434,7 +434,7 @@ def boards() -> str:
                    f"{prod(config.window)} tap{'s' * (prod(config.window) > 1)}"
                    for config in (board.config, *board.others)]
         line = "; or ".join(engines), f"{board.baud:,} baud"
-        rows.append([f"`{board.name}`", board.part.name, *(line if board.part.family else ("what you say", "none"))])
+        rows.append([f"`{board.name}`", board.fpga, *(line if board.part.family else ("what you say", "none"))])
     return table(["board", "FPGA", "engine", "line to the host"], rows)
 
 

@@ -317,7 +317,7 @@ def _report(schedule: Schedule, board: Board, family: Family, commands: dict[str
     result = Packet.line_bytes(network.result_bytes + Trailer.BYTES)
     spread = [run.reached for run in runs if not run.problem]
     return {
-        "board": board.name, "part": board.part.name, "network": network.name,
+        "board": board.name, "part": board.part.name, "speed_grade": board.speed_grade, "network": network.name,
         "passed": problem is None,
         "problem": problem,
         "fmax_mhz": round(best.reached, 3), "clock_mhz": clock, "target_mhz": round(target, 3),
