@@ -26,10 +26,15 @@ from types import SimpleNamespace
 import numpy as np
 from tepal.boards.flow.routed import ROUTED
 from tepal.boards.registry import BOARDS, get_board
+from tepal.hdl import EngineConfig, Schedule
 from tepal.quant import SSD, MobileNet, MobileNetV2, Network, read_model, write_onnx
+from tepal.quant.family.layers import Layers
+from tepal.quant.family.random_weights import random_network
+from tepal.sim import CycleModel
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, PAGE = ROOT / "benchmarks/results.json", ROOT / "benchmarks/README.md"
+OTHERS = ROOT / "benchmarks/others.json"
 DATA = Path(os.environ.get("TEPAL_DATA") or ROOT.parent / "shared")
 WORK = Path("build/bench")
 
@@ -49,14 +54,31 @@ CIFAR, PICTURES = "examples/cifar10/models/{}_int8.onnx", "examples/cifar10/pict
 
 
 @dataclass(frozen=True)
-class Published:
-    """Somebody else's figure: of time in ms or in cycles, and MACs per cycle and multiplier; None if not published."""
+class Other:
+    """Somebody else's figure for some ``work`` (of :data:`WORKS`): what was published or simulated of cycles, MHz, ms,
+    multipliers, and MACs per cycle and multiplier; and what it ``counts``."""
 
+    work: str
     system: str
     source: str
-    latency_ms: float | None = None
+    counts: str
     cycles: int | None = None
+    mhz: float | None = None
+    ms: float | None = None
+    multipliers: int | None = None
     efficiency: float | None = None
+
+    def _told(self, ms: float | None) -> str:
+        return "" if ms is None else f"{ms:.3f}" if ms != self.ms else f"{ms:.4f}".removesuffix("0")
+
+    def cells(self, macs: int | None) -> list[str]:
+        """Of its line in the table; what follows from other figures is reckoned."""
+        cycles = self.cycles or (self.ms and self.mhz and self.ms * self.mhz * 1e3)
+        ms = self.ms or (self.cycles and self.mhz and self.cycles / self.mhz / 1e3)
+        efficiency = self.efficiency or (cycles and self.multipliers and macs and macs / cycles / self.multipliers)
+        return [self.system, f"{cycles:,.0f}" if cycles else "", f"{self.mhz:g}" if self.mhz else "",
+                self._told(ms), f"{self.multipliers}" if self.multipliers else "",
+                f"{efficiency:.2f}" if efficiency else "", self.counts, self.source]
 
 
 @dataclass(frozen=True)
@@ -68,7 +90,6 @@ class Row:
     model: str
     board: str
     simplify: bool = False
-    published: tuple[Published, ...] = ()
     stalls: bool = False
     """Simulate it with streams that wait at random, too."""
 
@@ -101,44 +122,19 @@ class Row:
         return f"no {folder}: TEPAL_DATA names the folder" if self.third_party and not folder.is_dir() else None
 
 
-TINY = "MLPerf Tiny {}, published results"
-_VWW = (
-    Published("Qualcomm, next-generation Snapdragon sensing hub", TINY.format("v1.3"), 0.114),
-    Published("ANPU on VCU128 (994 DSPs, 320 MHz)", TINY.format("v1.3"), 0.216, efficiency=0.109),
-    Published("fpgaConvNet on ZC706 (564 DSPs, 200 MHz)", TINY.format("v1.1"), 0.720),
-    Published("GreenWaves GAP9 (370 MHz)", TINY.format("v1.0"), 1.125),
-    Published("Arm Ethos-U55-128", "Vela's estimate", cycles=220_870, efficiency=0.265),
-)
-_KWS = (
-    Published("Qualcomm, next-generation", TINY.format("v1.3"), 0.065),
-    Published("fpgaConvNet on ZedBoard (188 DSPs, 143 MHz)", TINY.format("v1.1"), 0.324, efficiency=0.305),
-    Published("GreenWaves GAP9 (370 MHz)", TINY.format("v1.0"), 0.475),
-    Published("Arm Ethos-U55-128", "Vela's estimate", cycles=89_900, efficiency=0.232),
-)
-_RESNET8 = (
-    Published("fpgaConvNet on ZC706 (564 DSPs, 200 MHz)", TINY.format("v1.1"), 0.147),
-    Published("fpgaConvNet on ZedBoard (188 DSPs, 143 MHz)", TINY.format("v1.1"), 0.411),
-)
-_FOMU = (Published("CFU-Playground on Fomu, iCE40UP5K", "CFU-Playground", cycles=25_190_000),)
-_DENSE = (
-    Published("Zhao et al., ZC706, MobileNetV2-class", "Zhao et al. 2024", efficiency=0.9458),
-    Published("ZFTurbo MobileNet-in-FPGA, MobileNetV1 0.25-128, 24 multipliers", "its own RTL, simulated",
-              cycles=1_153_030, efficiency=0.481),
-)
-
 ROWS = (
-    Row("vww-simplified", "VWW, dead channels removed", VWW, "ulx3s-85f", True, _VWW),
+    Row("vww-simplified", "VWW, dead channels removed", VWW, "ulx3s-85f", True),
     Row("vww", "VWW as it is", VWW, "ulx3s-85f"),
-    Row("kws", "KWS", KWS, "ulx3s-85f", published=_KWS),
-    Row("kws-icebreaker", "KWS", KWS, "icebreaker", published=_FOMU),
+    Row("kws", "KWS", KWS, "ulx3s-85f"),
+    Row("kws-icebreaker", "KWS", KWS, "icebreaker"),
     Row("cifar-large", "CIFAR-10, large_0.50_32", CIFAR.format("large_0.50_32"), "ulx3s-85f"),
     Row("cifar-small", "CIFAR-10, small_0.25_32", CIFAR.format("small_0.25_32"), "icebreaker"),
     Row("kws-45f", "KWS", KWS, "ulx3s-45f"),
     Row("kws-25f", "KWS", KWS, "ulx3s-25f"),
     Row("digits", "digits, 24x24", DIGITS, "ulx3s-85f"),
     # VWW's shape, and no dead channels to speak of.
-    Row("dense", "MobileNetV1-0.25-96, random weights", str(RANDOM), "ulx3s-85f", published=_DENSE),
-    Row("resnet8", "ResNet8", "mlperf_resnet8_int8", "ulx3s-85f", published=_RESNET8, stalls=True),
+    Row("dense", "MobileNetV1-0.25-96, random weights", str(RANDOM), "ulx3s-85f"),
+    Row("resnet8", "ResNet8", "mlperf_resnet8_int8", "ulx3s-85f", stalls=True),
     Row("mnist-resnet", "MNIST, residual", "tinymaix_mnist_resnet_int8", "ulx3s-85f", stalls=True),
     Row("linefollower", "line follower, max pools", "linefollower_dsep_int8", "ulx3s-85f", stalls=True),
     Row("stm", "MobileNetV1-0.25-96 of STMicroelectronics", "stm_v1_025_96_uint8_ends", "ulx3s-85f", stalls=True),
@@ -197,7 +193,7 @@ def simulate(row: Row) -> dict:
         stalled = {"stalled": {name: found[name] for name in ("compared", "mismatches")}}
     return stalled | {
         "command": command, "revision": revision(),
-        "compute_cycles": report["compute_cycles"], "interval_cycles": report["interval_cycles"],
+        **{name: report[name] for name in ("in_memory_cycles", "last_byte_cycles", "interval_cycles")},
         "compared": report["compared"], "mismatches": report["mismatches"],
         "cycle_errors": len(report["cycle_errors"]), "macs": estimate["macs"],
         "nominal_macs": (nominal or estimate)["macs"], "utilisation": estimate["utilisation"],
@@ -212,8 +208,9 @@ def build(row: Row, seeds: int) -> dict:
     """Placed and routed."""
     command = row.command("build", "-o", str(WORK / row.name / "build"), "--seeds", str(seeds))
     report, seconds = run(command)
-    kept = ("part", "passed", "problem", "compute_cycles", "fmax_mhz", "clock_mhz", "limit_mhz", "latency_ms",
-            "frames_per_second", "used", "available", "critical_path", "seeds", "tools")
+    kept = ("part", "speed_grade", "passed", "problem", "in_memory_cycles", "last_byte_cycles", "fmax_mhz", "clock_mhz",
+            "limit_mhz", "in_memory_ms", "last_byte_ms", "frames_per_second", "used", "available", "critical_path",
+            "seeds", "tools")
     if report["critical_path"]:
         del report["critical_path"]["steps"]
     return {"command": command, "revision": revision(), **{name: report[name] for name in kept}, "seconds": seconds}
@@ -233,7 +230,8 @@ class Measured:
     @classmethod
     def of(cls, row: Row, results: dict) -> "Measured":
         simulated, made = (results.get(row.name, {}).get(key) for key in ("simulate", "build"))
-        same = simulated and made and simulated["compute_cycles"] == made["compute_cycles"]
+        same = simulated and made and all(simulated.get(name) == made.get(name)
+                                          for name in ("in_memory_cycles", "last_byte_cycles"))
         return cls(row, simulated, made if same else None)
 
     @property
@@ -242,10 +240,11 @@ class Measured:
 
     def told(self, form: str) -> str:
         """``form`` filled in with the row, and what was simulated (s) and built (b)."""
-        if ("{s" in form and not self.simulated) or ("{b" in form and not self.made):
-            return MISSING
         made = self.made and self.made | {"tried": len(self.made["seeds"])}
-        return form.format(row=self.row, s=SimpleNamespace(**self.simulated or {}), b=SimpleNamespace(**made or {}))
+        try:
+            return form.format(row=self.row, s=SimpleNamespace(**self.simulated or {}), b=SimpleNamespace(**made or {}))
+        except AttributeError:
+            return MISSING
 
     @property
     def stalled(self) -> str:
@@ -262,7 +261,7 @@ class Measured:
         if not self.simulated:
             return MISSING
         multipliers = (part.primitives or 0) * part.products
-        return f"{self.simulated['nominal_macs'] / self.simulated['compute_cycles'] / multipliers:.2f}"
+        return f"{self.simulated['nominal_macs'] / self.simulated['in_memory_cycles'] / multipliers:.2f}"
 
 
 def clocks(results: dict) -> dict:
@@ -280,15 +279,67 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, ["---"] * len(header), *rows])
 
 
+WORKS = {
+    "vww": ("MLPerf Tiny's visual wake words, MobileNetV1-0.25-96", ("vww-simplified", "vww")),
+    "kws": ("MLPerf Tiny's keyword spotting, DS-CNN", ("kws", "kws-icebreaker")),
+    "resnet8": ("MLPerf Tiny's image classification, ResNet8", ("resnet8",)),
+    "mobilenet": ("Other MobileNets", ("dense",)),
+    "pointwise": ("A pointwise layer, 12x12x64 to 64", ()),
+    "separable": ("A separable block, 24x24x32, 3x3 depthwise, then pointwise to 64", ()),
+    "4x4": ("A 4x4 convolution, 16 to 16 channels, 128 pixels", ()),
+    "5x5": ("A 5x5 convolution of 8 channels, its own", ()),
+}
+"""What is compared side by side: a title, and the rows of Tepal's that do it."""
+
+
+def lone_layers() -> list[tuple[str, str, EngineConfig, Network, str]]:
+    """(work, engine, in words too, network, what is counted) of layers alone, on engines of as many multipliers as
+    others have for them."""
+    found = []
+    pointwise, separable = Layers(12, 64), Layers(24, 32)
+    pointwise.convolution("pointwise", 1, 1, 64)
+    separable.depthwise("depthwise", 1)
+    separable.convolution("pointwise", 1, 1, 64)
+    for work, layers, window, counts in (
+            ("pointwise", pointwise, (1, 1), "the layer, from the image in memory to the first byte of the answer"),
+            ("separable", separable, (3, 3), "both layers, the same; the depthwise one's products are made of LUTs")):
+        network = random_network(work, tuple(layers.specs), (layers.last,), 0)
+        for columns in (8, 16) if work == "pointwise" else (16,):
+            config = EngineConfig(8, columns, 8, window, 8, input_bytes=8, copy_lanes=64)
+            found.append((work, f"Tepal, 8 x {columns} array", config, network, counts))
+    return found
+
+
+def side_by_side(results: dict) -> list[list[str]]:
+    """Lines of that table, by work, Tepal's first."""
+    rows, lines = {row.name: row for row in ROWS}, []
+    others = [Other(**each) for each in json.loads(OTHERS.read_text())]
+    for work, (title, names) in WORKS.items():
+        lines.append([f"**{title}**", *[""] * 7])
+        measured = [Measured.of(rows[name], results) for name in names]
+        for item in measured:
+            part = get_board(item.row.board).part
+            figures = map(item.told, ("{s.in_memory_cycles:,}", "{b.clock_mhz:.2f}", "{b.in_memory_ms:.3f}"))
+            lines.append([f"Tepal, {item.title}", *figures, str((part.primitives or 0) * part.products),
+                          item.efficiency,
+                          "the whole network, image in memory", "simulated; placed and routed"])
+        macs = next((item.simulated["nominal_macs"] for item in measured if item.simulated), None)
+        for name, system, config, network, counts in lone_layers():
+            if name == work:
+                macs, cycles = network.macs, CycleModel(Schedule(network, config)).in_memory_cycles
+                lines.append(Other(work, system, "the cycle model", counts, cycles,
+                                   multipliers=config.multipliers).cells(macs))
+        lines += [other.cells(macs) for other in others if other.work == work]
+    return lines
+
+
 def page(results: dict) -> str:
     """``benchmarks/README.md``."""
     speed, limits, routed, tools, commands = [], [], [], [], []
     for item in (Measured.of(row, results) for row in ROWS):
-        speed.append([f"**{item.title}**", item.told("{s.compute_cycles:,}"), item.told("{b.clock_mhz:.2f}"),
-                      item.told("**{b.latency_ms:.3f}**"), item.efficiency, ""])
-        speed += [[other.system, f"{other.cycles:,}" if other.cycles else "", "",
-                   f"{other.latency_ms:.3f}" if other.latency_ms else "",
-                   f"{other.efficiency:.2f}" if other.efficiency else "", other.source] for other in item.row.published]
+        speed.append([f"**{item.title}**", *map(item.told, (
+            "{s.in_memory_cycles:,}", "{s.last_byte_cycles:,}", "{b.clock_mhz:.2f}", "**{b.in_memory_ms:.3f}**",
+            "{b.last_byte_ms:.3f}")), item.efficiency])
         limits.append([item.title, *map(item.told, (
             "{s.interval_cycles:,}", "{s.mismatches} of {s.compared:,}")), item.stalled, *map(item.told, (
             "{s.cycle_errors}", "{s.macs:,}",
@@ -308,11 +359,26 @@ is "{MISSING}". Others' figures are quoted.
 
 ## Speed
 
-Cycles of the simulated Verilog, from the last byte of an image to the first byte of the result; the clock that was set
-after place and route of the same design, in MHz; latency in ms. MACs of the network as it came, per cycle and
-multiplier of the part.
+Cycles of the simulated Verilog up to the first byte of the result, *in memory*: the image lies in the input memory when
+the clock starts, as MLPerf Tiny measures and as others' figures count; and *from the last byte* of an image that
+streams in, a beat a cycle, of which rows are computed as they arrive. The clock is the one that was set after place and
+route of the same design, in MHz. MACs are those of the network as it came, per cycle in memory and multiplier of the
+part.
 
-{table(["", "cycles", "clock", "latency", "MACs / cycle / multiplier", "source"], speed)}
+{table(["", "cycles in memory", "cycles from the last byte", "clock", "ms in memory", "ms from the last byte",
+        "MACs / cycle / multiplier"], speed)}
+
+## Side by side
+
+Tepal's figures beside those of others, for the same work: cycles, clock, time with the input in memory, multipliers,
+and MACs of the network as it came per cycle and multiplier. Tepal's multipliers are all that the part has, and others'
+those that are named. Figures of others were published, or simulated from the RTL that their tools generate
+(`benchmarks/others.json`, with their sources); what follows from them is reckoned, and the rest is left open. A lone
+layer of Tepal's is what the cycle model has for a network of that layer: the image is read out of the input memory, and
+results, requantised, go to the output memory.
+
+{table(["", "cycles", "MHz", "ms", "multipliers", "MACs / cycle / multiplier", "what is counted", "source"],
+       side_by_side(results))}
 
 ## Proof, and what the part could do
 
@@ -345,11 +411,13 @@ skipped. Before each command stands the commit at which it was run last.
 
 
 TABLES = {
-    "cycles": (["", "board", "products a cycle", "answer", "frame to frame"],
-               ("`{row.board}`", "{s.engine[products]}", "{s.compute_cycles:,}", "{s.interval_cycles:,}")),
-    "clocks": (["", "board", "LUT", "memory blocks", "MHz reached", "MHz set", "ms from image to answer", "seeds"],
+    "cycles": (["", "board", "products a cycle", "in memory", "from the last byte", "frame to frame"],
+               ("`{row.board}`", "{s.engine[products]}", "{s.in_memory_cycles:,}", "{s.last_byte_cycles:,}",
+                "{s.interval_cycles:,}")),
+    "clocks": (["", "board", "LUT", "memory blocks", "MHz reached", "MHz set", "ms in memory", "ms from the last byte",
+                "seeds"],
                ("`{row.board}`", "{b.used[lut]:,} of {b.available[lut]:,}", "{b.used[bram]} of {b.available[bram]}",
-                "{b.fmax_mhz:.2f}", "{b.clock_mhz:.3f}", "{b.latency_ms:.3f}", "{b.tried}")),
+                "{b.fmax_mhz:.2f}", "{b.clock_mhz:.3f}", "{b.in_memory_ms:.3f}", "{b.last_byte_ms:.3f}", "{b.tried}")),
 }
 """Tables for other pages: header, and what stands behind a row's title."""
 
@@ -366,7 +434,7 @@ def boards() -> str:
                    f"{prod(config.window)} tap{'s' * (prod(config.window) > 1)}"
                    for config in (board.config, *board.others)]
         line = "; or ".join(engines), f"{board.baud:,} baud"
-        rows.append([f"`{board.name}`", board.part.name, *(line if board.part.family else ("what you say", "none"))])
+        rows.append([f"`{board.name}`", board.fpga, *(line if board.part.family else ("what you say", "none"))])
     return table(["board", "FPGA", "engine", "line to the host"], rows)
 
 

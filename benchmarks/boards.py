@@ -22,7 +22,8 @@ RESULTS, PAGE = ROOT / "benchmarks/boards.json", ROOT / "docs/boards.md"
 
 BUILDABLE = [name for name, board in BOARDS.items() if board.platform]
 
-KEPT = ("part", "passed", "fmax_mhz", "clock_mhz", "used", "available", "compute_cycles", "latency_ms", "tools")
+KEPT = ("part", "passed", "fmax_mhz", "clock_mhz", "used", "available", "in_memory_cycles", "last_byte_cycles",
+        "in_memory_ms", "last_byte_ms", "tools")
 """What is kept of ``report.json``."""
 
 
@@ -58,16 +59,16 @@ def page(results: dict) -> str:
         memories = ", ".join(f"{found['used'][kind]:,} of {found['available'][kind]:,} {kind}"
                              for kind in ("bram", "spram") if kind in found["used"])
         rows.append([f"`{name}`", found["part"], found["engine"], f"{found['fmax_mhz']:.1f}", *used, memories,
-                     f"{found['latency_ms']:.3f}"])
-    header = ["board", "FPGA", "engine", "MHz", "LUTs", "multipliers", "memory blocks", "ms"]
+                     f"{found['in_memory_ms']:.3f}"])
+    header = ["board", "FPGA", "engine", "MHz", "LUTs", "multipliers", "memory blocks", "ms in memory"]
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in [header, ["---"] * len(header), *rows])
     commands = "\n".join(f"    {found['command']} -o DIR" for name in BUILDABLE if (found := results.get(name)))
     return f"""# Boards
 
 The bundled digits (`examples/digits`, 300,096 multiply-accumulates) on every board, as `python benchmarks/boards.py`
-built and wrote them: MHz are what the slowest path allows after routing from seed 1, ms the time from the image to the
-answer at the clock that was set. The smallest engine has one multiplier: it shows that the board's bitstream is made,
-not how fast the board is.
+built and wrote them: MHz are what the slowest path allows after routing from seed 1, ms the time to the answer at the
+clock that was set, with the image in the input memory. The smallest engine has one multiplier: it shows that the
+board's bitstream is made, not how fast the board is.
 
 {table}
 

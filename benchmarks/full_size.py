@@ -84,8 +84,9 @@ def measure(network: Network, images: np.ndarray) -> dict:
         "engine": {name: value for name, value in config.told().items() if value is not None},
         "used": fit(schedule, board).used, "weight_bytes": schedule.weight_bytes, "frames": len(images),
         "compared": report.compared, "mismatches": report.mismatches, "events_off": len(report.cycle_errors),
-        "problems": report.problems, "compute_cycles": report.compute_cycles, "interval_cycles": report.interval_cycles,
-        "predicted_interval_cycles": model.interval_cycles, "clock_mhz": board.memory.fastest,
+        "problems": report.problems, "last_byte_cycles": report.last_byte_cycles,
+        "interval_cycles": report.interval_cycles, "predicted_interval_cycles": model.interval_cycles,
+        "clock_mhz": board.memory.fastest,
         "seconds": round(seconds),
     }
 

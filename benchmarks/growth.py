@@ -63,7 +63,7 @@ def measure(alpha: float, rows: int, columns: int, packing: int, *, simulated: b
 
     def estimate():
         schedule = Schedule(network, config)
-        return schedule, CycleModel(schedule).compute_cycles, fit(schedule, BOARD)
+        return schedule, CycleModel(schedule).in_memory_cycles, fit(schedule, BOARD)
 
     schedule, cycles, needs = timed("estimate", estimate)
     files = timed("generate", generate, schedule, BOARD.name)
@@ -74,17 +74,17 @@ def measure(alpha: float, rows: int, columns: int, packing: int, *, simulated: b
             images = np.random.default_rng(0).integers(-128, 128, (1, *network.input_shape), np.int8)
             report = timed("simulate", simulate, simulator, schedule, images)
         assert report.ok
-        assert report.compute_cycles == cycles
+        assert report.cycle_errors == []
     reached = timed("build", build, schedule, BOARD).report["fmax_mhz"] if built and needs.ok else None
     return {"alpha": alpha, "rows": rows, "columns": columns, "packing": packing, "macs": network.macs,
-            "weights": network.parameters, "compute_cycles": cycles, "used": needs.used,
+            "weights": network.parameters, "in_memory_cycles": cycles, "used": needs.used,
             "available": needs.available, "fits": needs.ok, "mhz": reached, "seconds": seconds}
 
 
 def merged(point: dict, before: dict | None) -> dict:
     """A point with what was measured ``before``, where it is still the same one."""
     def identity(of: dict) -> tuple:
-        return of["compute_cycles"], {kind: used for kind, used in of["used"].items() if kind not in ESTIMATED}
+        return of["in_memory_cycles"], {kind: used for kind, used in of["used"].items() if kind not in ESTIMATED}
 
     if before is None or identity(point) != identity(before):
         return point
@@ -106,7 +106,7 @@ def draw(points: list[dict]) -> None:
             (axes[1], arrays(points), "products a cycle of the array, α 0.5",
              lambda point: point["rows"] * point["columns"])):
         x = [across(point) for point in mine]
-        line[0].plot(x, [point["compute_cycles"] for point in mine], "o-", label="cycles")
+        line[0].plot(x, [point["in_memory_cycles"] for point in mine], "o-", label="cycles")
         line[0].set_ylabel("cycles from image to answer")
         for kind, limit in mine[0]["available"].items():
             line[1].plot(x, [100 * point["used"][kind] / limit for point in mine], "o-", label=kind)
@@ -153,7 +153,7 @@ def table(points: list[dict]) -> str:
 
     rows = [[f"{point['alpha']:g}", f"{point['rows']} x {point['columns']}" + " packed" * (point["packing"] > 1),
              f"{point['macs']:,}",
-             f"{point['weights']:,}", f"{point['compute_cycles']:,}",
+             f"{point['weights']:,}", f"{point['in_memory_cycles']:,}",
              *(f"{point['used'][kind]:,}" + (" (too many)" if point["used"][kind] > limit else "")
                for kind, limit in point["available"].items()),
              f"{point['mhz']:.2f}" if point["mhz"] else "", *(seconds(point, name) for name in names)]

@@ -92,6 +92,17 @@ class Board:
     notes: str = ""
 
     @property
+    def speed_grade(self) -> str | None:
+        """Of the part that the board carries, at which nextpnr reckons with its delays; None where there is only one,
+        or no platform says."""
+        return getattr(self.platform, "speed", None)
+
+    @property
+    def fpga(self) -> str:
+        """The part, and its speed grade where it has one, for people."""
+        return self.part.name + (f", grade {self.speed_grade}" if self.speed_grade else "")
+
+    @property
     def beat_cycles(self) -> Fraction:
         """Cycles that a beat of weights from outside takes on average: out of the board's ``memory``; or one, out of
         any that is as fast as an engine."""
@@ -105,7 +116,7 @@ def describe(*boards: Board) -> str:
         part, config = board.part, board.config
         memories = ", ".join(f"{kind.count} {kind.name}" for kind in part.memories)
         clocks = [pll.frequency for pll in part.family.plls(board.oscillator)] if part.family else []
-        lines += [f"{board.name}: {part.name}, {part.primitives} {part.multiplier}, {memories}, "
+        lines += [f"{board.name}: {board.fpga}, {part.primitives} {part.multiplier}, {memories}, "
                   f"{part.logic:,} logic cells",
                   f"  engine: {config.rows} x {config.columns} array, {config.lanes} lanes",
                   f"  clock: {board.oscillator / 1e6:g} MHz, by PLL to {len(clocks)} frequencies up to "

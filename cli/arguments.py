@@ -114,7 +114,8 @@ def add_model_arguments(parser, *, any_board: bool = False, without: str = "comp
                         "weight for each column, at most: all weights come from an external memory, again for every "
                         "frame (default: all are on the chip)")
     engine.add_argument("--input-rows", type=int, metavar="N", help="rows of the image in the input memory, at most: "
-                        "the first layer begins as they arrive (default: the whole image where it fits)")
+                        "the first layer begins as they arrive (default: the whole image where it fits, and on "
+                        "arrival where that is no slower with the image in memory)")
 
 
 def add_output_argument(parser) -> None:

@@ -17,7 +17,8 @@ def add_arguments(parser) -> None:
 
 def run(arguments) -> int:
     """Print every board."""
-    boards = [{"name": board.name, "part": board.part.name, "multiplier": board.part.multiplier,
+    boards = [{"name": board.name, "part": board.part.name, "speed_grade": board.speed_grade,
+               "multiplier": board.part.multiplier,
                "multipliers": board.part.primitives,
                "memories": {kind.name: kind.count for kind in board.part.memories},
                "engine": {"rows": board.config.rows, "columns": board.config.columns, "lanes": board.config.lanes}}
@@ -28,7 +29,8 @@ def run(arguments) -> int:
     table = Table(Column("board", no_wrap=True), "part", "multipliers", "memories", "engine")
     for board in boards:
         engine = board["engine"]
-        table.add_row(board["name"], board["part"], f"{board['multipliers'] or 'any'} {board['multiplier']}",
+        grade = f", grade {board['speed_grade']}" if board["speed_grade"] else ""
+        table.add_row(board["name"], board["part"] + grade, f"{board['multipliers'] or 'any'} {board['multiplier']}",
                       ", ".join(f"{count} {name}" for name, count in board["memories"].items()) or "any",
                       f"{engine['rows']} x {engine['columns']} array, {engine['lanes']} lanes")
     out.print(table)

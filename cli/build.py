@@ -71,7 +71,8 @@ def _show(report: dict) -> None:
     if path := report["critical_path"]:
         out.print(f"Slowest path: {path['from']} to {path['to']}, {path['ns']:.2f} ns, {path['routing_ns']:.2f} of "
                   "them in wires.", markup=False)
-    out.print(f"[bold]{report['clock_mhz']:.3f} MHz[/]: {report['latency_ms']:.3f} ms from image to answer, "
+    out.print(f"[bold]{report['clock_mhz']:.3f} MHz[/]: {report['in_memory_ms']:.3f} ms in memory, "
+              f"{report['last_byte_ms']:.3f} ms from the last byte, "
               f"{report['frames_per_second']:,.0f} frames a second; {report['line_frames_per_second']:,.0f} over the "
               f"serial line at {report['baud']:,} baud.")
     out.print(f"Wrote {report['directory']}: {', '.join(report['files'])}", markup=False)

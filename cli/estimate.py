@@ -64,7 +64,7 @@ def _one(arguments) -> int:
         "weight_bytes_per_frame": schedule.weight_bytes,
         **_times(model, clock := clock_for(schedule, board, arguments.clock)),
         "waits": (waits := _waits(schedule, model)),
-        "utilisation": round(utilisation(schedule, model.busy_cycles), 4), "layers": rows,
+        "utilisation": round(utilisation(schedule, model.in_memory_cycles), 4), "layers": rows,
     }
     if arguments.json:
         print(json.dumps(report))
@@ -79,13 +79,14 @@ def _one(arguments) -> int:
         rows_, columns_ = config.window
         out.print(f"Engine: {config.rows} x {config.columns} array, {config.lanes} depthwise lanes of {rows_} x "
                   f"{columns_} taps, {config.requantisers} requantisers, {config.input_bytes}-byte input beats.")
-        out.print(f"{schedule.network.macs:,} multiply-accumulates in {model.busy_cycles:,} cycles on "
+        out.print(f"{schedule.network.macs:,} multiply-accumulates in {model.in_memory_cycles:,} cycles on "
                   f"{config.products} products a cycle: {report['utilisation']:.1%} in use. "
-                  f"{model.cycles:,} cycles with the image streaming in; a frame every {model.interval_cycles:,}.")
+                  f"{model.last_byte_cycles:,} cycles from the last byte of an image that streams in, {model.cycles:,} "
+                  f"from its first; a frame every {model.interval_cycles:,}.")
         if bands:
             out.print(f"{bands['layers']} layers run in bands of rows, and no map between them is ever stored whole: "
                       f"{bands['words']:,} words in each bank of activations in place of {bands['whole_words']:,}, "
-                      f"for {bands['compute_cycles'] / bands['whole_cycles'] - 1:.1%} more cycles.")
+                      f"for {bands['in_memory_cycles'] / bands['whole_cycles'] - 1:.1%} more cycles.")
         if ring:
             out.print(f"The input memory holds {ring['rows']} of the image's {ring['of']} rows, which are computed as "
                       f"they arrive: {ring['words']:,} words in place of {ring['whole_words']:,}, and a frame takes "
@@ -93,8 +94,8 @@ def _one(arguments) -> int:
         if schedule.weight_bytes:
             out.print(_told_weights(schedule, board, model, clock, waits))
         if clock.mhz:
-            out.print(f"{report['latency_ms']:.3f} ms from image to answer, {report['frames_per_second']:,.1f} frames "
-                      f"a second: at {clock.told}.", markup=False)
+            out.print(f"{report['in_memory_ms']:.3f} ms in memory, {report['last_byte_ms']:.3f} ms from the last byte, "
+                      f"{report['frames_per_second']:,.1f} frames a second: at {clock.told}.", markup=False)
         else:
             out.print(f"There is {clock.told}.")
     require_fit(schedule, board, smaller)
@@ -145,12 +146,13 @@ def _bands(schedule: Schedule, model: CycleModel) -> dict | None:
         groups.append({"layers": layers, "rows": group.rows})
     return {"groups": groups, "layers": sum(len(group["layers"]) for group in groups),
             "words": schedule.bank_depth, "whole_words": whole.bank_depth,
-            "compute_cycles": model.busy_cycles, "whole_cycles": CycleModel(whole, model.interval).busy_cycles}
+            "in_memory_cycles": model.in_memory_cycles,
+            "whole_cycles": CycleModel(whole, model.interval).in_memory_cycles}
 
 
 def _ring(schedule: Schedule, model: CycleModel) -> dict | None:
     """What it takes and saves that the input memory holds some rows of the image; None if it holds all."""
-    if schedule.rows is None:
+    if schedule.layout.rows == schedule.layout.shape[0]:
         return None
     whole = Schedule(schedule.network, replace(schedule.config, input_rows=None), schedule.formats,
                      groups=schedule.groups)
@@ -161,8 +163,11 @@ def _ring(schedule: Schedule, model: CycleModel) -> dict | None:
 
 def _times(model: CycleModel, clock: Clock) -> dict:
     """Cycles and what they take, ready for JSON."""
-    return {"cycles": model.cycles, "compute_cycles": model.compute_cycles, "interval_cycles": model.interval_cycles,
-            "clock_mhz": clock.mhz, "clock": clock.told, "latency_ms": clock.milliseconds(model.compute_cycles),
+    return {"cycles": model.cycles, "in_memory_cycles": model.in_memory_cycles,
+            "last_byte_cycles": model.last_byte_cycles, "interval_cycles": model.interval_cycles,
+            "clock_mhz": clock.mhz, "clock": clock.told,
+            "in_memory_ms": clock.milliseconds(model.in_memory_cycles),
+            "last_byte_ms": clock.milliseconds(model.last_byte_cycles),
             "frames_per_second": clock.rate(model.interval_cycles)}
 
 
@@ -253,17 +258,18 @@ def _entry(schedule: Schedule, board: Board) -> dict:
 
 
 def _print(network: Network, entries: list[dict]) -> None:
-    table = Table(Column("board", no_wrap=True), *(Column(header, justify="right", no_wrap=True)
-                                                   for header in ("cycles", "ms", "frames/s")), "fits",
+    headers = "cycles in memory", "ms in memory", "ms from the last byte", "frames/s"
+    table = Table(Column("board", no_wrap=True), *(Column(header, justify="right") for header in headers), "fits",
                   title=f"{network.macs:,} multiply-accumulates, {network.parameters:,} bytes of weights")
     for entry in entries:
         if entry["problem"]:
-            table.add_row(entry["board"], "", "", "", "no: see below")
+            table.add_row(entry["board"], "", "", "", "", "no: see below")
             continue
         timed = entry["clock_mhz"]
         short = ",\n    ".join(f"{entry['used'][kind]:,} of {entry['available'][kind]:,} {kind}"
                                for kind in entry["short"])
-        table.add_row(entry["board"], f"{entry['compute_cycles']:,}", f"{entry['latency_ms']:.3f}" if timed else "",
+        table.add_row(entry["board"], f"{entry['in_memory_cycles']:,}",
+                      *(f"{entry[name]:.3f}" if timed else "" for name in ("in_memory_ms", "last_byte_ms")),
                       f"{entry['frames_per_second']:,.1f}" if timed else "", f"no: {short}" if short else "yes")
     out.print(table)
     for problem, names in _problems(entries).items():
@@ -275,8 +281,9 @@ def _print(network: Network, entries: list[dict]) -> None:
         out.print(f"{told[0].upper()}{told[1:]}.", markup=False)
     if untimed := [entry["board"] for entry in entries if entry.get("clock_mhz", 0) is None]:
         out.print(f"No clock recorded: {', '.join(untimed)} (--clock gives one).")
-    out.print("Cycles from the end of the image to the answer. --board shows one board, layer by layer, and where the "
-              "network does not fit, which width and image size do.")
+    out.print("In memory: with the image in the input memory when the clock starts. From the last byte: with the image "
+              "streaming in, of which rows are computed as they arrive. --board shows one board, layer by layer, "
+              "and where the network does not fit, which width and image size do.")
 
 
 def _told_outside(entries: list[dict]) -> str:

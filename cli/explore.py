@@ -8,9 +8,10 @@ import numpy as np
 from tepal.boards.board import Board
 from tepal.boards.flow.bounds import OPTIONS
 from tepal.boards.flow.explore import CLOSE, Point, explore, options
-from tepal.boards.flow.fit import default_engine, fit
+from tepal.boards.flow.fit import default_engine, fit, on_arrival
 from tepal.boards.flow.routed import Clock, clock_of
 from tepal.boards.flow.variant import Forms, choose
+from tepal.hdl import Schedule
 
 from .arguments import add_model_arguments, chosen, count, mhz
 from .console import bar, err, out, step
@@ -66,10 +67,10 @@ def run(arguments) -> int:
         return 0
     shown = _spread(entries, arguments.points)
     if beside:
-        shown = sorted([*shown, beside], key=lambda entry: -entry["compute_cycles"])
+        shown = sorted([*shown, beside], key=lambda entry: -entry["in_memory_cycles"])
     kinds = list(default.fit.available)
     rows = [["cycles", *(["ms"] if clock.mhz else []), *kinds]]
-    rows += [[f"{entry['compute_cycles']:,}", *([f"{entry['latency_ms']:.3f}"] if clock.mhz else []),
+    rows += [[f"{entry['in_memory_cycles']:,}", *([f"{entry['in_memory_ms']:.3f}"] if clock.mhz else []),
               *(f"{entry['used'][kind]:,}" for kind in kinds)] for entry in shown]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     engines = ["engine", *(entry["options"] + "  (default)" * entry["default"] for entry in shown)]
@@ -80,8 +81,9 @@ def run(arguments) -> int:
         out.print(f"{figures}\n{engine}" if beneath else f"{figures}  {engine}", style=None if number else "bold",
                   markup=False)
     left_out = f" ({len(shown)} of {len(entries)} are shown)" if len(shown) < len(entries) else ""
-    out.print(f"Engines that fit and that no smaller one matches to {CLOSE:.0%}{left_out}. Cycles are exact, LUTs and "
-              f"flip-flops estimated. {'Time is at' if clock.mhz else 'There is'} {clock.told}"
+    out.print(f"Engines that fit and that no smaller one matches to {CLOSE:.0%}{left_out}. Cycles are exact, with "
+              f"the image in memory, and LUTs and flip-flops estimated. "
+              f"{'Time is at' if clock.mhz else 'There is'} {clock.told}"
               f"{', and not the clock that each engine would reach' * bool(clock.mhz)}.")
     return 0
 
@@ -91,24 +93,29 @@ def _in_best_form(front: list[Point], board: Board, forms: Forms) -> list[Point]
     one matches, smallest first."""
     found: list[Point] = []
     for point in front:
-        schedule, _ = choose(forms, board, lambda network, formats, config=point.config: config)
-        found.append(replace(Point.of_schedule(schedule, board), config=point.config))
-    found.sort(key=lambda point: (point.logic, point.compute_cycles))
+        def engine(network, formats, config=point.config):
+            return on_arrival(Schedule(network, config, formats), board, config)
+
+        schedule, _ = choose(forms, board, engine)
+        found.append(replace(Point.of_schedule(schedule, board), config=replace(
+            point.config, input_rows=schedule.config.input_rows)))
+    found.sort(key=lambda point: (point.logic, point.in_memory_cycles))
     return [point for number, point in enumerate(found)
-            if all(point.compute_cycles < other.compute_cycles for other in found[:number])]
+            if all(point.in_memory_cycles < other.in_memory_cycles for other in found[:number])]
 
 
 def _spread(entries: list[dict], most: int) -> list[dict]:
     """The default and ``most`` of the entries: the first, the last, and those between at like ratios of cycles."""
     if len(entries) <= most:
         return entries
-    cycles = np.log([entry["compute_cycles"] for entry in entries])
+    cycles = np.log([entry["in_memory_cycles"] for entry in entries])
     chosen = {int(np.abs(cycles - value).argmin()) for value in np.linspace(cycles[0], cycles[-1], most)}
     return [entry for number, entry in enumerate(entries) if number in chosen or entry["default"]]
 
 
 def _entry(point: Point, clock: Clock) -> dict:
     config = point.config
-    return {"compute_cycles": point.compute_cycles, "interval_cycles": point.interval_cycles,
-            "latency_ms": clock.milliseconds(point.compute_cycles), "used": point.fit.used,
+    return {"in_memory_cycles": point.in_memory_cycles, "last_byte_cycles": point.last_byte_cycles,
+            "interval_cycles": point.interval_cycles, "in_memory_ms": clock.milliseconds(point.in_memory_cycles),
+            "last_byte_ms": clock.milliseconds(point.last_byte_cycles), "used": point.fit.used,
             "engine": {name: getattr(config, name) for name in OPTIONS}, "options": options(config)}

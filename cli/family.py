@@ -222,7 +222,8 @@ def _speeds(network: Network, boards: Iterable[Board], asked: float | None) -> d
         clock = _or_assumed(clock_for(schedule, board, asked))
         room = room_for_weights(board)
         result[board.name] = {
-            "cycles": model.cycles, "compute_cycles": model.compute_cycles, "interval_cycles": model.interval_cycles,
+            "cycles": model.cycles, "in_memory_cycles": model.in_memory_cycles,
+            "last_byte_cycles": model.last_byte_cycles, "interval_cycles": model.interval_cycles,
             "clock_mhz": clock.mhz, "clock": clock.told, "frames_per_second": clock.rate(model.interval_cycles),
             "fits": needs.ok, "used": needs.used, "available": needs.available,
             "external_memory": {

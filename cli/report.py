@@ -66,7 +66,8 @@ def run(arguments) -> int:
             "model": str(arguments.model), "board": board.name, "path": str(arguments.output),
             "sections": [section.name for section in found], "fits": fit(schedule, board).ok,
             "passes": len(schedule.passes), "layers": len(schedule.network.layers), "cycles": model.cycles,
-            "compute_cycles": model.compute_cycles, "interval_cycles": model.interval_cycles}))
+            "in_memory_cycles": model.in_memory_cycles, "last_byte_cycles": model.last_byte_cycles,
+            "interval_cycles": model.interval_cycles}))
     else:
         out.print(f"Wrote {arguments.output}: open it in a browser.", markup=False)
     require_fit(schedule, board)
@@ -88,10 +89,10 @@ def _given(arguments, model: CycleModel, board: str) -> Given:
     network = preprocessed(schedule.network, arguments)
     build = simulation = losses = None
     if arguments.build is not None:
-        build = _same(model, board, arguments.build / REPORT, BUILD, "tepal build", "compute_cycles")
+        build = _same(model, board, arguments.build / REPORT, BUILD, "tepal build", "in_memory_cycles")
     if arguments.simulation is not None:
         simulation = _same(model, board, arguments.simulation, SIMULATION, "tepal simulate --json",
-                           "predicted_compute_cycles")
+                           "predicted_in_memory_cycles")
     accuracies: dict[str, tuple[float, int | None]] = {}
     if arguments.losses is not None:
         losses = read_json(arguments.losses, LOSSES, "tepal quantize --json")
@@ -115,10 +116,10 @@ def _same(model: CycleModel, board: str, file: Path, form: dict, command: str, c
     found = read_json(file, form, command)
     if found["board"] != board:
         raise NetworkError(f"{file} is of the board {found['board']}: give --board {found['board']}")
-    if found[cycles] != model.compute_cycles:
-        raise NetworkError(f"{file} is of another network or engine, which takes {found[cycles]:,} cycles from image "
-                           f"to answer, and this one {model.compute_cycles:,}: give the model and the engine's options "
-                           "of that command")
+    if found[cycles] != model.in_memory_cycles:
+        raise NetworkError(f"{file} is of another network or engine, which takes {found[cycles]:,} cycles with the "
+                           f"image in memory, and this one {model.in_memory_cycles:,}: give the model and the engine's "
+                           "options of that command")
     return found
 
 

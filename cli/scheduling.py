@@ -10,7 +10,7 @@ from rich.markup import escape
 from tepal.boards.board import Board
 from tepal.boards.flow.build import clock_limits
 from tepal.boards.flow.external_memory import with_weights_outside
-from tepal.boards.flow.fit import default_engine, fit, in_bands
+from tepal.boards.flow.fit import default_engine, fit, in_bands, on_arrival
 from tepal.boards.flow.routed import Clock, clock_of
 from tepal.boards.flow.variant import Forms, choose
 from tepal.boards.parts.catalogue import get_part
@@ -125,8 +125,9 @@ def _engine(arguments, board: Board, network: Network, formats: Formats) -> Engi
     if given:
         # Of another engine, other bands and other rows.
         config = replace(config, **{name: given.get(name) for name in ("activation_words", "input_rows")})
-        banded = in_bands(Schedule(network, config, formats), board)
-        if banded:
-            config = replace(config, activation_words=banded.config.activation_words,
-                             input_rows=banded.config.input_rows)
+        schedule = Schedule(network, config, formats)
+        if banded := in_bands(schedule, board):
+            return replace(config, activation_words=banded.config.activation_words,
+                           input_rows=banded.config.input_rows)
+        config = on_arrival(schedule, board, config)
     return config

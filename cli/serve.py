@@ -184,10 +184,10 @@ class _Live:
         if opened.schedule is None:
             return notes, []
         model = CycleModel(opened.schedule, self.board.beat_cycles if self.board else 1)
-        told = f"The engine takes {model.compute_cycles:,} cycles from image to answer"
+        told = f"The engine takes {model.in_memory_cycles:,} cycles to an answer, with the image in memory"
         clock = clock_of(self.board) if self.board else None
         if clock and clock.mhz:
-            told += f": {clock.milliseconds(model.compute_cycles):,.3f} ms at {clock.told}"
+            told += f": {clock.milliseconds(model.in_memory_cycles):,.3f} ms at {clock.told}"
         layers = opened.network.layers
         numbers = sorted({stage.layer for stage in stages(opened.schedule)})
         return [*notes, f"{told}."], [

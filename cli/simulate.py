@@ -101,14 +101,15 @@ def run(arguments) -> int:
     result = {
         "model": str(arguments.model), "board": board.name, "frames": len(images), "stalls": arguments.stalls,
         **frames.report,
-        "cycles": report.cycles, "compute_cycles": report.compute_cycles,
-        "interval_cycles": report.interval_cycles, "predicted_cycles": model.cycles,
-        "predicted_compute_cycles": model.compute_cycles, "predicted_interval_cycles": model.interval_cycles,
+        "cycles": report.cycles, "in_memory_cycles": report.in_memory_cycles,
+        "last_byte_cycles": report.last_byte_cycles, "interval_cycles": report.interval_cycles,
+        "predicted_cycles": model.cycles, "predicted_in_memory_cycles": model.in_memory_cycles,
+        "predicted_last_byte_cycles": model.last_byte_cycles, "predicted_interval_cycles": model.interval_cycles,
         "mismatches": report.mismatches, "compared": report.compared, "cycle_errors": report.cycle_errors,
         "problems": report.problems,
         "first_mismatch": report.first_mismatch.describe(network) if report.first_mismatch else None,
         "outputs": report.outputs.tolist(), "classes": report.classes, "layers": report.layers,
-        "utilisation": round(utilisation(schedule, model.busy_cycles), 4),
+        "utilisation": round(utilisation(schedule, model.in_memory_cycles), 4),
         "waves": str(arguments.waves) if arguments.waves else None,
         "seconds": {"verilog": round(making.seconds, 2), "simulator": round(building.seconds, 2),
                     "simulation": round(simulating.seconds, 2)},
@@ -145,12 +146,14 @@ def _show(arguments, schedule: Schedule, model: CycleModel, images, report, name
         out.print("then " + ", ".join(name(index) for index in report.classes[1:21])
                   + (" …" if len(images) > 21 else ""))
     out.print(layer_table(layer_rows(schedule, model)))
-    if report.compute_cycles is not None:
-        out.print(f"{report.compute_cycles:,} cycles from image to answer ({model.compute_cycles:,} predicted), "
-                  f"{report.cycles:,} with the image streaming in ({model.cycles:,})"
-                  + (f", a frame every {report.interval_cycles:,} ({model.interval_cycles:,})"
+    if report.cycles is not None:
+        in_memory = "not seen" if report.in_memory_cycles is None else f"{report.in_memory_cycles:,}"
+        out.print(f"Cycles in memory: {in_memory} ({model.in_memory_cycles:,} predicted); from the last byte: "
+                  f"{report.last_byte_cycles:,} ({model.last_byte_cycles:,}); from the first: {report.cycles:,} "
+                  f"({model.cycles:,})"
+                  + (f"; a frame every {report.interval_cycles:,} ({model.interval_cycles:,})"
                      if report.interval_cycles else "") + ".")
-        out.print(f"{utilisation(schedule, report.compute_cycles):.1%} of {schedule.config.products} "
+        out.print(f"{utilisation(schedule, model.in_memory_cycles):.1%} of {schedule.config.products} "
                   "products a cycle in use.")
     style = "bold green" if report.ok else "bold red"
     out.print(f"[{style}]{report.compared - report.mismatches:,} of {report.compared:,} bytes equal[/] over "

@@ -59,8 +59,8 @@ class EngineConfig:
         (:mod:`tepal.hdl.plan.portions`).  None: all are on the chip.
     input_rows
         Most rows of the image that the input memory holds at a time.  The pass that reads it runs in parts of rows,
-        each of which begins when its rows have arrived (:mod:`tepal.hdl.plan.input_ring`).  None: it holds the whole
-        image, and a frame begins when all of it has arrived.
+        each of which begins when its rows have arrived (:mod:`tepal.hdl.plan.input_ring`); so it does where there is
+        room for all.  None: it holds the whole image, and a frame begins when all of it has arrived.
 
     Raises
     ------

@@ -14,7 +14,8 @@ _NUMBER = (int, float)
 
 BUILD = {
     "board": str, "part": str, "passed": bool, "fmax_mhz": _NUMBER, "clock_mhz": _NUMBER, "target_mhz": _NUMBER,
-    "used": {str: int}, "available": {str: int}, "compute_cycles": int, "interval_cycles": int, "latency_ms": _NUMBER,
+    "used": {str: int}, "available": {str: int}, "in_memory_cycles": int, "last_byte_cycles": int,
+    "interval_cycles": int, "in_memory_ms": _NUMBER, "last_byte_ms": _NUMBER,
     "frames_per_second": _NUMBER, "critical_path": (None, {
         "from": str, "to": str, "ns": _NUMBER, "logic_ns": _NUMBER, "routing_ns": _NUMBER,
         "steps": [{"kind": str, "at": str, "ns": _NUMBER}]}),
@@ -24,9 +25,10 @@ BUILD = {
 """What is read of the ``report.json`` that ``tepal build`` writes."""
 
 SIMULATION = {
-    "board": str, "frames": int, "cycles": (None, int), "compute_cycles": (None, int), "interval_cycles": (None, int),
-    "predicted_cycles": int, "predicted_compute_cycles": int, "predicted_interval_cycles": int, "mismatches": int,
-    "compared": int, "cycle_errors": [str], "problems": [str], "first_mismatch": (None, str),
+    "board": str, "frames": int, "cycles": (None, int), "in_memory_cycles": (None, int),
+    "last_byte_cycles": (None, int), "interval_cycles": (None, int), "predicted_cycles": int,
+    "predicted_in_memory_cycles": int, "predicted_last_byte_cycles": int, "predicted_interval_cycles": int,
+    "mismatches": int, "compared": int, "cycle_errors": [str], "problems": [str], "first_mismatch": (None, str),
 }
 """What is read of what ``tepal simulate --json`` prints."""
 

@@ -85,7 +85,7 @@ def _timeline(model: CycleModel, names: list[str]) -> Section:
 
 def _use(model: CycleModel) -> Section:
     schedule, picture_table = model.schedule, use(model)
-    text = "Each unit's share of the cycles from image to answer."
+    text = "Each unit's share of the cycles to the answer, with the image in memory."
     if schedule.loads:
         text += (f" {schedule.weight_bytes:,} bytes of weights come from outside for every frame, "
                  f"{schedule.weight_bytes / model.interval_cycles:.2f} a cycle on average; cycles are those of a "
@@ -113,7 +113,8 @@ def _resources(schedule: Schedule, board: Board, build: Mapping[str, Any] | None
 def _build(build: Mapping[str, Any]) -> Section:
     tools = ", ".join(f"{name} {tool['version']}" for name, tool in build["tools"].items())
     text = (f"Place and route reached {build['fmax_mhz']:.2f} MHz; the clock is {build['clock_mhz']:.3f} MHz, "
-            f"{build['latency_ms']:.3f} ms from image to answer, {build['frames_per_second']:,.1f} frames a second. "
+            f"{build['in_memory_ms']:.3f} ms in memory, {build['last_byte_ms']:.3f} ms from the last byte, "
+            f"{build['frames_per_second']:,.1f} frames a second. "
             + ("" if build["passed"] else "That is less than was asked for. ") + f"Tools: {tools}.")
     parts = [Part("Seeds", *resources.seeds(build))]
     if (path := resources.path(build)) is not None:
@@ -136,7 +137,8 @@ def _simulation(found: Mapping[str, Any]) -> Section:
         found["mismatches"] or found["cycle_errors"] or found["problems"]) else "The simulation differs:"
     rows = [["first difference", found["first_mismatch"] or "none"],
             ["values that differ", f"{found['mismatches']:,} of {found['compared']:,}"]]
-    for name, text in (("compute_cycles", "cycles from image to answer"), ("cycles", "cycles with the image"),
+    for name, text in (("in_memory_cycles", "cycles, in memory"),
+                       ("last_byte_cycles", "cycles, from the last byte"), ("cycles", "cycles with the image"),
                        ("interval_cycles", "cycles from frame to frame")):
         if found[name] is not None:
             rows.append([text, f"{found[name]:,} ({found[f'predicted_{name}']:,} predicted)"])
@@ -167,11 +169,12 @@ def sections(model: CycleModel, board: Board, given: Given) -> list[Section]:
 def _figures(model: CycleModel, board: Board, clock: Clock) -> list[tuple[str, str]]:
     """(what, how much) at the head of the page."""
     schedule, config = model.schedule, model.schedule.config
-    latency, rate = clock.milliseconds(model.compute_cycles), clock.rate(model.interval_cycles)
-    timed = [("from image to answer", f"{latency:,.3f} ms"), ("frames a second", number(rate, 1))] if clock.mhz else []
-    return [*timed, ("cycles from image to answer", number(model.compute_cycles)),
+    counts = ("in memory", model.in_memory_cycles), ("from the last byte", model.last_byte_cycles)
+    timed = [*((f"ms, {name}", f"{clock.milliseconds(cycles):,.3f}") for name, cycles in counts),
+             ("frames a second", number(clock.rate(model.interval_cycles), 1))] if clock.mhz else []
+    return [*timed, *((f"cycles, {name}", number(cycles)) for name, cycles in counts),
             ("cycles from frame to frame", number(model.interval_cycles)),
-            ("array in use", percent(utilisation(schedule, model.compute_cycles))),
+            ("array in use", percent(utilisation(schedule, model.in_memory_cycles))),
             ("multiply-accumulates", number(schedule.network.macs)), ("weights", number(schedule.network.parameters)),
             ("passes", number(len(schedule.passes))),
             ("array", f"{config.rows} × {config.columns}"), ("lanes", number(config.lanes)),

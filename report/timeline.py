@@ -114,23 +114,23 @@ def _cycles(model: CycleModel) -> list[tuple[str, int]]:
 
 
 def bindings(model: CycleModel) -> Table:
-    """Where the cycles from the image to the answer go."""
-    return Table("bindings", f"What binds the {model.compute_cycles:,} cycles from image to answer.",
+    """Where the cycles to the answer go, with the image in memory."""
+    return Table("bindings", f"What binds the {model.in_memory_cycles:,} cycles to the answer, the image in memory.",
                  ["bound by", "#cycles", "#share", "that is"],
-                 [[name, number(cycles), percent(cycles / model.compute_cycles), BINDINGS[name]]
+                 [[name, number(cycles), percent(cycles / model.in_memory_cycles), BINDINGS[name]]
                   for name, cycles in _cycles(model)])
 
 
 def binding_bars(model: CycleModel) -> Markup:
     """The same as a picture, which is the timeline's legend, too."""
-    return bars("Cycles by what binds them", [
-        Bar(name, cycles / model.compute_cycles, f"{percent(cycles / model.compute_cycles)}, {cycles:,} cycles", name)
-        for name, cycles in _cycles(model)])
+    shares = [(name, cycles, cycles / model.in_memory_cycles) for name, cycles in _cycles(model)]
+    return bars("Cycles by what binds them", [Bar(name, share, f"{percent(share)}, {cycles:,} cycles", name)
+                                              for name, cycles, share in shares])
 
 
 def use(model: CycleModel) -> tuple[Markup, Table]:
     """How busy each unit is over the frame."""
-    schedule, times, cycles = model.schedule, pass_times(model), model.compute_cycles
+    schedule, times, cycles = model.schedule, pass_times(model), model.in_memory_cycles
     told = {
         "reading": "reads a word of each bank of the activation memory, or of the input memory",
         "lanes": f"{schedule.config.lanes} depthwise lanes multiply",

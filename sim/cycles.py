@@ -6,7 +6,7 @@ neither of them ever waits; and, where weights come from outside, when they do. 
 image, these come as there is room for them."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil
 
@@ -58,6 +58,11 @@ class FrameCycles:
     loaded: tuple[int, ...] = ()
     waited: tuple[int, ...] = ()
     rows: tuple[int, ...] = ()
+
+    @property
+    def begin(self) -> int:
+        """Cycle of the last input beat, or of the first step where that is earlier."""
+        return min(self.last_beat, self.start)
 
 
 class _Loading:
@@ -164,10 +169,13 @@ class _Rows:
 class CycleModel:
     """Cycle counts of ``schedule``; what the simulator must agree with, to the cycle.
 
-    ``compute_cycles``: from the last input beat to the first output byte; ``cycles``: from the first input beat
-    to the last output byte, both counted; ``interval_cycles``: from one frame to the next in the steady state.
-    ``busy_cycles``: the same from the first step where that is earlier: passes may wait for rows alone.
-    ``load_timing``, ``send_timing``: those of the input loader and of the output streamer.
+    ``in_memory_cycles``: from the image to the first output byte, where all of it is in the input memory before the
+    frame begins; where that holds only some rows, from the first step on, while the others stream in.
+    ``last_byte_cycles``: from the last input beat to the first output byte, with the image streaming in.  They differ
+    where the first pass begins as rows arrive.
+    ``cycles``: from the first input beat to the last output byte, both counted; ``interval_cycles``: from one frame to
+    the next in the steady state.  ``load_timing``, ``send_timing``: those of the input loader and of the output
+    streamer.  ``in_memory``: the frame of ``in_memory_cycles``.
 
     Weights from outside come from a memory that is never late: it offers a beat in every ``interval`` cycles, on
     average where that is a fraction.
@@ -180,7 +188,7 @@ class CycleModel:
     >>> from tepal.quant import MobileNet
     >>> network = MobileNet(0.25, 96, classes=2).network()
     >>> engine = EngineConfig(rows=8, columns=16, lanes=8, requantisers=8)
-    >>> CycleModel(Schedule(network, engine)).compute_cycles
+    >>> CycleModel(Schedule(network, engine)).in_memory_cycles
     66771
     """
 
@@ -189,10 +197,19 @@ class CycleModel:
         self.load_timing = InputLoader.timing(schedule.layout, schedule.config.input_bytes)
         self.send_timing = OutputStreamer.timing([each.shape for each in schedule.output_maps], schedule.config.lanes)
         frames = self.frames(4)
-        self.compute_cycles = frames[0].first_byte - frames[0].last_beat
-        self.busy_cycles = frames[0].first_byte - min(frames[0].last_beat, frames[0].start)
+        self.in_memory = self._image_in_memory(frames[0])
+        self.in_memory_cycles = self.in_memory.first_byte - self.in_memory.begin
+        self.last_byte_cycles = frames[0].first_byte - frames[0].last_beat
         self.cycles = frames[0].last_byte - frames[0].first_beat + 1
         self.interval_cycles = frames[3].first_byte - frames[2].first_byte
+
+    def _image_in_memory(self, streamed: FrameCycles) -> FrameCycles:
+        """As ``streamed``, but all rows of the image are there when its last beat comes, if there is room for all."""
+        layout = self.schedule.layout
+        if self.schedule.rows is None or layout.rows < layout.shape[0]:
+            return streamed
+        whole = self.frames(1, rows=[streamed.last_beat] * layout.rows)[0]
+        return replace(whole, first_beat=streamed.first_beat, rows=streamed.rows)
 
     def last_write(self, number: int) -> int:
         """Cycles from a pass's first step to the write of its last result: its last column group may be narrower, its

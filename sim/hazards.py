@@ -198,6 +198,14 @@ def conflicts(schedule: Schedule) -> list[str]:
     return told
 
 
+def _constants(tile: _Tile) -> tuple:
+    """What the window generator and the depthwise engine look at while a pass's windows are read: of passes that read
+    the image the same, if these values are; of others at least where they lie in a ring may differ."""
+    work = tile.scheduled.work
+    return ((work.window.border, work.window.input_shape[:2], work.reduction and work.reduction.kind)
+            if work.source is None else (tile.number,))
+
+
 def _sequencer(found: _Slacks, tiles: list[_Tile]) -> None:
     for one, other in pairwise(tiles):
         where = "tiles" if other.tile else "passes"
@@ -205,7 +213,7 @@ def _sequencer(found: _Slacks, tiles: list[_Tile]) -> None:
         # One step in a cycle; the sequencer counts at least three to the next tile.
         found.keep(f"steps of {where}", other.start - last_step - 1)
         found.keep(f"sequencer of {where}", other.start - one.start - 3)
-        if not other.tile:
+        if not other.tile and _constants(one) != _constants(other):
             # The next pass's zero point is there a cycle before its first step; the last window's border is made of
             # this pass's two cycles before the window is out.
             found.keep("constants", other.start - 1 - (last_step + one.scheduled.latency.window - 2) - 1)

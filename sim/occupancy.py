@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where a frame's cycles go: when each unit works for each pass, what binds it, and how long maps live.
 
-All cycles are those of the cycle model's first frame, counted from its first step; weights from outside, if there are
-any, come from the model's memory, which is never late."""
+All cycles are those of the cycle model's frame with the image in memory, counted from its first step; weights from
+outside, if there are any, come from the model's memory, which is never late."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -78,10 +78,10 @@ class MapSpan:
 
 def pass_times(model: CycleModel) -> list[PassTimes]:
     """Every pass, in order."""
-    schedule, frame = model.schedule, model.frames(1)[0]
+    schedule, frame = model.schedule, model.in_memory
     config, result = schedule.config, []
-    # The first pass is ready when the image is in its memory.
-    ready = frame.last_beat + model.load_timing[2] + Sequencer.latency(config.pipelined) - frame.start
+    # The first pass is ready when the image is in its memory, or its first rows are.
+    ready = min(0, frame.last_beat + model.load_timing[2] + Sequencer.latency(config.pipelined) - frame.start)
     for number, (scheduled, step) in enumerate(zip(schedule.passes, frame.steps, strict=True)):
         start = step - frame.start
         end = start + model.last_write(number)
@@ -102,14 +102,14 @@ def pass_times(model: CycleModel) -> list[PassTimes]:
 
 
 def segments(model: CycleModel) -> list[Segment]:
-    """All cycles from the last beat of the image to the first byte of the answer, ``model.compute_cycles``, one segment
-    behind the other; what is before the first step has negative numbers.
+    """All of ``model.in_memory_cycles``, up to the first byte of the answer, one segment behind the other; what
+    is before the first step has negative numbers.
 
     What waits for the results of a pass, another pass or the host, waits for what that one's last tile is bound by, and
     only then for the results to be written."""
-    schedule, frame, times = model.schedule, model.frames(1)[0], pass_times(model)
+    schedule, frame, times = model.schedule, model.in_memory, pass_times(model)
     passes = schedule.passes
-    found = [Segment(frame.last_beat - frame.start, -times[0].waited, "pipeline", 0),
+    found = [Segment(frame.begin - frame.start, -times[0].waited, "pipeline", 0),
              Segment(-times[0].waited, 0, "weights from outside", 0)]
     for number, (scheduled, own) in enumerate(zip(passes, times, strict=True)):
         last_tile = own.start + scheduled.to_last_tile
@@ -140,7 +140,7 @@ def _joined(found: Iterable[Segment]) -> list[Segment]:
 
 def map_spans(model: CycleModel) -> list[MapSpan]:
     """Every map in every memory where it lies, the image first: one that is both read and added lies in two."""
-    schedule, frame, times = model.schedule, model.frames(1)[0], pass_times(model)
+    schedule, frame, times = model.schedule, model.in_memory, pass_times(model)
     readers, adders, writers = defaultdict(list), defaultdict(list), defaultdict(list)
     for number, scheduled in enumerate(schedule.passes):
         work = scheduled.work

@@ -22,6 +22,7 @@ from tepal.hdl.memories.sdram_timing import SdramTiming
 from tepal.hdl.plan.rom_contents import loaded_weights
 from tepal.hdl.plan.schedule import Schedule
 from tepal.hdl.streamed import image_of
+from tepal.hdl.units.sequencer import Sequencer
 from tepal.quant import Network
 
 from . import golden
@@ -73,7 +74,9 @@ class Memory:
 @dataclass
 class Report:
     """What a simulation found. Cycle counts are of the first frame but for ``interval_cycles``, from the
-    last frame but one to the last; None where fewer frames ran or the streams were stalled."""
+    last frame but one to the last, and ``in_memory_cycles`` (:class:`~tepal.sim.CycleModel` says of what the counts
+    are), which are of the first one whose image is in the memory when it begins; None where no such frame ran or the
+    streams were stalled."""
 
     outputs: np.ndarray
     classes: list[int]
@@ -81,7 +84,8 @@ class Report:
     compared: int
     first_mismatch: Mismatch | None = None
     cycles: int | None = None
-    compute_cycles: int | None = None
+    in_memory_cycles: int | None = None
+    last_byte_cycles: int | None = None
     interval_cycles: int | None = None
     layers: list[dict] = field(default_factory=list)
     cycle_errors: list[str] = field(default_factory=list)
@@ -373,6 +377,20 @@ def _first_wrong_output(network: Network, expected: np.ndarray, outputs: np.ndar
     return min(filter(None, found), key=lambda mismatch: (mismatch.frame, mismatch.layer), default=None)
 
 
+def _in_memory(schedule: Schedule, model: CycleModel, events: dict[tuple[str, int], list[int]]) -> int | None:
+    """Cycles to the answer of the first frame whose image is in the memory when it begins, as if it had just come; None
+    if there is no such frame."""
+    steps, last_beats, offered = events["S", 0], events["L", 0], events["O", 0]
+    if schedule.rows is not None and schedule.layout.rows < schedule.layout.shape[0]:
+        return offered[0] - min(last_beats[0], steps[0])
+    ahead = model.load_timing[2] + Sequencer.latency(schedule.config.pipelined)
+    if schedule.loads is not None:
+        # A frame may wait for weights as well, and those come while the first image does.
+        return offered[0] - last_beats[0] if schedule.rows is None else None
+    return next((answer - (step - ahead) for step, last_beat, answer in zip(steps, last_beats, offered, strict=False)
+                 if last_beat + ahead <= step), None)
+
+
 def simulate(build: Build, schedule: Schedule, images: np.ndarray, *, stalls: int | None = None,
              waves: Path | None = None, memory: Memory | None = None) -> Report:
     """Run ``images`` through the simulator and compare everything.
@@ -431,7 +449,8 @@ def simulate(build: Build, schedule: Schedule, images: np.ndarray, *, stalls: in
         first_beat, last_beat = events["A", 0], events["L", 0]
         offered, sent = events["O", 0], events["M", 0]
         report.cycles = sent[taken.shape[1] - 1] - first_beat[0] + 1
-        report.compute_cycles = offered[0] - last_beat[0]
+        report.in_memory_cycles = _in_memory(schedule, model, events)
+        report.last_byte_cycles = offered[0] - last_beat[0]
         if frames > 1:
             report.interval_cycles = offered[-1] - offered[-2]
         report.cycle_errors = _compare_cycles(schedule, model, frames, events, loaded)

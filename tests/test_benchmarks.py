@@ -71,13 +71,13 @@ def test_tables_in_other_pages():
     boards = (ROOT / "docs/bundled_boards.md").read_text()
     assert f"| `icebreaker` | {get_board('icebreaker').part.name} | 4 x 4 array" in boards
     assert "| KWS | `icebreaker` |" in (ROOT / "README.md").read_text()
-    results["kws"]["simulate"]["compute_cycles"] += 1
+    results["kws"]["simulate"]["in_memory_cycles"] += 1
     changed = bench.filled(tables, results)
     # No other build is taken for that of the engine that is simulated now.
     before, after = (next(line for line in text.splitlines() if line.startswith("| KWS | `ulx3s-85f` | 256"))
                      for text in (tables, changed))
     assert int(after.split("|")[4].replace(",", "")) == int(before.split("|")[4].replace(",", "")) + 1
-    assert changed.count(bench.MISSING) == tables.count(bench.MISSING) + 6
+    assert changed.count(bench.MISSING) == tables.count(bench.MISSING) + 7
 
 
 def test_marks():
@@ -87,7 +87,7 @@ def test_marks():
     assert filled.startswith("a\n<!-- make bench: cycles of kws -->\n|  | board |")
     assert filled.endswith("\n<!-- end -->\nb\n")
     assert "old" not in filled
-    assert filled.count(bench.MISSING) == 3
+    assert filled.count(bench.MISSING) == 4
     assert bench.filled(filled, {}) == filled
     for wrong in (text.replace("cycles", "circles"), text.replace("kws", "kwz")):
         with pytest.raises(KeyError):
@@ -99,15 +99,35 @@ def test_nothing_is_invented():
     assert "ms**" not in bench.page({})
     ours = [line for line in bench.page({}).splitlines() if any(f"| **{row.title}" in line for row in bench.ROWS)]
     assert len(ours) == len(bench.ROWS)
-    assert all(line.count(bench.MISSING) == 4 for line in ours)
+    assert all(line.count(bench.MISSING) == 6 for line in ours)
     row = bench.ROWS[0].name
     results = json.loads(bench.RESULTS.read_text())[row]
-    made = {"command": "", "revision": "", "compute_cycles": results["simulate"]["compute_cycles"],
-            "clock_mhz": 12.5, "limit_mhz": 212, "latency_ms": 98.765, "fmax_mhz": 13, "seconds": 1, "seeds": [1, 2],
+    made = {"command": "", "revision": "", "in_memory_cycles": results["simulate"]["in_memory_cycles"],
+            "last_byte_cycles": results["simulate"]["last_byte_cycles"], "last_byte_ms": 87.654,
+            "clock_mhz": 12.5, "limit_mhz": 212, "in_memory_ms": 98.765, "fmax_mhz": 13, "seconds": 1, "seeds": [1, 2],
             **{side: dict.fromkeys(("lut", "ff", "dsp", "bram"), 7) for side in ("used", "available")}}
     assert "98.765" in bench.page({row: results | {"build": made}})
-    made["compute_cycles"] += 1
+    made["in_memory_cycles"] += 1
     assert "98.765" not in bench.page({row: results | {"build": made}})
+
+
+def test_side_by_side():
+    """Everybody's figures are there, with a source each; what follows from others is reckoned, and nothing else."""
+    others = json.loads(bench.OTHERS.read_text())
+    lines = bench.side_by_side(json.loads(bench.RESULTS.read_text()))
+    assert all(len(line) == 8 for line in lines)
+    assert len(lines) == len(bench.WORKS) + sum(len(rows) for _, rows in bench.WORKS.values()) + len(others) + len(
+        bench.lone_layers())
+    assert {each["work"] for each in others} <= bench.WORKS.keys()
+    assert all(each["source"] and each["counts"] for each in others)
+    both = bench.Other("vww", "somebody", "somewhere", "all", ms=0.5, mhz=200.0, multipliers=10)
+    assert both.cells(2_000_000) == ["somebody", "100,000", "200", "0.500", "10", "2.00", "all", "somewhere"]
+    alone = bench.Other("vww", "somebody", "somewhere", "all", ms=0.0665)
+    assert alone.cells(2_000_000) == ["somebody", "", "", "0.0665", "", "", "all", "somewhere"]
+    counted = bench.Other("vww", "somebody", "somewhere", "all", cycles=50_000, multipliers=20)
+    assert counted.cells(2_000_000)[1:6] == ["50,000", "", "", "20", "2.00"]
+    page = bench.PAGE.read_text()
+    assert all(f"| {each['system']} |" in page for each in others)
 
 
 @pytest.mark.parametrize("row", bench.ROWS, ids=lambda row: row.name)
@@ -122,8 +142,8 @@ def test_clocks():
     """The fastest one of each board, of designs that passed and are the ones that are simulated now."""
     assert json.loads(bench.ROUTED.read_text()) == bench.clocks(json.loads(bench.RESULTS.read_text()))
     results = {row.name: {
-        "simulate": {"compute_cycles": 10},
-        "build": {"part": "any", "clock_mhz": clock, "passed": passed, "compute_cycles": cycles}}
+        "simulate": {"in_memory_cycles": 10},
+        "build": {"part": "any", "clock_mhz": clock, "passed": passed, "in_memory_cycles": cycles}}
         for row, clock, passed, cycles in zip(bench.ROWS, (50.0, 90.0, 60.0, 30.0, 80.0, 25.0),
                                               (True, False, True, True, True, True), (10, 10, 10, 10, 11, 10),
                                               strict=False)}
@@ -136,7 +156,7 @@ def test_boards():
     """Every board is in the table; what was built is told, and the commands are ones that ``tepal`` takes."""
     name = boards.BUILDABLE[-1]
     made = {"command": " ".join(boards.command(name, small=True)), "engine": "smallest", "part": "a part",
-            "fmax_mhz": 31.26, "latency_ms": 2.5, "used": {"lut": 1234, "dsp": 1, "bram": 7, "spram": 2},
+            "fmax_mhz": 31.26, "in_memory_ms": 2.5, "used": {"lut": 1234, "dsp": 1, "bram": 7, "spram": 2},
             "available": {"lut": 5280, "dsp": 8, "bram": 30, "spram": 4}}
     lines = boards.page({name: made}).splitlines()
     assert [line.split("`")[1] for line in lines if line.startswith("| `")] == boards.BUILDABLE
@@ -149,11 +169,11 @@ def test_boards():
 
 def test_growth_keeps_what_still_holds():
     """Measured before: kept with another estimate of logic, not with other cycles or counted resources."""
-    before = {"compute_cycles": 10, "used": {"LUT4": 5, "FF": 5, "DP16KD": 2}, "mhz": 80.0,
+    before = {"in_memory_cycles": 10, "used": {"LUT4": 5, "FF": 5, "DP16KD": 2}, "mhz": 80.0,
               "seconds": {"generate": 3, "build": 400}}
     point = before | {"used": before["used"] | {"LUT4": 6}, "mhz": None, "seconds": {"generate": 4}}
     assert growth.merged(point, before) == point | {"mhz": 80.0, "seconds": {"generate": 4, "build": 400}}
-    for changed in (point | {"compute_cycles": 11}, point | {"used": point["used"] | {"DP16KD": 3}}):
+    for changed in (point | {"in_memory_cycles": 11}, point | {"used": point["used"] | {"DP16KD": 3}}):
         assert growth.merged(changed, before) == changed
 
 

@@ -56,8 +56,8 @@ class Engines:
 
 
 def least_cycles(engines: Engines, formats: Formats) -> np.ndarray:
-    """A bound that ``compute_cycles`` can't fall below, (engines,): the timeline without latencies, but that of a value
-    in the requantiser."""
+    """A bound that ``in_memory_cycles`` can't fall below, (engines,): the timeline without latencies, but that of a
+    value in the requantiser."""
     latency = Latencies(drain=engines.requantiser_cycles)
 
     def stepped(tiling: Tiling) -> np.ndarray:

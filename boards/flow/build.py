@@ -317,13 +317,16 @@ def _report(schedule: Schedule, board: Board, family: Family, commands: dict[str
     result = Packet.line_bytes(network.result_bytes + Trailer.BYTES)
     spread = [run.reached for run in runs if not run.problem]
     return {
-        "board": board.name, "part": board.part.name, "network": network.name, "passed": problem is None,
+        "board": board.name, "part": board.part.name, "speed_grade": board.speed_grade, "network": network.name,
+        "passed": problem is None,
         "problem": problem,
         "fmax_mhz": round(best.reached, 3), "clock_mhz": clock, "target_mhz": round(target, 3),
         "limit_mhz": limit, "margin": float(CLOCK_MARGIN), "pll": dict(pll.parameters),
         "used": cells_used["used"], "available": cells_used["available"],
-        "compute_cycles": cycles.compute_cycles, "interval_cycles": cycles.interval_cycles,
-        "latency_ms": round(cycles.compute_cycles / clock / 1e3, 6),
+        "in_memory_cycles": cycles.in_memory_cycles, "last_byte_cycles": cycles.last_byte_cycles,
+        "interval_cycles": cycles.interval_cycles,
+        "in_memory_ms": round(cycles.in_memory_cycles / clock / 1e3, 6),
+        "last_byte_ms": round(cycles.last_byte_cycles / clock / 1e3, 6),
         "frames_per_second": round(clock * 1e6 / cycles.interval_cycles, 3),
         "baud": board.baud,
         "line_frames_per_second": round(board.baud / LINE_BITS / max(request, result), 3),

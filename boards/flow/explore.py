@@ -33,7 +33,8 @@ class Point:
     """An engine, its cycles (as :class:`~tepal.sim.CycleModel` has them), and what it takes of the board."""
 
     config: EngineConfig
-    compute_cycles: int
+    in_memory_cycles: int
+    last_byte_cycles: int
     interval_cycles: int
     fit: Fit
 
@@ -44,7 +45,8 @@ class Point:
     @classmethod
     def of_schedule(cls, schedule: Schedule, board: Board) -> "Point":
         model = CycleModel(schedule)
-        return cls(schedule.config, model.compute_cycles, model.interval_cycles, fit(schedule, board))
+        return cls(schedule.config, model.in_memory_cycles, model.last_byte_cycles, model.interval_cycles,
+                   fit(schedule, board))
 
     @property
     def logic(self) -> int:
@@ -93,9 +95,9 @@ def explore(network: Network, board: Board, formats: Formats | None = None, *, b
             progress=lambda what, done, total: None) -> list[Point]:
     """The engines that fit ``board`` and that no smaller one matches, smallest first.
 
-    Each point has fewer LUTs, or fewer cycles from image to answer, than each other one.  An engine that fits and is
-    not among them has at least as many LUTs as one of them, and not :data:`CLOSE` fewer cycles.  All maps are stored
-    whole: no pass runs in bands.
+    Each point has fewer LUTs, or fewer cycles with the image in memory, than each other one.  An engine that fits
+    and is not among them has at least as many LUTs as one of them, and not :data:`CLOSE` fewer cycles.  All maps are
+    stored whole: no pass runs in bands.
 
     Parameters
     ----------
@@ -152,7 +154,7 @@ def explore(network: Network, board: Board, formats: Formats | None = None, *, b
     def matched(logic: float, cycles: float) -> bool:
         """Whether a point of the front is no larger, and faster or about as fast."""
         index = bisect_right(front, logic, key=lambda point: point.logic)
-        return index > 0 and cycles >= (1 - CLOSE) * front[index - 1].compute_cycles
+        return index > 0 and cycles >= (1 - CLOSE) * front[index - 1].in_memory_cycles
 
     for done, (least_logic, least, *engine) in enumerate(table):
         if done % 1000 == 0:
@@ -160,9 +162,10 @@ def explore(network: Network, board: Board, formats: Formats | None = None, *, b
         if matched(least_logic, least):
             continue
         point = Point.of(network, replace(base, **dict(zip(OPTIONS, map(int, engine), strict=True))), board, formats)
-        if not point.fit.within(limits) or matched(point.logic, point.compute_cycles):
+        if not point.fit.within(limits) or matched(point.logic, point.in_memory_cycles):
             continue
-        front = [other for other in front if other.logic < point.logic or other.compute_cycles < point.compute_cycles]
+        front = [other for other in front
+                 if other.logic < point.logic or other.in_memory_cycles < point.in_memory_cycles]
         front.insert(bisect_right(front, point.logic, key=lambda point: point.logic), point)
     if not front:
         asked = [*(f"{value} {name.replace('_', ' ')}" for name, value in (fixed or {}).items()),

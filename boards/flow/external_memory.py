@@ -58,7 +58,7 @@ def with_weights_outside(network: Network, formats: Formats, board: Board,
         return None
     divisions = [_Divisions(network, formats, board, config) for config in engines
                  if not config.single_port and config.requantiser_cycles == config.lane_cycles == 1]
-    for each in sorted(divisions, key=lambda each: CycleModel(each.base).busy_cycles):
+    for each in sorted(divisions, key=lambda each: CycleModel(each.base).in_memory_cycles):
         found: list[tuple[int, Schedule]] = []
         passes = 0
         for sketch in sorted(each.sketches(), key=lambda sketch: sketch.cycles):
@@ -193,7 +193,7 @@ class _Sketch:
         base = divisions.base
         self._layout = in_ring(base.layout, rows)
         self._config = replace(divisions.config, activation_words=words, input_rows=rows)
-        self._whole = by_rows(divisions.passes, groups, self._layout)
+        self._whole = by_rows(divisions.passes, groups, self._layout, self._config)
         used = self._used()
         if any(used[kind.name] > kind.count for kind in divisions.board.part.memories):
             raise _NoRoom

@@ -16,8 +16,8 @@ from tepal.sim import CycleModel
 
 from .lut_estimate import KINDS, MARGIN, logic
 
-__all__ = ["Fit", "blocks", "capacity", "default_engine", "fit", "for_weights", "in_bands", "memory_kind", "scheduled",
-           "with_beat_for"]
+__all__ = ["Fit", "blocks", "capacity", "default_engine", "fit", "for_weights", "in_bands", "memory_kind", "on_arrival",
+           "scheduled", "with_beat_for"]
 
 
 @dataclass(frozen=True)
@@ -161,11 +161,25 @@ def _banded(schedule: Schedule, board: Board, tables: dict[int, int]) -> Schedul
     return None
 
 
+def on_arrival(schedule: Schedule, board: Board, config: EngineConfig) -> EngineConfig:
+    """``config``, of ``schedule``; with all rows of the image in the input memory to begin with as they arrive, if that
+    is faster so, and takes no cycle more where the image is there, and fits."""
+    asked = config.input_rows, config.activation_words, config.weight_words
+    if config.single_port or any(each is not None for each in asked):
+        return config
+    arriving = replace(config, input_rows=schedule.layout.shape[0])
+    other = scheduled(schedule.formats, arriving)
+    before, after = CycleModel(schedule), CycleModel(other)
+    faster = after.last_byte_cycles < before.last_byte_cycles
+    no_slower = (after.in_memory_cycles <= before.in_memory_cycles and after.interval_cycles <= before.interval_cycles)
+    return arriving if faster and no_slower and fit(other, board).ok else config
+
+
 def default_engine(board: Board, network: Network, formats: Formats | None = None) -> EngineConfig:
     """The engine for ``network`` by default: of the board's the one that takes the fewest cycles and fits, or else the
-    smallest one; its input stream follows the image (:func:`with_beat_for`).  Where none fits, passes run in bands, or
-    the input memory holds some rows of the image (:func:`in_bands`).  ``formats`` are the network's, if there are any
-    already."""
+    smallest one; its input stream follows the image (:func:`with_beat_for`), whose rows are computed as they arrive
+    (:func:`on_arrival`).  Where none fits, passes run in bands, or the input memory holds some rows of the image
+    (:func:`in_bands`).  ``formats`` are the network's, if there are any already."""
     configs = [with_beat_for(network, config) for config in (board.config, *board.others)]
     if len(configs) == 1 and configs[0].packing == 1 and not _may_run_in_bands(board, configs[0]):
         return configs[0]
@@ -179,4 +193,5 @@ def default_engine(board: Board, network: Network, formats: Formats | None = Non
     if not fitting:
         banded = [in_bands(schedule, board) for _, schedule in schedules]
         fitting = [(schedule.config, schedule) for schedule in banded if schedule]
-    return min(fitting or schedules[-1:], key=lambda pair: CycleModel(pair[1]).busy_cycles)[0]
+    config, schedule = min(fitting or schedules[-1:], key=lambda pair: CycleModel(pair[1]).in_memory_cycles)
+    return on_arrival(schedule, board, config)

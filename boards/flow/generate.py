@@ -80,11 +80,12 @@ def describe(schedule: Schedule, board: Board, versions: dict[str, str], name: s
                                  "this packet, which is no answer and ends with this byte"}]},
         **({"outputs": _outputs(network), "answers": _answers(network)} if len(network.output_layers) > 1 else {}),
         "softmax": network.softmax is not None,
-        "cycles": {"cycles": model.cycles, "compute_cycles": model.compute_cycles,
-                   "interval_cycles": model.interval_cycles,
-                   "about": "cycles: first input beat to last output beat; compute_cycles: last input beat to first "
-                            "output beat; interval_cycles: from frame to frame; start and end of a layer count from "
-                            "the frame's first step"},
+        "cycles": {"cycles": model.cycles, "in_memory_cycles": model.in_memory_cycles,
+                   "last_byte_cycles": model.last_byte_cycles, "interval_cycles": model.interval_cycles,
+                   "about": "cycles: first input beat to last output beat; last_byte_cycles: last input beat to first "
+                            "output beat, with the image streaming in; in_memory_cycles: the same with all of the "
+                            "image in the input memory when it begins; interval_cycles: from frame to frame; start and "
+                            "end of a layer count from the frame's first step"},
         "layers": [{"index": network.layers[layer.layer].index, "name": network.layers[layer.layer].name,
                     "block": layer.pass_number, "start": layer.start, "end": layer.end, "macs": layer.macs}
                    for layer in model.layers()],

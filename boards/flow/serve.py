@@ -41,4 +41,4 @@ def patience(schedule: Schedule, sdram: SdramTiming | None = None) -> int:
     if sdram:
         loading = SdramWeights.cycles(sdram, image_of(schedule))
     beat = word_cycles(sdram) if sdram else 1
-    return 2 + (loading + request * LINE_BITS * BIT + CycleModel(schedule, beat).busy_cycles) // _PACE
+    return 2 + (loading + request * LINE_BITS * BIT + CycleModel(schedule, beat).in_memory_cycles) // _PACE

@@ -48,7 +48,7 @@ def credit(schedule: Schedule, byte_cycles: Fraction | int, buffer: int, beat_cy
     request = Packet.line_bytes(prod(network.input_shape))
     result = Packet.line_bytes(network.result_bytes + Trailer.BYTES)
     keeps_pace = max(cycles.interval_cycles, result * byte_cycles) <= request * byte_cycles
-    if keeps_pace and cycles.busy_cycles <= buffer * byte_cycles:
+    if keeps_pace and cycles.in_memory_cycles <= buffer * byte_cycles:
         return MOST
     return min(MOST, 1 + buffer // request)
 

@@ -49,7 +49,7 @@ class Forms:
 
 
 def choose(forms: Forms, board: Board, engine: Engine) -> tuple[Schedule, str]:
-    """The form with the fewest cycles from image to answer of those that fit ``board``, scheduled on the engine that
+    """The form with the fewest cycles, the image in memory, of those that fit ``board``, scheduled on the engine that
     ``engine`` gives it; and a sentence about what was left out, or why it was not, empty where there is nothing
     to leave out or nobody asked.
 
@@ -58,7 +58,7 @@ def choose(forms: Forms, board: Board, engine: Engine) -> tuple[Schedule, str]:
     if found is None or not found.removed:
         return _schedule(forms.plain, engine), ""
     simplified = _schedule(forms.simplified, engine)
-    cycles, fits = CycleModel(simplified).busy_cycles, fit(simplified, board).ok
+    cycles, fits = CycleModel(simplified).in_memory_cycles, fit(simplified, board).ok
     if fits and cycles <= _least(board, simplified.config, forms.plain):
         # Requantisers, which take most of the time, need not be found twice.
         return simplified, f"{found}."
@@ -66,7 +66,7 @@ def choose(forms: Forms, board: Board, engine: Engine) -> tuple[Schedule, str]:
         # The whole network does not fit either, for its weights alone.
         return simplified, f"{found}."
     plain = _schedule(forms.plain, engine)
-    plain_cycles = CycleModel(plain).busy_cycles
+    plain_cycles = CycleModel(plain).in_memory_cycles
     if not fit(plain, board).ok or (fits and cycles <= plain_cycles):
         return simplified, f"{found}."
     return plain, _kept(found, fits, cycles, plain_cycles)

@@ -105,7 +105,8 @@ class Schedule:
         self._check_weights()
         whole = (first, *self.formats.passes[1:])
         self.groups = self._choose(whole) if groups is None else aligned(whole, groups)
-        passes, self.wholes, self.portion_of = sliced(network, *by_rows(whole, self.groups, self.layout), self.config)
+        passes, self.wholes, self.portion_of = sliced(network, *by_rows(whole, self.groups, self.layout, self.config),
+                                                     self.config)
         self.rows = row_plan(passes, self.layout)
         places = place(passes, self.config, self.layout)
         self.input_map, self.region_depths = places.image, places.region_depths

@@ -81,13 +81,15 @@ def start_bounds(before: Tiling, start: int, following: Tiling) -> dict[str, int
     """First cycles at which ``following`` may take its first step after the pass ``before``, whose own first step is at
     ``start``: both use the same units."""
     last_tile = start + before.to_last_tile
+    # Parts of the pass that reads the image have the same constants.
+    differ = before.work.source is not None or following.work.source is not None
     # Parameters of columns are loaded at each sum where there are several column groups, else at the first sum only.
     loaded = last_tile + before.fed if before.column_groups > 1 else start + before.filled + 1 + before.period
     return {
         # As from tile to tile.
         "groups": last_tile + before.groups * before.group_period,
         # Constants of a pass are held while its last windows are read.
-        "constants": last_tile + before.steps + before.latency.window + 1,
+        **({"constants": last_tile + before.steps + before.latency.window + 1} if differ else {}),
         # The array is busy with the tile before.
         "array": last_tile + before.fed - following.filled - 1,
         # Words enter the tile buffer in order, whichever way they come.

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tepal.boards import registry
+from tepal.boards.board import describe
 from tepal.boards.flow.build import require_platform
 from tepal.boards.flow.design import BoardDesign, prepare
 from tepal.boards.flow.fit import fit
@@ -52,6 +53,23 @@ def package(tmp_path_factory, monkeypatch):
         monkeypatch.syspath_prepend(folder)
         monkeypatch.delitem(sys.modules, "brings", raising=False)
     return write
+
+
+GRADES = {"ulx3s-85f": "6", "ulx3s-45f": "6", "ulx3s-25f": "6", "ulx3s-12f": "6", "orangecrab-85f": "8",
+          "orangecrab-25f": "8", "ecpix5-85f": "8", "ecpix5-45f": "8", "icepi-zero": "6", "icesugar-pro": "6",
+          "colorlight-5a-75b": "6"}
+"""Speed grades of the parts that boards carry, where parts have one."""
+
+
+def test_speed_grades():
+    """nextpnr is told the board's, and so are people."""
+    assert {name: board.speed_grade for name, board in BOARDS.items() if board.speed_grade} == GRADES
+    for name, grade in GRADES.items():
+        board = BOARDS[name]
+        arguments = board.part.family.arguments(board.platform(), "d.json", "c.lpf", "r.config")
+        assert arguments[arguments.index("--speed") + 1] == grade
+        assert f"{name}: {board.part.name}, grade {grade}, " in describe(board)
+    assert BOARDS["icebreaker"].fpga == "iCE40UP5K"
 
 
 def test_own_file(tmp_path):

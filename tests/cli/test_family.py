@@ -204,8 +204,8 @@ def test_cycles_are_the_cycle_models():
     for name, speed in row["boards"].items():
         schedule = Schedule(network, default_engine(BOARDS[name], network))
         model, needs = CycleModel(schedule), fit(schedule, BOARDS[name])
-        assert (speed["cycles"], speed["compute_cycles"], speed["interval_cycles"]) == (
-            model.cycles, model.compute_cycles, model.interval_cycles)
+        assert (speed["cycles"], speed["in_memory_cycles"], speed["last_byte_cycles"], speed["interval_cycles"]) == (
+            model.cycles, model.in_memory_cycles, model.last_byte_cycles, model.interval_cycles)
         assert (speed["fits"], speed["used"], speed["available"]) == (needs.ok, needs.used, needs.available)
         clock = json.loads(ROUTED.read_text())[name]["clock_mhz"]
         assert speed["frames_per_second"] == round(clock * 1e6 / model.interval_cycles, 3)

@@ -26,8 +26,9 @@ def build(estimate, tmp_path) -> Path:
     """A folder with a report such as ``tepal build`` writes."""
     report = {"board": "ulx3s-85f", "part": "LFE5U-85F", "passed": True, "fmax_mhz": 81.5, "clock_mhz": 79.0,
               "target_mhz": 100.0, "used": {"lut": 4321}, "available": {"lut": 83640},
-              "compute_cycles": estimate["compute_cycles"], "interval_cycles": estimate["interval_cycles"],
-              "latency_ms": 0.5, "frames_per_second": 1000.0, "critical_path": None,
+              "in_memory_cycles": estimate["in_memory_cycles"], "last_byte_cycles": estimate["last_byte_cycles"],
+              "interval_cycles": estimate["interval_cycles"],
+              "in_memory_ms": 0.5, "last_byte_ms": 0.25, "frames_per_second": 1000.0, "critical_path": None,
               "seeds": [{"seed": 1, "fmax_mhz": 81.5}], "best_seed": 1,
               "tools": {"yosys": {"version": "0.70", "from": "somewhere"}}}
     folder = tmp_path / "built"
@@ -48,7 +49,7 @@ def test_written(run, estimate, tmp_path):
     page = (tmp_path / report["path"]).read_text()
     assert page.startswith("<!DOCTYPE html>")
     assert [f'<section id="{name}"' in page for name in report["sections"]] == [True] * 5
-    for name in "cycles", "compute_cycles", "interval_cycles", "fits":
+    for name in "cycles", "in_memory_cycles", "last_byte_cycles", "interval_cycles", "fits":
         assert report[name] == estimate[name]
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["page.html"]
     for used in estimate["used"].values():
@@ -63,8 +64,9 @@ def test_all_that_is_known(run, estimate, build, tmp_path):
     labels = np.load(DIGITS / "labels.npy")[:20]
     np.savez(tmp_path / "test.npz", images=np.load(DIGITS / "inputs.npy")[:20], labels=labels)
     evaluated = json.loads(run("evaluate", MODEL, "--input", "test.npz", "--json")[1])
-    simulated = {"board": "ulx3s-85f", "frames": 2, "cycles": 1, "compute_cycles": 2, "interval_cycles": None,
-                 "predicted_cycles": 1, "predicted_compute_cycles": estimate["compute_cycles"],
+    simulated = {"board": "ulx3s-85f", "frames": 2, "cycles": 1, "in_memory_cycles": None, "last_byte_cycles": 2,
+                 "interval_cycles": None, "predicted_cycles": 1, "predicted_last_byte_cycles": 4,
+                 "predicted_in_memory_cycles": estimate["in_memory_cycles"],
                  "predicted_interval_cycles": 3, "mismatches": 5, "compared": 77, "cycle_errors": ["late"],
                  "problems": [], "first_mismatch": "frame 0: layer 3 first differs"}
     (tmp_path / "sim.json").write_text(json.dumps(simulated))
@@ -126,7 +128,7 @@ def test_full_disk(run, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("values", "sentence"), [
     ({"board": "icebreaker"}, "is of the board icebreaker: give --board icebreaker"),
-    ({"compute_cycles": 7}, "is of another network or engine, which takes 7 cycles"),
+    ({"in_memory_cycles": 7}, "is of another network or engine, which takes 7 cycles"),
     ({"seeds": [{"seed": 1}]}, "is not what tepal build writes: seeds 0 fmax_mhz"),
     ({"used": {"lut": "many"}}, "is not what tepal build writes: used lut"),
     ({"passed": 1}, "is not what tepal build writes: passed"),

@@ -85,7 +85,7 @@ def check(network, config, pictures):
     expected = golden.run(network, pictures)
     assert run.answers == tuple(pack_answer(logits, frame) for frame, logits in enumerate(expected))
     first, second = model.frames(2)
-    assert run.cycles_of_bytes[0] - run.cycles_of_beats[len(run.cycles_of_beats) // 2 - 1] == model.compute_cycles
+    assert run.cycles_of_bytes[0] - run.cycles_of_beats[len(run.cycles_of_beats) // 2 - 1] == model.in_memory_cycles
     assert run.cycles_of_bytes[len(run.answers[0])] - run.cycles_of_bytes[0] == second.first_byte - first.first_byte
 
 

@@ -127,7 +127,7 @@ def test_all_is_there(case):
         assert drawn == {(each.first, each.last + 1) for each in maps if each.memory == "activations"}
     assert any(each.memory == "skip" for each in maps) == ("Skip memory" in text)
     cycles = sum(int(row["cycles"].replace(",", "")) for row in seen.table("bindings"))
-    assert cycles == model.compute_cycles
+    assert cycles == model.in_memory_cycles
 
 
 @pytest.mark.parametrize("case", NETWORKS)
@@ -189,7 +189,8 @@ def test_build():
     """Slowest path, seeds and resources after routing are those of the report."""
     path = {"from": "a", "to": "b", "ns": 4.0, "logic_ns": 1.0, "routing_ns": 3.0,
             "steps": [{"kind": "logic", "at": "top.x", "ns": 1.0}, {"kind": "routing", "at": "top.y", "ns": 3.0}]}
-    build = {"part": "P", "passed": True, "fmax_mhz": 90.0, "clock_mhz": 80.0, "latency_ms": 1.5, "critical_path": path,
+    build = {"part": "P", "passed": True, "fmax_mhz": 90.0, "clock_mhz": 80.0, "in_memory_ms": 1.5,
+             "last_byte_ms": 1.25, "critical_path": path,
              "frames_per_second": 700.0, "used": {"lut": 12, "dsp": 9}, "available": {"lut": 24, "dsp": 8},
              "seeds": [{"seed": 1, "fmax_mhz": 90.0}, {"seed": 2, "fmax_mhz": None}], "best_seed": 1, "tools": {}}
     assert build.keys() <= BUILD.keys()

@@ -93,4 +93,4 @@ def test_simulation(name, board, frames, cycles, tmp_path, compile_for):
     report = simulate(Build(tmp_path), schedule, images)
     assert len(images) == frames
     assert (report.mismatches, report.cycle_errors, report.problems) == (0, [], [])
-    assert report.compute_cycles <= cycles
+    assert report.in_memory_cycles <= cycles

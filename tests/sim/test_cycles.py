@@ -23,7 +23,7 @@ ENGINES = {
 
 def counts(schedule: Schedule) -> tuple[int, int, int]:
     model = CycleModel(schedule)
-    return model.cycles, model.compute_cycles, model.interval_cycles
+    return model.cycles, model.in_memory_cycles, model.interval_cycles
 
 
 @pytest.mark.parametrize(("engine", "wanted"), [

@@ -28,7 +28,7 @@ def test_segments(make, seed):
     found = segments(model)
     assert all(before.behind == after.first for before, after in pairwise(found))
     assert min(each.cycles for each in found) > 0
-    assert sum(each.cycles for each in found) == model.compute_cycles
+    assert sum(each.cycles for each in found) == model.in_memory_cycles
     assert {each.binding for each in found} <= BINDINGS.keys()
     assert {each.number for each in found} == set(range(len(model.schedule.passes)))
     waits = sum(each.cycles for each in found if each.binding == "weights from outside")

@@ -79,8 +79,8 @@ def test_agrees(build, schedule, images):
     report = simulate(build, schedule, images)
     assert report.ok
     assert (report.mismatches, report.first_mismatch, report.cycle_errors) == (0, None, [])
-    assert (report.cycles, report.compute_cycles, report.interval_cycles) == (
-        model.cycles, model.compute_cycles, model.interval_cycles)
+    assert (report.cycles, report.in_memory_cycles, report.last_byte_cycles, report.interval_cycles) == (
+        model.cycles, model.in_memory_cycles, model.last_byte_cycles, model.interval_cycles)
     values = sum(np.prod(layer.output_shape) for layer in network.layers) + network.result_bytes + 4
     assert report.compared == FRAMES * values
     assert np.array_equal(report.outputs, golden.run(network, images))
@@ -98,7 +98,7 @@ def test_single_image(build, schedule, images):
 def test_stalls(build, schedule, images):
     report = simulate(build, schedule, images, stalls=20260)
     assert report.ok
-    assert (report.cycles, report.compute_cycles, report.interval_cycles) == (None, None, None)
+    assert (report.cycles, report.in_memory_cycles, report.last_byte_cycles, report.interval_cycles) == (None,) * 4
     assert report.compared > 0
 
 
@@ -111,7 +111,7 @@ def test_command(capfd, tmp_path, compile_quickly):
     assert (code, err) == (0, "")
     report = json.loads(out)
     assert (report["frames"], report["mismatches"], report["cycle_errors"], report["classes"]) == (2, 0, [], [0, 0])
-    for count in "cycles", "compute_cycles", "interval_cycles":
+    for count in "cycles", "in_memory_cycles", "last_byte_cycles", "interval_cycles":
         assert report[count] == report[f"predicted_{count}"] > 0
     code = main([*COMMAND, "--input", str(DIGITS / "inputs.npy"), "--frames", "2", "--keep", str(tmp_path / "kept"),
                  "--classes", str(DIGITS / "classes.txt")])

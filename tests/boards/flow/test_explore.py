@@ -65,7 +65,7 @@ def test_front(front):
     assert len(front) > 10
     for smaller, larger in pairwise(front):
         assert smaller.logic < larger.logic
-        assert smaller.compute_cycles > larger.compute_cycles
+        assert smaller.in_memory_cycles > larger.in_memory_cycles
     assert all(point.fit.within({}) for point in front)
 
 
@@ -78,8 +78,8 @@ def test_nothing_beats_the_front(network, formats, front):
     for schedule in [*others, Schedule(network, default_engine(BOARD, network), formats)]:
         found = fit(schedule, BOARD)
         if found.within({}):
-            cycles = CycleModel(schedule).compute_cycles
-            assert any(point.logic <= found.used["LUT4"] and (1 - CLOSE) * point.compute_cycles <= cycles
+            cycles = CycleModel(schedule).in_memory_cycles
+            assert any(point.logic <= found.used["LUT4"] and (1 - CLOSE) * point.in_memory_cycles <= cycles
                        for point in front), schedule.config
 
 
@@ -92,10 +92,10 @@ def test_exhaustive(network, formats):
         grid, _, make = grid_of(network, formats, packing, 4)
         for schedule in map(make, np.flatnonzero(grid.lanes == 3)):
             if fit(schedule, BOARD).within(limits):
-                points.add((fit(schedule, BOARD).used["LUT4"], CycleModel(schedule).compute_cycles))
+                points.add((fit(schedule, BOARD).used["LUT4"], CycleModel(schedule).in_memory_cycles))
     best = {point for point in points
             if not any(other != point and other[0] <= point[0] and other[1] <= point[1] for other in points)}
-    got = {(point.logic, point.compute_cycles) for point in found}
+    got = {(point.logic, point.in_memory_cycles) for point in found}
     assert got <= best
     for size, cycles in best - got:
         assert any(other[0] <= size and (1 - CLOSE) * other[1] <= cycles for other in got)
@@ -106,7 +106,7 @@ def test_points_are_exact(network, front):
     for point in front[::7]:
         schedule = Schedule(network, point.config)
         model = CycleModel(schedule)
-        assert (point.compute_cycles, point.interval_cycles) == (model.compute_cycles, model.interval_cycles)
+        assert (point.in_memory_cycles, point.interval_cycles) == (model.in_memory_cycles, model.interval_cycles)
         assert point.fit == fit(schedule, BOARD)
 
 
@@ -120,7 +120,7 @@ def test_bounds(network, formats, cycles, packing, monkeypatch):
     ratios = []
     for index in some(100, count, seed=2):
         schedule = make(index)
-        exact = CycleModel(schedule).compute_cycles
+        exact = CycleModel(schedule).in_memory_cycles
         assert least[index] <= exact, schedule.config
         ratios.append(least[index] / exact)
         if parts is not None:
@@ -152,7 +152,7 @@ def test_bounds_of_weights_from_outside(network, config):
 def check_bounds(network: Network, config: EngineConfig):
     schedule = Schedule(network, config)
     engines = Engines(config, **{name: np.array([getattr(config, name)]) for name in OPTIONS})
-    assert least_cycles(engines, schedule.formats) <= CycleModel(schedule).compute_cycles
+    assert least_cycles(engines, schedule.formats) <= CycleModel(schedule).in_memory_cycles
     board = get_board("icebreaker") if config.single_port else BOARD
     used = fit(schedule, board).used
     for kind, least in least_blocks(engines, schedule.formats, board).items():
@@ -211,7 +211,7 @@ def test_icebreaker(model, engine):
                for point in found)
     usual = Point.of(network, default_engine(board, network, formats), board, formats)
     assert (usual.config.rows, usual.config.columns, usual.config.lanes) == engine
-    assert any(point.logic <= usual.logic and point.compute_cycles <= (1 + CLOSE) * usual.compute_cycles
+    assert any(point.logic <= usual.logic and point.in_memory_cycles <= (1 + CLOSE) * usual.in_memory_cycles
                for point in found)
 
 
@@ -271,10 +271,10 @@ def test_command(run, network):
         code, out, _ = run("estimate", MODEL, "--board", "ulx3s-85f", *shlex.split(entry["options"]), "--json")
         told = json.loads(out)
         assert code == 0
-        assert told["compute_cycles"] == entry["compute_cycles"]
+        assert told["in_memory_cycles"] == entry["in_memory_cycles"]
         assert told["interval_cycles"] == entry["interval_cycles"]
         assert told["used"] == entry["used"]
-        assert entry["latency_ms"] == pytest.approx(entry["compute_cycles"] / 100e3)
+        assert entry["in_memory_ms"] == pytest.approx(entry["in_memory_cycles"] / 100e3)
     assert report["default"]["options"] == options(default_engine(BOARD, network))
 
 

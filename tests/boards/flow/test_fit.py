@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 from models import require_model
+from networks import random_case
 from tepal.boards.flow import fit as module
-from tepal.boards.flow.fit import default_engine, fit, in_bands, with_beat_for
+from tepal.boards.flow.fit import default_engine, fit, in_bands, on_arrival, with_beat_for
 from tepal.boards.registry import BOARDS
 from tepal.hdl import Formats, Schedule
 from tepal.quant import BOTTLENECKS, CIFAR_BLOCKS, MobileNet, MobileNetV2, read_model, simplify
@@ -24,9 +25,37 @@ def test_default_engine(mobilenet, number, fits):
     """The one that takes the fewest cycles of those that there is room for, or else the smallest."""
     network = mobilenet.network()
     engines = [BOARD.config, *BOARD.others]
-    assert default_engine(BOARD, network) == engines[number]
+    assert replace(default_engine(BOARD, network), input_rows=None) == engines[number]
     assert [fit(Schedule(network, engine), BOARD).ok for engine in engines] == [
         fits and index >= number for index in range(len(engines))]
+
+
+def test_on_arrival():
+    """Rows of the image are computed as they arrive where that is faster, and nowhere where the image in memory, or
+    frames behind each other, would take longer; nor against what is asked for, or with memories of one port."""
+    network = MobileNet(0.25, 32, classes=10, stem_stride=1, blocks=CIFAR_BLOCKS).network()
+    config = default_engine(BOARD, network)
+    assert config.input_rows == 32
+    waiting, begun = (CycleModel(Schedule(network, replace(config, input_rows=rows))) for rows in (None, 32))
+    assert begun.last_byte_cycles < waiting.last_byte_cycles == waiting.in_memory_cycles
+    assert begun.in_memory_cycles <= waiting.in_memory_cycles
+    assert begun.interval_cycles <= waiting.interval_cycles
+    icebreaker = BOARDS["icebreaker"]
+    assert default_engine(icebreaker, network).input_rows is None
+    for asked in ({"input_rows": 8}, {"activation_words": 5000}, {"weight_words": 5000}):
+        given = replace(config, **({"input_rows": None} | asked))
+        assert on_arrival(Schedule(network, given), BOARD, given) == given
+
+    generic, chosen = BOARDS["generic"], {}
+    for seed in (29, 32, 59, 96):
+        network, config, _ = random_case(seed, 1)
+        config = replace(config, single_port=False)
+        waiting, begun = (CycleModel(Schedule(network, replace(config, input_rows=rows))) for rows in (None, 99))
+        assert begun.last_byte_cycles < waiting.last_byte_cycles
+        assert (on_arrival(waiting.schedule, generic, config) == config) == (
+            begun.in_memory_cycles > waiting.in_memory_cycles), seed
+        chosen[seed] = on_arrival(waiting.schedule, generic, config) != config
+    assert chosen == {29: False, 32: True, 59: False, 96: True}
 
 
 def test_bands():
@@ -41,7 +70,7 @@ def test_bands():
     assert fit(whole, BOARD).over == ["DP16KD"]
     more = Schedule(network, replace(config, activation_words=config.activation_words + 1))
     assert more.bank_depth == schedule.bank_depth or not fit(more, BOARD).ok
-    assert CycleModel(whole).compute_cycles < CycleModel(schedule).compute_cycles
+    assert CycleModel(whole).in_memory_cycles < CycleModel(schedule).in_memory_cycles
 
 
 @pytest.mark.parametrize("words", [None, 3000])

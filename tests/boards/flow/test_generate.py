@@ -126,7 +126,7 @@ def test_description(made, name):
     assert text["versions"].keys() == {"tepal", "amaranth", "yosys"}
     assert re.fullmatch(r"Yosys \d+\.\d+\S*", text["versions"]["yosys"])
     assert text["engine"]["products"] == config.rows * config.columns
-    cycles = {key: getattr(model, key) for key in ("cycles", "compute_cycles", "interval_cycles")}
+    cycles = {key: getattr(model, key) for key in ("cycles", "in_memory_cycles", "last_byte_cycles", "interval_cycles")}
     assert text["cycles"] == {**cycles, "about": text["cycles"]["about"]}
     preprocessing = text["input"].pop("preprocessing")
     assert text["input"] == {"shape": list(network.input_shape), "dtype": "int8", "order": "HWC",

@@ -35,7 +35,7 @@ def choose(network: Network, config: EngineConfig, board=GENERIC):
 
 
 def cycles(network: Network, config: EngineConfig) -> int:
-    return CycleModel(Schedule(network, config)).compute_cycles
+    return CycleModel(Schedule(network, config)).in_memory_cycles
 
 
 def seven_of_eight() -> Network:
@@ -61,7 +61,7 @@ def test_removed_where_not_slower():
     schedule, told = choose(network, config)
     assert schedule.network.layers[0].output_shape[2] == 7
     assert told == f"{simplify(network)}."
-    assert CycleModel(schedule).compute_cycles <= cycles(network, config)
+    assert CycleModel(schedule).in_memory_cycles <= cycles(network, config)
 
 
 def test_nothing_to_remove():
@@ -86,7 +86,7 @@ def test_command(columns, told, run, tmp_path):
     assert run(*asked, "--simplify") == (code, out, err)
     assert plain[2] == ""
     reports = [json.loads(text) for text in (out, plain[1])]
-    assert reports[0]["compute_cycles"] <= reports[1]["compute_cycles"]
+    assert reports[0]["in_memory_cycles"] <= reports[1]["in_memory_cycles"]
     assert (reports[0]["parameters"] < reports[1]["parameters"]) == (columns == 8)
 
 
@@ -101,7 +101,7 @@ def test_fewest_cycles(seed, monkeypatch):
     config = random_engine(rng, network)
     schedule, told = choose(network, config)
     simplified = simplify(network).network
-    assert CycleModel(schedule).compute_cycles == min(cycles(network, config), cycles(simplified, config))
+    assert CycleModel(schedule).in_memory_cycles == min(cycles(network, config), cycles(simplified, config))
     images = rng.integers(-128, 128, (2, *network.input_shape), np.int8)
     assert (golden.run(schedule.network, images) == golden.run(network, images)).all()
     monkeypatch.setattr(variant, "_least", lambda *_: -1)
@@ -116,7 +116,7 @@ def test_bound(seed):
     network = random_network(rng)
     config = random_engine(rng, network)
     schedule = Schedule(network, config)
-    assert variant._least(GENERIC, config, schedule.formats) <= CycleModel(schedule).compute_cycles
+    assert variant._least(GENERIC, config, schedule.formats) <= CycleModel(schedule).in_memory_cycles
 
 
 @pytest.mark.parametrize("fitting", ["both", "simplified", "plain", "neither"])
@@ -144,9 +144,9 @@ def test_explore_shows_what_the_others_make(run, tmp_path):
     assert code == 0
     front = json.loads(out)["front"]
     assert front
-    cycles = [entry["compute_cycles"] for entry in front]
+    cycles = [entry["in_memory_cycles"] for entry in front]
     assert cycles == sorted(set(cycles), reverse=True)
     for entry in front:
         _, out, _ = run("estimate", tmp_path / "seven.onnx", "--board", "ulx3s-85f", "--json",
                         *entry["options"].split())
-        assert json.loads(out)["compute_cycles"] == entry["compute_cycles"], entry["options"]
+        assert json.loads(out)["in_memory_cycles"] == entry["in_memory_cycles"], entry["options"]
