@@ -167,12 +167,13 @@ def page(results: dict) -> str:
     commands = "\n".join(f"    {found['command']}" for found in results.values())
     return f"""# Networks of full size
 
-Networks whose weights do not fit on the chip, on the engine that Tepal finds for them on a ULX3S-85F, with weights
-from the board's SDRAM: the whole of each in simulation, the Verilog of engine and SDRAM controller beside a model of
-the chip that ends the simulation where one of its rules is broken. All that every layer writes is compared with the
-golden model, and each event with the cycle that the cycle model has for it, given when weights came. Frames a second
-are the simulated cycles from frame to frame at 100 MHz, the fastest clock that the SDRAM is read at; whether a design
-reaches it is for place and route to say. `v1` and `v2` are architectures with random weights.
+Networks whose weights do not fit on the chip, on the engine that Tepal finds for them on a ULX3S-85F, or the one that
+`--engine` in the command asks for, with weights from the board's SDRAM: the whole of each in simulation, the Verilog of
+engine and SDRAM controller beside a model of the chip that ends the simulation where one of its rules is broken. All
+that every layer writes is compared with the golden model, and each event with the cycle that the cycle model has for
+it, given when weights came. Frames a second are the simulated cycles from frame to frame at 100 MHz, the fastest clock
+that the SDRAM is read at; whether a design reaches it is for place and route to say. `v1` and `v2` are architectures
+with random weights.
 
 {table(header, rows)}
 {routed_page(results)}
