@@ -5,9 +5,12 @@ simulated Verilog beside the model of the memory; keeps what was found, and writ
     python benchmarks/full_size.py MODEL.tflite                 # a network whose file there is
     python benchmarks/full_size.py BODY.tflite+HEAD.tflite      # one that is published as two files
     python benchmarks/full_size.py v1-0.5-160 v2-0.35-160       # architectures, with random weights
-    python benchmarks/full_size.py --tables                     # only write the table again
+    python benchmarks/full_size.py --as NAME --routed REPORT    # the clock of a network that has been simulated
+    python benchmarks/full_size.py --tables                     # only write the tables again
 
-``--frames N`` pictures of ``--pictures FOLDER`` go through each, by turns; ``--as NAME`` is what the table calls it.
+``--frames N`` pictures of ``--pictures FOLDER`` go through each, by turns; ``--as NAME`` is what the table calls it,
+and ``--engine rows=9,packing=1`` the engine in place of the one that Tepal finds.  ``REPORT`` is the ``report.json``
+that ``tepal build`` writes, of the same network on the same engine.
 """
 
 import argparse
@@ -18,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -60,11 +63,17 @@ def pictures(folder: Path, shape: Sequence[int], count: int) -> np.ndarray:
     return (np.stack(made) ^ 128).view(np.int8)
 
 
-def measure(network: Network, images: np.ndarray) -> dict:
-    """What the simulation says; ends the script if the network does not fit."""
+def engine_of(text: str) -> dict[str, int]:
+    """Members of an :class:`~tepal.hdl.EngineConfig`, ``NAME=NUMBER`` and commas between them."""
+    return {name: int(number) for name, _, number in (each.partition("=") for each in text.split(","))}
+
+
+def measure(network: Network, images: np.ndarray, given: dict[str, int]) -> dict:
+    """What the simulation says, on an engine of which so much is ``given``; ends the script if the network does not
+    fit."""
     board = get_board(BOARD)
-    schedule, _ = choose(Forms(network), board, partial(default_engine, board))
-    if not fit(schedule, board).ok:
+    schedule, _ = choose(Forms(network), board, lambda *asked: replace(default_engine(board, *asked), **given))
+    if not fit(schedule, board).ok and not given:
         outside = with_weights_outside(schedule.network, schedule.formats, board)
         schedule = outside or schedule
     require_fit(schedule, board)
@@ -91,6 +100,48 @@ def measure(network: Network, images: np.ndarray) -> dict:
     }
 
 
+def routed(found: dict, report: dict) -> dict:
+    """What place and route says of a network that was simulated; ends the script if the ``report`` is of another
+    design, one whose frames take other cycles."""
+    cycles = found["predicted_interval_cycles"]
+    if (report["board"], report["interval_cycles"]) != (BOARD, cycles):
+        sys.exit(f"the report is of a design for {report['board']} with {report['interval_cycles']:,} cycles from "
+                 f"frame to frame, and what was simulated is one for {BOARD} with {cycles:,}: build what was simulated")
+    path = report["critical_path"]
+    return {**{name: report[name] for name in ("fmax_mhz", "clock_mhz", "passed", "used", "available", "tools")},
+            "seeds": len(report["seeds"]), "slowest": path and {name: path[name] for name in ("from", "to")}}
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, ["---"] * len(header), *rows])
+
+
+def routed_page(results: dict) -> str:
+    """What was placed and routed of it."""
+    rows = []
+    for name, found in results.items():
+        if built := found.get("routed"):
+            engine = found["engine"]
+            rows.append([
+                name, f"{engine['rows']} x {engine['columns']}", f"{found['interval_cycles']:,}",
+                *(f"{built['used'][kind]:,}" for kind in ("lut", "ff", "dsp", "bram")), f"{built['fmax_mhz']:.2f}",
+                f"{built['clock_mhz']:.2f}", "yes" if built["passed"] else "no",
+                f"{built['clock_mhz'] * 1e6 / found['interval_cycles']:.1f}"])
+    if not rows:
+        return ""
+    header = ["network", "array", "cycles from frame to frame", "LUT4", "FF", "MULT18X18D", "DP16KD",
+              "MHz after routing", "clock of the PLL", "as fast as the SDRAM needs", "frames/s at that clock"]
+    return f"""
+## Placed and routed
+
+The whole design of the board, engine, SDRAM controller and serial line, by `tepal build`: the clock of the slowest path
+after routing, the PLL's fastest setting that is 2 % below it, and the simulated cycles at that setting. The SDRAM needs
+80 MHz or more: `tepal build` refuses a slower design.
+
+{table(header, rows)}
+"""
+
+
 def page(results: dict) -> str:
     """The text of ``docs/full_size.md``."""
     rows = []
@@ -105,19 +156,19 @@ def page(results: dict) -> str:
         ])
     header = ["network", "array", "DP16KD of 208", "MB of weights a frame", "bytes that differ", "events off",
               "cycles from frame to frame", "with an even stream of weights", "frames/s at 100 MHz"]
-    table = "\n".join(f"| {' | '.join(cells)} |" for cells in [header, ["---"] * len(header), *rows])
     commands = "\n".join(f"    {found['command']}" for found in results.values())
     return f"""# Networks of full size
 
-Networks whose weights do not fit on the chip, on the engine that Tepal finds for them on a ULX3S-85F, with weights
-from the board's SDRAM: the whole of each in simulation, the Verilog of engine and SDRAM controller beside a model of
-the chip that ends the simulation where one of its rules is broken. All that every layer writes is compared with the
-golden model, and each event with the cycle that the cycle model has for it, given when weights came. Frames a second
-are the simulated cycles from frame to frame at 100 MHz, the fastest clock that the SDRAM is read at; whether a design
-reaches it is for place and route to say. `v1` and `v2` are architectures with random weights.
+Networks whose weights do not fit on the chip, on the engine that Tepal finds for them on a ULX3S-85F, or the one that
+`--engine` in the command asks for, with weights from the board's SDRAM: the whole of each in simulation, the Verilog of
+engine and SDRAM controller beside a model of the chip that ends the simulation where one of its rules is broken. All
+that every layer writes is compared with the golden model, and each event with the cycle that the cycle model has for
+it, given when weights came. Frames a second are the simulated cycles from frame to frame at 100 MHz, the fastest clock
+that the SDRAM is read at; whether a design reaches it is for place and route to say. `v1` and `v2` are architectures
+with random weights.
 
-{table}
-
+{table(header, rows)}
+{routed_page(results)}
 By these commands, with the models where they lie:
 
 {commands}
@@ -134,19 +185,32 @@ def main():
     parser.add_argument("--as", dest="name", metavar="NAME", help="what the table calls it; for one network")
     parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="pictures to take")
     parser.add_argument("--frames", type=int, default=2, metavar="N", help="how many (default: 2)")
-    parser.add_argument("--tables", action="store_true", help="only write the table")
+    parser.add_argument("--engine", type=engine_of, default={}, metavar="NAME=N,NAME=N",
+                        help="an engine in place of the one that is found")
+    parser.add_argument("--routed", type=Path, metavar="REPORT",
+                        help="report.json of tepal build, of the network that --as names")
+    parser.add_argument("--tables", action="store_true", help="only write the tables")
     arguments = parser.parse_args()
-    if not arguments.tables and (not arguments.networks or arguments.pictures is None):
+    if arguments.routed:
+        results = read_results()
+        if arguments.name not in results:
+            parser.error(f"--as must be one of those that were simulated: {', '.join(results)}")
+        found = results[arguments.name]
+        found["routed"] = routed(found, json.loads(arguments.routed.read_text()))
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    elif not arguments.tables and (not arguments.networks or arguments.pictures is None):
         parser.error("which networks, and --pictures? (--tables writes the table alone)")
     if arguments.name and len(arguments.networks) != 1:
         parser.error("--as names one network")
-    for given in [] if arguments.tables else arguments.networks:
+    for given in [] if arguments.tables or arguments.routed else arguments.networks:
         network = network_of(given)
         name = arguments.name or (given if given.startswith("v") else network.name)
         files = "+".join(Path(file).name for file in given.split("+"))
-        found = measure(network, pictures(arguments.pictures, network.input_shape, arguments.frames))
+        found = measure(network, pictures(arguments.pictures, network.input_shape, arguments.frames), arguments.engine)
+        engine = ",".join(f"{name}={number}" for name, number in arguments.engine.items())
         found["command"] = shlex.join(["python", "benchmarks/full_size.py", files,
                                        *(["--as", name] if arguments.name else []),
+                                       *(["--engine", engine] if engine else []),
                                        "--frames", str(arguments.frames), "--pictures", "FOLDER"])
         print(json.dumps({name: found}))
         # Read again: another run may have been writing meanwhile.

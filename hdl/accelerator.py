@@ -152,7 +152,7 @@ class Accelerator(wiring.Component):
                             tables)
         if streamed:
             loader = self._load_weights(m, sequencer, drain, streamed, tables)
-            m.d.comb += begun.eq(loader.begun)
+            m.d.comb += begun.eq(delay(m, loader.begun, self._registers, name="weights_written"))
             if isinstance(platform, VerilogExport):
                 m.submodules.weight_tap = Instance("tepal_weight_tap", i_clk=ClockSignal(), i_complete=loader.complete)
         if self.debug:
@@ -263,11 +263,11 @@ class Accelerator(wiring.Component):
             if role == TABLES:
                 # Of these there are many: :meth:`_streamed_tables`.
                 continue
-            relays = self._registers if role == "matrix_weights" else 0
+            relays = self._registers if role.endswith("weights") else 0
             # The requantisers' parameters always have a register.
             registers = 1 if role.endswith("parameters") else self._registers
             beat = BEAT // 8 * self.schedule.weight_bits[number] if number in self.schedule.weight_offsets else BEAT
-            found[role] = StreamedRom(width, depth, registers, relays, beat=beat)
+            found[role] = StreamedRom(width, depth, registers, relays, late=self._registers, beat=beat)
         return found
 
     def _streamed_tables(self) -> list[list[StreamedRom]]:
@@ -275,12 +275,15 @@ class Accelerator(wiring.Component):
         loads, fmt, lanes = self.schedule.loads, self.schedule.elementwise_format, self.config.requantisers
         if loads is None or fmt is None:
             return []
-        return [[StreamedRom(width, loads.depths[ROLES.index(TABLES)], self._registers) for _ in range(lanes)]
-                for width in fmt.widths]
+        return [[StreamedRom(width, loads.depths[ROLES.index(TABLES)], self._registers, late=self._registers)
+                 for _ in range(lanes)] for width in fmt.widths]
 
     def _load_weights(self, m: Module, sequencer: Sequencer, drain: Drain, streamed: dict[str, StreamedRom],
                       tables: list[list[StreamedRom]]) -> WeightLoader:
-        """The weight loader, which writes what is ``streamed`` and the ``tables``, and lets passes begin."""
+        """The weight loader, which writes what is ``streamed`` and the ``tables``, and lets passes begin.
+
+        All are written a cycle or two later, through registers of their own.  Nothing of what a pass waits for is read
+        before the pass takes its first step, :meth:`Sequencer.latency` cycles after it is there."""
         loads = self.schedule.loads
         assert loads is not None
         loader = m.submodules[WeightLoader.NAME()] = WeightLoader(
@@ -302,8 +305,8 @@ class Accelerator(wiring.Component):
         return loader
 
     def _load_bytes(self, m: Module, loader: WeightLoader, streamed: dict[str, StreamedRom]) -> None:
-        """Weights that are wider than a byte, and come as bytes: less what was added to them.  They are written a cycle
-        later than others, and are read later still: a pass makes an address first, and its steps the windows."""
+        """Weights that are wider than a byte, and come as bytes: less what was added to them, a cycle later than
+        others."""
         registers, schedule = self._registers, self.schedule
         address = delay(m, loader.address, registers, name="byte_address")
         weights = [delay(m, loader.written.word_select(number, 8) - loader.offset, registers, name=f"byte_{number}")
@@ -316,18 +319,14 @@ class Accelerator(wiring.Component):
                              rom.write_data.eq(Cat(weight[:schedule.weight_bits[number]] for weight in weights))]
 
     def _load_tables(self, m: Module, loader: WeightLoader, tables: list[list[StreamedRom]]) -> None:
-        """All lanes' ``tables`` are written at once.  They lie far apart, and are read long after their pass begins."""
-        fmt, registers = self.schedule.elementwise_format, self._registers
+        """All lanes' ``tables`` are written at once."""
+        fmt, enable = self.schedule.elementwise_format, getattr(loader, f"enable_{ROLES.index(TABLES)}")
         assert fmt is not None
-        address = delay(m, loader.address, registers, name="table_address")
-        written = delay(m, loader.written, registers, name="table_written")
-        enable = getattr(loader, f"enable_{ROLES.index(TABLES)}")
-        enables = [delay(m, beat, registers, name=f"table_enable_{number}") for number, beat in enumerate(enable)]
         for begin, roms in zip(fmt.begins, tables, strict=True):
             beat, bit = divmod(begin, BEAT)
             for rom in roms:
-                m.d.comb += [rom.write_address.eq(address), rom.write_data.eq(written[bit:]),
-                             rom.write_enable.eq(enables[beat])]
+                m.d.comb += [rom.write_address.eq(loader.address), rom.write_data.eq(loader.written[bit:]),
+                             rom.write_enable.eq(enable[beat])]
 
     def _depthwise(self, m: Module, sequencer: Sequencer, window: WindowGenerator, streamed) -> DepthwiseEngine:
         """The depthwise engine, which sees every window, and its weights."""
@@ -338,7 +337,9 @@ class Accelerator(wiring.Component):
         weights = m.submodules[MemoryNames.DEPTHWISE_WEIGHTS()] = streamed or Rom(
             "depthwise_weights", bits * config.lanes * config.taps, rom_contents.depthwise_weights(self.schedule),
             registers)
-        m.d.comb += weights.address.eq(delay(m, sequencer.weight, at_window - 1 - 2 * registers, name="weight"))
+        relays = streamed.relays if streamed else 0
+        m.d.comb += weights.address.eq(delay(m, sequencer.weight, at_window - 1 - 2 * registers - relays,
+                                             name="weight"))
         weights_now = delay(m, weights.data, registers, name="weights")
         m.d.comb += engine.first.eq(delay(m, sequencer.first, at_window, name="chunk_first"))
         if len(kinds) > 1:

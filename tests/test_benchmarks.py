@@ -36,6 +36,21 @@ def test_pages():
     assert residual.FIGURE.read_text() == residual.drawing(json.loads(residual.RESULTS.read_text()))
 
 
+def test_routed():
+    """A clock is told of the design that was simulated, and of no other; frames a second follow from both."""
+    found = {"engine": {"rows": 9, "columns": 16}, "interval_cycles": 1_000_000, "predicted_interval_cycles": 1_000_001}
+    report = {"board": full_size.BOARD, "interval_cycles": 1_000_001, "fmax_mhz": 85.2, "clock_mhz": 83.333333,
+              "passed": True, "used": {"lut": 50_000, "ff": 2, "dsp": 3, "bram": 4}, "available": {}, "tools": {},
+              "critical_path": None, "seeds": [{}]}
+    told = {"net": found | {"routed": full_size.routed(found, report)}}
+    line = "| net | 9 x 16 | 1,000,000 | 50,000 | 2 | 3 | 4 | 85.20 | 83.33 | yes | 83.3 |"
+    assert line in full_size.routed_page(told).splitlines()
+    assert full_size.routed_page({"net": found}) == ""
+    for other in ({"interval_cycles": 1_000_000}, {"board": "ulx3s-45f"}):
+        with pytest.raises(SystemExit, match="build what was simulated"):
+            full_size.routed(found, report | other)
+
+
 def test_residuals_at_equal_cycles():
     """The three networks take as many cycles, within 3 %, and those that the page says; each was trained alike."""
     results = json.loads(residual.RESULTS.read_text())

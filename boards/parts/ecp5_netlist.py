@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from tepal.hdl import EngineConfig
 from tepal.hdl.accelerator import MemoryNames
+from tepal.hdl.units.descriptor_table import DescriptorTable
 from tepal.hdl.units.drain import Drain
 from tepal.hdl.units.instance_name import pattern
 from tepal.hdl.units.lane_requantisers import LaneRequantisers
@@ -65,7 +66,8 @@ def place_multipliers(module: dict, config: EngineConfig, sites: Sites) -> int:
 
 def place_memories(module: dict, config: EngineConfig, sites: Sites) -> int:
     """Fix the memory blocks of the engine: what belongs to a lane, or to the columns that make its results, in a strip
-    from top to bottom; what comes before the array on its left.  All logic finds its place around them.
+    from top to bottom; what comes before the array on its left.  All logic finds its place around them, and so do
+    tables of descriptors, which are neither.
 
     ``module`` is a module of a netlist of yosys, and changed.  Returns how many were placed: no more than the part
     has, and what is left over is for nextpnr to complain of."""
@@ -87,7 +89,8 @@ def place_memories(module: dict, config: EngineConfig, sites: Sites) -> int:
             lambda _, across: (left + (right - left) / 3, sites.memories[len(sites.memories) // 3]),
     }
     free = sites.memory_places()
-    blocks = [name for name, cell in module["cells"].items() if cell["type"] == "DP16KD"]
+    blocks = [name for name, cell in module["cells"].items()
+              if cell["type"] == "DP16KD" and f"{DescriptorTable.SUFFIX}." not in name]
     placed = 0
     for instances, wish in wishes.items():
         memories = defaultdict(list)

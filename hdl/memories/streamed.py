@@ -4,7 +4,7 @@
 from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-from tepal.hdl.primitives import bits_for, delay
+from tepal.hdl.primitives import Relay, bits_for
 
 from .block import Ram
 
@@ -28,6 +28,8 @@ class StreamedRom(wiring.Component):
         Bits of a word, number of words.
     registers, relays
         Cycles from address to data are one and these.
+    late
+        Cycles by which a word is written later, through registers of each beat's own memory.
     beat
         Bits that come in a beat.
 
@@ -39,8 +41,10 @@ class StreamedRom(wiring.Component):
         Which beats of which word are written.
     """
 
-    def __init__(self, width: int, depth: int, registers: int = 0, relays: int = 0, *, beat: int = BEAT):
-        self.width, self.depth, self.registers, self.relays, self.beat = width, depth, registers, relays, beat
+    def __init__(self, width: int, depth: int, registers: int = 0, relays: int = 0, *, late: int = 0,
+                 beat: int = BEAT):
+        self.width, self.depth, self.registers, self.relays = width, depth, registers, relays
+        self.late, self.beat = late, beat
         super().__init__({
             "address": In(bits_for(depth)), "data": Out(width),
             "write_address": In(bits_for(depth)), "write_data": In(beat), "write_enable": In(-(-width // beat)),
@@ -48,13 +52,24 @@ class StreamedRom(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        address, parts = delay(m, self.address, self.relays, name="address"), []
+        parts = []
         for beat in range(len(self.write_enable)):
             # A memory for each beat: none has more bits than there are.
             width = min(self.beat, self.width - beat * self.beat)
             m.submodules[f"beat_{beat}"] = part = Ram(width, self.depth, registers=self.registers)
-            m.d.comb += [part.write_address.eq(self.write_address), part.write_data.eq(self.write_data[:width]),
-                         part.write_enable.eq(self.write_enable[beat]), part.read_address.eq(address)]
+            write = Cat(self.write_enable[beat], self.write_address, self.write_data[:width])
+            m.d.comb += [Cat(part.write_enable, part.write_address, part.write_data).eq(
+                             self._relayed(m, write, self.late, f"write_{beat}")),
+                         part.read_address.eq(self._relayed(m, self.address, self.relays, f"read_{beat}"))]
             parts.append(part.read_data)
         m.d.comb += self.data.eq(Cat(parts))
         return m
+
+    @staticmethod
+    def _relayed(m: Module, word, cycles: int, name: str):
+        """``word`` as it was so many cycles ago: memories of all beats lie all over the part."""
+        for number in range(cycles):
+            m.submodules[f"{name}_{number}"] = relay = Relay(len(word))
+            m.d.comb += relay.word.eq(word)
+            word = relay.late
+        return word

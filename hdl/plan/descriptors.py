@@ -4,7 +4,7 @@ declares its own; and the widths of what they hand to each other."""
 
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from math import prod
 
 from tepal.hdl.primitives import bits_for
@@ -14,7 +14,7 @@ from tepal.hdl.units.drain import DrainDescriptor
 from tepal.hdl.units.elementwise import ElementwiseUnit
 from tepal.hdl.units.feeder import FeederDescriptor
 from tepal.hdl.units.sequencer import SequencerPlaces, SequencerTimes
-from tepal.hdl.units.weight_loader import LoadDescriptor
+from tepal.hdl.units.weight_loader import LoadDescriptor, WeightLoader
 from tepal.hdl.units.widths import Widths
 
 from .memories import MemoryUse
@@ -65,6 +65,16 @@ def _first_words(schedule: Schedule, role: str, words: Sequence[int]) -> Sequenc
     return [bases[number - 1] if count else 0 for number, count in zip(numbers, words, strict=True)]
 
 
+def _spacing(schedule: Schedule, end: str | None = None) -> int:
+    """Least cycles from one pass's turn in a unit to the next one's, in any frame: from first step to first step, or
+    from ``end`` to end, an attribute that counts its cycles from the last tile's first step.  A pass that waits for
+    anything keeps those behind it waiting."""
+    passes = schedule.passes
+    moments = [each.start if end is None else each.last_tile + getattr(each, end) for each in passes]
+    moments.append(moments[0] + passes[-1].last_tile + passes[-1].last_slot)
+    return int(min(after - before for before, after in pairwise(moments)))
+
+
 def _lane_words(schedule: Schedule) -> list[int]:
     """Words of the lanes' parameters that each pass of ``stored`` has."""
     return [groups * schedule.parameter_beats for groups in schedule.parameter_groups]
@@ -94,7 +104,7 @@ def sequencer_times(schedule: Schedule) -> DescriptorTable:
         begins_portion=None if begin is None else int(number in begin),
         input_rows=schedule.rows and schedule.rows.claims[number],
         ends_input=schedule.rows and int(number == schedule.rows.last),
-    ) for number, scheduled in enumerate(schedule.passes)])
+    ) for number, scheduled in enumerate(schedule.passes)], _spacing(schedule))
 
 
 def sequencer_places(schedule: Schedule) -> DescriptorTable:
@@ -150,7 +160,7 @@ def sequencer_places(schedule: Schedule) -> DescriptorTable:
             input_freed=schedule.rows and schedule.rows.frees[number],
             next_parameters=following[number],
         ))
-    return DescriptorTable(rows)
+    return DescriptorTable(rows, _spacing(schedule))
 
 
 def address_bits(schedule: Schedule) -> int:
@@ -194,7 +204,7 @@ def feeder_descriptors(schedule: Schedule) -> DescriptorTable:
         last_lane=(scheduled.source.shape[2] - 1) % scheduled.source.lanes,
         ends_frame=int(number == last),
         next_weights=following[number],
-    ) for number, scheduled in enumerate(schedule.passes)])
+    ) for number, scheduled in enumerate(schedule.passes)], _spacing(schedule, "fed"))
 
 
 def parameter_descriptors(schedule: Schedule) -> DescriptorTable:
@@ -202,7 +212,7 @@ def parameter_descriptors(schedule: Schedule) -> DescriptorTable:
     following = _next_of_columns(schedule)
     return DescriptorTable([ParameterDescriptor(last_tile=b.tiles - 1, last_block=b.column_groups - 1,
                                                 next_parameters=base)
-                            for b, base in zip(schedule.passes, following, strict=True)])
+                            for b, base in zip(schedule.passes, following, strict=True)], _spacing(schedule, "fed"))
 
 
 def drain_descriptors(schedule: Schedule) -> DescriptorTable:
@@ -236,7 +246,7 @@ def drain_descriptors(schedule: Schedule) -> DescriptorTable:
             first_row=begin[1] if odd_rows else None,
             next_parameters=following[number] if config.requantiser_cycles > 1 else None,
         ))
-    return DescriptorTable(rows)
+    return DescriptorTable(rows, _spacing(schedule, "last_written"))
 
 
 def _elementwise(schedule: Schedule, number: int) -> dict[str, int]:
@@ -282,7 +292,9 @@ def load_descriptors(schedule: Schedule) -> DescriptorTable:
                        wait=0 if number else wait, complete=int(each is portion.passages[-1]),
                        offset=(offsets[each.role][each.number] if each.role in offsets else 0) if offsets else None)
         for portion, wait in zip(loads.portions, loads.waits, strict=True)
-        for number, each in enumerate(portion.passages)])
+        for number, each in enumerate(portion.passages)],
+        WeightLoader.SETUP + min(each.words * schedule.word_beats[each.role]
+                                 for portion in loads.portions for each in portion.passages))
 
 
 def target_bits(schedule: Schedule) -> int:

@@ -72,7 +72,7 @@ class ColumnParameters:
         """(whether a column group's words are loaded from now on; what the ROM does after them: rewind, commit,
         restart, known from now on and done when the words are in, and the base of what follows)."""
         following = Signal()
-        d, _, number = self.table.follow(m, following, name="parameter_descriptor", rom="column_descriptors")
+        d, _, number = self.table.follow(m, following, name="parameter_descriptor", rom="column")
         tile, block = Signal.like(d.last_tile), Signal.like(d.last_block)
         last_block, last_tile = block == d.last_block, tile == d.last_tile
         single = d.last_block == 0

@@ -10,7 +10,7 @@ from typing import Any
 from amaranth import *
 from amaranth.lib import data
 from tepal.hdl.memories.block import Rom
-from tepal.hdl.primitives import bits_for
+from tepal.hdl.primitives import bits_for, delay
 
 __all__ = ["Coordinate", "Countdown", "DescriptorTable", "Difference"]
 
@@ -50,13 +50,24 @@ class DescriptorTable:
     descriptors
         One for each pass, in order: instances of the dataclass of integers that the unit declares.  A member that is
         None in all of them takes no bits.
+    spacing
+        Least cycles from one pass's turn to the next one's, at least 2; the first one comes no earlier than in that
+        cycle after a reset.  What is left of them goes to registers behind the table if it is a memory.
     """
 
     MOST_ROWS = 64
     """Rows of a table of LUTs, of which a bit takes four then; a larger one is a memory."""
 
-    def __init__(self, descriptors: Sequence[Any]):
+    SUFFIX = "_descriptors"
+    """Of the name of such a memory."""
+
+    _STAGES = 3
+    """Registers behind a memory, at most: its own, one among the LUTs of kinds, which may be far away, and one behind
+    those."""
+
+    def __init__(self, descriptors: Sequence[Any], spacing: int = 2):
         self.rows = [_flat(descriptor) for descriptor in descriptors]
+        self.spacing = spacing
         layout = {}
         for name in self.rows[0]:
             values = [row[name] for row in self.rows]
@@ -107,9 +118,10 @@ class DescriptorTable:
     def follow(self, m: Module, advance, *, name: str, rom: str, before: bool = False):
         """(current descriptor, the one that follows, number of the current one): the next one follows ``advance``,
         round and round.  At first it is the first one's turn; with ``before``, only after an ``advance``.  ``rom`` is
-        what the table is called if it is a memory.
+        what it is called, but for :data:`SUFFIX`, if it is a memory.
 
-        The table is read a cycle ahead, so ``advance`` may come every second cycle at most."""
+        The one that follows is there two cycles after an ``advance``: a table of LUTs is read then, a memory long
+        before, when the row before is still the one that follows."""
         count = len(self.rows)
         first = -1 % count if before else 0
         number = Signal(range(max(2, count)), name=f"{name}_number", init=first)
@@ -117,7 +129,12 @@ class DescriptorTable:
         current = Signal(self.layout, name=name, init=self.rows[first])
         upcoming = Signal(self.layout, name=f"{name}_upcoming", init=self.rows[(first + 1) % count])
         if self.in_memory:
-            self._read(m, upcoming, Mux(advance, Mux(ahead == count - 1, 0, ahead + 1), ahead), rom)
+            beyond = Signal.like(number, name=f"{name}_beyond", init=(first + 2) % count)
+            with m.If(advance):
+                m.d.sync += beyond.eq(Mux(beyond == count - 1, 0, beyond + 1))
+            moved, row = delay(m, advance, 1, name=f"{name}_moved"), self._read(m, beyond, rom)
+            with m.If(moved):
+                m.d.sync += upcoming.eq(row)
         else:
             table = Array([self.layout.const(row) for row in self.rows])
             m.d.sync += upcoming.eq(table[ahead])
@@ -126,25 +143,25 @@ class DescriptorTable:
                          ahead.eq(Mux(ahead == count - 1, 0, ahead + 1))]
         return current, upcoming, number
 
-    def _read(self, m: Module, upcoming, number, name: str) -> None:
-        """``upcoming`` out of a memory: two cycles after it was told the ``number`` of the row."""
+    def _read(self, m: Module, number, rom: str):
+        """The row ``number`` out of a memory: ``spacing`` cycles later, or sooner if there are no more registers."""
         kinds = {tuple(kind.items()): number for number, kind in enumerate(self.kinds)}
         words = []
         for row in self.rows:
             kind = kinds[tuple((field, row[field]) for field in self.kinds[0])]
             words.append(self.stored.const({field: row.get(field, kind) for field, _ in self.stored})
                          .as_value().value)
-        m.submodules[name] = memory = Rom(name, self.stored.size, words)
-        word, fresh = data.View(self.stored, memory.data), Signal(name=f"{name}_fresh", init=1)
+        name, stages = rom + self.SUFFIX, min(self.spacing - 1, self._STAGES)
+        m.submodules[name] = memory = Rom(name, self.stored.size, words, registers=1)
+        m.d.comb += memory.address.eq(number)
+        word = data.View(self.stored, delay(m, memory.data, min(stages - 1, 1), name=f"{name}_word"))
         # What is the same in all rows is in any of them.
         table = Array([self.layout.const(self.rows[0] | kind) for kind in self.kinds])
         kind = data.View(self.layout, table[word["kind"]] if len(kinds) > 1 else table[0])
-        m.d.comb += memory.address.eq(number)
-        m.d.sync += fresh.eq(0)
-        # A reset doesn't reach the memory's output, and the register has its row already.
-        with m.If(~fresh):
-            m.d.sync += [upcoming[field].eq(word[field] if field in self.stored.members else kind[field])
-                         for field in self.rows[0]]
+        row = Signal(self.layout, name=f"{name}_row")
+        m.d.comb += [row[field].eq(word[field] if field in self.stored.members else kind[field])
+                     for field in self.rows[0]]
+        return delay(m, row.as_value(), max(0, stages - 2), name=f"{name}_row")
 
 
 class Countdown:

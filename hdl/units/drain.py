@@ -244,7 +244,7 @@ class Drain(wiring.Component):
         """Counts chunks, one at every ``tick``, from ``start`` to a column group's last: (the turn of the requantisers;
         what is to be known of the chunk's write; how a serial requantiser's parameters follow)."""
         following = Signal()
-        d, upcoming, number = self.table.follow(m, following, name="descriptor", rom="drain_descriptors")
+        d, upcoming, number = self.table.follow(m, following, name="descriptor", rom="drain")
         step = self.config.turns
         tile, column_group, pixel = (Countdown.of(self.table, name, self.table.rows[0][name])
                                      for name in ("last_tile", "last_block", "last_pixel"))

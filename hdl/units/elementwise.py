@@ -11,7 +11,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from tepal.hdl.memories.block import Ram, Rom
 from tepal.hdl.memories.streamed import BEAT
-from tepal.hdl.primitives import bits_for, delay
+from tepal.hdl.primitives import Relay, bits_for, delay
 
 from .instance_name import InstanceName
 
@@ -106,6 +106,7 @@ class ElementwiseUnit(wiring.Component):
 
     def __init__(self, fmt: ElementwiseFormat, lanes: int, *, pipelined: bool, roms: Sequence[Sequence] | None = None):
         self.format, self.lanes, self.pipelined = fmt, lanes, pipelined
+        self.spread = bool(roms) and pipelined
         self.roms = roms or [[Rom(f"elementwise_{operand}", fmt.widths[operand], fmt.words(operand), int(pipelined))
                               for _ in range(lanes)] for operand in range(fmt.operands)]
         super().__init__({
@@ -140,10 +141,9 @@ class ElementwiseUnit(wiring.Component):
             values = [[delay(m, value, at, name=f"result_{lane}") for lane, value in enumerate(values[0])],
                       [skip.read_data.word_select(lane, 8) for lane in range(self.lanes)]]
             tables = [delay(m, table, at, name=f"table_{i}") for i, table in enumerate((self.table_0, self.table_1))]
-        mode = delay(m, self.mode, at + 1 + registers + 1, name="mode")
-        least, most = (Array([Const(bound, signed(8)) for bound in bounds])[mode]
-                       for bounds in zip(*fmt.modes, strict=True))
+        bounds = self._bounds(m, at + 1 + registers + 1)
         for lane in range(self.lanes):
+            least, most = bounds[lane]
             total = Const(0, 1)
             for operand in range(fmt.operands):
                 m.submodules[self.TABLE(operand, lane)] = rom = self.roms[operand][lane]
@@ -155,3 +155,18 @@ class ElementwiseUnit(wiring.Component):
                          clamped.eq(Mux(kept < least, least, Mux(kept > most, most, kept)))]
             m.d.comb += self.out[lane].eq(clamped)
         return m
+
+    def _bounds(self, m: Module, late: int) -> list:
+        """Each lane's minimum and maximum, so many cycles after the ``mode``.  Where tables come from outside, lanes
+        lie all over the part, and each has the bounds in registers of its own."""
+        mode = delay(m, self.mode, late - self.spread, name="mode")
+        bounds = [Array([Const(bound, signed(8)) for bound in bounds])[mode]
+                  for bounds in zip(*self.format.modes, strict=True)]
+        if not self.spread:
+            return [bounds] * self.lanes
+        found = []
+        for lane in range(self.lanes):
+            m.submodules[f"bounds_{lane}"] = relay = Relay(16)
+            m.d.comb += relay.word.eq(Cat(*bounds))
+            found.append([relay.late[:8].as_signed(), relay.late[8:].as_signed()])
+        return found

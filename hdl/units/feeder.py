@@ -89,7 +89,7 @@ class Feeder(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         following = Signal()
-        d, upcoming, number = self.table.follow(m, following, name="descriptor", rom="feeder_descriptors")
+        d, upcoming, number = self.table.follow(m, following, name="descriptor", rom="feeder")
         running = Signal()
         # Cycles of a sum before its first byte, and its cycles.
         begin = self.table.rows[0]

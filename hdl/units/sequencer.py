@@ -242,8 +242,8 @@ class Sequencer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         begin, begun = Signal(), Signal()
-        times, upcoming, _ = self.times.follow(m, begin, name="times", rom="time_descriptors", before=True)
-        place, _, number = self.places.follow(m, begun, name="places", rom="place_descriptors", before=True)
+        times, upcoming, _ = self.times.follow(m, begin, name="times", rom="time", before=True)
+        place, _, number = self.places.follow(m, begun, name="places", rom="place", before=True)
         starting, tile = self._start_tiles(m, begin, begun, times, upcoming)
         counters = self._count_steps(m, starting, tile, times)
         at, output = self._outputs(m)

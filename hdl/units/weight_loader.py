@@ -135,7 +135,7 @@ class WeightLoader(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         advance, go, last = Signal(), Signal(), Signal()
-        row, _, _ = self.table.follow(m, advance, name="passage", rom="passage_descriptors")
+        row, _, _ = self.table.follow(m, advance, name="passage", rom="passage")
         state = self.state
         memory, part, word, left, loading, first = (state.memory, state.part, state.word, state.left, state.loading,
                                                     state.first)

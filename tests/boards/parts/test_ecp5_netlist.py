@@ -122,6 +122,13 @@ def test_memories():
     assert "BEL" not in module["cells"]["top.accelerator.encoder.block.U$0.words.0.0"]["attributes"]
 
 
+def test_tables_of_descriptors_are_left_alone():
+    """Also within a unit whose other memories have their places."""
+    module = memories(["drain.rom.rom.part_0.0.0", "drain.drain_descriptors.part_0.0.0"])
+    assert place_memories(module, EngineConfig(4, 3, 1), SITES) == 1
+    assert "BEL" not in module["cells"]["top.accelerator.drain.drain_descriptors.part_0.0.0"]["attributes"]
+
+
 def test_memories_that_a_row_of_the_part_cannot_hold():
     names = [f"activations_{i}_0.U$0.words.0.{k}" for i in range(3) for k in range(8)]
     module = memories(names)

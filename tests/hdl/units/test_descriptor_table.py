@@ -31,31 +31,33 @@ def rows(seed: int, count: int) -> list[Row]:
 
 @pytest.mark.parametrize("before", [False, True])
 @pytest.mark.parametrize("count", [1, 2, 64, 65, 200])
+@pytest.mark.parametrize("spacing", [2, 3, 4, 6])
 @pytest.mark.parametrize("seed", range(3))
-def test_follows(seed, count, before):
-    """Whenever it is advanced; in the middle comes a reset."""
+def test_follows(seed, spacing, count, before):
+    """Whenever it is advanced, as early as it may be now and then; in the middle comes a reset."""
     descriptors = rows(seed, count)
-    table = DescriptorTable(descriptors)
+    table = DescriptorTable(descriptors, spacing)
     assert table.in_memory == (count > DescriptorTable.MOST_ROWS)
     rng, m, advance, reset = np.random.default_rng(seed), Module(), Signal(), Signal()
     current, upcoming, number = table.follow(m, advance, name="row", rom="rows", before=before)
     m = ResetInserter(reset)(m)
 
     async def bench(ctx):
-        at, advanced = -int(before), False
-        for cycle in range(3 * count + 100):
+        # Since the table was advanced.  A reset counts too: the cycle behind it is the first one.
+        at, since = -int(before), 1
+        for cycle in range(spacing * count + 100):
             if at >= 0:
                 assert ctx.get(number) == at % count
                 assert {name: ctx.get(current[name]) for name in table.rows[0]} == asdict(descriptors[at % count])
-            if not advanced:
+            if since > 1:
                 assert {name: ctx.get(upcoming[name]) for name in table.rows[0]} == asdict(
                     descriptors[(at + 1) % count])
-            advanced = not advanced and bool(rng.random() < 0.7)
+            advanced = since >= spacing and bool(rng.random() < 0.7)
             resets = cycle == count + 50
             ctx.set(advance, advanced)
             ctx.set(reset, resets)
             at = -int(before) if resets else at + advanced
-            advanced &= not resets
+            since = 1 if advanced or resets else since + 1
             await ctx.tick()
 
     simulator = Simulator(m)
