@@ -4,7 +4,7 @@
 import json
 
 from rich.table import Table
-from tepal.boards.flow.build import STEPS, build, file_names, require_memory, require_platform
+from tepal.boards.flow.build import AT_ONCE, STEPS, build, file_names, require_memory, require_platform
 from tepal.boards.flow.folder import require_room, write_files
 from tepal.boards.flow.shortage import require_fit
 
@@ -13,6 +13,7 @@ from .console import Steps, err, out, step
 from .exit_codes import TOO_SLOW
 from .files import check_folder
 from .scheduling import asked_board, load
+from .spreading import add_scheduler_argument, asked_workers
 from .tables import share_bar
 
 __all__ = ["add_arguments", "run"]
@@ -29,6 +30,7 @@ def add_arguments(parser) -> None:
                         help="place and route from N seeds and keep the fastest (default: %(default)s)")
     parser.add_argument("--clock", type=mhz, metavar="MHZ",
                         help="the clock to reach and to set (default: the highest that is reached)")
+    add_scheduler_argument(parser, "place and route of the seeds")
 
 
 def run(arguments) -> int:
@@ -41,8 +43,9 @@ def run(arguments) -> int:
         require_fit(schedule, board)
     check_folder(arguments.output)
     require_room(file_names(family), arguments.output)
-    result = build(schedule, board, count=arguments.seeds, wanted=arguments.clock, debug=arguments.debug,
-                   test_memory=arguments.test_memory, step=Steps(STEPS))
+    with asked_workers(arguments, threads=AT_ONCE) as workers:
+        result = build(schedule, board, count=arguments.seeds, wanted=arguments.clock, debug=arguments.debug,
+                       test_memory=arguments.test_memory, workers=workers, step=Steps(STEPS))
     write_files(result.files, arguments.output)
     report = {"model": str(arguments.model), "directory": str(arguments.output), "files": sorted(result.files),
               **result.report}

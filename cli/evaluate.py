@@ -11,6 +11,7 @@ from .arguments import add_input_shape, path
 from .console import bar, err, out, warn
 from .files import choose_frames, classes_of, read_labelled
 from .frames import add_preprocessing_arguments, preprocessed, taken, warned
+from .spreading import add_scheduler_argument, asked_workers
 
 __all__ = ["add_arguments", "run"]
 
@@ -23,6 +24,7 @@ def add_arguments(parser) -> None:
     parser.add_argument("--input", type=path, required=True, metavar="TEST.npz", help="'images' and 'labels'")
     parser.add_argument("--frames", type=int, metavar="N", help="use the first N images (default: all)")
     add_preprocessing_arguments(parser)
+    add_scheduler_argument(parser, "images, 250 at a time,")
 
 
 def run(arguments) -> int:
@@ -37,8 +39,8 @@ def run(arguments) -> int:
     if isinstance(network, FloatNetwork):
         # They are real numbers with their channels last now.
         kind, network = "float", replace(network, channels_first=False)
-    with bar() as progress:
-        share = accuracy(network, frames.images, labels[:len(images)], progress=progress)
+    with asked_workers(arguments) as workers, bar() as progress:
+        share = accuracy(network, frames.images, labels[:len(images)], workers=workers, progress=progress)
     if arguments.json:
         print(json.dumps({"model": str(arguments.model), "kind": kind, "frames": len(images), **frames.report,
                           "accuracy": share}))

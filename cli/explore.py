@@ -2,20 +2,26 @@
 """``tepal explore``: the fewest cycles for every number of LUTs, with the options that make each engine."""
 
 import json
+import time
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from tepal.boards.board import Board
 from tepal.boards.flow.bounds import OPTIONS
+from tepal.boards.flow.build import build, require_platform
 from tepal.boards.flow.explore import CLOSE, Point, explore, options
 from tepal.boards.flow.fit import default_engine, fit, on_arrival
 from tepal.boards.flow.routed import Clock, clock_of
+from tepal.boards.flow.tools import ToolError, find
 from tepal.boards.flow.variant import Forms, choose
-from tepal.hdl import Schedule
+from tepal.hdl import EngineConfig, Schedule
+from tepal.quant import NetworkError
 
 from .arguments import add_model_arguments, chosen, count, mhz
 from .console import bar, err, out, step
 from .scheduling import asked_board, on_board, read_forms
+from .spreading import add_scheduler_argument, asked_workers
 
 __all__ = ["add_arguments", "run"]
 
@@ -40,11 +46,21 @@ def add_arguments(parser) -> None:
                         help="show so many engines (default: %(default)s; --json has all)")
     parser.add_argument("--clock", type=mhz, metavar="MHZ",
                         help="clock to turn cycles into time (default: the one recorded for the board, if any is)")
+    parser.add_argument("--build", action="store_true",
+                        help="place and route each engine of the front that is shown, as tepal build does from one "
+                        "seed, and tell the clock that each reaches; the default too if it is one of them")
+    add_scheduler_argument(parser, "the engines that --build builds")
 
 
 def run(arguments) -> int:
-    """Search, print."""
+    """Search, build if that is asked for, print."""
     board, forms, given = asked_board(arguments), read_forms(arguments), chosen(arguments)
+    if arguments.scheduler and not arguments.build:
+        raise NetworkError("--scheduler is for what --build does: give --build too, or leave --scheduler out")
+    if arguments.build:
+        family = require_platform(board)
+        for tool in ("yosys", family.place_and_route, family.packer):
+            find(tool)
     with step("Scheduling"):
         scheduled, told = on_board(arguments, board, forms, default_engine)
     if told and fit(scheduled, board).ok:
@@ -60,18 +76,40 @@ def run(arguments) -> int:
     clock = clock_of(board, arguments.clock)
     entries = [{**_entry(point, clock), "default": point.config == default.config} for point in front]
     beside = None if any(entry["default"] for entry in entries) else {**_entry(default, clock), "default": True}
+    shown = _spread(entries, arguments.points)
+    if beside and not arguments.build:
+        shown = sorted([*shown, beside], key=lambda entry: -entry["in_memory_cycles"])
+    seconds = None
+    if arguments.build:
+        begun = time.monotonic()
+        configs = {options(point.config): point.config for point in front}
+        _build_all(arguments, board, forms, shown, [configs[entry["options"]] for entry in shown])
+        seconds = round(time.monotonic() - begun, 1)
     if arguments.json:
         print(json.dumps({"model": str(arguments.model), "board": board.name, "clock_mhz": clock.mhz,
                           "clock": clock.told, "available": default.fit.available, "front": entries,
-                          "default": beside}))
+                          "default": beside, "build_seconds": seconds}))
         return 0
-    shown = _spread(entries, arguments.points)
-    if beside:
-        shown = sorted([*shown, beside], key=lambda entry: -entry["in_memory_cycles"])
+    if arguments.build:
+        _show_built(shown)
+        out.print(f"Place and route of {len(shown)} engine{'s' if len(shown) > 1 else ''} took {seconds} s. MHz is the "
+                  "clock that the PLL is set to after routing from one seed, ms are with the image in memory.")
+        return 0
     kinds = list(default.fit.available)
     rows = [["cycles", *(["ms"] if clock.mhz else []), *kinds]]
     rows += [[f"{entry['in_memory_cycles']:,}", *([f"{entry['in_memory_ms']:.3f}"] if clock.mhz else []),
               *(f"{entry['used'][kind]:,}" for kind in kinds)] for entry in shown]
+    _print_engines(rows, shown)
+    left_out = f" ({len(shown)} of {len(entries)} are shown)" if len(shown) < len(entries) else ""
+    out.print(f"Engines that fit and that no smaller one matches to {CLOSE:.0%}{left_out}. Cycles are exact, with "
+              f"the image in memory, and LUTs and flip-flops estimated. "
+              f"{'Time is at' if clock.mhz else 'There is'} {clock.told}"
+              f"{', and not the clock that each engine would reach' * bool(clock.mhz)}.")
+    return 0
+
+
+def _print_engines(rows: list[list[str]], shown: list[dict]) -> None:
+    """A header and a row of figures for each of ``shown``, and the options that make it."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     engines = ["engine", *(entry["options"] + "  (default)" * entry["default"] for entry in shown)]
     # No table of Rich's: options are there to be copied, and get a line of their own where there is no room beside.
@@ -80,12 +118,47 @@ def run(arguments) -> int:
         figures = "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
         out.print(f"{figures}\n{engine}" if beneath else f"{figures}  {engine}", style=None if number else "bold",
                   markup=False)
-    left_out = f" ({len(shown)} of {len(entries)} are shown)" if len(shown) < len(entries) else ""
-    out.print(f"Engines that fit and that no smaller one matches to {CLOSE:.0%}{left_out}. Cycles are exact, with "
-              f"the image in memory, and LUTs and flip-flops estimated. "
-              f"{'Time is at' if clock.mhz else 'There is'} {clock.told}"
-              f"{', and not the clock that each engine would reach' * bool(clock.mhz)}.")
-    return 0
+
+
+def _build_all(arguments, board: Board, forms: Forms, shown: list[dict], configs: list[EngineConfig]) -> None:
+    """Add ``built`` to each of ``shown``: what ``tepal build`` reports of it, or the problem that it ends in.
+
+    Raises
+    ------
+    ToolError
+        Not one can be built.
+    """
+    schedules = [choose(forms, board, lambda network, formats, config=config: config)[0] for config in configs]
+    with asked_workers(arguments) as workers, bar() as progress:
+        reports = workers.map(partial(_built, board), schedules, partial(progress, "Place and route"))
+    for entry, report in zip(shown, reports, strict=True):
+        entry["built"] = report
+    if all("clock_mhz" not in report for report in reports):
+        raise ToolError(reports[0]["problem"])
+
+
+def _built(board: Board, schedule: Schedule) -> dict:
+    try:
+        return build(schedule, board).report
+    except ToolError as error:
+        # Of an engine that nextpnr has no room for; others may do.
+        return {"passed": False, "problem": str(error)}
+
+
+def _show_built(shown: list[dict]) -> None:
+    kinds = next(list(entry["built"]["used"]) for entry in shown if "used" in entry["built"])
+    rows = [["cycles", "MHz", "ms", *kinds]]
+    for entry in shown:
+        built = entry["built"]
+        figures = ["none", "none", *("" for _ in kinds)]
+        if "used" in built:
+            figures = [f"{built['clock_mhz']:.2f}", f"{built['in_memory_ms']:.3f}",
+                       *(f"{built['used'][kind]:,}" for kind in kinds)]
+        rows.append([f"{entry['in_memory_cycles']:,}", *figures])
+    _print_engines(rows, shown)
+    for entry in shown:
+        if entry["built"]["problem"]:
+            out.print(f"{entry['options']}: {entry['built']['problem']}", markup=False)
 
 
 def _in_best_form(front: list[Point], board: Board, forms: Forms) -> list[Point]:

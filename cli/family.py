@@ -32,11 +32,13 @@ from tepal.quant import (
     NetworkError,
     ResNet,
 )
+from tepal.scheduler import Threads, Workers
 from tepal.sim import CycleModel
 
 from .arguments import mhz
-from .console import out, step
+from .console import bar, out
 from .scheduling import clock_for
+from .spreading import add_scheduler_argument, asked_workers
 
 __all__ = ["ALPHAS", "FAMILIES", "KIN", "PAPER", "RESOLUTIONS", "Family", "Row", "add_arguments", "run"]
 
@@ -140,12 +142,15 @@ def add_arguments(parser) -> None:
     parser.add_argument("--clock", type=mhz, metavar="MHZ",
                         help="clock for frames per second (default: the one recorded for each board, or else "
                         f"{ASSUMED:g})")
+    add_scheduler_argument(parser, "networks")
 
 
 def run(arguments) -> int:
     """Count, schedule, print."""
     boards = _boards(arguments.board)
-    report = {"paper": FAMILIES[arguments.family].paper, **_report(_rows(arguments), boards, arguments.clock)}
+    rows = _rows(arguments)
+    with asked_workers(arguments) as workers:
+        report = {"paper": FAMILIES[arguments.family].paper, **_report(rows, boards, arguments.clock, workers)}
     if arguments.json:
         print(json.dumps(report))
     else:
@@ -233,18 +238,24 @@ def _speeds(network: Network, boards: Iterable[Board], asked: float | None) -> d
     return result
 
 
-def _report(rows: Iterable[Row], boards: Sequence[Board], asked: float | None) -> dict:
+def _speeds_of(boards: Sequence[Board], asked: float | None, network: Architecture) -> dict[str, dict]:
+    return _speeds(network.network(), boards, asked)
+
+
+def _report(rows: Sequence[Row], boards: Sequence[Board], asked: float | None,
+            workers: Workers | None = None) -> dict:
     """All that there is to print, ready for JSON."""
-    speeds, entries = {}, []
+    networks = list(dict.fromkeys(row.network for row in rows if row.network))
+    with bar() as progress:
+        speeds = dict(zip(networks, (workers or Threads()).map(
+            partial(_speeds_of, boards, asked), networks, partial(progress, "Scheduling")), strict=True))
+    entries = []
     for row in rows:
         network = row.network
         if network is None:
             entries.append({"table": row.table, "name": row.name, "network": None, "macs": {"paper": row.macs},
                             "parameters": {"paper": row.parameters}, "boards": {}})
             continue
-        if network not in speeds:
-            with step(f"Scheduling {row.name}"):
-                speeds[network] = _speeds(network.network(), boards, asked)
         entries.append({
             "table": row.table, "name": row.name, "network": asdict(cast(Any, network)),
             "macs": _figure(network.macs, row.macs, **_without_classifier(network)),

@@ -121,11 +121,12 @@ def _expected(error: Exception) -> bool:
         from tepal.hdl import ConfigError
         from tepal.host.device import HostError
         from tepal.quant import NetworkError
+        from tepal.scheduler import SchedulerError
         from tepal.sim import SimulationError
     except ImportError:
         return False
     # An ArithmeticError is a requantiser's; a division by zero and the like are ours.
-    return (isinstance(error, (NetworkError, ConfigError, HostError, SimulationError, ToolError))
+    return (isinstance(error, (NetworkError, ConfigError, HostError, SchedulerError, SimulationError, ToolError))
             or type(error) is ArithmeticError)
 
 

@@ -110,7 +110,7 @@ class Network(Graph[Layer]):
             This network has several outputs, or its output has another shape, scale or zero point than the image of
             ``head``.
         """
-        if len(self.output_layers) > 1 or self.output_layers[0] != len(self.layers) - 1:
+        if self.output_layers != (len(self.layers) - 1,):
             raise NetworkError(f"{self.name} has other outputs than its last layer's: nothing can follow it")
         given = *self.output_shapes[0], self.output_scale, self.output_zero_point
         asked = *head.input_shape, head.input_scale, head.input_zero_point

@@ -3,15 +3,20 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from tepal.quant import FloatNetwork, Network, Quantisation
 from tepal.quant.layer import IMAGE
 from tepal.quant.quantiser.quantise import fake_quantise
+from tepal.scheduler import Threads, Workers
 
 from . import golden
 
 __all__ = ["LayerLoss", "QuantisationReport", "accuracy", "measure_losses"]
+
+CHUNK = 250
+"""Images that are classified at once."""
 
 SENSITIVITY_MACS = 2_000_000_000
 """Bounds the frames that the sensitivity of layers is measured on: one run takes so many multiply-adds."""
@@ -120,9 +125,11 @@ def _alone(network: Network, reference: FloatNetwork, images: np.ndarray, progre
     return ratios
 
 
-def accuracy(network: Network | FloatNetwork, images: np.ndarray, labels: np.ndarray, *,
+def accuracy(network: Network | FloatNetwork, images: np.ndarray, labels: np.ndarray, *, workers: Workers | None = None,
              progress: Callable[[str, int, int], None] = lambda what, done, total: None) -> float:
     """Share of ``images`` whose largest logit is the label: the golden model's, or the float network's.
+
+    ``workers`` classify a chunk of images each (default: this thread does).
 
     Raises
     ------
@@ -130,11 +137,14 @@ def accuracy(network: Network | FloatNetwork, images: np.ndarray, labels: np.nda
         See :meth:`Network.quantise_input` and :meth:`FloatNetwork.images`.
     """
     images = network.quantise_input(images) if isinstance(network, Network) else network.images(images)
-    right = 0
-    step = 250
-    for start in range(0, len(images), step):
-        chunk = slice(start, min(start + step, len(images)))
-        logits = golden.run(network, images[chunk]) if isinstance(network, Network) else network.run(images[chunk])
-        right += int(np.sum(logits.argmax(axis=1) == labels[chunk]))
-        progress("Classifying", chunk.stop, len(images))
-    return right / len(images)
+    chunks = [(images[start:start + CHUNK], labels[start:start + CHUNK]) for start in range(0, len(images), CHUNK)]
+    right = (workers or Threads()).map(partial(_right, network), chunks, lambda done, _: progress(
+        "Classifying", min(done * CHUNK, len(images)), len(images)))
+    return sum(right) / len(images)
+
+
+def _right(network: Network | FloatNetwork, chunk: tuple[np.ndarray, np.ndarray]) -> int:
+    """How many images of a chunk have the largest logit at their label."""
+    images, labels = chunk
+    logits = golden.run(network, images) if isinstance(network, Network) else network.run(images)
+    return int(np.sum(logits.argmax(axis=1) == labels))

@@ -16,12 +16,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-__all__ = ["end", "held", "keep", "run", "start", "stop", "temporary_folder", "write_whole"]
+__all__ = ["end", "end_session", "held", "keep", "run", "start", "stop", "temporary_folder", "write_whole"]
 
 PATIENCE = 2.0
 """Seconds that a program has to end by itself: compilers and make remove what they have written by half."""
 
+_SHARED = "TEPAL_SHARED_SESSION"
+"""Set in the environment of a program, and of all that it starts, which stays in its session."""
+
 _running: set[subprocess.Popen] = set()
+_sessions: set[int] = set()
 _folders: set[Path] = set()
 _holds: set[object] = set()
 _waiting: list[int] = []
@@ -42,15 +46,22 @@ def held() -> Iterator[None]:
             signal.pthread_kill(threading.main_thread().ident or 0, _waiting[0])
 
 
-def start(command: Sequence[str | os.PathLike], **options) -> subprocess.Popen:
+def start(command: Sequence[str | os.PathLike], *, env: dict[str, str] | None = None, sharing: bool = False,
+          **options) -> subprocess.Popen:
     """Start a program, as :class:`subprocess.Popen` does; :func:`stop` is due.
 
-    It does not see this terminal's Ctrl-C: this program ends it."""
+    It does not see this terminal's Ctrl-C: this program ends it.  With ``sharing`` it is one that uses this module
+    itself, in processes of its own that may be killed: what they start stays in its session, and ends with it."""
+    own = {"process_group": 0} if _SHARED in os.environ else {"start_new_session": True}
+    if sharing:
+        env = {**(os.environ if env is None else env), _SHARED: "1"}
     with held():
         if _ending:
             raise RuntimeError("the command is ending")
-        process = subprocess.Popen(command, start_new_session=True, **options)
+        process = subprocess.Popen(command, env=env, **own, **options)
         _running.add(process)
+        if sharing:
+            _sessions.add(process.pid)
     return process
 
 
@@ -63,7 +74,11 @@ def stop(process: subprocess.Popen) -> None:
         # What it started may be slower to end, or deaf.
         _signal(process.pid, signal.SIGKILL)
         process.wait()
+    elif process.pid in _sessions:
+        # It was killed, say, and others of its session were not.
+        _signal_session(process.pid, signal.SIGKILL)
     _running.discard(process)
+    _sessions.discard(process.pid)
     for pipe in filter(None, (process.stdin, process.stdout, process.stderr)):
         pipe.close()
 
@@ -169,6 +184,44 @@ def _alive(process: subprocess.Popen) -> bool:
         return False
 
 
+def end_session() -> None:
+    """Kill all other processes of this one's session: for a program that was started with ``sharing`` and has lost
+    whoever started it."""
+    _signal_session(os.getsid(0), signal.SIGKILL)
+
+
 def _signal(group: int, number: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
+    if group in _sessions:
+        _signal_session(group, number)
+
+
+def _signal_session(session: int, number: int) -> None:
+    """To all of a session but this process; to those that are started meanwhile too, if it kills."""
+    for _ in range(20):
+        found = [process for process in _processes() if process != os.getpid() and _session(process) == session]
+        for process in found:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(process, number)
+        if not found or number != signal.SIGKILL:
+            return
+        time.sleep(0.01)
+
+
+def _processes() -> list[int]:
+    """All that run; where there is no ``/proc``, none is known."""
+    try:
+        return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+    except OSError:
+        return []
+
+
+def _session(process: int) -> int | None:
+    """The session of a process; None of one that has ended or only waits to be waited for."""
+    try:
+        with open(f"/proc/{process}/stat", "rb") as file:
+            state, _, _, session = file.read().rpartition(b")")[2].split()[:4]
+    except OSError:
+        return None
+    return None if state == b"Z" else int(session)

@@ -3,12 +3,15 @@
 
 import importlib.util
 import json
+import re
 import sys
 from pathlib import Path
 
 import pytest
 from tepal.boards.registry import get_board
 from tepal.cli.main import parser
+from tepal.hdl import Formats, Schedule
+from tepal.sim import CycleModel
 
 ROOT = Path(__file__).parents[1]
 
@@ -21,8 +24,9 @@ def script(name: str):
     return module
 
 
-bench, boards, growth, calibrate, suite, published, residual, full_size = (
-    script(name) for name in ("bench", "boards", "growth", "calibrate", "suite", "published", "residual", "full_size"))
+bench, boards, growth, calibrate, suite, published, residual, full_size, scale = (
+    script(name) for name in ("bench", "boards", "growth", "calibrate", "suite", "published", "residual", "full_size",
+                              "scale"))
 
 
 def test_pages():
@@ -32,6 +36,7 @@ def test_pages():
     assert full_size.PAGE.read_text() == full_size.page(full_size.read_results())
     assert growth.FIGURE.with_suffix(".md").read_text() == growth.page(json.loads(growth.RESULTS.read_text()))
     assert published.PAGE.read_text() == published.page(json.loads(published.RESULTS.read_text()))
+    assert scale.PAGE.read_text() == scale.page(scale.PAGE.read_text(), json.loads(scale.RESULTS.read_text()))
     assert residual.TABLE.read_text() == residual.page(json.loads(residual.RESULTS.read_text()))
     assert residual.FIGURE.read_text() == residual.drawing(json.loads(residual.RESULTS.read_text()))
 
@@ -49,6 +54,36 @@ def test_routed():
     for other in ({"interval_cycles": 1_000_000}, {"board": "ulx3s-45f"}):
         with pytest.raises(SystemExit, match="build what was simulated"):
             full_size.routed(found, report | other)
+
+
+def test_scale():
+    """What was found is what the cycle model says now; a page has every table, and what it says of many engines follows
+    from one."""
+    points = json.loads(scale.RESULTS.read_text())
+    assert [(point["network"], point["budget"]) for point in points] == [
+        (name, budget) for name in scale.NETWORKS for budget in scale.BUDGETS]
+    assert re.findall("<!-- scale: (.+), (.+) -->", scale.PAGE.read_text()) == [
+        (table, name) for name in scale.NETWORKS for table in scale.TABLES]
+    for name, architecture in scale.NETWORKS.items():
+        network = architecture.network()
+        formats = Formats(network)
+        for point in scale.row_of(points, name):
+            shape = scale.Shape(point["rows"], point["columns"], point["lanes"])
+            model = CycleModel(Schedule(network, shape.config(), formats))
+            assert (model.interval_cycles, model.in_memory_cycles) == (
+                point["interval_cycles"], point["in_memory_cycles"])
+            assert shape.multipliers == point["multipliers"] <= point["budget"]
+        for budget, point, count in scale.several(points, name):
+            assert count * point["multipliers"] <= budget
+            assert count / point["interval_cycles"] >= 1 / next(
+                each["interval_cycles"] for each in scale.row_of(points, name) if each["budget"] == budget)
+    # Twice the engines, or a network of twice the weights: twice the bandwidth.
+    small = {"network": "n", "budget": 10, "multipliers": 10, "interval_cycles": 1000, "in_memory_cycles": 1200,
+             "weight_bytes": 2000}
+    large = {**small, "budget": 40, "multipliers": 40, "interval_cycles": 500}
+    cells = [line.split(" | ")[1:] for line in scale.side_by_side([small, large], "n").splitlines()[2:]]
+    assert cells == [["1", "10", "1,000.0", "1.00", "1,200", "0.0", "0.20", "0.20", "0.001 |"],
+                     ["4", "10", "4,000.0", "2.00", "1,200", "0.0", "0.80", "0.20", "0.003 |"]]
 
 
 def test_residuals_at_equal_cycles():

@@ -3,12 +3,13 @@
 
 import json
 import os
+import zlib
 from collections import Counter
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from math import prod
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from tepal.hdl.plan.flash_image import flash_image
 from tepal.hdl.streamed import image_of
 from tepal.processes import temporary_folder
 from tepal.quant import NetworkError
+from tepal.scheduler import Threads, Workers
 from tepal.sim import CycleModel
 
 from .design import BoardDesign, Prepared, prepare
@@ -31,12 +33,16 @@ from .nextpnr_log import following
 from .timing import clock_mhz, critical_path, driven_by
 from .tools import Command, ToolError, find
 
-__all__ = ["CLOCK_MARGIN", "FLASH", "IMAGE", "REPORT", "STEPS", "Result", "allowed", "bitstream_name", "build",
-           "choose_pll", "clock_limits", "file_names", "require_memory", "require_platform", "seeds", "synthesise"]
+__all__ = ["AT_ONCE", "CLOCK_MARGIN", "FLASH", "IMAGE", "REPORT", "STEPS", "Result", "allowed", "bitstream_name",
+           "build", "choose_pll", "clock_limits", "file_names", "require_memory", "require_platform", "seeds",
+           "synthesise"]
 
 CLOCK_MARGIN = Fraction(2, 100)
 """By how much a path must be faster than the clock: nextpnr reckons with the slowest silicon, but with no jitter."""
 
+
+AT_ONCE = min(2, os.cpu_count() or 1)
+"""Seeds that are placed and routed at once, where nobody says who does that."""
 
 STEPS = 5
 """Steps that :func:`build` tells of."""
@@ -47,6 +53,9 @@ beside the FPGA."""
 
 REPORT, _LOG = "report.json", "build.log"
 """Files beside the bitstream."""
+
+_SEED = "{seed}"
+"""In nextpnr's arguments, what files of a seed are named after."""
 
 
 def seeds(count: int) -> list[int]:
@@ -162,7 +171,8 @@ Step = Callable[[str], AbstractContextManager[Callable[[str], None] | None]]
 
 
 def build(schedule: Schedule, board: Board, *, count: int = 1, wanted: float | None = None, debug: bool = False,
-          test_memory: bool = False, step: Step = lambda text: nullcontext()) -> Result:
+          test_memory: bool = False, workers: Workers | None = None,
+          step: Step = lambda text: nullcontext()) -> Result:
     """Build ``schedule``'s design for ``board``.
 
     Parameters
@@ -175,6 +185,8 @@ def build(schedule: Schedule, board: Board, *, count: int = 1, wanted: float | N
         Build the debug tap in (:class:`tepal.hdl.link.debug_tap.Tracer`).
     test_memory
         Test the board's memory of weights whenever the design starts.
+    workers
+        Who places and routes, from a seed each (default: :data:`AT_ONCE` threads).
     step
         Told of each step: see :data:`Step`.
 
@@ -205,8 +217,8 @@ def build(schedule: Schedule, board: Board, *, count: int = 1, wanted: float | N
     target = board.target if wanted is None else float(Fraction(wanted) * (1 + CLOCK_MARGIN))
     slowest = min(Fraction(wanted or least), Fraction(least)) * 1_000_000
     with temporary_folder() as folder:
-        return _build(folder, schedule, board, family, commands, settings, target, slowest, count, wanted, step,
-                      debug=debug, test_memory=test_memory)
+        return _build(folder, schedule, board, family, commands, settings, target, slowest, count, wanted,
+                      workers or Threads(AT_ONCE), step, debug=debug, test_memory=test_memory)
 
 
 def synthesise(prepared: Prepared, board: Board, config: EngineConfig, yosys: Command, directory: Path) -> dict:
@@ -230,9 +242,61 @@ def synthesise(prepared: Prepared, board: Board, config: EngineConfig, yosys: Co
     return netlist
 
 
+@dataclass(frozen=True)
+class _Routing:
+    """What place and route needs beside a seed: nextpnr, its arguments, its constraints' file, the suffix of its
+    result, and the names of the nets that are the clock."""
+
+    command: Command
+    arguments: list[str]
+    constraints: str
+    suffix: str
+    clock: list[str]
+
+    def inside(self, directory: Path, seed: int) -> _Run:
+        """Place and route in a folder that holds netlist and constraints."""
+        name = f"seed{seed}"
+        try:
+            self.command.run([argument.replace(_SEED, name) for argument in self.arguments] + [
+                "--seed", str(seed), "--timing-allow-fail", "--report", f"{name}.report.json", "--log", f"{name}.log",
+                "--quiet"], directory)
+        except ToolError as error:
+            # Another seed may find a way.
+            return _Run(seed, 0.0, {}, str(error))
+        report = json.loads((directory / f"{name}.report.json").read_text(encoding="utf-8"))
+        return _Run(seed, clock_mhz(report, self.clock), report)
+
+    def elsewhere(self, files: Mapping[str, bytes], seed: int) -> tuple[_Run, dict[str, bytes]]:
+        """The same on a machine that has neither the folder nor this one's tools: ``files`` are compressed, and so are
+        those that come of them."""
+        own = find(self.command.name)
+        if own.version != self.command.version:
+            raise ToolError(f"{own.name} is version {own.version} on a worker and {self.command.version} here: install "
+                            "the same one on both")
+        with temporary_folder() as folder:
+            for name, content in files.items():
+                (folder / name).write_bytes(zlib.decompress(content))
+            run = replace(self, command=own).inside(folder, seed)
+            made = [folder / f"seed{seed}.{suffix}" for suffix in (self.suffix, "log")]
+            return run, {file.name: zlib.compress(file.read_bytes()) for file in made if file.exists()}
+
+    def all(self, directory: Path, seeds: list[int], workers: Workers, progress: Callable[[int, int], None]
+            ) -> list[_Run]:
+        """From every seed; what comes of it lies in ``directory``."""
+        if workers.here:
+            return workers.map(partial(self.inside, directory), seeds, progress)
+        files = {name: zlib.compress((directory / name).read_bytes()) for name in (f"{TOP}.json", self.constraints)}
+        runs = []
+        for run, made in workers.map(partial(self.elsewhere, files), seeds, progress):
+            for name, content in made.items():
+                (directory / name).write_bytes(zlib.decompress(content))
+            runs.append(run)
+        return runs
+
+
 def _build(directory: Path, schedule: Schedule, board: Board, family: Family, commands: dict[str, Command],
            settings: list[Pll], target: float, slowest: Fraction, count: int, wanted: float | None,
-           step: Step, **options: bool) -> Result:
+           workers: Workers, step: Step, **options: bool) -> Result:
     _, limit = clock_limits(schedule, board)
     first = choose_pll(settings, target, limit)
     with step("Making the design"):
@@ -247,28 +311,16 @@ def _build(directory: Path, schedule: Schedule, board: Board, family: Family, co
         (directory / f"{TOP}.{family.constraints}").write_text(constraints, encoding="utf-8")
         del netlist
 
-    def place_and_route(seed: int) -> _Run:
-        name = f"seed{seed}"
-        nextpnr.run([*family.arguments(prepared.platform, f"{TOP}.json", f"{TOP}.{family.constraints}",
-                                       f"{name}.{family.routed}"),
-                     "--seed", str(seed), "--timing-allow-fail", "--report", f"{name}.report.json", "--log",
-                     f"{name}.log", "--quiet"], directory)
-        report = json.loads((directory / f"{name}.report.json").read_text(encoding="utf-8"))
-        return _Run(seed, clock_mhz(report, clock), report)
-
-    def attempt(seed: int) -> _Run:
-        try:
-            return place_and_route(seed)
-        except ToolError as error:
-            # Another seed may find a way.
-            return _Run(seed, 0.0, {}, str(error))
-
+    constraints_file = f"{TOP}.{family.constraints}"
+    routing = _Routing(nextpnr, family.arguments(prepared.platform, f"{TOP}.json", constraints_file,
+                                                 f"{_SEED}.{family.routed}"), constraints_file, family.routed, clock)
     chosen = seeds(count)
     told = f"seed{'s' if count > 1 else ''} {', '.join(map(str, chosen))}"
     logs = {f"seed {seed}": directory / f"seed{seed}.log" for seed in chosen}
     with step(f"Place and route ({nextpnr.name} {nextpnr.version}, {nextpnr.origin}; {told})") as tell, \
-            following(logs, tell), ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
-        runs = list(pool.map(attempt, chosen))
+            following(logs, tell if workers.here else None):
+        runs = routing.all(directory, chosen, workers, lambda done, total: None if workers.here or tell is None else
+                           tell(f"{done} of {total} seeds are placed and routed"))
     best = max(runs, key=lambda run: run.reached)
     if best.problem:
         raise ToolError(f"{best.problem} (seed {best.seed}): if {board.part.name} is too small, choose a smaller "
