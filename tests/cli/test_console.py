@@ -35,7 +35,8 @@ BUILT = {
     "best_seed": 1, "spread_mhz": 0.0,
     "critical_path": {"from": "systolic array, element row 3 column 5: product", "to": "requantiser 7: sum",
                       "ns": 9.9, "routing_ns": 5.5},
-    "clock_mhz": 98.75, "in_memory_ms": 0.1, "frames_per_second": 9_000.0, "line_frames_per_second": 90.0,
+    "clock_mhz": 98.75, "in_memory_ms": 0.1, "last_byte_ms": 0.08, "frames_per_second": 9_000.0,
+    "line_frames_per_second": 90.0,
     "baud": 3_000_000, "directory": "made", "files": ["build.log", "report.json", "tepal.bit", "tepal.lpf"],
     "notes": "the USB chip needs an up-to-date driver for that many bits a second",
 }
@@ -46,7 +47,8 @@ def show_simulation() -> int:
     schedule = Schedule(read_model(MODEL), EngineConfig(4, 8, 4, requantisers=4))
     model, images = CycleModel(schedule), np.load(EXAMPLES / "digits/inputs.npy")
     report = Report(np.zeros((len(images), 10), np.int8), [1] * len(images), 0, 12_345_678, cycles=model.cycles,
-                    in_memory_cycles=model.in_memory_cycles, interval_cycles=model.interval_cycles)
+                    in_memory_cycles=model.in_memory_cycles, last_byte_cycles=model.last_byte_cycles,
+                    interval_cycles=model.interval_cycles)
     simulate_command._show(SimpleNamespace(stalls=None), schedule, model, images, report, ["null", "eins — α"])
     return 0
 
@@ -170,7 +172,7 @@ def test_a_table_without_room(terminal, capsys):
     terminal(30)
     assert main(["boards"]) == 0
     assert capsys.readouterr().out.splitlines()[:4] == [
-        "board: ulx3s-85f", "part: LFE5U-85F", "multipliers: 156 MULT18X18D", "memories: 208 DP16KD"]
+        "board: ulx3s-85f", "part: LFE5U-85F, grade 6", "multipliers: 156 MULT18X18D", "memories: 208 DP16KD"]
 
 
 @pytest.mark.parametrize("environment", [{"PYTHONIOENCODING": "latin-1"}, {"PYTHONIOENCODING": "ascii"},
