@@ -3,6 +3,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -71,7 +72,7 @@ def run(arguments) -> int:
     with bar() as progress:
         front = explore(network, board, formats, base=base, limits=dict(arguments.limit), progress=progress,
                         fixed={name: value for name, value in given.items() if name in OPTIONS})
-    front = _in_best_form(front, board, forms)
+        front = _in_best_form(front, board, forms, partial(progress, "Scheduling the front"))
     default = Point.of(network, usual, board, formats)
     clock = clock_of(board, arguments.clock)
     entries = [{**_entry(point, clock), "default": point.config == default.config} for point in front]
@@ -160,13 +161,15 @@ def _show_built(shown: list[dict]) -> None:
             out.print(f"{entry['options']}: {entry['built']['problem']}", markup=False)
 
 
-def _in_best_form(front: list[Point], board: Board, forms: Forms) -> list[Point]:
+def _in_best_form(front: list[Point], board: Board, forms: Forms, progress: Callable[[int, int], None]
+                  ) -> list[Point]:
     """What the other commands make of each engine, which choose the form of the network anew; engines that no smaller
     one matches, smallest first."""
     found: list[Point] = []
-    for point in front:
+    for number, point in enumerate(front, 1):
         schedule, _ = choose(forms, board, lambda network, formats, config=point.config: config)
         found.append(replace(Point.of_schedule(schedule, board), config=point.config))
+        progress(number, len(front))
     found.sort(key=lambda point: (point.logic, point.compute_cycles))
     return [point for number, point in enumerate(found)
             if all(point.compute_cycles < other.compute_cycles for other in found[:number])]

@@ -164,6 +164,7 @@ def explore(network: Network, board: Board, formats: Formats | None = None, *, b
             continue
         front = [other for other in front if other.logic < point.logic or other.compute_cycles < point.compute_cycles]
         front.insert(bisect_right(front, point.logic, key=lambda point: point.logic), point)
+    progress("Engines", len(table), len(table))
     if not front:
         asked = [*(f"{value} {name.replace('_', ' ')}" for name, value in (fixed or {}).items()),
                  *(f"at most {count:,} {kind}" for kind, count in limits.items())]
