@@ -49,6 +49,16 @@ class _Console(Console):
     def on_broken_pipe(self) -> None:
         raise
 
+    @contextlib.contextmanager
+    def pinned(self) -> Iterator[None]:
+        """What is printed goes where it goes now, though a library's output may be taken elsewhere meanwhile."""
+        before = self._file
+        self._file = self.file
+        try:
+            yield
+        finally:
+            self._file = before
+
     def _table(self, table: Table) -> None:
         headers = [self._text(column.header) for column in table.columns]
         rows = [list(map(self._text, row)) for row in zip(*(column.cells for column in table.columns), strict=True)]
@@ -192,7 +202,7 @@ def step(text: str) -> Iterator[Elapsed]:
     """Show that something is under way."""
     begun, elapsed, plain_text = time.monotonic(), Elapsed(), Text.from_markup(text).plain
     _signs.line(plain_text)
-    with err.status(f"{text} …") if _signs.shown else contextlib.nullcontext():
+    with err.pinned(), err.status(f"{text} …") if _signs.shown else contextlib.nullcontext():
         yield elapsed
     elapsed.seconds = time.monotonic() - begun
     _signs.line(plain_text, seconds=round(elapsed.seconds, 3))
@@ -229,7 +239,7 @@ class Steps:
 def bar() -> Iterator[Callable[[str, int, int], None]]:
     """Yields ``progress(what, done, total)``: a bar for each ``what``, with the time that is left."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, disable=not _signs.shown, transient=True) as display:
+    with err.pinned(), Progress(*columns, console=err, disable=not _signs.shown, transient=True) as display:
         tasks, told = {}, {}
 
         def progress(what: str, done: int, total: int) -> None:

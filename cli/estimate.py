@@ -21,7 +21,7 @@ from tepal.sim import CycleModel
 from tepal.sim.occupancy import utilisation
 
 from .arguments import add_model_arguments, chosen, mhz
-from .console import err, out, step
+from .console import bar, err, out, step
 from .scheduling import clock_for, load, may_come_from_outside, on_board, read_forms
 from .tables import layer_rows, layer_table, share_bar
 
@@ -186,8 +186,9 @@ def _compare(arguments) -> int:
     problems = {board.name: problem for board in boards if (problem := _too_many_weights(forms, board))}
     if len(problems) == len(boards) and not chosen(arguments):
         _refuse_weights(arguments, forms, boards, problems)
-    with step("Scheduling"):
-        for board in boards:
+    with bar() as progress:
+        for number, board in enumerate(boards):
+            progress("Scheduling", number, len(boards))
             entry = _unscheduled(board, None)
             try:
                 beat = board.beat_cycles if arguments.weight_words else 1
@@ -205,6 +206,7 @@ def _compare(arguments) -> int:
             except (ConfigError, NetworkError, ArithmeticError) as error:
                 entry["problem"] = str(error)
             entries.append(entry)
+        progress("Scheduling", len(boards), len(boards))
     if not schedules:
         raise NetworkError(_refused(entries))
     for told, names in forms_told.items():

@@ -3,6 +3,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -71,7 +72,7 @@ def run(arguments) -> int:
     with bar() as progress:
         front = explore(network, board, formats, base=base, limits=dict(arguments.limit), progress=progress,
                         fixed={name: value for name, value in given.items() if name in OPTIONS})
-    front = _in_best_form(front, board, forms)
+        front = _in_best_form(front, board, forms, partial(progress, "Scheduling the front"))
     default = Point.of(network, usual, board, formats)
     clock = clock_of(board, arguments.clock)
     entries = [{**_entry(point, clock), "default": point.config == default.config} for point in front]
@@ -161,17 +162,19 @@ def _show_built(shown: list[dict]) -> None:
             out.print(f"{entry['options']}: {entry['built']['problem']}", markup=False)
 
 
-def _in_best_form(front: list[Point], board: Board, forms: Forms) -> list[Point]:
+def _in_best_form(front: list[Point], board: Board, forms: Forms, progress: Callable[[int, int], None]
+                  ) -> list[Point]:
     """What the other commands make of each engine, which choose the form of the network anew; engines that no smaller
     one matches, smallest first."""
     found: list[Point] = []
-    for point in front:
+    for number, point in enumerate(front, 1):
         def engine(network, formats, config=point.config):
             return on_arrival(Schedule(network, config, formats), board, config)
 
         schedule, _ = choose(forms, board, engine)
         found.append(replace(Point.of_schedule(schedule, board), config=replace(
             point.config, input_rows=schedule.config.input_rows)))
+        progress(number, len(front))
     found.sort(key=lambda point: (point.logic, point.in_memory_cycles))
     return [point for number, point in enumerate(found)
             if all(point.in_memory_cycles < other.in_memory_cycles for other in found[:number])]

@@ -4,6 +4,7 @@
 import json
 import os
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from tepal.sim.occupancy import utilisation
 from tepal.sim.simulate import require_place
 
 from .arguments import add_model_arguments, path
-from .console import err, out, step, warn
+from .console import bar, err, out, step, warn
 from .exit_codes import MISMATCH
 from .files import check_folder, read_names
 from .frames import INPUT_HELP, add_preprocessing_arguments, read_input
@@ -95,8 +96,11 @@ def run(arguments) -> int:
             write_files(files, directory, also=Build.FILES)
         with step("Building the simulator (a minute or two)") as building:
             build = Build(directory.resolve(), schedule, sdram=sdram, waves=arguments.waves is not None)
-        with step(f"Simulating {len(images)} frames") as simulating:
-            report = simulate(build, schedule, images, stalls=arguments.stalls, waves=arguments.waves)
+        begun = time.monotonic()
+        with bar() as progress:
+            report = simulate(build, schedule, images, stalls=arguments.stalls, waves=arguments.waves,
+                              progress=progress)
+        simulating = time.monotonic() - begun
     model = CycleModel(schedule, board.beat_cycles)
     result = {
         "model": str(arguments.model), "board": board.name, "frames": len(images), "stalls": arguments.stalls,
@@ -112,7 +116,7 @@ def run(arguments) -> int:
         "utilisation": round(utilisation(schedule, model.in_memory_cycles), 4),
         "waves": str(arguments.waves) if arguments.waves else None,
         "seconds": {"verilog": round(making.seconds, 2), "simulator": round(building.seconds, 2),
-                    "simulation": round(simulating.seconds, 2)},
+                    "simulation": round(simulating, 2)},
     }
     if arguments.json:
         print(json.dumps(result))

@@ -11,10 +11,21 @@ from pathlib import Path
 import cocotb
 import numpy as np
 from cocotb.clock import Clock
-from cocotb.triggers import FallingEdge
+from cocotb.triggers import FallingEdge, Timer
 from tepal.sim.axi_stream import Sink, Source, Stalls, load_weights
 
 PERIOD_NS = 10
+TELL_NS = 2_000 * PERIOD_NS
+"""How often it is told how far the simulation is: often enough for slow engines, which take a second for it."""
+
+
+async def tell(file: Path):
+    """Writes how many cycles have passed, for whoever waits."""
+    passed = 0
+    while True:
+        await Timer(TELL_NS, unit="ns")
+        passed += TELL_NS // PERIOD_NS
+        file.write_text(str(passed))
 
 
 async def send(source: Source, beats: np.ndarray, beats_per_frame: int):
@@ -34,6 +45,7 @@ async def frames(dut):
         dut.run.value = 0
     dut.rst.value = 1
     Clock(dut.clk, PERIOD_NS, unit="ns", impl="gpi").start()
+    cocotb.start_soon(tell(order.parent / "cycles.txt"))
     for _ in range(4):
         await FallingEdge(dut.clk)
     dut.rst.value = 0

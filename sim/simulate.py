@@ -8,6 +8,8 @@ import json
 import logging
 import os
 import shutil
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from math import prod
 from pathlib import Path
@@ -31,6 +33,12 @@ from .simulators import obstacle, simulator_environment, unfinished, verilator_f
 
 __all__ = ["Build", "Memory", "Mismatch", "Report", "SimulationError", "first_mismatch", "layer_tensors",
            "require_place", "require_tools", "sdram_parameters", "sdram_plusargs", "simulate", "stage_words"]
+
+
+Progress = Callable[[str, int, int], None]
+
+_EVERY = 0.5
+"""Seconds between two looks at how far a simulation is."""
 
 
 class SimulationError(RuntimeError):
@@ -151,7 +159,7 @@ class Build:
     """
 
     FILES = (BUILD_LOG, "run.log", "bench.json", "beats.npy", "weights.npy", "weights.hex", "taken.npy", "tap.txt",
-             "weights.txt", "results.xml")
+             "weights.txt", "results.xml", "cycles.txt")
     """Names of the files that it writes into the directory."""
 
     def __init__(self, directory: Path, schedule: Schedule | None = None, *, sdram: SdramTiming | None = None,
@@ -203,9 +211,10 @@ class Build:
                 raise SimulationError(f"the simulator failed ({error}): see {log}") from error
 
     def run(self, schedule: Schedule, images: np.ndarray, *, stalls: int | None = None,
-            waves: Path | None = None, memory: Memory | None = None) -> tuple[np.ndarray, list[list[str]], list[int]]:
+            waves: Path | None = None, memory: Memory | None = None, progress: Progress | None = None,
+            ) -> tuple[np.ndarray, list[list[str]], list[int]]:
         """Send ``images`` back to back: (bytes taken as tlast << 8 | byte, lines of the tap, split, cycles in which
-        portions of weights are complete)."""
+        portions of weights are complete).  ``progress`` is that of :func:`simulate`."""
         beats = np.ascontiguousarray(images).reshape(-1).view(np.uint8).reshape(-1, schedule.config.input_bytes)
         per_frame = schedule.network.result_bytes + Trailer.BYTES
         np.save(self.directory / "beats.npy", beats)
@@ -219,7 +228,7 @@ class Build:
         model = CycleModel(schedule)
         limit = (len(weights) + (model.cycles + 1000) * (len(images) + 1)) * (1 if stalls is None else 10)
         tap, loaded = self.directory / "tap.txt", self.directory / "weights.txt"
-        for name in "taken.npy", "tap.txt", "weights.txt", "results.xml":
+        for name in "taken.npy", "tap.txt", "weights.txt", "results.xml", "cycles.txt":
             (self.directory / name).unlink(missing_ok=True)
         plusargs = [f"+{TOP}_tap={tap}"]
         if self.image:
@@ -231,12 +240,14 @@ class Build:
                            [f"+memory_{name}={value}" for name, value in asdict(memory).items()])]
             limit += memory.slowness * self.image.beats * (len(images) + 2) + (self.sdram.pause if self.sdram else 0)
         extra = ["--trace-file", str(Path(waves).resolve())] if waves else []
+        expected = len(weights) + model.cycles + (len(images) - 1) * model.interval_cycles
         try:
-            self._logged("run.log", lambda: self.runner.test(
-                test_module="tepal.sim.bench", hdl_toplevel=self.top, test_dir=self.directory,
-                build_dir=self.folder, results_xml=str(self.directory / "results.xml"),
-                plusargs=plusargs, test_args=extra, waves=waves is not None,
-                extra_env={"TEPAL_BENCH": str(order), "TEPAL_TIMEOUT_CYCLES": str(limit)}))
+            with _followed(self.directory / "cycles.txt", expected, progress):
+                self._logged("run.log", lambda: self.runner.test(
+                    test_module="tepal.sim.bench", hdl_toplevel=self.top, test_dir=self.directory,
+                    build_dir=self.folder, results_xml=str(self.directory / "results.xml"),
+                    plusargs=plusargs, test_args=extra, waves=waves is not None,
+                    extra_env={"TEPAL_BENCH": str(order), "TEPAL_TIMEOUT_CYCLES": str(limit)}))
         except SimulationError:
             if "SimTimeoutError" not in (self.directory / "run.log").read_text(errors="replace"):
                 raise
@@ -245,6 +256,31 @@ class Build:
                                   f"see {self.directory / 'run.log'}")
         return (np.load(self.directory / "taken.npy"), [line.split() for line in tap.read_text().splitlines()],
                 [int(line) for line in loaded.read_text().split()] if self.image else [])
+
+
+@contextlib.contextmanager
+def _followed(file: Path, total: int, progress: Progress | None) -> Iterator[None]:
+    """While this lasts, ``progress`` is told what the bench writes into ``file``: of ``total`` cycles, which are all
+    only when this is over, for streams that stall and weights that come late take longer."""
+    if progress is None:
+        yield
+        return
+    over = threading.Event()
+
+    def follow() -> None:
+        while not over.wait(_EVERY):
+            with contextlib.suppress(OSError, ValueError):
+                progress("Simulating, cycles", min(int(file.read_text()), total - 1), total)
+
+    progress("Simulating, cycles", 0, total)
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+    progress("Simulating, cycles", total, total)
 
 
 def stage_words(schedule: Schedule, block: int, kind: str) -> int:
@@ -392,14 +428,14 @@ def _in_memory(schedule: Schedule, model: CycleModel, events: dict[tuple[str, in
 
 
 def simulate(build: Build, schedule: Schedule, images: np.ndarray, *, stalls: int | None = None,
-             waves: Path | None = None, memory: Memory | None = None) -> Report:
+             waves: Path | None = None, memory: Memory | None = None, progress: Progress | None = None) -> Report:
     """Run ``images`` through the simulator and compare everything.
 
     ``images`` are what :meth:`Network.quantise_input` takes, int8 (frames, height, width, channels) for one.
 
     ``stalls`` seeds random waiting on both streams; the bytes must stay the same, and cycles are not compared.
     ``memory`` says how a memory of weights behind AXI4 answers.  Of a core whose weights come from outside, cycles are
-    compared given those in which they arrived.
+    compared given those in which they arrived.  ``progress`` is told ``(what, done, total)``, in cycles.
 
     Raises
     ------
@@ -410,7 +446,8 @@ def simulate(build: Build, schedule: Schedule, images: np.ndarray, *, stalls: in
     """
     network = schedule.network
     images = network.quantise_input(images)
-    taken, lines, loaded = build.run(schedule, images, stalls=stalls, waves=waves, memory=memory)
+    taken, lines, loaded = build.run(schedule, images, stalls=stalls, waves=waves, memory=memory,
+                                      progress=progress)
     frames = len(images)
     taken = taken.reshape(frames, network.result_bytes + Trailer.BYTES)
     content = (taken & 0xFF).astype(np.uint8)

@@ -167,6 +167,7 @@ def explore(network: Network, board: Board, formats: Formats | None = None, *, b
         front = [other for other in front
                  if other.logic < point.logic or other.in_memory_cycles < point.in_memory_cycles]
         front.insert(bisect_right(front, point.logic, key=lambda point: point.logic), point)
+    progress("Engines", len(table), len(table))
     if not front:
         asked = [*(f"{value} {name.replace('_', ' ')}" for name, value in (fixed or {}).items()),
                  *(f"at most {count:,} {kind}" for kind, count in limits.items())]

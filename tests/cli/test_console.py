@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What commands print: in any encoding, in pipes, and on terminals of any width."""
 
+import contextlib
 import io
 import json
 import os
@@ -231,6 +232,22 @@ def test_progress_on_a_terminal(run, option, monkeypatch):
         assert code == 0
         assert ("\x1b[?25l" in err) == (not chosen)
         assert ("{" in err) == ("--json-progress" in chosen)
+
+
+@pytest.mark.parametrize("signs", [console.bar, lambda: console.step("Compiling")], ids=["bar", "step"])
+def test_signs_do_not_go_where_a_library_is_sent(signs, capsys):
+    """What a compiler prints is taken to a log meanwhile."""
+    console.choose_progress(quiet=False, lines=True)
+    try:
+        with signs() as progress, contextlib.redirect_stderr(io.StringIO()) as log:
+            if callable(progress):
+                progress("Compiling", 1, 2)
+            else:
+                console._signs.line("Compiling", stage="linking")
+    finally:
+        console.choose_progress(quiet=False, lines=False)
+    assert log.getvalue() == ""
+    assert {line["progress"] for line in told(capsys.readouterr().err)} == {"Compiling"}
 
 
 def test_numbered_steps_as_json(capsys):

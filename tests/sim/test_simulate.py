@@ -14,6 +14,7 @@ import pytest
 from tepal.boards.flow.folder import write_files
 from tepal.boards.flow.generate import generate
 from tepal.boards.registry import BOARDS
+from tepal.cli import console
 from tepal.cli.main import main
 from tepal.hdl import EngineConfig, Schedule
 from tepal.quant import read_tflite
@@ -100,6 +101,32 @@ def test_stalls(build, schedule, images):
     assert report.ok
     assert (report.cycles, report.in_memory_cycles, report.last_byte_cycles, report.interval_cycles) == (None,) * 4
     assert report.compared > 0
+
+
+def test_progress(build, schedule, images, capfd, monkeypatch):
+    """Cycles that the simulator has come to, of those that the cycle model expects: on stderr, though all that the
+    simulator prints goes to a log."""
+    monkeypatch.setattr(sys.modules["tepal.sim.simulate"], "_EVERY", 0.01)
+    console.choose_progress(quiet=False, lines=True)
+    try:
+        with console.bar() as shown:
+            told = []
+
+            def progress(*each):
+                told.append(each)
+                shown(*each)
+            build.run(schedule, images, progress=progress)
+    finally:
+        console.choose_progress(quiet=False, lines=False)
+    total = CycleModel(schedule).cycles + (FRAMES - 1) * CycleModel(schedule).interval_cycles
+    assert {(what, of) for what, _, of in told} == {("Simulating, cycles", total)}
+    done = [done for _, done, _ in told]
+    assert done == sorted(done)
+    assert (done[0], done[-1]) == (0, total)
+    assert {number for number in done[1:-1] if number} <= {*range(2000, total, 2000), total - 1}
+    assert 2000 in done or done[-2] > 2000
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    assert lines[-1] == {"progress": "Simulating, cycles", "done": total, "total": total}
 
 
 @pytest.mark.slow
@@ -269,7 +296,8 @@ def test_mismatch_is_the_exit_code(seen, build, capsys, monkeypatch):
 
 
 def test_hang(build, schedule, images, monkeypatch):
-    monkeypatch.setattr(sys.modules[Build.__module__], "CycleModel", lambda _: SimpleNamespace(cycles=-950))
+    model = SimpleNamespace(cycles=-950, interval_cycles=0)
+    monkeypatch.setattr(sys.modules[Build.__module__], "CycleModel", lambda _: model)
     with pytest.raises(SimulationError, match=r"did not deliver its results within 100 cycles: see .*run\.log"):
         simulate(build, schedule, images[:1])
 
