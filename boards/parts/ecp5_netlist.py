@@ -47,7 +47,8 @@ def place_multipliers(module: dict, config: EngineConfig, sites: Sites) -> int:
 
     ``module`` is a module of a netlist of yosys, and changed.  Returns how many were placed: none where the array
     does not fit in that way."""
-    lines, columns = config.rows // config.packing, config.columns
+    # Of a line, and of its operands, each column has one.
+    lines, columns = config.rows // config.packing * config.operands, config.columns
     per_row = -(-lines // len(sites.multipliers))
     rows = [sites.multiplier_row(y) for y in sites.multipliers]
     if per_row * columns > len(rows[0]):
@@ -56,7 +57,8 @@ def place_multipliers(module: dict, config: EngineConfig, sites: Sites) -> int:
     for name, cell in module["cells"].items():
         found = multiplier.search(name)
         if found and cell["type"] == "MULT18X18D":
-            line, column = divmod(int(found[1]), columns)
+            element, operand = divmod(int(found[1]), config.operands)
+            line, column = element // columns * config.operands + operand, element % columns
             place = column * per_row + line % per_row
             cell["attributes"]["BEL"] = rows[line // per_row][place * len(rows[0]) // (per_row * columns)]
             placed += 1
