@@ -11,7 +11,7 @@ from tepal.hdl import ConfigError
 __all__ = ["ENGINE", "SERIAL", "SMALL", "above_zero", "add_input_shape", "add_model_arguments", "add_output_argument",
            "chosen", "count", "mhz", "path"]
 
-ENGINE = ("rows", "columns", "lanes", "window", "requantisers", "packing", "operands", "copy_lanes", "input_bytes",
+ENGINE = ("rows", "columns", "lanes", "window", "requantisers", "packing", "operands", "logic_columns", "copy_lanes", "input_bytes",
           "activation_words", "weight_words", "input_rows")
 """Parameters of the engine that a command line may give."""
 
@@ -106,6 +106,8 @@ def add_model_arguments(parser, *, any_board: bool = False, without: str = "comp
                         "or 2 (default: the board's, if that divides P)")
     engine.add_argument("--operands", type=int, metavar="K", help="operands of each sum in the array that are "
                         "multiplied in a cycle (default: the board's)")
+    engine.add_argument("--logic-columns", type=int, metavar="N", help="columns of the array whose multipliers are "
+                        "made of logic (default: the board's)")
     engine.add_argument("--copy-lanes", type=int, metavar="N", help="bytes of the first convolution's windows "
                         "copied at once, if more than L")
     engine.add_argument("--input-bytes", type=int, metavar="N", help="width of the input stream")

@@ -44,6 +44,7 @@ class Engines:
     requantisers: Any
     packing: Any
     operands: int
+    logic_columns: int
     copy_lanes: Any
     window: tuple[int, int]
     requantiser_cycles: int

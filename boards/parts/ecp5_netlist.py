@@ -48,7 +48,9 @@ def place_multipliers(module: dict, config: EngineConfig, sites: Sites) -> int:
     ``module`` is a module of a netlist of yosys, and changed.  Returns how many were placed: none where the array
     does not fit in that way."""
     # Of a line, and of its operands, each column has one.
-    lines, columns = config.rows // config.packing * config.operands, config.columns
+    lines = config.rows // config.packing * config.operands
+    order = [column for column in range(config.columns) if not config.in_logic(column)]
+    columns = len(order)
     per_row = -(-lines // len(sites.multipliers))
     rows = [sites.multiplier_row(y) for y in sites.multipliers]
     if per_row * columns > len(rows[0]):
@@ -58,7 +60,8 @@ def place_multipliers(module: dict, config: EngineConfig, sites: Sites) -> int:
         found = multiplier.search(name)
         if found and cell["type"] == "MULT18X18D":
             element, operand = divmod(int(found[1]), config.operands)
-            line, column = element // columns * config.operands + operand, element % columns
+            line, column = divmod(element, config.columns)
+            line, column = line * config.operands + operand, order.index(column)
             place = column * per_row + line % per_row
             cell["attributes"]["BEL"] = rows[line // per_row][place * len(rows[0]) // (per_row * columns)]
             placed += 1

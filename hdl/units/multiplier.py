@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The multipliers of the systolic array, as the part has them."""
 
+from collections.abc import Callable
 from typing import Any
 
 from amaranth import *
@@ -9,12 +10,14 @@ from amaranth.lib.wiring import In, Out
 from amaranth.vendor import SiliconBluePlatform
 from tepal.hdl.primitives import delay, is_ecp5
 
+from .arithmetic import LogicMultiplier
 from .instance_name import InstanceName
 
-__all__ = ["MULTIPLIER", "NAMES", "Multiplier", "MultiplierPair", "PackedMultiplier", "latency", "offset", "products"]
+__all__ = ["MULTIPLIER", "NAMES", "LogicPair", "Multiplier", "MultiplierPair", "PackedMultiplier", "latency", "offset",
+           "products"]
 
-MULTIPLIER, PAIR = InstanceName("multiplier_{}"), InstanceName("multipliers_{}")
-NAMES = MULTIPLIER, PAIR
+MULTIPLIER, PAIR, LOGIC = InstanceName("multiplier_{}"), InstanceName("multipliers_{}"), InstanceName("product_{}")
+NAMES = MULTIPLIER, PAIR, LOGIC
 """Names of what :func:`products` adds to a module, numbered in the order of the factors."""
 
 _INT8 = signed(8)
@@ -136,6 +139,23 @@ class PackedMultiplier(wiring.Component):
         return m
 
 
+class LogicPair(wiring.Component):
+    """What a :class:`PackedMultiplier` makes, as late, of logic."""
+
+    def __init__(self, spread: int = 0):
+        self.spread = spread
+        super().__init__({"a": In(signed(8)).array(2), "b": In(signed(8)), "product": Out(signed(16)).array(2)})
+
+    def elaborate(self, platform):
+        m = Module()
+        assert LogicMultiplier.latency(8) == PackedMultiplier.LATENCY
+        for number in range(2):
+            m.submodules[f"half_{number}"] = half = LogicMultiplier(8, 8)
+            m.d.comb += [half.a.eq(self.b), half.b.eq(self.a[number].as_unsigned() ^ PackedMultiplier.OFFSET),
+                         self.product[number].eq(delay(m, half.product, self.spread, name=f"product_{number}"))]
+        return m
+
+
 class MultiplierPair(wiring.Component):
     """Two :class:`Multiplier` in one SB_MAC16, iCE40 UltraPlus' block of a multiplier and two adders.
 
@@ -185,16 +205,20 @@ def offset(packing: int) -> int:
     return PackedMultiplier.OFFSET if packing > 1 else 0
 
 
-def products(m: Module, platform, factors, spread: int = 0, packing: int = 1) -> list:
+def products(m: Module, platform, factors, spread: int = 0, packing: int = 1,
+             logic: Callable[[int], bool] = lambda index: False) -> list:
     """Products of ``factors``, :func:`latency` cycles later.
 
     Each item of ``factors`` is (``packing`` int8 values, one signed value) and gives the products of the latter with
     each of the former, to which :func:`offset` is added.  An item takes one multiplier; without packing, two
-    share an iCE40's.  The one value is int8 too where multipliers are shared."""
+    share an iCE40's.  The one value is int8 too where multipliers are shared.  With packing, those items for whose
+    indices ``logic`` is true take logic."""
     result = []
     pairs = packing == 1 and isinstance(platform, SiliconBluePlatform) and len(factors[0][1]) == 8
     for index, (a, b) in enumerate(factors if not pairs else ()):
-        m.submodules[MULTIPLIER(index)] = unit = (
+        name = LOGIC if packing > 1 and logic(index) else MULTIPLIER
+        m.submodules[name(index)] = unit = (
+            LogicPair(spread) if name is LOGIC else
             PackedMultiplier(spread) if packing > 1 else Multiplier(spread, b=signed(len(b))))
         m.d.comb += unit.b.eq(b)
         if packing > 1:

@@ -114,10 +114,10 @@ class SystolicArray(wiring.Component):
     while the next ones are being made: column c shows them from one cycle after ``captured``, c cycles later than
     column 0.  Without ``pipelined``, rows and columns take their operands, and show their sums, in the same cycle each.
 
-    ``config.multipliers`` multipliers, each with ``config.spread`` registers between it and its accumulators.  A sum of
-    K cycles' products takes K cycles; sums may follow one another every ``max(K, draining(config))`` cycles.  Where
-    ``config.packing`` rows share a multiplier, sums are of
-    (x + :func:`multiplier.offset <tepal.hdl.units.multiplier.offset>`) * w.
+    ``config.multipliers`` multipliers, and others of logic in ``config.logic_columns`` columns, each with
+    ``config.spread`` registers between it and its accumulators.  A sum of K cycles' products takes K cycles; sums may
+    follow one another every ``max(K, draining(config))`` cycles.  Where ``config.packing`` rows share a multiplier,
+    sums are of (x + :func:`multiplier.offset <tepal.hdl.units.multiplier.offset>`) * w.
 
     Parameters
     ----------
@@ -166,7 +166,11 @@ class SystolicArray(wiring.Component):
         elements, operands = engine.rows * engine.columns, engine.operands
         return {"elements": elements, "bits of sums": elements * accumulator,
                 "packed multipliers": elements // 2 * (engine.packing - 1) * operands,
-                "delayed weights": engine.columns * (engine.columns - 1) // 2 * operands}
+                "delayed weights": engine.columns * (engine.columns - 1) // 2 * operands,
+                **({"bits of trees": elements * sum(
+                    (operands - 1 >> level) * (17 + level) for level in range((operands - 1).bit_length()))}
+                   if operands > 1 else {}),
+                **({"logic products": engine.rows * engine.logic_columns * operands} if engine.logic_columns else {})}
 
     def elaborate(self, platform):
         m = Module()
@@ -197,7 +201,8 @@ class SystolicArray(wiring.Component):
         for element in elements:
             values = [_parts(getattr(element, f"x_{i}"), count) for i in range(packing)]
             factors += zip(zip(*values, strict=True), _parts(element.w, count), strict=True)
-        results = multiplier.products(m, platform, factors, config.spread, packing)
+        results = multiplier.products(m, platform, factors, config.spread, packing,
+                                      lambda index: config.in_logic(index // count % config.columns))
         for number, element in enumerate(elements):
             products = [product for result in results[number * count:][:count] for product in result]
             m.d.comb += [element.product[i].eq(product) for i, product in enumerate(products)]

@@ -25,11 +25,12 @@ def test_systolic(rows, columns, requantisers, spread, packing, tight, pipelined
                        packing=packing, pipelined=pipelined), tight)
 
 
-@pytest.mark.parametrize(("rows", "columns", "spread", "packing", "operands"), [
-    (1, 1, 0, 1, 2), (2, 3, 1, 1, 3), (4, 2, 2, 2, 4), (2, 2, 0, 2, 5), (3, 1, 0, 1, 8)])
-def test_several_operands(rows, columns, spread, packing, operands):
-    """In each cycle so many products of each sum."""
-    check(EngineConfig(rows, columns, 1, spread=spread, packing=packing, operands=operands), True)
+@pytest.mark.parametrize(("rows", "columns", "spread", "packing", "operands", "logic"), [
+    (1, 1, 0, 1, 2, 0), (2, 3, 1, 1, 3, 0), (4, 2, 2, 2, 4, 1), (2, 3, 0, 2, 5, 2), (3, 1, 0, 1, 8, 0),
+    (4, 3, 2, 2, 1, 1)])
+def test_several_operands(rows, columns, spread, packing, operands, logic):
+    """In each cycle so many products of each sum, some of them made of logic."""
+    check(EngineConfig(rows, columns, 1, spread=spread, packing=packing, operands=operands, logic_columns=logic), True)
 
 
 def check(config: EngineConfig, tight: bool) -> None:
