@@ -166,7 +166,8 @@ def fit(engines: list[dict]) -> dict[str, dict[str, list[float]]]:
         solution = np.array([least_squares(counts, found[:, i]) for i in range(len(KINDS))])
         each[part] = {name: [round(value, 3) for value in solution[:, i]] for i, name in enumerate(names)}
         for engine, off in zip(engines, counts @ solution.T - found, strict=True):
-            engine.setdefault("off", {})[part] = [round(value) for value in off]
+            if part in engine["counted"]:
+                engine.setdefault("off", {})[part] = [round(value) for value in off]
     return each
 
 
