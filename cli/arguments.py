@@ -11,8 +11,8 @@ from tepal.hdl import ConfigError
 __all__ = ["ENGINE", "SERIAL", "SMALL", "above_zero", "add_input_shape", "add_model_arguments", "add_output_argument",
            "chosen", "count", "mhz", "path"]
 
-ENGINE = ("rows", "columns", "lanes", "window", "requantisers", "packing", "operands", "logic_columns", "copy_lanes", "input_bytes",
-          "activation_words", "weight_words", "input_rows")
+ENGINE = ("rows", "columns", "lanes", "window", "requantisers", "packing", "operands", "logic_columns", "copy_lanes",
+          "input_bytes", "activation_words", "weight_words", "input_rows")
 """Parameters of the engine that a command line may give."""
 
 SMALL = {"rows": 1, "columns": 1, "lanes": 1, "window": (1, 1), "requantisers": 1, "packing": 1, "input_bytes": 1}

@@ -13,7 +13,7 @@ from tepal.hdl.accelerator import MemoryNames
 from tepal.hdl.units.drain import Drain
 from tepal.hdl.units.instance_name import pattern
 from tepal.hdl.units.lane_requantisers import LaneRequantisers
-from tepal.hdl.units.multiplier import MULTIPLIER
+from tepal.hdl.units.multiplier import DOT, MULTIPLIER
 from tepal.hdl.units.systolic import SystolicArray
 from tepal.hdl.units.tile_buffer import TileBuffer
 
@@ -55,11 +55,12 @@ def place_multipliers(module: dict, config: EngineConfig, sites: Sites) -> int:
     rows = [sites.multiplier_row(y) for y in sites.multipliers]
     if per_row * columns > len(rows[0]):
         return 0
-    placed, multiplier = 0, pattern(SystolicArray.NAME, MULTIPLIER)
+    within = (DOT, MULTIPLIER) if config.operands > 1 else (MULTIPLIER,)
+    placed, multiplier = 0, pattern(SystolicArray.NAME, *within)
     for name, cell in module["cells"].items():
         found = multiplier.search(name)
         if found and cell["type"] == "MULT18X18D":
-            element, operand = divmod(int(found[1]), config.operands)
+            element, operand = int(found[1]), int(found[2]) if config.operands > 1 else 0
             line, column = divmod(element, config.columns)
             line, column = line * config.operands + operand, order.index(column)
             place = column * per_row + line % per_row

@@ -3,6 +3,7 @@
 
 from typing import Any
 
+import numpy as np
 from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -12,6 +13,7 @@ from tepal.hdl.primitives import delay
 from . import multiplier
 from .arithmetic import gated_sum
 from .instance_name import InstanceName
+from .multiplier import Dot
 
 __all__ = ["ProcessingElement", "SystolicArray"]
 
@@ -22,16 +24,15 @@ def _shape(count: int, width: int) -> Shape:
 
 
 def _parts(value, count: int) -> list:
-    """The integers of which :func:`_shape` is the shape."""
-    return [value] if count == 1 else [
-        value.word_select(number, len(value) // count).as_signed() for number in range(count)]
+    """Several integers of which :func:`_shape` is the shape."""
+    return [value.word_select(number, len(value) // count).as_signed() for number in range(count)]
 
 
 class ProcessingElement(wiring.Component):
     """An accumulator of the array, or one each for ``packing`` rows; their multipliers are beside it.
 
-    Where there are several ``operands``, their products are added in a tree, a register a level, before they are
-    accumulated.  Operands are passed on, activations (with their flags) to the right, weights downwards.
+    Where there are several ``operands``, what is accumulated are sums of their products.  Operands are passed on,
+    activations (with their flags) to the right, weights downwards.
     A finished sum is copied to the drain register, which ``take`` replaces by the one above.
 
     Parameters
@@ -49,8 +50,9 @@ class ProcessingElement(wiring.Component):
         Place of the activations in their sums, from the left.
     w : In(signed(weight)), above : In(signed(accumulator))
         Weight, or as many as there are operands, and drain register from above.
-    product : In(signed(8 + weight)) per row and operand
-        ``x * w`` of :func:`multiplier.latency <tepal.hdl.units.multiplier.latency>` cycles ago.
+    product : In(signed) per row
+        ``x * w``, or the sum of as many as there are operands, of
+        :func:`multiplier.latency <tepal.hdl.units.multiplier.latency>` cycles ago.
     drain : Out(signed(accumulator)) per row
     captured : Out(1)
         The drain registers take new sums at the end of this cycle.
@@ -64,24 +66,15 @@ class ProcessingElement(wiring.Component):
         self.passed = list(ports)
         super().__init__({
             **ports, **{f"{name}_next": port.flip() for name, port in ports.items()},
-            "product": In(signed(8 + weight)).array(packing * config.operands), "above": In(signed(accumulator)),
+            "product": In(signed(8 + weight + Dot.levels(config.operands))).array(packing),
+            "above": In(signed(accumulator)),
             "drain": Out(signed(accumulator)).array(packing), "captured": Out(1),
         })
 
     @staticmethod
     def latency(config: EngineConfig) -> int:
         """Cycles from ``last`` at the input to ``captured``."""
-        return multiplier.latency(config.spread, config.packing) + (config.operands - 1).bit_length() + 1
-
-    def _sum(self, m: Module, row: int) -> Value:
-        """What a row's accumulator takes: a product, or the sum of those of all operands."""
-        level, count = [self.product[row + self.config.packing * number] for number in range(self.config.operands)], 0
-        while len(level) > 1:
-            count += 1
-            width, pairs = len(level[0]) + 1, [level[at:at + 2] for at in range(0, len(level), 2)]
-            level = [Signal(signed(width), name=f"sum_{row}_{count}_{at}", reset_less=True) for at in range(len(pairs))]
-            m.d.sync += [total.eq(sum(pair)) for total, pair in zip(level, pairs, strict=True)]
-        return level[0]
+        return multiplier.latency(config.spread, config.packing, config.operands) + 1
 
     def elaborate(self, platform):
         m = Module()
@@ -95,7 +88,7 @@ class ProcessingElement(wiring.Component):
         above = self.above
         for row in range(self.config.packing):
             acc = Signal(signed(self.accumulator), name=f"acc_{row}", reset_less=True)
-            m.d.sync += acc.eq(gated_sum(m, platform, acc, keep, self._sum(m, row)))
+            m.d.sync += acc.eq(gated_sum(m, platform, acc, keep, self.product[row]))
             with m.If(self.captured):
                 m.d.sync += self.drain[row].eq(acc)
             with m.Elif(getattr(self, f"take_{row}")):
@@ -164,13 +157,16 @@ class SystolicArray(wiring.Component):
     def features(engine: Any, accumulator: int) -> dict[str, Any]:
         """Features for the LUT estimate; ``engine`` as of :meth:`draining`."""
         elements, operands = engine.rows * engine.columns, engine.operands
-        return {"elements": elements, "bits of sums": elements * accumulator,
-                "packed multipliers": elements // 2 * (engine.packing - 1) * operands,
-                "delayed weights": engine.columns * (engine.columns - 1) // 2 * operands,
-                **({"bits of trees": elements * sum(
-                    (operands - 1 >> level) * (17 + level) for level in range((operands - 1).bit_length()))}
-                   if operands > 1 else {}),
-                **({"logic products": engine.rows * engine.logic_columns * operands} if engine.logic_columns else {})}
+        hard, several = engine.rows * (engine.columns - engine.logic_columns), operands > 1
+        found = {"elements": elements, "bits of sums": elements * accumulator,
+                 "packed multipliers": hard // 2 * (engine.packing - 1) * (not several),
+                 "delayed weights": engine.columns * (engine.columns - 1) // 2 * operands}
+        if several:
+            kind = "products of packed sums" if np.all(np.equal(engine.packing, 2)) else "products of sums"
+            found[kind] = hard * operands
+        if engine.logic_columns:
+            found["products of logic"] = engine.rows * engine.logic_columns * operands
+        return found
 
     def elaborate(self, platform):
         m = Module()
@@ -197,15 +193,14 @@ class SystolicArray(wiring.Component):
                 else:
                     m.d.comb += element.w.eq(delay(m, self.w[c], c if config.pipelined else 0, name=f"w_{c}"))
         elements = [element for line in grid for element in line]
-        count, factors = config.operands, []
-        for element in elements:
-            values = [_parts(getattr(element, f"x_{i}"), count) for i in range(packing)]
-            factors += zip(zip(*values, strict=True), _parts(element.w, count), strict=True)
-        results = multiplier.products(m, platform, factors, config.spread, packing,
-                                      lambda index: config.in_logic(index // count % config.columns))
-        for number, element in enumerate(elements):
-            products = [product for result in results[number * count:][:count] for product in result]
-            m.d.comb += [element.product[i].eq(product) for i, product in enumerate(products)]
+        factors = [([getattr(element, f"x_{i}") for i in range(packing)], element.w) for element in elements]
+        if config.operands > 1:
+            factors = [([*zip(*(_parts(each, config.operands) for each in x), strict=True)], _parts(w, config.operands))
+                       for x, w in factors]
+        for element, results in zip(elements, multiplier.products(
+                m, platform, factors, config.spread, packing, config.operands,
+                lambda index: config.in_logic(index % config.columns)), strict=True):
+            m.d.comb += [element.product[i].eq(product) for i, product in enumerate(results)]
         m.d.comb += [self.bottom[c].eq(grid[-1][c].drain[-1]) for c in range(config.columns)]
         m.d.comb += self.captured.eq(grid[-1][0].captured)
         return grid

@@ -70,8 +70,8 @@ def test_read_twice():
     assert absorb_output_registers(module) == 0
 
 
-def multipliers(numbers):
-    return {"cells": {f"top.array.multiplier_{i}.multiplier": cell("MULT18X18D", {}, {}) for i in numbers}}
+def multipliers(numbers, within="multiplier_{}"):
+    return {"cells": {f"top.array.{within.format(i)}.multiplier": cell("MULT18X18D", {}, {}) for i in numbers}}
 
 
 def places(module):
@@ -91,8 +91,10 @@ def test_places():
     ENGINE_85F, EngineConfig(18, 16, 8, packing=2), EngineConfig(12, 13, 1),
     EngineConfig(6, 16, 8, packing=2, operands=4, logic_columns=3)])
 def test_every_multiplier_has_a_place_of_its_own(config):
-    module = multipliers(number for number in range(config.products // config.packing)
-                         if not config.in_logic(number // config.operands % config.columns))
+    elements = [number for number in range(config.rows // config.packing * config.columns)
+                if not config.in_logic(number % config.columns)]
+    module = multipliers(elements) if config.operands == 1 else multipliers(
+        [f"{element}.multiplier_{operand}" for element in elements for operand in range(config.operands)], "dot_{}")
     assert len(module["cells"]) == config.multipliers
     assert place_multipliers(module, config, _SITES[ECP5_85F.name]) == config.multipliers
     assert len(set(places(module))) == config.multipliers
