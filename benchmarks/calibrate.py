@@ -55,6 +55,11 @@ ENGINES = {
         (SMALL, {"rows": 4, "columns": 4, "lanes": 2, "requantisers": 1, "packing": 2}),
         (DIGITS, {"rows": 8, "columns": 8, "lanes": 4, "requantisers": 4, "input_bytes": 1, "packing": 2}),
         (LARGE, {}),
+        (DIGITS, {"rows": 2, "columns": 8, "lanes": 4, "requantisers": 4, "input_bytes": 1, "packing": 2,
+                  "operands": 4}),
+        (SMALL, {"rows": 4, "columns": 4, "lanes": 2, "requantisers": 1, "packing": 2, "operands": 2,
+                 "logic_columns": 2}),
+        (DIGITS, {"rows": 2, "columns": 4, "lanes": 4, "requantisers": 2, "input_bytes": 1, "operands": 4}),
         (DIGITS + POOLED, {"rows": 3, "columns": 8, "lanes": 8, "requantisers": 8, "input_bytes": 1, "copy_lanes": 1}),
         (SMALL + POOLED, {"rows": 2, "columns": 4, "lanes": 2, "requantisers": 2, "input_bytes": 1, "copy_lanes": 1}),
         (DIGITS + RESIDUAL, {"rows": 3, "columns": 8, "requantisers": 8, "input_bytes": 1, "copy_lanes": 1}),
@@ -112,12 +117,17 @@ def engine_of(board: Board, network: Network, changes: dict) -> EngineConfig:
     return replace(default_engine(board, network), **({"packing": 1} | changes if changes else {}))
 
 
+def config_of(engine: dict) -> EngineConfig:
+    """The configuration of an engine whose logic was counted."""
+    return EngineConfig(**engine["engine"] | {"window": tuple(engine["engine"]["window"])})
+
+
 def measure(board: Board, model: str, changes: dict, known: Sequence[dict] = ()) -> dict:
     """One engine's logic by parts; what is ``known`` of it already, if anything is."""
     family, network = require_platform(board), load(model)
     config = engine_of(board, network, changes)
     for engine in known:
-        if (engine["model"], engine["engine"]) == (model, json.loads(json.dumps(asdict(config)))):
+        if (engine["model"], config_of(engine)) == (model, config):
             return engine
     begun, schedule = time.monotonic(), Schedule(network, config)
     prepared = prepare(BoardDesign(board, schedule, family.plls(board.oscillator)[0],
@@ -148,8 +158,7 @@ def fit(engines: list[dict]) -> dict[str, dict[str, list[float]]]:
     """Part to feature to what one takes of each of :data:`~tepal.boards.flow.lut_estimate.KINDS`."""
     rows = []
     for engine in engines:
-        config = EngineConfig(**engine["engine"] | {"window": tuple(engine["engine"]["window"])})
-        schedule = Schedule(load(engine["model"]), config)
+        schedule = Schedule(load(engine["model"]), config_of(engine))
         rows.append(features(schedule.config, schedule.formats, schedule.layout, schedule.memories))
     each = {}
     for part in {part: None for row in rows for part in row}:
@@ -159,7 +168,8 @@ def fit(engines: list[dict]) -> dict[str, dict[str, list[float]]]:
         solution = np.array([least_squares(counts, found[:, i]) for i in range(len(KINDS))])
         each[part] = {name: [round(value, 3) for value in solution[:, i]] for i, name in enumerate(names)}
         for engine, off in zip(engines, counts @ solution.T - found, strict=True):
-            engine.setdefault("off", {})[part] = [round(value) for value in off]
+            if part in engine["counted"]:
+                engine.setdefault("off", {})[part] = [round(value) for value in off]
     return each
 
 

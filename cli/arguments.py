@@ -11,8 +11,8 @@ from tepal.hdl import ConfigError
 __all__ = ["ENGINE", "SERIAL", "SMALL", "above_zero", "add_input_shape", "add_model_arguments", "add_output_argument",
            "chosen", "count", "mhz", "path"]
 
-ENGINE = ("rows", "columns", "lanes", "window", "requantisers", "packing", "copy_lanes", "input_bytes",
-          "activation_words", "weight_words", "input_rows")
+ENGINE = ("rows", "columns", "lanes", "window", "requantisers", "packing", "operands", "logic_columns", "copy_lanes",
+          "input_bytes", "activation_words", "weight_words", "input_rows")
 """Parameters of the engine that a command line may give."""
 
 SMALL = {"rows": 1, "columns": 1, "lanes": 1, "window": (1, 1), "requantisers": 1, "packing": 1, "input_bytes": 1}
@@ -104,6 +104,10 @@ def add_model_arguments(parser, *, any_board: bool = False, without: str = "comp
     engine.add_argument("--requantisers", type=int, metavar="R", help="results a cycle; divides C and L")
     engine.add_argument("--packing", type=int, metavar="N", help="rows of the array that share a multiplier, 1 "
                         "or 2 (default: the board's, if that divides P)")
+    engine.add_argument("--operands", type=int, metavar="K", help="operands of each sum in the array that are "
+                        "multiplied in a cycle (default: the board's)")
+    engine.add_argument("--logic-columns", type=int, metavar="N", help="columns of the array whose multipliers are "
+                        "made of logic (default: the board's)")
     engine.add_argument("--copy-lanes", type=int, metavar="N", help="bytes of the first convolution's windows "
                         "copied at once, if more than L")
     engine.add_argument("--input-bytes", type=int, metavar="N", help="width of the input stream")

@@ -399,7 +399,7 @@ class Accelerator(wiring.Component):
                          array.last[row].eq(tile.last_out[row])]
         matrix_word = delay(m, matrix.data, self._registers, name="matrix_word")
         for column in range(config.columns):
-            m.d.comb += array.w[column].eq(matrix_word.word_select(column, self.schedule.matrix_weight_bits))
+            m.d.comb += array.w[column].eq(matrix_word.word_select(column, len(array.w[column])))
         return array
 
     def _matrix_weights(self, m: Module, feeder: Feeder, streamed) -> ReplayRom:
@@ -413,7 +413,7 @@ class Accelerator(wiring.Component):
                          loaded.load_data.eq(self.load_tdata)]
         relays = registers if loaded is None else 0
         matrix = m.submodules[MemoryNames.MATRIX_WEIGHTS()] = ReplayRom(
-            "matrix_weights", self.schedule.matrix_weight_bits * config.columns, words, registers, relays,
+            "matrix_weights", self.schedule.word_bits[ROLES.index("matrix_weights")], words, registers, relays,
             rom=loaded or streamed, jumps="next_weights" in feeder.table, begins=loaded is None)
         ahead = TileBuffer.latency(config.pipelined) - ReplayRom.latency(registers, relays) - registers
         move = {name: delay(m, getattr(feeder, name), ahead, name=name)

@@ -35,6 +35,13 @@ class EngineConfig:
         multipliers lie in few places, far from most accumulators.
     packing
         Neighbouring rows of the array that share a multiplier: 2 where it has 18 bits and logic beside it is to spare.
+    operands
+        K, operands of each sum that the array takes in a cycle: elements multiply so many pairs, and add the products
+        before they are accumulated.  More than one only if the engine is ``pipelined``, not ``single_port``, and its
+        requantisers are pipelines.
+    logic_columns
+        Columns of the array whose multipliers are made of logic, for arrays with more products than a part has
+        multipliers for; with a ``packing`` of 2 alone.
     copy_lanes
         Bytes of a row of the first convolution's window that are copied at once; counts if more than ``lanes``.
     requantiser_cycles
@@ -54,7 +61,7 @@ class EngineConfig:
         Most words in each bank of the activation memory.  Passes between which larger maps lie run in bands of rows,
         for more cycles (:mod:`tepal.hdl.plan.bands`).  None: every map is stored whole.
     weight_words
-        Words of the array's weights, a weight for each column, that are on the chip at a time: all weights, with
+        Words of the array's weights, ``operands`` for each column, that are on the chip at a time: all weights, with
         requantiser parameters and elementwise tables, come from outside as a stream, again for every frame
         (:mod:`tepal.hdl.plan.portions`).  None: all are on the chip.
     input_rows
@@ -90,10 +97,12 @@ class EngineConfig:
     activation_words: int | None = None
     weight_words: int | None = None
     input_rows: int | None = None
+    operands: int = 1
+    logic_columns: int = 0
 
     def __post_init__(self):
         for name in ("rows", "columns", "lanes", "requantisers", "input_bytes", "copy_lanes", "requantiser_cycles",
-                     "lane_cycles"):
+                     "lane_cycles", "operands"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise ConfigError(f"{name} must be a positive integer, not {value!r}")
@@ -133,12 +142,22 @@ class EngineConfig:
                 raise ConfigError(f"input_rows must be a positive integer, not {self.input_rows!r}")
             if self.single_port:
                 raise ConfigError("input_rows need memories with two ports: a map is written in parts that are apart")
+        if not isinstance(self.logic_columns, int) or not 0 <= self.logic_columns <= self.columns:
+            raise ConfigError(f"logic_columns must be 0 to columns ({self.columns}), not {self.logic_columns!r}")
+        if self.logic_columns and self.packing == 1:
+            raise ConfigError("logic_columns need a packing of 2: a multiplier of its own for each product is faster "
+                              "than logic is")
+        if self.operands > 1 and (not self.pipelined or self.single_port or self.requantiser_cycles > 1):
+            raise ConfigError(f"several operands ({self.operands}) need a pipelined engine whose memories have two "
+                              "ports: pipelined must be on, single_port off, requantiser_cycles 1")
         if not self.pipelined and self.requantisers > 1:
             raise ConfigError(f"an engine that is not pipelined needs requantisers to be 1, not {self.requantisers}")
 
     def told(self) -> dict[str, Any]:
-        """What is asked for, by name, ready for JSON; without what is left to the plan."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        """What is asked for, by name, ready for JSON; without what is left to the plan, and ``operands`` and
+        ``logic_columns`` only where they are not as in every other array."""
+        plain = {"operands": 1, "logic_columns": 0}
+        return {name: value for name, value in asdict(self).items() if value is not None and plain.get(name) != value}
 
     @property
     def taps(self) -> int:
@@ -163,12 +182,16 @@ class EngineConfig:
     @property
     def products(self) -> int:
         """What the systolic array multiplies in a cycle."""
-        return self.rows * self.columns
+        return self.rows * self.columns * self.operands
 
     @property
     def multipliers(self) -> int:
         """Multipliers of the systolic array, one vendor primitive each where there are any."""
-        return self.products // self.packing
+        return self.rows * (self.columns - self.logic_columns) * self.operands // self.packing
+
+    def in_logic(self, column: int) -> bool:
+        """Whether a column's multipliers are made of logic: such columns lie evenly among the others."""
+        return (column + 1) * self.logic_columns // self.columns != column * self.logic_columns // self.columns
 
     @property
     def together(self) -> int:

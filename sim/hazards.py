@@ -160,10 +160,11 @@ def _buffer_writes(schedule: Schedule, tile: _Tile) -> Iterator[tuple[int, tuple
 
 
 def _operand_words(scheduled: ScheduledPass) -> list[int]:
-    """Word of the tile buffer that holds each operand of a sum."""
-    channels = scheduled.work.window.input_shape[2]
-    return [tap * scheduled.groups + channel // scheduled.source.lanes
-            for tap in range(scheduled.inner // channels) for channel in range(channels)]
+    """Word of the tile buffer that the array takes operands from, in each cycle of a sum."""
+    channels, lanes = scheduled.work.window.input_shape[2], scheduled.source.lanes
+    words = [word for word in range(scheduled.groups)
+             for _ in range(0, min(lanes, channels - word * lanes), scheduled.engine.operands)]
+    return [tap * scheduled.groups + word for tap in range(scheduled.inner // channels) for word in words]
 
 
 class _Slacks(dict[str, int]):
@@ -243,7 +244,7 @@ def _tile_buffer(found: _Slacks, schedule: Schedule, tiles: list[_Tile]) -> None
         spans.append((writes[0][0], writes[-1][0]))
         # Rows are skewed alike for writing and for reading.
         written = {word: cycle for cycle, (_, word) in writes}
-        first = tile.sums()[0] - tile.scheduled.inner + 1
+        first = tile.sums()[0] - tile.scheduled.sum_cycles + 1
         for number, word in enumerate(_operand_words(tile.scheduled)):
             found.keep("tile buffer filled", first + number - written[word] - 1)
     for ((_, last), (first, _)), (_, other) in zip(pairwise(spans), pairwise(tiles), strict=True):
@@ -264,7 +265,7 @@ def _array(found: _Slacks, schedule: Schedule, tiles: list[_Tile]) -> None:
                    other.start + other.scheduled.filled - one.sums()[-1])
     sums = [(cycle, tile) for tile in tiles for cycle in tile.sums()]
     for (one, tile), (other, following) in pairwise(sums):
-        found.keep("operands", other - one - following.scheduled.inner)
+        found.keep("operands", other - one - following.scheduled.sum_cycles)
         # The row above comes down when all columns of a pixel have been taken.
         found.keep("drain", other - one - tile.scheduled.tile_windows * config.drain_step)
     if config.requantiser_cycles > 1:

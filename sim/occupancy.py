@@ -93,7 +93,7 @@ def pass_times(model: CycleModel) -> list[PassTimes]:
         if scheduled.reduces:
             units["lanes"] = Work(start + latency.window, last_tile + scheduled.steps - 1 + latency.window, steps)
         units["array"] = Work(start + scheduled.filled + 1, last_tile + scheduled.fed - 1,
-                              scheduled.tiles * scheduled.column_groups * scheduled.inner)
+                              scheduled.tiles * scheduled.column_groups * scheduled.sum_cycles)
         units["results"] = Work(start + scheduled.first_written, end,
                                 scheduled.work.windows * chunks * config.requantiser_cycles)
         result.append(PassTimes(start, end, start - ready, units))

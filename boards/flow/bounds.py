@@ -43,6 +43,8 @@ class Engines:
     lanes: Any
     requantisers: Any
     packing: Any
+    operands: int
+    logic_columns: int
     copy_lanes: Any
     window: tuple[int, int]
     requantiser_cycles: int
@@ -127,8 +129,8 @@ def least_blocks(engines: Engines | EngineConfig, formats: Formats, board: Board
         *(("activations", engines.taps, depth, 8 * engines.lanes)
           for depth in (regions if engines.single_port else [sum(regions)])),
         *(("skip", 1, depth, 8 * engines.requantisers) for depth in ([sum(skips)] if skips else [])),
-        *((("matrix_weights", 1, sum(tiling.column_groups * tiling.inner for tiling in tilings),
-            formats.matrix_weight_bits * engines.columns),
+        *((("matrix_weights", 1, sum(tiling.column_groups * tiling.sum_cycles for tiling in tilings),
+            formats.matrix_weight_bits * engines.columns * engines.operands),
            ("depthwise_weights", 1, sum(tiling.groups * prod(tiling.chunks) for tiling in filters),
             formats.depthwise_weight_bits * engines.taps * engines.lanes)) if stored else ()),
         *(("elementwise_tables", engines.requantisers,

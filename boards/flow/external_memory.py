@@ -22,7 +22,7 @@ from tepal.hdl.plan.bands import Group, choose
 from tepal.hdl.plan.input_ring import by_rows, in_ring
 from tepal.hdl.plan.places import place
 from tepal.hdl.plan.slices import sliced
-from tepal.hdl.plan.tiling import Latencies, Tiling
+from tepal.hdl.plan.tiling import Latencies, Tiling, sum_cycles
 from tepal.quant import Network, NetworkError
 from tepal.sim import CycleModel
 
@@ -159,7 +159,7 @@ class _Divisions:
         """Blocks of each kind that are taken beside activations, at least."""
         uses, layout = self.uses, self.base.layout
         layout = in_ring(layout, self.asked.input_rows or self.passes[0].window.kernel[0])
-        weights = max(min(2, each.column_groups) * each.inner for each in self.base.passes)
+        weights = max(min(2, each.column_groups) * each.sum_cycles for each in self.base.passes)
         return self.fixed + self.used([MemoryUse("input", 1, layout.depth, 8 * layout.word_bytes),
                                        replace(uses["matrix_weights"], depth=weights)])
 
@@ -236,7 +236,7 @@ class _Sketch:
             words, beats, _ = found.get(portion, (0, 0, 0))
             if not words:
                 groups = -(-len(work.matrix.weights) // columns)
-                words = groups * work.matrix.weights.shape[1]
+                words = groups * sum_cycles(work, base.config)
                 beats = words * each_word[0] + groups * columns * each_word[1]
             if whole not in begun and work.reduction is not None:
                 begun.add(whole)

@@ -14,7 +14,7 @@ from tepal.hdl.units.descriptor_table import DescriptorTable
 from tepal.hdl.units.drain import Drain
 from tepal.hdl.units.instance_name import pattern
 from tepal.hdl.units.lane_requantisers import LaneRequantisers
-from tepal.hdl.units.multiplier import MULTIPLIER
+from tepal.hdl.units.multiplier import DOT, MULTIPLIER
 from tepal.hdl.units.systolic import SystolicArray
 from tepal.hdl.units.tile_buffer import TileBuffer
 
@@ -48,16 +48,22 @@ def place_multipliers(module: dict, config: EngineConfig, sites: Sites) -> int:
 
     ``module`` is a module of a netlist of yosys, and changed.  Returns how many were placed: none where the array
     does not fit in that way."""
-    lines, columns = config.rows // config.packing, config.columns
+    # Of a line, and of its operands, each column has one.
+    lines = config.rows // config.packing * config.operands
+    order = [column for column in range(config.columns) if not config.in_logic(column)]
+    columns = len(order)
     per_row = -(-lines // len(sites.multipliers))
     rows = [sites.multiplier_row(y) for y in sites.multipliers]
     if per_row * columns > len(rows[0]):
         return 0
-    placed, multiplier = 0, pattern(SystolicArray.NAME, MULTIPLIER)
+    within = (DOT, MULTIPLIER) if config.operands > 1 else (MULTIPLIER,)
+    placed, multiplier = 0, pattern(SystolicArray.NAME, *within)
     for name, cell in module["cells"].items():
         found = multiplier.search(name)
         if found and cell["type"] == "MULT18X18D":
-            line, column = divmod(int(found[1]), columns)
+            element, operand = int(found[1]), int(found[2]) if config.operands > 1 else 0
+            line, column = divmod(element, config.columns)
+            line, column = line * config.operands + operand, order.index(column)
             place = column * per_row + line % per_row
             cell["attributes"]["BEL"] = rows[line // per_row][place * len(rows[0]) // (per_row * columns)]
             placed += 1

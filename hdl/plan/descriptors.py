@@ -21,6 +21,7 @@ from .memories import MemoryUse
 from .places import FeatureMap
 from .portions import ROLES, TABLES
 from .schedule import Schedule
+from .tiling import word_cycles
 
 __all__ = ["address_bits", "column_bits", "descriptor_memories", "drain_descriptors", "feeder_descriptors",
            "load_descriptors", "parameter_descriptors", "sequencer_places", "sequencer_times", "target_bits",
@@ -193,15 +194,15 @@ def feeder_descriptors(schedule: Schedule) -> DescriptorTable:
     """For :class:`~tepal.hdl.units.feeder.Feeder`."""
     last = len(schedule.passes) - 1
     following = _following(schedule, "matrix_weights", schedule.portion_of,
-                           [each.column_groups * each.inner for each in schedule.portions])
+                           [each.column_groups * each.sum_cycles for each in schedule.portions])
     return DescriptorTable([FeederDescriptor(
         last_tile=scheduled.tiles - 1,
         last_block=scheduled.column_groups - 1,
-        idle=scheduled.period - scheduled.inner,
+        idle=scheduled.period - scheduled.sum_cycles,
         last_cycle=scheduled.period - 1,
         last_group=scheduled.source.groups - 1,
-        full_lane=scheduled.source.lanes - 1,
-        last_lane=(scheduled.source.shape[2] - 1) % scheduled.source.lanes,
+        **{name: cycles - 1 for name, cycles in zip(
+            ("full_lane", "last_lane"), word_cycles(scheduled.work, schedule.config), strict=True)},
         ends_frame=int(number == last),
         next_weights=following[number],
     ) for number, scheduled in enumerate(schedule.passes)], _spacing(schedule, "fed"))

@@ -6,6 +6,8 @@ from tepal.hdl.memories.single_port import LoadedRom
 
 from .portions import ROLES
 from .schedule import Schedule
+from .tiling import word_cycles
+from .timeline import ScheduledPass
 
 __all__ = ["depthwise_parameters", "depthwise_weights", "elementwise_tables", "loaded_weights", "matrix_parameters",
            "matrix_weights"]
@@ -27,17 +29,27 @@ def _column_channels(schedule: Schedule) -> np.ndarray:
     return turn * config.requantisers + requantiser
 
 
+def _operand_places(scheduled: ScheduledPass) -> np.ndarray:
+    """Place of each operand of a sum among those that the array takes, in order, some of which are no operands."""
+    count, channels = scheduled.engine.operands, scheduled.work.window.input_shape[2]
+    lanes, (whole, last) = scheduled.source.lanes, word_cycles(scheduled.work, scheduled.engine)
+    word, lane = np.divmod(np.arange(channels), lanes)
+    pixel = count * ((scheduled.groups - 1) * whole + last)
+    return (np.arange(scheduled.inner // channels)[:, None] * pixel + word * whole * count + lane).ravel()
+
+
 def matrix_weights(schedule: Schedule) -> list[int]:
-    """For each column group and each k of the inner dimension, one weight per column; a byte each where they are sent
-    so (:attr:`Schedule.weight_offsets`)."""
+    """For each column group and each cycle of its sums, ``config.operands`` weights per column, zeros where a word of
+    the tile buffer has no more operands; a byte each where they are sent so (:attr:`Schedule.weight_offsets`)."""
     columns, order = schedule.config.columns, _column_channels(schedule)
     offsets, words = schedule.weight_offsets.get(ROLES.index("matrix_weights")), []
     for number, scheduled in enumerate(schedule.portions):
         weights = scheduled.work.matrix.weights
-        padded = np.zeros((scheduled.column_groups * columns, weights.shape[1]), np.int16)
-        padded[:len(weights)] = weights
-        groups = padded.reshape(scheduled.column_groups, columns, -1)[:, order]
-        groups = groups.transpose(0, 2, 1)
+        places = _operand_places(scheduled)
+        padded = np.zeros((scheduled.column_groups * columns, scheduled.sum_cycles, schedule.config.operands), np.int16)
+        padded.reshape(len(padded), -1)[:len(weights), places] = weights
+        groups = padded.reshape(scheduled.column_groups, columns, *padded.shape[1:])[:, order]
+        groups = groups.transpose(0, 2, 1, 3).reshape(-1, columns * schedule.config.operands)
         words += _words(groups + offsets[number], 8) if offsets else _words(groups, schedule.matrix_weight_bits)
     return words
 

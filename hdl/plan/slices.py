@@ -21,6 +21,7 @@ from tepal.quant import Network, NetworkError
 
 from .bands import added_together
 from .passes import Pass
+from .tiling import sum_cycles
 
 __all__ = ["loaded_words", "sliced"]
 
@@ -34,7 +35,7 @@ def _pieces(work: Pass, config: EngineConfig) -> tuple[int, int]:
     and whole words of the map that is written.  An unrolled pass is one piece."""
     groups = _ceil(len(work.matrix.weights), config.columns)
     step = groups if work.pixels_per_window > 1 else min(groups, lcm(config.columns, config.lanes) // config.columns)
-    return _ceil(groups, step), step * work.matrix.weights.shape[1]
+    return _ceil(groups, step), step * sum_cycles(work, config)
 
 
 def sliced(network: Network, passes: Sequence[Pass], wholes: Sequence[int],

@@ -34,7 +34,7 @@ from tepal.hdl.units.window import WindowGenerator
 from .passes import Pass
 
 __all__ = ["Latencies", "Tiling", "largest", "parameter_beats", "parameter_words", "period_bounds",
-           "slot_bounds"]
+           "slot_bounds", "sum_cycles", "word_cycles"]
 
 
 def _ceil(a, b):
@@ -72,7 +72,7 @@ class Latencies:
         window = WindowGenerator.latency(pipelined)
         lanes_sum = window + DepthwiseEngine.latency(config.taps)
         drain = (TileBuffer.latency(pipelined) + 1
-                 + SystolicArray.latency(config.rows, config.spread, config.packing, pipelined)
+                 + SystolicArray.latency(config)
                  + Drain.latency(config, column_format, elementwise_format))
         skip = 0 if elementwise_format is None else (
             ElementwiseUnit.latency(elementwise_format, pipelined) + Drain.write(pipelined))
@@ -96,6 +96,24 @@ def parameter_words(engine):
 def parameter_beats(engine):
     """Cycles in which a channel group's parameters are loaded."""
     return _ceil(engine.lanes, parameter_words(engine))
+
+
+# -- what the array takes in a cycle -----------------------------------------------------------------------
+
+
+def word_cycles(work: Pass, engine) -> tuple:
+    """Cycles in which the array takes a word of the tile buffer, and a pixel's last word, which may be shorter."""
+    lanes = engine.tile_lanes if work.source is None else engine.lanes
+    channels = work.window.input_shape[2]
+    return _ceil(lanes, engine.operands), _ceil((channels - 1) % lanes + 1, engine.operands)
+
+
+def sum_cycles(work: Pass, engine):
+    """Cycles in which the array takes the operands of a sum: each word's in cycles of its own."""
+    lanes = engine.tile_lanes if work.source is None else engine.lanes
+    channels = work.window.input_shape[2]
+    whole, last = word_cycles(work, engine)
+    return work.matrix.weights.shape[1] // channels * ((_ceil(channels, lanes) - 1) * whole + last)
 
 
 # -- a pass on an engine -----------------------------------------------------------------------------------
@@ -164,6 +182,11 @@ class Tiling:
         return self.work.matrix.weights.shape[1]
 
     @cached_property
+    def sum_cycles(self):
+        """Cycles in which the array takes them; as many words of weights belong to a column group."""
+        return sum_cycles(self.work, self.engine)
+
+    @cached_property
     def column_groups(self):
         """Column groups of the pass, one output channel to a column of the array."""
         return _ceil(self.work.matrix.weights.shape[0], self.engine.columns)
@@ -227,8 +250,8 @@ def period_bounds(tiling: Tiling) -> dict[str, Any]:
     """Least cycles from one column group to the next."""
     engine = tiling.engine
     return {
-        # A column takes one operand in a cycle.
-        "operands": tiling.inner,
+        # A column takes so many operands in a cycle.
+        "operands": tiling.sum_cycles,
         # Sums leave the array row by row, and the next ones must not overtake them.
         "drain": SystolicArray.draining(engine),
         # Where there are several column groups, each one's parameters enter column by column.

@@ -28,7 +28,7 @@ class FeederDescriptor:
     idle, last_cycle
         Cycles of a period before a sum's first operands, and the period's cycles.
     last_group, full_lane, last_lane
-        Of a pixel's channel groups, of a group's channels, and of the last group's.
+        Of a pixel's channel groups, of the cycles in which a group's channels are taken, and of the last group's.
     ends_frame
         The pass is the frame's last one.
     next_weights
@@ -79,7 +79,7 @@ class Feeder(wiring.Component):
         self.table = table
         super().__init__({
             "tile_end": In(1), "part": Out(range(TileBuffer.TILES)), "word": Out(widths.tile_word),
-            "lane": Out(bits_for(config.tile_lanes)),
+            "lane": Out(bits_for(-(-config.tile_lanes // config.operands))),
             "first": Out(1), "last": Out(1),
             "advance": Out(1), "rewind": Out(1), "commit": Out(1), "restart": Out(1),
             "begins": Out(1), "number": Out(bits_for(len(table))),

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The multipliers of the systolic array, as the part has them."""
 
+from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 from amaranth import *
@@ -9,13 +11,17 @@ from amaranth.lib.wiring import In, Out
 from amaranth.vendor import SiliconBluePlatform
 from tepal.hdl.primitives import delay, is_ecp5
 
+from .arithmetic import LogicMultiplier
 from .instance_name import InstanceName
 
-__all__ = ["MULTIPLIER", "NAMES", "Multiplier", "MultiplierPair", "PackedMultiplier", "latency", "offset", "products"]
+__all__ = ["DOT", "MULTIPLIER", "NAMES", "Dot", "LogicPair", "Multiplier", "MultiplierPair", "PackedDot",
+           "PackedMultiplier", "latency", "offset", "products"]
 
-MULTIPLIER, PAIR = InstanceName("multiplier_{}"), InstanceName("multipliers_{}")
-NAMES = MULTIPLIER, PAIR
-"""Names of what :func:`products` adds to a module, numbered in the order of the factors."""
+MULTIPLIER, PAIR, LOGIC = InstanceName("multiplier_{}"), InstanceName("multipliers_{}"), InstanceName("product_{}")
+DOT = InstanceName("dot_{}", inside=(MULTIPLIER,))
+NAMES = MULTIPLIER, PAIR, LOGIC, DOT
+"""Names of what :func:`products` adds to a module, numbered in the order of the items; within a dot product, in that of
+its operands."""
 
 _INT8 = signed(8)
 
@@ -136,6 +142,23 @@ class PackedMultiplier(wiring.Component):
         return m
 
 
+class LogicPair(wiring.Component):
+    """What a :class:`PackedMultiplier` makes, as late, of logic."""
+
+    def __init__(self, spread: int = 0):
+        self.spread = spread
+        super().__init__({"a": In(signed(8)).array(2), "b": In(signed(8)), "product": Out(signed(16)).array(2)})
+
+    def elaborate(self, platform):
+        m = Module()
+        assert LogicMultiplier.latency(8) == PackedMultiplier.LATENCY
+        for number in range(2):
+            m.submodules[f"half_{number}"] = half = LogicMultiplier(8, 8)
+            m.d.comb += [half.a.eq(self.b), half.b.eq(self.a[number].as_unsigned() ^ PackedMultiplier.OFFSET),
+                         self.product[number].eq(delay(m, half.product, self.spread, name=f"product_{number}"))]
+        return m
+
+
 class MultiplierPair(wiring.Component):
     """Two :class:`Multiplier` in one SB_MAC16, iCE40 UltraPlus' block of a multiplier and two adders.
 
@@ -175,9 +198,131 @@ class MultiplierPair(wiring.Component):
         return m
 
 
-def latency(spread: int, packing: int) -> int:
+class Dot(wiring.Component):
+    """Sums of several products, added by a tree of registers.
+
+    Parameters
+    ----------
+    make
+        Makes what multiplies one operand: a :class:`Multiplier`, or what has the members of a :class:`LogicPair`.
+    operands, packing
+        Products of a sum, and sums.
+    b
+        Bits of the second factors.
+
+    Members
+    -------
+    a : In(signed(8)) per operand and sum
+    b : In(signed(b)) per operand
+    product : Out(signed(8 + b + levels)) per sum
+        :attr:`levels` cycles later than the products of what ``make`` gives.
+    """
+
+    def __init__(self, make: Callable[[], Any], operands: int, packing: int = 1, b: int = 8):
+        self.make, self.operands, self.packing = make, operands, packing
+        super().__init__({"a": In(signed(8)).array(operands, packing), "b": In(signed(b)).array(operands),
+                          "product": Out(signed(8 + b + self.levels(operands))).array(packing)})
+
+    @staticmethod
+    def levels(operands: int) -> int:
+        """Of the tree."""
+        return (operands - 1).bit_length()
+
+    def elaborate(self, platform):
+        m = Module()
+        found = []
+        for number in range(self.operands):
+            m.submodules[MULTIPLIER(number)] = unit = self.make()
+            m.d.comb += unit.b.eq(self.b[number])
+            if self.packing > 1:
+                m.d.comb += [unit.a[row].eq(self.a[number][row]) for row in range(self.packing)]
+                found.append([unit.product[row] for row in range(self.packing)])
+            else:
+                m.d.comb += unit.a.eq(self.a[number][0])
+                found.append([unit.product])
+        m.d.comb += [self.product[row].eq(_tree(m, [each[row] for each in found], name=f"sum_{row}"))
+                     for row in range(self.packing)]
+        return m
+
+
+class PackedDot(wiring.Component):
+    """Two sums of several products each, whose operands have second factors in common.
+
+    As a :class:`PackedMultiplier` does, one multiplier an operand; what they give is added as it is, and only the sum
+    is taken apart: the higher sum's lowest bits, as many as the lower sum may reach into, are computed by LUTs.
+
+    Members
+    -------
+    a : In(signed(8)) per operand, twice
+    b : In(signed(8)) per operand
+    product : Out(signed) twice
+        Sums of ``(a[k][i] + OFFSET) * b[k]``, :func:`latency` cycles later.
+    """
+
+    def __init__(self, spread: int, operands: int):
+        self.spread, self.operands = spread, operands
+        super().__init__({"a": In(signed(8)).array(operands, 2), "b": In(signed(8)).array(operands),
+                          "product": Out(signed(16 + Dot.levels(operands))).array(2)})
+
+    def elaborate(self, platform):
+        m = Module()
+        # The lower sum is from -32,640 to 32,385 for each operand: so many times 1,024 that it takes so many bits.
+        bits, width = 6 + Dot.levels(self.operands), len(self.product[0])
+        packed, rows = [], []
+        for number in range(self.operands):
+            low, high = (value.as_unsigned() ^ PackedMultiplier.OFFSET for value in self.a[number])
+            m.submodules[MULTIPLIER(number)] = multiplier = Multiplier(self.spread, unsigned(18), signed(8))
+            factor = Signal(18, name=f"factor_{number}")
+            m.d.comb += [factor.eq(Cat(low, C(0, 2), high)), multiplier.a.eq(factor), multiplier.b.eq(self.b[number])]
+            packed.append(multiplier.product)
+            # Two bits of one factor make a row, as far as it counts; of the factor's sign there are as many as count.
+            wide = Cat(self.b[number], self.b[number][7].replicate(max(0, bits - 8)))
+            for place in range(0, bits, 2):
+                row = Signal(bits - place, name=f"row_{number}_{place}", reset_less=True)
+                m.d.sync += row.eq(Mux(wide[place], high, 0) + (Mux(wide[place + 1] if place + 1 < bits else 0, high, 0)
+                                                                << 1))
+                rows.append((row, place))
+        total = _tree(m, packed, name="packed")
+        modulo = self._modulo(m, rows, bits)
+        # What the lower sum added to the higher one: the difference modulo its bits, which has a sign.
+        above, alone = total[10:], delay(m, total[:10], 1, name="alone")
+        carried = Signal(signed(bits), reset_less=True)
+        m.d.sync += carried.eq(above[:bits] - modulo)
+        higher = Signal(signed(width), reset_less=True)
+        m.d.sync += higher.eq(delay(m, above, 1, name="above").as_signed() - carried)
+        m.d.comb += [self.product[0].eq(delay(m, Cat(alone, carried), 1, name="low").as_signed()),
+                     self.product[1].eq(higher)]
+        return m
+
+    def _modulo(self, m: Module, rows: list, bits: int):
+        """The higher sum modulo 2 ** ``bits``, of the ``rows`` of a cycle ago, when all that is packed is added."""
+        level, left = [row << place if place else row for row, place in rows], Multiplier.LATENCY - 1 + self.spread
+        left += Dot.levels(self.operands)
+        # As many at a time as it takes to be there in time: two, with registers between multipliers and accumulators.
+        size = next(size for size in count(2) if size ** left >= len(level))
+        while len(level) > 1:
+            groups = [level[at:at + size] for at in range(0, len(level), size)]
+            level = [Signal(bits, name=f"modulo_{left}_{at}", reset_less=True) for at in range(len(groups))]
+            m.d.sync += [result.eq(sum(group[1:], group[0])) for result, group in zip(level, groups, strict=True)]
+            left -= 1
+        return delay(m, level[0], left, name="modulo")
+
+
+def _tree(m: Module, values: list, *, name: str):
+    """The sum of signed values of one width, by adders of two with a register behind each."""
+    level = 0
+    while len(values) > 1:
+        level += 1
+        groups = [values[at:at + 2] for at in range(0, len(values), 2)]
+        values = [Signal(signed(len(values[0]) + 1), name=f"{name}_{level}_{at}", reset_less=True)
+                  for at in range(len(groups))]
+        m.d.sync += [total.eq(sum(group[1:], group[0])) for total, group in zip(values, groups, strict=True)]
+    return values[0]
+
+
+def latency(spread: int, packing: int, operands: int = 1) -> int:
     """Cycles from the factors to :func:`products`."""
-    return (PackedMultiplier if packing > 1 else Multiplier).LATENCY + spread
+    return (PackedMultiplier if packing > 1 else Multiplier).LATENCY + spread + Dot.levels(operands)
 
 
 def offset(packing: int) -> int:
@@ -185,16 +330,28 @@ def offset(packing: int) -> int:
     return PackedMultiplier.OFFSET if packing > 1 else 0
 
 
-def products(m: Module, platform, factors, spread: int = 0, packing: int = 1) -> list:
-    """Products of ``factors``, :func:`latency` cycles later.
+def products(m: Module, platform, factors, spread: int = 0, packing: int = 1, operands: int = 1,
+             logic: Callable[[int], bool] = lambda index: False) -> list:
+    """Products of ``factors``, or sums of so many ``operands`` products, :func:`latency` cycles later.
 
     Each item of ``factors`` is (``packing`` int8 values, one signed value) and gives the products of the latter with
     each of the former, to which :func:`offset` is added.  An item takes one multiplier; without packing, two
-    share an iCE40's.  The one value is int8 too where multipliers are shared."""
+    share an iCE40's.  The one value is int8 too where multipliers are shared.  With packing, those items for whose
+    indices ``logic`` is true take logic.  Of several operands, an item has a list of each."""
     result = []
+    if operands > 1:
+        for index, (a, b) in enumerate(factors):
+            m.submodules[DOT(index)] = unit = _dot(spread, packing, operands, len(b[0]), logic(index))
+            m.d.comb += [unit.b[number].eq(value) for number, value in enumerate(b)]
+            m.d.comb += [unit.a[number][row].eq(value) for number, values in enumerate(a)
+                         for row, value in enumerate(values)]
+            result.append([unit.product[row] for row in range(packing)])
+        return result
     pairs = packing == 1 and isinstance(platform, SiliconBluePlatform) and len(factors[0][1]) == 8
     for index, (a, b) in enumerate(factors if not pairs else ()):
-        m.submodules[MULTIPLIER(index)] = unit = (
+        name = LOGIC if packing > 1 and logic(index) else MULTIPLIER
+        m.submodules[name(index)] = unit = (
+            LogicPair(spread) if name is LOGIC else
             PackedMultiplier(spread) if packing > 1 else Multiplier(spread, b=signed(len(b))))
         m.d.comb += unit.b.eq(b)
         if packing > 1:
@@ -209,3 +366,9 @@ def products(m: Module, platform, factors, spread: int = 0, packing: int = 1) ->
             m.d.comb += [pair.a[half].eq(a[0]), pair.b[half].eq(b)]
             result.append([pair.product[half]])
     return result
+
+
+def _dot(spread: int, packing: int, operands: int, width: int, logic: bool) -> Dot | PackedDot:
+    if packing == 1:
+        return Dot(lambda: Multiplier(spread, b=signed(width)), operands, b=width)
+    return Dot(lambda: LogicPair(spread), operands, packing) if logic else PackedDot(spread, operands)

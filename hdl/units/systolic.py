@@ -3,6 +3,7 @@
 
 from typing import Any
 
+import numpy as np
 from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -12,14 +13,26 @@ from tepal.hdl.primitives import delay
 from . import multiplier
 from .arithmetic import gated_sum
 from .instance_name import InstanceName
+from .multiplier import Dot
 
 __all__ = ["ProcessingElement", "SystolicArray"]
 
 
-class ProcessingElement(wiring.Component):
-    """An accumulator of the array, or one each for ``packing`` rows; their multiplier is beside it.
+def _shape(count: int, width: int) -> Shape:
+    """Of so many signed integers of ``width`` bits, one beside the other: that of the integer, if it is one."""
+    return signed(width) if count == 1 else unsigned(count * width)
 
-    Operands are passed on, activations (with their flags) to the right, weights downwards.
+
+def _parts(value, count: int) -> list:
+    """Several integers of which :func:`_shape` is the shape."""
+    return [value.word_select(number, len(value) // count).as_signed() for number in range(count)]
+
+
+class ProcessingElement(wiring.Component):
+    """An accumulator of the array, or one each for ``packing`` rows; their multipliers are beside it.
+
+    Where there are several ``operands``, what is accumulated are sums of their products.  Operands are passed on,
+    activations (with their flags) to the right, weights downwards.
     A finished sum is copied to the drain register, which ``take`` replaces by the one above.
 
     Parameters
@@ -32,13 +45,14 @@ class ProcessingElement(wiring.Component):
     Members
     -------
     x, take : In per row
-        Activation and drain command from the left.
+        Activation, or so many side by side as there are operands, and drain command from the left.
     first, last : In(1)
         Place of the activations in their sums, from the left.
     w : In(signed(weight)), above : In(signed(accumulator))
-        Weight and drain register from above.
-    product : In(signed(8 + weight)) per row
-        ``x * w`` of :func:`multiplier.latency <tepal.hdl.units.multiplier.latency>` cycles ago.
+        Weight, or as many as there are operands, and drain register from above.
+    product : In(signed) per row
+        ``x * w``, or the sum of as many as there are operands, of
+        :func:`multiplier.latency <tepal.hdl.units.multiplier.latency>` cycles ago.
     drain : Out(signed(accumulator)) per row
     captured : Out(1)
         The drain registers take new sums at the end of this cycle.
@@ -46,20 +60,21 @@ class ProcessingElement(wiring.Component):
 
     def __init__(self, config: EngineConfig, accumulator: int, weight: int = 8):
         self.config, self.accumulator, packing = config, accumulator, config.packing
-        ports = {"first": In(1), "last": In(1), "w": In(signed(weight)),
-                 **{f"x_{row}": In(signed(8)) for row in range(packing)},
+        ports = {"first": In(1), "last": In(1), "w": In(_shape(config.operands, weight)),
+                 **{f"x_{row}": In(_shape(config.operands, 8)) for row in range(packing)},
                  **{f"take_{row}": In(1) for row in range(packing)}}
         self.passed = list(ports)
         super().__init__({
             **ports, **{f"{name}_next": port.flip() for name, port in ports.items()},
-            "product": In(signed(8 + weight)).array(packing), "above": In(signed(accumulator)),
+            "product": In(signed(8 + weight + Dot.levels(config.operands))).array(packing),
+            "above": In(signed(accumulator)),
             "drain": Out(signed(accumulator)).array(packing), "captured": Out(1),
         })
 
     @staticmethod
-    def latency(spread: int, packing: int) -> int:
+    def latency(config: EngineConfig) -> int:
         """Cycles from ``last`` at the input to ``captured``."""
-        return multiplier.latency(spread, packing) + 1
+        return multiplier.latency(config.spread, config.packing, config.operands) + 1
 
     def elaborate(self, platform):
         m = Module()
@@ -67,7 +82,7 @@ class ProcessingElement(wiring.Component):
         late = {name: Signal.like(value, name=f"{name}_late") for name, value in now.items()}
         m.d.sync += [late[name].eq(value) for name, value in now.items()]
         m.d.comb += [getattr(self, f"{name}_next").eq((late if self.config.pipelined else now)[name]) for name in now]
-        latency = self.latency(self.config.spread, self.config.packing)
+        latency = self.latency(self.config)
         keep = delay(m, ~late["first"], latency - 2, name="keep")
         m.d.comb += self.captured.eq(delay(m, late["last"], latency - 1, name="last"))
         above = self.above
@@ -83,7 +98,8 @@ class ProcessingElement(wiring.Component):
 
 
 class SystolicArray(wiring.Component):
-    """Output-stationary matrix engine: ``config.rows`` pixels by ``config.columns`` output channels.
+    """Output-stationary matrix engine: ``config.rows`` pixels by ``config.columns`` output channels, of each of which
+    ``config.operands`` products are made in a cycle.
 
     If ``pipelined``, a row takes its activations a cycle after the one above it (after the two above it, if two share
     their multipliers), column c its weights c cycles after column 0 (the array delays them itself); element (r, c)
@@ -91,10 +107,10 @@ class SystolicArray(wiring.Component):
     while the next ones are being made: column c shows them from one cycle after ``captured``, c cycles later than
     column 0.  Without ``pipelined``, rows and columns take their operands, and show their sums, in the same cycle each.
 
-    ``config.multipliers`` multipliers, each with ``config.spread`` registers between it and its accumulators.  A sum of
-    K products takes K cycles; sums may follow one another every ``max(K, draining(config))`` cycles.  Where
-    ``config.packing`` rows share a multiplier, sums are of
-    (x + :func:`multiplier.offset <tepal.hdl.units.multiplier.offset>`) * w.
+    ``config.multipliers`` multipliers, and others of logic in ``config.logic_columns`` columns, each with
+    ``config.spread`` registers between it and its accumulators.  A sum of K cycles' products takes K cycles; sums may
+    follow one another every ``max(K, draining(config))`` cycles.  Where ``config.packing`` rows share a multiplier,
+    sums are of (x + :func:`multiplier.offset <tepal.hdl.units.multiplier.offset>`) * w.
 
     Parameters
     ----------
@@ -105,9 +121,9 @@ class SystolicArray(wiring.Component):
 
     Members
     -------
-    x : In(signed(8)) per row, first, last : In(1) per row
+    x : In(signed(8)), or as many side by side as there are operands, per row, first, last : In(1) per row
         Activation and whether it begins, ends a sum; row r lags r // ``config.packing`` cycles behind row 0.
-    w : In(signed(weight)) per column
+    w : In(signed(weight)), or as many, per column
         Weights, all columns at once, with row 0's activation.
     bottom : Out(signed(accumulator)) per column
     captured : Out(1)
@@ -121,15 +137,15 @@ class SystolicArray(wiring.Component):
         self.config, self.accumulator, self.weight = config, accumulator, weight
         rows, columns = config.rows, config.columns
         super().__init__({
-            "x": In(signed(8)).array(rows), "first": In(1).array(rows), "last": In(1).array(rows),
-            "w": In(signed(weight)).array(columns),
+            "x": In(_shape(config.operands, 8)).array(rows), "first": In(1).array(rows), "last": In(1).array(rows),
+            "w": In(_shape(config.operands, weight)).array(columns),
             "bottom": Out(signed(accumulator)).array(columns), "captured": Out(1),
         })
 
     @staticmethod
-    def latency(rows: int, spread: int, packing: int, pipelined: bool) -> int:
-        """Cycles from row 0's last activation to ``captured``."""
-        return (rows // packing - 1 if pipelined else 0) + ProcessingElement.latency(spread, packing)
+    def latency(config: EngineConfig) -> int:
+        """Cycles from row 0's last activations to ``captured``."""
+        return (config.rows // config.packing - 1 if config.pipelined else 0) + ProcessingElement.latency(config)
 
     @staticmethod
     def draining(engine: Any) -> Any:
@@ -140,10 +156,17 @@ class SystolicArray(wiring.Component):
     @staticmethod
     def features(engine: Any, accumulator: int) -> dict[str, Any]:
         """Features for the LUT estimate; ``engine`` as of :meth:`draining`."""
-        elements = engine.rows * engine.columns
-        return {"elements": elements, "bits of sums": elements * accumulator,
-                "packed multipliers": elements // 2 * (engine.packing - 1),
-                "delayed weights": engine.columns * (engine.columns - 1) // 2}
+        elements, operands = engine.rows * engine.columns, engine.operands
+        hard, several = engine.rows * (engine.columns - engine.logic_columns), operands > 1
+        found = {"elements": elements, "bits of sums": elements * accumulator,
+                 "packed multipliers": hard // 2 * (engine.packing - 1) * (not several),
+                 "delayed weights": engine.columns * (engine.columns - 1) // 2 * operands}
+        if several:
+            kind = "products of packed sums" if np.all(np.equal(engine.packing, 2)) else "products of sums"
+            found[kind] = hard * operands
+        if engine.logic_columns:
+            found["products of logic"] = engine.rows * engine.logic_columns * operands
+        return found
 
     def elaborate(self, platform):
         m = Module()
@@ -171,8 +194,12 @@ class SystolicArray(wiring.Component):
                     m.d.comb += element.w.eq(delay(m, self.w[c], c if config.pipelined else 0, name=f"w_{c}"))
         elements = [element for line in grid for element in line]
         factors = [([getattr(element, f"x_{i}") for i in range(packing)], element.w) for element in elements]
-        for element, results in zip(elements, multiplier.products(m, platform, factors, config.spread, packing),
-                                    strict=True):
+        if config.operands > 1:
+            factors = [([*zip(*(_parts(each, config.operands) for each in x), strict=True)], _parts(w, config.operands))
+                       for x, w in factors]
+        for element, results in zip(elements, multiplier.products(
+                m, platform, factors, config.spread, packing, config.operands,
+                lambda index: config.in_logic(index % config.columns)), strict=True):
             m.d.comb += [element.product[i].eq(product) for i, product in enumerate(results)]
         m.d.comb += [self.bottom[c].eq(grid[-1][c].drain[-1]) for c in range(config.columns)]
         m.d.comb += self.captured.eq(grid[-1][0].captured)

@@ -39,9 +39,9 @@ class TileBuffer(wiring.Component):
     write, write_part, write_word, pixel, data : In
         One word of one pixel.  Row 0 may be read from the next cycle on, row r r // ``config.together`` cycles later.
     part, word, lane, first, last : In
-        Byte to read for row 0, and flags that go with it.
+        Byte to read for row 0, and flags that go with it; of several ``config.operands``, which so many bytes.
     x, first_out, last_out : Out per row
-        Row r's byte and its flags, :meth:`latency` + r // ``config.together`` cycles later.
+        Row r's byte, or bytes, and their flags, :meth:`latency` + r // ``config.together`` cycles later.
     """
 
     BANK = InstanceName("bank_{}")
@@ -55,9 +55,10 @@ class TileBuffer(wiring.Component):
         super().__init__({
             "write": In(1), "write_part": In(range(self.TILES)), "write_word": In(word),
             "pixel": In(bits_for(rows)), "data": In(8 * lanes),
-            "part": In(range(self.TILES)), "word": In(word), "lane": In(bits_for(lanes)),
+            "part": In(range(self.TILES)), "word": In(word), "lane": In(bits_for(-(-lanes // config.operands))),
             "first": In(1), "last": In(1),
-            "x": Out(signed(8)).array(rows), "first_out": Out(1).array(rows), "last_out": Out(1).array(rows),
+            "x": Out(signed(8) if config.operands == 1 else 8 * config.operands).array(rows),
+            "first_out": Out(1).array(rows), "last_out": Out(1).array(rows),
         })
 
     @classmethod
@@ -78,7 +79,8 @@ class TileBuffer(wiring.Component):
     @staticmethod
     def features(engine: Any) -> dict[str, Any]:
         """Features for the LUT estimate."""
-        return {"bytes to choose from": engine.rows * choices(engine.tile_lanes), "rows": engine.rows}
+        several = -(-engine.tile_lanes // engine.operands)
+        return {"bytes to choose from": engine.rows * engine.operands * choices(several), "rows": engine.rows}
 
     def _bank(self, m: Module, row: int, address, written):
         """What a row's memory reads at ``address``, a word's place, and the statements that connect it; ``written`` are
@@ -101,6 +103,7 @@ class TileBuffer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         latency, together = self.latency(self.config.pipelined), self.config.together
+        width = 8 * self.config.operands
         first, last, place = self.first, self.last, Cat(self.lane, self.word, self.part)
         written = Cat(self.data, self.write_word, self.write_part)
         for row in range(self.config.rows):
@@ -121,12 +124,12 @@ class TileBuffer(wiring.Component):
             lane, late = place[:len(self.lane)], latency - 1
             if self.config.pipelined:
                 # The byte is chosen in two cycles: first one of each four.
-                some = Signal(-(-len(data) // 32) * 8, name=f"some_{row}", reset_less=True)
+                some = Signal(-(-len(data) // (4 * width)) * width, name=f"some_{row}", reset_less=True)
                 early = delay(m, lane, latency - 2, name=f"early_lane_{row}")
-                m.d.sync += some.eq(Cat(data[first:first + 32].word_select(early[:2], 8)
-                                        for first in range(0, len(data), 32)))
+                m.d.sync += some.eq(Cat(data[first:first + 4 * width].word_select(early[:2], width)
+                                        for first in range(0, len(data), 4 * width)))
                 data, lane, late = some, early[2:], 1
-            if len(data) > 8:
-                data = data.word_select(delay(m, lane, late, name=f"lane_{row}"), 8)
+            if len(data) > width:
+                data = data.word_select(delay(m, lane, late, name=f"lane_{row}"), width)
             m.d.sync += self.x[row].eq(data)
         return m

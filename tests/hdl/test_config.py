@@ -22,6 +22,12 @@ GOOD = {"rows": 2, "columns": 6, "lanes": 4, "window": (3, 2), "requantisers": 2
     ({"lanes": 5}, "requantisers (2) must divide lanes (5)"),
     ({"lane_cycles": 2}, "lane_cycles must be 1, or 3 or more, not 2"),
     ({"requantiser_cycles": 3}, "requantiser_cycles above 1 (3) need requantisers to be 1, not 2"),
+    ({"operands": 0}, "operands must be a positive integer, not 0"),
+    ({"operands": 4, "single_port": True}, "several operands (4) need a pipelined engine whose memories have two "
+     "ports: pipelined must be on, single_port off, requantiser_cycles 1"),
+    ({"logic_columns": 7}, "logic_columns must be 0 to columns (6), not 7"),
+    ({"logic_columns": 1}, "logic_columns need a packing of 2: a multiplier of its own for each product is faster than "
+     "logic is"),
     ({"pipelined": False}, "an engine that is not pipelined needs requantisers to be 1, not 2"),
 ])
 def test_error(change, sentence):
@@ -32,5 +38,10 @@ def test_error(change, sentence):
 def test_properties():
     config = EngineConfig(**GOOD)
     assert (config.taps, config.drain_step, config.multipliers) == (6, 3, 12)
+    wide = EngineConfig(**GOOD | {"operands": 4, "packing": 2, "logic_columns": 2})
+    assert (wide.products, wide.multipliers) == (48, 16)
+    assert [wide.in_logic(column) for column in range(6)] == [False, False, True, False, False, True]
+    assert "operands" not in config.told()
+    assert wide.told() | {"operands": 4, "logic_columns": 2} == wide.told()
     with pytest.raises(FrozenInstanceError):
         config.rows = 3

@@ -70,8 +70,8 @@ def test_read_twice():
     assert absorb_output_registers(module) == 0
 
 
-def multipliers(count):
-    return {"cells": {f"top.array.multiplier_{i}.multiplier": cell("MULT18X18D", {}, {}) for i in range(count)}}
+def multipliers(numbers, within="multiplier_{}"):
+    return {"cells": {f"top.array.{within.format(i)}.multiplier": cell("MULT18X18D", {}, {}) for i in numbers}}
 
 
 def places(module):
@@ -80,22 +80,28 @@ def places(module):
 
 def test_places():
     """Columns of the array lie beside each other, its upper rows in the part's first row of multipliers."""
-    module = multipliers(12)
+    module = multipliers(range(12))
     assert place_multipliers(module, EngineConfig(4, 3, 1), SITES) == 12
     upper, lower = ((4, 0), (8, 4), (14, 1)), ((5, 1), (13, 0), (17, 4))
     assert places(module) == [f"X{x}/Y{y}/MULT18_{number}" for y in (10, 34) for line in (upper, lower)
                               for x, number in line]
 
 
-@pytest.mark.parametrize("config", [ENGINE_85F, EngineConfig(18, 16, 8, packing=2), EngineConfig(12, 13, 1)])
+@pytest.mark.parametrize("config", [
+    ENGINE_85F, EngineConfig(18, 16, 8, packing=2), EngineConfig(12, 13, 1),
+    EngineConfig(6, 16, 8, packing=2, operands=4, logic_columns=3)])
 def test_every_multiplier_has_a_place_of_its_own(config):
-    module = multipliers(config.multipliers)
+    elements = [number for number in range(config.rows // config.packing * config.columns)
+                if not config.in_logic(number % config.columns)]
+    module = multipliers(elements) if config.operands == 1 else multipliers(
+        [f"{element}.multiplier_{operand}" for element in elements for operand in range(config.operands)], "dot_{}")
+    assert len(module["cells"]) == config.multipliers
     assert place_multipliers(module, config, _SITES[ECP5_85F.name]) == config.multipliers
     assert len(set(places(module))) == config.multipliers
 
 
 def test_too_wide_an_array_is_left_alone():
-    module = multipliers(36)
+    module = multipliers(range(36))
     assert place_multipliers(module, EngineConfig(4, 9, 1), SITES) == 0
     assert set(places(module)) == {None}
 

@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 from stepping import trace
-from tepal.hdl.units.multiplier import PackedMultiplier, latency, offset
+from tepal.hdl.units.multiplier import Dot, LogicPair, Multiplier, PackedDot, PackedMultiplier, latency, offset
 
 
 @pytest.mark.parametrize("spread", [0, 2])
@@ -24,3 +24,26 @@ def test_packed(spread):
 
     shown = np.array(trace(unit, len(factors) + late, drive, [unit.product[0], unit.product[1]]))[late:]
     assert (shown == (factors[:, :2] + offset(2)) * factors[:, 2:]).all()
+
+
+@pytest.mark.parametrize(("unit", "spread", "packing", "operands"), [
+    (PackedDot(0, 2), 0, 2, 2), (PackedDot(2, 4), 2, 2, 4), (PackedDot(1, 5), 1, 2, 5), (PackedDot(2, 8), 2, 2, 8),
+    (Dot(lambda: LogicPair(2), 4, 2), 2, 2, 4), (Dot(lambda: Multiplier(1), 3), 1, 1, 3)],
+    ids=["two", "four", "five", "eight", "logic", "alone"])
+def test_sums_of_products(unit, spread, packing, operands):
+    """With both sums as large as can be, in either direction, and all between."""
+    rng = np.random.default_rng(1)
+    a, b = (rng.integers(-128, 128, (3000, operands, count)) for count in (packing, 1))
+    # All operands at one edge: the lower sum reaches as far into the higher one as it can.
+    edges = np.array([(low, high, w) for low in (-128, 0, 127) for high in (-128, 0, 127) for w in (-128, -1, 127)])
+    a[:len(edges)], b[:len(edges)] = edges[:, None, :packing], edges[:, None, 2:]
+    late = latency(spread, packing, operands)
+
+    def drive(cycle):
+        at = min(cycle, len(a) - 1)
+        for number in range(operands):
+            yield from ((unit.a[number][row], int(a[at, number, row])) for row in range(packing))
+            yield unit.b[number], int(b[at, number, 0])
+
+    shown = np.array(trace(unit, len(a) + late, drive, [unit.product[row] for row in range(packing)]))[late:]
+    assert (shown == ((a + offset(packing)) * b).sum(axis=1)).all()

@@ -9,6 +9,11 @@ from tepal.hdl.units.multiplier import offset
 from tepal.hdl.units.systolic import SystolicArray
 
 
+def side_by_side(values: np.ndarray) -> int:
+    """int8 values, the first one lowest; a single one as it is."""
+    return int(values[0]) if len(values) == 1 else int.from_bytes(values.astype(np.int8).tobytes(), "little")
+
+
 @pytest.mark.parametrize("pipelined", [True, False])
 @pytest.mark.parametrize("tight", [True, False])
 @pytest.mark.parametrize(("rows", "columns", "requantisers", "spread", "packing"), [
@@ -16,8 +21,21 @@ from tepal.hdl.units.systolic import SystolicArray
     (3, 4, 1, 0, 1), (2, 1, 1, 0, 2), (4, 4, 2, 2, 2), (6, 2, 2, 1, 2)])
 def test_systolic(rows, columns, requantisers, spread, packing, tight, pipelined):
     """``tight``: every sum as early after the one before it as is allowed."""
-    config = EngineConfig(rows, columns, requantisers, requantisers=requantisers if pipelined else 1, spread=spread,
-                          packing=packing, pipelined=pipelined)
+    check(EngineConfig(rows, columns, requantisers, requantisers=requantisers if pipelined else 1, spread=spread,
+                       packing=packing, pipelined=pipelined), tight)
+
+
+@pytest.mark.parametrize(("rows", "columns", "spread", "packing", "operands", "logic"), [
+    (1, 1, 0, 1, 2, 0), (2, 3, 1, 1, 3, 0), (4, 2, 2, 2, 4, 1), (2, 3, 0, 2, 5, 2), (3, 1, 0, 1, 8, 0),
+    (4, 3, 2, 2, 1, 1)])
+def test_several_operands(rows, columns, spread, packing, operands, logic):
+    """In each cycle so many products of each sum, some of them made of logic."""
+    check(EngineConfig(rows, columns, 1, spread=spread, packing=packing, operands=operands, logic_columns=logic), True)
+
+
+def check(config: EngineConfig, tight: bool) -> None:
+    rows, columns, packing, pipelined = config.rows, config.columns, config.packing, config.pipelined
+    operands = config.operands
     step = config.drain_step
     assert SystolicArray.draining(config) == rows * step
     rng = np.random.default_rng(rows * columns + step)
@@ -29,11 +47,11 @@ def test_systolic(rows, columns, requantisers, spread, packing, tight, pipelined
         cycle += 0 if tight else int(rng.integers(4))
         starts.append(cycle)
         cycle += length
-    latency = SystolicArray.latency(rows, spread, packing, pipelined)
+    latency = SystolicArray.latency(config)
     total = cycle + latency + rows * step + columns + 2
 
-    x = rng.integers(-128, 128, (cycle, rows))
-    w = rng.integers(-128, 128, (cycle, columns))
+    x = rng.integers(-128, 128, (cycle, rows, operands))
+    w = rng.integers(-128, 128, (cycle, columns, operands))
     x[:2], w[:2] = -128, -128
     first, last = np.isin(np.arange(cycle), starts), np.isin(np.arange(cycle) + 1, np.add(starts, lengths))
     array = SystolicArray(config, 24)
@@ -42,17 +60,17 @@ def test_systolic(rows, columns, requantisers, spread, packing, tight, pipelined
         for row in range(rows):
             at = now - (row // packing if pipelined else 0)
             here = 0 <= at < cycle
-            yield array.x[row], x[at, row] if here else rng.integers(-128, 128)
+            yield array.x[row], side_by_side(x[at, row] if here else rng.integers(-128, 128, operands))
             yield array.first[row], here and first[at]
             yield array.last[row], here and last[at]
         for column in range(columns):
-            yield array.w[column], w[now, column] if now < cycle else rng.integers(-128, 128)
+            yield array.w[column], side_by_side(w[now, column] if now < cycle else rng.integers(-128, 128, operands))
 
     trace_rows = trace(array, total, drive, [array.captured, *array.bottom])
     captured = [now for now, row in enumerate(trace_rows) if row[0]]
     assert captured == [start + length - 1 + latency for start, length in zip(starts, lengths, strict=True)]
     for moment, start, length in zip(captured, starts, lengths, strict=True):
-        sums = (x[start:start + length] + offset(packing)).T @ w[start:start + length]
+        sums = np.einsum("trk,tck->rc", x[start:start + length] + offset(packing), w[start:start + length])
         for row in range(rows):
             for column in range(columns):
                 # The last row first; each stays for ``step`` cycles, a column later in each column.

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Engines whose array takes several operands of each sum in a cycle: the bytes, and the cycles."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from engine_check import check
+from networks import chain, fast, random_case, uint8_case
+from tepal.hdl import EngineConfig, Schedule
+from tepal.quant import NetworkError
+from tepal.sim import conflicts
+
+
+def pipelined_case(make, seed: int):
+    """(network, engine with memories of two ports and pipelines, images)."""
+    network, config, images = make(seed)
+    return network, replace(config, single_port=False, pipelined=True, requantiser_cycles=1, lane_cycles=1), images
+
+
+@pytest.mark.parametrize(("make", "seed", "operands"), fast([
+    (random_case, 8, 4), (uint8_case, 9, 3), (random_case, 3, 2), (random_case, 7, 8), (uint8_case, 2, 4),
+    (random_case, 10, 3), (random_case, 0, 5), (uint8_case, 1, 2)], 2))
+def test_bytes_and_cycles(make, seed, operands):
+    """Of words that are a whole number of operands and such that are not, with shared multipliers and without."""
+    network, config, images = pipelined_case(make, seed)
+    schedule = Schedule(network, replace(config, operands=operands))
+    assert conflicts(schedule) == []
+    check(schedule, images, seed)
+
+
+@pytest.mark.parametrize(("seed", "operands"), fast([(8, 4), (3, 2), (4, 3)], 1))
+def test_weights_from_outside(seed, operands):
+    network, config, images = pipelined_case(random_case, seed)
+    words = 1
+    while True:
+        try:
+            schedule = Schedule(network, replace(config, operands=operands, weight_words=words))
+            break
+        except NetworkError as error:
+            words = int(str(error).split("weight_words of ")[1].split()[0])
+    assert conflicts(schedule) == []
+    check(schedule, images, seed, interval=2)
+
+
+def test_columns_of_logic():
+    """Some of the multipliers are made of logic, beside others that are shared by two rows."""
+    network = chain((6, 6, 3), 3)
+    config = EngineConfig(4, 4, 4, requantisers=2, spread=1, packing=2, operands=2, logic_columns=2)
+    check(Schedule(network, config), np.random.default_rng(1).integers(-128, 128, (2, 6, 6, 3), np.int8), 1)
+
+
+def test_sums_take_fewer_cycles():
+    """A word of eight channels is taken in two cycles, one of five in two, too, and one of four in one."""
+    network = chain((6, 6, 3), 3)
+    one, four = (Schedule(network, EngineConfig(2, 4, 8, operands=operands)) for operands in (1, 4))
+    for before, after in zip(one.passes, four.passes, strict=True):
+        channels = before.work.window.input_shape[2]
+        assert before.inner == after.inner == before.sum_cycles
+        assert after.sum_cycles == before.inner // channels * sum(
+            -(-min(before.source.lanes, channels - word) // 4) for word in range(0, channels, before.source.lanes))
