@@ -40,23 +40,26 @@ class InputRows(wiring.Component):
 
     NAME = InstanceName("input_rows", "rows of the image", "image loader")
 
-    LATENCY = 1
-    """Cycles from what is counted to what is told."""
+    LATENCY = 2
+    """Cycles from what is freed to the first one in which a row may be stored there."""
 
     def __init__(self, layout: InputLayout, ahead: int = 0):
         self.rows, self.beyond, self.ahead = layout.rows, layout.beyond, ahead
         super().__init__({
             "written": In(1), "ends": In(1), "claimed": In(range(self.rows + ahead + 1)),
             "freed": In(range(self.rows + self.beyond + ahead + 1)),
-            "wanted": In(range(self.rows + ahead + 1)), "there": Out(1), "room": Out(1),
+            "wanted": In(range(self.rows + ahead + 1)), "there": Out(1), "room": Out(1, init=1),
         })
 
     def elaborate(self, platform):
         m = Module()
         taken = Signal(range(-self.ahead, self.rows + self.beyond + 1))
         stored = Signal(range(self.rows + self.ahead + 1))
-        m.d.comb += [self.room.eq(taken < self.rows), self.there.eq(stored >= self.wanted)]
+        m.d.comb += self.there.eq(stored >= self.wanted)
         m.d.sync += [
+            # A register, for the loader does much with it.  It pauses for a cycle between two rows, so that a row that
+            # has just been stored counts in time.
+            self.room.eq(taken < self.rows),
             stored.eq(stored + self.written - self.claimed),
             # Each image begins in the first place, as if it had filled up all of them before.
             taken.eq(taken + Mux(self.written, Mux(self.ends, 1 + self.beyond, 1), 0) - self.freed),
