@@ -283,6 +283,8 @@ def test_mismatch_is_the_exit_code(seen, build, capsys, monkeypatch):
     monkeypatch.setattr(Build, "__init__", lambda self, directory, schedule, **_: None)
     monkeypatch.setattr(Build, "run", Replay(seen, lambda replay: flip(replay.line("D"))).run)
     monkeypatch.setattr("tepal.cli.simulate.generate", lambda *_: {})
+    # What was run waits for whole images.
+    monkeypatch.setattr("tepal.cli.scheduling.on_arrival", lambda schedule, board, config: config)
     code = main([*COMMAND, "--input", str(DIGITS / "inputs.npy"), "--frames", str(FRAMES), "--json"])
     out, err = capsys.readouterr()
     assert code == 1
