@@ -194,6 +194,13 @@ class Trace:
         return self.FORMAT.pack(self.block, self.stage, self.skip)
 
 
+_OPTIONAL: dict[str, tuple[int, int | None]] = {
+    "activation_words": (2, None), "weight_words": (4, None), "input_rows": (8, None), "operands": (16, 1),
+    "logic_columns": (32, 0)}
+"""What few engines have, and its value in all others: where one has it, the last of :class:`Traced`'s other fields has
+this bit, and a number follows."""
+
+
 @dataclass(frozen=True)
 class Traced:
     """What a device has kept: ``tag`` is that of the TRACE that asked for it (0 before the first), ``words`` the bytes
@@ -203,22 +210,20 @@ class Traced:
     engine: EngineConfig
     words: bytes
 
-    # All that EngineConfig has, in its order, so that the host schedules the device's own engine.
+    # All that every EngineConfig has, in its order, so that the host schedules the device's own engine.
     _FIELDS = tuple((field.name, {int: "H", bool: "B", tuple[int, int]: "2H"}[field.type])
-                    for field in fields(EngineConfig) if field.default is not None)
+                    for field in fields(EngineConfig) if field.name not in _OPTIONAL)
 
     FORMAT = struct.Struct("<I" + "".join(code for _, code in _FIELDS))
 
-    # What an engine may lack: where it has it, the last of the fields above has this bit, and a number follows.
-    _OPTIONAL = {"activation_words": 2, "weight_words": 4, "input_rows": 8}
     _WORDS = struct.Struct("<I")
 
     def pack(self) -> bytes:
         """As payload of a TRACED."""
         values = [getattr(self.engine, name) for name, _ in self._FIELDS]
         flat = [part for value in values for part in (value if isinstance(value, tuple) else (value,))]
-        given = {bit: value for name, bit in self._OPTIONAL.items()
-                 if (value := getattr(self.engine, name)) is not None}
+        given = {bit: value for name, (bit, lacking) in _OPTIONAL.items()
+                 if (value := getattr(self.engine, name)) != lacking}
         return (self.FORMAT.pack(self.tag, *flat[:-1], flat[-1] | sum(given))
                 + b"".join(map(self._WORDS.pack, given.values())) + self.words)
 
@@ -233,7 +238,7 @@ class Traced:
             name: (next(parts), next(parts)) if code == "2H" else bool(next(parts) & 1) if code == "B" else next(parts)
             for name, code in cls._FIELDS}
         words = payload[cls.FORMAT.size:]
-        for name, bit in cls._OPTIONAL.items():
+        for name, (bit, _) in _OPTIONAL.items():
             if flat[-1] & bit:
                 if len(words) < cls._WORDS.size:
                     raise PacketError(f"a trace of {len(payload)} bytes")

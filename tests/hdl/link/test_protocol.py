@@ -67,7 +67,8 @@ def test_layout():
 
 OTHER = {"rows": 6, "columns": 6, "lanes": 6, "window": (1, 2), "requantisers": 1, "input_bytes": 4, "spread": 1,
          "packing": 2, "copy_lanes": 9, "requantiser_cycles": 3, "lane_cycles": 4, "single_port": True,
-         "pipelined": False, "activation_words": 70_000, "weight_words": 90_000, "input_rows": 8}
+         "pipelined": False, "activation_words": 70_000, "weight_words": 90_000, "input_rows": 8, "operands": 4,
+         "logic_columns": 2}
 """Another value for each field of an engine."""
 
 
@@ -76,6 +77,8 @@ def test_every_field_of_an_engine_travels(name):
     engine = EngineConfig(4, 4, 4)
     if name == "requantisers":
         engine = replace(engine, requantisers=2)
+    if name == "logic_columns":
+        engine = replace(engine, packing=2)
     other = replace(engine, **{name: OTHER[name]})
     assert other != engine
     payload = Traced(1, other, b"").pack()
