@@ -59,7 +59,7 @@ ENGINES = {
                   "operands": 4}),
         (SMALL, {"rows": 4, "columns": 4, "lanes": 2, "requantisers": 1, "packing": 2, "operands": 2,
                  "logic_columns": 2}),
-        (DIGITS, {"rows": 2, "columns": 4, "lanes": 4, "requantisers": 2, "input_bytes": 1, "operands": 4}),
+        (SMALL, {"rows": 2, "columns": 4, "lanes": 2, "requantisers": 2, "operands": 4}),
         (DIGITS + POOLED, {"rows": 3, "columns": 8, "lanes": 8, "requantisers": 8, "input_bytes": 1, "copy_lanes": 1}),
         (SMALL + POOLED, {"rows": 2, "columns": 4, "lanes": 2, "requantisers": 2, "input_bytes": 1, "copy_lanes": 1}),
         (DIGITS + RESIDUAL, {"rows": 3, "columns": 8, "requantisers": 8, "input_bytes": 1, "copy_lanes": 1}),
@@ -113,8 +113,9 @@ def residual(network: Network) -> Network:
 
 def engine_of(board: Board, network: Network, changes: dict) -> EngineConfig:
     """The board's own engine, changed."""
-    # Rows of a smaller array share no multipliers, if nothing else is said.
-    return replace(default_engine(board, network), **({"packing": 1} | changes if changes else {}))
+    # Rows of a smaller array share no multipliers, if nothing else is said.  Frames wait for their whole image: to count
+    # its rows takes little logic.
+    return replace(default_engine(board, network), input_rows=None, **({"packing": 1} | changes if changes else {}))
 
 
 def config_of(engine: dict) -> EngineConfig:
