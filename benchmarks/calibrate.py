@@ -113,8 +113,8 @@ def residual(network: Network) -> Network:
 
 def engine_of(board: Board, network: Network, changes: dict) -> EngineConfig:
     """The board's own engine, changed."""
-    # Rows of a smaller array share no multipliers, if nothing else is said.  Frames wait for their whole image, of which
-    # to count the rows takes little logic.
+    # Rows of a smaller array share no multipliers, if nothing else is said.  Frames wait for their whole image:
+    # to count rows that arrive takes little logic.
     return replace(default_engine(board, network), input_rows=None, **({"packing": 1} | changes if changes else {}))
 
 
