@@ -26,12 +26,23 @@ def test_packed(spread):
     assert (shown == (factors[:, :2] + offset(2)) * factors[:, 2:]).all()
 
 
-@pytest.mark.parametrize(("unit", "spread", "packing", "operands"), [
-    (PackedDot(0, 2), 0, 2, 2), (PackedDot(2, 4), 2, 2, 4), (PackedDot(1, 5), 1, 2, 5), (PackedDot(2, 8), 2, 2, 8),
-    (Dot(lambda: LogicPair(2), 4, 2), 2, 2, 4), (Dot(lambda: Multiplier(1), 3), 1, 1, 3)],
-    ids=["two", "four", "five", "eight", "logic", "alone"])
-def test_sums_of_products(unit, spread, packing, operands):
+def packed(spread, operands):
+    return PackedDot(spread, operands)
+
+
+def logic(spread, operands):
+    return Dot(lambda: LogicPair(spread), operands, 2)
+
+
+def alone(spread, operands):
+    return Dot(lambda: Multiplier(spread), operands)
+
+
+@pytest.mark.parametrize(("make", "spread", "packing", "operands"), [
+    (packed, 0, 2, 2), (packed, 2, 2, 4), (packed, 1, 2, 5), (packed, 2, 2, 8), (logic, 2, 2, 4), (alone, 1, 1, 3)])
+def test_sums_of_products(make, spread, packing, operands):
     """With both sums as large as can be, in either direction, and all between."""
+    unit = make(spread, operands)
     rng = np.random.default_rng(1)
     a, b = (rng.integers(-128, 128, (3000, operands, count)) for count in (packing, 1))
     # All operands at one edge: the lower sum reaches as far into the higher one as it can.
