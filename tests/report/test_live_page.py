@@ -109,7 +109,7 @@ def test_on_a_simulated_board(browser, simulated, files):
     """A picture is classified, a layer's map is the golden model's, and the camera's pictures are answered too."""
     page = Page(browser, simulated)
     assert "digits.tflite on a simulated ulx3s-85f" in page.text("h1")
-    assert "cycles from image to answer" in page.text(".note")
+    assert "cycles to an answer, with the image in memory" in page.text(".note")
     for label in 7, 2:
         page.choose(files / f"{label}.png")
         page.wait(lambda label=label: page.text("#verdict").startswith(f"class {label}, with "))
