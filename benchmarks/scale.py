@@ -95,7 +95,7 @@ def table(rows: list[list[str]]) -> str:
 def one_engine(points: list[dict], name: str) -> str:
     """What the cycle model says of the fastest engine of each size."""
     rows = [["multipliers at most", "array", "lanes", "multipliers", "cycles from frame to frame",
-             "cycles from image to answer", "MACs a cycle", "of all multipliers"]]
+             "cycles in memory", "MACs a cycle", "of all multipliers"]]
     for point in row_of(points, name):
         rate = point["macs"] / point["interval_cycles"]
         rows.append([f"{point['budget']:,}", f"{point['rows']:,} x {point['columns']:,}", f"{point['lanes']:,}",
@@ -118,7 +118,7 @@ def several(points: list[dict], name: str) -> list[tuple[int, dict, int]]:
 def side_by_side(points: list[dict], name: str) -> str:
     """Several engines, each with frames of its own: arithmetic on the cycles of one."""
     rows = [["multipliers at most", "engines", "multipliers of each", "frames in 10⁶ cycles", "times one engine's",
-             "cycles from image to answer", "MB of weights on the chips", "GB/s of weights, each its own",
+             "cycles in memory", "MB of weights on the chips", "GB/s of weights, each its own",
              "GB/s of weights, shared", "stacks of HBM2, each its own"]]
     alone = {point["budget"]: point for point in row_of(points, name)}
     for budget, point, count in several(points, name):

@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import shutil
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from math import prod
@@ -36,10 +35,6 @@ __all__ = ["Build", "Memory", "Mismatch", "Report", "SimulationError", "first_mi
 
 
 Progress = Callable[[str, int, int], None]
-
-_EVERY = 0.5
-"""Seconds between two looks at how far a simulation is."""
-
 
 class SimulationError(RuntimeError):
     """The simulator could not be built or run; the message says what to do."""
@@ -265,21 +260,14 @@ def _followed(file: Path, total: int, progress: Progress | None) -> Iterator[Non
     if progress is None:
         yield
         return
-    over = threading.Event()
 
-    def follow() -> None:
-        while not over.wait(_EVERY):
-            with contextlib.suppress(OSError, ValueError):
-                progress("Simulating, cycles", min(int(file.read_text()), total - 1), total)
+    def look() -> None:
+        with contextlib.suppress(OSError, ValueError):
+            progress("Simulating, cycles", min(int(file.read_text()), total - 1), total)
 
     progress("Simulating, cycles", 0, total)
-    thread = threading.Thread(target=follow, daemon=True)
-    thread.start()
-    try:
+    with processes.watching(look):
         yield
-    finally:
-        over.set()
-        thread.join()
     progress("Simulating, cycles", total, total)
 
 

@@ -12,14 +12,18 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-__all__ = ["end", "end_session", "held", "keep", "run", "start", "stop", "temporary_folder", "write_whole"]
+__all__ = ["end", "end_session", "held", "keep", "run", "start", "stop", "temporary_folder", "watching",
+           "write_whole"]
 
 PATIENCE = 2.0
 """Seconds that a program has to end by itself: compilers and make remove what they have written by half."""
+
+LOOKS = 0.5
+"""Seconds between two looks at what a program writes."""
 
 _SHARED = "TEPAL_SHARED_SESSION"
 """Set in the environment of a program, and of all that it starts, which stays in its session."""
@@ -30,6 +34,24 @@ _folders: set[Path] = set()
 _holds: set[object] = set()
 _waiting: list[int] = []
 _ending = False
+
+
+@contextlib.contextmanager
+def watching(look: Callable[[], None]) -> Iterator[None]:
+    """While this lasts, ``look``, in a thread of its own, every :data:`LOOKS` seconds."""
+    over = threading.Event()
+
+    def again() -> None:
+        while not over.wait(LOOKS):
+            look()
+
+    thread = threading.Thread(target=again, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 @contextlib.contextmanager

@@ -2,15 +2,13 @@
 """How far place and route is, by the logs that nextpnr writes meanwhile."""
 
 import re
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["following", "stage"]
+from tepal import processes
 
-_EVERY = 0.5
-"""Seconds between two looks at the logs."""
+__all__ = ["following", "stage"]
 
 _STAGES: tuple[tuple[re.Pattern, str], ...] = tuple((re.compile(pattern), text) for pattern, text in (
     (r"Info: Pack(?:ing)? ", "packing"),
@@ -63,24 +61,19 @@ def following(logs: Mapping[str, Path], tell: Callable[[str], None] | None) -> I
     if tell is None:
         yield
         return
-    over, followed = threading.Event(), {name: _Log(path) for name, path in logs.items()}
+    followed = {name: _Log(path) for name, path in logs.items()}
+    told = ""
 
-    def follow() -> None:
-        told = None
-        while not over.wait(_EVERY):
-            for log in followed.values():
-                log.look()
-            # A log without a file is of a seed that waits for its turn.
-            begun = {name: log.stage for name, log in followed.items() if log.path.exists()}
-            text = "; ".join(f"{name}: {at}" for name, at in begun.items())
-            if text and text != told:
-                told = text
-                tell(text)
+    def look() -> None:
+        nonlocal told
+        for log in followed.values():
+            log.look()
+        # A log without a file is of a seed that waits for its turn.
+        begun = {name: log.stage for name, log in followed.items() if log.path.exists()}
+        text = "; ".join(f"{name}: {at}" for name, at in begun.items())
+        if text and text != told:
+            told = text
+            tell(text)
 
-    thread = threading.Thread(target=follow, daemon=True)
-    thread.start()
-    try:
+    with processes.watching(look):
         yield
-    finally:
-        over.set()
-        thread.join()

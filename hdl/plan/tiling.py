@@ -101,17 +101,20 @@ def parameter_beats(engine):
 # -- what the array takes in a cycle -----------------------------------------------------------------------
 
 
+def _word_lanes(work: Pass, engine):
+    """Channels of a word that a pass reads: wide ones of the image, else those of memory."""
+    return engine.tile_lanes if work.source is None else engine.lanes
+
+
 def word_cycles(work: Pass, engine) -> tuple:
     """Cycles in which the array takes a word of the tile buffer, and a pixel's last word, which may be shorter."""
-    lanes = engine.tile_lanes if work.source is None else engine.lanes
-    channels = work.window.input_shape[2]
+    lanes, channels = _word_lanes(work, engine), work.window.input_shape[2]
     return _ceil(lanes, engine.operands), _ceil((channels - 1) % lanes + 1, engine.operands)
 
 
 def sum_cycles(work: Pass, engine):
     """Cycles in which the array takes the operands of a sum: each word's in cycles of its own."""
-    lanes = engine.tile_lanes if work.source is None else engine.lanes
-    channels = work.window.input_shape[2]
+    lanes, channels = _word_lanes(work, engine), work.window.input_shape[2]
     whole, last = word_cycles(work, engine)
     return work.matrix.weights.shape[1] // channels * ((_ceil(channels, lanes) - 1) * whole + last)
 
@@ -137,8 +140,7 @@ class Tiling:
     @cached_property
     def groups(self):
         """Channel groups of a pixel that is read."""
-        lanes = self.engine.tile_lanes if self.work.source is None else self.engine.lanes
-        return _ceil(self.work.window.input_shape[2], lanes)
+        return _ceil(self.work.window.input_shape[2], _word_lanes(self.work, self.engine))
 
     @cached_property
     def tile_windows(self):

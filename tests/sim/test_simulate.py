@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from tepal import processes
 from tepal.boards.flow.folder import write_files
 from tepal.boards.flow.generate import generate
 from tepal.boards.registry import BOARDS
@@ -106,7 +107,7 @@ def test_stalls(build, schedule, images):
 def test_progress(build, schedule, images, capfd, monkeypatch):
     """Cycles that the simulator has come to, of those that the cycle model expects: on stderr, though all that the
     simulator prints goes to a log."""
-    monkeypatch.setattr(sys.modules["tepal.sim.simulate"], "_EVERY", 0.01)
+    monkeypatch.setattr(processes, "LOOKS", 0.01)
     console.choose_progress(quiet=False, lines=True)
     try:
         with console.bar() as shown:

@@ -15,8 +15,8 @@ from amaranth import ClockDomain, Elaboratable, Module, Signal
 from amaranth.build import Clock, Pins, Resource
 from amaranth.lib import io
 from networks import fast
+from tepal import processes
 from tepal.boards.flow import build as flow
-from tepal.boards.flow import nextpnr_log
 from tepal.boards.flow.build import require_platform
 from tepal.boards.flow.design import BoardDesign, prepare
 from tepal.boards.flow.folder import MANIFEST
@@ -284,7 +284,7 @@ def test_best_seed(run, model, without_tools, tmp_path):
 @pytest.mark.parametrize("option", ["--json-progress", "--quiet"])
 def test_progress_of_place_and_route(run, model, without_tools, monkeypatch, option):
     """The stage that nextpnr's log tells of, within the step that it is a part of; nothing if nobody asks."""
-    monkeypatch.setattr(nextpnr_log, "_EVERY", 0.01)
+    monkeypatch.setattr(processes, "LOOKS", 0.01)
 
     def find(name, own=flow.find):
         command = own(name)

@@ -4,7 +4,7 @@
 import queue
 
 import pytest
-from tepal.boards.flow import nextpnr_log
+from tepal import processes
 from tepal.boards.flow.nextpnr_log import following, stage
 
 
@@ -37,7 +37,7 @@ def test_stages(line, told):
 def test_following(tmp_path, monkeypatch):
     """Each log from where it was read last; a line that is written by halves counts when it is whole; and a seed whose
     log is not there yet is not spoken of."""
-    monkeypatch.setattr(nextpnr_log, "_EVERY", 0.01)
+    monkeypatch.setattr(processes, "LOOKS", 0.01)
     told = queue.Queue()
     logs = {f"seed {seed}": tmp_path / f"seed{seed}.log" for seed in (1, 2)}
     with following(logs, told.put), logs["seed 1"].open("w") as first:
