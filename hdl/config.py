@@ -42,6 +42,10 @@ class EngineConfig:
     logic_columns
         Columns of the array whose multipliers are made of logic, for arrays with more products than a part has
         multipliers for; with a ``packing`` of 2 alone.
+    columns_abreast
+        Neighbouring columns of the array that take their operands in the same cycle, and the parameters of their
+        requantisers too; divides ``columns``.  More than one, where tiles are too small for parameters that come one by
+        one, only if the engine is ``pipelined`` and its requantisers are pipelines.
     copy_lanes
         Bytes of a row of the first convolution's window that are copied at once; counts if more than ``lanes``.
     requantiser_cycles
@@ -99,10 +103,11 @@ class EngineConfig:
     input_rows: int | None = None
     operands: int = 1
     logic_columns: int = 0
+    columns_abreast: int = 1
 
     def __post_init__(self):
         for name in ("rows", "columns", "lanes", "requantisers", "input_bytes", "copy_lanes", "requantiser_cycles",
-                     "lane_cycles", "operands"):
+                     "lane_cycles", "operands", "columns_abreast"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise ConfigError(f"{name} must be a positive integer, not {value!r}")
@@ -150,13 +155,18 @@ class EngineConfig:
         if self.operands > 1 and (not self.pipelined or self.single_port or self.requantiser_cycles > 1):
             raise ConfigError(f"several operands ({self.operands}) need a pipelined engine whose memories have two "
                               "ports: pipelined must be on, single_port off, requantiser_cycles 1")
+        if self.columns % self.columns_abreast:
+            raise ConfigError(f"columns_abreast ({self.columns_abreast}) must divide columns ({self.columns})")
+        if self.columns_abreast > 1 and (not self.pipelined or self.requantiser_cycles > 1):
+            raise ConfigError(f"several columns_abreast ({self.columns_abreast}) need a pipelined engine: pipelined must "
+                              "be on, requantiser_cycles 1")
         if not self.pipelined and self.requantisers > 1:
             raise ConfigError(f"an engine that is not pipelined needs requantisers to be 1, not {self.requantisers}")
 
     def told(self) -> dict[str, Any]:
-        """What is asked for, by name, ready for JSON; without what is left to the plan, and ``operands`` and
-        ``logic_columns`` only where they are not as in every other array."""
-        plain = {"operands": 1, "logic_columns": 0}
+        """What is asked for, by name, ready for JSON; without what is left to the plan, and ``operands``,
+        ``logic_columns`` and ``columns_abreast`` only where they are not as in every other array."""
+        plain = {"operands": 1, "logic_columns": 0, "columns_abreast": 1}
         return {name: value for name, value in asdict(self).items() if value is not None and plain.get(name) != value}
 
     @property
@@ -188,6 +198,10 @@ class EngineConfig:
     def multipliers(self) -> int:
         """Multipliers of the systolic array, one vendor primitive each where there are any."""
         return self.rows * (self.columns - self.logic_columns) * self.operands // self.packing
+
+    def lag(self, column: int) -> int:
+        """Cycles by which a column of a pipelined array takes its operands, and shows its sums, after the first."""
+        return column // self.columns_abreast
 
     def in_logic(self, column: int) -> bool:
         """Whether a column's multipliers are made of logic: such columns lie evenly among the others."""

@@ -19,6 +19,7 @@ from tepal.hdl.answer import Trailer
 from tepal.hdl.plan.places import Region
 from tepal.hdl.plan.tiling import parameter_beats
 from tepal.hdl.plan.timeline import ScheduledPass
+from tepal.hdl.units.column_parameters import ColumnParameters
 from tepal.hdl.units.lane_requantisers import LaneParameters, LaneRequantisers
 from tepal.hdl.units.loader import InputLoader
 from tepal.hdl.units.streamer import OutputStreamer
@@ -275,7 +276,7 @@ def _array(found: _Slacks, schedule: Schedule, tiles: list[_Tile]) -> None:
     loads = [(cycle, tile.number) for cycle, tile in sums
              if tile.scheduled.column_groups > 1 or tile.tile == 0]
     for (one, number), (other, following) in pairwise(loads):
-        found.keep(f"columns of {'sums' if number == following else 'passes'}", other - one - config.columns)
+        found.keep(f"columns of {'sums' if number == following else 'passes'}", other - one - ColumnParameters.loading(config))
 
 
 class _Memory:

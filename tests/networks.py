@@ -307,6 +307,11 @@ def depthwise(shape: tuple[int, int, int], kernels: list[tuple[int, int]]) -> Ne
     return Network("depthwise", tuple(layers), 1.0, 5)
 
 
+def abreast(config: EngineConfig, most: int) -> EngineConfig:
+    """The engine with as many columns side by side as divide those that it has, ``most`` at most."""
+    return replace(config, columns_abreast=max(n for n in range(1, most + 1) if config.columns % n == 0))
+
+
 def chain(shape: tuple[int, int, int], count: int) -> Network:
     """A network of 1x1 convolutions and now and then a depthwise one, all of whose maps have the same ``shape``."""
     rng, layers = np.random.default_rng(0), []

@@ -22,7 +22,7 @@ def values():
     return found
 
 
-OTHERS = "operands", "logic_columns"
+OTHERS = "operands", "logic_columns", "columns_abreast"
 """What test_operands.py puts into these engines."""
 
 

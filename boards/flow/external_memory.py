@@ -23,6 +23,7 @@ from tepal.hdl.plan.input_ring import by_rows, in_ring
 from tepal.hdl.plan.places import place
 from tepal.hdl.plan.slices import sliced
 from tepal.hdl.plan.tiling import Latencies, Tiling, sum_cycles
+from tepal.hdl.units.column_parameters import ColumnParameters
 from tepal.quant import Network, NetworkError
 from tepal.sim import CycleModel
 
@@ -149,7 +150,7 @@ class _Divisions:
         return self.used([
             *(use for use in base.memories if use.role in ("output", "tile_buffer")),
             *(replace(use, depth=min(use.depth, 256)) for use in base.memories if use.role == "elementwise_tables"),
-            replace(uses["matrix_parameters"], depth=base.config.columns),
+            replace(uses["matrix_parameters"], depth=ColumnParameters.loading(base.config)),
             replace(uses["depthwise_weights"], depth=max([1, *(len(each.depthwise_words) for each in layers)])),
             replace(uses["depthwise_parameters"],
                     depth=max([1, *base.parameter_groups]) * base.parameter_beats)])
@@ -229,7 +230,8 @@ class _Sketch:
         """Of each portion: (its words of weights in the array, beats of all that is loaded with it, the last pass that
         uses it)."""
         base = self._divisions.base
-        columns, each_word = base.config.columns, base.word_beats
+        columns, loading = base.config.columns, ColumnParameters.loading(base.config)
+        each_word = base.word_beats
         found: dict[int, tuple[int, int, int]] = {}
         begun = set()
         for number, (work, whole, portion) in enumerate(zip(*self._parts, strict=True)):
@@ -237,7 +239,7 @@ class _Sketch:
             if not words:
                 groups = -(-len(work.matrix.weights) // columns)
                 words = groups * sum_cycles(work, base.config)
-                beats = words * each_word[0] + groups * columns * each_word[1]
+                beats = words * each_word[0] + groups * loading * each_word[1]
             if whole not in begun and work.reduction is not None:
                 begun.add(whole)
                 beats += len(base.stored[whole].depthwise_words) * each_word[2]

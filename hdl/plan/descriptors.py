@@ -8,7 +8,7 @@ from itertools import accumulate, pairwise
 from math import prod
 
 from tepal.hdl.primitives import bits_for
-from tepal.hdl.units.column_parameters import ParameterDescriptor
+from tepal.hdl.units.column_parameters import ColumnParameters, ParameterDescriptor
 from tepal.hdl.units.descriptor_table import Coordinate, DescriptorTable, Difference
 from tepal.hdl.units.drain import DrainDescriptor
 from tepal.hdl.units.elementwise import ElementwiseUnit
@@ -84,7 +84,7 @@ def _lane_words(schedule: Schedule) -> list[int]:
 def _next_of_columns(schedule: Schedule) -> list[int | None]:
     """:func:`_following`, of the columns' parameters."""
     return _following(schedule, "matrix_parameters", schedule.portion_of,
-                      [each.column_groups * schedule.config.columns for each in schedule.portions])
+                      [each.column_groups * ColumnParameters.loading(schedule.config) for each in schedule.portions])
 
 
 def sequencer_times(schedule: Schedule) -> DescriptorTable:

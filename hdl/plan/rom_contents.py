@@ -60,7 +60,8 @@ def loaded_weights(schedule: Schedule) -> bytes:
 
 
 def matrix_parameters(schedule: Schedule) -> list[int]:
-    """For each column group, one parameter word per column."""
+    """For each column group, one parameter word per column, ``config.columns_abreast`` to a ROM word, the first column's
+    lowest."""
     columns, order = schedule.config.columns, _column_channels(schedule)
     channels = [schedule.matrix_format.words(affine) for _, affine in schedule.affines]
     wholes = dict(zip(schedule.portion_of, schedule.wholes, strict=True))
@@ -70,7 +71,9 @@ def matrix_parameters(schedule: Schedule) -> list[int]:
         words += [0] * (scheduled.column_groups * columns - len(words))
         for group in range(scheduled.column_groups):
             result += [words[group * columns + channel] for channel in order]
-    return result
+    abreast, width = schedule.config.columns_abreast, schedule.matrix_format.width
+    return [sum(word << width * i for i, word in enumerate(result[first:first + abreast]))
+            for first in range(0, len(result), abreast)]
 
 
 def depthwise_weights(schedule: Schedule) -> list[int]:

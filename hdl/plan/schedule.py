@@ -11,6 +11,7 @@ from functools import cached_property
 from tepal.hdl.config import EngineConfig
 from tepal.hdl.memories.streamed import BEAT, beats_of
 from tepal.hdl.units.affine import Affine
+from tepal.hdl.units.column_parameters import ColumnParameters
 from tepal.hdl.units.elementwise import ElementwiseFormat, ElementwiseUnit
 from tepal.hdl.units.input_layout import InputLayout, split
 from tepal.hdl.units.requantiser import RequantiserFormat
@@ -209,10 +210,10 @@ class Schedule:
         if self.config.weight_words is None:
             return None
 
-        columns, passes, table = self.config.columns, len(self.passes), ElementwiseUnit.TABLE_WORDS
+        loading, passes, table = ColumnParameters.loading(self.config), len(self.passes), ElementwiseUnit.TABLE_WORDS
         portions, wholes = _spans(self.portion_of), _spans(self.wholes)
         return load_plan(
-            [Words(*span, (each.column_groups * each.sum_cycles, each.column_groups * columns))
+            [Words(*span, (each.column_groups * each.sum_cycles, each.column_groups * loading))
              for span, each in zip(portions, self.portions, strict=True)],
             [Words(*span, (len(each.depthwise_words), groups * self.parameter_beats))
              for span, each, groups in zip(wholes, self.stored, self.parameter_groups, strict=True) if each.reduces],
@@ -286,7 +287,8 @@ class Schedule:
     def word_bits(self) -> tuple[int, ...]:
         """Bits of a word of each of the memories :data:`~.portions.ROLES` that there is."""
         config, elementwise = self.config, self.elementwise_format
-        return (self.matrix_weight_bits * config.columns * config.operands, self.matrix_format.width,
+        return (self.matrix_weight_bits * config.columns * config.operands,
+                self.matrix_format.width * config.columns_abreast,
                 self.depthwise_weight_bits * config.lanes * config.taps,
                 self.depthwise_format.width * self.parameter_words,
                 *((elementwise.word_bits,) if elementwise else ()))
@@ -328,7 +330,7 @@ class Schedule:
         config, word, passes, portions = self.config, 8 * self.config.lanes, self.stored, self.portions
         depths = dict(zip(ROLES, self.loads.depths, strict=False) if self.loads else (
             ("matrix_weights", sum(each.column_groups * each.sum_cycles for each in portions)),
-            ("matrix_parameters", sum(each.column_groups for each in portions) * config.columns),
+            ("matrix_parameters", sum(each.column_groups for each in portions) * ColumnParameters.loading(config)),
             ("depthwise_weights", max(1, sum(len(each.depthwise_words) for each in passes if each.reduces))),
             ("depthwise_parameters", max(1, sum(self.parameter_groups) * self.parameter_beats))))
         widths = dict(zip(ROLES, self.word_bits, strict=False))

@@ -19,6 +19,7 @@ from itertools import pairwise
 from math import prod
 
 import numpy as np
+from tepal.hdl.units.column_parameters import ColumnParameters
 from tepal.hdl.units.tile_buffer import TileBuffer
 
 from .passes import Window
@@ -95,7 +96,7 @@ def start_bounds(before: Tiling, start: int, following: Tiling) -> dict[str, int
         # Words enter the tile buffer in order, whichever way they come.
         "order": last_tile + before.filled + 1 - following.tile_latency,
         # Parameters enter column by column, and those of the pass before are all in.
-        "columns": loaded + before.engine.columns - following.filled - 1 - following.period,
+        "columns": loaded + ColumnParameters.loading(before.engine) - following.filled - 1 - following.period,
         # Each place in the tile buffer has been read when the first tile that takes it is written.
         "tile buffer": max(_buffer_bounds(before, start, following)),
     }

@@ -25,9 +25,9 @@ class ParameterDescriptor:
 
 
 class ColumnParameters:
-    """Each column's parameter word, from a ROM that gives one in a cycle.
+    """Each column's parameter word, from a ROM that gives those of ``abreast`` columns in a cycle.
 
-    The first column's word is there when its first sum is, the next one's a cycle later.  A pass of several column
+    The first columns' words are there when their first sums are, the next ones' a cycle later.  A pass of several column
     groups loads a group's words with each of its sums; a pass of a single one loads them with its first tile's sums,
     and keeps them.
 
@@ -36,7 +36,9 @@ class ColumnParameters:
     table
         Of :class:`ParameterDescriptor`.
     fmt, words
-        Format of the words, and one word per column of every column group.
+        Format of a column's word, and the ROM's words, of ``abreast`` columns each, for every column group.
+    columns, abreast
+        Columns of the array, and those that are given their words in the same cycle.
     rom
         Where they are, if not in a ROM of their own: with one register.
     """
@@ -45,27 +47,30 @@ class ColumnParameters:
     """Cycles from a column's first sum to its parameters."""
 
     NEIGHBOURS = 4
-    """Columns whose words come by the same register."""
+    """Columns whose words come by the same register: those next to each other, or, where several are given theirs at
+    once, those that take the same part of what the ROM gives."""
 
     ROM = InstanceName("rom", part="memories")
     RELAY = InstanceName("copy_{}")
     WORD = InstanceName("parameters_{}", "array's requantiser parameters")
 
-    def __init__(self, table: DescriptorTable, fmt: RequantiserFormat, words: list[int], columns: int, rom=None):
-        self.table, self.format, self.words, self.columns, self.rom = table, fmt, words, columns, rom
+    def __init__(self, table: DescriptorTable, fmt: RequantiserFormat, words: list[int], columns: int, abreast: int = 1,
+                 rom=None):
+        self.table, self.format, self.words, self.rom = table, fmt, words, rom
+        self.columns, self.abreast = columns, abreast
 
     @staticmethod
     def loading(engine):
-        """Cycles in which a column group's words are loaded; ``engine`` is a configuration, or has arrays in place of
-        its integers."""
-        return engine.columns
+        """Cycles in which a column group's words are loaded, and words of the ROM that they take; ``engine`` is a
+        configuration, or has arrays in place of its integers."""
+        return engine.columns // engine.columns_abreast
 
     def add_to(self, m: Module, captured) -> list:
         """Each column's word, from memories and registers that are added to ``m``; the first column's first sum of a
         column group is there in the cycle after ``captured``."""
         load, moves = self._loads(m, captured)
-        m.submodules[self.ROM()] = rom = ReplayRom("matrix_parameters", self.format.width, self.words, registers=1,
-                                                   rom=self.rom, jumps="next_parameters" in self.table)
+        m.submodules[self.ROM()] = rom = ReplayRom("matrix_parameters", self.format.width * self.abreast, self.words,
+                                                   registers=1, rom=self.rom, jumps="next_parameters" in self.table)
         return self._words(m, rom, load, *self._count_columns(m, load, moves))
 
     def _loads(self, m: Module, captured):
@@ -90,16 +95,17 @@ class ColumnParameters:
 
     def _count_columns(self, m: Module, load, replay):
         """(whether the ROM advances; what it does instead at the last column)."""
-        column = Signal(range(self.columns + 1), init=self.columns)
+        last = self.columns // self.abreast
+        column = Signal(range(last + 1), init=last)
         latched = Signal.like(replay, name="replay")
         ending = Signal()
         advance, moves = Signal(), Signal.like(replay, name="moves")
         with m.If(load):
             m.d.sync += [column.eq(1), latched.eq(replay)]
-            m.d.comb += [advance.eq(1), ending.eq(self.columns == 1)]
-        with m.Elif(column != self.columns):
+            m.d.comb += [advance.eq(1), ending.eq(last == 1)]
+        with m.Elif(column != last):
             m.d.sync += column.eq(column + 1)
-            m.d.comb += [advance.eq(1), ending.eq(column == self.columns - 1)]
+            m.d.comb += [advance.eq(1), ending.eq(column == last - 1)]
         with m.If(ending):
             m.d.comb += moves.eq(Mux(load, replay, latched))
         return advance, moves
@@ -108,16 +114,17 @@ class ColumnParameters:
         m.d.comb += [rom.advance.eq(delay(m, advance, 1, name="advance")),
                      Cat(rom.rewind, rom.commit, rom.restart, rom.base if rom.jumps else ()).eq(
                          delay(m, moves, 1, name="moves"))]
-        parameters, copies = [], []
+        parameters, copies = [], {}
         arrives = delay(m, load, self.LATENCY, name="load")
         for index in range(self.columns):
-            arrives = delay(m, arrives, 1, name=f"arrives_{index}") if index else arrives
-            if index % self.NEIGHBOURS == 0:
-                m.submodules[self.RELAY(index)] = copy = Relay(self.format.width)
-                m.d.comb += copy.word.eq(rom.data)
-                copies.append(copy)
+            turn, part = divmod(index, self.abreast)
+            if index and part == 0:
+                arrives = delay(m, arrives, 1, name=f"arrives_{turn}")
+            if turn % self.NEIGHBOURS == 0:
+                m.submodules[self.RELAY(index)] = copies[part] = copy = Relay(self.format.width)
+                m.d.comb += copy.word.eq(rom.data.word_select(part, self.format.width))
             word = Signal(self.format.layout, name=self.WORD(index), reset_less=True)
             with m.If(arrives):
-                m.d.sync += word.eq(copies[-1].late)
+                m.d.sync += word.eq(copies[part].late)
             parameters.append(word)
         return parameters

@@ -150,7 +150,7 @@ class Drain(wiring.Component):
         """Cycles from the one in which the array shows a column group's first sum to the write of its first chunk."""
         further = ElementwiseUnit.latency(elementwise, config.pipelined) if elementwise else 0
         select = ColumnParameters.LATENCY + SELECT if isinstance(fmt, RequantiserFormat) else 0
-        return (config.requantisers - 1) * config.turns + select + fmt.latency + further + cls.write(config.pipelined)
+        return config.lag((config.requantisers - 1) * config.turns) + select + fmt.latency + further + cls.write(config.pipelined)
 
     @staticmethod
     def features(engine: Any, fmt: RequantiserFormat | SerialFormat, passes: int) -> dict[str, Any]:
@@ -205,25 +205,27 @@ class Drain(wiring.Component):
     def _pipelines(self, m: Module, fmt: RequantiserFormat):
         """(results of a cycle, whether the first ones of a column group are among them)."""
         count_of, step, late = self.config.requantisers, self.config.turns, ColumnParameters.LATENCY
-        parameters = ColumnParameters(self.parameter_table, fmt, self.words, self.config.columns, self.rom).add_to(
-            m, self.captured)
-        # Requantiser 0 meets its columns in turn from the cycle after the capture; the others later.
+        parameters = ColumnParameters(self.parameter_table, fmt, self.words, self.config.columns,
+                                      self.config.columns_abreast, self.rom).add_to(m, self.captured)
+        # Requantiser 0 meets its columns in turn from the cycle after the capture; the others when their first columns
+        # show their sums.
         first = delay(m, self.captured, 1, name="first")
         count, phase = Signal(range(max(2, step))), Signal(range(max(2, step)))
         m.d.comb += phase.eq(Mux(first, 0, count))
         m.d.sync += count.eq(Mux(phase == step - 1, 0, phase + 1))
+        lags = [self.config.lag(index * step) for index in range(count_of)]
         results = []
         for index in range(count_of):
-            phase = delay(m, phase, step, name=f"phase_{index}") if index else phase
+            phase = delay(m, phase, lags[index] - lags[index - 1], name=f"phase_{index}") if index else phase
             m.submodules[self.REQUANTISER(index)] = unit = Requantiser(fmt)
             own = range(index * step, index * step + step)
             m.d.comb += [unit.acc.eq(delay(m, Array([self.bottom[c] for c in own])[phase], late + SELECT,
                                            name=f"sum_{index}")),
                          unit.parameters.eq(delay(m, Array([Value.cast(parameters[c]) for c in own])[
                              delay(m, phase, late, name=f"word_phase_{index}")], SELECT, name=f"word_{index}"))]
-            results.append(delay(m, unit.result, (count_of - 1 - index) * step, name=f"result_{index}"))
+            results.append(delay(m, unit.result, lags[-1] - lags[index], name=f"result_{index}"))
         # The capture again, when its results are there.
-        return results, delay(m, first, late + SELECT + fmt.latency + (count_of - 1) * step - self.EARLY, name="start")
+        return results, delay(m, first, late + SELECT + fmt.latency + lags[-1] - self.EARLY, name="start")
 
     def _serial(self, m: Module, fmt: SerialFormat, tick, phase, moves):
         """Result of the requantiser that takes the next value at every ``tick``; ``moves`` say which parameter word

@@ -41,6 +41,8 @@ class ProcessingElement(wiring.Component):
         Of the array: operands are passed on a cycle later if it is pipelined, else at once.
     accumulator, weight
         Width of a sum, and of a weight, in bits.
+    abreast
+        The next element to the right takes its operands in the same cycle.
 
     Members
     -------
@@ -58,8 +60,8 @@ class ProcessingElement(wiring.Component):
         The drain registers take new sums at the end of this cycle.
     """
 
-    def __init__(self, config: EngineConfig, accumulator: int, weight: int = 8):
-        self.config, self.accumulator, packing = config, accumulator, config.packing
+    def __init__(self, config: EngineConfig, accumulator: int, weight: int = 8, abreast: bool = False):
+        self.config, self.accumulator, self.abreast, packing = config, accumulator, abreast, config.packing
         ports = {"first": In(1), "last": In(1), "w": In(_shape(config.operands, weight)),
                  **{f"x_{row}": In(_shape(config.operands, 8)) for row in range(packing)},
                  **{f"take_{row}": In(1) for row in range(packing)}}
@@ -81,7 +83,8 @@ class ProcessingElement(wiring.Component):
         now = {name: getattr(self, name) for name in self.passed}
         late = {name: Signal.like(value, name=f"{name}_late") for name, value in now.items()}
         m.d.sync += [late[name].eq(value) for name, value in now.items()]
-        m.d.comb += [getattr(self, f"{name}_next").eq((late if self.config.pipelined else now)[name]) for name in now]
+        m.d.comb += [getattr(self, f"{name}_next").eq(
+            (now if not self.config.pipelined or self.abreast and name != "w" else late)[name]) for name in now]
         latency = self.latency(self.config)
         keep = delay(m, ~late["first"], latency - 2, name="keep")
         m.d.comb += self.captured.eq(delay(m, late["last"], latency - 1, name="last"))
@@ -102,10 +105,10 @@ class SystolicArray(wiring.Component):
     ``config.operands`` products are made in a cycle.
 
     If ``pipelined``, a row takes its activations a cycle after the one above it (after the two above it, if two share
-    their multipliers), column c its weights c cycles after column 0 (the array delays them itself); element (r, c)
-    multiplies what meets there.  Sums leave downwards, the last row first, one row every ``config.drain_step`` cycles,
-    while the next ones are being made: column c shows them from one cycle after ``captured``, c cycles later than
-    column 0.  Without ``pipelined``, rows and columns take their operands, and show their sums, in the same cycle each.
+    their multipliers), column c its weights ``config.lag(c)`` cycles after column 0 (the array delays them itself);
+    element (r, c) multiplies what meets there.  Sums leave downwards, the last row first, one row every ``config.drain_step`` cycles,
+    while the next ones are being made: column c shows them from one cycle after ``captured``, ``config.lag(c)``
+    cycles later than column 0.  Without ``pipelined``, rows and columns take their operands, and show their sums, in the same cycle each.
 
     ``config.multipliers`` multipliers, and others of logic in ``config.logic_columns`` columns, each with
     ``config.spread`` registers between it and its accumulators.  A sum of K cycles' products takes K cycles; sums may
@@ -160,7 +163,7 @@ class SystolicArray(wiring.Component):
         hard, several = engine.rows * (engine.columns - engine.logic_columns), operands > 1
         found = {"elements": elements, "bits of sums": elements * accumulator,
                  "packed multipliers": hard // 2 * (engine.packing - 1) * (not several),
-                 "delayed weights": engine.columns * (engine.columns - 1) // 2 * operands}
+                 "delayed weights": engine.columns * (engine.columns // engine.columns_abreast - 1) // 2 * operands}
         if several:
             kind = "products of packed sums" if np.all(np.equal(engine.packing, 2)) else "products of sums"
             found[kind] = hard * operands
@@ -176,7 +179,8 @@ class SystolicArray(wiring.Component):
 
     def _connect_elements(self, m: Module, platform) -> list[list[ProcessingElement]]:
         config, packing = self.config, self.config.packing
-        grid = [[ProcessingElement(config, self.accumulator, self.weight) for _ in range(config.columns)]
+        grid = [[ProcessingElement(config, self.accumulator, self.weight, config.lag(c) == config.lag(c + 1))
+                 for c in range(config.columns)]
                 for _ in range(config.rows // packing)]
         for r, line in enumerate(grid):
             rows = range(packing * r, packing * r + packing)
@@ -191,7 +195,7 @@ class SystolicArray(wiring.Component):
                 if r:
                     m.d.comb += [element.w.eq(grid[r - 1][c].w_next), element.above.eq(grid[r - 1][c].drain[-1])]
                 else:
-                    m.d.comb += element.w.eq(delay(m, self.w[c], c if config.pipelined else 0, name=f"w_{c}"))
+                    m.d.comb += element.w.eq(delay(m, self.w[c], config.lag(c) if config.pipelined else 0, name=f"w_{c}"))
         elements = [element for line in grid for element in line]
         factors = [([getattr(element, f"x_{i}") for i in range(packing)], element.w) for element in elements]
         if config.operands > 1:

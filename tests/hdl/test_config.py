@@ -28,6 +28,9 @@ GOOD = {"rows": 2, "columns": 6, "lanes": 4, "window": (3, 2), "requantisers": 2
     ({"logic_columns": 7}, "logic_columns must be 0 to columns (6), not 7"),
     ({"logic_columns": 1}, "logic_columns need a packing of 2: a multiplier of its own for each product is faster than "
      "logic is"),
+    ({"columns_abreast": 4}, "columns_abreast (4) must divide columns (6)"),
+    ({"columns_abreast": 2, "pipelined": False}, "several columns_abreast (2) need a pipelined engine: pipelined must be "
+     "on, requantiser_cycles 1"),
     ({"pipelined": False}, "an engine that is not pipelined needs requantisers to be 1, not 2"),
 ])
 def test_error(change, sentence):
@@ -43,5 +46,9 @@ def test_properties():
     assert [wide.in_logic(column) for column in range(6)] == [False, False, True, False, False, True]
     assert "operands" not in config.told()
     assert wide.told() | {"operands": 4, "logic_columns": 2} == wide.told()
+    by_threes = EngineConfig(**GOOD | {"columns_abreast": 3})
+    assert [[engine.lag(column) for column in range(6)] for engine in (config, by_threes)] == [
+        [0, 1, 2, 3, 4, 5], [0, 0, 0, 1, 1, 1]]
+    assert by_threes.told() == config.told() | {"columns_abreast": 3}
     with pytest.raises(FrozenInstanceError):
         config.rows = 3

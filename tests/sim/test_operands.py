@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Engines whose array takes several operands of each sum in a cycle: the bytes, and the cycles."""
+"""Engines whose array takes several operands of each sum, or those of several columns, in a cycle: the bytes, and the
+cycles."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from engine_check import check
-from networks import chain, fast, random_case, uint8_case
+from networks import abreast, chain, fast, random_case, uint8_case
 from tepal.hdl import EngineConfig, Schedule
 from tepal.quant import NetworkError
 from tepal.sim import conflicts
@@ -18,24 +19,26 @@ def pipelined_case(make, seed: int):
     return network, replace(config, single_port=False, pipelined=True, requantiser_cycles=1, lane_cycles=1), images
 
 
-@pytest.mark.parametrize(("make", "seed", "operands"), fast([
-    (random_case, 8, 4), (uint8_case, 9, 3), (random_case, 3, 2), (random_case, 7, 8), (uint8_case, 2, 4),
-    (random_case, 10, 3), (random_case, 0, 5), (uint8_case, 1, 2)], 2))
-def test_bytes_and_cycles(make, seed, operands):
-    """Of words that are a whole number of operands and such that are not, with shared multipliers and without."""
+@pytest.mark.parametrize(("make", "seed", "operands", "most"), fast([
+    (random_case, 8, 4, 4), (uint8_case, 9, 3, 1), (random_case, 3, 2, 6), (random_case, 7, 8, 1), (uint8_case, 2, 4, 4),
+    (random_case, 10, 3, 2), (random_case, 0, 5, 6), (uint8_case, 1, 2, 1)], 2))
+def test_bytes_and_cycles(make, seed, operands, most):
+    """Of words that are a whole number of operands and such that are not, with shared multipliers and without; columns
+    side by side are as many as divide those that there are."""
     network, config, images = pipelined_case(make, seed)
-    schedule = Schedule(network, replace(config, operands=operands))
+    schedule = Schedule(network, abreast(replace(config, operands=operands), most))
     assert conflicts(schedule) == []
     check(schedule, images, seed)
 
 
-@pytest.mark.parametrize(("seed", "operands"), fast([(8, 4), (3, 2), (4, 3)], 1))
-def test_weights_from_outside(seed, operands):
+@pytest.mark.parametrize(("seed", "operands", "most"), fast([(8, 4, 4), (3, 2, 1), (4, 3, 6)], 1))
+def test_weights_from_outside(seed, operands, most):
     network, config, images = pipelined_case(random_case, seed)
+    config = abreast(replace(config, operands=operands), most)
     words = 1
     while True:
         try:
-            schedule = Schedule(network, replace(config, operands=operands, weight_words=words))
+            schedule = Schedule(network, replace(config, weight_words=words))
             break
         except NetworkError as error:
             words = int(str(error).split("weight_words of ")[1].split()[0])
@@ -59,3 +62,15 @@ def test_sums_take_fewer_cycles():
         assert before.inner == after.inner == before.sum_cycles
         assert after.sum_cycles == before.inner // channels * sum(
             -(-min(before.source.lanes, channels - word) // 4) for word in range(0, channels, before.source.lanes))
+
+
+def test_parameters_take_fewer_cycles():
+    """Where a tile's sums take fewer cycles than its parameters would, one column at a time."""
+    network = chain((6, 6, 9), 3)
+    one, two, all_four = (Schedule(network, abreast(EngineConfig(1, 4, 4, requantisers=4, operands=4), most))
+                          for most in (1, 2, 4))
+    several = [number for number, each in enumerate(one.passes) if each.column_groups > 1]
+    assert several
+    for number in several:
+        assert [schedule.passes[number].period for schedule in (one, two, all_four)] == [
+            max(columns, one.passes[number].sum_cycles) for columns in (4, 2, 1)]

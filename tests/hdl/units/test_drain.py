@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from networks import fast, random_case
+from networks import abreast, fast, random_case
 from stepping import trace
 from tepal.hdl import Schedule
 from tepal.hdl.plan import rom_contents
@@ -25,7 +25,7 @@ def sums_and_writes(rng, schedule):
     config, step, cycles = schedule.config, schedule.config.turns, schedule.config.requantiser_cycles
     shown, captured, writes = {}, [], {}
     select = ColumnParameters.LATENCY + SELECT if isinstance(schedule.matrix_format, RequantiserFormat) else 0
-    latency = (1 + select + (config.requantisers - 1) * step + schedule.matrix_format.latency
+    latency = (1 + select + config.lag((config.requantisers - 1) * step) + schedule.matrix_format.latency
                + Drain.write(config.pipelined))
     limit = 1 << schedule.matrix_accumulator - 1
     now = loaded = 5
@@ -37,8 +37,8 @@ def sums_and_writes(rng, schedule):
         for tile, block in np.ndindex(scheduled.tiles, scheduled.column_groups):
             now += scheduled.period + int(rng.choice([0, 0, 3]))
             if tile == 0 or scheduled.column_groups > 1:
-                # Parameters are loaded, a column a cycle.
-                now = max(now, loaded + config.columns)
+                # Parameters are loaded, of as many columns a cycle as are abreast.
+                now = max(now, loaded + ColumnParameters.loading(config))
                 loaded = now
             captured.append(now)
             sums = np.zeros((config.rows, width), np.int64)
@@ -47,7 +47,7 @@ def sums_and_writes(rng, schedule):
             for column in range(config.columns):
                 channel = block * config.columns + column % step * config.requantisers + column // step
                 for row in range(config.rows):
-                    begin = now + 1 + column + row * config.drain_step
+                    begin = now + 1 + config.lag(column) + row * config.drain_step
                     shown.setdefault(begin, []).append((column, sums[row, channel]))
             for pixel in range(tile * scheduled.tile_pixels, min(pixels, (tile + 1) * scheduled.tile_pixels)):
                 place = pixel % scheduled.tile_pixels
@@ -82,7 +82,18 @@ def drained(schedule, seed):
 @pytest.mark.parametrize("cycles", [1, 3, 4])
 @pytest.mark.parametrize("seed", fast([*FOLDED, *range(8)], len(FOLDED) + 4))
 def test_drain(seed, cycles):
-    network, config, _ = random_case(seed)
+    compare(seed, random_case(seed), cycles)
+
+
+@pytest.mark.parametrize(("seed", "most"), [(FOLDED[0], 2), (FOLDED[1], 3), (1, 2), (7, 4)])
+def test_columns_abreast(seed, most):
+    """Sums of several columns come in the same cycle, and so do their parameters."""
+    network, config, images = random_case(seed, frugal=False)
+    compare(seed, (network, abreast(config, most), images), 1)
+
+
+def compare(seed, case, cycles):
+    network, config, _ = case
     if cycles > 1:
         config = replace(config, requantisers=1, requantiser_cycles=cycles)
     schedule = Schedule(network, config)

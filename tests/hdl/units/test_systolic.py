@@ -25,12 +25,13 @@ def test_systolic(rows, columns, requantisers, spread, packing, tight, pipelined
                        packing=packing, pipelined=pipelined), tight)
 
 
-@pytest.mark.parametrize(("rows", "columns", "spread", "packing", "operands", "logic"), [
-    (1, 1, 0, 1, 2, 0), (2, 3, 1, 1, 3, 0), (4, 2, 2, 2, 4, 1), (2, 3, 0, 2, 5, 2), (3, 1, 0, 1, 8, 0),
-    (4, 3, 2, 2, 1, 1)])
-def test_several_operands(rows, columns, spread, packing, operands, logic):
-    """In each cycle so many products of each sum, some of them made of logic."""
-    check(EngineConfig(rows, columns, 1, spread=spread, packing=packing, operands=operands, logic_columns=logic), True)
+@pytest.mark.parametrize(("rows", "columns", "spread", "packing", "operands", "logic", "abreast"), [
+    (1, 1, 0, 1, 2, 0, 1), (2, 3, 1, 1, 3, 0, 1), (4, 2, 2, 2, 4, 1, 1), (2, 3, 0, 2, 5, 2, 1), (3, 1, 0, 1, 8, 0, 1),
+    (4, 3, 2, 2, 1, 1, 1), (2, 6, 1, 2, 2, 1, 3), (3, 4, 0, 1, 1, 0, 4), (2, 4, 0, 1, 1, 0, 2)])
+def test_several_at_once(rows, columns, spread, packing, operands, logic, abreast):
+    """In each cycle so many products of each sum, some of them made of logic; and so many columns side by side."""
+    check(EngineConfig(rows, columns, 1, spread=spread, packing=packing, operands=operands, logic_columns=logic,
+                       columns_abreast=abreast), True)
 
 
 def check(config: EngineConfig, tight: bool) -> None:
@@ -73,7 +74,7 @@ def check(config: EngineConfig, tight: bool) -> None:
         sums = np.einsum("trk,tck->rc", x[start:start + length] + offset(packing), w[start:start + length])
         for row in range(rows):
             for column in range(columns):
-                # The last row first; each stays for ``step`` cycles, a column later in each column.
-                begin = moment + 1 + column * pipelined + (rows - 1 - row) * step
+                # The last row first; each stays for ``step`` cycles, as much later as the column lags behind.
+                begin = moment + 1 + config.lag(column) * pipelined + (rows - 1 - row) * step
                 shown = [trace_rows[now][1 + column] for now in range(begin, begin + step)]
                 assert shown == [sums[row, column]] * step
