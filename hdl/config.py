@@ -158,8 +158,8 @@ class EngineConfig:
         if self.columns % self.columns_abreast:
             raise ConfigError(f"columns_abreast ({self.columns_abreast}) must divide columns ({self.columns})")
         if self.columns_abreast > 1 and (not self.pipelined or self.requantiser_cycles > 1):
-            raise ConfigError(f"several columns_abreast ({self.columns_abreast}) need a pipelined engine: pipelined must "
-                              "be on, requantiser_cycles 1")
+            raise ConfigError(f"several columns_abreast ({self.columns_abreast}) need a pipelined engine: pipelined "
+                              "must be on, requantiser_cycles 1")
         if not self.pipelined and self.requantisers > 1:
             raise ConfigError(f"an engine that is not pipelined needs requantisers to be 1, not {self.requantisers}")
 

@@ -276,7 +276,8 @@ def _array(found: _Slacks, schedule: Schedule, tiles: list[_Tile]) -> None:
     loads = [(cycle, tile.number) for cycle, tile in sums
              if tile.scheduled.column_groups > 1 or tile.tile == 0]
     for (one, number), (other, following) in pairwise(loads):
-        found.keep(f"columns of {'sums' if number == following else 'passes'}", other - one - ColumnParameters.loading(config))
+        found.keep(f"columns of {'sums' if number == following else 'passes'}",
+                   other - one - ColumnParameters.loading(config))
 
 
 class _Memory:

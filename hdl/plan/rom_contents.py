@@ -60,8 +60,8 @@ def loaded_weights(schedule: Schedule) -> bytes:
 
 
 def matrix_parameters(schedule: Schedule) -> list[int]:
-    """For each column group, one parameter word per column, ``config.columns_abreast`` to a ROM word, the first column's
-    lowest."""
+    """For each column group, one parameter word per column, ``config.columns_abreast`` to a ROM word, the first
+    column's lowest."""
     columns, order = schedule.config.columns, _column_channels(schedule)
     channels = [schedule.matrix_format.words(affine) for _, affine in schedule.affines]
     wholes = dict(zip(schedule.portion_of, schedule.wholes, strict=True))

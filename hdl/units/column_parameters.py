@@ -27,9 +27,9 @@ class ParameterDescriptor:
 class ColumnParameters:
     """Each column's parameter word, from a ROM that gives those of ``abreast`` columns in a cycle.
 
-    The first columns' words are there when their first sums are, the next ones' a cycle later.  A pass of several column
-    groups loads a group's words with each of its sums; a pass of a single one loads them with its first tile's sums,
-    and keeps them.
+    The first columns' words are there when their first sums are, the next ones' a cycle later.  A pass of several
+    column groups loads a group's words with each of its sums; a pass of a single one loads them with its first tile's
+    sums, and keeps them.
 
     Parameters
     ----------

@@ -150,7 +150,8 @@ class Drain(wiring.Component):
         """Cycles from the one in which the array shows a column group's first sum to the write of its first chunk."""
         further = ElementwiseUnit.latency(elementwise, config.pipelined) if elementwise else 0
         select = ColumnParameters.LATENCY + SELECT if isinstance(fmt, RequantiserFormat) else 0
-        return config.lag((config.requantisers - 1) * config.turns) + select + fmt.latency + further + cls.write(config.pipelined)
+        return (config.lag((config.requantisers - 1) * config.turns) + select + fmt.latency + further
+                + cls.write(config.pipelined))
 
     @staticmethod
     def features(engine: Any, fmt: RequantiserFormat | SerialFormat, passes: int) -> dict[str, Any]:

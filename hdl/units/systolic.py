@@ -84,7 +84,7 @@ class ProcessingElement(wiring.Component):
         late = {name: Signal.like(value, name=f"{name}_late") for name, value in now.items()}
         m.d.sync += [late[name].eq(value) for name, value in now.items()]
         m.d.comb += [getattr(self, f"{name}_next").eq(
-            (now if not self.config.pipelined or self.abreast and name != "w" else late)[name]) for name in now]
+            (now if not self.config.pipelined or (self.abreast and name != "w") else late)[name]) for name in now]
         latency = self.latency(self.config)
         keep = delay(m, ~late["first"], latency - 2, name="keep")
         m.d.comb += self.captured.eq(delay(m, late["last"], latency - 1, name="last"))
@@ -106,9 +106,10 @@ class SystolicArray(wiring.Component):
 
     If ``pipelined``, a row takes its activations a cycle after the one above it (after the two above it, if two share
     their multipliers), column c its weights ``config.lag(c)`` cycles after column 0 (the array delays them itself);
-    element (r, c) multiplies what meets there.  Sums leave downwards, the last row first, one row every ``config.drain_step`` cycles,
-    while the next ones are being made: column c shows them from one cycle after ``captured``, ``config.lag(c)``
-    cycles later than column 0.  Without ``pipelined``, rows and columns take their operands, and show their sums, in the same cycle each.
+    element (r, c) multiplies what meets there.  Sums leave downwards, the last row first, one row every
+    ``config.drain_step`` cycles, while the next ones are being made: column c shows them from one cycle after
+    ``captured``, ``config.lag(c)`` cycles later than column 0.  Without ``pipelined``, rows and columns take their
+    operands, and show their sums, in the same cycle each.
 
     ``config.multipliers`` multipliers, and others of logic in ``config.logic_columns`` columns, each with
     ``config.spread`` registers between it and its accumulators.  A sum of K cycles' products takes K cycles; sums may
@@ -195,7 +196,8 @@ class SystolicArray(wiring.Component):
                 if r:
                     m.d.comb += [element.w.eq(grid[r - 1][c].w_next), element.above.eq(grid[r - 1][c].drain[-1])]
                 else:
-                    m.d.comb += element.w.eq(delay(m, self.w[c], config.lag(c) if config.pipelined else 0, name=f"w_{c}"))
+                    lag = config.lag(c) if config.pipelined else 0
+                    m.d.comb += element.w.eq(delay(m, self.w[c], lag, name=f"w_{c}"))
         elements = [element for line in grid for element in line]
         factors = [([getattr(element, f"x_{i}") for i in range(packing)], element.w) for element in elements]
         if config.operands > 1:

@@ -29,8 +29,8 @@ GOOD = {"rows": 2, "columns": 6, "lanes": 4, "window": (3, 2), "requantisers": 2
     ({"logic_columns": 1}, "logic_columns need a packing of 2: a multiplier of its own for each product is faster than "
      "logic is"),
     ({"columns_abreast": 4}, "columns_abreast (4) must divide columns (6)"),
-    ({"columns_abreast": 2, "pipelined": False}, "several columns_abreast (2) need a pipelined engine: pipelined must be "
-     "on, requantiser_cycles 1"),
+    ({"columns_abreast": 2, "pipelined": False}, "several columns_abreast (2) need a pipelined engine: pipelined must "
+     "be on, requantiser_cycles 1"),
     ({"pipelined": False}, "an engine that is not pipelined needs requantisers to be 1, not 2"),
 ])
 def test_error(change, sentence):
