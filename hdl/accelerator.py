@@ -59,9 +59,9 @@ class MemoryNames:
     MATRIX_WEIGHTS = InstanceName("matrix_weights", "array's weights", "memories")
 
 
-def written_layout(lanes: int) -> data.StructLayout:
-    """A word of each stage: whether it is written, by which pass, and its bytes."""
-    word = data.StructLayout({"valid": 1, "block": 16, "data": 8 * lanes})
+def written_layout(size: int) -> data.StructLayout:
+    """What each stage writes: whether it does, by which pass, and its bytes, ``size`` at most."""
+    word = data.StructLayout({"valid": 1, "block": 16, "data": 8 * size})
     return data.StructLayout({"depthwise": word, "matrix": word})
 
 
@@ -129,7 +129,7 @@ class Accelerator(wiring.Component):
     def __init__(self, schedule: Schedule, *, debug: bool = False, closes: bool = True):
         self.schedule, self.config = schedule, schedule.config
         self.debug, self.closes, self.widths = debug, closes, unit_widths(schedule)
-        super().__init__(({"written": Out(written_layout(schedule.config.lanes))} if debug else {}) | {
+        super().__init__(({"written": Out(written_layout(schedule.config.written_bytes))} if debug else {}) | {
             "s_axis_tdata": In(8 * schedule.config.input_bytes), "s_axis_tvalid": In(1), "s_axis_tready": Out(1),
             "s_axis_tlast": In(1),
             "m_axis_tdata": Out(8), "m_axis_tvalid": Out(1), "m_axis_tready": In(1), "m_axis_tlast": Out(1),
@@ -169,7 +169,7 @@ class Accelerator(wiring.Component):
     def _memories(self, m: Module):
         """Memories of the input, activations and results, and what goes between the outer two and the streams."""
         schedule, config, registers = self.schedule, self.config, self._registers
-        layout, word, part = schedule.layout, 8 * config.lanes, 8 * config.requantisers
+        layout, word, part = schedule.layout, 8 * config.lanes, 8 * min(config.lanes, config.requantisers)
         loader = m.submodules[InputLoader.NAME()] = InputLoader(layout, config.input_bytes)
         input_memory = m.submodules[MemoryNames.INPUT()] = Ram(8 * layout.word_bytes, layout.depth, registers=registers)
         if config.single_port:
@@ -181,9 +181,10 @@ class Accelerator(wiring.Component):
         for i, bank in enumerate(banks):
             m.submodules[MemoryNames.BANK(*divmod(i, config.window[1]))] = bank
         streamer = m.submodules[OutputStreamer.NAME()] = OutputStreamer(
-            [each.shape for each in schedule.output_maps], config.lanes, closes=self.closes,
+            [each.shape for each in schedule.output_maps], config.written_bytes, closes=self.closes,
             begun=schedule.rows is not None)
-        output_memory = m.submodules[MemoryNames.OUTPUT()] = Ram(word, streamer.depth, part)
+        output_memory = m.submodules[MemoryNames.OUTPUT()] = Ram(
+            8 * config.written_bytes, streamer.depth, 8 * config.requantisers)
         m.d.comb += [
             loader.data.eq(self.s_axis_tdata), loader.last.eq(self.s_axis_tlast),
             loader.valid.eq(self.s_axis_tvalid), self.s_axis_tready.eq(loader.ready), self.frame_error.eq(loader.error),
@@ -247,7 +248,8 @@ class Accelerator(wiring.Component):
         window = m.submodules[WindowGenerator.NAME()] = WindowGenerator(self.config, self.widths, self.schedule.layout)
         m.d.comb += [
             *(getattr(window, name).eq(getattr(sequencer, name))
-              for name in ("y", "x", "group", "from_input", "pitch", "step", "height", "width", "zero_point")),
+              for name in ("y", "x", "group", "from_input", "pitch", "step", "height", "width", "zero_point",
+                           *(["bank_turn"] if self.config.written_words > 1 else []))),
             input_memory.read_address.eq(window.input_address), window.input_data.eq(input_memory.read_data),
         ]
         for i, bank in enumerate(banks):
@@ -440,7 +442,7 @@ class Accelerator(wiring.Component):
         for column in range(self.config.columns):
             m.d.comb += drain.bottom[column].eq(array.bottom[column])
         for number, (memory, enable) in enumerate(zip(memories, drain.enable, strict=True)):
-            address, data = ((drain.own_address[number], drain.own_data[number]) if drain.spread else
+            address, data = ((drain.own_address[number], drain.own_data[number]) if drain.own else
                              (drain.address, drain.data))
             m.d.comb += [memory.write_address.eq(address), memory.write_data.eq(data), memory.write_enable.eq(enable)]
         return drain
@@ -448,7 +450,7 @@ class Accelerator(wiring.Component):
     def _show_written(self, m: Module, tile: TileBuffer, drain: Drain, entry: _Entry):
         depthwise, matrix = self.written.depthwise, self.written.matrix
         m.d.comb += [
-            depthwise.valid.eq(entry.reduced), depthwise.block.eq(entry.number), depthwise.data.eq(tile.data),
+            depthwise.valid.eq(entry.reduced), depthwise.block.eq(entry.number), depthwise.data.eq(tile.data[:8 * self.config.lanes]),
             matrix.valid.eq(drain.written.any()), matrix.block.eq(drain.number), matrix.data.eq(drain.data),
         ]
 
@@ -458,7 +460,7 @@ class Accelerator(wiring.Component):
             return Cat(number, C(0, 16))[:16]
 
         m.submodules.tap = Instance(
-            "tepal_tap", p_LANES=self.config.lanes, p_PARTS=len(drain.written),
+            "tepal_tap", p_LANES=self.config.written_bytes, p_PARTS=len(drain.written),
             i_clk=ClockSignal(), i_rst=ResetSignal(),
             i_accepted=self.s_axis_tvalid & self.s_axis_tready, i_accepted_last=self.s_axis_tlast,
             i_offered=self.m_axis_tvalid, i_sent=self.m_axis_tvalid & self.m_axis_tready,
@@ -466,7 +468,8 @@ class Accelerator(wiring.Component):
             i_step_begins=sequencer.block_start, i_step_block=wide(sequencer.number),
             i_feed_begins=feeder.begins, i_feed_block=wide(feeder.number),
             i_tile_write=entry.reduced, i_tile_end=feeder.tile_end,
-            i_tile_block=wide(entry.number), i_tile_data=tile.data[:8 * self.config.lanes],
+            i_tile_block=wide(entry.number), i_tile_data=Cat(tile.data[:8 * self.config.lanes],
+                            C(0, 8 * (self.config.written_bytes - self.config.lanes))),
             i_drain_write=drain.written, i_drain_end=drain.end, i_drain_block=wide(drain.number),
             i_drain_data=drain.data)
 

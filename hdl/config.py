@@ -27,7 +27,9 @@ class EngineConfig:
         Taps of a depthwise window that are read and multiplied at once, (rows, columns). The activation
         memory has one bank per tap. Larger kernels take several steps.
     requantisers
-        R, results that leave the array in a cycle; divides both ``columns`` and ``lanes``.
+        R, results that leave the array in a cycle; divides ``columns``, and either divides ``lanes`` or is twice as
+        many.  Two words of memory are written at once then, to two banks: there must be several beside each other in
+        the ``window``, and the engine must be ``pipelined`` and not ``single_port``.
     input_bytes
         Width of the input stream. Each image row must be a whole number of beats.
     spread
@@ -119,10 +121,14 @@ class EngineConfig:
             raise ConfigError(f"packing ({self.packing}) must divide rows ({self.rows})")
         if len(self.window) != 2 or any(not isinstance(n, int) or n < 1 for n in self.window):
             raise ConfigError(f"window must be two positive integers, not {self.window!r}")
-        for name in ("columns", "lanes"):
-            if getattr(self, name) % self.requantisers:
-                raise ConfigError(f"requantisers ({self.requantisers}) must divide {name} "
-                                  f"({getattr(self, name)})")
+        if self.columns % self.requantisers:
+            raise ConfigError(f"requantisers ({self.requantisers}) must divide columns ({self.columns})")
+        if self.lanes % self.requantisers and self.requantisers != 2 * self.lanes:
+            raise ConfigError(f"requantisers ({self.requantisers}) must divide lanes ({self.lanes}), or be twice as "
+                              "many")
+        if self.requantisers > self.lanes and (self.window[1] == 1 or self.single_port or not self.pipelined):
+            raise ConfigError(f"requantisers ({self.requantisers}) beyond lanes ({self.lanes}) write two banks at once: "
+                              "the window must have several columns, pipelined be on and single_port off")
 
         for name in ("requantiser_cycles", "lane_cycles"):
             if getattr(self, name) == 2:
@@ -178,6 +184,16 @@ class EngineConfig:
     def tile_lanes(self) -> int:
         """Bytes of a word of the tile buffer."""
         return max(self.lanes, self.copy_lanes)
+
+    @property
+    def written_words(self) -> int:
+        """Words of the activation memory that results are written to at once."""
+        return max(1, self.requantisers // self.lanes)
+
+    @property
+    def written_bytes(self) -> int:
+        """Bytes of a word of the output memory, which takes all results of a cycle at once."""
+        return max(self.lanes, self.requantisers)
 
     @property
     def drain_step(self) -> int:

@@ -160,7 +160,7 @@ class Device:
             if not kept.words:
                 raise HostError(f"the device on {self.port} wrote only {len(found) // lanes} of {count} words in the "
                                 f"{stage.name.lower()} stage of block {block}")
-            lanes = kept.engine.lanes
+            lanes = kept.engine.written_bytes
             found += kept.words
         return np.frombuffer(bytes(found[:count * lanes]), np.int8).reshape(count, lanes)
 

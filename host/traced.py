@@ -60,8 +60,7 @@ def ask(device: Device, schedule: Schedule, image: np.ndarray, stage: TracedStag
         The device has no debug tap, or can't be worked with.
     """
     words = device.trace(image, stage.number, _STAGES[stage.kind], stage_words(schedule, stage.number, stage.kind))
-    if stage.kind == "D":
-        words = words[:, :schedule.config.requantisers]
+    words = words[:, :schedule.config.requantisers if stage.kind == "D" else schedule.config.lanes]
     _, rows, channels, values = layer_tensors(schedule, stage.number, stage.kind, words, 1)
     return Piece(values, rows.start, channels.start)
 

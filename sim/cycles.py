@@ -195,7 +195,8 @@ class CycleModel:
     def __init__(self, schedule: Schedule, interval: Fraction | int = 1):
         self.schedule, self.interval = schedule, interval
         self.load_timing = InputLoader.timing(schedule.layout, schedule.config.input_bytes)
-        self.send_timing = OutputStreamer.timing([each.shape for each in schedule.output_maps], schedule.config.lanes)
+        self.send_timing = OutputStreamer.timing([each.shape for each in schedule.output_maps],
+                                                  schedule.config.written_bytes)
         frames = self.frames(4)
         self.in_memory = self._image_in_memory(frames[0])
         self.in_memory_cycles = self.in_memory.first_byte - self.in_memory.begin

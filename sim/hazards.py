@@ -45,7 +45,7 @@ KINDS = {
     "drain": "sums are ready before those above them have left the array",
     "tile buffer": "a place in the tile buffer is written before it has been read",
     "tile buffer filled": "a word of the tile buffer is read before it is written",
-    "banks": "a bank of the activation memory is read at two addresses in one cycle",
+    "banks": "a bank of the activation memory is read, or written, at two addresses in one cycle",
     "places": "an activation is read where it was not written",
     "read after write": "an activation is read before it is written",
     "write after read": "an activation is overwritten before it is read",
@@ -128,20 +128,22 @@ def _reads(schedule: Schedule, tile: _Tile) -> Iterator[tuple[int, int, int, int
 
 
 def _writes(schedule: Schedule, tile: _Tile) -> Iterator[tuple[int, int, int, int]]:
-    """(cycle, row, column, chunk) of what a tile writes to its target map, in order."""
+    """(cycle, row, column, first channel) of what a tile writes to its target map, in order."""
     scheduled, config = tile.scheduled, schedule.config
-    pixels, width = scheduled.work.pixels_per_window, scheduled.target.shape[1]
-    first = scheduled.work.first_channel // config.requantisers
-    chunks, turns = -(-scheduled.work.output_shape[2] // config.requantisers), config.turns // pixels
+    pixels, width, neighbours = scheduled.work.pixels_per_window, scheduled.target.shape[1], scheduled.neighbours
+    chunks = -(-scheduled.work.output_shape[2] // config.requantisers)
+    turns = config.turns * neighbours // pixels
     for group, summed in enumerate(tile.sums()):
         for place, window in enumerate(tile.windows):
             for turn in range(config.turns):
                 chunk = group * turns + turn % turns
                 if chunk < chunks:
                     element = place * config.turns + turn
-                    yield (summed + schedule.latency.drain + element * config.requantiser_cycles,
-                           scheduled.work.target_row + (window * pixels + turn // turns) // width,
-                           (window * pixels + turn // turns) % width, first + chunk)
+                    for beside in range(neighbours):
+                        pixel = window * pixels + turn // turns * neighbours + beside
+                        yield (summed + schedule.latency.drain + element * config.requantiser_cycles,
+                               scheduled.work.target_row + pixel // width, pixel % width,
+                               scheduled.work.first_channel + chunk * config.requantisers)
 
 
 def _buffer_writes(schedule: Schedule, tile: _Tile) -> Iterator[tuple[int, tuple[int, int]]]:
@@ -333,9 +335,15 @@ def _activations(found: _Slacks, schedule: Schedule, tiles: list[_Tile]) -> None
             for asked in addresses.values():
                 found.keep("banks", 1 - len(asked))
         if tile.scheduled.work.banked:
-            for cycle, row, column, chunk in _writes(schedule, tile):
-                word = row, column, chunk * config.requantisers // config.lanes
-                memory.write(cycle, _word(target, word), (tile.frame, tile.scheduled.work.writes(tile.number), *word))
+            end = tile.scheduled.work.channels.stop
+            for cycle, row, column, channel in _writes(schedule, tile):
+                behind = min(end, channel + config.requantisers)
+                words = [(row, column, group) for group in range(channel // config.lanes, -(-behind // config.lanes))]
+                for word in words:
+                    memory.write(cycle, _word(target, word),
+                                 (tile.frame, tile.scheduled.work.writes(tile.number), *word))
+                # All at once, each to a bank of its own.
+                found.keep("banks", len({_word(target, word)[:2] for word in words}) - len(words))
                 region_written[target.region] = max(cycle, region_written.get(target.region, cycle))
     memory.look(found)
 
@@ -359,6 +367,8 @@ def _skips(found: _Slacks, schedule: Schedule, tiles: list[_Tile]) -> None:
 def _word(place, word) -> tuple[int, int, int]:
     """(bank's row, bank's column, address) of (row, column, channel group) of a map."""
     (_, bank_row, down), (_, bank_column, across) = place.row(word[0], place.lap(word[0])), place.column(word[1])
+    if place.turned:
+        bank_column = (bank_column + word[2]) % place.banks[1]
     return bank_row, bank_column, place.base + down + across + word[2]
 
 
@@ -390,7 +400,7 @@ def _streams(found: _Slacks, schedule: Schedule) -> None:
         fetched = frame.last_byte - model.send_timing[1] - 2
         found.keep("output after results",
                    fetched - max(max(cycles(_writes, number, frame.steps[number])) for number in writers) - 1)
-        tail = (schedule.output_maps[-1].shape[2] - 1) % config.lanes + 1
+        tail = (schedule.output_maps[-1].shape[2] - 1) % config.written_bytes + 1
         fetched = frame.last_byte - Trailer.BYTES - OutputStreamer.COMPARE - tail - 1
         begins = min(min(cycles(_writes, number, following.steps[number])) for number in writers)
         found.keep("results after output", begins - fetched - 1)

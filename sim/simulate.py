@@ -277,7 +277,7 @@ def stage_words(schedule: Schedule, block: int, kind: str) -> int:
     if kind == "R":
         return scheduled.tiles * scheduled.source.groups * scheduled.tile_windows
     height, width, channels = scheduled.work.output_shape
-    return height * width * -(-channels // schedule.config.requantisers)
+    return height * width // scheduled.neighbours * -(-channels // schedule.config.requantisers)
 
 
 def layer_tensors(schedule: Schedule, block: int, kind: str, words, frames: int):
@@ -326,7 +326,7 @@ def _compare_layers(schedule: Schedule, images, lines, problems: list[str]) -> t
     for _, kind, number, data in lines:
         if kind in "Rr":
             word = np.frombuffer(bytes.fromhex(data), np.int8)[::-1]
-            written.setdefault((int(number), "R"), []).append(word)
+            written.setdefault((int(number), "R"), []).append(word[:config.lanes])
         elif kind == "D":
             enable, word = data.split(".")
             part = int(enable, 16).bit_length() - 1

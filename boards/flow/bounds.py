@@ -120,13 +120,14 @@ def least_blocks(engines: Engines | EngineConfig, formats: Formats, board: Board
     layout = formats.layout
     # Windows side by side in a word store what they have in common once.
     image_bytes = layout.shape[0] * layout.columns * min(layout.stride, layout.kernel) * layout.shape[2]
-    outputs_depth = sum(FeatureMap(passes[number].output_shape, (1, 1), engines.lanes).depth
+    written = np.maximum(engines.lanes, engines.requantisers)
+    outputs_depth = sum(FeatureMap(passes[number].output_shape, (1, 1), written).depth
                         for number in outputs(passes))
     # What comes from outside comes in turn: of weights there is room for some, and of tables for a pass's beside those
     # that stay.
     stored = engines.weight_words is None
     needs = [
-        ("output", 1, outputs_depth, 8 * engines.lanes),
+        ("output", 1, outputs_depth, 8 * written),
         *(("activations", engines.taps, depth, 8 * engines.lanes)
           for depth in (regions if engines.single_port else [sum(regions)])),
         *(("skip", 1, depth, 8 * engines.requantisers) for depth in ([sum(skips)] if skips else [])),

@@ -29,7 +29,7 @@ TRACED = data.StructLayout({"tag": 32, "byte": 8, "last": 1})
 class Tracer(wiring.Component):
     """Keeps words that a stage of a pass writes, and hands them over.
 
-    One memory of ``WORDS`` words of ``config.lanes`` bytes; no multipliers.  A word is kept one cycle after it was
+    One memory of ``WORDS`` words of ``config.written_bytes``; no multipliers.  A word is kept one cycle after it was
     written; an answer takes a cycle a byte, and one more for each word.
 
     Parameters
@@ -53,12 +53,12 @@ class Tracer(wiring.Component):
 
     def __init__(self, config: EngineConfig):
         self.config = config
-        super().__init__({"written": In(written_layout(config.lanes)), "idle": In(1), "i": In(stream_of(TRACE_REQUEST)),
+        super().__init__({"written": In(written_layout(config.written_bytes)), "idle": In(1), "i": In(stream_of(TRACE_REQUEST)),
                           "o": Out(stream_of(TRACED))})
 
     def elaborate(self, platform):
         m = Module()
-        lanes = self.config.lanes
+        lanes = self.config.written_bytes
         m.submodules.memory = memory = Ram(8 * lanes, self.WORDS)
         tag, wish = Signal(32), Signal.like(self.i.p.wish)
         count = Signal(range(self.WORDS + 1))

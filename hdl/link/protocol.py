@@ -248,8 +248,8 @@ class Traced:
             engine = EngineConfig(**values)
         except ConfigError as error:
             raise PacketError(str(error)) from None
-        if len(words) % engine.lanes:
-            raise PacketError(f"{len(words)} bytes in words of {engine.lanes}")
+        if len(words) % engine.written_bytes:
+            raise PacketError(f"{len(words)} bytes in words of {engine.written_bytes}")
         return cls(tag, engine, words)
 
 

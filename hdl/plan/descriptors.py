@@ -221,23 +221,27 @@ def drain_descriptors(schedule: Schedule) -> DescriptorTable:
     config, rows = schedule.config, []
     told = any(b.work.banked == (b.work.output is not None) for b in schedule.passes)
     following = _next_of_columns(schedule)
+    two = config.written_words > 1
     odd_rows = any(each.work.target_row % each.target.banks[0] for each in schedule.passes)
     for number, scheduled in enumerate(schedule.passes):
         target: FeatureMap = scheduled.target
-        row, column, narrow = target.row(1), target.column(1), target.shape[1] == 1
+        neighbours = scheduled.neighbours
+        row, column, narrow = target.row(1), target.column(neighbours), target.shape[1] == neighbours
+        words = -(-scheduled.work.output_shape[2] // config.lanes)
         lap = target.lap(scheduled.work.target_row)
         begin, second = (target.row(scheduled.work.target_row + after, lap) for after in (0, narrow))
         rows.append(DrainDescriptor(
             last_tile=scheduled.tiles - 1,
             last_block=scheduled.column_groups - 1,
-            last_pixel=scheduled.tile_pixels - 1,
-            pixels_beyond=scheduled.tiles * scheduled.tile_pixels - prod(scheduled.work.output_shape[:2]),
-            last_phase=config.turns // scheduled.work.pixels_per_window - 1,
+            last_pixel=scheduled.tile_pixels // neighbours - 1,
+            pixels_beyond=(scheduled.tiles * scheduled.tile_pixels
+                           - prod(scheduled.work.output_shape[:2])) // neighbours,
+            last_phase=config.turns * neighbours // scheduled.work.pixels_per_window - 1,
             chunks=-(-scheduled.work.output_shape[2] // config.requantisers),
-            last_out_column=target.shape[1] - 1,
+            last_out_column=target.shape[1] // neighbours - 1,
             row_remainder=row[1], row_address=row[2], row_wrapped_address=row[2] + target.pitch,
             column_remainder=column[1], column_address=column[2], column_wrapped_address=column[2] + target.words,
-            base_address=target.base + begin[2] + scheduled.work.target_channel // config.lanes,
+            base_address=target.base + begin[2] + scheduled.work.target_channel // target.lanes,
             second_row=second[1], second_row_address=second[2] - begin[2],
             second_column=0 if narrow else column[1], second_column_address=0 if narrow else column[2],
             second_out_column=int(not narrow),
@@ -245,6 +249,9 @@ def drain_descriptors(schedule: Schedule) -> DescriptorTable:
             to_banks=int(scheduled.work.banked) if told else None,
             **_elementwise(schedule, number),
             first_row=begin[1] if odd_rows else None,
+            first_turn=scheduled.work.target_channel // config.lanes % config.window[1] if two else None,
+            neighbours=int(neighbours > 1) if two else None,
+            lone_word=words % 2 if two else None,
             next_parameters=following[number] if config.requantiser_cycles > 1 else None,
         ))
     return DescriptorTable(rows, _spacing(schedule, "last_written"))

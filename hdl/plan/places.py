@@ -44,7 +44,10 @@ class FeatureMap:
     A pixel takes ``words`` words: one for each ``lanes`` channels, or a single wide one.  With an array of ``lanes``
     the words are arrays, too.
 
-    Of ``kept`` rows, a whole number of rows of banks, there is room for so many at a time, a ring; None: for all."""
+    Of ``kept`` rows, a whole number of rows of banks, there is room for so many at a time, a ring; None: for all.
+
+    If ``turned``, each channel group of a pixel lies a bank column further on than the one before, round and round, at
+    the same address as it otherwise would: so two neighbouring ones may be written at once."""
 
     shape: tuple[int, int, int]
     banks: tuple[int, int]
@@ -53,6 +56,7 @@ class FeatureMap:
     wide: bool = False
     memory: str = "activations"
     kept: int | None = None
+    turned: bool = False
 
     @property
     def groups(self) -> int:
@@ -268,8 +272,8 @@ def _maps(passes: Sequence[Pass], config: EngineConfig) -> list[FeatureMap]:
         before = shapes.get(work.writes(number), (0, 0, 0))
         shapes[work.writes(number)] = (max(before[0], work.target_row + height), width,
                                        max(before[2], work.target_channel + channels))
-    return [FeatureMap(shapes[work.writes(number)], config.window, config.lanes, kept=work.kept)
-            for number, work in enumerate(passes)]
+    return [FeatureMap(shapes[work.writes(number)], config.window, config.lanes, kept=work.kept,
+                       turned=config.written_words > 1) for number, work in enumerate(passes)]
 
 
 def strips(passes: Sequence[Pass], config: EngineConfig) -> dict[int, list[Strip]]:
@@ -328,7 +332,8 @@ def place(passes: Sequence[Pass], config: EngineConfig, layout: InputLayout) -> 
         maps[number] = replace(maps[number], base=skips[number], memory="skip")
     base = 0
     for number in outputs(passes):
-        maps[number] = replace(maps[number], banks=(1, 1), base=base, memory="output")
+        maps[number] = replace(maps[number], banks=(1, 1), lanes=config.written_bytes, base=base, memory="output",
+                               turned=False)
         base += maps[number].depth
 
     # Parts of a map lie one behind the other in the skip memory, round and round where there is room for a few; and so

@@ -35,10 +35,11 @@ __all__ = ["Schedule", "may_unroll"]
 
 def may_unroll(first: Pass, count: int, engine):
     """Whether ``count`` pixels side by side fill the array's columns, of which each requantiser then serves one pixel's
-    at a time: of an :class:`~tepal.hdl.config.EngineConfig`, or of what has arrays in place of its integers."""
+    at a time, or all of them together serve two pixels, each of which is a word of memory: of an :class:`~tepal.hdl.config.EngineConfig`, or of what has arrays in place of its integers."""
     _, width, channels = first.output_shape
-    return ((not first.in_order) & (engine.columns == count * channels) & (channels % engine.requantisers == 0)
-            & (engine.requantiser_cycles == 1) & (width % count == 0))
+    two = (engine.requantisers == 2 * channels) & (engine.lanes == channels) & first.banked
+    return ((not first.in_order) & (engine.columns == count * channels)
+            & ((channels % engine.requantisers == 0) | two) & (engine.requantiser_cycles == 1) & (width % count == 0))
 
 
 def _spans(numbers: Sequence[int]) -> list[tuple[int, int]]:
@@ -337,7 +338,7 @@ class Schedule:
         return (
             MemoryUse("input", 1, self.layout.depth, 8 * self.layout.word_bytes),
             MemoryUse("activations", config.taps, self.bank_depth, word, self.region_depths),
-            MemoryUse("output", 1, self.output_depth, word),
+            MemoryUse("output", 1, self.output_depth, 8 * config.written_bytes),
             *tile_buffers(self.tile_row_words, 8 * config.tile_lanes),
             *(MemoryUse(role, 1, depths[role], widths[role]) for role in ROLES if role != TABLES),
             *self._elementwise_memories(depths.get(TABLES)),

@@ -152,6 +152,12 @@ class Tiling:
         return _ceil(self.work.windows, self.tile_windows)
 
     @property
+    def neighbours(self) -> int:
+        """Neighbouring pixels of the output whose results leave the array in the same turn of the requantisers."""
+        work = self.work
+        return max(1, self.engine.requantisers // work.output_shape[2]) if work.pixels_per_window > 1 else 1
+
+    @property
     def tile_pixels(self):
         """Pixels of the output that a tile makes."""
         return self.tile_windows * self.work.pixels_per_window

@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out
 from tepal.hdl.config import EngineConfig
 from tepal.hdl.primitives import Relay, bits_for, delay, delay_events
 
+from .arithmetic import modular_sum
 from .column_parameters import ColumnParameters
 from .descriptor_table import Countdown, DescriptorTable
 from .elementwise import ElementwiseFormat, ElementwiseUnit
@@ -56,6 +57,10 @@ class DrainDescriptor:
         Of the elementwise unit; None if there is none, the second one if it adds nothing.
     next_parameters
         First word of the next pass's parameters, for a serial requantiser; None where each pass's follow those before.
+    first_turn, neighbours, lone_word
+        Bank columns by which its first word lies further on than a pixel's first one; the two words of a chunk are
+        those of neighbouring pixels, which are stepped over together and counted as one; the last chunk of a pixel has
+        one word.  None where a chunk is no more than a word.
     """
 
     last_tile: int
@@ -87,6 +92,9 @@ class DrainDescriptor:
     mode: int | None = None
     first_row: int | None = None
     next_parameters: int | None = None
+    first_turn: int | None = None
+    neighbours: int | None = None
+    lone_word: int | None = None
 
 
 class Drain(wiring.Component):
@@ -94,7 +102,8 @@ class Drain(wiring.Component):
 
     Each of R = ``config.requantisers`` serves T = ``config.turns`` neighbouring columns in turn.  Column r * T + i of a
     column group holds channel i * R + r, so that the requantisers' results of one cycle, aligned, are neighbouring
-    channels of one pixel: a chunk, the unit of writing.
+    channels of one pixel: a chunk, the unit of writing.  If ``config.written_words`` is 2, a chunk is two neighbouring
+    words of a pixel, or of two pixels where several are made from one window: in neighbouring columns of banks.
 
     Parameters
     ----------
@@ -120,8 +129,8 @@ class Drain(wiring.Component):
     address, data : Out
         Write port, common to all memories.
     own_address, own_data : Out for each memory
-        The same, from registers of their own: where weights come from outside, maps fill memory blocks all over the
-        part.
+        The same, from registers of their own, where weights come from outside: maps fill memory blocks all over the
+        part then; or where a chunk is two words, of which each bank takes its own.
     done : Out(1)
         This write is the frame's last.
     written, number, end : Out
@@ -170,17 +179,18 @@ class Drain(wiring.Component):
         self.config, self.widths, self.format, self.words = config, widths, fmt, words
         self.elementwise, self.rom, self.tables = elementwise, rom, tables
         self.parameter_table, self.table = parameter_table, table
-        self.parts = parts = config.lanes // config.requantisers
+        self.parts = parts = max(1, config.lanes // config.requantisers)
         # Passes that write outputs: the frame's last result is the last one's.
         self.several = sum(row["to_output"] for row in table.rows) > 1
         self.spread = config.pipelined and config.weight_words is not None
+        self.own = self.spread or config.written_words > 1
         super().__init__({
             "captured": In(1), "bottom": In(signed(fmt.accumulator)).array(config.columns),
             "enable": Out(parts).array(config.taps + 1),
-            "address": Out(widths.target), "data": Out(8 * config.lanes), "done": Out(1),
+            "address": Out(widths.target), "data": Out(8 * config.written_bytes), "done": Out(1),
             "written": Out(parts), "number": Out(bits_for(len(table))), "end": Out(1),
             **({"own_address": Out(widths.target).array(config.taps + 1),
-                "own_data": Out(8 * config.lanes).array(config.taps + 1)} if self.spread else {}),
+                "own_data": Out(8 * config.written_bytes).array(config.taps + 1)} if self.own else {}),
         })
 
     def elaborate(self, platform):
@@ -260,7 +270,8 @@ class Drain(wiring.Component):
             m.d.sync += wait.eq(Mux(tick, self.format.cycles - 1, wait - 1))
 
         # A last column group that is not full is counted through to its end: up to ``step`` chunks more than there are.
-        chunks = ChunkWalk(max(row["chunks"] for row in self.table.rows) + step, self.parts, self.widths.target)
+        chunks = ChunkWalk(max(row["chunks"] for row in self.table.rows) + step, self.parts, self.widths.target,
+                           self.config.window[1] if self.config.written_words > 1 else None)
         pixels = PixelWalk(m, self.table, d, upcoming, self.config.window, self.widths.target, self.widths.column)
         # Where several pixels are made from one window, a column group's columns hold several pixels.
         shared = any(row["last_phase"] != step - 1 for row in self.table.rows)
@@ -276,7 +287,8 @@ class Drain(wiring.Component):
                     m.d.sync += [busy.eq(0), *pixel.start(d.last_pixel), *column_group.step(), *pixels.rewind(),
                                  *chunks.commit()]
                     with m.If(column_group.last):
-                        m.d.sync += [*column_group.start(d.last_block), *tile.step(), *chunks.restart(),
+                        m.d.sync += [*column_group.start(d.last_block), *tile.step(), *chunks.restart(
+                            upcoming.first_turn if "first_turn" in self.table else 0),
                                      *pixels.commit()]
                         with m.If(tile.last):
                             m.d.comb += following.eq(1)
@@ -284,13 +296,19 @@ class Drain(wiring.Component):
                                          *column_group.start(upcoming.last_block), *pixel.start(upcoming.last_pixel)]
 
         inside = inside & (chunks.chunk < d.chunks)
-        within, base = pixels.pixel["row_address"] + pixels.pixel["column_address"], d.base_address + chunks.group
+        group = chunks.group
+        if self.config.written_words > 1:
+            # The output memory's words are whole chunks.
+            group = Mux(d.to_output, group, group << 1)
+        within, base = pixels.pixel["row_address"] + pixels.pixel["column_address"], d.base_address + group
         write = {"row": pixels.pixel["row"], "column": pixels.pixel["column"], "to_output": d.to_output,
                  "number": number, "part": chunks.part, "inside": inside,
                  "end": last_write, "within": within, "base": base}
         for name in ("to_banks", "to_skip", "first_table", "second_table", "mode"):
             if name in self.table:
                 write[name] = getattr(d, name)
+        if self.config.written_words > 1:
+            write |= self._walk_second(m, d, chunks, write["column"])
         if self.elementwise and self.elementwise.operands > 1:
             write |= self._walk_skip(m, self.elementwise, tick & inside, following, upcoming)
         last_row = last_phase & pixel.last
@@ -300,6 +318,16 @@ class Drain(wiring.Component):
             "rewind": last_row & column_group.last & ~tile.last, "commit": last_row & column_group.last & tile.last,
             "restart": last_row & restart,
             **({"base": d.next_parameters} if "next_parameters" in self.table else {})}
+
+    def _walk_second(self, m: Module, d, chunks: ChunkWalk, column) -> dict[str, Any]:
+        """Columns of the banks of a chunk's two words; whether there is a second one, and by how much its address is
+        higher: by one if it is the same pixel's, and if it is the next pixel's where that lies in the first column
+        again."""
+        banks = self.config.window[1]
+        first, _ = modular_sum(m, column, chunks.turn, banks, name="first_word")
+        second, wrapped = modular_sum(m, first, C(1, range(2)), banks, name="second_word")
+        return {"column": first, "second_column": second, "ahead": wrapped | ~d.neighbours,
+                "second": d.neighbours | (chunks.chunk != d.chunks - 1) | ~d.lone_word}
 
     def _walk_skip(self, m: Module, fmt: ElementwiseFormat, step, following, upcoming):
         """Words of the skip memory: of what is added to this chunk, and of the chunk itself.  Both go from word to word
@@ -346,10 +374,14 @@ class Drain(wiring.Component):
         now = delay(m, tick, self.EARLY, name="writing")
         _unpack(write, delay(m, Cat(*write.values()), self.EARLY - 1, name="write"))
         address = write.pop("within") + write.pop("base")
+        second = address + write.pop("ahead") if "ahead" in write else None
         for name, value in write.items():
             write[name] = delay(m, value, 1, name=f"write_{name}")
         write["address"] = Signal.like(self.address, name="write_address", reset_less=True)
         m.d.sync += write["address"].eq(address)
+        if second is not None:
+            write["second_address"] = Signal.like(self.address, name="write_second_address", reset_less=True)
+            m.d.sync += write["second_address"].eq(second)
         return now
 
     def _write(self, m: Module, now, write: dict, results: list):
@@ -362,17 +394,35 @@ class Drain(wiring.Component):
         stage = m.d.sync if self.config.pipelined else m.d.comb
         for bank in range(last):
             row, column = divmod(bank, self.config.window[1])
-            here = write.get("to_banks", ~to_output) & (write["row"] == row) & (write["column"] == column)
+            at_column = write["column"] == column
+            if "second" in write:
+                at_column |= write["second"] & (write["second_column"] == column)
+            here = write.get("to_banks", ~to_output) & (write["row"] == row) & at_column
             stage += self.enable[bank].eq(Mux(here, written, 0))
         stage += [self.enable[last].eq(Mux(to_output, written, 0)), self.address.eq(write["address"]),
                   data.eq(Cat(results)), self.written.eq(written), self.number.eq(write["number"]), self.end.eq(ends),
                   self.done.eq(ends & (write["number"] == len(self.table) - 1 if self.several else to_output))]
         m.d.comb += self.data.eq(data.replicate(self.parts))
-        for memory in range(last + 1) if self.spread else ():
-            m.submodules[self.WRITER(memory)] = writer = Relay(len(self.address) + len(data))
-            m.d.comb += [writer.word.eq(Cat(write["address"], *results)),
-                         self.own_address[memory].eq(writer.late),
-                         self.own_data[memory].eq(writer.late[len(self.address):].replicate(self.parts))]
+        bits, shared = len(self.address), {}
+        for memory in range(last + 1) if self.own else ():
+            # Banks of a column take the same word; the output memory takes all, in the place of one more column.
+            column = memory % self.config.window[1] if memory < last else self.config.window[1]
+            if self.spread or column not in shared:
+                own = self._word_of(write, results, column)
+                m.submodules[self.WRITER(memory)] = shared[column] = writer = Relay(len(own))
+                m.d.comb += writer.word.eq(own)
+            late = shared[column].late
+            m.d.comb += [self.own_address[memory].eq(late),
+                         self.own_data[memory].eq(late[bits:].replicate(self.parts))]
+
+    def _word_of(self, write: dict, results: list, column: int):
+        """Address and data for the banks of a column, or for the output memory."""
+        whole = Cat(write["address"], *results)
+        if "second" not in write or column == self.config.window[1]:
+            return whole
+        half = len(results) // 2
+        return Mux(write["column"] == column, Cat(write["address"], *results[:half]),
+                   Cat(write["second_address"], *results[half:]))
 
 
 def _unpack(fields: dict[str, Any], packed) -> None:

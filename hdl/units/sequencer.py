@@ -237,6 +237,7 @@ class Sequencer(wiring.Component):
                 "rows_freed": Out(places.layout["input_freed"].shape)} if "input_rows" in times else {}),
             **{name: Out(places.layout[name].shape) for name in ("reduction_kind", "next_parameters")
                if name in places},
+            **({"bank_turn": Out(range(config.window[1]))} if config.written_words > 1 else {}),
         })
 
     def elaborate(self, platform):
@@ -419,6 +420,12 @@ class Sequencer(wiring.Component):
             m.d.sync += [*go_to(next_y, next_x), *then(after_y, after_x, after_column),
                          tile_y.eq(next_y), tile_x.eq(next_x), second_y.eq(after_y),
                          second_x.eq(after_x), second_column.eq(after_column)]
+        if self.config.written_words > 1:
+            banks = self.config.window[1]
+            with m.If(now["group"]):
+                m.d.sync += at.bank_turn.eq(Array([(turn + 1) % banks for turn in range(banks)])[at.bank_turn])
+            with m.If(now["tile"]):
+                m.d.sync += at.bank_turn.eq(0)
         with m.If(now["group"] | at.tile_end):
             m.d.sync += [at.pixel.eq(0), first.group.eq(1), first.pixel.eq(1)]
         with m.If(now["tile"]):

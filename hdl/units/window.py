@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from tepal.hdl.config import EngineConfig
 from tepal.hdl.primitives import bits_for, delay
 
+from .arithmetic import modular_sum
 from .input_layout import InputLayout
 from .instance_name import InstanceName
 from .widths import Widths
@@ -29,7 +30,8 @@ class WindowGenerator(wiring.Component):
     """Reads ``rows x columns`` neighbouring activations of ``lanes`` channels every cycle.
 
     The feature map lies in one memory bank per tap: pixel (y, x) in bank (y mod rows, x mod columns), so that
-    the taps of any window, at any stride, lie in different banks and are read at once.  What comes out
+    the taps of any window, at any stride, lie in different banks and are read at once.  Where results are written to
+    two words at once (``config.written_words``), each channel group lies a bank column further on.  What comes out
     of the banks is rotated into place, and taps outside the map are replaced by the zero point.
 
     Latency :meth:`latency`, one window a cycle; no multipliers; ``rows * columns`` memory ports.
@@ -49,6 +51,8 @@ class WindowGenerator(wiring.Component):
         Position of the window's first tap.
     group : In(address_bits)
         Address of the channel group in pixel (0, 0); in the input memory, the group itself.
+    bank_turn : In, with two ``config.written_words`` alone
+        Bank columns by which the channel group lies further on than the first one.
     from_input : In(1)
         Copy from the input memory instead of the banks.
     pitch, step : In(address_bits)
@@ -80,6 +84,7 @@ class WindowGenerator(wiring.Component):
             "bank_address": Out(widths.bank).array(config.taps), "bank_data": In(word).array(config.taps),
             "input_address": Out(input_address), "input_data": In(8 * layout.word_bytes),
             "taps": Out(word).array(config.taps), "copied": Out(8 * copied),
+            **({"bank_turn": In(range(columns))} if config.written_words > 1 else {}),
         })
 
     @staticmethod
@@ -122,6 +127,12 @@ class WindowGenerator(wiring.Component):
         column_inside = [register(f"column_inside_{i}", inside(self.x, self.width, i)) for i in range(columns)]
         y_remainder = register("y_remainder", self.y.remainder)
         x_remainder = register("x_remainder", self.x.remainder)
+        first_column, later = x_remainder, [j < x_remainder for j in range(columns)]
+        if self.config.written_words > 1:
+            # As in banks that are not turned, each column's taken from the one from which it was turned away.
+            turn = register("bank_turn_1", self.bank_turn)
+            later = [Array(later[j - turned] for turned in range(columns))[turn] for j in range(columns)]
+            first_column, _ = modular_sum(m, x_remainder, turn, columns, name="first_column")
         from_input = register("from_input_1", self.from_input)
 
         # Cycle 2 (1): the address of each bank.  Banks before the window's first hold its later taps, which
@@ -130,14 +141,14 @@ class WindowGenerator(wiring.Component):
             for j in range(columns):
                 m.d.sync += self.bank_address[i * columns + j].eq(
                     Mux(i < y_remainder, row_address[1], row_address[0])
-                    + Mux(j < x_remainder, column_address[1], column_address[0]))
+                    + Mux(later[j], column_address[1], column_address[0]))
         # A pixel's groups are in one word, or lie one after the other as they do in the banks.
         input_row = delay(m, self.y.address, deep, name="input_row") if whole_pixels else row_address[0]
         m.d.sync += self.input_address.eq(input_row + column_address[0])
 
         # Cycles 3 and 4 (2): the memories.  Cycle 5 (3): rows into place.
         y_remainder = delay(m, y_remainder, 1 + deep, name="y_remainder")
-        x_remainder = delay(m, x_remainder, late - 1, name="x_remainder")
+        x_remainder = delay(m, first_column, late - 1, name="x_remainder")
         input_data = self.input_data
         if whole_pixels:
             groups = -(-len(self.input_data) // copied)

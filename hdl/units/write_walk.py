@@ -21,35 +21,49 @@ class ChunkWalk:
         Chunks of a word.
     address_bits
         Width of ``group``, the word's place among those of its pixel.
+    banks
+        Where a chunk is two words, in neighbouring columns of so many: ``turn`` counts by how many columns the first
+        one lies further on than the pixel's first word.
     """
 
-    def __init__(self, most: int, parts: int, address_bits: int):
+    def __init__(self, most: int, parts: int, address_bits: int, banks: int | None = None):
         chunk_base, chunk = Signal(range(most + 1)), Signal(range(most + 1))
         group_base, group = Signal(address_bits), Signal(address_bits)
         part_base, part = Signal(range(max(2, parts))), Signal(range(max(2, parts)))
         self.chunk, self.group, self.part = chunk, group, part
         self._chunk_base, self._group_base, self._part_base = chunk_base, group_base, part_base
+        self.turn = self._turn_base = self._next_turn = None
+        if banks:
+            self.turn, self._turn_base = Signal(range(banks), name="turn"), Signal(range(banks), name="turn_base")
+            self._next_turn = Array([(turn + 2) % banks for turn in range(banks)])[self.turn]
         self._next_part = Mux(self.part == parts - 1, 0, self.part + 1)
         self._next_group = Mux(self.part == parts - 1, self.group + 1, self.group)
 
     def advance(self):
         """To the next chunk."""
-        return [self.chunk.eq(self.chunk + 1), self.part.eq(self._next_part), self.group.eq(self._next_group)]
+        return [self.chunk.eq(self.chunk + 1), self.part.eq(self._next_part), self.group.eq(self._next_group),
+                *self._turns(self.turn, self._next_turn)]
 
     def rewind(self):
         """To the column group's first chunk, for the next pixel."""
-        return [self.chunk.eq(self._chunk_base), self.group.eq(self._group_base), self.part.eq(self._part_base)]
+        return [self.chunk.eq(self._chunk_base), self.group.eq(self._group_base), self.part.eq(self._part_base),
+                *self._turns(self.turn, self._turn_base)]
 
     def commit(self):
         """To the next column group's first chunk."""
         return [self._chunk_base.eq(self.chunk + 1), self.chunk.eq(self.chunk + 1),
                 self._group_base.eq(self._next_group), self.group.eq(self._next_group),
-                self._part_base.eq(self._next_part), self.part.eq(self._next_part)]
+                self._part_base.eq(self._next_part), self.part.eq(self._next_part),
+                *self._turns(self._turn_base, self._next_turn), *self._turns(self.turn, self._next_turn)]
 
-    def restart(self):
-        """To a pixel's first chunk."""
+    def restart(self, turn=0):
+        """To a pixel's first chunk, with this ``turn``."""
         return [self._chunk_base.eq(0), self.chunk.eq(0), self._group_base.eq(0), self.group.eq(0),
-                self._part_base.eq(0), self.part.eq(0)]
+                self._part_base.eq(0), self.part.eq(0), *self._turns(self._turn_base, turn),
+                *self._turns(self.turn, turn)]
+
+    def _turns(self, counter, value) -> list:
+        return [] if counter is None else [counter.eq(value)]
 
 
 class PixelWalk:

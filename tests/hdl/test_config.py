@@ -19,7 +19,9 @@ GOOD = {"rows": 2, "columns": 6, "lanes": 4, "window": (3, 2), "requantisers": 2
     ({"window": (3,)}, "window must be two positive integers, not (3,)"),
     ({"window": (3, 0)}, "window must be two positive integers, not (3, 0)"),
     ({"columns": 5}, "requantisers (2) must divide columns (5)"),
-    ({"lanes": 5}, "requantisers (2) must divide lanes (5)"),
+    ({"lanes": 5}, "requantisers (2) must divide lanes (5), or be twice as many"),
+    ({"lanes": 1, "window": (3, 1)}, "requantisers (2) beyond lanes (1) write two banks at once: the window must have "
+     "several columns, pipelined be on and single_port off"),
     ({"lane_cycles": 2}, "lane_cycles must be 1, or 3 or more, not 2"),
     ({"requantiser_cycles": 3}, "requantiser_cycles above 1 (3) need requantisers to be 1, not 2"),
     ({"operands": 0}, "operands must be a positive integer, not 0"),

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Engines with twice as many requantisers as lanes, whose results are written to two words at once: the bytes, and the
+cycles."""
+
+from dataclasses import replace
+
+import pytest
+from engine_check import check
+from graphs import graph_case
+from networks import fast, random_case
+from tepal.hdl import EngineConfig, Schedule
+from tepal.quant import NetworkError
+from tepal.sim import conflicts
+
+
+def doubled(config: EngineConfig, lanes: int, groups: int, window: tuple[int, int]) -> EngineConfig:
+    """The engine with two words to a chunk, and as many chunks to a column group."""
+    return replace(config, lanes=lanes, columns=2 * lanes * groups, requantisers=2 * lanes, window=window,
+                   single_port=False, pipelined=True, requantiser_cycles=1, lane_cycles=1)
+
+
+@pytest.mark.parametrize(("make", "seed", "lanes", "groups", "window"), fast([
+    (random_case, 8, 2, 1, (3, 3)), (graph_case, 3, 2, 2, (2, 2)), (random_case, 3, 1, 2, (1, 3)),
+    (random_case, 7, 3, 1, (2, 2)), (graph_case, 5, 1, 1, (3, 3)), (random_case, 0, 4, 1, (3, 3)),
+    (graph_case, 11, 3, 2, (3, 3)), (random_case, 40, 1, 1, (3, 3)), (random_case, 33, 4, 1, (2, 3))], 2))
+def test_bytes_and_cycles(make, seed, lanes, groups, window):
+    """With pixels of an odd number of words, and of an even one."""
+    network, config, images = make(seed)
+    schedule = Schedule(network, doubled(config, lanes, groups, window))
+    assert conflicts(schedule) == []
+    check(schedule, images, seed)
+
+
+@pytest.mark.parametrize("window", [(3, 3), (1, 2)])
+def test_two_pixels_at_once(window):
+    """Of an unrolled first pass, whose pixels are a word each."""
+    network, config, images = random_case(19)
+    schedule = Schedule(network, doubled(config, 2, 1, window))
+    assert schedule.passes[0].neighbours == 2
+    assert conflicts(schedule) == []
+    check(schedule, images[:2], 19)
+
+
+@pytest.mark.parametrize(("seed", "lanes"), fast([(8, 2), (4, 3)], 1))
+def test_weights_from_outside(seed, lanes):
+    """Each bank has write registers of its own."""
+    network, config, images = random_case(seed, 2)
+    config, words = doubled(config, lanes, 1, (3, 3)), 1
+    while True:
+        try:
+            schedule = Schedule(network, replace(config, weight_words=words))
+            break
+        except NetworkError as error:
+            words = int(str(error).split("weight_words of ")[1].split()[0])
+    assert conflicts(schedule) == []
+    check(schedule, images, seed, interval=2)
