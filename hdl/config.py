@@ -42,6 +42,9 @@ class EngineConfig:
     logic_columns
         Columns of the array whose multipliers are made of logic, for arrays with more products than a part has
         multipliers for; with a ``packing`` of 2 alone.
+    requantiser_multiplier
+        Bits of either factor of a hardware multiplier in each pipelined requantiser, of the array and of the lanes: it
+        takes as much of the product as it can, and logic the rest.  0: logic takes all of it.
     copy_lanes
         Bytes of a row of the first convolution's window that are copied at once; counts if more than ``lanes``.
     requantiser_cycles
@@ -99,6 +102,7 @@ class EngineConfig:
     input_rows: int | None = None
     operands: int = 1
     logic_columns: int = 0
+    requantiser_multiplier: int = 0
 
     def __post_init__(self):
         for name in ("rows", "columns", "lanes", "requantisers", "input_bytes", "copy_lanes", "requantiser_cycles",
@@ -147,6 +151,12 @@ class EngineConfig:
         if self.logic_columns and self.packing == 1:
             raise ConfigError("logic_columns need a packing of 2: a multiplier of its own for each product is faster "
                               "than logic is")
+        bits = self.requantiser_multiplier
+        if not isinstance(bits, int) or (bits != 0 and not 9 <= bits <= 18):
+            raise ConfigError(f"requantiser_multiplier must be 0, or 9 to 18 bits, not {bits!r}")
+        if bits and self.requantiser_cycles > 1 and self.lane_cycles > 1:
+            raise ConfigError(f"a requantiser_multiplier ({bits}) needs pipelined requantisers: requantiser_cycles or "
+                              "lane_cycles must be 1")
         if self.operands > 1 and (not self.pipelined or self.single_port or self.requantiser_cycles > 1):
             raise ConfigError(f"several operands ({self.operands}) need a pipelined engine whose memories have two "
                               "ports: pipelined must be on, single_port off, requantiser_cycles 1")
@@ -154,9 +164,9 @@ class EngineConfig:
             raise ConfigError(f"an engine that is not pipelined needs requantisers to be 1, not {self.requantisers}")
 
     def told(self) -> dict[str, Any]:
-        """What is asked for, by name, ready for JSON; without what is left to the plan, and ``operands`` and
-        ``logic_columns`` only where they are not as in every other array."""
-        plain = {"operands": 1, "logic_columns": 0}
+        """What is asked for, by name, ready for JSON; without what is left to the plan, and ``operands``,
+        ``logic_columns`` and ``requantiser_multiplier`` only where they are not as in most engines."""
+        plain = {"operands": 1, "logic_columns": 0, "requantiser_multiplier": 0}
         return {name: value for name, value in asdict(self).items() if value is not None and plain.get(name) != value}
 
     @property
@@ -188,6 +198,12 @@ class EngineConfig:
     def multipliers(self) -> int:
         """Multipliers of the systolic array, one vendor primitive each where there are any."""
         return self.rows * (self.columns - self.logic_columns) * self.operands // self.packing
+
+    @property
+    def hard_requantisers(self) -> int:
+        """Requantisers that have a hardware multiplier each, of the array and of the lanes."""
+        pipelined = self.requantisers * (self.requantiser_cycles == 1) + self.lanes * (self.lane_cycles == 1)
+        return pipelined if self.requantiser_multiplier else 0
 
     def in_logic(self, column: int) -> bool:
         """Whether a column's multipliers are made of logic: such columns lie evenly among the others."""

@@ -45,6 +45,7 @@ class Engines:
     packing: Any
     operands: int
     logic_columns: int
+    requantiser_multiplier: int
     copy_lanes: Any
     window: tuple[int, int]
     requantiser_cycles: int

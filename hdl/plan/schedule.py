@@ -170,11 +170,11 @@ class Schedule:
 
     @property
     def depthwise_format(self) -> RequantiserFormat | SerialFormat:
-        return self.formats.depthwise.format(self.config.lane_cycles)
+        return self.formats.depthwise.format(self.config.lane_cycles, self.config.requantiser_multiplier)
 
     @property
     def matrix_format(self) -> RequantiserFormat | SerialFormat:
-        return self._matrix.format(self.config.requantiser_cycles)
+        return self._matrix.format(self.config.requantiser_cycles, self.config.requantiser_multiplier)
 
     @property
     def matrix_weight_bits(self) -> int:

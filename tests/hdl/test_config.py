@@ -29,6 +29,10 @@ GOOD = {"rows": 2, "columns": 6, "lanes": 4, "window": (3, 2), "requantisers": 2
     ({"logic_columns": 1}, "logic_columns need a packing of 2: a multiplier of its own for each product is faster than "
      "logic is"),
     ({"pipelined": False}, "an engine that is not pipelined needs requantisers to be 1, not 2"),
+    ({"requantiser_multiplier": 19}, "requantiser_multiplier must be 0, or 9 to 18 bits, not 19"),
+    ({"requantiser_multiplier": 8}, "requantiser_multiplier must be 0, or 9 to 18 bits, not 8"),
+    ({"requantiser_multiplier": 18, "requantisers": 1, "requantiser_cycles": 3, "lane_cycles": 4},
+     "a requantiser_multiplier (18) needs pipelined requantisers: requantiser_cycles or lane_cycles must be 1"),
 ])
 def test_error(change, sentence):
     with pytest.raises(ConfigError, match=f"^{re.escape(sentence)}$"):
@@ -42,6 +46,11 @@ def test_properties():
     assert (wide.products, wide.multipliers) == (48, 16)
     assert [wide.in_logic(column) for column in range(6)] == [False, False, True, False, False, True]
     assert "operands" not in config.told()
+    assert "requantiser_multiplier" not in config.told()
+    hard = EngineConfig(**GOOD | {"requantiser_multiplier": 18})
+    assert hard.told()["requantiser_multiplier"] == 18
+    assert [config.hard_requantisers, hard.hard_requantisers, EngineConfig(**GOOD | {
+        "requantiser_multiplier": 18, "lane_cycles": 4}).hard_requantisers] == [0, 2 + 4, 2]
     assert wide.told() | {"operands": 4, "logic_columns": 2} == wide.told()
     with pytest.raises(FrozenInstanceError):
         config.rows = 3
