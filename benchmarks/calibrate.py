@@ -60,6 +60,10 @@ ENGINES = {
         (SMALL, {"rows": 4, "columns": 4, "lanes": 2, "requantisers": 1, "packing": 2, "operands": 2,
                  "logic_columns": 2}),
         (SMALL, {"rows": 2, "columns": 4, "lanes": 2, "requantisers": 2, "operands": 4}),
+        # Of the widest sums as many as of a lane's narrow ones, and fewer.
+        (LARGE, {"rows": 2, "columns": 8, "lanes": 4, "requantisers": 4, "requantiser_multiplier": 18}),
+        (DIGITS, {"rows": 2, "columns": 4, "lanes": 8, "requantisers": 1, "input_bytes": 1, "copy_lanes": 1,
+                  "requantiser_multiplier": 18}),
         (DIGITS + POOLED, {"rows": 3, "columns": 8, "lanes": 8, "requantisers": 8, "input_bytes": 1, "copy_lanes": 1}),
         (SMALL + POOLED, {"rows": 2, "columns": 4, "lanes": 2, "requantisers": 2, "input_bytes": 1, "copy_lanes": 1}),
         (DIGITS + RESIDUAL, {"rows": 3, "columns": 8, "requantisers": 8, "input_bytes": 1, "copy_lanes": 1}),

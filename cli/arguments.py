@@ -12,7 +12,8 @@ __all__ = ["ENGINE", "SERIAL", "SMALL", "above_zero", "add_input_shape", "add_mo
            "chosen", "count", "mhz", "path"]
 
 ENGINE = ("rows", "columns", "lanes", "window", "requantisers", "packing", "operands", "logic_columns",
-          "columns_abreast", "copy_lanes", "input_bytes", "activation_words", "weight_words", "input_rows")
+          "columns_abreast", "requantiser_multiplier", "copy_lanes", "input_bytes", "activation_words",
+          "weight_words", "input_rows")
 """Parameters of the engine that a command line may give."""
 
 SMALL = {"rows": 1, "columns": 1, "lanes": 1, "window": (1, 1), "requantisers": 1, "packing": 1, "input_bytes": 1}
@@ -111,6 +112,9 @@ def add_model_arguments(parser, *, any_board: bool = False, without: str = "comp
     engine.add_argument("--columns-abreast", type=int, metavar="N", help="neighbouring columns of the array that take "
                         "their operands in the same cycle, and their requantisers' parameters too; divides C (default: "
                         "the board's)")
+    engine.add_argument("--requantiser-multiplier", type=int, metavar="BITS", help="bits of the factors of a hardware "
+                        "multiplier in each pipelined requantiser, 18 on most parts and 16 on an iCE40; 0: its "
+                        "products are made of logic (default: the board's)")
     engine.add_argument("--copy-lanes", type=int, metavar="N", help="bytes of the first convolution's windows "
                         "copied at once, if more than L")
     engine.add_argument("--input-bytes", type=int, metavar="N", help="width of the input stream")

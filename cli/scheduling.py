@@ -121,6 +121,10 @@ def _engine(arguments, board: Board, network: Network, formats: Formats) -> Engi
     if board.part.primitives is not None and given.get("packing", 1) > board.part.packing:
         raise ConfigError(f"packing ({given['packing']}) must be 1 on {board.name}: rows can't share a "
                           f"{board.part.multiplier}")
+    bits, widest = given.get("requantiser_multiplier", 0), board.part.widest[0]
+    if bits > widest:
+        raise ConfigError(f"requantiser_multiplier ({bits}) must be at most {widest} on {board.name}: the factors of "
+                          f"its {board.part.multiplier} have no more bits")
     config = replace(config, **given)
     if given:
         # Of another engine, other bands and other rows.

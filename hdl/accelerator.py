@@ -450,7 +450,8 @@ class Accelerator(wiring.Component):
     def _show_written(self, m: Module, tile: TileBuffer, drain: Drain, entry: _Entry):
         depthwise, matrix = self.written.depthwise, self.written.matrix
         m.d.comb += [
-            depthwise.valid.eq(entry.reduced), depthwise.block.eq(entry.number), depthwise.data.eq(tile.data[:8 * self.config.lanes]),
+            depthwise.valid.eq(entry.reduced), depthwise.block.eq(entry.number),
+            depthwise.data.eq(tile.data[:8 * self.config.lanes]),
             matrix.valid.eq(drain.written.any()), matrix.block.eq(drain.number), matrix.data.eq(drain.data),
         ]
 

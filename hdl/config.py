@@ -48,6 +48,9 @@ class EngineConfig:
         Neighbouring columns of the array that take their operands in the same cycle, and the parameters of their
         requantisers too; divides ``columns``.  More than one, where tiles are too small for parameters that come one by
         one, only if the engine is ``pipelined`` and its requantisers are pipelines.
+    requantiser_multiplier
+        Bits of either factor of a hardware multiplier in each pipelined requantiser, of the array and of the lanes: it
+        takes as much of the product as it can, and logic the rest.  0: logic takes all of it.
     copy_lanes
         Bytes of a row of the first convolution's window that are copied at once; counts if more than ``lanes``.
     requantiser_cycles
@@ -106,6 +109,7 @@ class EngineConfig:
     operands: int = 1
     logic_columns: int = 0
     columns_abreast: int = 1
+    requantiser_multiplier: int = 0
 
     def __post_init__(self):
         for name in ("rows", "columns", "lanes", "requantisers", "input_bytes", "copy_lanes", "requantiser_cycles",
@@ -127,8 +131,8 @@ class EngineConfig:
             raise ConfigError(f"requantisers ({self.requantisers}) must divide lanes ({self.lanes}), or be twice as "
                               "many")
         if self.requantisers > self.lanes and (self.window[1] == 1 or self.single_port or not self.pipelined):
-            raise ConfigError(f"requantisers ({self.requantisers}) beyond lanes ({self.lanes}) write two banks at once: "
-                              "the window must have several columns, pipelined be on and single_port off")
+            raise ConfigError(f"requantisers ({self.requantisers}) beyond lanes ({self.lanes}) write two banks at "
+                              "once: the window must have several columns, pipelined be on and single_port off")
 
         for name in ("requantiser_cycles", "lane_cycles"):
             if getattr(self, name) == 2:
@@ -158,6 +162,12 @@ class EngineConfig:
         if self.logic_columns and self.packing == 1:
             raise ConfigError("logic_columns need a packing of 2: a multiplier of its own for each product is faster "
                               "than logic is")
+        bits = self.requantiser_multiplier
+        if not isinstance(bits, int) or (bits != 0 and not 9 <= bits <= 18):
+            raise ConfigError(f"requantiser_multiplier must be 0, or 9 to 18 bits, not {bits!r}")
+        if bits and self.requantiser_cycles > 1 and self.lane_cycles > 1:
+            raise ConfigError(f"a requantiser_multiplier ({bits}) needs pipelined requantisers: requantiser_cycles or "
+                              "lane_cycles must be 1")
         if self.operands > 1 and (not self.pipelined or self.single_port or self.requantiser_cycles > 1):
             raise ConfigError(f"several operands ({self.operands}) need a pipelined engine whose memories have two "
                               "ports: pipelined must be on, single_port off, requantiser_cycles 1")
@@ -171,8 +181,9 @@ class EngineConfig:
 
     def told(self) -> dict[str, Any]:
         """What is asked for, by name, ready for JSON; without what is left to the plan, and ``operands``,
-        ``logic_columns`` and ``columns_abreast`` only where they are not as in every other array."""
-        plain = {"operands": 1, "logic_columns": 0, "columns_abreast": 1}
+        ``logic_columns``, ``columns_abreast`` and ``requantiser_multiplier`` only where they are not as in most
+        engines."""
+        plain = {"operands": 1, "logic_columns": 0, "columns_abreast": 1, "requantiser_multiplier": 0}
         return {name: value for name, value in asdict(self).items() if value is not None and plain.get(name) != value}
 
     @property
@@ -218,6 +229,12 @@ class EngineConfig:
     def lag(self, column: int) -> int:
         """Cycles by which a column of a pipelined array takes its operands, and shows its sums, after the first."""
         return column // self.columns_abreast
+
+    @property
+    def hard_requantisers(self) -> int:
+        """Requantisers that have a hardware multiplier each, of the array and of the lanes."""
+        pipelined = self.requantisers * (self.requantiser_cycles == 1) + self.lanes * (self.lane_cycles == 1)
+        return pipelined if self.requantiser_multiplier else 0
 
     def in_logic(self, column: int) -> bool:
         """Whether a column's multipliers are made of logic: such columns lie evenly among the others."""

@@ -22,8 +22,8 @@ def values():
     return found
 
 
-OTHERS = "operands", "logic_columns", "columns_abreast"
-"""What test_operands.py puts into these engines."""
+OTHERS = "operands", "logic_columns", "columns_abreast", "requantiser_multiplier"
+"""What test_operands.py and test_requantiser_multipliers.py put into these engines."""
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(EngineConfig)

@@ -46,6 +46,7 @@ class Engines:
     operands: int
     logic_columns: int
     columns_abreast: int
+    requantiser_multiplier: int
     copy_lanes: Any
     window: tuple[int, int]
     requantiser_cycles: int

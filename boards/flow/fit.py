@@ -16,8 +16,8 @@ from tepal.sim import CycleModel
 
 from .lut_estimate import KINDS, MARGIN, logic
 
-__all__ = ["Fit", "blocks", "capacity", "default_engine", "fit", "for_weights", "in_bands", "memory_kind", "on_arrival",
-           "scheduled", "with_beat_for"]
+__all__ = ["Fit", "blocks", "capacity", "default_engine", "fit", "for_weights", "in_bands", "in_requantisers",
+           "memory_kind", "on_arrival", "scheduled", "with_beat_for"]
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,15 @@ def blocks(board: Board, use: MemoryUse) -> tuple[str, int]:
     return kind.name, use.count * kind.blocks(use.depth, use.width)
 
 
+def in_requantisers(config: EngineConfig, part: Part) -> int:
+    """Multipliers of ``part`` that the requantisers take."""
+    return config.hard_requantisers * part.widest[1]
+
+
 def fit(schedule: Schedule, board: Board) -> Fit:
     """What ``schedule`` takes of ``board``."""
-    used = {board.part.multiplier: -(-schedule.config.multipliers // board.part.products)}
+    used = {board.part.multiplier: -(-schedule.config.multipliers // board.part.products)
+            + in_requantisers(schedule.config, board.part)}
     available: dict[str, int | None] = {board.part.multiplier: board.part.primitives}
     for kind in board.part.memories:
         used[kind.name], available[kind.name] = 0, kind.count

@@ -52,9 +52,9 @@ def features(config: Any, formats: Formats, layout: InputLayout | None = None,
 
     ``config`` is an :class:`~tepal.hdl.EngineConfig`, or has arrays in place of its integers: so are the counts then.
     Without the schedule's ``memories``, those parts are missing."""
-    lane_format = formats.depthwise.format(config.lane_cycles)
+    lane_format = formats.depthwise.format(config.lane_cycles, config.requantiser_multiplier)
     sums = formats.matrix(config.packing)
-    column_format = sums.format(config.requantiser_cycles)
+    column_format = sums.format(config.requantiser_cycles, config.requantiser_multiplier)
     # There are as many pipelined requantisers as lanes, or as results in a cycle; a serial one is alone.
     requantisers = {name.part: [] for name in (Drain.REQUANTISER, Drain.SERIAL)}
     for count, cycles, fmt in ((config.requantisers, config.requantiser_cycles, column_format),

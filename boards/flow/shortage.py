@@ -9,7 +9,7 @@ from tepal.hdl import Schedule
 from tepal.quant import NetworkError
 from tepal.quant.scale import Scaled
 
-from .fit import Fit, blocks, fit
+from .fit import Fit, blocks, fit, in_requantisers
 from .lut_estimate import KINDS
 from .smaller import advice, largest
 
@@ -29,6 +29,10 @@ def shortage(schedule: Schedule, board: Board, smaller: Sequence[Scaled] | None 
             return (f"by estimate it needs {used:,} {kind}, and {board.part.name} has {limit:,}; choose fewer --lanes, "
                     "--requantisers, --rows or --columns (tepal explore lists engines that fit)")
         message = f"it needs {used} {kind} and {board.part.name} has {limit} ({used - limit} too many)"
+        if kind == board.part.multiplier and (taken := in_requantisers(schedule.config, board.part)):
+            smaller_array = (f", or an array that takes at most {limit - taken}: fewer --rows or --columns, or more "
+                             "--logic-columns") if taken < limit else ""
+            return f"{message}, {taken} of them in requantisers; choose --requantiser-multiplier 0{smaller_array}"
         if kind == board.part.multiplier:
             return f"{message}; choose rows x columns of at most {limit * board.part.products}"
         roles: Counter[str] = Counter()

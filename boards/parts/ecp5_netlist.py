@@ -36,6 +36,10 @@ class Sites:
         """nextpnr's names of the places of multipliers in a row, from left to right."""
         return [f"X{x + number}/Y{y}/MULT18_{number}" for x in self.columns for number in (0, 1, 4, 5)]
 
+    def multiplier_places(self) -> dict[str, tuple[int, int]]:
+        """(x, y) of each place of a multiplier, by nextpnr's name."""
+        return {name: (int(name[1:name.index("/")]), y) for y in self.multipliers for name in self.multiplier_row(y)}
+
     def memory_places(self) -> dict[str, tuple[int, int]]:
         """(x, y) of each place of a memory block, by nextpnr's name."""
         return {f"X{x + 2 * number}/Y{y}/EBR{number}": (x + 2 * number, y)
@@ -44,7 +48,8 @@ class Sites:
 
 def place_multipliers(module: dict, config: EngineConfig, sites: Sites) -> int:
     """Fix the multipliers of the systolic array where its operands have short ways: its columns from left to right,
-    its rows over the part's rows of multipliers.
+    its rows over the part's rows of multipliers.  Those of requantisers take what is left: array's and lanes' from left
+    to right too, as near as can be to the row where the sums leave the array.
 
     ``module`` is a module of a netlist of yosys, and changed.  Returns how many were placed: none where the array
     does not fit in that way."""
@@ -66,6 +71,24 @@ def place_multipliers(module: dict, config: EngineConfig, sites: Sites) -> int:
             line, column = line * config.operands + operand, order.index(column)
             place = column * per_row + line % per_row
             cell["attributes"]["BEL"] = rows[line // per_row][place * len(rows[0]) // (per_row * columns)]
+            placed += 1
+    return placed + _place_requantisers(module, config, sites)
+
+
+def _place_requantisers(module: dict, config: EngineConfig, sites: Sites) -> int:
+    """Fix the multipliers of requantisers in what places the array leaves; how many were placed."""
+    cells = {name: cell for name, cell in module["cells"].items() if cell["type"] == "MULT18X18D"}
+    taken = {cell["attributes"].get("BEL") for cell in cells.values()}
+    free = {name: place for name, place in sites.multiplier_places().items() if name not in taken}
+    left, right, placed = sites.columns[0], sites.columns[-1] + 6, 0
+    for names, count in (((Drain.NAME, Drain.REQUANTISER), config.requantisers),
+                         ((LaneRequantisers.REQUANTISER,), config.lanes)):
+        found = {int(match[1]): cell for name, cell in cells.items() if (match := pattern(*names).search(name))}
+        for number in sorted(found)[:len(free)]:
+            x = left + (right - left) * (2 * number + 1) / (2 * count)
+            place = min(free, key=lambda place: abs(free[place][0] - x) + sites.multipliers[-1] - free[place][1])
+            found[number]["attributes"]["BEL"] = place
+            del free[place]
             placed += 1
     return placed
 

@@ -156,9 +156,9 @@ _SHAPES = ((16384, 1), (8192, 2), (4096, 4), (2048, 9), (1024, 18), (512, 36))
 
 # 100 MHz is no measured limit of memories and multipliers, but a bound for safety.
 GW1NR_9C = Part("GW1NR-9C", "MULT9X9", 40, 1, (MemoryKind("BSRAM", 26, _SHAPES),), 8640, 100.0,
-                _Gowin("GW1N-9C", "gw1n", GW1N_9C_PLL))
+                _Gowin("GW1N-9C", "gw1n", GW1N_9C_PLL), widest=(18, 2))
 GW2AR_18C = Part("GW2AR-18C", "MULT9X9", 96, 1, (MemoryKind("BSRAM", 46, _SHAPES),), 20_736, 100.0,
-                 _Gowin("GW2A-18C", "gw2a", GW2A_18C_PLL))
+                 _Gowin("GW2A-18C", "gw2a", GW2A_18C_PLL), widest=(18, 2))
 
 ENGINE_9K = EngineConfig(rows=4, columns=4, lanes=1, window=(1, 1), requantisers=1, input_bytes=1,
                          requantiser_cycles=3, lane_cycles=4)

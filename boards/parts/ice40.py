@@ -183,7 +183,8 @@ _SPRAM = MemoryKind("SB_SPRAM256KA", 4, ((16384, 16),))
 
 # 50 MHz is no measured limit of its memories and multipliers, for which no source was found, but a bound for safety:
 # designs close at 23 to 29 MHz.
-ICE40UP5K = Part("iCE40UP5K", "SB_MAC16", 8, 2, (_EBR, _SPRAM), 5280, 50.0, _ICE40())
+ICE40UP5K = Part("iCE40UP5K", "SB_MAC16", 8, 2, (_EBR, _SPRAM), 5280, 50.0, _ICE40(),
+                 widest=(16, 1))
 
 ENGINE_UP5K = EngineConfig(rows=4, columns=4, lanes=2, window=(1, 1), requantisers=1, input_bytes=1,
                            requantiser_cycles=3, lane_cycles=4, single_port=True, pipelined=False)

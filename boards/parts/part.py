@@ -116,8 +116,9 @@ class Part:
     """An FPGA.
 
     ``primitives`` counts its multipliers, ``multiplier`` names them and ``products`` says how many int8 products a
-    cycle one computes; ``packing`` rows of the array may share one.  ``limit`` is the clock in MHz that its memories
-    and multipliers allow: nextpnr does not check these.  A part without ``family`` can't be built for, one without
+    cycle one computes; ``packing`` rows of the array may share one.  ``widest`` is the bits of either factor of its
+    widest multiplier, and how many of ``primitives`` that takes.  ``limit`` is the clock in MHz that its memories and
+    multipliers allow: nextpnr does not check these.  A part without ``family`` can't be built for, one without
     ``primitives`` has any number."""
 
     name: str
@@ -129,3 +130,4 @@ class Part:
     limit: float | None = None
     family: Family | None = None
     packing: int = 1
+    widest: tuple[int, int] = (18, 1)

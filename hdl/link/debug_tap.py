@@ -53,8 +53,8 @@ class Tracer(wiring.Component):
 
     def __init__(self, config: EngineConfig):
         self.config = config
-        super().__init__({"written": In(written_layout(config.written_bytes)), "idle": In(1), "i": In(stream_of(TRACE_REQUEST)),
-                          "o": Out(stream_of(TRACED))})
+        super().__init__({"written": In(written_layout(config.written_bytes)), "idle": In(1),
+                          "i": In(stream_of(TRACE_REQUEST)), "o": Out(stream_of(TRACED))})
 
     def elaborate(self, platform):
         m = Module()

@@ -196,7 +196,7 @@ class Trace:
 
 _OPTIONAL: dict[str, tuple[int, int | None]] = {
     "activation_words": (2, None), "weight_words": (4, None), "input_rows": (8, None), "operands": (16, 1),
-    "logic_columns": (32, 0), "columns_abreast": (64, 1)}
+    "logic_columns": (32, 0), "columns_abreast": (64, 1), "requantiser_multiplier": (128, 0)}
 """What few engines have, and its value in all others: where one has it, the last of :class:`Traced`'s other fields has
 this bit, and a number follows."""
 

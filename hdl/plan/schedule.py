@@ -35,7 +35,8 @@ __all__ = ["Schedule", "may_unroll"]
 
 def may_unroll(first: Pass, count: int, engine):
     """Whether ``count`` pixels side by side fill the array's columns, of which each requantiser then serves one pixel's
-    at a time, or all of them together serve two pixels, each of which is a word of memory: of an :class:`~tepal.hdl.config.EngineConfig`, or of what has arrays in place of its integers."""
+    at a time, or all of them together serve two pixels, each of which is a word of memory: of an
+    :class:`~tepal.hdl.config.EngineConfig`, or of what has arrays in place of its integers."""
     _, width, channels = first.output_shape
     two = (engine.requantisers == 2 * channels) & (engine.lanes == channels) & first.banked
     return ((not first.in_order) & (engine.columns == count * channels)
@@ -172,11 +173,11 @@ class Schedule:
 
     @property
     def depthwise_format(self) -> RequantiserFormat | SerialFormat:
-        return self.formats.depthwise.format(self.config.lane_cycles)
+        return self.formats.depthwise.format(self.config.lane_cycles, self.config.requantiser_multiplier)
 
     @property
     def matrix_format(self) -> RequantiserFormat | SerialFormat:
-        return self._matrix.format(self.config.requantiser_cycles)
+        return self._matrix.format(self.config.requantiser_cycles, self.config.requantiser_multiplier)
 
     @property
     def matrix_weight_bits(self) -> int:

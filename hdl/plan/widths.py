@@ -2,6 +2,7 @@
 """What a network's sums need on any engine: accumulators, and requantisers that are proved equal to the exact rules."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -67,9 +68,10 @@ class SumFormats:
         Raises ArithmeticError if a channel has no exact one; so does :meth:`format`."""
         return self._fitted(cycles)[0]
 
-    def format(self, cycles: int) -> RequantiserFormat | SerialFormat:
-        """The format that they share."""
-        return self._fitted(cycles)[1]
+    def format(self, cycles: int, multiplier: int) -> RequantiserFormat | SerialFormat:
+        """The format that they share.  Pipelines have hardware multipliers of so many bits; none with 0."""
+        fmt = self._fitted(cycles)[1]
+        return replace(fmt, hard=multiplier) if isinstance(fmt, RequantiserFormat) else fmt
 
     def _fitted(self, cycles: int):
         if cycles not in self._formats:

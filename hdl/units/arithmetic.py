@@ -102,9 +102,9 @@ class LogicMultiplier(wiring.Component):
         super().__init__({"a": In(signed(a)), "b": In(b), "product": Out(signed(a + b))})
 
     @staticmethod
-    def rows(m: Module, platform, a, b):
+    def rows(m: Module, platform, a, b, name: str = "row"):
         """Partial products of the cycle before, as :func:`pipelined_sum` takes them."""
-        return [(delay(m, _row_pair(m, platform, a, Cat(b[low:low + 2], C(0, 1))[:2]), 1, name=f"row_{low}"), low)
+        return [(delay(m, _row_pair(m, platform, a, Cat(b[low:low + 2], C(0, 1))[:2]), 1, name=f"{name}_{low}"), low)
                 for low in range(0, len(b), 2)]
 
     @staticmethod

@@ -15,7 +15,7 @@ from .arithmetic import LogicMultiplier
 from .instance_name import InstanceName
 
 __all__ = ["DOT", "MULTIPLIER", "NAMES", "Dot", "LogicPair", "Multiplier", "MultiplierPair", "PackedDot",
-           "PackedMultiplier", "latency", "offset", "products"]
+           "PackedMultiplier", "WideMultiplier", "latency", "offset", "products"]
 
 MULTIPLIER, PAIR, LOGIC = InstanceName("multiplier_{}"), InstanceName("multipliers_{}"), InstanceName("product_{}")
 DOT = InstanceName("dot_{}", inside=(MULTIPLIER,))
@@ -177,17 +177,7 @@ class MultiplierPair(wiring.Component):
         m = Module()
         if isinstance(platform, SiliconBluePlatform):
             output = Signal(32)
-            m.submodules.mac = Instance(
-                "SB_MAC16",
-                p_MODE_8x8=1, p_A_SIGNED=1, p_B_SIGNED=1, p_A_REG=1, p_B_REG=1,
-                p_TOP_8x8_MULT_REG=1, p_BOT_8x8_MULT_REG=1,
-                # The products themselves, past the adders.
-                p_TOPOUTPUT_SELECT=2, p_BOTOUTPUT_SELECT=2,
-                i_CLK=ClockSignal(), i_CE=1, i_A=Cat(*self.a), i_B=Cat(*self.b), i_C=Const(0, 16), i_D=Const(0, 16),
-                **{f"i_{name}": 0 for name in (
-                    "AHOLD", "BHOLD", "CHOLD", "DHOLD", "IRSTTOP", "IRSTBOT", "ORSTTOP", "ORSTBOT", "OLOADTOP",
-                    "OLOADBOT", "ADDSUBTOP", "ADDSUBBOT", "OHOLDTOP", "OHOLDBOT", "CI", "ACCUMCI", "SIGNEXTIN")},
-                o_O=output)
+            m.submodules.mac = _mac(Cat(*self.a), Cat(*self.b), output, halves=True)
             m.d.comb += [self.product[half].eq(delay(m, output.word_select(half, 16), self.spread,
                                                      name=f"product_{half}")) for half in range(2)]
         else:
@@ -196,6 +186,59 @@ class MultiplierPair(wiring.Component):
                 m.d.comb += [multiplier.a.eq(self.a[half]), multiplier.b.eq(self.b[half]),
                              self.product[half].eq(multiplier.product)]
         return m
+
+
+class WideMultiplier(wiring.Component):
+    """``product = a * b`` of signed factors, in one of the part's widest multipliers.
+
+    Parameters
+    ----------
+    a, b
+        Bits of the factors: at most 18, on an iCE40 16.
+    spread
+        Registers behind those of the multiplier.
+
+    Members
+    -------
+    a, b : In(signed)
+    product : Out(signed)
+        :attr:`LATENCY` + ``spread`` cycles later.
+    """
+
+    LATENCY = Multiplier.LATENCY + 1
+    """Cycles from the factors to the product: registers before, within and behind the multiplier."""
+
+    def __init__(self, a: int, b: int, spread: int = 0):
+        self.spread = spread
+        super().__init__({"a": In(signed(a)), "b": In(signed(b)), "product": Out(signed(a + b))})
+
+    def elaborate(self, platform):
+        m = Module()
+        if isinstance(platform, SiliconBluePlatform):
+            output, (a, b) = Signal(32), (Signal(signed(16), name=name) for name in "ab")
+            m.submodules.mac = _mac(a, b, output, halves=False, p_PIPELINE_16x16_MULT_REG1=1,
+                                    p_PIPELINE_16x16_MULT_REG2=1)
+            m.d.comb += [a.eq(self.a), b.eq(self.b),
+                         self.product.eq(delay(m, output[:len(self.product)], self.spread, name="product"))]
+        else:
+            m.submodules.multiplier = multiplier = Multiplier(self.spread + 1, self.a.shape(), self.b.shape())
+            m.d.comb += [multiplier.a.eq(self.a), multiplier.b.eq(self.b), self.product.eq(multiplier.product)]
+        return m
+
+
+def _mac(a, b, output, *, halves: bool, **parameters) -> Instance:
+    """An SB_MAC16 of signed factors, or of the ``halves`` of either, with registers before and within it."""
+    return Instance(
+        "SB_MAC16",
+        p_MODE_8x8=int(halves), p_A_SIGNED=1, p_B_SIGNED=1, p_A_REG=1, p_B_REG=1,
+        p_TOP_8x8_MULT_REG=1, p_BOT_8x8_MULT_REG=1,
+        # The products themselves, past the adders.
+        p_TOPOUTPUT_SELECT=2 if halves else 3, p_BOTOUTPUT_SELECT=2 if halves else 3, **parameters,
+        i_CLK=ClockSignal(), i_CE=1, i_A=a, i_B=b, i_C=Const(0, 16), i_D=Const(0, 16),
+        **{f"i_{name}": 0 for name in (
+            "AHOLD", "BHOLD", "CHOLD", "DHOLD", "IRSTTOP", "IRSTBOT", "ORSTTOP", "ORSTBOT", "OLOADTOP",
+            "OLOADBOT", "ADDSUBTOP", "ADDSUBBOT", "OHOLDTOP", "OHOLDBOT", "CI", "ACCUMCI", "SIGNEXTIN")},
+        o_O=output)
 
 
 class Dot(wiring.Component):

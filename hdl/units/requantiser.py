@@ -13,11 +13,16 @@ from tepal.hdl.primitives import bits_for, delay
 
 from .affine import Affine, wide_sum
 from .arithmetic import LogicMultiplier, pipelined_sum
+from .multiplier import WideMultiplier
 
 __all__ = ["SELECT", "Requantiser", "RequantiserFormat", "fields_of"]
 
 SELECT = 1
 """Cycles to select one of several accumulators for a requantiser."""
+
+_HARD = WideMultiplier.LATENCY + 1
+"""Cycles that a hardware multiplier is given at least: a register lies between it and the sum, for it may be far from
+the logic."""
 
 
 def fields_of(layout: data.StructLayout, words: list[int]) -> dict[str, np.ndarray]:
@@ -37,7 +42,10 @@ class RequantiserFormat:
 
     ``accumulator``, ``multiplier`` (unsigned) and ``offset`` are widths in bits, ``fraction`` the bits dropped
     after the multiplication, ``rights`` the distinct right shifts, ``modes`` the distinct (away from zero,
-    zero point, minimum, maximum).  A parameter word holds indices into the last two."""
+    zero point, minimum, maximum).  A parameter word holds indices into the last two.
+
+    ``hard`` is the bits of either factor of a hardware multiplier, which takes the highest bits of accumulator and
+    multiplier; logic multiplies what is below.  0: logic alone."""
 
     accumulator: int
     multiplier: int
@@ -45,6 +53,7 @@ class RequantiserFormat:
     fraction: int
     rights: tuple[int, ...]
     modes: tuple[tuple[bool, int, int, int], ...]
+    hard: int = 0
 
     @classmethod
     def of(cls, affines: list[Affine], accumulator: int) -> "RequantiserFormat":
@@ -74,6 +83,20 @@ class RequantiserFormat:
     def width(self) -> int:
         """Bits of a parameter word."""
         return self.layout.size
+
+    @property
+    def below(self) -> tuple[int, int]:
+        """Lowest bits of accumulator and multiplier of which a hardware multiplier takes none.  It is signed, and the
+        multiplier is not: of that it takes one bit less."""
+        return max(0, self.accumulator - self.hard), max(0, self.multiplier - (self.hard - 1))
+
+    @property
+    def bits_in_logic(self) -> int:
+        """Of the product of accumulator and multiplier, the products of a bit with another one that logic makes."""
+        if not self.hard:
+            return self.multiplier * self.accumulator
+        low, factor = self.below
+        return factor * self.accumulator + low * (self.multiplier - factor)
 
     @property
     def latency(self) -> int:
@@ -126,22 +149,27 @@ class Requantiser(wiring.Component):
     @staticmethod
     def latency(fmt: RequantiserFormat) -> int:
         """Cycles from ``acc`` to ``result``."""
-        terms = -(-fmt.multiplier // 2) + 1
-        return (terms - 1).bit_length() + 6
+        return Requantiser._sum_latency(fmt) + 5
+
+    @staticmethod
+    def _sum_latency(fmt: RequantiserFormat) -> int:
+        """Cycles from ``acc`` to the sum of product and offset."""
+        low, factor = fmt.below if fmt.hard else (0, fmt.multiplier)
+        logic = 1 + (-(-factor // 2) + -(-low // 2)).bit_length()
+        return max(logic, _HARD) + 1 if fmt.hard else logic
 
     @staticmethod
     def features(used: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
-        """Features for the LUT estimate of ``used``, pairs of a count and a format."""
-        return {"units": sum(count for count, _ in used),
-                "bits of products": sum(count * fmt.multiplier * fmt.accumulator for count, fmt in used)}
+        """Features for the LUT estimate of ``used``, pairs of a count and a format: of pipelines, or of serial ones."""
+        beside = " beside multipliers" if any(getattr(fmt, "hard", 0) for _, fmt in used) else ""
+        return {f"units{beside}": sum(count for count, _ in used),
+                f"bits of products{beside}": sum(count * getattr(fmt, "bits_in_logic", fmt.multiplier * fmt.accumulator)
+                                                 for count, fmt in used)}
 
     def elaborate(self, platform):
         m = Module()
         fmt = self.format
-        rows = LogicMultiplier.rows(m, platform, self.acc, self.parameters.multiplier)
-        offset = delay(m, self.parameters.offset, 1, name="offset")
-        total, levels = pipelined_sum(m, [(offset, 0), *rows], name="total")
-        levels += 1
+        total, levels = self._sum(m, platform)
         # What rounding adds, to values of either sign, is known a cycle before the sum is.
         right = delay(m, self.parameters.right, levels - 1, name="right")
         mode = delay(m, self.parameters.mode, levels - 1, name="mode")
@@ -187,3 +215,25 @@ class Requantiser(wiring.Component):
         with m.Else():
             m.d.sync += self.result.eq(placed)
         return m
+
+    def _sum(self, m: Module, platform):
+        """(product and offset, cycles later)."""
+        fmt, acc, multiplier = self.format, self.acc, self.parameters.multiplier
+        cycles = self._sum_latency(fmt)
+        low, factor = fmt.below if fmt.hard else (0, fmt.multiplier)
+        rows = LogicMultiplier.rows(m, platform, acc, multiplier[:factor])
+        offset = delay(m, self.parameters.offset, 1, name="offset")
+        if not fmt.hard:
+            return pipelined_sum(m, [(offset, 0), *rows], name="total")[0], cycles
+        high = Signal(signed(fmt.multiplier - factor + 1))
+        m.d.comb += high.eq(multiplier[factor:])
+        m.submodules.multiplier = hard = WideMultiplier(fmt.accumulator - low, len(high),
+                                                        cycles - 1 - WideMultiplier.LATENCY)
+        m.d.comb += [hard.a.eq(acc[low:]), hard.b.eq(high)]
+        rows += [(row, factor + place)
+                 for row, place in LogicMultiplier.rows(m, platform, high, acc[:low], name="low_row")]
+        rest, levels = pipelined_sum(m, [(offset, 0), *rows], name="rest")
+        rest = delay(m, rest, cycles - 2 - levels, name="rest")
+        total, _ = pipelined_sum(m, [(rest.as_signed(), 0), (hard.product, low + factor)], name="total")
+        # The sum of two values of so many bits; partial sums may have room for more.
+        return total[:max(fmt.accumulator + fmt.multiplier, fmt.offset) + 1].as_signed(), cycles

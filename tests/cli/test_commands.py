@@ -231,6 +231,13 @@ def test_published_model_too_big(run):
     # Two products each.
     (["icebreaker", "--rows", 1, "--columns", 17, "--lanes", 1],
      "it needs 9 SB_MAC16 and iCE40UP5K has 8 (1 too many); choose rows x columns of at most 16"),
+    (["ulx3s-85f", "--rows", 6, "--packing", 2, "--operands", 4, "--logic-columns", 3, "--requantiser-multiplier", 18],
+     "it needs 172 MULT18X18D and LFE5U-85F has 156 (16 too many), 16 of them in requantisers; choose "
+     "--requantiser-multiplier 0, or an array that takes at most 140: fewer --rows or --columns, or more "
+     "--logic-columns"),
+    (["tangnano20k", "--lanes", 48, "--columns", 1, "--requantiser-multiplier", 18],
+     "it needs 102 MULT9X9 and GW2AR-18C has 96 (6 too many), 98 of them in requantisers; choose "
+     "--requantiser-multiplier 0"),
 ])
 def test_too_many_multipliers(run, argv, sentence):
     code, _, err = run("estimate", MODEL, "--board", *argv)
@@ -245,6 +252,8 @@ def test_too_many_multipliers(run, argv, sentence):
     (["--board", "icebraker"], r"no board 'icebraker'; did you mean icebreaker.*\? \(known: ulx3s-85f, ulx3s-45f, "),
     (["--board", "ULX3S"], "no board 'ULX3S'; did you mean ulx3s-85f"),
     (["--board", ""], r"no board '' \(known: ulx3s-85f, ulx3s-45f, .*generic; or a file"),
+    (["--board", "icebreaker", "--requantiser-multiplier", 18],
+     r"requantiser_multiplier \(18\) must be at most 16 on icebreaker: the factors of its SB_MAC16 have no more bits"),
     (["--board", "icebreaker", "--packing", 2], r"packing \(2\) must be 1 on icebreaker: rows can't share a SB_MAC16"),
     (["--board", "ulx3s-85f", "--rows", 9, "--packing", 2], r"packing \(2\) must divide rows \(9\)"),
     (["--board", "generic"], "generic board .* give at least --rows, --columns and --lanes"),

@@ -34,6 +34,10 @@ GOOD = {"rows": 2, "columns": 6, "lanes": 4, "window": (3, 2), "requantisers": 2
     ({"columns_abreast": 2, "pipelined": False}, "several columns_abreast (2) need a pipelined engine: pipelined must "
      "be on, requantiser_cycles 1"),
     ({"pipelined": False}, "an engine that is not pipelined needs requantisers to be 1, not 2"),
+    ({"requantiser_multiplier": 19}, "requantiser_multiplier must be 0, or 9 to 18 bits, not 19"),
+    ({"requantiser_multiplier": 8}, "requantiser_multiplier must be 0, or 9 to 18 bits, not 8"),
+    ({"requantiser_multiplier": 18, "requantisers": 1, "requantiser_cycles": 3, "lane_cycles": 4},
+     "a requantiser_multiplier (18) needs pipelined requantisers: requantiser_cycles or lane_cycles must be 1"),
 ])
 def test_error(change, sentence):
     with pytest.raises(ConfigError, match=f"^{re.escape(sentence)}$"):
@@ -47,6 +51,11 @@ def test_properties():
     assert (wide.products, wide.multipliers) == (48, 16)
     assert [wide.in_logic(column) for column in range(6)] == [False, False, True, False, False, True]
     assert "operands" not in config.told()
+    assert "requantiser_multiplier" not in config.told()
+    hard = EngineConfig(**GOOD | {"requantiser_multiplier": 18})
+    assert hard.told()["requantiser_multiplier"] == 18
+    assert [config.hard_requantisers, hard.hard_requantisers, EngineConfig(**GOOD | {
+        "requantiser_multiplier": 18, "lane_cycles": 4}).hard_requantisers] == [0, 2 + 4, 2]
     assert wide.told() | {"operands": 4, "logic_columns": 2} == wide.told()
     by_threes = EngineConfig(**GOOD | {"columns_abreast": 3})
     assert [[engine.lag(column) for column in range(6)] for engine in (config, by_threes)] == [

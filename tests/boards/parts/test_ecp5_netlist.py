@@ -100,6 +100,29 @@ def test_every_multiplier_has_a_place_of_its_own(config):
     assert len(set(places(module))) == config.multipliers
 
 
+@pytest.mark.parametrize("config", [
+    EngineConfig(16, 16, 8, requantisers=8, packing=2, requantiser_multiplier=18),
+    EngineConfig(6, 16, 8, requantisers=8, packing=2, operands=4, logic_columns=5, requantiser_multiplier=18)])
+def test_requantisers_take_the_places_that_are_left(config):
+    """From left to right, and below where there is room."""
+    elements = [number for number in range(config.rows // config.packing * config.columns)
+                if not config.in_logic(number % config.columns)]
+    module = multipliers(elements) if config.operands == 1 else multipliers(
+        [f"{element}.multiplier_{operand}" for element in elements for operand in range(config.operands)], "dot_{}")
+    for name, count in ("drain.requantiser_{}", config.requantisers), ("depthwise_requantiser_{}", config.lanes):
+        module["cells"] |= {f"top.{name.format(number)}.multiplier.multiplier.multiplier": cell("MULT18X18D", {}, {})
+                            for number in range(count)}
+    total = config.multipliers + config.hard_requantisers
+    sites = _SITES[ECP5_85F.name]
+    assert place_multipliers(module, config, sites) == len(module["cells"]) == total
+    assert len(set(places(module)) & sites.multiplier_places().keys()) == total
+    own = [sites.multiplier_places()[place] for place in places(module)[config.multipliers:]]
+    for group in own[:config.requantisers], own[config.requantisers:]:
+        assert sorted(x for x, y in group if y == 58) == [x for x, y in group if y == 58]
+    assert sum(y == 58 for _, y in own) == min(config.hard_requantisers, 52 - sum(
+        sites.multiplier_places()[place][1] == 58 for place in places(module)[:config.multipliers]))
+
+
 def test_too_wide_an_array_is_left_alone():
     module = multipliers(range(36))
     assert place_multipliers(module, EngineConfig(4, 9, 1), SITES) == 0

@@ -68,7 +68,7 @@ def test_layout():
 OTHER = {"rows": 6, "columns": 6, "lanes": 6, "window": (1, 2), "requantisers": 1, "input_bytes": 4, "spread": 1,
          "packing": 2, "copy_lanes": 9, "requantiser_cycles": 3, "lane_cycles": 4, "single_port": True,
          "pipelined": False, "activation_words": 70_000, "weight_words": 90_000, "input_rows": 8, "operands": 4,
-         "logic_columns": 2, "columns_abreast": 2}
+         "logic_columns": 2, "columns_abreast": 2, "requantiser_multiplier": 16}
 """Another value for each field of an engine."""
 
 

@@ -12,7 +12,7 @@ from amaranth.back import rtlil
 from amaranth_boards.icebreaker import ICEBreakerPlatform
 from tepal.boards.flow import yosys
 from tepal.hdl.memories.single_port import SinglePortRam
-from tepal.hdl.units.multiplier import MultiplierPair
+from tepal.hdl.units.multiplier import MultiplierPair, WideMultiplier
 from tepal.sim.simulators import verilator_folder
 
 pytestmark = pytest.mark.rtl
@@ -73,6 +73,18 @@ class Multipliers(Elaboratable):
         return m
 
 
+class Wide(Elaboratable):
+    """A product of all bits."""
+
+    bits = 32
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.wide = wide = WideMultiplier(16, 16, 1)
+        m.d.comb += [Cat(wide.a, wide.b).eq(self.stimulus), self.response.eq(wide.product.as_unsigned())]
+        return m
+
+
 class Memory(Elaboratable):
     """A memory of eight blocks, 20 bits by 65,536 words, of which a few on both sides of each boundary are used: all of
     them are written first."""
@@ -96,7 +108,7 @@ class Memory(Elaboratable):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("design", "start"), [(Multipliers, 4), (Memory, 100)])
+@pytest.mark.parametrize(("design", "start"), [(Multipliers, 4), (Wide, 6), (Memory, 100)])
 def test_block(design, start, tmp_path):
     for name, platform in (("plain", None), ("vendor", ICEBreakerPlatform())):
         unit = design()

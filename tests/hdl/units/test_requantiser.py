@@ -47,17 +47,48 @@ def values(rng, **options):
     return affines, width, layer, channel, acc, expected
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_requantiser(seed):
+@pytest.mark.parametrize(("seed", "hard"), [*((seed, 0) for seed in range(6)), (0, 18), (1, 16), (2, 9)])
+def test_requantiser(seed, hard):
     """Parameters change in every cycle."""
     affines, width, layer, channel, acc, expected = values(np.random.default_rng(seed))
-    fmt = RequantiserFormat.of(affines, width)
+    fmt = replace(RequantiserFormat.of(affines, width), hard=hard)
     words = [fmt.words(affine) for affine in affines]
     unit = Requantiser(fmt)
     rows = trace(unit, CYCLES, lambda cycle: [
         (unit.acc, acc[cycle]), (unit.parameters.as_value(), words[layer[cycle]][channel[cycle]])], [unit.result])
     latency = Requantiser.latency(fmt)
     assert [value for value, in rows[latency:]] == expected[:CYCLES - latency]
+
+
+@pytest.mark.parametrize(("accumulator", "multiplier", "hard"), [
+    (21, 25, 18), (19, 23, 18), (21, 25, 16), (18, 17, 18), (16, 1, 9), (24, 8, 9), (17, 31, 18), (19, 17, 18),
+    (21, 25, 0)])
+def test_extremes(accumulator, multiplier, hard):
+    """Accumulators and parameters of all their bits, half of them with the values at the ends of their ranges and
+    beside the bits between which a hardware multiplier and logic share the product."""
+    rng = np.random.default_rng([accumulator, multiplier, hard])
+    modes = (False, 3, -128, 127), (True, -128, -100, 101)
+    fmt = RequantiserFormat(accumulator, multiplier, accumulator + multiplier - 1, accumulator + multiplier - 10,
+                            (0, 1, 5), modes, hard)
+    unit = Requantiser(fmt)
+
+    def drawn(bits: int, sign: int):
+        low, high = -(sign << bits - 1), (1 << bits - sign) - 1
+        edges = [low, high, 0, 1, low + 1, *((1 << place) - less for place in range(1, bits - sign) for less in (0, 1))]
+        return np.where(rng.random(CYCLES) < 0.5, rng.choice(edges, CYCLES), rng.integers(low, high + 1, CYCLES))
+
+    acc = drawn(accumulator, 1)
+    words = [fmt.layout.const({"multiplier": int(factor), "offset": int(offset), "right": int(right), "mode": int(mode)}
+                              ).as_value().value
+             for factor, offset, right, mode in zip(drawn(multiplier, 0), drawn(fmt.offset, 1),
+                                                    rng.integers(3, size=CYCLES), rng.integers(2, size=CYCLES),
+                                                    strict=True)]
+    rows = trace(unit, CYCLES + fmt.latency, lambda cycle: [
+        (unit.acc, acc[min(cycle, CYCLES - 1)]), (unit.parameters.as_value(), words[min(cycle, CYCLES - 1)])],
+        [unit.result])
+    found = [value for value, in rows[fmt.latency:]]
+    assert found == fmt.requantise(words, acc).tolist()
+    assert len(set(found)) > 100
 
 
 @pytest.mark.parametrize("one_shift", [False, True])
