@@ -102,7 +102,8 @@ def add_model_arguments(parser, *, any_board: bool = False, without: str = "comp
     engine.add_argument("--columns", type=int, metavar="C", help="output channels made at once")
     engine.add_argument("--lanes", type=int, metavar="L", help="channels of the depthwise engine")
     engine.add_argument("--window", type=_size, metavar="RxC", help="taps read at once, such as 3x3")
-    engine.add_argument("--requantisers", type=int, metavar="R", help="results a cycle; divides C and L")
+    engine.add_argument("--requantisers", type=int, metavar="R", help="results a cycle; divides C, and divides L "
+                        "or is twice as many")
     engine.add_argument("--packing", type=int, metavar="N", help="rows of the array that share a multiplier, 1 "
                         "or 2 (default: the board's, if that divides P)")
     engine.add_argument("--operands", type=int, metavar="K", help="operands of each sum in the array that are "

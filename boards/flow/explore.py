@@ -8,6 +8,7 @@ logic first, those whose bounds do not prove that a smaller engine is as fast ar
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import lcm
 
 import numpy as np
 from tepal.boards.board import Board
@@ -72,15 +73,19 @@ def candidates(config: EngineConfig, formats: Formats, most: int) -> Engines:
     for work in (passes[0], *unrolled(formats, most)):
         row_bytes = work.window.input_shape[2]
         copies |= {(work.pixels_per_window, -(-row_bytes // parts)) for parts in range(1, row_bytes + 1)}
+    two_words = config.pipelined and not config.single_port and config.window[1] > 1
     found = []
     for lanes in range(1, min(channels, _MOST_LANES) + 1):
-        for requantisers in (count for count in range(1, lanes + 1) if lanes % count == 0):
+        for requantisers in (*(count for count in range(1, lanes + 1) if lanes % count == 0),
+                             *([2 * lanes] if two_words else [])):
             if config.requantiser_cycles > 1 and requantisers > 1:
                 continue
-            columns = np.arange(requantisers, min(most, width + requantisers - 1) + 1, requantisers)
+            step = lcm(requantisers, config.columns_abreast)
+            columns = np.arange(step, min(most, width + step - 1) + 1, step)
             rows = np.arange(config.packing, min(most, pixels + config.packing - 1) + 1, config.packing)
             rows, columns = np.meshgrid(rows, columns, indexing="ij")
-            few = rows * columns <= most
+            hard = columns - config.logic_columns
+            few = (rows * hard * config.operands <= most) & (hard >= 0)
             for count, copy_lanes in sorted(copies):
                 if copy_lanes == 1 or copy_lanes > lanes:
                     fits = few if count == 1 else few & (columns == count * passes[0].output_shape[2])
