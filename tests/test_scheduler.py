@@ -427,10 +427,10 @@ def test_explore_builds_the_same(run, stand_ins, address, monkeypatch):
 
 @pytest.mark.slow
 def test_explore_builds(run, stand_ins, address):
-    here, there = (run(*EXPLORE, "--build", *more, "--json") for more in ([], ["--scheduler", address]))
-    assert (here[0], here[2]) == (there[0], there[2]) == (0, "")
-    assert untimed(here[1]) == untimed(there[1])
-    report = json.loads(here[1])
+    """As ``build`` does."""
+    code, out, err = run(*EXPLORE, "--build", "--scheduler", address, "--json")
+    assert (code, err) == (0, "")
+    report = json.loads(out)
     entries = [entry for entry in report["front"] if "built" in entry]
     assert len(entries) == 3
     for entry in entries:
@@ -441,10 +441,6 @@ def test_explore_builds(run, stand_ins, address):
     code, out, _ = run("build", MODEL, "--board", "ulx3s-85f", *entries[0]["options"].split(), "-o", "one", "--json")
     assert code == 0
     assert {name: json.loads(out)[name] for name in entries[0]["built"]} == entries[0]["built"]
-    told = run(*EXPLORE, "--build")[1].splitlines()
-    assert told[0].split()[:3] == ["cycles", "MHz", "ms"]
-    assert told[1].split()[1] == f"{entries[0]['built']['clock_mhz']:.2f}"
-    assert told[-1].startswith(f"Place and route of {len(entries)} engines took ")
 
 
 @pytest.mark.slow

@@ -33,7 +33,7 @@ def test_chains(seed, frugal):
     check(*random_case(seed, 2, frugal=frugal))
 
 
-@pytest.mark.parametrize("seed", fast(range(12), 3))
+@pytest.mark.parametrize("seed", fast(range(8), 3))
 def test_weights_with_zero_points(seed):
     """uint8 weights need nine bits, in the array and in the depthwise engine; engines whose multipliers are shared, or
     have eight bits, refuse them."""
@@ -90,7 +90,7 @@ def check(network, config, pictures):
 
 
 @pytest.mark.parametrize("frugal", [False, True])
-@pytest.mark.parametrize("seed", fast(range(12), 1))
+@pytest.mark.parametrize("seed", fast(range(8), 1))
 def test_max_pools(seed, frugal):
     """Sums and largest values in one network, or largest values alone, on either kind of engine."""
     network, config, pictures = max_pool_case(seed, 2, frugal=frugal)
@@ -152,7 +152,7 @@ def test_reset_within_a_frame(seed, part, length):
         assert first.startswith(b"".join(cut_off)[:-1])
 
 
-@pytest.mark.parametrize("part", fast(range(10), 1))
+@pytest.mark.parametrize("part", fast(range(6), 1))
 @settings(max_examples=4)
 @given(graph=graphs())
 def test_graphs(part, graph):
@@ -160,7 +160,7 @@ def test_graphs(part, graph):
     check(*graph.case())
 
 
-@pytest.mark.parametrize("part", fast(range(8), 1))
+@pytest.mark.parametrize("part", fast(range(5), 1))
 @settings(max_examples=3)
 @given(graph=graphs())
 def test_graphs_on_small_engines(part, graph):

@@ -174,7 +174,7 @@ def test_weights_from_sdram(spoilt, low, test, monkeypatch):
     monkeypatch.setattr(FlashLoader, "REST", 64)
     monkeypatch.setattr(FlashLoader, "ATTEMPTS", 2)
     network, image = STREAMED.network, image_of(STREAMED).data
-    timing = replace(SMALL, rows=128 if low == BEYOND else 16)
+    timing = replace(SMALL, rows=128, columns=8) if low == BEYOND else replace(SMALL, rows=16)
     top = Top(STREAMED, Fraction(BIT), 64, offset=0x20000, sdram=timing, test_memory=test)
     board, stored = _WithSdram(top, low), bytearray(image)
     if spoilt is not None:

@@ -16,7 +16,6 @@ from tepal.hdl import EngineConfig, Schedule
 from tepal.quant import Network, read_model
 
 MODEL = Path(__file__).parents[3] / "examples/digits/digits.tflite"
-SMALL = EngineConfig(1, 1, 1, (1, 1))
 
 SYNTHESIS = {
     "LIFCL-40": ("synth_nexus -top tepal -run begin:map_ffram", {"PDPSC16K": 1, "PDP16K": 1, "DP16K": 1},
@@ -47,8 +46,8 @@ def in_luts(board, schedule) -> int:
 @pytest.mark.synthesis
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SYNTHESIS)
-@pytest.mark.parametrize("engine", [SMALL, EngineConfig(2, 4, 2, (1, 1), requantisers=2)], ids=["small", "larger"])
-def test_inferred(name, engine, tmp_path):
+def test_inferred(name, tmp_path):
+    engine = EngineConfig(2, 4, 2, (1, 1), requantisers=2)
     script, memories, multipliers = SYNTHESIS[name]
     network = read_model(MODEL)
     assert isinstance(network, Network)
