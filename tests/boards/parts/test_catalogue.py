@@ -23,7 +23,7 @@ SYNTHESIS = {
     "XC7A35T": ("synth_xilinx -top tepal -flatten -run begin:map_ffram", {"RAMB18E1": 1, "RAMB36E1": 2},
                 {"DSP48E1": 1}),
     "5CEBA4": ("synth_intel_alm -family cyclonev -top tepal -run begin:map_lutram", {"MISTRAL_M10K": 1},
-               {"MISTRAL_MUL9X9": 1})}
+               {"MISTRAL_MUL9X9": 1, "MISTRAL_MUL18X18": 1})}
 """A part of each family: what maps multipliers and memory blocks, and how many of either its cells are."""
 
 ROM_COST, BLOCK_COST = 1 / 64, 129
@@ -47,7 +47,7 @@ def in_luts(board, schedule) -> int:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SYNTHESIS)
 def test_inferred(name, tmp_path):
-    engine = EngineConfig(2, 4, 2, (1, 1), requantisers=2)
+    engine = EngineConfig(2, 4, 2, (1, 1), requantisers=2, requantiser_multiplier=18)
     script, memories, multipliers = SYNTHESIS[name]
     network = read_model(MODEL)
     assert isinstance(network, Network)
@@ -61,8 +61,9 @@ def test_inferred(name, tmp_path):
     board = replace(BOARDS["generic"], part=part)
     used = fit(schedule, board).used
     inferred = sum(cells.get(cell, 0) * count for cell, count in memories.items())
-    assert sum(cells.get(cell, 0) * count for cell, count in multipliers.items()) == engine.multipliers
-    assert used[part.multiplier] == -(-engine.multipliers // part.products)
+    found = sum(cells.get(cell, 0) * count for cell, count in multipliers.items())
+    assert found == engine.multipliers + engine.hard_requantisers
+    assert used[part.multiplier] == -(-engine.multipliers // part.products) + engine.hard_requantisers
     assert 0 < inferred == used[part.memories[0].name] - in_luts(board, schedule)
 
 
