@@ -439,6 +439,8 @@ class Accelerator(wiring.Component):
             parameter_table=parameter_descriptors(schedule), table=drain_descriptors(schedule),
             elementwise=schedule.elementwise_format, rom=streamed, tables=tables)
         m.d.comb += [drain.captured.eq(array.captured), streamer.done.eq(drain.done)]
+        if self.config.columns_abreast > 1:
+            m.d.comb += drain.ending.eq(array.ending)
         for column in range(self.config.columns):
             m.d.comb += drain.bottom[column].eq(array.bottom[column])
         for number, (memory, enable) in enumerate(zip(memories, drain.enable, strict=True)):

@@ -18,6 +18,7 @@ from .elementwise import ElementwiseFormat, ElementwiseUnit
 from .instance_name import InstanceName
 from .requantiser import SELECT, Requantiser, RequantiserFormat
 from .serial_requantiser import ParameterRom, SerialFormat, SerialRequantiser
+from .systolic import ProcessingElement
 from .widths import Widths
 from .write_walk import ChunkWalk, PixelWalk
 
@@ -123,8 +124,9 @@ class Drain(wiring.Component):
 
     Members
     -------
-    captured, bottom : In
-        From the array.
+    captured, bottom, ending : In
+        From the array; the last with several ``config.columns_abreast`` alone: parameters are fetched in time for the
+        sums then, which need not wait for them.
     enable : Out(1) per part of a word, for each bank and, as the last one, the output memory
     address, data : Out
         Write port, common to all memories.
@@ -149,6 +151,12 @@ class Drain(wiring.Component):
     """Cycles before a write in which a pipelined requantiser's side begins to make its address."""
 
     @staticmethod
+    def ahead(config: EngineConfig) -> int:
+        """Cycles before the array's capture in which its column parameters begin to be fetched."""
+        known = ProcessingElement.latency(config) if config.columns_abreast > 1 else 0
+        return min(known, ColumnParameters.LATENCY)
+
+    @staticmethod
     def write(pipelined: bool) -> int:
         """Cycles from a result to its write."""
         return int(pipelined)
@@ -158,7 +166,7 @@ class Drain(wiring.Component):
                 elementwise: ElementwiseFormat | None = None) -> int:
         """Cycles from the one in which the array shows a column group's first sum to the write of its first chunk."""
         further = ElementwiseUnit.latency(elementwise, config.pipelined) if elementwise else 0
-        select = ColumnParameters.LATENCY + SELECT if isinstance(fmt, RequantiserFormat) else 0
+        select = ColumnParameters.LATENCY - cls.ahead(config) + SELECT if isinstance(fmt, RequantiserFormat) else 0
         return (config.lag((config.requantisers - 1) * config.turns) + select + fmt.latency + further
                 + cls.write(config.pipelined))
 
@@ -186,6 +194,7 @@ class Drain(wiring.Component):
         self.own = self.spread or config.written_words > 1
         super().__init__({
             "captured": In(1), "bottom": In(signed(fmt.accumulator)).array(config.columns),
+            **({"ending": In(1)} if config.columns_abreast > 1 else {}),
             "enable": Out(parts).array(config.taps + 1),
             "address": Out(widths.target), "data": Out(8 * config.written_bytes), "done": Out(1),
             "written": Out(parts), "number": Out(bits_for(len(table))), "end": Out(1),
@@ -215,9 +224,12 @@ class Drain(wiring.Component):
 
     def _pipelines(self, m: Module, fmt: RequantiserFormat):
         """(results of a cycle, whether the first ones of a column group are among them)."""
-        count_of, step, late = self.config.requantisers, self.config.turns, ColumnParameters.LATENCY
+        count_of, step, ahead = self.config.requantisers, self.config.turns, self.ahead(self.config)
+        late, fetches = ColumnParameters.LATENCY - ahead, self.captured
+        if ahead:
+            fetches = delay(m, self.ending, ProcessingElement.latency(self.config) - ahead, name="fetches")
         parameters = ColumnParameters(self.parameter_table, fmt, self.words, self.config.columns,
-                                      self.config.columns_abreast, self.rom).add_to(m, self.captured)
+                                      self.config.columns_abreast, self.rom).add_to(m, fetches)
         # Requantiser 0 meets its columns in turn from the cycle after the capture; the others when their first columns
         # show their sums.
         first = delay(m, self.captured, 1, name="first")

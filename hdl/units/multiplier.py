@@ -252,17 +252,19 @@ class Dot(wiring.Component):
         Products of a sum, and sums.
     b
         Bits of the second factors.
+    spread
+        Registers behind the sums.
 
     Members
     -------
     a : In(signed(8)) per operand and sum
     b : In(signed(b)) per operand
     product : Out(signed(8 + b + levels)) per sum
-        :attr:`levels` cycles later than the products of what ``make`` gives.
+        :attr:`levels` + ``spread`` cycles later than the products of what ``make`` gives.
     """
 
-    def __init__(self, make: Callable[[], Any], operands: int, packing: int = 1, b: int = 8):
-        self.make, self.operands, self.packing = make, operands, packing
+    def __init__(self, make: Callable[[], Any], operands: int, packing: int = 1, b: int = 8, spread: int = 0):
+        self.make, self.operands, self.packing, self.spread = make, operands, packing, spread
         super().__init__({"a": In(signed(8)).array(operands, packing), "b": In(signed(b)).array(operands),
                           "product": Out(signed(8 + b + self.levels(operands))).array(packing)})
 
@@ -283,8 +285,8 @@ class Dot(wiring.Component):
             else:
                 m.d.comb += unit.a.eq(self.a[number][0])
                 found.append([unit.product])
-        m.d.comb += [self.product[row].eq(_tree(m, [each[row] for each in found], name=f"sum_{row}"))
-                     for row in range(self.packing)]
+        m.d.comb += [self.product[row].eq(delay(m, _tree(m, [each[row] for each in found], name=f"sum_{row}"),
+                                                self.spread, name=f"product_{row}")) for row in range(self.packing)]
         return m
 
 
@@ -414,4 +416,5 @@ def products(m: Module, platform, factors, spread: int = 0, packing: int = 1, op
 def _dot(spread: int, packing: int, operands: int, width: int, logic: bool) -> Dot | PackedDot:
     if packing == 1:
         return Dot(lambda: Multiplier(spread, b=signed(width)), operands, b=width)
-    return Dot(lambda: LogicPair(spread), operands, packing) if logic else PackedDot(spread, operands)
+    # Logic is near what takes its sums, and these are fewer bits than products: registers stand behind them.
+    return Dot(LogicPair, operands, packing, spread=spread) if logic else PackedDot(spread, operands)

@@ -132,6 +132,8 @@ class SystolicArray(wiring.Component):
     bottom : Out(signed(accumulator)) per column
     captured : Out(1)
         Column 0 shows the first row of finished sums in the next cycle.
+    ending : Out(1), with several ``config.columns_abreast`` alone
+        So it does :meth:`ProcessingElement.latency` cycles later.
     """
 
     ELEMENT = InstanceName("element_{}_{}", "systolic array, element row {} column {}")
@@ -144,6 +146,7 @@ class SystolicArray(wiring.Component):
             "x": In(_shape(config.operands, 8)).array(rows), "first": In(1).array(rows), "last": In(1).array(rows),
             "w": In(_shape(config.operands, weight)).array(columns),
             "bottom": Out(signed(accumulator)).array(columns), "captured": Out(1),
+            **({"ending": Out(1)} if config.columns_abreast > 1 else {}),
         })
 
     @staticmethod
@@ -209,6 +212,8 @@ class SystolicArray(wiring.Component):
             m.d.comb += [element.product[i].eq(product) for i, product in enumerate(results)]
         m.d.comb += [self.bottom[c].eq(grid[-1][c].drain[-1]) for c in range(config.columns)]
         m.d.comb += self.captured.eq(grid[-1][0].captured)
+        if config.columns_abreast > 1:
+            m.d.comb += self.ending.eq(grid[-1][0].last)
         return grid
 
     def _drain(self, m: Module, grid: list[list[ProcessingElement]]):

@@ -13,6 +13,7 @@ from tepal.hdl.plan.descriptors import drain_descriptors, parameter_descriptors,
 from tepal.hdl.units.column_parameters import ColumnParameters
 from tepal.hdl.units.drain import Drain
 from tepal.hdl.units.requantiser import SELECT, RequantiserFormat
+from tepal.hdl.units.systolic import ProcessingElement
 
 FRAMES = 2
 
@@ -24,11 +25,13 @@ def sums_and_writes(rng, schedule):
     """What the array shows, cycle -> [(column, sum)] and cycles of ``captured``; and cycle -> expected write."""
     config, step, cycles = schedule.config, schedule.config.turns, schedule.config.requantiser_cycles
     shown, captured, writes = {}, [], {}
-    select = ColumnParameters.LATENCY + SELECT if isinstance(schedule.matrix_format, RequantiserFormat) else 0
+    select = (ColumnParameters.LATENCY - Drain.ahead(config) + SELECT
+              if isinstance(schedule.matrix_format, RequantiserFormat) else 0)
     latency = (1 + select + config.lag((config.requantisers - 1) * step) + schedule.matrix_format.latency
                + Drain.write(config.pipelined))
     limit = 1 << schedule.matrix_accumulator - 1
-    now = loaded = 5
+    # Later than what is known ahead.
+    now = loaded = 20
     for number, scheduled in [*enumerate(schedule.passes)] * FRAMES:
         affine, target, fold = schedule.affines[number][1], scheduled.target, scheduled.work.pixels_per_window
         pixels, channels = target.shape[0] * target.shape[1], target.shape[2]
@@ -72,9 +75,11 @@ def drained(schedule, seed):
     shown, captured, writes, cycles = sums_and_writes(np.random.default_rng(seed), schedule)
     drain = Drain(config, unit_widths(schedule), schedule.matrix_format, rom_contents.matrix_parameters(schedule),
                   parameter_table=parameter_descriptors(schedule), table=drain_descriptors(schedule))
-    captured = set(captured)
+    captured, early = set(captured), ProcessingElement.latency(config)
     got = trace(drain, cycles, lambda cycle: [
-        (drain.captured, cycle in captured), *((drain.bottom[c], value) for c, value in shown.get(cycle, ()))],
+        (drain.captured, cycle in captured),
+        *([(drain.ending, cycle + early in captured)] if config.columns_abreast > 1 else []),
+        *((drain.bottom[c], value) for c, value in shown.get(cycle, ()))],
         [drain.written, drain.address, drain.data, drain.done, drain.number, drain.end, *drain.enable])
     return got, writes
 
