@@ -64,6 +64,8 @@ ENGINES = {
         (LARGE, {"rows": 2, "columns": 8, "lanes": 4, "requantisers": 4, "requantiser_multiplier": 18}),
         (DIGITS, {"rows": 2, "columns": 4, "lanes": 8, "requantisers": 1, "input_bytes": 1, "copy_lanes": 1,
                   "requantiser_multiplier": 18}),
+        (DIGITS, {"rows": 2, "columns": 8, "lanes": 4, "requantisers": 8, "input_bytes": 1, "packing": 2,
+                  "operands": 4, "logic_columns": 2, "columns_abreast": 4, "requantiser_multiplier": 18}),
         (DIGITS + POOLED, {"rows": 3, "columns": 8, "lanes": 8, "requantisers": 8, "input_bytes": 1, "copy_lanes": 1}),
         (SMALL + POOLED, {"rows": 2, "columns": 4, "lanes": 2, "requantisers": 2, "input_bytes": 1, "copy_lanes": 1}),
         (DIGITS + RESIDUAL, {"rows": 3, "columns": 8, "requantisers": 8, "input_bytes": 1, "copy_lanes": 1}),

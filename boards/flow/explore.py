@@ -28,6 +28,9 @@ CLOSE = 0.01
 
 _MOST_LANES = 64
 
+_GIVEN = "operands", "logic_columns", "columns_abreast", "requantiser_multiplier"
+"""What is not searched over, and few engines have."""
+
 
 @dataclass(frozen=True)
 class Point:
@@ -57,7 +60,8 @@ class Point:
 
 def options(config: EngineConfig) -> str:
     """The command line that asks for ``config`` on a board of its kind."""
-    return " ".join(f"--{name.replace('_', '-')} {getattr(config, name)}" for name in OPTIONS)
+    told = config.told()
+    return " ".join(f"--{name.replace('_', '-')} {told[name]}" for name in (*OPTIONS, *_GIVEN) if name in told)
 
 
 def candidates(config: EngineConfig, formats: Formats, most: int) -> Engines:

@@ -27,7 +27,7 @@ class ParameterDescriptor:
 class ColumnParameters:
     """Each column's parameter word, from a ROM that gives those of ``abreast`` columns in a cycle.
 
-    The first columns' words are there when their first sums are, the next ones' a cycle later.  A pass of several
+    The first columns' words are there together, the next ones' a cycle later.  A pass of several
     column groups loads a group's words with each of its sums; a pass of a single one loads them with its first tile's
     sums, and keeps them.
 
@@ -44,7 +44,7 @@ class ColumnParameters:
     """
 
     LATENCY = ReplayRom.latency(1) + 2
-    """Cycles from a column's first sum to its parameters."""
+    """Cycles from the one after ``fetches`` to the first columns' parameters."""
 
     NEIGHBOURS = 4
     """Columns whose words come by the same register: those next to each other, or, where several are given theirs at
@@ -65,15 +65,15 @@ class ColumnParameters:
         configuration, or has arrays in place of its integers."""
         return engine.columns // engine.columns_abreast
 
-    def add_to(self, m: Module, captured) -> list:
-        """Each column's word, from memories and registers that are added to ``m``; the first column's first sum of a
-        column group is there in the cycle after ``captured``."""
-        load, moves = self._loads(m, captured)
+    def add_to(self, m: Module, fetches) -> list:
+        """Each column's word, from memories and registers that are added to ``m``; ``fetches`` comes once for each
+        column group, when the array captures its sums or a fixed number of cycles before."""
+        load, moves = self._loads(m, fetches)
         m.submodules[self.ROM()] = rom = ReplayRom("matrix_parameters", self.format.width * self.abreast, self.words,
                                                    registers=1, rom=self.rom, jumps="next_parameters" in self.table)
         return self._words(m, rom, load, *self._count_columns(m, load, moves))
 
-    def _loads(self, m: Module, captured):
+    def _loads(self, m: Module, fetches):
         """(whether a column group's words are loaded from now on; what the ROM does after them: rewind, commit,
         restart, known from now on and done when the words are in, and the base of what follows)."""
         following = Signal()
@@ -82,11 +82,11 @@ class ColumnParameters:
         last_block, last_tile = block == d.last_block, tile == d.last_tile
         single = d.last_block == 0
         load = Signal()
-        m.d.comb += load.eq(captured & (~single | (tile == 0)))
+        m.d.comb += load.eq(fetches & (~single | (tile == 0)))
         commit = last_block & (last_tile | single)
         moves = Cat(last_block & ~commit, commit, commit & (number == len(self.table) - 1),
                     d.next_parameters if "next_parameters" in self.table else ())
-        with m.If(captured):
+        with m.If(fetches):
             m.d.sync += block.eq(Mux(last_block, 0, block + 1))
             with m.If(last_block):
                 m.d.sync += tile.eq(Mux(last_tile, 0, tile + 1))

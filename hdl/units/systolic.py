@@ -166,6 +166,7 @@ class SystolicArray(wiring.Component):
         elements, operands = engine.rows * engine.columns, engine.operands
         hard, several = engine.rows * (engine.columns - engine.logic_columns), operands > 1
         found = {"elements": elements, "bits of sums": elements * accumulator,
+                 "operands passed on": engine.rows * (engine.columns // engine.columns_abreast - 1) * operands,
                  "packed multipliers": hard // 2 * (engine.packing - 1) * (not several),
                  "delayed weights": engine.columns * (engine.columns // engine.columns_abreast - 1) // 2 * operands}
         if several:

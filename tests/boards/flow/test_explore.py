@@ -311,6 +311,23 @@ def test_refused(refusal, argv, sentence):
     assert sentence in refusal("explore", MODEL, *argv)
 
 
+def test_several_operands(run):
+    """Engines of arrays that take several operands of a sum at once: as many multipliers as there are, and options that
+    reproduce them, also where there are more requantisers than lanes."""
+    argv = [MODEL, "--board", "ulx3s-85f", "--json"]
+    given = ["--operands", 4, "--logic-columns", 1, "--columns-abreast", 2]
+    code, out, _ = run("explore", *argv, *given)
+    front = json.loads(out)["front"]
+    assert code == 0
+    assert any(entry["engine"]["requantisers"] == 2 * entry["engine"]["lanes"] for entry in front)
+    for entry in front:
+        assert entry["used"]["MULT18X18D"] <= 156
+        assert entry["engine"]["columns"] % 2 == 0
+    again = json.loads(run("estimate", *argv, *front[-1]["options"].split())[1])
+    assert again["in_memory_cycles"] == front[-1]["in_memory_cycles"]
+    assert again["engine"] | {"operands": 4, "logic_columns": 1, "columns_abreast": 2} == again["engine"]
+
+
 def test_usage(run):
     for argv in (["--limit", "LUT4"], ["--limit", "LUT4=many"], ["--clock", "nan"], ["--points", "0"]):
         code, out, err = run("explore", MODEL, "--board", "ulx3s-85f", *argv)
