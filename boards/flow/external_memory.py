@@ -11,15 +11,16 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import accumulate, pairwise
 
 from tepal.boards.board import Board
 from tepal.boards.parts.part import MemoryKind
 from tepal.hdl import ConfigError, EngineConfig, Formats, MemoryUse, Schedule
 from tepal.hdl.memories.streamed import BEAT
-from tepal.hdl.plan.bands import Group, choose
+from tepal.hdl.plan.bands import Group, chosen
 from tepal.hdl.plan.input_ring import by_rows, in_ring
+from tepal.hdl.plan.kept_rows import with_fewest_loads
 from tepal.hdl.plan.places import place
 from tepal.hdl.plan.slices import sliced
 from tepal.hdl.plan.tiling import Latencies, Tiling, sum_cycles
@@ -99,12 +100,20 @@ class _Divisions:
         self.uses = {use.role: use for use in self.base.memories}
         self.latency = Latencies.of(self.config, self.base.depthwise_format, self.base.matrix_format, None)
         self.kind = memory_kind(board, "matrix_weights")
+        self.with_fewest_loads = cache(self._with_fewest_loads)
 
     def sketches(self) -> Iterator["_Sketch"]:
         """Of all numbers of words of activations, and of few and all rows of the image, with the largest ring of
-        weights that has room beside them."""
+        weights that has room beside them; where rows of maps are kept, those with which weights come least often."""
         for words, groups in self._groups():
-            yield from self._with_rows(words, groups)
+            found = [*self._with_rows(words, groups)]
+            ring = max((sketch.weight_words for sketch in found), default=0)
+            fewest = self.with_fewest_loads(words, groups, ring) if found else groups
+            yield from found if fewest == groups else self._with_rows(words, groups, fewest)
+
+    def _with_fewest_loads(self, words: int | None, groups: tuple[Group, ...], ring: int) -> tuple[Group, ...]:
+        """What a schedule with such a ring makes of the groups that are chosen for it."""
+        return with_fewest_loads(self.passes, groups, replace(self.config, activation_words=words, weight_words=ring))
 
     def _groups(self) -> Iterator[tuple[int | None, tuple[Group, ...]]]:
         """(words of activations, passes that run in bands then), most words first."""
@@ -112,26 +121,27 @@ class _Divisions:
         room = (kind.count - self._least[kind.name]) // use.count
         words = [self.asked.activation_words] if self.asked.activation_words else [
             *([None] if kind.blocks(use.depth, use.width) <= room else []),
-            *(_deepest(kind, count, use.width, use.depth - 1) for count in range(room, 0, -1))]
+            *(deepest for count in range(room, 0, -1) if (deepest := _deepest(kind, count, use.width, use.depth - 1)))]
         before = None
         for each in words:
-            try:
-                groups = choose(self.passes, replace(self.config, activation_words=each), self.latency)
-            except (ConfigError, NetworkError):
+            groups = chosen(self.passes, replace(self.config, activation_words=each), self.latency)
+            if groups is None:
                 # Nor do fewer words do.
                 return
             if groups != before:
                 yield each, groups
             before = groups
 
-    def _with_rows(self, words: int | None, groups: tuple[Group, ...]) -> Iterator["_Sketch"]:
-        """With the whole image in the input memory; and with the fewest rows that will do, and twice as many."""
+    def _with_rows(self, words: int | None, chosen: tuple[Group, ...],
+                   groups: tuple[Group, ...] | None = None) -> Iterator["_Sketch"]:
+        """With the whole image in the input memory; and with the fewest rows that will do, and twice as many.  Those
+        ``chosen`` have become ``groups``, if these are given."""
         height, asked = self.base.layout.shape[0], self.asked.input_rows
         least = (self.passes[0].window.kernel[0] - 1).bit_length()
         fitting = 0
         for rows in [asked] if asked else [None, *(1 << power for power in range(least, (height - 1).bit_length()))]:
             try:
-                yield _Sketch(self, words, groups, rows)
+                yield _Sketch(self, words, chosen, groups or chosen, rows)
                 fitting += rows is not None
             except _NoRoom:
                 fitting += 2 * (rows is not None)
@@ -182,6 +192,8 @@ class _Sketch:
         From frame to frame, about.
     bytes : int
         Of weights, for every frame.
+    weight_words : int
+        Of the ring.
 
     Raises
     ------
@@ -189,8 +201,9 @@ class _Sketch:
         The network can't run so; :class:`_NoRoom` if the board has too few blocks.
     """
 
-    def __init__(self, divisions: _Divisions, words: int | None, groups: tuple[Group, ...], rows: int | None):
-        self._divisions, self._groups = divisions, groups
+    def __init__(self, divisions: _Divisions, words: int | None, chosen: tuple[Group, ...],
+                 groups: tuple[Group, ...], rows: int | None):
+        self._divisions, self._chosen = divisions, chosen
         base = divisions.base
         self._layout = in_ring(base.layout, rows)
         self._config = replace(divisions.config, activation_words=words, input_rows=rows)
@@ -205,6 +218,7 @@ class _Sketch:
             self._config = replace(self._config, weight_words=self._ring(self._count))
             self._parts = sliced(base.network, *self._whole, self._config)
             passes = len(self._parts[0])
+        self.weight_words = self._config.weight_words or 0
         self._portions = self._of_portions()
         self.bytes = sum(beats for _, beats, _ in self._portions) * BEAT // 8
         self.cycles = self._cycles()
@@ -283,8 +297,9 @@ class _Sketch:
         count = self._count
         while True:
             try:
-                config = replace(self._config, weight_words=self._ring(count))
-                schedule = Schedule(base.network, config, base.formats, groups=self._groups)
+                config = replace(self._config, weight_words=(ring := self._ring(count)))
+                groups = self._divisions.with_fewest_loads(config.activation_words, self._chosen, ring)
+                schedule = Schedule(base.network, config, base.formats, groups=groups)
             except (ConfigError, NetworkError):
                 return None
             found = fit(schedule, board)

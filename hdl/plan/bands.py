@@ -34,8 +34,8 @@ from .places import FeatureMap, Lifetime, lifetimes, pack, place_activations, st
 from .tiling import Latencies, Tiling
 from .timeline import read_after_write
 
-__all__ = ["Group", "added_together", "aligned", "banded", "choose", "has_what_it_adds", "last_strip", "lasts",
-           "may_lie_upon", "order_of_parts"]
+__all__ = ["Group", "added_together", "aligned", "banded", "choose", "chosen", "has_what_it_adds", "last_strip",
+           "lasts", "may_lie_upon", "order_of_parts"]
 
 
 def _ceil(a: int, b: int) -> int:
@@ -263,10 +263,26 @@ def choose(passes: Sequence[Pass], config: EngineConfig, latency: Latencies) -> 
     NetworkError
         There is no such way; the message says how many words there must be at least.
     """
+    choice = _Choice(passes, config, latency)
+    groups = _chosen(choice)
+    if groups is None:
+        words = config.activation_words or 0
+        least = max(words + 1, choice.least)
+        raise NetworkError(f"the activations do not fit into {words} words of each bank of memory, not even where "
+                           f"passes run in bands of a row: choose activation_words of {least} or more")
+    return groups
+
+
+def chosen(passes: Sequence[Pass], config: EngineConfig, latency: Latencies) -> tuple[Group, ...] | None:
+    """The same groups; None, and sooner, where :func:`choose` raises an error."""
+    return _chosen(_Choice(passes, config, latency))
+
+
+def _chosen(choice: "_Choice") -> tuple[Group, ...] | None:
+    passes, config = choice.passes, choice.config
     words = config.activation_words
     if words is None:
         return ()
-    choice = _Choice(passes, config, latency)
     for keep, upon in ((False, False), (True, False), (True, True)):
         room = words
         while (groups := choice.groups(room, keep=keep, upon=upon)) is not None:
@@ -278,9 +294,7 @@ def choose(passes: Sequence[Pass], config: EngineConfig, latency: Latencies) -> 
                 return groups
             # Maps of different sizes leave gaps between them.
             room -= depths[groups] - words
-    least = max(words + 1, choice.least)
-    raise NetworkError(f"the activations do not fit into {words} words of each bank of memory, not even where passes "
-                       f"run in bands of a row: choose activation_words of {least} or more")
+    return None
 
 
 def may_lie_upon(work: Pass) -> bool:
@@ -319,7 +333,7 @@ class _Choice:
     """Passes of a group: each makes more rows again than the one after it."""
 
     def __init__(self, passes: Sequence[Pass], config: EngineConfig, latency: Latencies):
-        self._passes, self._config, self._latency = passes, config, latency
+        self.passes, self.config, self._latency = passes, config, latency
         self._room, self._keep, self._upon = 0, False, False
         self._lives = lifetimes(passes)
         self._depths = [self._depth(work, work.window.output_size[0]) * work.banked for work in passes]
@@ -329,17 +343,17 @@ class _Choice:
         """In order, for ``room`` words; None if there are none.  Rows are kept, and maps lie upon each other, only if
         they may."""
         self._room, self._keep, self._upon = room, keep, upon
-        short = [self._lasting(number, number) > room for number in range(len(self._passes))]
+        short = [self._lasting(number, number) > room for number in range(len(self.passes))]
         # From each pass on: (cycles, the group with which it begins, or None for a pass that runs whole).
         best: list[tuple[float, Group | None]] = [(0, None)]
-        for first in reversed(range(len(self._passes))):
+        for first in reversed(range(len(self.passes))):
             options: list[tuple[float, Group | None]] = []
             if not short[first]:
-                options.append((self._cycles([self._passes[first]]) + best[0][0], None))
+                options.append((self._cycles([self.passes[first]]) + best[0][0], None))
             elif self._upon and (group := self._over_its_source(first)):
                 options.append((self._group_cycles(group) + best[0][0], group))
-            able = set(lasts(self._passes, first))
-            for last in islice(lasts(self._passes, first, keep=self._keep), self.LONGEST - 1):
+            able = set(lasts(self.passes, first))
+            for last in islice(lasts(self.passes, first, keep=self._keep), self.LONGEST - 1):
                 if any(short[first:last + 1]):
                     groups = self._highest(first, last) if last in able else None, self._keeping(first, last)
                     options += [(self._group_cycles(group) + best[last - first][0], group)
@@ -348,14 +362,14 @@ class _Choice:
         if best[0][0] == inf:
             return None
         groups, number = [], 0
-        while number < len(self._passes):
+        while number < len(self.passes):
             group = best[number][1]
             groups += [group] if group else []
             number = group.last + 1 if group else number + 1
-        return aligned(self._passes, groups)
+        return aligned(self.passes, groups)
 
     def _depth(self, work: Pass, rows: int) -> int:
-        return FeatureMap((rows, *work.output_shape[1:]), self._config.window, self._config.lanes).depth
+        return FeatureMap((rows, *work.output_shape[1:]), self.config.window, self.config.lanes).depth
 
     def _lasting(self, first: int, last: int) -> int:
         """Words of maps that are whole while passes ``first`` to ``last`` run in bands."""
@@ -364,9 +378,9 @@ class _Choice:
 
     def _words_apart(self, group: Group) -> int:
         """Words that are taken while ``group`` runs, at most."""
-        works = self._passes[group.first:group.last]
+        works = self.passes[group.first:group.last]
         most = 0
-        for made in _rows(self._passes, group):
+        for made in _rows(self.passes, group):
             # Of the maps in between, one is read while the next one is written.
             depths = [0, *(self._depth(work, len(rows)) for work, rows in zip(works, made, strict=False)), 0]
             most = max(most, *(sum(pair) for pair in pairwise(depths)))
@@ -374,7 +388,7 @@ class _Choice:
 
     def _highest(self, first: int, last: int) -> Group | None:
         """The passes in the highest bands for which there is room: as few as can be, of about as many rows each."""
-        height = self._passes[last].window.output_size[0]
+        height = self.passes[last].window.output_size[0]
         rows = bisect_left(range(1, height), True, key=lambda rows: self._needed(Group(first, last, rows)) > self._room)
         return Group(first, last, _ceil(height, _ceil(height, rows))) if rows else None
 
@@ -382,7 +396,7 @@ class _Choice:
         """The passes with rows kept, if there is room."""
         if not self._keep:
             return None
-        rows = sum(self._depth(work, 1) for work in self._passes[first:last])
+        rows = sum(self._depth(work, 1) for work in self.passes[first:last])
         if (room := self._room - self._lasting(first, last) - rows) >= 0:
             return self._rings(first, last, room)
         # When the first rows of the last map are made there are rings of all others, if not yet all of its own rows.
@@ -394,29 +408,29 @@ class _Choice:
         """The passes with as few rows kept as can be, whose rings are read no more when the last map's last row of
         banks is made."""
         group = self._rings(first, last, 0)
-        group = group and replace(group, ahead=last_strip(self._passes, group, self._config))
-        return group if group and has_what_it_adds(self._passes, group) else None
+        group = group and replace(group, ahead=last_strip(self.passes, group, self.config))
+        return group if group and has_what_it_adds(self.passes, group) else None
 
     def _words_upon_each_other(self, group: Group) -> int:
         """Words that are taken while ``group`` runs, at most, where rows lie in the place of those that were read."""
-        made, wholes = banded(self._passes, [group])
+        made, wholes = banded(self.passes, [group])
         runs = Lifetime(wholes.index(group.first), len(wholes) - 1 - wholes[::-1].index(group.last))
-        living = [pieces for pieces in strips(made, self._config).values()
+        living = [pieces for pieces in strips(made, self.config).values()
                   if any(strip.life.meets(runs) for strip in pieces)]
         return max((base + pieces[-1].end for base, pieces in zip(pack(living), living, strict=True)), default=0)
 
     def _bands_over_its_source(self, number: int) -> dict[int, int]:
         """For bands of a pass of so many rows, words that it needs if it writes over what it has read; rows are whole
         rows of banks."""
-        banks, height = self._config.window[0], self._passes[number].window.output_size[0]
-        if not may_lie_upon(self._passes[number]):
+        banks, height = self.config.window[0], self.passes[number].window.output_size[0]
+        if not may_lie_upon(self.passes[number]):
             return {}
-        return {rows: self._upon_each_other(_upward(self._passes, Group(number, number, rows), self._config))
+        return {rows: self._upon_each_other(_upward(self.passes, Group(number, number, rows), self.config))
                 for rows in range(banks, height, banks)}
 
     def _over_its_source(self, number: int) -> Group | None:
         """The pass in bands that lie upon what it has read, if there is room: few ones, about equally high."""
-        height = self._passes[number].window.output_size[0]
+        height = self.passes[number].window.output_size[0]
         able = [rows for rows, words in self._bands_over_its_source(number).items() if words <= self._room]
         if not able:
             return None
@@ -425,8 +439,8 @@ class _Choice:
     def _rings(self, first: int, last: int, room: int) -> Group | None:
         """The passes with one row of banks of each map kept, which windows lie in two of at most, and further ones in
         ``room`` words: as evenly as can be, the first maps' rather than the last one's."""
-        banks, works = self._config.window[0], self._passes[first:last]
-        if any(work.window.kernel[0] > banks for work in self._passes[first + 1:last + 1]):
+        banks, works = self.config.window[0], self.passes[first:last]
+        if any(work.window.kernel[0] > banks for work in self.passes[first + 1:last + 1]):
             return None
         heights = [_ceil(work.window.output_size[0], banks) for work in works]
         pitches, counts = [self._depth(work, 1) for work in works], [1] * len(works)
@@ -434,13 +448,13 @@ class _Choice:
             for number, (height, pitch) in enumerate(zip(heights, pitches, strict=True)):
                 if counts[number] == count - 1 < height and pitch <= room:
                     counts[number], room = count, room - pitch
-        group = Group(first, last, self._passes[last].window.output_size[0], tuple(count * banks for count in counts))
-        return group if has_what_it_adds(self._passes, group) else None
+        group = Group(first, last, self.passes[last].window.output_size[0], tuple(count * banks for count in counts))
+        return group if has_what_it_adds(self.passes, group) else None
 
     def _kept_cycles(self, group: Group) -> float:
         total, before = 0, (group.first, 0)
-        for number, part in _parts_with_kept(self._passes, group):
-            tiling = Tiling(part, self._config, self._latency)
+        for number, part in _parts_with_kept(self.passes, group):
+            tiling = Tiling(part, self.config, self._latency)
             # What reads a part just made waits for its last row.
             total += tiling.tiles * tiling.slot + (before[1] if number == before[0] + 1 else 0)
             before = number, max(0, tiling.last_written - tiling.slot)
@@ -450,19 +464,19 @@ class _Choice:
         """Cycles of all bands: those between the first one and the last one take as many as each other, nearly."""
         if group.kept:
             return self._kept_cycles(group)
-        bands = list(_rows(self._passes, group))
+        bands = list(_rows(self.passes, group))
         if group.first == group.last:
-            tilings = [Tiling(part, self._config, self._latency) for band in bands
-                       for part in _parts(self._passes, group, band)]
+            tilings = [Tiling(part, self.config, self._latency) for band in bands
+                       for part in _parts(self.passes, group, band)]
             return sum(tiling.tiles * tiling.slot for tiling in tilings)
         shown = [bands[0], *bands[len(bands) // 2:][:1] * (len(bands) - 2), bands[-1]]
-        found = {id(band): self._cycles(_parts(self._passes, group, band)) for band in shown}
+        found = {id(band): self._cycles(_parts(self.passes, group, band)) for band in shown}
         return sum(found[id(band)] for band in shown)
 
     def _cycles(self, works: Sequence[Pass]) -> float:
         """Cycles from the first step of ``works`` to that of the pass behind them, each of which reads the map of the
         one before."""
-        tilings = [Tiling(work, self._config, self._latency) for work in works]
+        tilings = [Tiling(work, self.config, self._latency) for work in works]
         total = tilings[-1].tiles * tilings[-1].slot
         for tiling, following in pairwise(tilings):
             lead = read_after_write(tiling, 0, following)
@@ -473,7 +487,7 @@ class _Choice:
         """Words that the passes need as a group, at least."""
         if first == last:
             return min([self._lasting(first, first), *self._bands_over_its_source(first).values()])
-        in_bands = self._needed(Group(first, last, 1)) if last in lasts(self._passes, first) else inf
+        in_bands = self._needed(Group(first, last, 1)) if last in lasts(self.passes, first) else inf
         rings = self._rings_beneath(first, last)
         return min(in_bands, inf if rings is None else self._upon_each_other(rings))
 
@@ -481,8 +495,8 @@ class _Choice:
     def least(self) -> int:
         """Words with which there would be groups: as few as those with bands of a row need at least."""
         best: list[float] = [0]
-        for first in reversed(range(len(self._passes))):
+        for first in reversed(range(len(self.passes))):
             best.insert(0, min([max(self._least(first, first), best[0]),
                                 *(max(self._least(first, last), best[last - first])
-                                  for last in islice(lasts(self._passes, first, keep=True), self.LONGEST - 1))]))
+                                  for last in islice(lasts(self.passes, first, keep=True), self.LONGEST - 1))]))
         return int(best[0])

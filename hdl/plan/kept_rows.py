@@ -7,7 +7,9 @@ Where not all weights of the passes that take turns can stay on the chip, some c
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from math import prod
+from operator import le, lt
 
 from tepal.hdl.config import EngineConfig
 
@@ -41,9 +43,18 @@ def _grown(passes: Sequence[Pass], groups: tuple[Group, ...], number: int, confi
     def loads(groups: Sequence[Group]) -> float:
         return loaded_words(works, order_of_parts(passes, groups), config)
 
-    def fitting(kept: Sequence[int]) -> tuple[Group, ...] | None:
+    too_many: list[tuple[int, ...]] = []
+
+    @cache
+    def fitting(kept: tuple[int, ...]) -> tuple[Group, ...] | None:
+        # Where there is no room, there is none for as many rows of each map or more.
+        if any(all(map(le, less, kept)) for less in too_many):
+            return None
         ways = with_rows(kept), with_rows(kept, last_strip(passes, groups[number], config))
-        return next((way for way in ways if _fits(passes, way, number, config)), None)
+        found = next((way for way in ways if _fits(passes, way, number, config)), None)
+        if found is None:
+            too_many.append(kept)
+        return found
 
     works = dict(enumerate(passes))
     kept = (config.window[0],) * len(groups[number].kept)
@@ -54,7 +65,11 @@ def _grown(passes: Sequence[Pass], groups: tuple[Group, ...], number: int, confi
             added = sum(words * (new - old) for words, new, old in zip(
                 _row_words(passes, groups[number]), more, kept, strict=True))
             gains.append(((least - loads(with_rows(more))) / added, more))
-        better = (way for gain, more in sorted(gains, reverse=True) if gain > 0 and (way := fitting(more)))
+        alone = [more for _, more in gains if sum(map(lt, kept, more)) == 1]
+        # There is no room for several maps' rows where there is none for those of one of them, which more follows from.
+        better = (way for gain, more in sorted(gains, reverse=True)
+                  if gain > 0 and all(fitting(one) for one in alone if all(map(le, one, more)))
+                  and (way := fitting(more)))
         if (best := next(better, None)) is None:
             return min(groups, found, key=loads)
         found, kept = best, best[number].kept

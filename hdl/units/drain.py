@@ -192,6 +192,9 @@ class Drain(wiring.Component):
         self.several = sum(row["to_output"] for row in table.rows) > 1
         self.spread = config.pipelined and config.weight_words is not None
         self.own = self.spread or config.written_words > 1
+        # There what moves the walks goes far, too: it comes from registers, a cycle after it is decided, and all is
+        # counted so much earlier.
+        self.late = int(self.spread and isinstance(fmt, RequantiserFormat))
         super().__init__({
             "captured": In(1), "bottom": In(signed(fmt.accumulator)).array(config.columns),
             **({"ending": In(1)} if config.columns_abreast > 1 else {}),
@@ -248,7 +251,7 @@ class Drain(wiring.Component):
                              delay(m, phase, late, name=f"word_phase_{index}")], SELECT, name=f"word_{index}"))]
             results.append(delay(m, unit.result, lags[-1] - lags[index], name=f"result_{index}"))
         # The capture again, when its results are there.
-        return results, delay(m, first, late + SELECT + fmt.latency + lags[-1] - self.EARLY, name="start")
+        return results, delay(m, first, late + SELECT + fmt.latency + lags[-1] - self.EARLY - self.late, name="start")
 
     def _serial(self, m: Module, fmt: SerialFormat, tick, phase, moves):
         """Result of the requantiser that takes the next value at every ``tick``; ``moves`` say which parameter word
@@ -282,47 +285,72 @@ class Drain(wiring.Component):
             m.d.sync += wait.eq(Mux(tick, self.format.cycles - 1, wait - 1))
 
         # A last column group that is not full is counted through to its end: up to ``step`` chunks more than there are.
+        two = self.config.written_words > 1
         chunks = ChunkWalk(max(row["chunks"] for row in self.table.rows) + step, self.parts, self.widths.target,
-                           self.config.window[1] if self.config.written_words > 1 else None)
-        pixels = PixelWalk(m, self.table, d, upcoming, self.config.window, self.widths.target, self.widths.column)
+                           self.config.window[1] if two else None)
+        # A cycle after a pass's last chunk, the current descriptor is the one that was upcoming.
+        begun = d if self.late else upcoming
+        pixels = PixelWalk(m, self.table, d, begun, self.config.window, self.widths.target, self.widths.column)
+        moves = (chunks.advance(), [*chunks.rewind(), *pixels.advance()], [*pixels.rewind(), *chunks.commit()],
+                 [*chunks.restart(d.first_turn if two else 0), *pixels.commit()],
+                 [*pixels.restart(), *(chunks.restart(begun.first_turn) if two else ())])
         # Where several pixels are made from one window, a column group's columns hold several pixels.
         shared = any(row["last_phase"] != step - 1 for row in self.table.rows)
         last_phase = phase == (d.last_phase if shared else step - 1)
         inside = ~tile.last | (pixel.left >= d.pixels_beyond)
-        last_write = (tick & tile.last & column_group.last & (pixel.left == d.pixels_beyond)
-                      & (chunks.chunk == d.chunks - 1))
+        at_end = tick & tile.last & column_group.last & (pixel.left == d.pixels_beyond)
+        # A pass's end moves all descriptors.  Where its last pixel has several chunks, the one before foretells it.
+        foreseen = self.late and all(row["last_phase"] for row in self.table.rows)
+        if foreseen:
+            closing = Signal()
+            with m.If(tick):
+                m.d.sync += closing.eq((phase + 1 == (d.last_phase if shared else step - 1)) & pixel.last
+                                       & column_group.last & tile.last)
+            m.d.comb += following.eq(tick & closing)
+        chances = tick, last_phase, pixel.last, column_group.last, tile.last
+        now = [() if self.late else statements for statements in moves]
         with m.If(tick):
-            m.d.sync += [busy.eq(1), phase.eq(phase + 1), *chunks.advance()]
+            m.d.sync += [busy.eq(1), phase.eq(phase + 1), *now[0]]
             with m.If(last_phase):
-                m.d.sync += [phase.eq(0), *pixel.step(), *chunks.rewind(), *pixels.advance()]
+                m.d.sync += [phase.eq(0), *pixel.step(), *now[1]]
                 with m.If(pixel.last):
-                    m.d.sync += [busy.eq(0), *pixel.start(d.last_pixel), *column_group.step(), *pixels.rewind(),
-                                 *chunks.commit()]
+                    m.d.sync += [busy.eq(0), *pixel.start(d.last_pixel), *column_group.step(), *now[2]]
                     with m.If(column_group.last):
-                        m.d.sync += [*column_group.start(d.last_block), *tile.step(), *chunks.restart(
-                            upcoming.first_turn if "first_turn" in self.table else 0),
-                                     *pixels.commit()]
+                        m.d.sync += [*column_group.start(d.last_block), *tile.step(), *now[3]]
                         with m.If(tile.last):
-                            m.d.comb += following.eq(1)
-                            m.d.sync += [*pixels.restart(), *tile.start(upcoming.last_tile),
+                            if not foreseen:
+                                m.d.comb += following.eq(1)
+                            m.d.sync += [*now[4], *tile.start(upcoming.last_tile),
                                          *column_group.start(upcoming.last_block), *pixel.start(upcoming.last_pixel)]
+        for number_of, statements in enumerate(moves if self.late else ()):
+            moved = delay(m, Cat(*chances[:number_of + 1]).all(), 1, name=f"move_{number_of}")
+            with m.If(moved):
+                m.d.sync += statements
 
-        inside = inside & (chunks.chunk < d.chunks)
-        group = chunks.group
-        if self.config.written_words > 1:
-            # The output memory's words are whole chunks.
-            group = Mux(d.to_output, group, group << 1)
-        within, base = pixels.pixel["row_address"] + pixels.pixel["column_address"], d.base_address + group
-        write = {"row": pixels.pixel["row"], "column": pixels.pixel["column"], "to_output": d.to_output,
-                 "number": number, "part": chunks.part, "inside": inside,
-                 "end": last_write, "within": within, "base": base}
+        def known(name: str, value):
+            """What is known of a chunk when the walks are in its place."""
+            return delay(m, value, self.late, name=f"walk_{name}")
+
+        chunk_count, to_output = known("chunks", d.chunks), known("to_output", d.to_output)
+        inside = known("inside", inside) & (chunks.chunk < chunk_count)
+        last_chunk = chunks.chunk == chunk_count - 1
+        last_write = known("at_end", at_end) & last_chunk
+        within = pixels.pixel["row_address"] + pixels.pixel["column_address"]
+        # The output memory's words are whole chunks.
+        group = Mux(to_output, chunks.group, chunks.group << 1) if two else chunks.group
+        base = known("base_address", d.base_address) + group
+        write = {"row": pixels.pixel["row"], "column": pixels.pixel["column"],
+                 "to_output": to_output, "number": known("number", number),
+                 "part": chunks.part, "inside": inside, "end": last_write, "within": within, "base": base}
         for name in ("to_banks", "to_skip", "first_table", "second_table", "mode"):
             if name in self.table:
-                write[name] = getattr(d, name)
-        if self.config.written_words > 1:
-            write |= self._walk_second(m, d, chunks, write["column"])
+                write[name] = known(name, getattr(d, name))
+        if two:
+            write |= self._walk_second(m, write["column"], chunks.turn, known("neighbours", d.neighbours),
+                                       last_chunk & known("lone_word", d.lone_word))
         if self.elementwise and self.elementwise.operands > 1:
-            write |= self._walk_skip(m, self.elementwise, tick & inside, following, upcoming)
+            write |= self._walk_skip(m, self.elementwise, known("tick", tick) & inside, known("following", following),
+                                     d if self.late else upcoming)
         last_row = last_phase & pixel.last
         restart = column_group.last & tile.last & (number == len(self.table) - 1)
         return phase, write, {
@@ -331,15 +359,15 @@ class Drain(wiring.Component):
             "restart": last_row & restart,
             **({"base": d.next_parameters} if "next_parameters" in self.table else {})}
 
-    def _walk_second(self, m: Module, d, chunks: ChunkWalk, column) -> dict[str, Any]:
+    def _walk_second(self, m: Module, column, turn, neighbours, lone_word) -> dict[str, Any]:
         """Columns of the banks of a chunk's two words; whether there is a second one, and by how much its address is
         higher: by one if it is the same pixel's, and if it is the next pixel's where that lies in the first column
         again."""
         banks = self.config.window[1]
-        first, _ = modular_sum(m, column, chunks.turn, banks, name="first_word")
+        first, _ = modular_sum(m, column, turn, banks, name="first_word")
         second, wrapped = modular_sum(m, first, C(1, range(2)), banks, name="second_word")
-        return {"column": first, "second_column": second, "ahead": wrapped | ~d.neighbours,
-                "second": d.neighbours | (chunks.chunk != d.chunks - 1) | ~d.lone_word}
+        return {"column": first, "second_column": second, "ahead": wrapped | ~neighbours,
+                "second": neighbours | ~lone_word}
 
     def _walk_skip(self, m: Module, fmt: ElementwiseFormat, step, following, upcoming):
         """Words of the skip memory: of what is added to this chunk, and of the chunk itself.  Both go from word to word
@@ -383,7 +411,7 @@ class Drain(wiring.Component):
 
     def _delay_pipelined_write(self, m: Module, tick, write: dict):
         """The same for pipelined ones.  The address is a sum of two sums, which is made in a cycle of its own."""
-        now = delay(m, tick, self.EARLY, name="writing")
+        now = delay(m, tick, self.late + self.EARLY, name="writing")
         _unpack(write, delay(m, Cat(*write.values()), self.EARLY - 1, name="write"))
         address = write.pop("within") + write.pop("base")
         second = address + write.pop("ahead") if "ahead" in write else None

@@ -50,6 +50,18 @@ def test_it_fits_and_its_options_make_it(architecture, blocks):
     assert [each.start for each in again.passes] == [each.start for each in schedule.passes]
 
 
+def test_rows_are_kept_so_that_few_weights_come_again(monkeypatch):
+    """That is faster, and what is found is what its options make."""
+    network, board = MobileNet(0.5, 128, 10).network(), small(112)
+    schedule, cycles = found(network, board)
+    assert fit(schedule, board).ok
+    assert Schedule(network, schedule.config, schedule.formats).groups == schedule.groups
+    monkeypatch.setattr(external_memory, "with_fewest_loads", lambda passes, groups, config: groups)
+    before, cycles_before = found(network, board)
+    assert schedule.weight_bytes < before.weight_bytes
+    assert cycles < 0.9 * cycles_before
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("architecture", "blocks"), SMALL, ids=IDS)
 def test_nearly_the_fastest(architecture, blocks):
@@ -100,7 +112,7 @@ def test_no_memory_or_too_little():
 
 
 FULL_SIZE = [MobileNet(0.5, 160), MobileNet(1.0, 128), MobileNetV2(0.35, 160), MobileNet(0.25, 224), MobileNet(),
-             MobileNetV2()]
+             MobileNetV2(), MobileNet(0.75, 224)]
 
 
 @pytest.mark.parametrize("architecture", fast(FULL_SIZE, 1), ids=lambda each: f"{type(each).__name__} {each.alpha}-"
@@ -109,4 +121,5 @@ def test_published_networks_fit(architecture):
     """On the largest board, with 1,000 classes."""
     schedule, cycles = found(architecture.network(), LARGE)
     assert fit(schedule, LARGE).ok
-    assert 1e8 / cycles > {MobileNet(): 15, MobileNetV2(): 30, MobileNet(1.0, 128): 35}.get(architecture, 60)
+    assert 1e8 / cycles > {MobileNet(): 17, MobileNetV2(): 30, MobileNet(1.0, 128): 35,
+                            MobileNet(0.75, 224): 40}.get(architecture, 60)
