@@ -24,9 +24,9 @@ def script(name: str):
     return module
 
 
-bench, boards, growth, calibrate, suite, published, residual, full_size, scale = (
+bench, boards, growth, calibrate, suite, published, residual, full_size, scale, place_and_route = (
     script(name) for name in ("bench", "boards", "growth", "calibrate", "suite", "published", "residual", "full_size",
-                              "scale"))
+                              "scale", "place_and_route"))
 
 
 def test_pages():
@@ -84,6 +84,20 @@ def test_scale():
     cells = [line.split(" | ")[1:] for line in scale.side_by_side([small, large], "n").splitlines()[2:]]
     assert cells == [["1", "10", "1,000.0", "1.00", "1,200", "0.0", "0.20", "0.20", "0.001 |"],
                      ["4", "10", "4,000.0", "2.00", "1,200", "0.0", "0.80", "0.20", "0.003 |"]]
+
+
+def test_shares_of_place_and_route():
+    """They are those of the measured builds; what was left was missed by no more than a factor of three."""
+    table = json.loads(place_and_route.TABLE.read_text())
+    assert table == place_and_route.table(table["builds"])
+    assert max(table["errors"].values()) < 3
+    even, late = {"placing": 10, "refining": 10, "routing": 10}, {"placing": 1, "refining": 1, "routing": 2}
+    assert place_and_route.shares({"a": even, "b": late}) == {"placing": 0.292, "refining": 0.292, "routing": 0.417}
+    # After placing 2 s are told, and 3 are left; after refining 1 and 2.
+    assert place_and_route.error(late, place_and_route.shares({"a": even})) == pytest.approx(2, abs=0.02)
+    assert place_and_route.nextpnr_log.stage_seconds(
+        "Info: HeAP Placer Time: 47.96s\nInfo: SA placement time 154.40s\nInfo: Router2 time 102.70s\n"
+        "Info: Router1 time 5.59s\n") == {"placing": 47.96, "refining": 154.4, "routing": 108.29}
 
 
 def test_residuals_at_equal_cycles():

@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 from tepal import processes, scheduler
 from tepal.boards.flow.tools import ToolError
+from tepal.cli import console
 from tepal.cli import explore as explore_command
 from tepal.cli import family as family_command
 from tepal.quant import NetworkError, read_model
@@ -354,7 +355,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 def test_seeds(run, stand_ins, address, tmp_path):
-    """The same files, and the stages are told as seeds that are through."""
+    """The same files, and the stages are told as seeds that are through, with the time that those left will take."""
     reports, errs = [], []
     for name, more in ("here", []), ("there", ["--scheduler", address, "--json-progress"]):
         code, out, err = run(*BUILD, "-o", name, *more, "--json")
@@ -366,7 +367,9 @@ def test_seeds(run, stand_ins, address, tmp_path):
     assert files_of(tmp_path / "here") == files_of(tmp_path / "there")
     assert errs[0] == ""
     stages = [line["stage"] for line in map(json.loads, errs[1].splitlines()) if "stage" in line]
-    assert stages == [f"{done} of 3 seeds are placed and routed" for done in range(4)]
+    assert [stage.partition(", about ")[0] for stage in stages] == [
+        f"{done} of 3 seeds are placed and routed" for done in range(4)]
+    assert [", about " in stage for stage in stages] == [False, True, True, False]
 
 
 @pytest.mark.slow
@@ -393,8 +396,11 @@ def untimed(text: str) -> dict:
     return report
 
 
-def quick_build(schedule, board):
+def quick_build(schedule, board, step=lambda text: contextlib.nullcontext()):
     """Stands in for all of ``tepal build``: a clock that follows from the engine; no room for one."""
+    with step("Synthesis") as tell:
+        if tell:
+            tell("seed 1: packing")
     config, cycles = schedule.config, CycleModel(schedule).in_memory_cycles
     if config.columns == 1:
         raise ToolError(f"no room for {config.rows} rows")
@@ -423,6 +429,25 @@ def test_explore_builds_the_same(run, stand_ins, address, monkeypatch):
         "none", *(f"{20 + entry['engine']['columns']:.2f}" for entry in built[1:])]
     assert told[4] == f"{built[0]['options']}: no room for 2 rows"
     assert told[5].startswith("Place and route of 3 engines took ")
+
+
+def test_explore_tells_of_the_engine_in_hand(run, monkeypatch):
+    """Beside how many are built, the step and stage of the one that is; by itself, nobody looks at stages."""
+    monkeypatch.setattr(explore_command, "build", quick_build)
+    monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=iter(range(10 ** 6)).__next__))
+    lines = [json.loads(line) for line in run(*EXPLORE, "--build", "--json-progress")[2].splitlines()]
+    told = [(line["done"], line.get("stage")) for line in lines if line["progress"] == "Place and route"]
+    assert told == [(0, None), *((done, stage) for engine in range(3) for done, stage in (
+        (engine, "Synthesis"), (engine, "seed 1: packing"), (engine + 1, None)))]
+    looked = []
+
+    def build(schedule, board, step):
+        with step("Synthesis") as tell:
+            looked.append(tell)
+        return quick_build(schedule, board)
+    monkeypatch.setattr(explore_command, "build", build)
+    assert run(*EXPLORE, "--build")[0] == 0
+    assert looked == [None] * 3
 
 
 @pytest.mark.slow
