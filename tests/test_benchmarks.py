@@ -24,9 +24,9 @@ def script(name: str):
     return module
 
 
-bench, boards, growth, calibrate, suite, published, residual, full_size, scale, place_and_route = (
+bench, boards, growth, calibrate, suite, published, residual, full_size, scale, place_and_route, soak = (
     script(name) for name in ("bench", "boards", "growth", "calibrate", "suite", "published", "residual", "full_size",
-                              "scale", "place_and_route"))
+                              "scale", "place_and_route", "soak"))
 
 
 def test_pages():
@@ -98,6 +98,19 @@ def test_shares_of_place_and_route():
     assert place_and_route.nextpnr_log.stage_seconds(
         "Info: HeAP Placer Time: 47.96s\nInfo: SA placement time 154.40s\nInfo: Router2 time 102.70s\n"
         "Info: Router1 time 5.59s\n") == {"placing": 47.96, "refining": 154.4, "routing": 108.29}
+
+
+def test_soak(capsys, monkeypatch):
+    """Seeds that fail are told, and so is one of a network that can't be made."""
+    monkeypatch.setattr(soak, "failure", lambda tests, seed: "wrong" if seed == 4 else None)
+    monkeypatch.setattr(sys, "argv", ["soak.py", "3", "--first", "3"])
+    with pytest.raises(SystemExit) as ended:
+        soak.main()
+    assert ended.value.code == 1
+    assert capsys.readouterr().out.splitlines() == ["seed 4: wrong", "2 of 3 networks are right"]
+    monkeypatch.undo()
+    monkeypatch.setattr(soak, "export_verilog", lambda *_: 1 // 0)
+    assert soak.failure(str(ROOT / "tests"), 3) == "ZeroDivisionError: integer division or modulo by zero"
 
 
 def test_residuals_at_equal_cycles():

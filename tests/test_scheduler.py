@@ -122,6 +122,30 @@ def _raise(error: Exception, _: int) -> None:
     raise error
 
 
+def test_other_source_on_a_worker(two, monkeypatch):
+    """Its results might be others, so that there are none."""
+    cluster, _ = two
+    assert cluster.map(abs, [-1, 2]) == [1, 2]
+    monkeypatch.setattr(scheduler, "_source", lambda: "another")
+    with pytest.raises(SchedulerError, match="has another Tepal than this, or one that was changed meanwhile"):
+        cluster.map(abs, [-1, 2])
+
+
+def test_source(tmp_path, monkeypatch):
+    """Every folder's files count, by name and by content."""
+    found = set()
+    for number, name in enumerate(["a.py", "b.py", "c.json", "d.v", "no.txt"]):
+        (tmp_path / name).write_text("one")
+        monkeypatch.setattr(scheduler.importlib.util, "find_spec",
+                            lambda _: SimpleNamespace(submodule_search_locations=[tmp_path]))
+        found.add(scheduler._source.__wrapped__())
+        assert len(found) == min(number + 1, 4)
+    (tmp_path / "a.py").write_text("two")
+    assert scheduler._source.__wrapped__() not in found
+    monkeypatch.undo()
+    assert all(scheduler.importlib.util.find_spec(f"tepal.{name}") for name in scheduler.FOLDERS)
+
+
 def test_killed_worker(two, tmp_path):
     """Its job is done by another one, which is told once."""
     each, told = two
@@ -263,6 +287,13 @@ def test_evaluate(run, address, pictures):
 def test_family(run, address):
     report = same(run, address, *FAMILY)
     assert [row["name"] for row in report["rows"]] == ["0.25 MobileNet-32", "0.5 MobileNet-32"]
+
+
+def test_order_of_sets_does_not_matter():
+    """Each process of a cluster has another, by its seed of hashes, and the results are the same."""
+    told = {subprocess.run([sys.executable, "-m", "tepal", *FAMILY, "--json"], check=True, capture_output=True,
+                           env={**os.environ, "PYTHONHASHSEED": seed}).stdout for seed in "01"}
+    assert len(told) == 1
 
 
 def test_progress(run, address, pictures):
