@@ -5,12 +5,14 @@ import importlib.util
 import json
 import re
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from tepal.boards.registry import get_board
 from tepal.cli.main import parser
 from tepal.hdl import Formats, Schedule
+from tepal.scheduler import Threads
 from tepal.sim import CycleModel
 
 ROOT = Path(__file__).parents[1]
@@ -278,3 +280,31 @@ def test_times_of_tests(tmp_path):
     assert filled.endswith("|\n<!-- end -->\nb\n")
     contributing = suite.PAGE.read_text()
     assert suite.filled(contributing, [half, {}]) != contributing
+
+
+def test_boards_are_built_by_whoever_is_asked(tmp_path, monkeypatch, capsys):
+    """One after the other, each is written before the next, which may fail; by a cluster's workers all at once."""
+    known = boards.read_results()
+    monkeypatch.setattr(boards, "RESULTS", tmp_path / "boards.json")
+    monkeypatch.setattr(boards, "PAGE", tmp_path / "boards.md")
+
+    def build(small, name):
+        if name == "icesugar":
+            raise RuntimeError(f"{name}: no bitstream")
+        return known[name]
+    monkeypatch.setattr(boards, "build", build)
+
+    def main(*argv):
+        monkeypatch.setattr(sys, "argv", ["boards.py", *argv])
+        boards.main()
+    with pytest.raises(RuntimeError, match="icesugar: no bitstream"):
+        main("ulx3s-12f", "icesugar", "icebreaker")
+    assert [*boards.read_results()] == ["ulx3s-12f"]
+    cluster = Threads(2)
+    cluster.here = False
+    asked = []
+    monkeypatch.setattr(boards, "workers", lambda where, **_: asked.append(where) or nullcontext(cluster))
+    main("ulx3s-25f", "icebreaker", "--scheduler", "local:2")
+    assert asked == ["local:2"]
+    assert boards.read_results() == {name: known[name] for name in ("ulx3s-25f", "ulx3s-12f", "icebreaker")}
+    assert "2 of 2 boards" in capsys.readouterr().err
