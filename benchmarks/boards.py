@@ -4,7 +4,10 @@
     python benchmarks/boards.py                        # every board, one after the other: hours
     python benchmarks/boards.py icesugar icepi-zero    # these
     python benchmarks/boards.py --small icesugar       # with an engine of one multiplier, in minutes
+    python benchmarks/boards.py --scheduler local:4    # four at a time, on Dask's workers
     python benchmarks/boards.py --tables               # only write the table again
+
+What is made is written when all of it is there that goes on at once: without --scheduler, after each board.
 """
 
 import argparse
@@ -13,9 +16,11 @@ import shlex
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from tepal.boards.registry import BOARDS
+from tepal.scheduler import workers
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, PAGE = ROOT / "benchmarks/boards.json", ROOT / "docs/boards.md"
@@ -33,14 +38,14 @@ def command(board: str, small: bool) -> list[str]:
             *(["--small"] if small else [])]
 
 
-def build(board: str, small: bool) -> dict:
-    """What ``tepal build`` reports; its own words on stderr where it makes no bitstream."""
+def build(small: bool, board: str) -> dict:
+    """What ``tepal build`` reports; its own words on stderr where it makes no bitstream, and then a RuntimeError."""
     typed = command(board, small)
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run([sys.executable, "-m", *typed, "-o", f"{folder}/made", "--json"], cwd=ROOT,
                               stdout=subprocess.PIPE, text=True)
         if not done.stdout:
-            sys.exit(f"{board}: no bitstream (exit code {done.returncode})")
+            raise RuntimeError(f"{board}: no bitstream (exit code {done.returncode})")
         report = json.loads(done.stdout)
         size = next(path.stat().st_size for path in Path(folder, "made").iterdir()
                     if path.suffix in (".bit", ".bin", ".fs") and path.stem == "tepal")
@@ -83,17 +88,27 @@ def main():
     parser.add_argument("boards", nargs="*", metavar="BOARD", help="boards to build (default: all)")
     parser.add_argument("--small", action="store_true", help="with the smallest engine")
     parser.add_argument("--tables", action="store_true", help="only write the table")
+    parser.add_argument("--scheduler", metavar="ADDRESS|local:N", help="spread the boards over Dask's workers, which "
+                        "see this checkout")
     arguments = parser.parse_args()
     if unknown := [name for name in arguments.boards if name not in BUILDABLE]:
         parser.error(f"no boards to build for: {', '.join(unknown)} (there are {', '.join(BUILDABLE)})")
-    for name in [] if arguments.tables else arguments.boards or BUILDABLE:
-        made = build(name, arguments.small)
-        # Read again: another run may have been writing meanwhile.
-        results = read_results() | {name: made}
-        in_order = {board: results[board] for board in BUILDABLE if board in results}
-        RESULTS.write_text(json.dumps(in_order, indent=1) + "\n")
-        PAGE.write_text(page(results))
+    names = [] if arguments.tables else arguments.boards or BUILDABLE
+    with workers(arguments.scheduler, tell=lambda sentence: print(sentence, file=sys.stderr)) as each:
+        # One after the other, each is written before the next begins, which may fail.
+        for together in [[name] for name in names] if each.here else [names]:
+            made = each.map(partial(build, arguments.small), together, progress)
+            # Read again: another run may have been writing meanwhile.
+            results = read_results() | dict(zip(together, made, strict=True))
+            in_order = {board: results[board] for board in BUILDABLE if board in results}
+            RESULTS.write_text(json.dumps(in_order, indent=1) + "\n")
+            PAGE.write_text(page(results))
     PAGE.write_text(page(read_results()))
+
+
+def progress(done: int, total: int) -> None:
+    """How many of the boards that are built at once are done."""
+    print(f"{done} of {total} board{'s' if total > 1 else ''}", file=sys.stderr, flush=True)
 
 
 def read_results() -> dict:

@@ -3,6 +3,7 @@
 
     python benchmarks/calibrate.py                 # both families, some twenty minutes on one core
     python benchmarks/calibrate.py --board icebreaker
+    python benchmarks/calibrate.py --scheduler local:4   # four engines at a time, on Dask's workers
     python benchmarks/calibrate.py --missing       # engines that were added here
     python benchmarks/calibrate.py --refit         # other features, the same netlists' counts
 
@@ -13,11 +14,13 @@ run again when the hardware, or yosys, changes.
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from fractions import Fraction
+from functools import partial
 from math import inf
 from pathlib import Path
 
@@ -34,6 +37,7 @@ from tepal.quant import Convolution, Network, Requantise, read_model
 from tepal.quant.layer import NO_PADDING
 from tepal.quant.ops.add import Add
 from tepal.quant.ops.max_pool import MaxPool
+from tepal.scheduler import workers
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -129,8 +133,9 @@ def config_of(engine: dict) -> EngineConfig:
     return EngineConfig(**engine["engine"] | {"window": tuple(engine["engine"]["window"])})
 
 
-def measure(board: Board, model: str, changes: dict, known: Sequence[dict] = ()) -> dict:
-    """One engine's logic by parts; what is ``known`` of it already, if anything is."""
+def measure(board: Board, known: Sequence[dict], job: tuple[str, dict]) -> dict:
+    """The logic by parts of one of :data:`ENGINES`; what is ``known`` of it already, if anything is."""
+    model, changes = job
     family, network = require_platform(board), load(model)
     config = engine_of(board, network, changes)
     for engine in known:
@@ -180,20 +185,30 @@ def fit(engines: list[dict]) -> dict[str, dict[str, list[float]]]:
     return each
 
 
+def progress(board: str, done: int, total: int) -> None:
+    """How many engines of a family are counted."""
+    print(f"{board}: {done} of {total} engines", file=sys.stderr, flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--board", choices=ENGINES, action="append", help="a family's board (default: all)")
     parser.add_argument("--missing", action="store_true",
                         help="measure only those engines of which lut_estimate.json has no counts")
     parser.add_argument("--refit", action="store_true", help="take the counts that lut_estimate.json holds")
+    parser.add_argument("--scheduler", metavar="ADDRESS|local:N", help="spread the engines over Dask's workers, which "
+                        "see this checkout")
     arguments = parser.parse_args()
     table = json.loads(LOGIC.read_text()) if LOGIC.is_file() else {}
     for name in arguments.board or ENGINES:
         board = get_board(name)
         family = require_platform(board).place_and_route
-        engines = (table[family]["engines"] if arguments.refit
-                   else [measure(board, *engine, table[family]["engines"] if arguments.missing else ())
-                         for engine in ENGINES[name]])
+        if arguments.refit:
+            engines = table[family]["engines"]
+        else:
+            known = table[family]["engines"] if arguments.missing else ()
+            with workers(arguments.scheduler) as each:
+                engines = each.map(partial(measure, board, known), ENGINES[name], partial(progress, name))
         for engine in engines:
             engine.pop("off", None)
         table[family] = {"each": fit(engines), "engines": engines}

@@ -28,7 +28,7 @@ from rich.text import Text
 
 from .encoding import plain
 
-__all__ = ["Elapsed", "Steps", "bar", "choose_progress", "err", "out", "step", "warn"]
+__all__ = ["Elapsed", "Steps", "bar", "choose_progress", "err", "out", "seen", "step", "warn"]
 
 class _Console(Console):
     def print(self, *objects, sep: str = " ", **options) -> None:
@@ -191,10 +191,19 @@ def choose_progress(*, quiet: bool, lines: bool) -> None:
     _signs.quiet, _signs.lines = quiet, lines
 
 
+def seen() -> bool:
+    """Whether anybody sees signs of progress."""
+    return _signs.shown or _signs.lines
+
+
 class Elapsed:
     """``seconds`` that a step took, when it is over."""
 
     seconds = 0.0
+
+
+_UNKNOWN = SpinnerColumn(), TextColumn("{task.description}", table_column=Column()), TimeElapsedColumn()
+"""Of what can't say how far it is: the time that has gone by."""
 
 
 @contextlib.contextmanager
@@ -202,7 +211,8 @@ def step(text: str) -> Iterator[Elapsed]:
     """Show that something is under way."""
     begun, elapsed, plain_text = time.monotonic(), Elapsed(), Text.from_markup(text).plain
     _signs.line(plain_text)
-    with err.pinned(), err.status(f"{text} …") if _signs.shown else contextlib.nullcontext():
+    with err.pinned(), Progress(*_UNKNOWN, console=err, disable=not _signs.shown, transient=True) as display:
+        display.add_task(f"{text} …", total=None)
         yield elapsed
     elapsed.seconds = time.monotonic() - begun
     _signs.line(plain_text, seconds=round(elapsed.seconds, 3))
@@ -228,28 +238,29 @@ class Steps:
             return
         at = f"[{self.number}/{self.total}]"
         text = f"{at} {text}"
-        wrapped = TextColumn("{task.description}", table_column=Column())
-        with Progress(SpinnerColumn(), wrapped, TimeElapsedColumn(), console=err, transient=True) as display:
+        with Progress(*_UNKNOWN, console=err, transient=True) as display:
             task = display.add_task(escape(text), total=None)
             yield lambda stage: display.update(task, description=escape(f"{at} {stage}"))
         err.print(f"{text}: {time.monotonic() - begun:.1f} s", markup=False)
 
 
 @contextlib.contextmanager
-def bar() -> Iterator[Callable[[str, int, int], None]]:
-    """Yields ``progress(what, done, total)``: a bar for each ``what``, with the time that is left."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+def bar() -> Iterator[Callable[..., None]]:
+    """Yields ``progress(what, done, total)``: a bar for each ``what``, with the time that has gone by and the
+    time that is left.  ``stage`` is what the job in hand has come to."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+               TimeRemainingColumn())
     with err.pinned(), Progress(*columns, console=err, disable=not _signs.shown, transient=True) as display:
         tasks, told = {}, {}
 
-        def progress(what: str, done: int, total: int) -> None:
+        def progress(what: str, done: int, total: int, stage: str = "") -> None:
             now = time.monotonic()
             # A line a second, and the first and the last one.
             if what not in told or done == total or now - told[what] >= 1:
                 told[what] = now
-                _signs.line(what, done=done, total=total)
+                _signs.line(what, done=done, total=total, **({"stage": stage} if stage else {}))
             if what not in tasks:
                 tasks[what] = display.add_task(escape(what), total=total)
-            display.update(tasks[what], completed=done)
+            display.update(tasks[what], completed=done, description=escape(f"{what}: {stage}" if stage else what))
 
         yield progress

@@ -3,14 +3,15 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 from tepal.boards.board import Board
 from tepal.boards.flow.bounds import OPTIONS
-from tepal.boards.flow.build import build, require_platform
+from tepal.boards.flow.build import Step, build, require_platform
 from tepal.boards.flow.explore import CLOSE, Point, explore, options
 from tepal.boards.flow.fit import default_engine, fit, on_arrival
 from tepal.boards.flow.routed import Clock, clock_of
@@ -20,7 +21,7 @@ from tepal.hdl import EngineConfig, Schedule
 from tepal.quant import NetworkError
 
 from .arguments import add_model_arguments, chosen, count, mhz
-from .console import bar, err, out, step
+from .console import bar, err, out, seen, step
 from .scheduling import asked_board, on_board, read_forms
 from .spreading import add_scheduler_argument, asked_workers
 
@@ -131,16 +132,30 @@ def _build_all(arguments, board: Board, forms: Forms, shown: list[dict], configs
     """
     schedules = [choose(forms, board, lambda network, formats, config=config: config)[0] for config in configs]
     with asked_workers(arguments) as workers, bar() as progress:
-        reports = workers.map(partial(_built, board), schedules, partial(progress, "Place and route"))
+        over_all = partial(progress, "Place and route")
+        counted = [0, len(schedules)]
+
+        def count_jobs(done: int, total: int) -> None:
+            counted[0] = done
+            over_all(done, total)
+
+        @contextmanager
+        def stages(text: str) -> Iterator[Callable[[str], None] | None]:
+            over_all(*counted, stage=text)
+            yield (lambda stage: over_all(*counted, stage=stage)) if seen() else None
+
+        # Workers elsewhere don't say what they have come to before a job is done.
+        told = {"step": stages} if workers.here else {}
+        reports = workers.map(partial(_built, board, **told), schedules, count_jobs)
     for entry, report in zip(shown, reports, strict=True):
         entry["built"] = report
     if all("clock_mhz" not in report for report in reports):
         raise ToolError(reports[0]["problem"])
 
 
-def _built(board: Board, schedule: Schedule) -> dict:
+def _built(board: Board, schedule: Schedule, step: Step = lambda text: nullcontext()) -> dict:
     try:
-        return build(schedule, board).report
+        return build(schedule, board, step=step).report
     except ToolError as error:
         # Of an engine that nextpnr has no room for; others may do.
         return {"passed": False, "problem": str(error)}

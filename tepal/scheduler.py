@@ -3,13 +3,16 @@
 
 Results are the same and in the same order, whoever makes them.  Clusters are Dask's (the extra ``scale``).  What runs
 on one is a function that can be pickled, of an item that can be, and it may be done twice: where a worker dies, Dask
-gives its jobs to the others.
+gives its jobs to the others.  Each job says of which source of Tepal it is, and a worker that has another one, or one
+that was changed meanwhile, refuses it.
 
 Every wait ends.  Dask's own waits are cut into seconds, and after each it is asked whether the scheduler and a worker
 are there still.  A local cluster is one program with all its processes in one session (:mod:`tepal.processes`), so that
 a signal, an error, and this process's own death end it whole."""
 
 import contextlib
+import hashlib
+import importlib.util
 import logging
 import os
 import re
@@ -23,6 +26,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,12 +48,39 @@ Progress = Callable[[int, int], None]
 """Told how many of how many jobs are done."""
 
 
+FOLDERS = ("boards", "cli", "hdl", "host", "quant", "report", "sim")
+"""Packages whose source makes results, beside this one."""
+
+
 class SchedulerError(RuntimeError):
     """There is no cluster, or it is lost; the message says which and what to do."""
 
 
 def _silent(done: int, total: int) -> None:
     """Nobody wants to know."""
+
+
+class _OtherSourceError(RuntimeError):
+    """Of a job: its worker has another source of Tepal."""
+
+
+@cache
+def _source() -> str:
+    """A digest of the source and the tables of Tepal that this process runs, as they are when it first asks."""
+    digest = hashlib.sha256()
+    for name in FOLDERS:
+        spec = importlib.util.find_spec(f"tepal.{name}")
+        for folder in spec.submodule_search_locations or () if spec else ():
+            for path in sorted(path for path in Path(folder).rglob("*") if path.suffix in (".json", ".py", ".v")):
+                digest.update(f"{name}/{path.relative_to(folder).as_posix()}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def _same_source(source: str, function: Callable[[Item], Made], item: Item) -> Made:
+    """``function`` of ``item``, where the source of Tepal is the one that asks."""
+    if _source() != source:
+        raise _OtherSourceError
+    return function(item)
 
 
 class Workers(ABC):
@@ -204,7 +235,8 @@ class Cluster(Workers):
         with warnings.catch_warnings():
             # Of jobs that are many megabytes, such as netlists.
             warnings.simplefilter("ignore")
-            futures = dict(enumerate(self.client.map(function, items, pure=False)))
+            job = partial(_same_source, _source(), function)
+            futures = dict(enumerate(self.client.map(job, items, pure=False)))
         for future in futures.values():
             future.add_done_callback(lambda _: woken.set())
         progress(0, len(items))
@@ -271,6 +303,9 @@ class Cluster(Workers):
         if isinstance(error, KilledWorker):
             return SchedulerError("a job was given up, for every worker that began it died: see whether memory is "
                                   "short, and take fewer workers")
+        if isinstance(error, _OtherSourceError):
+            return SchedulerError(f"a worker of {self.name} has another Tepal than this, or one that was changed "
+                                  "meanwhile: install the same Tepal there, or begin again")
         # The scheduler reads what it is given too, and says in an error of its own that it can't.
         if isinstance(error, ImportError) or str(error).startswith("Error during deserialization"):
             told = " ".join(str(error.__cause__ or error).split())

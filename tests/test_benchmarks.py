@@ -5,12 +5,14 @@ import importlib.util
 import json
 import re
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from tepal.boards.registry import get_board
 from tepal.cli.main import parser
 from tepal.hdl import Formats, Schedule
+from tepal.scheduler import Threads
 from tepal.sim import CycleModel
 
 ROOT = Path(__file__).parents[1]
@@ -24,9 +26,9 @@ def script(name: str):
     return module
 
 
-bench, boards, growth, calibrate, suite, published, residual, full_size, scale = (
+bench, boards, growth, calibrate, suite, published, residual, full_size, scale, place_and_route, soak = (
     script(name) for name in ("bench", "boards", "growth", "calibrate", "suite", "published", "residual", "full_size",
-                              "scale"))
+                              "scale", "place_and_route", "soak"))
 
 
 def test_pages():
@@ -84,6 +86,33 @@ def test_scale():
     cells = [line.split(" | ")[1:] for line in scale.side_by_side([small, large], "n").splitlines()[2:]]
     assert cells == [["1", "10", "1,000.0", "1.00", "1,200", "0.0", "0.20", "0.20", "0.001 |"],
                      ["4", "10", "4,000.0", "2.00", "1,200", "0.0", "0.80", "0.20", "0.003 |"]]
+
+
+def test_shares_of_place_and_route():
+    """They are those of the measured builds; what was left was missed by no more than a factor of three."""
+    table = json.loads(place_and_route.TABLE.read_text())
+    assert table == place_and_route.table(table["builds"])
+    assert max(table["errors"].values()) < 3
+    even, late = {"placing": 10, "refining": 10, "routing": 10}, {"placing": 1, "refining": 1, "routing": 2}
+    assert place_and_route.shares({"a": even, "b": late}) == {"placing": 0.292, "refining": 0.292, "routing": 0.417}
+    # After placing 2 s are told, and 3 are left; after refining 1 and 2.
+    assert place_and_route.error(late, place_and_route.shares({"a": even})) == pytest.approx(2, abs=0.02)
+    assert place_and_route.nextpnr_log.stage_seconds(
+        "Info: HeAP Placer Time: 47.96s\nInfo: SA placement time 154.40s\nInfo: Router2 time 102.70s\n"
+        "Info: Router1 time 5.59s\n") == {"placing": 47.96, "refining": 154.4, "routing": 108.29}
+
+
+def test_soak(capsys, monkeypatch):
+    """Seeds that fail are told, and so is one of a network that can't be made."""
+    monkeypatch.setattr(soak, "failure", lambda tests, seed: "wrong" if seed == 4 else None)
+    monkeypatch.setattr(sys, "argv", ["soak.py", "3", "--first", "3"])
+    with pytest.raises(SystemExit) as ended:
+        soak.main()
+    assert ended.value.code == 1
+    assert capsys.readouterr().out.splitlines() == ["seed 4: wrong", "2 of 3 networks are right"]
+    monkeypatch.undo()
+    monkeypatch.setattr(soak, "export_verilog", lambda *_: 1 // 0)
+    assert soak.failure(str(ROOT / "tests"), 3) == "ZeroDivisionError: integer division or modulo by zero"
 
 
 def test_residuals_at_equal_cycles():
@@ -252,3 +281,31 @@ def test_times_of_tests(tmp_path):
     assert filled.endswith("|\n<!-- end -->\nb\n")
     contributing = suite.PAGE.read_text()
     assert suite.filled(contributing, [half, {}]) != contributing
+
+
+def test_boards_are_built_by_whoever_is_asked(tmp_path, monkeypatch, capsys):
+    """One after the other, each is written before the next, which may fail; by a cluster's workers all at once."""
+    known = boards.read_results()
+    monkeypatch.setattr(boards, "RESULTS", tmp_path / "boards.json")
+    monkeypatch.setattr(boards, "PAGE", tmp_path / "boards.md")
+
+    def build(small, name):
+        if name == "icesugar":
+            raise RuntimeError(f"{name}: no bitstream")
+        return known[name]
+    monkeypatch.setattr(boards, "build", build)
+
+    def main(*argv):
+        monkeypatch.setattr(sys, "argv", ["boards.py", *argv])
+        boards.main()
+    with pytest.raises(RuntimeError, match="icesugar: no bitstream"):
+        main("ulx3s-12f", "icesugar", "icebreaker")
+    assert [*boards.read_results()] == ["ulx3s-12f"]
+    cluster = Threads(2)
+    cluster.here = False
+    asked = []
+    monkeypatch.setattr(boards, "workers", lambda where, **_: asked.append(where) or nullcontext(cluster))
+    main("ulx3s-25f", "icebreaker", "--scheduler", "local:2")
+    assert asked == ["local:2"]
+    assert boards.read_results() == {name: known[name] for name in ("ulx3s-25f", "ulx3s-12f", "icebreaker")}
+    assert "2 of 2 boards" in capsys.readouterr().err

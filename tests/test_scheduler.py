@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 from tepal import processes, scheduler
 from tepal.boards.flow.tools import ToolError
+from tepal.cli import console
 from tepal.cli import explore as explore_command
 from tepal.cli import family as family_command
 from tepal.quant import NetworkError, read_model
@@ -119,6 +120,30 @@ def test_errors_travel(two):
 
 def _raise(error: Exception, _: int) -> None:
     raise error
+
+
+def test_other_source_on_a_worker(two, monkeypatch):
+    """Its results might be others, so that there are none."""
+    cluster, _ = two
+    assert cluster.map(abs, [-1, 2]) == [1, 2]
+    monkeypatch.setattr(scheduler, "_source", lambda: "another")
+    with pytest.raises(SchedulerError, match="has another Tepal than this, or one that was changed meanwhile"):
+        cluster.map(abs, [-1, 2])
+
+
+def test_source(tmp_path, monkeypatch):
+    """Every folder's files count, by name and by content."""
+    found = set()
+    for number, name in enumerate(["a.py", "b.py", "c.json", "d.v", "no.txt"]):
+        (tmp_path / name).write_text("one")
+        monkeypatch.setattr(scheduler.importlib.util, "find_spec",
+                            lambda _: SimpleNamespace(submodule_search_locations=[tmp_path]))
+        found.add(scheduler._source.__wrapped__())
+        assert len(found) == min(number + 1, 4)
+    (tmp_path / "a.py").write_text("two")
+    assert scheduler._source.__wrapped__() not in found
+    monkeypatch.undo()
+    assert all(scheduler.importlib.util.find_spec(f"tepal.{name}") for name in scheduler.FOLDERS)
 
 
 def test_killed_worker(two, tmp_path):
@@ -264,6 +289,13 @@ def test_family(run, address):
     assert [row["name"] for row in report["rows"]] == ["0.25 MobileNet-32", "0.5 MobileNet-32"]
 
 
+def test_order_of_sets_does_not_matter():
+    """Each process of a cluster has another, by its seed of hashes, and the results are the same."""
+    told = {subprocess.run([sys.executable, "-m", "tepal", *FAMILY, "--json"], check=True, capture_output=True,
+                           env={**os.environ, "PYTHONHASHSEED": seed}).stdout for seed in "01"}
+    assert len(told) == 1
+
+
 def test_progress(run, address, pictures):
     """Over all jobs, in the same words."""
     lines = [json.loads(line) for line in run(*pictures, "--scheduler", address, "--json-progress")[2].splitlines()
@@ -354,7 +386,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 def test_seeds(run, stand_ins, address, tmp_path):
-    """The same files, and the stages are told as seeds that are through."""
+    """The same files, and the stages are told as seeds that are through, with the time that those left will take."""
     reports, errs = [], []
     for name, more in ("here", []), ("there", ["--scheduler", address, "--json-progress"]):
         code, out, err = run(*BUILD, "-o", name, *more, "--json")
@@ -366,7 +398,9 @@ def test_seeds(run, stand_ins, address, tmp_path):
     assert files_of(tmp_path / "here") == files_of(tmp_path / "there")
     assert errs[0] == ""
     stages = [line["stage"] for line in map(json.loads, errs[1].splitlines()) if "stage" in line]
-    assert stages == [f"{done} of 3 seeds are placed and routed" for done in range(4)]
+    assert [stage.partition(", about ")[0] for stage in stages] == [
+        f"{done} of 3 seeds are placed and routed" for done in range(4)]
+    assert [", about " in stage for stage in stages] == [False, True, True, False]
 
 
 @pytest.mark.slow
@@ -393,8 +427,11 @@ def untimed(text: str) -> dict:
     return report
 
 
-def quick_build(schedule, board):
+def quick_build(schedule, board, step=lambda text: contextlib.nullcontext()):
     """Stands in for all of ``tepal build``: a clock that follows from the engine; no room for one."""
+    with step("Synthesis") as tell:
+        if tell:
+            tell("seed 1: packing")
     config, cycles = schedule.config, CycleModel(schedule).in_memory_cycles
     if config.columns == 1:
         raise ToolError(f"no room for {config.rows} rows")
@@ -423,6 +460,25 @@ def test_explore_builds_the_same(run, stand_ins, address, monkeypatch):
         "none", *(f"{20 + entry['engine']['columns']:.2f}" for entry in built[1:])]
     assert told[4] == f"{built[0]['options']}: no room for 2 rows"
     assert told[5].startswith("Place and route of 3 engines took ")
+
+
+def test_explore_tells_of_the_engine_in_hand(run, monkeypatch):
+    """Beside how many are built, the step and stage of the one that is; by itself, nobody looks at stages."""
+    monkeypatch.setattr(explore_command, "build", quick_build)
+    monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=iter(range(10 ** 6)).__next__))
+    lines = [json.loads(line) for line in run(*EXPLORE, "--build", "--json-progress")[2].splitlines()]
+    told = [(line["done"], line.get("stage")) for line in lines if line["progress"] == "Place and route"]
+    assert told == [(0, None), *((done, stage) for engine in range(3) for done, stage in (
+        (engine, "Synthesis"), (engine, "seed 1: packing"), (engine + 1, None)))]
+    looked = []
+
+    def build(schedule, board, step):
+        with step("Synthesis") as tell:
+            looked.append(tell)
+        return quick_build(schedule, board)
+    monkeypatch.setattr(explore_command, "build", build)
+    assert run(*EXPLORE, "--build")[0] == 0
+    assert looked == [None] * 3
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 
 import json
 import os
+import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -29,13 +30,13 @@ from tepal.sim import CycleModel
 
 from .design import BoardDesign, Prepared, prepare
 from .generate import WEIGHTS
-from .nextpnr_log import following
+from .nextpnr_log import about, following
 from .timing import clock_mhz, critical_path, driven_by
 from .tools import Command, ToolError, find
 
-__all__ = ["AT_ONCE", "CLOCK_MARGIN", "FLASH", "IMAGE", "REPORT", "STEPS", "Result", "allowed", "bitstream_name",
-           "build", "choose_pll", "clock_limits", "file_names", "require_memory", "require_platform", "seeds",
-           "synthesise"]
+__all__ = ["AT_ONCE", "CLOCK_MARGIN", "FLASH", "IMAGE", "REPORT", "STEPS", "Result", "Step", "allowed",
+           "bitstream_name", "build", "choose_pll", "clock_limits", "file_names", "require_memory", "require_platform",
+           "seeds", "synthesise"]
 
 CLOCK_MARGIN = Fraction(2, 100)
 """By how much a path must be faster than the clock: nextpnr reckons with the slowest silicon, but with no jitter."""
@@ -317,10 +318,15 @@ def _build(directory: Path, schedule: Schedule, board: Board, family: Family, co
     chosen = seeds(count)
     told = f"seed{'s' if count > 1 else ''} {', '.join(map(str, chosen))}"
     logs = {f"seed {seed}": directory / f"seed{seed}.log" for seed in chosen}
+    begun = time.monotonic()
     with step(f"Place and route ({nextpnr.name} {nextpnr.version}, {nextpnr.origin}; {told})") as tell, \
             following(logs, tell if workers.here else None):
-        runs = routing.all(directory, chosen, workers, lambda done, total: None if workers.here or tell is None else
-                           tell(f"{done} of {total} seeds are placed and routed"))
+        def progress(done: int, total: int) -> None:
+            if tell and not workers.here:
+                left = f", {about((time.monotonic() - begun) / done * (total - done))}" if 0 < done < total else ""
+                tell(f"{done} of {total} seeds are placed and routed{left}")
+
+        runs = routing.all(directory, chosen, workers, progress)
     best = max(runs, key=lambda run: run.reached)
     if best.problem:
         raise ToolError(f"{best.problem} (seed {best.seed}): if {board.part.name} is too small, choose a smaller "

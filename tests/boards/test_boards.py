@@ -55,6 +55,15 @@ def package(tmp_path_factory, monkeypatch):
     return write
 
 
+def test_a_board_is_a_short_file():
+    """Forty lines at most: what more it took would belong to its family, or to all boards."""
+    folder = Path(registry.__file__).parent
+    lines = {path.name: len(path.read_text().splitlines()) for path in folder.glob("*.py")
+             if path.stem not in ("board", "registry") and "Board(" in path.read_text()}
+    assert len(lines) >= 12
+    assert {name: count for name, count in lines.items() if count > 40} == {}
+
+
 GRADES = {"ulx3s-85f": "6", "ulx3s-45f": "6", "ulx3s-25f": "6", "ulx3s-12f": "6", "orangecrab-85f": "8",
           "orangecrab-25f": "8", "ecpix5-85f": "8", "ecpix5-45f": "8", "icepi-zero": "6", "icesugar-pro": "6",
           "colorlight-5a-75b": "6"}

@@ -2,10 +2,12 @@
 """How far place and route is: lines as nextpnr 0.11.1 writes them, and logs that grow."""
 
 import queue
+from types import SimpleNamespace
 
 import pytest
 from tepal import processes
-from tepal.boards.flow.nextpnr_log import following, stage
+from tepal.boards.flow import nextpnr_log
+from tepal.boards.flow.nextpnr_log import SHARES, following, share_done, stage
 
 
 @pytest.mark.parametrize(("line", "told"), [
@@ -52,6 +54,57 @@ def test_following(tmp_path, monkeypatch):
         logs["seed 2"].write_bytes(b"\xff\xfe\nInfo: Packing IOs..\n")
         assert told.get(timeout=10) == "seed 1: routing, iteration 2, 3 wires used twice; seed 2: packing"
     assert told.empty()
+
+
+LOG = """Info: Packing LUTs..
+Info:     at iteration #19, type ALL: wirelen solved = 1127, spread = 2487, legal = 2629; time = 0.03s
+Info:   at iteration #31: temp = 0.000000, timing cost = 166, wirelen = 1632
+Info: Setting up routing queue.
+Info:     iter=1 wires=397901 overused=16300 overuse=215 archfail=NA
+Info:     iter=2 wires=397901 overused=100 overuse=15 archfail=NA
+Info:     iter=3 wires=397901 overused=0 overuse=0 archfail=NA
+Info:       1000 |      507       3492 |  157   843 |      5022|       1.23       9.63|
+Info:       2000 |      507       3492 |  157   843 |         0|       1.23       9.63|
+Info: Critical path report for clock 'clk' (posedge -> posedge):""".splitlines()
+
+
+def test_share_done():
+    """It grows from stage to stage and within each, and of both routers each begins anew."""
+    done, most = [], 0
+    for line in LOG:
+        share, most = share_done(stage(line), most)
+        done.append(share)
+    placed = SHARES["placing"] + SHARES["refining"]
+    assert done[0] is None
+    assert done[1:4] == pytest.approx([SHARES["placing"], placed, placed])
+    assert done[3] == done[4] < done[5] < done[6] == pytest.approx(1)
+    assert done[7] < done[8] == pytest.approx(1)
+    assert done[9] == 1
+    assert sum(SHARES.values()) == pytest.approx(1, abs=0.002)
+
+
+def test_time_left(tmp_path, monkeypatch):
+    """A design whose stages take their shares of 1000 s, on a clock of our own: counted down between two lines, and not
+    told of before anything is known, nor at the very end."""
+    now, path = 0.0, tmp_path / "seed1.log"
+    monkeypatch.setattr(nextpnr_log, "time", SimpleNamespace(monotonic=lambda: now + 5000))
+    log = nextpnr_log._Log(path)
+
+    def told(at: float, line: str = "") -> str:
+        nonlocal now
+        now = at
+        with path.open("a") as file:
+            file.write(line and line + "\n")
+        log.look()
+        return log.told
+    assert told(0, LOG[0]) == "packing"
+    assert told(SHARES["placing"] * 1000, LOG[1]) == "placing, iteration 19, about 13 min left"
+    assert told(SHARES["placing"] * 1000 + 180) == "placing, iteration 19, about 10 min left"
+    placed = 1000 - SHARES["routing"] * 1000
+    assert told(placed, LOG[2]) == "refining the places, iteration 31, about 5 min left"
+    assert told(1500, LOG[5]).startswith("routing, iteration 2, 100 wires used twice, about ")
+    assert told(2600, LOG[6]) == "routing, iteration 3, 0 wires used twice"
+    assert told(2700, LOG[9]) == "measuring paths"
 
 
 def test_nobody_wants_to_know(tmp_path):
