@@ -336,11 +336,12 @@ class Accelerator(wiring.Component):
         kinds, bits = self.schedule.formats.reduction_kinds, self.schedule.depthwise_weight_bits
         engine = m.submodules[DepthwiseEngine.NAME()] = DepthwiseEngine(
             config.lanes, config.taps, self.schedule.depthwise_accumulator, kinds, bits)
+        # Large arrays leave no room for all lanes' weights beside each other.
+        slices = config.lanes if config.columns_abreast > 1 else 1
         weights = m.submodules[MemoryNames.DEPTHWISE_WEIGHTS()] = streamed or Rom(
             "depthwise_weights", bits * config.lanes * config.taps, rom_contents.depthwise_weights(self.schedule),
-            registers)
-        relays = streamed.relays if streamed else 0
-        m.d.comb += weights.address.eq(delay(m, sequencer.weight, at_window - 1 - 2 * registers - relays,
+            registers, relays=int(slices > 1), slices=slices)
+        m.d.comb += weights.address.eq(delay(m, sequencer.weight, at_window - 1 - 2 * registers - weights.relays,
                                              name="weight"))
         weights_now = delay(m, weights.data, registers, name="weights")
         m.d.comb += engine.first.eq(delay(m, sequencer.first, at_window, name="chunk_first"))

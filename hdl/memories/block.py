@@ -79,10 +79,14 @@ class Rom(wiring.Component):
         come from several blocks in time.
     relays
         Cycles more, in which the address gets to each part of a large memory by registers of its own.
+    slices
+        Parts of equal width into which words are cut, to each of which the address comes by such registers, too: where
+        few wide words are made of LUTs, these lie all over the part.
     """
 
-    def __init__(self, name: str, width: int, words: list[int], registers: int = 0, relays: int = 0):
+    def __init__(self, name: str, width: int, words: list[int], registers: int = 0, relays: int = 0, slices: int = 1):
         self.name, self.width, self.words, self.registers, self.relays = name, width, words, registers, relays
+        self.slices = slices
         super().__init__({"address": In(bits_for(len(words))), "data": Out(width)})
 
     def elaborate(self, platform):
@@ -99,19 +103,27 @@ class Rom(wiring.Component):
         depths = part_depths(self.width, len(self.words), self.registers)
         for i, depth in enumerate(depths if not parts else ()):
             first = sum(depths[:i])
-            m.submodules[f"part_{i}"] = contents = memory.Memory(
-                shape=unsigned(self.width), depth=depth, init=self.words[first:first + depth])
-            port = contents.read_port()
-            address = self.address[:bits_for(depth)]
-            for number in range(self.relays):
-                m.submodules[f"relay_{i}_{number}"] = relay = Relay(len(address))
-                m.d.comb += relay.word.eq(address)
-                address = relay.late
-            m.d.comb += port.addr.eq(address)
-            parts.append(port.data)
+            words = self.words[first:first + depth]
+            parts.append(Cat(self._read(m, f"{i}_{number}" if self.slices > 1 else f"{i}", words, number)
+                             for number in range(self.slices)))
         address = delay(m, self.address, self.relays, name="address")
         m.d.comb += self.data.eq(_joined(m, parts, depths, address, self.registers))
         return m
+
+    def _read(self, m: Module, name: str, words: list[int], number: int):
+        """Slice ``number`` of the one of these ``words`` that is read."""
+        width = self.width // self.slices
+        m.submodules[f"part_{name}"] = contents = memory.Memory(
+            shape=unsigned(width), depth=len(words),
+            init=[word >> width * number & (1 << width) - 1 for word in words] if self.slices > 1 else words)
+        port = contents.read_port()
+        address = self.address[:bits_for(len(words))]
+        for stage in range(self.relays):
+            m.submodules[f"relay_{name}_{stage}"] = relay = Relay(len(address))
+            m.d.comb += relay.word.eq(address)
+            address = relay.late
+        m.d.comb += port.addr.eq(address)
+        return port.data
 
 
 class Ram(wiring.Component):
