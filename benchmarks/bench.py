@@ -131,8 +131,8 @@ SIX_ROWS = FOUR_ROWS.replace("--rows 4", "--rows 6 --logic-columns 5")
 a cycle as they have columns: the one takes most of the part's multipliers, the other one all, and logic beside them."""
 
 ROWS = (
-    Row("vww-six", "VWW, dead channels removed, 6 x 16 x 4 array", VWW, "ulx3s-85f", True, options=SIX_ROWS),
     Row("vww-four", "VWW, dead channels removed, 4 x 16 x 4 array", VWW, "ulx3s-85f", True, options=FOUR_ROWS),
+    Row("vww-six", "VWW, dead channels removed, 6 x 16 x 4 array", VWW, "ulx3s-85f", True, options=SIX_ROWS),
     Row("vww-simplified", "VWW, dead channels removed", VWW, "ulx3s-85f", True),
     Row("kws-six", "KWS, 6 x 16 x 4 array", KWS, "ulx3s-85f", options=SIX_ROWS),
     Row("vww", "VWW as it is", VWW, "ulx3s-85f"),

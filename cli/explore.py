@@ -69,7 +69,9 @@ def run(arguments) -> int:
         err.print(told)
     network, formats = scheduled.network, scheduled.formats
     usual = default_engine(board, network, formats)
-    base = replace(usual, **{name: value for name, value in given.items() if name not in OPTIONS})
+    # Any engine that has what is given: the rest of its size is searched for.
+    shape = {"rows": 2, "packing": 2} if given.get("logic_columns") and usual.packing == 1 else {}
+    base = replace(usual, **shape, **{name: value for name, value in given.items() if name not in OPTIONS})
     with bar() as progress:
         front = explore(network, board, formats, base=base, limits=dict(arguments.limit), progress=progress,
                         fixed={name: value for name, value in given.items() if name in OPTIONS})

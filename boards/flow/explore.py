@@ -144,7 +144,9 @@ def explore(network: Network, board: Board, formats: Formats | None = None, *, b
     most = min(multipliers, limits.get(board.part.multiplier, multipliers)) * board.part.products
     kinds = {kind.name: min(kind.count, limits.get(kind.name, kind.count)) for kind in board.part.memories}
     pool = []
-    for packing in range(1, (board.part.packing if formats.matrix_weight_bits == 8 else 1) + 1):
+    # Multipliers of logic stand beside shared ones alone.
+    packings = range(2 if base.logic_columns else 1, (board.part.packing if formats.matrix_weight_bits == 8 else 1) + 1)
+    for packing in packings:
         engines = candidates(replace(base, rows=packing, packing=packing), formats, most)
         logic = estimate(board, features(engines, formats))["LUT4"]
         memories = least_blocks(engines, formats, board)

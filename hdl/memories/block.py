@@ -18,6 +18,10 @@ __all__ = ["PART", "Ram", "ReplayRom", "Rom", "memory_features", "part_depths"]
 PART = 2048
 """Words of an ECP5's memory block where they are a byte wide; no other part's blocks have more."""
 
+SHALLOW = 51
+"""Most words of a memory that yosys makes of LUTs, as was seen of those that were counted, rather than leave more than
+nine tenths of its blocks empty."""
+
 _BLOCKS = {PART: 9, 1024: 18, 512: 36}
 """Bits of an ECP5's memory block by its words."""
 
@@ -42,8 +46,10 @@ def part_depths(width: int, depth: int, registers: int) -> list[int]:
 def memory_features(memories: Iterable[tuple[int, int]]) -> dict[str, int]:
     """Features for the LUT estimate of ``memories``, pairs of bits of a word and number of words.  Beside its blocks a
     memory takes a register behind each one's word, and the choice between its parts if it is deep."""
+    memories = [*memories]
     widths = [(width, -(-depth // PART)) for width, depth in memories]
     return {"bits": sum(width for width, _ in widths),
+            "bits of shallow ones": sum(width for width, depth in memories if depth <= SHALLOW),
             "bits to choose from": sum(width * int(choices(parts)) for width, parts in widths)}
 
 

@@ -315,7 +315,7 @@ def test_several_operands(run):
     """Engines of arrays that take several operands of a sum at once: as many multipliers as there are, and options that
     reproduce them, also where there are more requantisers than lanes."""
     argv = [MODEL, "--board", "ulx3s-85f", "--json"]
-    given = ["--operands", 4, "--logic-columns", 1, "--columns-abreast", 2]
+    given = ["--packing", 2, "--operands", 4, "--logic-columns", 1, "--columns-abreast", 2]
     code, out, _ = run("explore", *argv, *given)
     front = json.loads(out)["front"]
     assert code == 0

@@ -82,7 +82,7 @@ def test_wrong_delay():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("seed", "frequency"), enumerate(CLOCKS, 1))
+@pytest.mark.parametrize(("seed", "frequency"), [*enumerate(CLOCKS, 1)])
 def test_random_with_real_times(frequency, seed):
     """With whole rows and all of the pause."""
     timing = ulx3s(frequency, rows=4)
