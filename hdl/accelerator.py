@@ -184,7 +184,7 @@ class Accelerator(wiring.Component):
             [each.shape for each in schedule.output_maps], config.written_bytes, closes=self.closes,
             begun=schedule.rows is not None)
         output_memory = m.submodules[MemoryNames.OUTPUT()] = Ram(
-            8 * config.written_bytes, streamer.depth, 8 * config.requantisers)
+            8 * config.written_bytes, streamer.depth, 8 * Drain.output_bytes(config))
         m.d.comb += [
             loader.data.eq(self.s_axis_tdata), loader.last.eq(self.s_axis_tlast),
             loader.valid.eq(self.s_axis_tvalid), self.s_axis_tready.eq(loader.ready), self.frame_error.eq(loader.error),
@@ -444,7 +444,10 @@ class Accelerator(wiring.Component):
             m.d.comb += drain.ending.eq(array.ending)
         for column in range(self.config.columns):
             m.d.comb += drain.bottom[column].eq(array.bottom[column])
-        for number, (memory, enable) in enumerate(zip(memories, drain.enable, strict=True)):
+        enables = [*drain.enable]
+        if self.config.written_words > 1:
+            enables[-1] = drain.output_enable
+        for number, (memory, enable) in enumerate(zip(memories, enables, strict=True)):
             address, data = ((drain.own_address[number], drain.own_data[number]) if drain.own else
                              (drain.address, drain.data))
             m.d.comb += [memory.write_address.eq(address), memory.write_data.eq(data), memory.write_enable.eq(enable)]

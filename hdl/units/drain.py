@@ -3,6 +3,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import gcd
 from typing import Any
 
 from amaranth import *
@@ -133,6 +134,9 @@ class Drain(wiring.Component):
     own_address, own_data : Out for each memory
         The same, from registers of their own, where weights come from outside: maps fill memory blocks all over the
         part then; or where a chunk is two words, of which each bank takes its own.
+    output_enable : Out
+        For the output memory, where a chunk is two words: a bit for every :meth:`output_bytes`, each from a register of
+        its own, for the memory may be a single word, of registers all over the part.
     done : Out(1)
         This write is the frame's last.
     written, number, end : Out
@@ -143,8 +147,9 @@ class Drain(wiring.Component):
     SERIAL = InstanceName("requantiser", part="serial requantisers")
     PORT = InstanceName("parameters", "array's requantiser parameters")
     WRITER = InstanceName("writer_{}")
+    ENABLER = InstanceName("enabler_{}")
     NAME = InstanceName("drain", "drain", "drain", (
-        REQUANTISER, SERIAL, PORT, WRITER, ElementwiseUnit.NAME, ColumnParameters.ROM, ColumnParameters.RELAY,
+        REQUANTISER, SERIAL, PORT, WRITER, ENABLER, ElementwiseUnit.NAME, ColumnParameters.ROM, ColumnParameters.RELAY,
         ColumnParameters.WORD))
 
     EARLY = 2
@@ -155,6 +160,11 @@ class Drain(wiring.Component):
         """Cycles before the array's capture in which its column parameters begin to be fetched."""
         known = ProcessingElement.latency(config) if config.columns_abreast > 1 else 0
         return min(known, ColumnParameters.LATENCY)
+
+    @staticmethod
+    def output_bytes(config: EngineConfig) -> int:
+        """Bytes of the output memory's word that are enabled together."""
+        return gcd(4, config.written_bytes) if config.written_words > 1 else config.requantisers
 
     @staticmethod
     def write(pipelined: bool) -> int:
@@ -203,6 +213,8 @@ class Drain(wiring.Component):
             "written": Out(parts), "number": Out(bits_for(len(table))), "end": Out(1),
             **({"own_address": Out(widths.target).array(config.taps + 1),
                 "own_data": Out(8 * config.written_bytes).array(config.taps + 1)} if self.own else {}),
+            **({"output_enable": Out(config.written_bytes // self.output_bytes(config))}
+               if config.written_words > 1 else {}),
         })
 
     def elaborate(self, platform):
@@ -443,6 +455,10 @@ class Drain(wiring.Component):
                   data.eq(Cat(results)), self.written.eq(written), self.number.eq(write["number"]), self.end.eq(ends),
                   self.done.eq(ends & (write["number"] == len(self.table) - 1 if self.several else to_output))]
         m.d.comb += self.data.eq(data.replicate(self.parts))
+        if self.config.written_words > 1:
+            for number, enable in enumerate(self.output_enable):
+                m.submodules[self.ENABLER(number)] = enabler = Relay(1)
+                m.d.comb += [enabler.word.eq(Mux(to_output, written, 0)), enable.eq(enabler.late)]
         bits, shared = len(self.address), {}
         for memory in range(last + 1) if self.own else ():
             # Banks of a column take the same word; the output memory takes all, in the place of one more column.
