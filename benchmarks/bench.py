@@ -3,6 +3,7 @@
 
     python benchmarks/bench.py                     # simulate every row
     python benchmarks/bench.py vww kws --build     # these rows only, and place and route them too
+    python benchmarks/bench.py vww --routed REPORT # take what a build of this row has written elsewhere
     python benchmarks/bench.py --tables            # only write the tables again
 
 Each row's own commands fill in its figures, and nothing else does: those that were never run say "not measured".  What
@@ -218,18 +219,31 @@ def simulate(row: Row) -> dict:
     }
 
 
-def build(row: Row, seeds: int, routed: Path | None = None) -> dict:
-    """Placed and routed; ``routed`` is what the same command said elsewhere, if it was run there."""
+def build(row: Row, seeds: int) -> dict:
+    """Placed and routed."""
     command = row.command("build", "-o", str(WORK / row.name / "build"), "--seeds", str(seeds))
-    # How long it took there, it does not say.
-    report, seconds = (json.loads(routed.read_text()), None) if routed else run(command)
+    report, seconds = run(command)
+    return {**built(command, report), "revision": revision(), "seconds": seconds}
+
+
+def routed(row: Row, report: dict, simulated: dict, commit: str) -> dict:
+    """What the row's build said elsewhere, at that commit, though not how long it took; ends the program if that is of
+    another design than was simulated."""
+    if any(report[name] != simulated[name] for name in ("in_memory_cycles", "interval_cycles")):
+        sys.exit(f"bench: the report is of a design of {report['in_memory_cycles']:,} cycles, and what was simulated "
+                 f"takes {simulated['in_memory_cycles']:,}: build what was simulated")
+    command = row.command("build", "-o", str(WORK / row.name / "build"), "--seeds", str(len(report["seeds"])))
+    return {**built(command, report), "revision": commit}
+
+
+def built(command: str, report: dict) -> dict:
+    """What is kept of a build's ``report``."""
     kept = ("part", "speed_grade", "passed", "problem", "in_memory_cycles", "last_byte_cycles", "fmax_mhz", "clock_mhz",
             "limit_mhz", "in_memory_ms", "last_byte_ms", "frames_per_second", "used", "available", "critical_path",
             "seeds", "tools")
     if report["critical_path"]:
         del report["critical_path"]["steps"]
-    return {"command": command, "revision": revision(), **{name: report[name] for name in kept},
-            **({} if seconds is None else {"seconds": seconds})}
+    return {"command": command, **{name: report[name] for name in kept}}
 
 
 MISSING = "not measured"
@@ -479,17 +493,19 @@ def main():
                         "(default: all)")
     parser.add_argument("--build", action="store_true", help="place and route them too: an hour for a large engine")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="seeds to place and route from")
-    parser.add_argument("--routed", type=Path, metavar="REPORT", help="with --build and one row: what its tepal build "
-                        "said with --json, in place of doing so again")
+    parser.add_argument("--routed", type=Path, metavar="REPORT", help="of one row, which has been simulated: the "
+                        "report.json that its tepal build has written; nothing is run")
+    parser.add_argument("--at", metavar="COMMIT", default="elsewhere", help="at which that was built")
     parser.add_argument("--tables", action="store_true", help="run nothing, write the tables")
     arguments = parser.parse_args()
     if unknown := set(arguments.rows) - {row.name for row in ROWS}:
         parser.error(f"there is no row {min(unknown)}")
-    if arguments.routed and not (arguments.build and len(arguments.rows) == 1):
-        parser.error("--routed goes with --build and one row")
-    if not arguments.tables:
+    if arguments.routed and len(arguments.rows) != 1:
+        parser.error("--routed goes with one row")
+    runs = not arguments.tables and not arguments.routed
+    if runs:
         make_inputs()
-    for row in () if arguments.tables else ROWS:
+    for row in ROWS if runs else ():
         if arguments.rows and row.name not in arguments.rows:
             continue
         if row.absent:
@@ -497,12 +513,18 @@ def main():
             continue
         measured = {"simulate": simulate(row)}
         if arguments.build:
-            measured["build"] = build(row, arguments.seeds, arguments.routed)
+            measured["build"] = build(row, arguments.seeds)
         # Others may have been written meanwhile.
         results = read_results()
         results[row.name] = results.get(row.name, {}) | measured
         RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     results = read_results()
+    if arguments.routed:
+        name, = arguments.rows
+        row = next(row for row in ROWS if row.name == name)
+        results[name]["build"] = routed(row, json.loads(arguments.routed.read_text()), results[name]["simulate"],
+                                        arguments.at)
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     ROUTED.write_text(json.dumps(clocks(results), indent=1) + "\n")
     for path, text in ((PAGE, page(results)), *((path, filled(path.read_text(), results)) for path in PAGES)):
         path.write_text(text)

@@ -466,6 +466,7 @@ class Accelerator(wiring.Component):
         def wide(number):
             return Cat(number, C(0, 16))[:16]
 
+        lanes = tile.data[:8 * self.config.lanes]
         m.submodules.tap = Instance(
             "tepal_tap", p_LANES=self.config.written_bytes, p_PARTS=len(drain.written),
             i_clk=ClockSignal(), i_rst=ResetSignal(),
@@ -475,8 +476,7 @@ class Accelerator(wiring.Component):
             i_step_begins=sequencer.block_start, i_step_block=wide(sequencer.number),
             i_feed_begins=feeder.begins, i_feed_block=wide(feeder.number),
             i_tile_write=entry.reduced, i_tile_end=feeder.tile_end,
-            i_tile_block=wide(entry.number), i_tile_data=Cat(tile.data[:8 * self.config.lanes],
-                            C(0, 8 * (self.config.written_bytes - self.config.lanes))),
+            i_tile_block=wide(entry.number), i_tile_data=Cat(lanes, C(0, len(drain.data) - len(lanes))),
             i_drain_write=drain.written, i_drain_end=drain.end, i_drain_block=wide(drain.number),
             i_drain_data=drain.data)
 

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """How big the engine is: one frozen object that schedule, ROM contents and hardware all read."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-__all__ = ["ConfigError", "EngineConfig"]
+__all__ = ["RARE", "ConfigError", "EngineConfig"]
+
+RARE = "operands", "logic_columns", "columns_abreast", "requantiser_multiplier"
+"""What few engines have: told of those alone in which it is not what it is by default."""
 
 
 class ConfigError(ValueError):
@@ -130,7 +133,7 @@ class EngineConfig:
         if self.lanes % self.requantisers and self.requantisers != 2 * self.lanes:
             raise ConfigError(f"requantisers ({self.requantisers}) must divide lanes ({self.lanes}), or be twice as "
                               "many")
-        if self.requantisers > self.lanes and (self.window[1] == 1 or self.single_port or not self.pipelined):
+        if self.requantisers > self.lanes and not self.takes_two_words:
             raise ConfigError(f"requantisers ({self.requantisers}) beyond lanes ({self.lanes}) write two banks at "
                               "once: the window must have several columns, pipelined be on and single_port off")
 
@@ -180,11 +183,10 @@ class EngineConfig:
             raise ConfigError(f"an engine that is not pipelined needs requantisers to be 1, not {self.requantisers}")
 
     def told(self) -> dict[str, Any]:
-        """What is asked for, by name, ready for JSON; without what is left to the plan, and ``operands``,
-        ``logic_columns``, ``columns_abreast`` and ``requantiser_multiplier`` only where they are not as in most
-        engines."""
-        plain = {"operands": 1, "logic_columns": 0, "columns_abreast": 1, "requantiser_multiplier": 0}
-        return {name: value for name, value in asdict(self).items() if value is not None and plain.get(name) != value}
+        """What is asked for, by name, ready for JSON; without what is left to the plan, and what is :data:`RARE` only
+        where it is not as in most engines."""
+        usual = {field.name: field.default for field in fields(self) if field.name in RARE}
+        return {name: value for name, value in asdict(self).items() if value is not None and usual.get(name) != value}
 
     @property
     def taps(self) -> int:
@@ -195,6 +197,11 @@ class EngineConfig:
     def tile_lanes(self) -> int:
         """Bytes of a word of the tile buffer."""
         return max(self.lanes, self.copy_lanes)
+
+    @property
+    def takes_two_words(self) -> bool:
+        """Whether results may be written to two words of the activation memory at once."""
+        return self.window[1] > 1 and self.pipelined and not self.single_port
 
     @property
     def written_words(self) -> int:

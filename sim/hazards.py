@@ -335,16 +335,17 @@ def _activations(found: _Slacks, schedule: Schedule, tiles: list[_Tile]) -> None
             for asked in addresses.values():
                 found.keep("banks", 1 - len(asked))
         if tile.scheduled.work.banked:
-            end = tile.scheduled.work.channels.stop
+            end, places = tile.scheduled.work.channels.stop, defaultdict(list)
             for cycle, row, column, channel in _writes(schedule, tile):
                 behind = min(end, channel + config.requantisers)
-                words = [(row, column, group) for group in range(channel // config.lanes, -(-behind // config.lanes))]
-                for word in words:
-                    memory.write(cycle, _word(target, word),
-                                 (tile.frame, tile.scheduled.work.writes(tile.number), *word))
-                # All at once, each to a bank of its own.
-                found.keep("banks", len({_word(target, word)[:2] for word in words}) - len(words))
+                for group in range(channel // config.lanes, -(-behind // config.lanes)):
+                    word = row, column, group
+                    places[cycle].append(place := _word(target, word))
+                    memory.write(cycle, place, (tile.frame, tile.scheduled.work.writes(tile.number), *word))
                 region_written[target.region] = max(cycle, region_written.get(target.region, cycle))
+            # What is written at once goes to as many banks.
+            for taken in places.values():
+                found.keep("banks", len({place[:2] for place in taken}) - len(taken))
     memory.look(found)
 
 
@@ -367,8 +368,7 @@ def _skips(found: _Slacks, schedule: Schedule, tiles: list[_Tile]) -> None:
 def _word(place, word) -> tuple[int, int, int]:
     """(bank's row, bank's column, address) of (row, column, channel group) of a map."""
     (_, bank_row, down), (_, bank_column, across) = place.row(word[0], place.lap(word[0])), place.column(word[1])
-    if place.turned:
-        bank_column = (bank_column + word[2]) % place.banks[1]
+    bank_column = (bank_column + place.turn(word[2])) % place.banks[1]
     return bank_row, bank_column, place.base + down + across + word[2]
 
 

@@ -312,6 +312,12 @@ def abreast(config: EngineConfig, most: int) -> EngineConfig:
     return replace(config, columns_abreast=max(n for n in range(1, most + 1) if config.columns % n == 0))
 
 
+def doubled(config: EngineConfig, lanes: int, groups: int, window: tuple[int, int]) -> EngineConfig:
+    """The engine with ``lanes``, two words to a chunk, and ``groups`` chunks to a column group."""
+    return replace(config, lanes=lanes, columns=2 * lanes * groups, requantisers=2 * lanes, window=window,
+                   single_port=False, pipelined=True, requantiser_cycles=1, lane_cycles=1)
+
+
 def chain(shape: tuple[int, int, int], count: int) -> Network:
     """A network of 1x1 convolutions and now and then a depthwise one, all of whose maps have the same ``shape``."""
     rng, layers = np.random.default_rng(0), []

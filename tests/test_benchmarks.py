@@ -232,6 +232,28 @@ def test_clocks():
         "icebreaker": {"clock_mhz": 30.0, "design": "KWS on icebreaker's own engine"}}
 
 
+def test_routed_elsewhere(tmp_path, monkeypatch, capsys):
+    """What a build has written is taken for a row's, if it is of the design that was simulated; nothing is run."""
+    monkeypatch.setattr(bench, "RESULTS", tmp_path / "results.json")
+    monkeypatch.setattr(bench, "ROUTED", tmp_path / "routed.json")
+    monkeypatch.setattr(bench, "PAGE", tmp_path / "page.md")
+    monkeypatch.setattr(bench, "ROOT", tmp_path)
+    monkeypatch.setattr(bench, "PAGES", [])
+    known = json.loads((ROOT / "benchmarks/results.json").read_text())["vww-four"]
+    bench.RESULTS.write_text(json.dumps({"vww-four": {"simulate": known["simulate"]}}))
+    report = known["build"] | {"interval_cycles": known["simulate"]["interval_cycles"], "critical_path": None}
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    monkeypatch.setattr(sys, "argv", ["bench.py", "vww-four", "--routed", str(tmp_path / "report.json"), "--at", "abc"])
+    bench.main()
+    made = bench.read_results()["vww-four"]["build"]
+    assert (made["clock_mhz"], made["command"], made["revision"]) == (
+        known["build"]["clock_mhz"], known["build"]["command"], "abc")
+    assert f"{made['clock_mhz']:.2f}" in bench.PAGE.read_text()
+    (tmp_path / "report.json").write_text(json.dumps(report | {"in_memory_cycles": 1}))
+    with pytest.raises(SystemExit, match="of a design of 1 cycles, and what was simulated takes 15,610"):
+        bench.main()
+
+
 def test_boards():
     """Every board is in the table; what was built is told, and the commands are ones that ``tepal`` takes."""
     name = boards.BUILDABLE[-1]

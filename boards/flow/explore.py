@@ -13,6 +13,7 @@ from math import lcm
 import numpy as np
 from tepal.boards.board import Board
 from tepal.hdl import EngineConfig, Formats, Schedule
+from tepal.hdl.config import RARE
 from tepal.quant import Network, NetworkError
 from tepal.sim import CycleModel
 
@@ -27,9 +28,6 @@ CLOSE = 0.01
 """An engine that is faster than a smaller one by no more than this share is left out."""
 
 _MOST_LANES = 64
-
-_GIVEN = "operands", "logic_columns", "columns_abreast", "requantiser_multiplier"
-"""What is not searched over, and few engines have."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ class Point:
 def options(config: EngineConfig) -> str:
     """The command line that asks for ``config`` on a board of its kind."""
     told = config.told()
-    return " ".join(f"--{name.replace('_', '-')} {told[name]}" for name in (*OPTIONS, *_GIVEN) if name in told)
+    return " ".join(f"--{name.replace('_', '-')} {told[name]}" for name in (*OPTIONS, *RARE) if name in told)
 
 
 def candidates(config: EngineConfig, formats: Formats, most: int) -> Engines:
@@ -77,11 +75,10 @@ def candidates(config: EngineConfig, formats: Formats, most: int) -> Engines:
     for work in (passes[0], *unrolled(formats, most)):
         row_bytes = work.window.input_shape[2]
         copies |= {(work.pixels_per_window, -(-row_bytes // parts)) for parts in range(1, row_bytes + 1)}
-    two_words = config.pipelined and not config.single_port and config.window[1] > 1
     found = []
     for lanes in range(1, min(channels, _MOST_LANES) + 1):
         for requantisers in (*(count for count in range(1, lanes + 1) if lanes % count == 0),
-                             *([2 * lanes] if two_words else [])):
+                             *([2 * lanes] if config.takes_two_words else [])):
             if config.requantiser_cycles > 1 and requantisers > 1:
                 continue
             step = lcm(requantisers, config.columns_abreast)

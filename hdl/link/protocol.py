@@ -51,7 +51,7 @@ from typing import Any
 
 from amaranth.lib.crc import catalog
 from cobs import cobs
-from tepal.hdl.config import ConfigError, EngineConfig
+from tepal.hdl.config import RARE, ConfigError, EngineConfig
 from tepal.quant import DIGEST_BYTES
 
 __all__ = ["CRC", "DELIMITER", "HEADER", "VERSION", "Fault", "Identity", "Kind", "Packet", "PacketError", "Splitter",
@@ -195,8 +195,8 @@ class Trace:
 
 
 _OPTIONAL: dict[str, tuple[int, int | None]] = {
-    "activation_words": (2, None), "weight_words": (4, None), "input_rows": (8, None), "operands": (16, 1),
-    "logic_columns": (32, 0), "columns_abreast": (64, 1), "requantiser_multiplier": (128, 0)}
+    name: (2 << place, getattr(EngineConfig, name))
+    for place, name in enumerate(("activation_words", "weight_words", "input_rows", *RARE))}
 """What few engines have, and its value in all others: where one has it, the last of :class:`Traced`'s other fields has
 this bit, and a number follows."""
 

@@ -249,7 +249,7 @@ def drain_descriptors(schedule: Schedule) -> DescriptorTable:
             to_banks=int(scheduled.work.banked) if told else None,
             **_elementwise(schedule, number),
             first_row=begin[1] if odd_rows else None,
-            first_turn=scheduled.work.target_channel // config.lanes % config.window[1] if two else None,
+            first_turn=target.turn(scheduled.work.target_channel // config.lanes) if two else None,
             neighbours=int(neighbours > 1) if two else None,
             lone_word=words % 2 if two else None,
             next_parameters=following[number] if config.requantiser_cycles > 1 else None,

@@ -94,6 +94,10 @@ class FeatureMap:
         """Words from the ring's begin to its end; none if there is no ring."""
         return (self.kept or 0) // self.banks[0] * self.pitch
 
+    def turn(self, group: int) -> int:
+        """Bank columns by which a pixel's channel group lies further on than its first one."""
+        return group % self.banks[1] if self.turned else 0
+
     def column(self, value: int) -> tuple[int, int, int]:
         """(value, remainder, address) of a column number or a difference of columns."""
         return value, value % self.banks[1], value // self.banks[1] * self.words

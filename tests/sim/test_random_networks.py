@@ -4,13 +4,14 @@
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from graphs import graphs
 from hypothesis import given, settings
-from networks import fast, pointwise, random_case, wide_case
+from networks import doubled, fast, pointwise, random_case, wide_case
 from tepal.boards.flow.yosys import to_verilog
 from tepal.hdl import TOP, EngineConfig, Schedule, export_verilog
 from tepal.hdl.answer import Status
@@ -59,6 +60,16 @@ def test_random_network(seed, tmp_path):
 def test_frugal_network(seed, tmp_path):
     """Weights are loaded from outside where memories have a single port."""
     check(*random_case(seed, FRAMES, frugal=True), tmp_path, stalls=seed)
+
+
+@pytest.mark.parametrize("seed", fast([3, 40], 0))
+def test_many_at_once(seed, tmp_path):
+    """Results of two words, or two pixels, operands and columns are several at once; multipliers are the part's, and
+    in requantisers too."""
+    network, config, images = random_case(seed, FRAMES, frugal=False)
+    config = replace(doubled(config, network.layers[0].output_shape[2], 1, (3, 3)), rows=4, packing=2, operands=2,
+                     columns_abreast=2, logic_columns=1, requantiser_multiplier=18)
+    check(network, config, images, tmp_path, stalls=seed)
 
 
 @pytest.mark.parametrize("seed", fast([2], 0))

@@ -7,15 +7,9 @@ from dataclasses import replace
 import pytest
 from engine_check import check
 from graphs import few_weights, graph_case, sliced_case
-from networks import fast, random_case
-from tepal.hdl import EngineConfig, Schedule
+from networks import doubled, fast, random_case
+from tepal.hdl import Schedule
 from tepal.sim import conflicts
-
-
-def doubled(config: EngineConfig, lanes: int, groups: int, window: tuple[int, int]) -> EngineConfig:
-    """The engine with two words to a chunk, and as many chunks to a column group."""
-    return replace(config, lanes=lanes, columns=2 * lanes * groups, requantisers=2 * lanes, window=window,
-                   single_port=False, pipelined=True, requantiser_cycles=1, lane_cycles=1)
 
 
 @pytest.mark.parametrize(("make", "seed", "lanes", "groups", "window"), fast([

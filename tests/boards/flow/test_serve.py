@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from device import BadLine, Proxy, PythonDevice, infer_under_faults
-from networks import pointwise, random_case
+from networks import doubled, pointwise, random_case
 from tepal.boards.flow import yosys
 from tepal.boards.flow.folder import write_files
 from tepal.boards.flow.serve import BIT, patience, simulated_top
@@ -160,6 +160,19 @@ def test_every_layer_is_traced_exactly(wrong_server):
         with pytest.raises(HostError, match=rf"^the device on {device.port} wrote only \d+ of 100000 words in the "
                                             "matrix stage of block 0$"):
             device.trace(images[0], 0, Stage.MATRIX, 100000)
+
+
+@pytest.mark.slow
+def test_two_words_are_traced(tmp_path):
+    """Of an engine that writes more bytes at once than its lanes work on: every byte of every stage."""
+    network, engine, images = random_case(SEED, 1, frugal=False)
+    schedule = Schedule(network, doubled(engine, 2, 1, (3, 3)))
+    write_files(export_component(simulated_top(schedule, debug=True), yosys.to_verilog).files(), tmp_path)
+    with Server(tmp_path, BIT) as server, Device(server.port, timeout=TIMEOUT) as device:
+        assert device.engine() == schedule.config
+        assert find_first_mismatch(device, schedule, images[0]) is None
+        for layer, wanted in enumerate(golden.run(network, images, layers=True)):
+            assert (layer_map(device, schedule, images[0], layer) == wanted[0]).all()
 
 
 @pytest.mark.slow

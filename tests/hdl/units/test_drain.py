@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from networks import abreast, fast, random_case
+from networks import abreast, doubled, fast, random_case
 from stepping import trace
 from tepal.hdl import Schedule
 from tepal.hdl.plan import rom_contents
@@ -13,6 +13,7 @@ from tepal.hdl.plan.descriptors import drain_descriptors, parameter_descriptors,
 from tepal.hdl.units.column_parameters import ColumnParameters
 from tepal.hdl.units.drain import Drain
 from tepal.hdl.units.requantiser import SELECT, RequantiserFormat
+from tepal.hdl.units.sequencer import Sequencer
 from tepal.hdl.units.systolic import ProcessingElement
 
 FRAMES = 2
@@ -37,6 +38,8 @@ def sums_and_writes(rng, schedule):
         pixels, channels = target.shape[0] * target.shape[1], target.shape[2]
         # What the array makes of a window: channels of all the pixels that are folded into it.
         together, width, turns = channels * fold, scheduled.column_groups * config.columns, step // fold
+        # No pass begins sooner after another one.
+        now += Sequencer.LEAST_SLOT
         for tile, block in np.ndindex(scheduled.tiles, scheduled.column_groups):
             now += scheduled.period + int(rng.choice([0, 0, 3]))
             if tile == 0 or scheduled.column_groups > 1:
@@ -61,16 +64,18 @@ def sums_and_writes(rng, schedule):
                     first = (block * turns + phase) * config.requantisers
                     if first >= channels:
                         continue
-                    group, lane = divmod(first, config.lanes)
+                    group, lane = divmod(first, target.lanes)
                     end = pixel == pixels - 1 and first + config.requantisers >= channels
                     writes[now + latency + (place * turns + phase) * cycles] = {
                         "bank": (row, column), "address": target.base + down + across + group,
-                        "part": lane // config.requantisers, "number": number, "end": end,
+                        "part": lane // config.requantisers, "number": number, "end": end, "group": group,
                         "data": results[place, first:first + config.requantisers]}
     return shown, captured, writes, now + latency + config.rows * config.drain_step + 2
 
 
-def drained(schedule, seed):
+def drained(schedule, seed, signals=lambda drain: [
+        drain.written, drain.address, drain.data, drain.done, drain.number, drain.end, *drain.enable]):
+    """What the drain has at ``signals`` in each cycle, and the writes that are expected."""
     config = schedule.config
     shown, captured, writes, cycles = sums_and_writes(np.random.default_rng(seed), schedule)
     drain = Drain(config, unit_widths(schedule), schedule.matrix_format, rom_contents.matrix_parameters(schedule),
@@ -80,7 +85,7 @@ def drained(schedule, seed):
         (drain.captured, cycle in captured),
         *([(drain.ending, cycle + early in captured)] if config.columns_abreast > 1 else []),
         *((drain.bottom[c], value) for c, value in shown.get(cycle, ()))],
-        [drain.written, drain.address, drain.data, drain.done, drain.number, drain.end, *drain.enable])
+        signals(drain))
     return got, writes
 
 
@@ -95,6 +100,33 @@ def test_columns_abreast(seed, most):
     """Sums of several columns come in the same cycle, and so do their parameters."""
     network, config, images = random_case(seed, frugal=False)
     compare(seed, (network, abreast(config, most), images), 1)
+
+
+@pytest.mark.parametrize(("seed", "lanes", "words"), [(8, 2, 1), (3, 1, 2)])
+def test_two_words(seed, lanes, words):
+    """Each in the bank of its channel group, at its own address; and one alone where a pixel has no more."""
+    network, config, _ = random_case(seed, frugal=False)
+    schedule = Schedule(network, doubled(config, lanes, 1, (3, 3)))
+    config, last = schedule.config, len(schedule.passes) - 1
+    assert all(scheduled.neighbours == 1 for scheduled in schedule.passes)
+    signals = ["enable", "own_address", "own_data"]
+    got, writes = drained(schedule, seed, lambda drain: [each for name in signals for each in getattr(drain, name)])
+    found = set()
+    for cycle, want in writes.items():
+        enable, address, data = np.split(np.array(got[cycle], object), len(signals))
+        if want["number"] == last:
+            expected = {config.taps: (want["address"], want["data"])}
+        else:
+            (row, column), begin = want["bank"], range(0, len(want["data"]), lanes)
+            expected = {row * 3 + (column + want["group"] + word) % 3: (
+                want["address"] + word, want["data"][first:first + lanes]) for word, first in enumerate(begin)}
+            found.add(len(expected))
+        assert {memory for memory in range(config.taps + 1) if enable[memory]} == expected.keys()
+        for memory, (where, values) in expected.items():
+            assert address[memory] == where
+            written = np.frombuffer(int(data[memory]).to_bytes(config.written_bytes, "little"), np.int8)
+            assert (written[:len(values)] == values).all()
+    assert words in found
 
 
 def compare(seed, case, cycles):
