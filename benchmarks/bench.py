@@ -125,14 +125,11 @@ class Row:
         return f"no {folder}: TEPAL_DATA names the folder" if self.third_party and not folder.is_dir() else None
 
 
-FOUR_ROWS = ("--rows 4 --packing 2 --operands 4 --columns-abreast 4 --requantisers 16 --lanes 8 "
-             "--requantiser-multiplier 18 --copy-lanes 15")
-SIX_ROWS = FOUR_ROWS.replace("--rows 4", "--rows 6 --logic-columns 5")
-"""Arrays of 4 x 16 and of 6 x 16 elements, each of which takes four operands of a sum in a cycle, with as many results
-a cycle as they have columns: the one takes most of the part's multipliers, the other one all, and logic beside them."""
+SIX_ROWS = "--rows 6 --logic-columns 5"
+"""Two rows more than the array of the 85F boards' own engine has, which take all of the part's multipliers, and logic
+beside them."""
 
 ROWS = (
-    Row("vww-four", "VWW, dead channels removed, 4 x 16 x 4 array", VWW, "ulx3s-85f", True, options=FOUR_ROWS),
     Row("vww-six", "VWW, dead channels removed, 6 x 16 x 4 array", VWW, "ulx3s-85f", True, options=SIX_ROWS),
     Row("vww-simplified", "VWW, dead channels removed", VWW, "ulx3s-85f", True),
     Row("kws-six", "KWS, 6 x 16 x 4 array", KWS, "ulx3s-85f", options=SIX_ROWS),
@@ -311,7 +308,7 @@ def table(header: list[str], rows: list[list[str]]) -> str:
 
 
 WORKS = {
-    "vww": ("MLPerf Tiny's visual wake words, MobileNetV1-0.25-96", ("vww-six", "vww-four", "vww-simplified", "vww")),
+    "vww": ("MLPerf Tiny's visual wake words, MobileNetV1-0.25-96", ("vww-six", "vww-simplified", "vww")),
     "kws": ("MLPerf Tiny's keyword spotting, DS-CNN", ("kws-six", "kws", "kws-icebreaker")),
     "resnet8": ("MLPerf Tiny's image classification, ResNet8", ("resnet8-six", "resnet8")),
     "mobilenet": ("Other MobileNets", ("dense-six", "dense")),
@@ -461,7 +458,7 @@ def boards() -> str:
     """Every board: FPGA, engines, line to the host."""
     rows = []
     for board in BOARDS.values():
-        engines = [f"{config.rows} x {config.columns} array, {config.lanes} lane{'s' * (config.lanes > 1)} of "
+        engines = [f"{config.shape} array, {config.lanes} lane{'s' * (config.lanes > 1)} of "
                    f"{prod(config.window)} tap{'s' * (prod(config.window) > 1)}"
                    for config in (board.config, *board.others)]
         line = "; or ".join(engines), f"{board.baud:,} baud"

@@ -116,6 +116,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, ["---"] * len(header), *rows])
 
 
+def shape(engine: dict) -> str:
+    """Of the array, for people."""
+    return " x ".join(str(engine[name]) for name in ("rows", "columns", "operands") if name in engine)
+
+
 def routed_page(results: dict) -> str:
     """What was placed and routed of it."""
     rows, memory = [], get_board(BOARD).memory
@@ -125,7 +130,7 @@ def routed_page(results: dict) -> str:
         if built := found.get("routed"):
             engine = found["engine"]
             rows.append([
-                name, f"{engine['rows']} x {engine['columns']}", f"{found['interval_cycles']:,}",
+                name, shape(engine), f"{found['interval_cycles']:,}",
                 *(f"{built['used'][kind]:,}" for kind in ("lut", "ff", "dsp", "bram")), f"{built['fmax_mhz']:.2f}",
                 f"{built['clock_mhz']:.2f}", "yes" if built["clock_mhz"] >= slowest else "no",
                 f"{built['clock_mhz'] * 1e6 / found['interval_cycles']:.1f}"])
@@ -150,7 +155,7 @@ def page(results: dict) -> str:
     for name, found in results.items():
         engine, interval = found["engine"], found["interval_cycles"]
         rows.append([
-            name, f"{engine['rows']} x {engine['columns']}", f"{found['used']['DP16KD']}",
+            name, shape(engine), f"{found['used']['DP16KD']}",
             f"{found['weight_bytes'] / 1e6:.2f}", f"{found['mismatches']} of {found['compared']:,}",
             str(found["events_off"]), f"{interval:,}" if interval else "one frame",
             f"{found['predicted_interval_cycles']:,}",

@@ -36,7 +36,10 @@ RESULTS, FIGURE = ROOT / "benchmarks/growth.json", ROOT / "docs/growth.svg"
 
 BOARD = get_board("ulx3s-85f")
 ALPHAS = (0.25, 0.5, 0.75, 1.0)
-OWN = (BOARD.config.rows, BOARD.config.columns, BOARD.config.packing)
+BASE = BOARD.others[0]
+"""Of the board's engines one that takes one operand of each sum at a time."""
+
+OWN = (BASE.rows, BASE.columns, BASE.packing)
 ARRAYS = ((4, 4, 1), (4, 8, 1), (8, 8, 1), (9, 16, 1), OWN, (18, 16, 2))
 """Rows, columns and packing; the widths are measured on one of them, and the last is the largest of which the part has
 multipliers and the network has uses."""
@@ -50,8 +53,8 @@ POINTS = list(dict.fromkeys([*((alpha, *OWN) for alpha in ALPHAS), *((0.5, *arra
 def measure(alpha: float, rows: int, columns: int, packing: int, *, simulated: bool, built: bool) -> dict:
     """One point: cycles, resources, seconds; and MHz, if it is built."""
     network = MobileNet(alpha, 32, classes=10, stem_stride=1, blocks=CIFAR_BLOCKS).network()
-    config = replace(default_engine(BOARD, network), rows=rows, columns=columns, packing=packing,
-                     requantisers=gcd(columns, BOARD.config.lanes), copy_lanes=BOARD.config.copy_lanes)
+    config = replace(default_engine(replace(BOARD, config=BASE, others=()), network), rows=rows, columns=columns, packing=packing,
+                     requantisers=gcd(columns, BASE.lanes), copy_lanes=BASE.copy_lanes)
     seconds = {}
 
     def timed(name, job, *arguments):

@@ -118,7 +118,7 @@ def describe(*boards: Board) -> str:
         clocks = [pll.frequency for pll in part.family.plls(board.oscillator)] if part.family else []
         lines += [f"{board.name}: {board.fpga}, {part.primitives} {part.multiplier}, {memories}, "
                   f"{part.logic:,} logic cells",
-                  f"  engine: {config.rows} x {config.columns} array, {config.lanes} lanes",
+                  f"  engine: {config.shape} array, {config.lanes} lanes",
                   f"  clock: {board.oscillator / 1e6:g} MHz, by PLL to {len(clocks)} frequencies up to "
                   f"{float(clocks[-1]) / 1e6:g} MHz",
                   f"  serial line: {board.baud:,} baud"]

@@ -16,11 +16,14 @@ ENGINE = ("rows", "columns", "lanes", "window", "requantisers", "packing", "oper
           "weight_words", "input_rows")
 """Parameters of the engine that a command line may give."""
 
-SMALL = {"rows": 1, "columns": 1, "lanes": 1, "window": (1, 1), "requantisers": 1, "packing": 1, "input_bytes": 1}
+SMALL = {"rows": 1, "columns": 1, "lanes": 1, "window": (1, 1), "requantisers": 1, "packing": 1, "input_bytes": 1,
+         "operands": 1, "logic_columns": 0, "columns_abreast": 1, "requantiser_multiplier": 0}
 """Those of an engine of one multiplier, which runs any network, with its weights on the chip or from outside."""
 
-SERIAL = {"requantisers": 1, "requantiser_cycles": 3, "lane_cycles": 4}
-"""Those of small requantisers, which take as few cycles for a value as such can; weights are on the chip then."""
+SERIAL = {"requantisers": 1, "requantiser_cycles": 3, "lane_cycles": 4, "operands": 1, "columns_abreast": 1,
+          "requantiser_multiplier": 0}
+"""Those of small requantisers, which take as few cycles for a value as such can; weights are on the chip then, and of
+each sum one operand is taken at a time."""
 
 
 def path(text: str) -> Path:
@@ -93,8 +96,9 @@ def add_model_arguments(parser, *, any_board: bool = False, without: str = "comp
                         "them (default: yes)")
     engine = parser.add_argument_group("engine", "in place of the board's default")
     engine.add_argument("--small", action="store_true", help="one multiplier, one lane, one tap: the least "
-                        "array that runs any network, as --rows, --columns, --lanes, --requantisers, --packing and "
-                        "--input-bytes of 1 and --window 1x1 are; of these, one that is given beside it holds")
+                        "array that runs any network, as --rows, --columns, --lanes, --requantisers, --packing, "
+                        "--operands, --columns-abreast and --input-bytes of 1, --window 1x1 and "
+                        "--requantiser-multiplier 0 are; of these, one that is given beside it holds")
     engine.add_argument("--serial", action="store_true", help="one small requantiser that takes three cycles for a "
                         "value, and another one for all lanes that takes four, as small boards have by themselves; not "
                         "with weights from outside")

@@ -17,21 +17,21 @@ def add_arguments(parser) -> None:
 
 def run(arguments) -> int:
     """Print every board."""
+    known = all_boards().values()
     boards = [{"name": board.name, "part": board.part.name, "speed_grade": board.speed_grade,
                "multiplier": board.part.multiplier,
                "multipliers": board.part.primitives,
                "memories": {kind.name: kind.count for kind in board.part.memories},
-               "engine": {"rows": board.config.rows, "columns": board.config.columns, "lanes": board.config.lanes}}
-              for board in all_boards().values()]
+               "engine": {name: getattr(board.config, name) for name in ("rows", "columns", "operands", "lanes")}}
+              for board in known]
     if arguments.json:
         print(json.dumps({"boards": boards}))
         return 0
     table = Table(Column("board", no_wrap=True), "part", "multipliers", "memories", "engine")
-    for board in boards:
-        engine = board["engine"]
+    for board, config in zip(boards, (each.config for each in known), strict=True):
         grade = f", grade {board['speed_grade']}" if board["speed_grade"] else ""
         table.add_row(board["name"], board["part"] + grade, f"{board['multipliers'] or 'any'} {board['multiplier']}",
                       ", ".join(f"{count} {name}" for name, count in board["memories"].items()) or "any",
-                      f"{engine['rows']} x {engine['columns']} array, {engine['lanes']} lanes")
+                      f"{config.shape} array, {config.lanes} lanes")
     out.print(table)
     return 0

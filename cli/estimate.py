@@ -77,7 +77,7 @@ def _one(arguments) -> int:
                           f"{limit:,}" if limit else "any", share_bar(used / limit) if limit else "")
         out.print(table)
         rows_, columns_ = config.window
-        out.print(f"Engine: {config.rows} x {config.columns} array, {config.lanes} depthwise lanes of {rows_} x "
+        out.print(f"Engine: {config.shape} array, {config.lanes} depthwise lanes of {rows_} x "
                   f"{columns_} taps, {config.requantisers} requantisers, {config.input_bytes}-byte input beats.")
         out.print(f"{schedule.network.macs:,} multiply-accumulates in {model.in_memory_cycles:,} cycles on "
                   f"{config.products} products a cycle: {report['utilisation']:.1%} in use. "

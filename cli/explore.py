@@ -18,6 +18,7 @@ from tepal.boards.flow.routed import Clock, clock_of
 from tepal.boards.flow.tools import ToolError, find
 from tepal.boards.flow.variant import Forms, choose
 from tepal.hdl import EngineConfig, Schedule
+from tepal.hdl.config import RARE
 from tepal.quant import NetworkError
 
 from .arguments import add_model_arguments, chosen, count, mhz
@@ -72,21 +73,23 @@ def run(arguments) -> int:
     # Any engine that has what is given: the rest of its size is searched for.
     shape = {"rows": 2, "packing": 2} if given.get("logic_columns") and usual.packing == 1 else {}
     base = replace(usual, **shape, **{name: value for name, value in given.items() if name not in OPTIONS})
+    bases = [base] if given.keys() & set(RARE) else [base, base.plain]
     with bar() as progress:
-        front = explore(network, board, formats, base=base, limits=dict(arguments.limit), progress=progress,
+        front = explore(network, board, formats, bases=bases, limits=dict(arguments.limit), progress=progress,
                         fixed={name: value for name, value in given.items() if name in OPTIONS})
         front = _in_best_form(front, board, forms, partial(progress, "Scheduling the front"))
     default = Point.of(network, usual, board, formats)
     clock = clock_of(board, arguments.clock)
-    entries = [{**_entry(point, clock), "default": point.config == default.config} for point in front]
-    beside = None if any(entry["default"] for entry in entries) else {**_entry(default, clock), "default": True}
+    entry_of = partial(_entry, usual=usual, clock=clock)
+    entries = [entry_of(point) | {"default": point.config == default.config} for point in front]
+    beside = None if any(entry["default"] for entry in entries) else entry_of(default) | {"default": True}
     shown = _spread(entries, arguments.points)
     if beside and not arguments.build:
         shown = sorted([*shown, beside], key=lambda entry: -entry["in_memory_cycles"])
     seconds = None
     if arguments.build:
         begun = time.monotonic()
-        configs = {options(point.config): point.config for point in front}
+        configs = {options(point.config, usual): point.config for point in front}
         _build_all(arguments, board, forms, shown, [configs[entry["options"]] for entry in shown])
         seconds = round(time.monotonic() - begun, 1)
     if arguments.json:
@@ -206,9 +209,9 @@ def _spread(entries: list[dict], most: int) -> list[dict]:
     return [entry for number, entry in enumerate(entries) if number in chosen or entry["default"]]
 
 
-def _entry(point: Point, clock: Clock) -> dict:
+def _entry(point: Point, usual: EngineConfig, clock: Clock) -> dict:
     config = point.config
     return {"in_memory_cycles": point.in_memory_cycles, "last_byte_cycles": point.last_byte_cycles,
             "interval_cycles": point.interval_cycles, "in_memory_ms": clock.milliseconds(point.in_memory_cycles),
             "last_byte_ms": clock.milliseconds(point.last_byte_cycles), "used": point.fit.used,
-            "engine": {name: getattr(config, name) for name in OPTIONS}, "options": options(config)}
+            "engine": {name: getattr(config, name) for name in (*OPTIONS, *RARE)}, "options": options(config, usual)}

@@ -113,9 +113,14 @@ def _engine(arguments, board: Board, network: Network, formats: Formats) -> Engi
     if board.name == "generic" and not {"rows", "columns", "lanes"} <= given.keys():
         raise ConfigError("the generic board has no engine of its own: give at least --rows, --columns and --lanes, or "
                           "--small")
-    if given.keys() & {"columns", "lanes"} and "requantisers" not in given and config.requantiser_cycles == 1:
-        columns, lanes = given.get("columns", config.columns), given.get("lanes", config.lanes)
-        given["requantisers"] = gcd(columns, lanes)
+    columns, lanes = given.get("columns", config.columns), given.get("lanes", config.lanes)
+    if given.keys() & {"columns", "lanes", "window"} and "requantisers" not in given and config.requantiser_cycles == 1:
+        # Twice as many as lanes, where the board's own engine has so many.
+        twice = (config.requantisers > config.lanes and columns % (2 * lanes) == 0
+                 and given.get("window", config.window)[1] > 1)
+        given["requantisers"] = 2 * lanes if twice else gcd(columns, lanes)
+    if "columns" in given and "columns_abreast" not in given:
+        given["columns_abreast"] = gcd(columns, config.columns_abreast)
     if "rows" in given and "packing" not in given:
         given["packing"] = gcd(given["rows"], config.packing)
     if board.part.primitives is not None and given.get("packing", 1) > board.part.packing:

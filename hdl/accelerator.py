@@ -182,7 +182,7 @@ class Accelerator(wiring.Component):
             m.submodules[MemoryNames.BANK(*divmod(i, config.window[1]))] = bank
         streamer = m.submodules[OutputStreamer.NAME()] = OutputStreamer(
             [each.shape for each in schedule.output_maps], config.written_bytes, closes=self.closes,
-            begun=schedule.rows is not None)
+            begun=schedule.rows is not None, pipelined=config.pipelined)
         output_memory = m.submodules[MemoryNames.OUTPUT()] = Ram(
             8 * config.written_bytes, streamer.depth, 8 * Drain.output_bytes(config))
         m.d.comb += [

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How big the engine is: one frozen object that schedule, ROM contents and hardware all read."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 __all__ = ["RARE", "ConfigError", "EngineConfig"]
@@ -185,8 +185,17 @@ class EngineConfig:
     def told(self) -> dict[str, Any]:
         """What is asked for, by name, ready for JSON; without what is left to the plan, and what is :data:`RARE` only
         where it is not as in most engines."""
-        usual = {field.name: field.default for field in fields(self) if field.name in RARE}
-        return {name: value for name, value in asdict(self).items() if value is not None and usual.get(name) != value}
+        return {name: value for name, value in asdict(self).items() if value is not None and _USUAL.get(name) != value}
+
+    @property
+    def shape(self) -> str:
+        """Of the array, for people: rows x columns, and x operands where there are several."""
+        return " x ".join(map(str, (self.rows, self.columns, self.operands)[:2 + (self.operands > 1)]))
+
+    @property
+    def plain(self) -> "EngineConfig":
+        """This engine without anything that is :data:`RARE`."""
+        return replace(self, **_USUAL)
 
     @property
     def taps(self) -> int:
@@ -251,3 +260,7 @@ class EngineConfig:
     def together(self) -> int:
         """Rows of the array that take their operands in the same cycle."""
         return self.packing if self.pipelined else self.rows
+
+
+_USUAL = {field.name: field.default for field in fields(EngineConfig) if field.name in RARE}
+"""What is :data:`RARE`, as most engines have it."""

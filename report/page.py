@@ -177,7 +177,7 @@ def _figures(model: CycleModel, board: Board, clock: Clock) -> list[tuple[str, s
             ("array in use", percent(utilisation(schedule, model.in_memory_cycles))),
             ("multiply-accumulates", number(schedule.network.macs)), ("weights", number(schedule.network.parameters)),
             ("passes", number(len(schedule.passes))),
-            ("array", f"{config.rows} × {config.columns}"), ("lanes", number(config.lanes)),
+            ("array", config.shape.replace("x", "×")), ("lanes", number(config.lanes)),
             ("requantisers", number(config.requantisers)), ("image", shape(schedule.network.input_shape))]
 
 

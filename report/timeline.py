@@ -134,7 +134,8 @@ def use(model: CycleModel) -> tuple[Markup, Table]:
     told = {
         "reading": "reads a word of each bank of the activation memory, or of the input memory",
         "lanes": f"{schedule.config.lanes} depthwise lanes multiply",
-        "array": f"{schedule.config.rows} × {schedule.config.columns} elements take operands",
+        "array": f"{schedule.config.rows} × {schedule.config.columns} elements take "
+                 f"{schedule.config.operands} operand{'s' * (schedule.config.operands > 1)} each",
         "results": f"{schedule.config.requantisers} requantisers give results, which are written",
     }
     busy = {unit: sum(each.units[unit].active for each in times if unit in each.units) for unit in UNITS}

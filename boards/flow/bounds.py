@@ -34,7 +34,7 @@ class Engines:
 
     Tilings, bounds and estimates take one in place of a configuration, and give arrays then."""
 
-    def __init__(self, config: EngineConfig, **arrays: np.ndarray):
+    def __init__(self, config: "EngineConfig | Engines", **arrays: np.ndarray):
         vars(self).update(vars(config) | arrays)
 
     taps, turns, drain_step = EngineConfig.taps, EngineConfig.turns, EngineConfig.drain_step
@@ -78,7 +78,12 @@ def least_cycles(engines: Engines, formats: Formats) -> np.ndarray:
         """Cycles from the last pass's first step to its last tile's first results."""
         return tiling.to_last_tile + tiling.steps + tiling.column_groups * tiling.period
 
-    first, *others = (Tiling(work, engines, latency) for work in formats.passes)
+    def of_first(work: Pass) -> Tiling:
+        """The first pass, of which a schedule copies so many bytes at once as take no more cycles."""
+        row = work.window.input_shape[2]
+        return Tiling(work, Engines(engines, copy_lanes=_ceil(row, _ceil(row, engines.copy_lanes))), latency)
+
+    first, others = of_first(formats.passes[0]), [Tiling(work, engines, latency) for work in formats.passes[1:]]
     # From each pass but the first to the next one, and to those that read its map.
     steps = [stepped(tiling) for tiling in others[:-1]]
     waits = [written(others[tiling.work.source - 1], tiling) if tiling.work.source else None for tiling in others]
@@ -92,7 +97,7 @@ def least_cycles(engines: Engines, formats: Formats) -> np.ndarray:
 
     least = total(first)
     for work in unrolled(formats, int(engines.columns.max(initial=0))):
-        wide = Tiling(work, engines, latency)
+        wide = of_first(work)
         better = may_unroll(formats.passes[0], work.pixels_per_window, engines) & (wide.busy < first.busy)
         least = np.where(better, total(wide), least)
     return least

@@ -6,7 +6,7 @@ cycles can't fall below, and the logic of all their parts but the memories, in a
 logic first, those whose bounds do not prove that a smaller engine is as fast are scheduled: a millisecond each."""
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import lcm
 
@@ -56,10 +56,10 @@ class Point:
         return self.fit.used["LUT4"]
 
 
-def options(config: EngineConfig) -> str:
-    """The command line that asks for ``config`` on a board of its kind."""
-    told = config.told()
-    return " ".join(f"--{name.replace('_', '-')} {told[name]}" for name in (*OPTIONS, *RARE) if name in told)
+def options(config: EngineConfig, usual: EngineConfig) -> str:
+    """The command line that asks for ``config`` where a network gets the engine ``usual`` by default."""
+    names = *OPTIONS, *(name for name in RARE if getattr(config, name) != getattr(usual, name))
+    return " ".join(f"--{name.replace('_', '-')} {getattr(config, name)}" for name in names)
 
 
 def candidates(config: EngineConfig, formats: Formats, most: int) -> Engines:
@@ -96,9 +96,9 @@ def candidates(config: EngineConfig, formats: Formats, most: int) -> Engines:
     return Engines(config, **dict(zip(names, np.concatenate(found, axis=1), strict=True)))
 
 
-def explore(network: Network, board: Board, formats: Formats | None = None, *, base: EngineConfig | None = None,
-            fixed: Mapping[str, int] | None = None, limits: Mapping[str, int] | None = None,
-            progress=lambda what, done, total: None) -> list[Point]:
+def explore(network: Network, board: Board, formats: Formats | None = None, *,
+            bases: Sequence[EngineConfig] | None = None, fixed: Mapping[str, int] | None = None,
+            limits: Mapping[str, int] | None = None, progress=lambda what, done, total: None) -> list[Point]:
     """The engines that fit ``board`` and that no smaller one matches, smallest first.
 
     Each point has fewer LUTs, or fewer cycles with the image in memory, than each other one.  An engine that fits
@@ -107,8 +107,9 @@ def explore(network: Network, board: Board, formats: Formats | None = None, *, b
 
     Parameters
     ----------
-    base
-        What is not searched over (default: the board's engine).
+    bases
+        What is not searched over, in any of these (default: the board's engine, and the same without what is
+        :data:`~tepal.hdl.config.RARE`).
     fixed
         One of :data:`OPTIONS` to the only value to look at.
     limits
@@ -124,9 +125,12 @@ def explore(network: Network, board: Board, formats: Formats | None = None, *, b
     """
     if board.part.logic is None:
         raise NetworkError(f"{board.name} has no limits to look for engines within: name a board that has")
-    formats, base, limits = formats or Formats(network), base or default_engine(board, network, formats), limits or {}
-    base = replace(base, activation_words=None, input_rows=None)
-    schedule = Schedule(network, base, formats)
+    formats, limits = formats or Formats(network), limits or {}
+    if bases is None:
+        usual = default_engine(board, network, formats)
+        bases = [usual, usual.plain]
+    bases = [*dict.fromkeys(replace(base, activation_words=None, input_rows=None) for base in bases)]
+    schedule = Schedule(network, bases[0], formats)
     known = fit(schedule, board)
     if "LUT4" not in known.used:
         raise NetworkError(f"the logic that engines take has not been measured for {board.name}: name another board")
@@ -141,20 +145,21 @@ def explore(network: Network, board: Board, formats: Formats | None = None, *, b
     most = min(multipliers, limits.get(board.part.multiplier, multipliers)) * board.part.products
     kinds = {kind.name: min(kind.count, limits.get(kind.name, kind.count)) for kind in board.part.memories}
     pool = []
+    packed = board.part.packing if formats.matrix_weight_bits == 8 else 1
     # Multipliers of logic stand beside shared ones alone.
-    packings = range(2 if base.logic_columns else 1, (board.part.packing if formats.matrix_weight_bits == 8 else 1) + 1)
-    for packing in packings:
-        engines = candidates(replace(base, rows=packing, packing=packing), formats, most)
+    for number, packing in ((number, packing) for number, base in enumerate(bases)
+                            for packing in range(2 if base.logic_columns else 1, packed + 1)):
+        engines = candidates(replace(bases[number], rows=packing, packing=packing), formats, most)
         logic = estimate(board, features(engines, formats))["LUT4"]
         memories = least_blocks(engines, formats, board)
         logic = np.where(np.logical_and.reduce([memories[kind] <= limit for kind, limit in kinds.items()]), logic,
                          np.inf)
-        pool.append(np.stack(np.broadcast_arrays(logic, least_cycles(engines, formats),
+        pool.append(np.stack(np.broadcast_arrays(logic, least_cycles(engines, formats), number,
                                                  *(getattr(engines, name) for name in OPTIONS))))
     table = np.concatenate(pool, axis=1)
     possible = table[0] <= min(board.part.logic, limits.get("LUT4", np.inf))
     for name, value in (fixed or {}).items():
-        possible &= table[2 + OPTIONS.index(name)] == value
+        possible &= table[3 + OPTIONS.index(name)] == value
     table = table[:, possible]
     table = table[:, np.lexsort((table[1], table[0]))].T.tolist()
     front: list[Point] = []
@@ -164,12 +169,13 @@ def explore(network: Network, board: Board, formats: Formats | None = None, *, b
         index = bisect_right(front, logic, key=lambda point: point.logic)
         return index > 0 and cycles >= (1 - CLOSE) * front[index - 1].in_memory_cycles
 
-    for done, (least_logic, least, *engine) in enumerate(table):
+    for done, (least_logic, least, number, *engine) in enumerate(table):
         if done % 1000 == 0:
             progress("Engines", done, len(table))
         if matched(least_logic, least):
             continue
-        point = Point.of(network, replace(base, **dict(zip(OPTIONS, map(int, engine), strict=True))), board, formats)
+        config = replace(bases[int(number)], **dict(zip(OPTIONS, map(int, engine), strict=True)))
+        point = Point.of(network, config, board, formats)
         if not point.fit.within(limits) or matched(point.logic, point.in_memory_cycles):
             continue
         front = [other for other in front

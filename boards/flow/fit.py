@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import gcd
+from operator import itemgetter
 
 from tepal.boards.board import Board
 from tepal.boards.parts.part import MemoryKind, Part
@@ -184,7 +185,7 @@ def on_arrival(schedule: Schedule, board: Board, config: EngineConfig) -> Engine
 def default_engine(board: Board, network: Network, formats: Formats | None = None) -> EngineConfig:
     """The engine for ``network`` by default: of the board's the one that takes the fewest cycles and fits, or else the
     smallest one; its input stream follows the image (:func:`with_beat_for`), whose rows are computed as they arrive
-    (:func:`on_arrival`).  Where none fits, passes run in bands, or the input memory holds some rows of the image
+    (:func:`on_arrival`).  To make one fit, passes run in bands, or the input memory holds some rows of the image
     (:func:`in_bands`).  ``formats`` are the network's, if there are any already."""
     configs = [with_beat_for(network, config) for config in (board.config, *board.others)]
     if len(configs) == 1 and configs[0].packing == 1 and not _may_run_in_bands(board, configs[0]):
@@ -194,10 +195,21 @@ def default_engine(board: Board, network: Network, formats: Formats | None = Non
     if 8 * network.parameters > capacity(board.part) > 0:
         # None has room for the weights alone.
         return configs[-1]
-    schedules = [(config, scheduled(formats, config)) for config in configs]
-    fitting = [(config, schedule) for config, schedule in schedules if fit(schedule, board).ok]
-    if not fitting:
-        banded = [in_bands(schedule, board) for _, schedule in schedules]
-        fitting = [(schedule.config, schedule) for schedule in banded if schedule]
-    config, schedule = min(fitting or schedules[-1:], key=lambda pair: CycleModel(pair[1]).in_memory_cycles)
+    found: list[tuple[int, EngineConfig, Schedule]] = []
+    # What is stored whole takes the fewest cycles, so that an engine which is slower so need not be made to fit.
+    for least, config, schedule in sorted(((_cycles(schedule), config, schedule) for config in configs
+                                           for schedule in [scheduled(formats, config)]), key=itemgetter(0)):
+        if found and least >= min(found, key=itemgetter(0))[0]:
+            break
+        if not fit(schedule, board).ok:
+            schedule = in_bands(schedule, board)
+        if schedule:
+            asked = schedule.config
+            config = replace(config, activation_words=asked.activation_words, input_rows=asked.input_rows)
+            found.append((_cycles(schedule), config, schedule))
+    _, config, schedule = min(found, key=itemgetter(0)) if found else (0, configs[-1], scheduled(formats, configs[-1]))
     return on_arrival(schedule, board, config)
+
+
+def _cycles(schedule: Schedule) -> int:
+    return CycleModel(schedule).in_memory_cycles

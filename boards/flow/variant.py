@@ -6,15 +6,17 @@ fill an array's columns twice over, and of 7 it does not."""
 
 from collections.abc import Callable
 from functools import cached_property
+from itertools import product
 
 import numpy as np
 from tepal.boards.board import Board
 from tepal.hdl import EngineConfig, Formats, Schedule
+from tepal.hdl.config import RARE
 from tepal.quant import Network, Simplification, simplify
 from tepal.sim import CycleModel
 
 from .bounds import OPTIONS, Engines, least_cycles
-from .fit import capacity, fit, scheduled
+from .fit import capacity, fit, for_weights, scheduled
 
 __all__ = ["Engine", "Forms", "choose"]
 
@@ -79,9 +81,18 @@ def _schedule(formats: Formats, engine: Engine) -> Schedule:
 def _least(board: Board, config: EngineConfig, formats: Formats) -> int:
     """A bound below the cycles of the network with these ``formats``, on ``config`` and on all that a command line
     which asks for ``config`` may make of the board's engines: each of the options is one of theirs or its own."""
-    all_engines = [config, board.config, *board.others]
-    choices = np.meshgrid(*(sorted({getattr(each, name) for each in all_engines}) for name in OPTIONS), indexing="ij")
-    arrays = {name: values.ravel() for name, values in zip(OPTIONS, choices, strict=True)}
+    names = (*OPTIONS, *RARE)
+
+    def options(engine: EngineConfig) -> tuple[int, ...]:
+        return tuple(getattr(engine, name) for name in names)
+
+    own = {options(for_weights(engine, formats)) for engine in (board.config, *board.others)}
+    if options(config) in own:
+        # Nothing was asked for.
+        engines = [*own]
+    else:
+        engines = [*product(*(sorted({*values}) for values in zip(options(config), *own, strict=True)))]
+    arrays = dict(zip(names, np.array(engines).T, strict=True))
     return int(least_cycles(Engines(config, **arrays), formats).min())
 
 

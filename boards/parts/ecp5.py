@@ -18,7 +18,7 @@ from .ecp5_netlist import Sites, absorb_output_registers, place_memories, place_
 from .part import Family, MemoryKind, Part, Pin, Pll
 
 __all__ = ["ECP5_5G_45F", "ECP5_5G_85F", "ECP5_12F", "ECP5_25F", "ECP5_45F", "ECP5_85F", "ENGINE_12F", "ENGINE_25F",
-           "ENGINE_45F", "ENGINE_85F", "NARROW_85F", "ECP5Clocks", "parameters", "plls"]
+           "ENGINE_45F", "ENGINE_85F", "LOADED_85F", "ECP5Clocks", "parameters", "plls"]
 
 # ECP5 and ECP5-5G Family Data Sheet (FPGA-DS-02012), sysCLOCK PLL Timing.
 _INPUT = (8 * MHZ, 400 * MHZ)
@@ -202,17 +202,21 @@ ECP5_12F = replace(ECP5_25F, name="LFE5U-12F", memories=(MemoryKind("DP16KD", 32
 ECP5_5G_85F = replace(ECP5_85F, name="LFE5UM5G-85F")
 ECP5_5G_45F = replace(ECP5_45F, name="LFE5UM5G-45F")
 
-ENGINE_85F = EngineConfig(rows=16, columns=16, lanes=8, window=(3, 3), requantisers=8, input_bytes=4, spread=2,
-                          packing=2, copy_lanes=15)
+ENGINE_85F = EngineConfig(rows=4, columns=16, lanes=8, window=(3, 3), requantisers=16, input_bytes=4, spread=2,
+                          packing=2, copy_lanes=15, operands=4, columns_abreast=4, requantiser_multiplier=18)
 """An engine for 156 multipliers and 84,000 LUTs."""
 
-NARROW_85F = replace(ENGINE_85F, rows=9, packing=1, copy_lanes=9)
-"""One for networks that need most of the memory."""
+_NARROW_85F = EngineConfig(rows=9, columns=16, lanes=8, window=(3, 3), requantisers=8, input_bytes=4, spread=2,
+                           copy_lanes=9)
+LOADED_85F = replace(_NARROW_85F, rows=16, packing=2, copy_lanes=15), _NARROW_85F
+"""Two for networks that need most of the memory, as those with weights from outside do: of a sum they take one operand
+at a time, so that their weights lie in memories that are a quarter as wide."""
 
-ENGINE_45F = replace(ENGINE_85F, rows=8, lanes=4, requantisers=4, copy_lanes=9)
+ENGINE_45F = EngineConfig(rows=8, columns=16, lanes=4, window=(3, 3), requantisers=4, input_bytes=4, spread=2,
+                          packing=2, copy_lanes=9)
 """An engine for 72 multipliers and 44,000 LUTs."""
 
-ENGINE_25F = replace(ENGINE_85F, rows=6, columns=8, lanes=2, requantisers=2)
+ENGINE_25F = replace(ENGINE_45F, rows=6, columns=8, lanes=2, requantisers=2, copy_lanes=15)
 """An engine for 28 multipliers and 24,000 LUTs."""
 
 ENGINE_12F = replace(ENGINE_25F, rows=4, lanes=1, requantisers=1)

@@ -32,6 +32,9 @@ class OutputStreamer(wiring.Component):
         Send that byte; not needed where whoever takes the answers is reset as well.
     begun
         What a frame turns out to be may be known only after ``claim``, and there may be no answer to it.
+    pipelined
+        A register holds each word, which a memory block may take in; or else its bytes come out of the memory's output
+        itself.
 
     Members
     -------
@@ -59,8 +62,9 @@ class OutputStreamer(wiring.Component):
     """Cycles from the last result to the index of the largest."""
 
     def __init__(self, shapes: Sequence[tuple[int, int, int]], lanes: int, *, closes: bool = True,
-                 begun: bool = False):
+                 begun: bool = False, pipelined: bool = True):
         self.shapes, self.lanes, self.closes, self.begun = tuple(shapes), lanes, closes, begun
+        self.pipelined = pipelined
         self.groups = [-(-shape[2] // lanes) for shape in shapes]
         # First word behind each output.
         self.ends = [*accumulate(height * width * groups
@@ -87,10 +91,13 @@ class OutputStreamer(wiring.Component):
             """The value of the output that is being sent."""
             return values[0] if output is None else Array(values)[output]
 
-        last_lane = of_output([(shape[2] - 1) % self.lanes for shape in self.shapes])
+        last_lanes = of_output([(shape[2] - 1) % self.lanes + 1 for shape in self.shapes])
         group = Signal(range(max(2, *self.groups)))
-        lane = Signal(range(max(2, self.lanes)))
-        word = Signal.like(self.word, reset_less=True)
+        # Lanes of the word that were taken from it, the one that is offered too.
+        lane = Signal(range(self.lanes + 1))
+        # It stays as long as the address does.  One that moved on byte by byte would have to reach all of its bits, far
+        # apart, from here within a cycle.
+        word = delay(m, self.word, 1, name="word") if self.pipelined else self.word
         index, best_index = Signal(bits_for(self.bytes)), Signal(bits_for(self.bytes))
         frame, offered, claimed = Signal(BEGUN_FRAME if self.begun else FRAME, reset_less=True), Signal(), Signal()
         # Whether an answer has begun whose last byte is not taken yet.  Nothing else outlives a reset.
@@ -101,7 +108,7 @@ class OutputStreamer(wiring.Component):
             with m.If(self.valid & self.ready):
                 m.d.sync += open_.eq(~self.last)
         best = Signal(signed(8))
-        value, taken = word[:8].as_signed(), Signal()
+        value, taken = Signal(signed(8), reset_less=True), Signal()
         # Results are compared in the cycle after they were taken: the receiver's ``ready`` arrives late in a cycle.
         compared, compared_index = delay(m, value, 1, name="compared"), delay(m, index, 1, name="compared_index")
         with m.If(delay(m, taken, 1, name="compares") & ((compared_index == 0) | (compared > best))):
@@ -130,14 +137,14 @@ class OutputStreamer(wiring.Component):
             with m.State("ADDRESS"):
                 m.next = "FETCH"
             with m.State("FETCH"):
-                m.d.sync += [word.eq(self.word), lane.eq(0)]
+                m.d.sync += [value.eq(self.word[:8]), lane.eq(1)]
                 m.next = "RESULTS"
             with m.State("RESULTS"):
                 m.d.comb += [offered.eq(1), self.data.eq(value)]
                 with m.If(self.ready):
                     m.d.comb += taken.eq(1)
-                    m.d.sync += [lane.eq(lane + 1), index.eq(index + 1), word.eq(word >> 8)]
-                    with m.If(lane == Mux(last_group, last_lane, self.lanes - 1)):
+                    m.d.sync += [value.eq(word.word_select(lane, 8)), lane.eq(lane + 1), index.eq(index + 1)]
+                    with m.If(lane == Mux(last_group, last_lanes, self.lanes)):
                         m.d.sync += [self.address.eq(self.address + 1), group.eq(Mux(last_group, 0, group + 1))]
                         if output is not None:
                             with m.If(self.address == of_output([end - 1 for end in self.ends])):

@@ -101,7 +101,7 @@ def test_estimate(run, name):
     assert (report["macs"], report["parameters"]) == (300_096, network.parameters)
 
     layers, engine = report["layers"], report["engine"]
-    products = engine["rows"] * engine["columns"]
+    products = engine["rows"] * engine["columns"] * engine.get("operands", 1)
     assert (engine["products"], engine["multipliers"]) == (products, products // engine["packing"])
     assert [layer["name"] for layer in layers] == [layer.name for layer in network.layers]
     assert [layer["shape"] for layer in layers] == [list(layer.output_shape) for layer in network.layers]
@@ -116,7 +116,8 @@ def test_estimate(run, name):
     assert report["in_memory_cycles"] // 2 < report["interval_cycles"] < report["cycles"]
 
     used = dict(report["used"])
-    assert used.pop(board.part.multiplier) == ceil(engine["multipliers"] / board.part.products)
+    hard = (engine["requantisers"] + engine["lanes"]) * board.part.widest[1] if "requantiser_multiplier" in engine else 0
+    assert used.pop(board.part.multiplier) == ceil(engine["multipliers"] / board.part.products) + hard
     bits = sum(memory["count"] * memory["depth"] * memory["width"] for memory in report["memories"])
     sizes = {kind.name: max(words * bits for words, bits in kind.shapes) for kind in board.part.memories}
     estimated = [used.pop(kind) for kind in report["estimated"]]
@@ -226,14 +227,14 @@ def test_published_model_too_big(run):
 
 
 @pytest.mark.parametrize(("argv", "sentence"), [
-    (["ulx3s-85f", "--rows", 10, "--packing", 1],
+    (["ulx3s-85f", "--rows", 10, "--packing", 1, "--operands", 1, "--requantiser-multiplier", 0],
      "it needs 160 MULT18X18D and LFE5U-85F has 156 (4 too many); choose rows x columns of at most 156"),
     # Two products each.
     (["icebreaker", "--rows", 1, "--columns", 17, "--lanes", 1],
      "it needs 9 SB_MAC16 and iCE40UP5K has 8 (1 too many); choose rows x columns of at most 16"),
     (["ulx3s-85f", "--rows", 6, "--packing", 2, "--operands", 4, "--logic-columns", 3, "--requantiser-multiplier", 18],
-     "it needs 172 MULT18X18D and LFE5U-85F has 156 (16 too many), 16 of them in requantisers; choose "
-     "--requantiser-multiplier 0, or an array that takes at most 140: fewer --rows or --columns, or more "
+     "it needs 180 MULT18X18D and LFE5U-85F has 156 (24 too many), 24 of them in requantisers; choose "
+     "--requantiser-multiplier 0, or an array that takes at most 132: fewer --rows or --columns, or more "
      "--logic-columns"),
     (["tangnano20k", "--lanes", 48, "--columns", 1, "--requantiser-multiplier", 18],
      "it needs 102 MULT9X9 and GW2AR-18C has 96 (6 too many), 98 of them in requantisers; choose "

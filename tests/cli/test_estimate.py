@@ -190,7 +190,7 @@ def test_bands(run, tmp_path):
     assert "do not fit into 100 words of each bank" in err
 
     # On another engine, other bands.
-    other = json.loads(run("estimate", path, "--board", "ulx3s-85f", "--rows", 8, "--columns", 16, "--json")[1])
+    other = json.loads(run("estimate", path, "--board", "ulx3s-85f", "--rows", 2, "--columns", 16, "--json")[1])
     assert other["fits"]
     assert json.loads(run("estimate", MODEL, "--board", "ulx3s-85f", "--json")[1])["bands"] is None
 

@@ -96,8 +96,12 @@ def test_where_it_does_not_fit(run, too_large):
     assert (code, err) == (0, SENTENCE.format(report["weight_bytes_per_frame"], words))
     assert report["fits"]
     assert report["clock_mhz"] == 100.0
-    options = [each for name in ("rows", "packing", "weight_words", "activation_words", "input_rows")
-               if name in report["engine"] for each in (f"--{name.replace('_', '-')}", report["engine"][name])]
+    names = "rows", "packing", "requantisers", "weight_words", "activation_words", "input_rows"
+    options = [each for name in names if name in report["engine"]
+               for each in (f"--{name.replace('_', '-')}", report["engine"][name])]
+    usual = {"operands": 1, "columns_abreast": 1, "requantiser_multiplier": 0}
+    options += [each for name, value in (usual | report["engine"]).items() if name in usual
+                for each in (f"--{name.replace('_', '-')}", value)]
     code, out, err = run("estimate", too_large, "--board", "ulx3s-85f", *options, "--json")
     again = json.loads(out)
     assert (code, err) == (0, "")

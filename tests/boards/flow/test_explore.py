@@ -5,7 +5,7 @@ import json
 import re
 import shlex
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -45,9 +45,15 @@ def front(network, formats):
     return explore(network, BOARD, formats)
 
 
-def grid_of(network, formats, packing: int, most: int = 156):
+def bases(network) -> list[EngineConfig]:
+    """What is not searched over: the board's own engine, and one that takes an operand at a time."""
+    usual = replace(default_engine(BOARD, network), input_rows=None)
+    return [usual, usual.plain]
+
+
+def grid_of(network, formats, packing: int, most: int = 156, *, plain: bool = False):
     """Candidates, how many there are, and what makes a schedule of one's number."""
-    base = replace(default_engine(BOARD, network), rows=packing, packing=packing)
+    base = replace(bases(network)[plain], rows=packing, packing=packing)
     grid = candidates(base, formats, most)
 
     def make(number: int) -> Schedule:
@@ -72,8 +78,8 @@ def test_front(front):
 def test_nothing_beats_the_front(network, formats, front):
     """No engine, the default included, is smaller than all points that are as fast."""
     others = []
-    for packing in 1, 2:
-        _, count, make = grid_of(network, formats, packing)
+    for packing, plain in product((1, 2), (False, True)):
+        _, count, make = grid_of(network, formats, packing, plain=plain)
         others += map(make, some(60, count, seed=1))
     for schedule in [*others, Schedule(network, default_engine(BOARD, network), formats)]:
         found = fit(schedule, BOARD)
@@ -88,8 +94,8 @@ def test_exhaustive(network, formats):
     limits = {BOARD.part.multiplier: 4, "LUT4": 16_000}
     found = explore(network, BOARD, formats, limits=limits, fixed={"lanes": 3})
     points = set()
-    for packing in 1, 2:
-        grid, _, make = grid_of(network, formats, packing, 4)
+    for packing, plain in product((1, 2), (False, True)):
+        grid, _, make = grid_of(network, formats, packing, 4, plain=plain)
         for schedule in map(make, np.flatnonzero(grid.lanes == 3)):
             if fit(schedule, BOARD).within(limits):
                 points.add((fit(schedule, BOARD).used["LUT4"], CycleModel(schedule).in_memory_cycles))
@@ -110,11 +116,11 @@ def test_points_are_exact(network, front):
         assert point.fit == fit(schedule, BOARD)
 
 
-@pytest.mark.parametrize(("cycles", "packing"), [(1, 1), (1, 2), (4, 1)])
-def test_bounds(network, formats, cycles, packing, monkeypatch):
+@pytest.mark.parametrize(("cycles", "packing", "plain"), [(1, 1, False), (1, 1, True), (1, 2, True), (4, 1, False)])
+def test_bounds(network, formats, cycles, packing, plain, monkeypatch):
     """Neither bound is above what it bounds; and that of cycles is near."""
     monkeypatch.setattr("test_explore.BOARD", replace(BOARD, config=replace(BOARD.config, lane_cycles=cycles)))
-    grid, count, make = grid_of(network, formats, packing)
+    grid, count, make = grid_of(network, formats, packing, plain=plain)
     least = least_cycles(grid, formats)
     parts = estimate(BOARD, features(grid, formats)).get("LUT4")
     ratios = []
@@ -246,8 +252,8 @@ def test_estimate_grows(network, formats):
 
 def test_too_much_logic_is_refused(run):
     """Before synthesis, and only if the estimate leaves no doubt."""
-    code, out, err = run("estimate", MODEL, "--board", "ulx3s-85f", "--rows", 1, "--columns", 28, "--lanes", 28,
-                         "--json")
+    code, out, err = run("estimate", MODEL, "--board", "ulx3s-85f", "--rows", 1, "--columns", 24, "--lanes", 24,
+                         "--requantiser-multiplier", 0, "--json")
     report = json.loads(out)
     assert (code, report["fits"]) == (2, False)
     assert report["used"]["LUT4"] > report["available"]["LUT4"] == 83_640
@@ -265,6 +271,8 @@ def test_command(run, network):
     assert report["front"]
     assert report["clock_mhz"] == 100
     assert all(entry["used"]["LUT4"] <= 30_000 for entry in report["front"])
+    # The smallest take one operand at a time, the fastest do as the board's own engine does.
+    assert {entry["engine"]["operands"] for entry in report["front"]} == {1, BOARD.config.operands}
     entries = [report["front"][0], report["front"][-1], report["default"]]
     assert [entry["default"] for entry in entries] == [False, False, True]
     for entry in entries:
@@ -275,7 +283,7 @@ def test_command(run, network):
         assert told["interval_cycles"] == entry["interval_cycles"]
         assert told["used"] == entry["used"]
         assert entry["in_memory_ms"] == pytest.approx(entry["in_memory_cycles"] / 100e3)
-    assert report["default"]["options"] == options(default_engine(BOARD, network))
+    assert report["default"]["options"] == options(default := default_engine(BOARD, network), default)
 
 
 def test_what_is_printed(run, tmp_path, monkeypatch):

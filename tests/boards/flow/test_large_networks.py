@@ -23,7 +23,7 @@ BOARD = get_board("ulx3s-85f")
 def test_fits(architecture, activations, weights, most, cycles, megabytes):
     """Cycles are those of an ideal memory."""
     network = architecture.network()
-    config = replace(BOARD.config, activation_words=activations, weight_words=weights, input_rows=8)
+    config = replace(BOARD.others[0], activation_words=activations, weight_words=weights, input_rows=8)
     schedule = Schedule(network, with_beat_for(network, config))
     counted = [blocks(BOARD, use) for use in (*schedule.memories, *descriptor_memories(schedule))]
     assert {kind for kind, _ in counted} == {"DP16KD"}

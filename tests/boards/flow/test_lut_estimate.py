@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 from models import require_model
-from tepal.boards.flow.fit import default_engine, fit
+from tepal.boards.flow.fit import fit
 from tepal.boards.flow.lut_estimate import LOGIC, MARGIN, count, logic, table
 from tepal.boards.registry import get_board
-from tepal.hdl import Formats, Schedule
+from tepal.hdl import EngineConfig, Formats, Schedule
 from tepal.hdl.units.depthwise import DepthwiseEngine
 from tepal.quant import Network, read_model, simplify
+from tepal.sim import CycleModel
 
 ROOT = Path(__file__).parents[3]
 ARRAY = "top.link.accelerator.array.element_0_0"
@@ -54,25 +55,29 @@ def test_ice40():
     assert count(found, get_board("icebreaker").part.family) == {"systolic array": [2 + 2 + 1, 3]}
 
 
-def routed() -> list[dict]:
-    """What place and route counted of each design that ``make bench`` built: its board, model and resources."""
+def routed() -> dict[str, dict]:
+    """What ``make bench`` simulated and built of each design that was placed and routed since."""
     results = json.loads((ROOT / "benchmarks/results.json").read_text())
-    return [row["build"] for row in results.values() if "build" in row]
+    return {name: row for name, row in results.items() if "build" in row and all(
+        row["build"][figure] == row["simulate"][figure] for figure in ("in_memory_cycles", "last_byte_cycles"))}
 
 
-@pytest.mark.parametrize("made", routed(), ids=lambda made: made["command"].split("build/bench/")[1].split("/")[0])
-def test_routed(made):
+@pytest.mark.parametrize("name", routed())
+def test_routed(name):
     """A design that was placed and routed is estimated within the margin, and is not refused."""
-    words = made["command"].split()
+    row = routed()[name]
+    words, engine, used = row["build"]["command"].split(), dict(row["simulate"]["engine"]), row["build"]["used"]
     path, board = words[2], get_board(words[words.index("--board") + 1])
     network = read_model(require_model(Path(path).parent.name) / "model.tflite" if "$" in path else ROOT / path)
     assert isinstance(network, Network)
     if "--no-simplify" not in words:
         network = simplify(network).network
-    schedule = Schedule(network, default_engine(board, network))
+    del engine["multipliers"], engine["products"]
+    schedule = Schedule(network, EngineConfig(**engine | {"window": tuple(engine["window"])}))
+    assert CycleModel(schedule).in_memory_cycles == row["build"]["in_memory_cycles"]
     found = logic(schedule, board)
-    assert found["LUT4"] == pytest.approx(made["used"]["lut"], rel=MARGIN)
-    assert found["FF"] == pytest.approx(made["used"]["ff"], rel=MARGIN)
+    assert found["LUT4"] == pytest.approx(used["lut"], rel=MARGIN)
+    assert found["FF"] == pytest.approx(used["ff"], rel=MARGIN)
     assert fit(schedule, board).ok
 
 

@@ -77,14 +77,16 @@ def random_values(rng, shape) -> np.ndarray:
     return values
 
 
+@pytest.mark.parametrize("pipelined", [True, False])
 @pytest.mark.parametrize("stall", [0.0, 0.5])
-@pytest.mark.parametrize(("shape", "lanes"), [((1, 1, 10), 4), ((2, 3, 3), 2), ((1, 1, 1), 8), ((1, 1, 300), 8)])
-def test_streamer(shape, lanes, stall):
+@pytest.mark.parametrize(("shape", "lanes"), [((1, 1, 10), 4), ((2, 3, 3), 2), ((1, 1, 1), 8), ((1, 1, 300), 8),
+                                              ((1, 2, 7), 3)])
+def test_streamer(shape, lanes, stall, pipelined):
     """Frames of which each forgets the one before: the second has nothing that is as large as anything in the first."""
     rng = np.random.default_rng(SEED)
     high, low = random_values(rng, shape), rng.integers(-128, -1, shape, dtype=np.int8)
     high[high < 0] = 0
-    streamer = StreamerBench([shape], lanes)
+    streamer = StreamerBench([shape], lanes, pipelined=pipelined)
 
     async def bench(ctx):
         for number, (values, flags) in enumerate([
