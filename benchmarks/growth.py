@@ -53,7 +53,8 @@ POINTS = list(dict.fromkeys([*((alpha, *OWN) for alpha in ALPHAS), *((0.5, *arra
 def measure(alpha: float, rows: int, columns: int, packing: int, *, simulated: bool, built: bool) -> dict:
     """One point: cycles, resources, seconds; and MHz, if it is built."""
     network = MobileNet(alpha, 32, classes=10, stem_stride=1, blocks=CIFAR_BLOCKS).network()
-    config = replace(default_engine(replace(BOARD, config=BASE, others=()), network), rows=rows, columns=columns, packing=packing,
+    usual = default_engine(replace(BOARD, config=BASE, others=()), network)
+    config = replace(usual, rows=rows, columns=columns, packing=packing,
                      requantisers=gcd(columns, BASE.lanes), copy_lanes=BASE.copy_lanes)
     seconds = {}
 

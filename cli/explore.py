@@ -81,8 +81,8 @@ def run(arguments) -> int:
     default = Point.of(network, usual, board, formats)
     clock = clock_of(board, arguments.clock)
     entry_of = partial(_entry, usual=usual, clock=clock)
-    entries = [entry_of(point) | {"default": point.config == default.config} for point in front]
-    beside = None if any(entry["default"] for entry in entries) else entry_of(default) | {"default": True}
+    entries = [{**entry_of(point), "default": point.config == default.config} for point in front]
+    beside = None if any(entry["default"] for entry in entries) else {**entry_of(default), "default": True}
     shown = _spread(entries, arguments.points)
     if beside and not arguments.build:
         shown = sorted([*shown, beside], key=lambda entry: -entry["in_memory_cycles"])

@@ -244,7 +244,8 @@ def test_routed_elsewhere(tmp_path, monkeypatch, capsys):
     bench.RESULTS.write_text(json.dumps({"vww-simplified": {"simulate": known["simulate"]}}))
     report = known["build"] | {"interval_cycles": known["simulate"]["interval_cycles"], "critical_path": None}
     (tmp_path / "report.json").write_text(json.dumps(report))
-    monkeypatch.setattr(sys, "argv", ["bench.py", "vww-simplified", "--routed", str(tmp_path / "report.json"), "--at", "abc"])
+    argv = ["bench.py", "vww-simplified", "--routed", str(tmp_path / "report.json"), "--at", "abc"]
+    monkeypatch.setattr(sys, "argv", argv)
     bench.main()
     made = bench.read_results()["vww-simplified"]["build"]
     assert (made["clock_mhz"], made["command"], made["revision"]) == (

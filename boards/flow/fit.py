@@ -197,8 +197,9 @@ def default_engine(board: Board, network: Network, formats: Formats | None = Non
         return configs[-1]
     found: list[tuple[int, EngineConfig, Schedule]] = []
     # What is stored whole takes the fewest cycles, so that an engine which is slower so need not be made to fit.
-    for least, config, schedule in sorted(((_cycles(schedule), config, schedule) for config in configs
-                                           for schedule in [scheduled(formats, config)]), key=itemgetter(0)):
+    schedules = [(config, scheduled(formats, config)) for config in configs]
+    for least, config, schedule in sorted(((_cycles(whole), each, whole) for each, whole in schedules),
+                                          key=itemgetter(0)):
         if found and least >= min(found, key=itemgetter(0))[0]:
             break
         if not fit(schedule, board).ok:
@@ -207,7 +208,7 @@ def default_engine(board: Board, network: Network, formats: Formats | None = Non
             asked = schedule.config
             config = replace(config, activation_words=asked.activation_words, input_rows=asked.input_rows)
             found.append((_cycles(schedule), config, schedule))
-    _, config, schedule = min(found, key=itemgetter(0)) if found else (0, configs[-1], scheduled(formats, configs[-1]))
+    _, config, schedule = min(found, key=itemgetter(0)) if found else (0, *schedules[-1])
     return on_arrival(schedule, board, config)
 
 

@@ -17,8 +17,8 @@ from tepal.quant import FloatNetwork, Network, read_model, read_tflite
 MODEL = Path(__file__).parents[2] / "examples/digits/digits.tflite"
 ONE_BY_ONE = ("--rows", "1", "--columns", "1", "--lanes", "1", "--window", "1x1", "--requantisers", "1",
               "--input-bytes", "1")
-"""By which bitstreams in ``benchmarks/boards.json`` were made before there was ``--small``, of boards whose engines take
-one operand at a time."""
+"""By which bitstreams in ``benchmarks/boards.json`` were made before there was ``--small``, of boards whose engines
+take one operand at a time."""
 
 PLAIN = ("--operands", "1", "--columns-abreast", "1", "--requantiser-multiplier", "0")
 """What makes such an engine of any other."""

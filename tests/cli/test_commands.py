@@ -116,7 +116,7 @@ def test_estimate(run, name):
     assert report["in_memory_cycles"] // 2 < report["interval_cycles"] < report["cycles"]
 
     used = dict(report["used"])
-    hard = (engine["requantisers"] + engine["lanes"]) * board.part.widest[1] if "requantiser_multiplier" in engine else 0
+    hard = "requantiser_multiplier" in engine and (engine["requantisers"] + engine["lanes"]) * board.part.widest[1]
     assert used.pop(board.part.multiplier) == ceil(engine["multipliers"] / board.part.products) + hard
     bits = sum(memory["count"] * memory["depth"] * memory["width"] for memory in report["memories"])
     sizes = {kind.name: max(words * bits for words, bits in kind.shapes) for kind in board.part.memories}
