@@ -104,7 +104,7 @@ def test_shares_of_place_and_route():
 
 def test_soak(capsys, monkeypatch):
     """Seeds that fail are told, and so is one of a network that can't be made."""
-    monkeypatch.setattr(soak, "failure", lambda tests, seed: "wrong" if seed == 4 else None)
+    monkeypatch.setattr(soak, "failure", lambda tests, board, seed: "wrong" if seed == 4 else None)
     monkeypatch.setattr(sys, "argv", ["soak.py", "3", "--first", "3"])
     with pytest.raises(SystemExit) as ended:
         soak.main()
@@ -112,7 +112,7 @@ def test_soak(capsys, monkeypatch):
     assert capsys.readouterr().out.splitlines() == ["seed 4: wrong", "2 of 3 networks are right"]
     monkeypatch.undo()
     monkeypatch.setattr(soak, "export_verilog", lambda *_: 1 // 0)
-    assert soak.failure(str(ROOT / "tests"), 3) == "ZeroDivisionError: integer division or modulo by zero"
+    assert soak.failure(str(ROOT / "tests"), None, 3) == "ZeroDivisionError: integer division or modulo by zero"
 
 
 def test_residuals_at_equal_cycles():
