@@ -142,8 +142,9 @@ def explore(network: Network, board: Board, formats: Formats | None = None, *, b
     kinds = {kind.name: min(kind.count, limits.get(kind.name, kind.count)) for kind in board.part.memories}
     pool = []
     # Multipliers of logic stand beside shared ones alone.
-    packings = range(2 if base.logic_columns else 1, (board.part.packing if formats.matrix_weight_bits == 8 else 1) + 1)
-    for packing in packings:
+    shared = replace(base, rows=board.part.packing, packing=board.part.packing)
+    most_packing = board.part.packing if formats.matrix_weight_bits <= shared.widest_weight else 1
+    for packing in range(2 if base.logic_columns else 1, most_packing + 1):
         engines = candidates(replace(base, rows=packing, packing=packing), formats, most)
         logic = estimate(board, features(engines, formats))["LUT4"]
         memories = least_blocks(engines, formats, board)

@@ -98,7 +98,9 @@ def scheduled(formats: Formats, config: EngineConfig) -> Schedule:
 
 def for_weights(config: EngineConfig, formats: Formats) -> EngineConfig:
     """``config`` with as many multipliers, each for one product where weights are so wide that two can't share one."""
-    return config if formats.matrix_weight_bits <= 8 else replace(config, rows=config.rows // config.packing, packing=1)
+    if formats.matrix_weight_bits <= config.widest_weight:
+        return config
+    return replace(config, rows=config.rows // config.packing, packing=1)
 
 
 def capacity(part: Part) -> int:

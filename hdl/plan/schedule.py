@@ -131,7 +131,7 @@ class Schedule:
 
     def _check_weights(self):
         bits, config = max(self.matrix_weight_bits, self.depthwise_weight_bits), self.config
-        if bits > 8 and (config.packing > 1 or config.single_port):
+        if bits > config.widest_weight:
             what = ("whose multipliers of 8 x 8 bits take int8 alone: quantise the float model to int8, or choose "
                     "another board" if config.single_port else
                     f"of which {config.packing} products share a multiplier: choose --packing 1")
