@@ -184,7 +184,7 @@ class Accelerator(wiring.Component):
             [each.shape for each in schedule.output_maps], config.written_bytes, closes=self.closes,
             begun=schedule.rows is not None, pipelined=config.pipelined)
         output_memory = m.submodules[MemoryNames.OUTPUT()] = Ram(
-            8 * config.written_bytes, streamer.depth, 8 * Drain.output_bytes(config))
+            8 * config.written_bytes, streamer.depth, 8 * Drain.output_bytes(config), logic=schedule.in_logic("output"))
         m.d.comb += [
             loader.data.eq(self.s_axis_tdata), loader.last.eq(self.s_axis_tlast),
             loader.valid.eq(self.s_axis_tvalid), self.s_axis_tready.eq(loader.ready), self.frame_error.eq(loader.error),
@@ -268,8 +268,8 @@ class Accelerator(wiring.Component):
             relays = self._registers if role.endswith("weights") else 0
             # The requantisers' parameters always have a register.
             registers = 1 if role.endswith("parameters") else self._registers
-            beat = BEAT // 8 * self.schedule.weight_bits[number] if number in self.schedule.weight_offsets else BEAT
-            found[role] = StreamedRom(width, depth, registers, relays, late=self._registers, beat=beat)
+            found[role] = StreamedRom(width, depth, registers, relays, late=self._registers,
+                                      beat=self.schedule.beat_bits[number], logic=self.schedule.in_logic(role))
         return found
 
     def _streamed_tables(self) -> list[list[StreamedRom]]:

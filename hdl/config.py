@@ -252,6 +252,12 @@ class EngineConfig:
         pipelined = self.requantisers * (self.requantiser_cycles == 1) + self.lanes * (self.lane_cycles == 1)
         return pipelined if self.requantiser_multiplier else 0
 
+    @property
+    def widest_weight(self) -> int:
+        """Most bits of a weight in the array: those of an uint8 with a zero point, or of an int8 where two products
+        share a multiplier and none is added before they are taken apart, or one of logic stands beside them."""
+        return 8 if self.single_port or (self.packing > 1 and (self.operands == 1 or self.logic_columns > 0)) else 9
+
     def in_logic(self, column: int) -> bool:
         """Whether a column's multipliers are made of logic: such columns lie evenly among the others."""
         return (column + 1) * self.logic_columns // self.columns != column * self.logic_columns // self.columns

@@ -145,17 +145,17 @@ def explore(network: Network, board: Board, formats: Formats | None = None, *,
     most = min(multipliers, limits.get(board.part.multiplier, multipliers)) * board.part.products
     kinds = {kind.name: min(kind.count, limits.get(kind.name, kind.count)) for kind in board.part.memories}
     pool = []
-    packed = board.part.packing if formats.matrix_weight_bits == 8 else 1
-    # Multipliers of logic stand beside shared ones alone.
-    for number, packing in ((number, packing) for number, base in enumerate(bases)
-                            for packing in range(2 if base.logic_columns else 1, packed + 1)):
-        engines = candidates(replace(bases[number], rows=packing, packing=packing), formats, most)
-        logic = estimate(board, features(engines, formats))["LUT4"]
-        memories = least_blocks(engines, formats, board)
-        logic = np.where(np.logical_and.reduce([memories[kind] <= limit for kind, limit in kinds.items()]), logic,
-                         np.inf)
-        pool.append(np.stack(np.broadcast_arrays(logic, least_cycles(engines, formats), number,
-                                                 *(getattr(engines, name) for name in OPTIONS))))
+    for number, base in enumerate(bases):
+        shared = replace(base, rows=board.part.packing, packing=board.part.packing)
+        packed = board.part.packing if formats.matrix_weight_bits <= shared.widest_weight else 1
+        # Multipliers of logic stand beside shared ones alone.
+        for packing in range(2 if base.logic_columns else 1, packed + 1):
+            engines = candidates(replace(base, rows=packing, packing=packing), formats, most)
+            logic = estimate(board, features(engines, formats))["LUT4"]
+            memories = least_blocks(engines, formats, board)
+            few = np.logical_and.reduce([memories[kind] <= limit for kind, limit in kinds.items()])
+            pool.append(np.stack(np.broadcast_arrays(np.where(few, logic, np.inf), least_cycles(engines, formats),
+                                                     number, *(getattr(engines, name) for name in OPTIONS))))
     table = np.concatenate(pool, axis=1)
     possible = table[0] <= min(board.part.logic, limits.get("LUT4", np.inf))
     for name, value in (fixed or {}).items():

@@ -18,10 +18,13 @@ from tepal.boards.board import Board
 from tepal.boards.parts.part import MemoryKind
 from tepal.hdl import ConfigError, EngineConfig, Formats, MemoryUse, Schedule
 from tepal.hdl.memories.streamed import BEAT
-from tepal.hdl.plan.bands import Group, chosen
+from tepal.hdl.plan.bands import Group
+from tepal.hdl.plan.choice import chosen
 from tepal.hdl.plan.input_ring import by_rows, in_ring
 from tepal.hdl.plan.kept_rows import with_fewest_loads
+from tepal.hdl.plan.memories import FEW_WORDS
 from tepal.hdl.plan.places import place
+from tepal.hdl.plan.portions import ROLES, TABLES
 from tepal.hdl.plan.slices import sliced
 from tepal.hdl.plan.tiling import Latencies, Tiling, sum_cycles
 from tepal.hdl.units.column_parameters import ColumnParameters
@@ -55,7 +58,8 @@ def with_weights_outside(network: Network, formats: Formats, board: Board,
     ``activation_words`` and ``input_rows`` stays as it is."""
     room = room_for_weights(board) - _OVERHEAD
     if engines is None:
-        engines = [for_weights(with_beat_for(network, config), formats) for config in (board.config, *board.others)]
+        engines = [_frugal(for_weights(with_beat_for(network, config), formats))
+                   for config in (board.config, *board.others)]
     if not board.part.memories or network.parameters > room:
         return None
     divisions = [_Divisions(network, formats, board, config) for config in engines
@@ -74,18 +78,27 @@ def with_weights_outside(network: Network, formats: Formats, board: Board,
     return None
 
 
+def _frugal(config: EngineConfig) -> EngineConfig:
+    """``config`` with no more requantisers than lanes, and no more columns abreast than they take results of: more save
+    few cycles where weights come from outside, and take memory blocks for tables, parameters and results."""
+    requantisers = min(config.requantisers, config.lanes)
+    abreast = next(count for count in range(1, config.columns + 1)
+                   if config.columns % count == 0 and count * config.rows >= requantisers)
+    return replace(config, requantisers=requantisers, columns_abreast=min(config.columns_abreast, abreast))
+
+
 class _NoRoom(NetworkError):
     """A division takes more blocks than there are."""
 
 
-def _deepest(kind: MemoryKind, count: int, width: int, most: int) -> int:
-    """Words of so many bits, ``most`` at most, for which ``count`` blocks have room."""
-    return bisect_right(range(most), count, key=lambda depth: kind.blocks(depth + 1, width))
+def _deepest(kind: MemoryKind, count: int, widths: Sequence[int], most: int) -> int:
+    """Words of so many bits each of memories side by side, ``most`` at most, for which ``count`` blocks have room."""
+    return bisect_right(range(most), count, key=lambda depth: sum(kind.blocks(depth + 1, width) for width in widths))
 
 
 def _descriptors(passes: int) -> int:
     """About as many blocks as the tables of so many passes take."""
-    return 6 + passes // 256 if passes > 64 else 0
+    return 4 + passes // 256 if passes > 64 else 0
 
 
 class _Divisions:
@@ -97,51 +110,75 @@ class _Divisions:
                              formats)
         self.config = self.base.config
         self.passes = tuple(each.work for each in self.base.passes)
-        self.uses = {use.role: use for use in self.base.memories}
+        self.uses = {use.role: self._from_outside(use) for use in self.base.memories}
         self.latency = Latencies.of(self.config, self.base.depthwise_format, self.base.matrix_format, None)
         self.kind = memory_kind(board, "matrix_weights")
-        self.with_fewest_loads = cache(self._with_fewest_loads)
+        self.groups = cache(self._groups)
+
+    def _from_outside(self, use: MemoryUse) -> MemoryUse:
+        """A memory of the engine that has everything on the chip, as it is where weights come from outside."""
+        if use.role not in ROLES or use.role == TABLES:
+            return use
+        return replace(use, beat=self.base.beat_bits[ROLES.index(use.role)])
 
     def sketches(self) -> Iterator["_Sketch"]:
         """Of all numbers of words of activations, and of few and all rows of the image, with the largest ring of
-        weights that has room beside them; where rows of maps are kept, those with which weights come least often."""
-        for words, groups in self._groups():
-            found = [*self._with_rows(words, groups)]
-            ring = max((sketch.weight_words for sketch in found), default=0)
-            fewest = self.with_fewest_loads(words, groups, ring) if found else groups
-            yield from found if fewest == groups else self._with_rows(words, groups, fewest)
-
-    def _with_fewest_loads(self, words: int | None, groups: tuple[Group, ...], ring: int) -> tuple[Group, ...]:
-        """What a schedule with such a ring makes of the groups that are chosen for it."""
-        return with_fewest_loads(self.passes, groups, replace(self.config, activation_words=words, weight_words=ring))
-
-    def _groups(self) -> Iterator[tuple[int | None, tuple[Group, ...]]]:
-        """(words of activations, passes that run in bands then), most words first."""
-        use, kind = self.uses["activations"], memory_kind(self.board, "activations")
-        room = (kind.count - self._least[kind.name]) // use.count
-        words = [self.asked.activation_words] if self.asked.activation_words else [
-            *([None] if kind.blocks(use.depth, use.width) <= room else []),
-            *(deepest for count in range(room, 0, -1) if (deepest := _deepest(kind, count, use.width, use.depth - 1)))]
+        weights that has room beside them."""
         before = None
-        for each in words:
-            groups = chosen(self.passes, replace(self.config, activation_words=each), self.latency)
+        for words in self._words():
+            try:
+                groups = self.groups(words, self._ring_beside(words))
+            except _NoRoom:
+                continue
             if groups is None:
                 # Nor do fewer words do.
                 return
             if groups != before:
-                yield each, groups
+                yield from self._with_rows(words, groups)
             before = groups
 
-    def _with_rows(self, words: int | None, chosen: tuple[Group, ...],
-                   groups: tuple[Group, ...] | None = None) -> Iterator["_Sketch"]:
-        """With the whole image in the input memory; and with the fewest rows that will do, and twice as many.  Those
-        ``chosen`` have become ``groups``, if these are given."""
+    def _groups(self, words: int | None, ring: int) -> tuple[Group, ...] | None:
+        """What a schedule with so many words of activations and such a ring of weights runs in bands; None if there is
+        no way."""
+        config = replace(self.config, activation_words=words, weight_words=ring)
+        groups = chosen(self.passes, config, self.latency)
+        return groups if groups is None else with_fewest_loads(self.passes, groups, config)
+
+    def ring(self, count: int) -> int:
+        """Words of the array's weights for which so many blocks have room."""
+        use = self.uses["matrix_weights"]
+        words = _deepest(self.kind, count, use.widths, use.depth)
+        if not words:
+            raise _NoRoom
+        return words
+
+    def _ring_beside(self, words: int | None) -> int:
+        """Words of the ring beside so many of activations, about: bands are chosen for it before it is known."""
+        use = self.uses["activations"]
+        used = self._beside_weights + self.used([replace(use, depth=min(words or use.depth, use.depth))])
+        return self.ring(self.kind.count - used[self.kind.name] - _descriptors(len(self.passes) << 4))
+
+    def _words(self) -> Iterator[int | None]:
+        """Words of activations, most first."""
+        use, kind = self.uses["activations"], memory_kind(self.board, "activations")
+        room = (kind.count - self._least[kind.name]) // use.count
+        if self.asked.activation_words:
+            yield self.asked.activation_words
+            return
+        if kind.blocks(use.depth, use.width) <= room:
+            yield None
+        for count in range(room, 0, -1):
+            if deepest := _deepest(kind, count, use.widths, use.depth - 1):
+                yield deepest
+
+    def _with_rows(self, words: int | None, groups: tuple[Group, ...]) -> Iterator["_Sketch"]:
+        """With the whole image in the input memory; and with the fewest rows that will do, and twice as many."""
         height, asked = self.base.layout.shape[0], self.asked.input_rows
         least = (self.passes[0].window.kernel[0] - 1).bit_length()
         fitting = 0
         for rows in [asked] if asked else [None, *(1 << power for power in range(least, (height - 1).bit_length()))]:
             try:
-                yield _Sketch(self, words, chosen, groups or chosen, rows)
+                yield _Sketch(self, words, groups, rows)
                 fitting += rows is not None
             except _NoRoom:
                 fitting += 2 * (rows is not None)
@@ -158,9 +195,10 @@ class _Divisions:
         base, uses = self.base, self.uses
         layers = [each for each in base.stored if each.reduces]
         return self.used([
-            *(use for use in base.memories if use.role in ("output", "tile_buffer")),
+            *(replace(use, logic=use.role == "output" and use.depth <= FEW_WORDS) for use in base.memories
+              if use.role in ("output", "tile_buffer")),
             *(replace(use, depth=min(use.depth, 256)) for use in base.memories if use.role == "elementwise_tables"),
-            replace(uses["matrix_parameters"], depth=ColumnParameters.loading(base.config)),
+            replace(uses["matrix_parameters"], depth=ColumnParameters.loading(base.config), logic=True),
             replace(uses["depthwise_weights"], depth=max([1, *(len(each.depthwise_words) for each in layers)])),
             replace(uses["depthwise_parameters"],
                     depth=max([1, *base.parameter_groups]) * base.parameter_beats)])
@@ -168,11 +206,14 @@ class _Divisions:
     @cached_property
     def _least(self) -> Counter[str]:
         """Blocks of each kind that are taken beside activations, at least."""
-        uses, layout = self.uses, self.base.layout
-        layout = in_ring(layout, self.asked.input_rows or self.passes[0].window.kernel[0])
         weights = max(min(2, each.column_groups) * each.sum_cycles for each in self.base.passes)
-        return self.fixed + self.used([MemoryUse("input", 1, layout.depth, 8 * layout.word_bytes),
-                                       replace(uses["matrix_weights"], depth=weights)])
+        return self._beside_weights + self.used([replace(self.uses["matrix_weights"], depth=weights)])
+
+    @cached_property
+    def _beside_weights(self) -> Counter[str]:
+        """Blocks of each kind that are taken beside activations and the array's weights, at least."""
+        layout = in_ring(self.base.layout, self.asked.input_rows or self.passes[0].window.kernel[0])
+        return self.fixed + self.used([MemoryUse("input", 1, layout.depth, 8 * layout.word_bytes)])
 
     def used(self, uses: Iterable[MemoryUse]) -> Counter[str]:
         """Blocks of each kind."""
@@ -192,8 +233,6 @@ class _Sketch:
         From frame to frame, about.
     bytes : int
         Of weights, for every frame.
-    weight_words : int
-        Of the ring.
 
     Raises
     ------
@@ -201,9 +240,8 @@ class _Sketch:
         The network can't run so; :class:`_NoRoom` if the board has too few blocks.
     """
 
-    def __init__(self, divisions: _Divisions, words: int | None, chosen: tuple[Group, ...],
-                 groups: tuple[Group, ...], rows: int | None):
-        self._divisions, self._chosen = divisions, chosen
+    def __init__(self, divisions: _Divisions, words: int | None, groups: tuple[Group, ...], rows: int | None):
+        self._divisions = divisions
         base = divisions.base
         self._layout = in_ring(base.layout, rows)
         self._config = replace(divisions.config, activation_words=words, input_rows=rows)
@@ -215,10 +253,9 @@ class _Sketch:
         for _ in range(2):
             # In slices there are more passes.
             self._count = divisions.kind.count - used[divisions.kind.name] - _descriptors(passes)
-            self._config = replace(self._config, weight_words=self._ring(self._count))
+            self._config = replace(self._config, weight_words=divisions.ring(self._count))
             self._parts = sliced(base.network, *self._whole, self._config)
             passes = len(self._parts[0])
-        self.weight_words = self._config.weight_words or 0
         self._portions = self._of_portions()
         self.bytes = sum(beats for _, beats, _ in self._portions) * BEAT // 8
         self.cycles = self._cycles()
@@ -231,14 +268,6 @@ class _Sketch:
             MemoryUse("input", 1, self._layout.depth, 8 * self._layout.word_bytes),
             replace(uses["activations"], depth=sum(places.region_depths), region_depths=places.region_depths),
             *(replace(use, depth=sum(places.skip_depths)) for role, use in uses.items() if role == "skip")])
-
-    def _ring(self, count: int) -> int:
-        """Words of the array's weights for which so many blocks have room."""
-        use = self._divisions.uses["matrix_weights"]
-        words = _deepest(self._divisions.kind, count, use.width, use.depth)
-        if not words:
-            raise _NoRoom
-        return words
 
     def _of_portions(self) -> list[tuple[int, int, int]]:
         """Of each portion: (its words of weights in the array, beats of all that is loaded with it, the last pass that
@@ -297,8 +326,9 @@ class _Sketch:
         count = self._count
         while True:
             try:
-                config = replace(self._config, weight_words=(ring := self._ring(count)))
-                groups = self._divisions.with_fewest_loads(config.activation_words, self._chosen, ring)
+                config = replace(self._config, weight_words=(ring := self._divisions.ring(count)))
+                if (groups := self._divisions.groups(config.activation_words, ring)) is None:
+                    return None
                 schedule = Schedule(base.network, config, base.formats, groups=groups)
             except (ConfigError, NetworkError):
                 return None
@@ -308,5 +338,6 @@ class _Sketch:
             if found.over != [kind.name]:
                 return None
             # A smaller ring leaves less to be loaded ahead, so the other memories that are loaded shrink too.
-            taken = kind.blocks(config.weight_words or 0, self._divisions.uses["matrix_weights"].width)
+            use = replace(self._divisions.uses["matrix_weights"], depth=config.weight_words or 0)
+            taken = self._divisions.used([use])[kind.name]
             count = taken - -(-(found.used[kind.name] - kind.count) // 2)

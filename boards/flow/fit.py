@@ -54,10 +54,12 @@ def memory_kind(board: Board, role: str) -> MemoryKind:
 def blocks(board: Board, use: MemoryUse) -> tuple[str, int]:
     """Which kind of ``board``'s memory blocks a memory takes, and how many."""
     kind = memory_kind(board, use.role)
+    if use.logic:
+        return kind.name, 0
     if kind.name == "SB_SPRAM256KA" and use.regions > 1:
         # One port: each region in blocks of its own.
         return kind.name, use.count * sum(kind.blocks(depth, use.width) for depth in use.region_depths)
-    return kind.name, use.count * kind.blocks(use.depth, use.width)
+    return kind.name, use.count * sum(kind.blocks(use.depth, width) for width in use.widths)
 
 
 def in_requantisers(config: EngineConfig, part: Part) -> int:
@@ -99,7 +101,9 @@ def scheduled(formats: Formats, config: EngineConfig) -> Schedule:
 
 def for_weights(config: EngineConfig, formats: Formats) -> EngineConfig:
     """``config`` with as many multipliers, each for one product where weights are so wide that two can't share one."""
-    return config if formats.matrix_weight_bits <= 8 else replace(config, rows=config.rows // config.packing, packing=1)
+    if formats.matrix_weight_bits <= config.widest_weight:
+        return config
+    return replace(config, rows=config.rows // config.packing, packing=1)
 
 
 def capacity(part: Part) -> int:

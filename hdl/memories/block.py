@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from amaranth import *
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.vendor import SiliconBluePlatform
 from tepal.hdl.primitives import Relay, VerilogExport, bits_for, choices, delay
 
 __all__ = ["PART", "Ram", "ReplayRom", "Rom", "memory_features", "part_depths"]
@@ -88,11 +89,14 @@ class Rom(wiring.Component):
     slices
         Parts of equal width into which words are cut, to each of which the address comes by such registers, too: where
         few wide words are made of LUTs, these lie all over the part.
+    logic
+        Make it of LUTs.
     """
 
-    def __init__(self, name: str, width: int, words: list[int], registers: int = 0, relays: int = 0, slices: int = 1):
+    def __init__(self, name: str, width: int, words: list[int], registers: int = 0, relays: int = 0, slices: int = 1,
+                 *, logic: bool = False):
         self.name, self.width, self.words, self.registers, self.relays = name, width, words, registers, relays
-        self.slices = slices
+        self.slices, self.logic = slices, logic
         super().__init__({"address": In(bits_for(len(words))), "data": Out(width)})
 
     def elaborate(self, platform):
@@ -121,7 +125,8 @@ class Rom(wiring.Component):
         width = self.width // self.slices
         m.submodules[f"part_{name}"] = contents = memory.Memory(
             shape=unsigned(width), depth=len(words),
-            init=[word >> width * number & (1 << width) - 1 for word in words] if self.slices > 1 else words)
+            init=[word >> width * number & (1 << width) - 1 for word in words] if self.slices > 1 else words,
+            attrs={"ram_style": "logic"} if self.logic else {})
         port = contents.read_port()
         address = self.address[:bits_for(len(words))]
         for stage in range(self.relays):
@@ -145,10 +150,14 @@ class Ram(wiring.Component):
         Bits that one bit of ``write_enable`` stands for; divides ``width``.
     registers
         As in :class:`Rom`.
+    logic
+        Make it of LUTs, where the part has memories of LUTs.
     """
 
-    def __init__(self, width: int, depth: int, granularity: int | None = None, registers: int = 0):
+    def __init__(self, width: int, depth: int, granularity: int | None = None, registers: int = 0, *,
+                 logic: bool = False):
         self.width, self.depth, self.granularity, self.registers = width, depth, granularity or width, registers
+        self.logic = logic
         super().__init__({
             "write_address": In(bits_for(depth)),
             "write_data": In(width),
@@ -165,9 +174,10 @@ class Ram(wiring.Component):
             here = _part_of(depths, self.write_address) == i if depths[1:] else 1
             enable = Mux(here, self.write_enable, 0)
             write, read = self.write_address[:bits], self.read_address[:bits]
-            if platform is None:
+            if platform is None or (self.logic and not isinstance(platform, SiliconBluePlatform)):
                 m.submodules[f"part_{i}"] = contents = memory.Memory(
-                    shape=unsigned(self.width), depth=depth, init=[])
+                    shape=unsigned(self.width), depth=depth, init=[],
+                    attrs={"ram_style": "distributed"} if self.logic else {})
                 write_port, read_port = contents.write_port(granularity=self.granularity), contents.read_port()
                 m.d.comb += [write_port.addr.eq(write), write_port.data.eq(self.write_data),
                              write_port.en.eq(enable), read_port.addr.eq(read)]

@@ -8,15 +8,24 @@ from tepal.hdl.primitives import Relay, bits_for
 
 from .block import Ram
 
-__all__ = ["BEAT", "StreamedRom", "beats_of"]
+__all__ = ["BEAT", "NARROW_BEAT", "StreamedRom", "beats_of", "narrow_beat"]
 
 BEAT = 64
 """Bits of a beat of the stream.  A word is a whole number of beats, the lowest bits first."""
 
+NARROW_BEAT = 36
+"""Bits of a beat that count where its memory is to be a single block of an ECP5, whose widest words have so many."""
 
-def beats_of(width: int) -> int:
-    """Beats of a word of ``width`` bits."""
-    return -(-width // BEAT)
+
+def beats_of(width: int, beat: int = BEAT) -> int:
+    """Beats of a word of ``width`` bits, of so many that count."""
+    return -(-width // beat)
+
+
+def narrow_beat(width: int) -> int:
+    """Bits that count of the beats of few words of ``width`` bits: as few as make for fewer memory blocks."""
+    blocks = width // BEAT * beats_of(BEAT, NARROW_BEAT) + beats_of(width % BEAT, NARROW_BEAT)
+    return NARROW_BEAT if beats_of(width, NARROW_BEAT) < blocks else BEAT
 
 
 class StreamedRom(wiring.Component):
@@ -32,6 +41,8 @@ class StreamedRom(wiring.Component):
         Cycles by which a word is written later, through registers of each beat's own memory.
     beat
         Bits that come in a beat.
+    logic
+        As of a :class:`~tepal.hdl.memories.block.Ram`.
 
     Members
     -------
@@ -42,7 +53,8 @@ class StreamedRom(wiring.Component):
     """
 
     def __init__(self, width: int, depth: int, registers: int = 0, relays: int = 0, *, late: int = 0,
-                 beat: int = BEAT):
+                 beat: int = BEAT, logic: bool = False):
+        self.logic = logic
         self.width, self.depth, self.registers, self.relays = width, depth, registers, relays
         self.late, self.beat = late, beat
         super().__init__({
@@ -56,7 +68,8 @@ class StreamedRom(wiring.Component):
         for beat in range(len(self.write_enable)):
             # A memory for each beat: none has more bits than there are.
             width = min(self.beat, self.width - beat * self.beat)
-            m.submodules[f"beat_{beat}"] = part = Ram(width, self.depth, registers=self.registers)
+            m.submodules[f"beat_{beat}"] = part = Ram(width, self.depth, registers=self.registers,
+                                                           logic=self.logic)
             write = Cat(self.write_enable[beat], self.write_address, self.write_data[:width])
             m.d.comb += [Cat(part.write_enable, part.write_address, part.write_data).eq(
                              self._relayed(m, write, self.late, f"write_{beat}")),

@@ -105,7 +105,7 @@ def sequencer_times(schedule: Schedule) -> DescriptorTable:
         begins_portion=None if begin is None else int(number in begin),
         input_rows=schedule.rows and schedule.rows.claims[number],
         ends_input=schedule.rows and int(number == schedule.rows.last),
-    ) for number, scheduled in enumerate(schedule.passes)], _spacing(schedule))
+    ) for number, scheduled in enumerate(schedule.passes)], _spacing(schedule), frugal=schedule.loads is not None)
 
 
 def sequencer_places(schedule: Schedule) -> DescriptorTable:
@@ -205,7 +205,8 @@ def feeder_descriptors(schedule: Schedule) -> DescriptorTable:
             ("full_lane", "last_lane"), word_cycles(scheduled.work, schedule.config), strict=True)},
         ends_frame=int(number == last),
         next_weights=following[number],
-    ) for number, scheduled in enumerate(schedule.passes)], _spacing(schedule, "fed"))
+    ) for number, scheduled in enumerate(schedule.passes)], _spacing(schedule, "fed"),
+        frugal=schedule.loads is not None)
 
 
 def parameter_descriptors(schedule: Schedule) -> DescriptorTable:
@@ -288,7 +289,8 @@ def descriptor_memories(schedule: Schedule) -> tuple[MemoryUse, ...]:
         tables.append(parameter_descriptors(schedule))
     if schedule.loads is not None:
         tables.append(load_descriptors(schedule))
-    return tuple(MemoryUse("descriptors", 1, len(table), table.stored.size) for table in tables if table.in_memory)
+    return tuple(MemoryUse("descriptors", 1, len(table), table.stored.size, logic=table.in_logic) for table in tables
+                 if table.in_memory)
 
 
 def load_descriptors(schedule: Schedule) -> DescriptorTable:

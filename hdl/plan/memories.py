@@ -9,7 +9,11 @@ from tepal.hdl.units.tile_buffer import TileBuffer
 
 from .timeline import ScheduledPass
 
-__all__ = ["MemoryUse", "parameter_groups", "tile_buffers", "tile_row_words"]
+__all__ = ["FEW_WORDS", "MemoryUse", "parameter_groups", "tile_buffers", "tile_row_words"]
+
+FEW_WORDS = 192
+"""Most words of an output memory, or of columns' parameters, that is made of LUTs where weights come from outside: it
+would leave most of its blocks empty, of which there are too few then."""
 
 _LEAST_DEPTH = 256
 """Words of a memory block where there are fewest: a shallower memory takes as much."""
@@ -18,13 +22,25 @@ _LEAST_DEPTH = 256
 @dataclass(frozen=True)
 class MemoryUse:
     """``count`` equal memories of the accelerator. ``region_depths`` adds up to ``depth``: regions of which one
-    is read while another one is written, never both at once."""
+    is read while another one is written, never both at once.
+
+    Words that come from outside come in beats of ``beat`` bits, each of which goes to memories of its own; 0 of other
+    memories.  ``logic``: it is made of LUTs."""
 
     role: str
     count: int
     depth: int
     width: int
     region_depths: tuple[int, ...] = ()
+    beat: int = 0
+    logic: bool = False
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Bits of a word of each memory of which one is made."""
+        if not self.beat:
+            return (self.width,)
+        return tuple(min(self.beat, self.width - begin) for begin in range(0, self.width, self.beat))
 
     @property
     def regions(self) -> int:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import cached_property
 
 from tepal.hdl.config import EngineConfig
-from tepal.hdl.memories.streamed import BEAT, beats_of
+from tepal.hdl.memories.streamed import BEAT, beats_of, narrow_beat
 from tepal.hdl.units.affine import Affine
 from tepal.hdl.units.column_parameters import ColumnParameters
 from tepal.hdl.units.elementwise import ElementwiseFormat, ElementwiseUnit
@@ -18,10 +18,11 @@ from tepal.hdl.units.requantiser import RequantiserFormat
 from tepal.hdl.units.serial_requantiser import SerialFormat
 from tepal.quant import Network, NetworkError
 
-from .bands import Group, aligned, choose
+from .bands import Group, aligned
+from .choice import choose
 from .input_ring import by_rows, in_ring, row_plan
 from .kept_rows import with_fewest_loads
-from .memories import MemoryUse, parameter_groups, tile_buffers, tile_row_words
+from .memories import FEW_WORDS, MemoryUse, parameter_groups, tile_buffers, tile_row_words
 from .passes import Pass, unroll
 from .places import FeatureMap, outputs, place
 from .portions import ROLES, TABLES, LoadPlan, Words, load_plan
@@ -131,7 +132,7 @@ class Schedule:
 
     def _check_weights(self):
         bits, config = max(self.matrix_weight_bits, self.depthwise_weight_bits), self.config
-        if bits > 8 and (config.packing > 1 or config.single_port):
+        if bits > config.widest_weight:
             what = ("whose multipliers of 8 x 8 bits take int8 alone: quantise the float model to int8, or choose "
                     "another board" if config.single_port else
                     f"of which {config.packing} products share a multiplier: choose --packing 1")
@@ -322,8 +323,22 @@ class Schedule:
     @cached_property
     def word_beats(self) -> tuple[int, ...]:
         """Beats in which a word of each of these memories comes, if it comes from outside."""
-        as_bytes = self._offsets_of_passes
-        return tuple(beats_of(8 * bits // self.weight_bits[role] if role in as_bytes else bits)
+        return tuple(map(beats_of, self.word_bits, self.beat_bits))
+
+    def in_logic(self, role: str) -> bool:
+        """Whether a memory is made of LUTs."""
+        if self.loads is None:
+            return False
+        depths = {"output": self.output_depth, "matrix_parameters": self.loads.depths[ROLES.index("matrix_parameters")]}
+        return depths.get(role, FEW_WORDS + 1) <= FEW_WORDS
+
+    @cached_property
+    def beat_bits(self) -> tuple[int, ...]:
+        """Bits of a word of each of these memories that come in a beat, if it comes from outside."""
+        as_bytes, wide = self._offsets_of_passes, ROLES.index("depthwise_parameters")
+        # There are few words of the lanes' parameters where one has those of all lanes.
+        return tuple(BEAT // 8 * self.weight_bits[role] if role in as_bytes else
+                     narrow_beat(bits) if role == wide and self.parameter_beats == 1 else BEAT
                      for role, bits in enumerate(self.word_bits))
 
     @cached_property
@@ -336,12 +351,14 @@ class Schedule:
             ("depthwise_weights", max(1, sum(len(each.depthwise_words) for each in passes if each.reduces))),
             ("depthwise_parameters", max(1, sum(self.parameter_groups) * self.parameter_beats))))
         widths = dict(zip(ROLES, self.word_bits, strict=False))
+        beats = dict(zip(ROLES, self.beat_bits, strict=False)) if self.loads else {}
         return (
             MemoryUse("input", 1, self.layout.depth, 8 * self.layout.word_bytes),
             MemoryUse("activations", config.taps, self.bank_depth, word, self.region_depths),
-            MemoryUse("output", 1, self.output_depth, 8 * config.written_bytes),
+            MemoryUse("output", 1, self.output_depth, 8 * config.written_bytes, logic=self.in_logic("output")),
             *tile_buffers(self.tile_row_words, 8 * config.tile_lanes),
-            *(MemoryUse(role, 1, depths[role], widths[role]) for role in ROLES if role != TABLES),
+            *(MemoryUse(role, 1, depths[role], widths[role], beat=beats.get(role, 0), logic=self.in_logic(role))
+              for role in ROLES if role != TABLES),
             *self._elementwise_memories(depths.get(TABLES)),
         )
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from tepal.hdl.memories.streamed import BEAT
+from tepal.hdl.memories.streamed import BEAT, beats_of
 
 from . import rom_contents
 from .portions import Passage
@@ -34,11 +34,19 @@ def weight_stream(schedule: Schedule) -> WeightStream:
 
     def beats(of: Iterable[Passage]) -> bytes:
         size = [beats * BEAT // 8 for beats in schedule.word_beats]
-        return b"".join(word.to_bytes(size[each.role], "little")
+        return b"".join(_in_beats(word, schedule.beat_bits[each.role]).to_bytes(size[each.role], "little")
                         for each in of
                         for word in contents[each.role][starts[each.role][each.number]:][:each.words])
 
     return WeightStream(beats(loads.prologue), beats(each for portion in loads.portions for each in portion.passages))
+
+
+def _in_beats(word: int, bits: int) -> int:
+    """``word`` with so many bits of it in each beat; weights that come as bytes are bytes already."""
+    if bits >= BEAT:
+        return word
+    parts = range(beats_of(max(1, word.bit_length()), bits))
+    return sum((word >> bits * part & (1 << bits) - 1) << BEAT * part for part in parts)
 
 
 def _starts(passages: Sequence[Passage], role: int) -> dict[int, int]:

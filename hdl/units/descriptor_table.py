@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 from amaranth import *
 from amaranth.lib import data
 from tepal.hdl.memories.block import Rom
@@ -53,7 +54,13 @@ class DescriptorTable:
     spacing
         Least cycles from one pass's turn to the next one's, at least 2; the first one comes no earlier than in that
         cycle after a reset.  What is left of them goes to registers behind the table if it is a memory.
+    frugal
+        Such a memory is made of LUTs if its words have no more than :data:`NARROW` bits.
     """
+
+    NARROW = 6
+    """Bits of a word that take a few hundred LUTs for a thousand rows, and would leave two thirds of a memory block
+    empty."""
 
     MOST_ROWS = 64
     """Rows of a table of LUTs, of which a bit takes four then; a larger one is a memory."""
@@ -65,9 +72,9 @@ class DescriptorTable:
     """Registers behind a memory, at most: its own, one among the LUTs of kinds, which may be far away, and one behind
     those."""
 
-    def __init__(self, descriptors: Sequence[Any], spacing: int = 2):
+    def __init__(self, descriptors: Sequence[Any], spacing: int = 2, *, frugal: bool = False):
         self.rows = [_flat(descriptor) for descriptor in descriptors]
-        self.spacing = spacing
+        self.spacing, self.frugal = spacing, frugal
         layout = {}
         for name in self.rows[0]:
             values = [row[name] for row in self.rows]
@@ -87,21 +94,29 @@ class DescriptorTable:
         """Whether it is a memory."""
         return len(self.rows) > self.MOST_ROWS and self.stored.size > 0
 
+    @property
+    def in_logic(self) -> bool:
+        """Whether that memory is made of LUTs."""
+        return self.frugal and self.stored.size <= self.NARROW
+
     @cached_property
     def kinds(self) -> tuple[dict[str, int], ...]:
         """Rows of those fields alone that have no more than :data:`MOST_ROWS` values together, each once: parts of a
         pass differ in few fields.  Of a table in memory they are LUTs, and there a row has the number of its own."""
-        columns = {name: [row[name] for row in self.rows] for name, _ in self.layout}
-        left = [name for name, column in columns.items() if len(set(column)) > 1]
+        # Each column's values by their numbers; a pair of such numbers is a number, too.
+        columns = {name: np.unique([row[name] for row in self.rows], return_inverse=True)[1].ravel()
+                   for name, _ in self.layout}
+        left = [name for name, column in columns.items() if column.any()]
         chosen: list[str] = []
-        numbers = [0] * len(self.rows)
+        numbers = np.zeros(len(self.rows), int)
         while left:
-            each = {name: [*zip(numbers, columns[name], strict=True)] for name in left}
-            best = min(left, key=lambda name: len(set(each[name])))
-            values = {value: number for number, value in enumerate(dict.fromkeys(each[best]))}
+            each = {name: numbers * (columns[name].max() + 1) + columns[name] for name in left}
+            best = min(left, key=lambda name: np.unique(each[name]).size)
+            pairs = each[best].tolist()
+            values = {value: number for number, value in enumerate(dict.fromkeys(pairs))}
             if len(values) > self.MOST_ROWS:
                 break
-            numbers = [values[value] for value in each[best]]
+            numbers = np.array([values[value] for value in pairs])
             chosen.append(left.pop(left.index(best)))
         return tuple(dict(each) for each in dict.fromkeys(tuple((name, row[name]) for name in chosen)
                                                           for row in self.rows))
@@ -152,7 +167,7 @@ class DescriptorTable:
             words.append(self.stored.const({field: row.get(field, kind) for field, _ in self.stored})
                          .as_value().value)
         name, stages = rom + self.SUFFIX, min(self.spacing - 1, self._STAGES)
-        m.submodules[name] = memory = Rom(name, self.stored.size, words, registers=1)
+        m.submodules[name] = memory = Rom(name, self.stored.size, words, registers=1, logic=self.in_logic)
         m.d.comb += memory.address.eq(number)
         word = data.View(self.stored, delay(m, memory.data, min(stages - 1, 1), name=f"{name}_word"))
         # What is the same in all rows is in any of them.

@@ -296,32 +296,43 @@ class PackedDot(wiring.Component):
     As a :class:`PackedMultiplier` does, one multiplier an operand; what they give is added as it is, and only the sum
     is taken apart: the higher sum's lowest bits, as many as the lower sum may reach into, are computed by LUTs.
 
+    Parameters
+    ----------
+    spread
+        As in :class:`Multiplier`.
+    operands
+        Products of a sum.
+    b
+        Bits of the second factors.
+
     Members
     -------
     a : In(signed(8)) per operand, twice
-    b : In(signed(8)) per operand
+    b : In(signed(b)) per operand
     product : Out(signed) twice
         Sums of ``(a[k][i] + OFFSET) * b[k]``, :func:`latency` cycles later.
     """
 
-    def __init__(self, spread: int, operands: int):
+    def __init__(self, spread: int, operands: int, b: int = 8):
         self.spread, self.operands = spread, operands
-        super().__init__({"a": In(signed(8)).array(operands, 2), "b": In(signed(8)).array(operands),
-                          "product": Out(signed(16 + Dot.levels(operands))).array(2)})
+        super().__init__({"a": In(signed(8)).array(operands, 2), "b": In(signed(b)).array(operands),
+                          "product": Out(signed(8 + b + Dot.levels(operands))).array(2)})
 
     def elaborate(self, platform):
         m = Module()
-        # The lower sum is from -32,640 to 32,385 for each operand: so many times 1,024 that it takes so many bits.
-        bits, width = 6 + Dot.levels(self.operands), len(self.product[0])
+        # The lower sum is from -32,640 to 32,385 for each operand, or twice that for each bit that the second factor
+        # has beyond 8: so many times 1,024 that it takes so many bits.
+        second, width = len(self.b[0]), len(self.product[0])
+        bits = second - 2 + Dot.levels(self.operands)
         packed, rows = [], []
         for number in range(self.operands):
             low, high = (value.as_unsigned() ^ PackedMultiplier.OFFSET for value in self.a[number])
-            m.submodules[MULTIPLIER(number)] = multiplier = Multiplier(self.spread, unsigned(18), signed(8))
+            m.submodules[MULTIPLIER(number)] = multiplier = Multiplier(self.spread, unsigned(18), signed(second))
             factor = Signal(18, name=f"factor_{number}")
             m.d.comb += [factor.eq(Cat(low, C(0, 2), high)), multiplier.a.eq(factor), multiplier.b.eq(self.b[number])]
             packed.append(multiplier.product)
             # Two bits of one factor make a row, as far as it counts; of the factor's sign there are as many as count.
-            wide = Cat(self.b[number], self.b[number][7].replicate(max(0, bits - 8)))
+            wide = Cat(self.b[number], self.b[number][-1].replicate(max(0, bits - second)))
             for place in range(0, bits, 2):
                 row = Signal(bits - place, name=f"row_{number}_{place}", reset_less=True)
                 m.d.sync += row.eq(Mux(wide[place], high, 0) + (Mux(wide[place + 1] if place + 1 < bits else 0, high, 0)
@@ -381,8 +392,9 @@ def products(m: Module, platform, factors, spread: int = 0, packing: int = 1, op
 
     Each item of ``factors`` is (``packing`` int8 values, one signed value) and gives the products of the latter with
     each of the former, to which :func:`offset` is added.  An item takes one multiplier; without packing, two
-    share an iCE40's.  The one value is int8 too where multipliers are shared.  With packing, those items for whose
-    indices ``logic`` is true take logic.  Of several operands, an item has a list of each."""
+    share an iCE40's.  Where multipliers are shared, the one value is int8 too, unless there are several operands; in
+    logic it always is.  With packing, those items for whose indices ``logic`` is true take logic.  Of several operands,
+    an item has a list of each."""
     result = []
     if operands > 1:
         for index, (a, b) in enumerate(factors):
@@ -417,4 +429,4 @@ def _dot(spread: int, packing: int, operands: int, width: int, logic: bool) -> D
     if packing == 1:
         return Dot(lambda: Multiplier(spread, b=signed(width)), operands, b=width)
     # Logic is near what takes its sums, and these are fewer bits than products: registers stand behind them.
-    return Dot(LogicPair, operands, packing, spread=spread) if logic else PackedDot(spread, operands)
+    return Dot(LogicPair, operands, packing, spread=spread) if logic else PackedDot(spread, operands, width)

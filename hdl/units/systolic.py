@@ -121,7 +121,7 @@ class SystolicArray(wiring.Component):
     config
         Shape of the engine.
     accumulator, weight
-        Width of a sum, and of a weight, in bits; more than 8 for a weight only without ``config.packing``.
+        Width of a sum, and of a weight, in bits; for a weight ``config.widest_weight`` at most.
 
     Members
     -------

@@ -35,8 +35,8 @@ def test_chains(seed, frugal):
 
 @pytest.mark.parametrize("seed", fast(range(8), 3))
 def test_weights_with_zero_points(seed):
-    """uint8 weights need nine bits, in the array and in the depthwise engine; engines whose multipliers are shared, or
-    have eight bits, refuse them."""
+    """uint8 weights need nine bits, in the array and in the depthwise engine; engines whose multipliers are shared by
+    products that are not added, or have eight bits, refuse them."""
     network, config, pictures = uint8_case(seed, 2)
     check(network, config, pictures)
     if weight_bits(network, config) == 9:
@@ -44,6 +44,7 @@ def test_weights_with_zero_points(seed):
             Schedule(network, replace(config, single_port=True))
         with pytest.raises(NetworkError, match="2 products share a multiplier: choose --packing 1"):
             Schedule(network, replace(config, rows=2 * config.rows, packing=2))
+        check(network, replace(config, rows=2 * config.rows, packing=2, operands=3), pictures)
 
 
 @pytest.mark.parametrize("seed", fast([0, 1, 4, 5, 8, 13, 2, 3, 6, 7, 12], 3))

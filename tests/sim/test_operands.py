@@ -9,6 +9,7 @@ import pytest
 from engine_check import check
 from networks import abreast, chain, fast, random_case, uint8_case
 from tepal.hdl import EngineConfig, Schedule
+from tepal.hdl.plan.portions import ROLES
 from tepal.quant import NetworkError
 from tepal.sim import conflicts
 
@@ -44,6 +45,22 @@ def test_weights_from_outside(seed, operands, most):
             words = int(str(error).split("weight_words of ")[1].split()[0])
     assert conflicts(schedule) == []
     check(schedule, images, seed, interval=2)
+
+
+@pytest.mark.parametrize("seed", fast([21, 4], 1))
+def test_weights_with_zero_points_from_outside(seed):
+    """On multipliers that rows share; parameters of all lanes come at once, and few bits of them in a beat."""
+    network, _, images = uint8_case(seed, 2)
+    config = EngineConfig(4, 8, 4, requantisers=4, packing=2, operands=4, columns_abreast=2, weight_words=400)
+    schedule = Schedule(network, config)
+    role = ROLES.index("depthwise_parameters")
+    assert schedule.matrix_weight_bits == 9
+    assert (schedule.beat_bits[role], schedule.parameter_beats) == (36, 1)
+    assert schedule.word_beats[role] == -(-schedule.word_bits[role] // 36)
+    assert conflicts(schedule) == []
+    check(schedule, images, seed, interval=2)
+    with pytest.raises(NetworkError, match="2 products share a multiplier: choose --packing 1"):
+        Schedule(network, replace(config, logic_columns=1))
 
 
 def test_columns_of_logic():

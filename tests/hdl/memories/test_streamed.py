@@ -2,8 +2,12 @@
 """Memories that are written by a stream: each beat in its place, as late as is said, and read as late as is said."""
 
 import pytest
+from amaranth.back import rtlil
 from amaranth.sim import Simulator
-from tepal.hdl.memories.streamed import StreamedRom
+from tepal.boards.flow.tools import find
+from tepal.hdl.memories.block import Rom
+from tepal.hdl.memories.streamed import BEAT as WHOLE
+from tepal.hdl.memories.streamed import NARROW_BEAT, StreamedRom, beats_of, narrow_beat
 
 WIDTH, DEPTH, BEAT = 40, 8, 16
 
@@ -47,3 +51,29 @@ def test_written_and_read(registers, relays, late):
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
     simulator.run()
+
+
+def blocks(bits: int, beat: int) -> int:
+    """Of an ECP5, for a memory of each beat."""
+    return sum(beats_of(min(beat, bits - begin), NARROW_BEAT) for begin in range(0, bits, beat))
+
+
+@pytest.mark.parametrize("bits", range(1, 600, 7))
+def test_narrow_beats_are_for_fewer_blocks(bits):
+    beat = narrow_beat(bits)
+    assert blocks(bits, beat) == min(blocks(bits, WHOLE), blocks(bits, NARROW_BEAT))
+    assert beat == WHOLE or blocks(bits, beat) < blocks(bits, WHOLE)
+
+
+@pytest.mark.synthesis
+@pytest.mark.parametrize("logic", [False, True])
+@pytest.mark.parametrize("make", [lambda logic: StreamedRom(64, 126, 1, logic=logic),
+                                  lambda logic: Rom("r", 6, [n * n % 64 for n in range(700)], 1, logic=logic)])
+def test_made_of_logic(make, logic, tmp_path):
+    """Memories that would leave their blocks nearly empty take none."""
+    (tmp_path / "memory.il").write_text(rtlil.convert(make(logic), name="memory", emit_src=False))
+    printed = find("yosys").run(["-p", "read_rtlil memory.il; synth_ecp5 -noabc9 -top memory; "
+                                       "tee -o count.txt select -count t:DP16KD"], tmp_path)
+    assert printed
+    count = int((tmp_path / "count.txt").read_text().split()[0])
+    assert (count == 0) == logic

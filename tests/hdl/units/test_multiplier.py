@@ -26,27 +26,30 @@ def test_packed(spread):
     assert (shown == (factors[:, :2] + offset(2)) * factors[:, 2:]).all()
 
 
-def packed(spread, operands):
-    return PackedDot(spread, operands)
+def packed(spread, operands, bits):
+    return PackedDot(spread, operands, bits)
 
 
-def logic(spread, operands):
+def logic(spread, operands, bits):
     return Dot(lambda: LogicPair(spread), operands, 2)
 
 
-def alone(spread, operands):
+def alone(spread, operands, bits):
     return Dot(lambda: Multiplier(spread), operands)
 
 
-@pytest.mark.parametrize(("make", "spread", "packing", "operands"), [
-    (packed, 0, 2, 2), (packed, 2, 2, 4), (packed, 1, 2, 5), (packed, 2, 2, 8), (logic, 2, 2, 4), (alone, 1, 1, 3)])
-def test_sums_of_products(make, spread, packing, operands):
+@pytest.mark.parametrize(("make", "spread", "packing", "operands", "bits"), [
+    (packed, 0, 2, 2, 8), (packed, 2, 2, 4, 8), (packed, 1, 2, 5, 8), (packed, 2, 2, 8, 8), (packed, 0, 2, 2, 9),
+    (packed, 2, 2, 4, 9), (packed, 1, 2, 3, 9), (logic, 2, 2, 4, 8), (alone, 1, 1, 3, 8)])
+def test_sums_of_products(make, spread, packing, operands, bits):
     """With both sums as large as can be, in either direction, and all between."""
-    unit = make(spread, operands)
+    unit = make(spread, operands, bits)
     rng = np.random.default_rng(1)
-    a, b = (rng.integers(-128, 128, (3000, operands, count)) for count in (packing, 1))
+    most = 1 << bits - 1
+    a, b = (rng.integers(-end, end, (3000, operands, count)) for end, count in ((128, packing), (most, 1)))
     # All operands at one edge: the lower sum reaches as far into the higher one as it can.
-    edges = np.array([(low, high, w) for low in (-128, 0, 127) for high in (-128, 0, 127) for w in (-128, -1, 127)])
+    edges = np.array([(low, high, w) for low in (-128, 0, 127) for high in (-128, 0, 127)
+                      for w in (-most, -1, most - 1)])
     a[:len(edges)], b[:len(edges)] = edges[:, None, :packing], edges[:, None, 2:]
     late = latency(spread, packing, operands)
 

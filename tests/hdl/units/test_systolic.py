@@ -9,9 +9,11 @@ from tepal.hdl.units.multiplier import offset
 from tepal.hdl.units.systolic import SystolicArray
 
 
-def side_by_side(values: np.ndarray) -> int:
-    """int8 values, the first one lowest; a single one as it is."""
-    return int(values[0]) if len(values) == 1 else int.from_bytes(values.astype(np.int8).tobytes(), "little")
+def side_by_side(values: np.ndarray, bits: int = 8) -> int:
+    """Values of so many ``bits``, the first one lowest; a single one as it is."""
+    if len(values) == 1:
+        return int(values[0])
+    return sum((int(value) & (1 << bits) - 1) << bits * number for number, value in enumerate(values))
 
 
 @pytest.mark.parametrize("pipelined", [True, False])
@@ -27,14 +29,16 @@ def test_systolic(rows, columns, requantisers, spread, packing, tight, pipelined
 
 @pytest.mark.parametrize(("rows", "columns", "spread", "packing", "operands", "logic", "abreast"), [
     (1, 1, 0, 1, 2, 0, 1), (2, 3, 1, 1, 3, 0, 1), (4, 2, 2, 2, 4, 1, 1), (2, 3, 0, 2, 5, 2, 1), (3, 1, 0, 1, 8, 0, 1),
-    (4, 3, 2, 2, 1, 1, 1), (2, 6, 1, 2, 2, 1, 3), (3, 4, 0, 1, 1, 0, 4), (2, 4, 0, 1, 1, 0, 2)])
+    (4, 3, 2, 2, 1, 1, 1), (2, 6, 1, 2, 2, 1, 3), (3, 4, 0, 1, 1, 0, 4), (2, 4, 0, 1, 1, 0, 2), (4, 2, 1, 2, 4, 0, 2)])
 def test_several_at_once(rows, columns, spread, packing, operands, logic, abreast):
-    """In each cycle so many products of each sum, some of them made of logic; and so many columns side by side."""
-    check(EngineConfig(rows, columns, 1, spread=spread, packing=packing, operands=operands, logic_columns=logic,
-                       columns_abreast=abreast), True)
+    """In each cycle so many products of each sum, some of them made of logic; and so many columns side by side.
+    Weights are as wide as may be."""
+    config = EngineConfig(rows, columns, 1, spread=spread, packing=packing, operands=operands, logic_columns=logic,
+                          columns_abreast=abreast)
+    check(config, True, config.widest_weight)
 
 
-def check(config: EngineConfig, tight: bool) -> None:
+def check(config: EngineConfig, tight: bool, bits: int = 8) -> None:
     rows, columns, packing, pipelined = config.rows, config.columns, config.packing, config.pipelined
     operands = config.operands
     step = config.drain_step
@@ -52,10 +56,11 @@ def check(config: EngineConfig, tight: bool) -> None:
     total = cycle + latency + rows * step + columns + 2
 
     x = rng.integers(-128, 128, (cycle, rows, operands))
-    w = rng.integers(-128, 128, (cycle, columns, operands))
-    x[:2], w[:2] = -128, -128
+    most = 1 << bits - 1
+    w = rng.integers(-most, most, (cycle, columns, operands))
+    x[:2], w[:2] = -128, -most
     first, last = np.isin(np.arange(cycle), starts), np.isin(np.arange(cycle) + 1, np.add(starts, lengths))
-    array = SystolicArray(config, 24)
+    array = SystolicArray(config, 24, bits)
 
     def drive(now):
         for row in range(rows):
@@ -65,7 +70,8 @@ def check(config: EngineConfig, tight: bool) -> None:
             yield array.first[row], here and first[at]
             yield array.last[row], here and last[at]
         for column in range(columns):
-            yield array.w[column], side_by_side(w[now, column] if now < cycle else rng.integers(-128, 128, operands))
+            yield array.w[column], side_by_side(w[now, column] if now < cycle else
+                                                rng.integers(-most, most, operands), bits)
 
     trace_rows = trace(array, total, drive, [array.captured, *array.bottom])
     captured = [now for now, row in enumerate(trace_rows) if row[0]]
