@@ -170,7 +170,8 @@ def page(points: list[dict]) -> str:
     return f"""# How cost grows
 
 CIFAR's MobileNet of random weights, 32 x 32 pixels, on `{BOARD.name}`'s engine that takes one operand of each sum at a
-time, with {BASE.lanes} depthwise lanes. Cycles are {"those of the simulated Verilog" if all("simulate" in point["seconds"] for point in points) else
+time, with {BASE.lanes} depthwise lanes. Cycles are {
+"those of the simulated Verilog" if all("simulate" in point["seconds"] for point in points) else
 "the cycle model's"}; LUT4 and FF are estimated, the other resources counted; MHz are what nextpnr reached after
 routing, from one seed; seconds are the processor's.
 Written by `benchmarks/growth.py`.
