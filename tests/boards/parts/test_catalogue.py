@@ -76,8 +76,8 @@ def test_part(run):
     assert report["estimated"] == ["LUT", "FF"]
 
 
-NOT_MEASURED = {"synth_ecp5", "synth_ice40", "synth_gowin"}
-"""Of families that Tepal builds for, what is estimated is logic of whole boards' designs alone."""
+NOT_MEASURED = {"synth_ice40", "synth_gowin"}
+"""Of an iCE40, what is estimated is the logic of whole boards' designs alone."""
 
 
 @pytest.mark.parametrize("part", PARTS.values(), ids=PARTS)
