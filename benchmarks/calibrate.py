@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fits the logic that engines take, part by part, to netlists of small ones: ``boards/flow/lut_estimate.json``.
 
-    python benchmarks/calibrate.py                 # both families, some twenty minutes on one core
+    python benchmarks/calibrate.py                 # all families, an hour on one core
     python benchmarks/calibrate.py --board icebreaker
+    python benchmarks/calibrate.py --part XC7A35T   # generated cores for parts of this kind, some minutes
     python benchmarks/calibrate.py --scheduler local:4   # four engines at a time, on Dask's workers
     python benchmarks/calibrate.py --missing       # engines that were added here
     python benchmarks/calibrate.py --refit         # other features, the same netlists' counts
 
 An engine is synthesised as ``tepal build`` does it, on a whole board, and its cells are counted by the parts that their
-names tell, as nextpnr will pack them.  Each part's coefficients are then fitted on their own, none below zero.  To be
-run again when the hardware, or yosys, changes.
+names tell, as nextpnr will pack them; for parts of the board ``generic``, the core that ``tepal generate`` writes is
+synthesised alone, by yosys's own command for its family.  Each part's coefficients are then fitted on their own, none
+below zero.  To be run again when the hardware, or yosys, changes.
 """
 
 import argparse
@@ -29,10 +31,14 @@ from tepal.boards.board import Board
 from tepal.boards.flow.build import require_platform, synthesise
 from tepal.boards.flow.design import BoardDesign, prepare
 from tepal.boards.flow.fit import default_engine
-from tepal.boards.flow.lut_estimate import KINDS, LOGIC, count, features
-from tepal.boards.flow.tools import find
+from tepal.boards.flow.folder import write_files
+from tepal.boards.flow.generate import generate
+from tepal.boards.flow.lut_estimate import LOGIC, count, features
+from tepal.boards.flow.tools import Command, find
+from tepal.boards.parts.catalogue import get_part
+from tepal.boards.parts.part import Core
 from tepal.boards.registry import get_board
-from tepal.hdl import EngineConfig, Schedule
+from tepal.hdl import TOP, EngineConfig, Schedule
 from tepal.quant import Convolution, Network, Requantise, read_model
 from tepal.quant.layer import NO_PADDING
 from tepal.quant.ops.add import Add
@@ -91,6 +97,24 @@ ENGINES = {
 }
 """For each family one board, and engines in place of its own: between them, every feature varies."""
 
+SERIAL = {"requantisers": 1, "requantiser_cycles": 3, "lane_cycles": 4}
+
+CORES = ("LFD2NX-40", "XC7A35T", "5CEBA4", "LFE5U-85F", "iCE40UP5K", "GW2AR-18C")
+"""A part of each family whose cores are synthesised alone."""
+
+CORE_ENGINES = (
+    (DIGITS, {"rows": 1, "columns": 1, "lanes": 1, "window": (1, 1)}),
+    (SMALL, {"rows": 2, "columns": 4, "lanes": 1, **SERIAL}),
+    (LARGE_24, {"rows": 2, "columns": 4, "lanes": 2, "window": (1, 2), "input_bytes": 2, "requantiser_multiplier": 18}),
+    (DIGITS, {"rows": 4, "columns": 8, "lanes": 2, "window": (1, 1), "requantisers": 2, "requantiser_multiplier": 18}),
+    (LARGE, {"rows": 3, "columns": 4, "lanes": 2, "window": (1, 1), "input_bytes": 4, **SERIAL}),
+    (SMALL, {"rows": 2, "columns": 4, "lanes": 2, "window": (2, 1), "operands": 2, "columns_abreast": 2,
+             "requantiser_multiplier": 18}),
+    (DIGITS + POOLED, {"rows": 1, "columns": 2, "lanes": 3, "window": (1, 3), **SERIAL}),
+    (SMALL + RESIDUAL, {"rows": 2, "columns": 4, "lanes": 2, "window": (2, 1), "requantisers": 2, "copy_lanes": 9}),
+)
+"""Engines of :data:`CORES`."""
+
 
 def load(model: str) -> Network:
     network = read_model(ROOT / model.removesuffix(POOLED).removesuffix(RESIDUAL))
@@ -121,8 +145,16 @@ def residual(network: Network) -> Network:
     return replace(network, layers=(first, copy, added, *network.layers[1:]))
 
 
+def board_of(name: str) -> Board:
+    """The board of this name; that of a part's is the generic one with it."""
+    return replace(get_board("generic"), part=get_part(name)) if name in CORES else get_board(name)
+
+
 def engine_of(board: Board, network: Network, changes: dict) -> EngineConfig:
-    """The board's own engine, changed."""
+    """The board's own engine, changed; a core's is what it is said to be."""
+    if board.part.core:
+        hard = min(changes.get("requantiser_multiplier", 0), board.part.widest[0])
+        return EngineConfig(**changes | {"requantiser_multiplier": hard})
     # Rows of a smaller array share no multipliers, if nothing else is said.  Frames wait for their whole image:
     # to count rows that arrive takes little logic.
     return replace(default_engine(board, network), input_rows=None, **({"packing": 1} | changes if changes else {}))
@@ -136,21 +168,37 @@ def config_of(engine: dict) -> EngineConfig:
 def measure(board: Board, known: Sequence[dict], job: tuple[str, dict]) -> dict:
     """The logic by parts of one of :data:`ENGINES`; what is ``known`` of it already, if anything is."""
     model, changes = job
-    family, network = require_platform(board), load(model)
+    network = load(model)
     config = engine_of(board, network, changes)
     for engine in known:
         if (engine["model"], config_of(engine)) == (model, config):
             return engine
     begun, schedule = time.monotonic(), Schedule(network, config)
-    prepared = prepare(BoardDesign(board, schedule, family.plls(board.oscillator)[0],
-                                   Fraction(board.lowest) * 1_000_000), board, family)
-    yosys = find("yosys")
+    yosys, core = find("yosys"), board.part.core
     with tempfile.TemporaryDirectory() as folder:
-        counted = count(synthesise(prepared, board, config, yosys, Path(folder)), family)
-    print(f"{board.name}: {config.rows} x {config.columns}, {config.lanes} lanes of {model}: "
-          f"{', '.join(f'{sum(part[i] for part in counted.values()):,} {kind}' for i, kind in enumerate(KINDS))} "
+        counted = (count(core_netlist(schedule, board, core, yosys, Path(folder)), core) if core else
+                   count(board_netlist(schedule, board, yosys, Path(folder)), require_platform(board)))
+    kinds = board.part.logic_kinds
+    print(f"{core.name if core else board.name}: {config.rows} x {config.columns}, {config.lanes} lanes of {model}: "
+          f"{', '.join(f'{sum(part[i] for part in counted.values()):,} {kind}' for i, kind in enumerate(kinds))} "
           f"({time.monotonic() - begun:.0f} s)", flush=True)
     return {"model": model, "engine": asdict(config), "yosys": yosys.version, "counted": counted}
+
+
+def board_netlist(schedule: Schedule, board: Board, yosys: Command, folder: Path) -> dict:
+    """Of the whole design for a board."""
+    family = require_platform(board)
+    prepared = prepare(BoardDesign(board, schedule, family.plls(board.oscillator)[0],
+                                   Fraction(board.lowest) * 1_000_000), board, family)
+    return synthesise(prepared, board, schedule.config, yosys, folder)
+
+
+def core_netlist(schedule: Schedule, board: Board, core: Core, yosys: Command, folder: Path) -> dict:
+    """Of the generated core alone, whose cells are called by what they drive."""
+    write_files(generate(schedule, board), folder)
+    yosys.run(["-q", "-p", f"read_verilog {TOP}.v; hierarchy -check -top {TOP}; {core.before}"
+               f"{core.synthesis} -top {TOP}; autoname; write_json netlist.json"], folder)
+    return json.loads((folder / "netlist.json").read_text(encoding="utf-8"))["modules"][TOP]
 
 
 def least_squares(counts: np.ndarray, found: np.ndarray) -> np.ndarray:
@@ -167,7 +215,7 @@ def least_squares(counts: np.ndarray, found: np.ndarray) -> np.ndarray:
 
 
 def fit(engines: list[dict]) -> dict[str, dict[str, list[float]]]:
-    """Part to feature to what one takes of each of :data:`~tepal.boards.flow.lut_estimate.KINDS`."""
+    """Part to feature to what one takes of logic and of flip-flops."""
     rows = []
     for engine in engines:
         schedule = Schedule(load(engine["model"]), config_of(engine))
@@ -176,8 +224,8 @@ def fit(engines: list[dict]) -> dict[str, dict[str, list[float]]]:
     for part in {part: None for row in rows for part in row}:
         names = list({name: None for row in rows for name in row.get(part, {})})
         counts = np.array([[row.get(part, {}).get(name, 0) for name in names] for row in rows], float)
-        found = np.array([engine["counted"].get(part, [0] * len(KINDS)) for engine in engines], float)
-        solution = np.array([least_squares(counts, found[:, i]) for i in range(len(KINDS))])
+        found = np.array([engine["counted"].get(part, [0, 0]) for engine in engines], float)
+        solution = np.array([least_squares(counts, found[:, i]) for i in range(2)])
         each[part] = {name: [round(value, 3) for value in solution[:, i]] for i, name in enumerate(names)}
         for engine, off in zip(engines, counts @ solution.T - found, strict=True):
             if part in engine["counted"]:
@@ -193,6 +241,8 @@ def progress(board: str, done: int, total: int) -> None:
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--board", choices=ENGINES, action="append", help="a family's board (default: all)")
+    parser.add_argument("--part", choices=CORES, action="append", help="a part of a family whose cores are measured "
+                        "alone (default: all)")
     parser.add_argument("--missing", action="store_true",
                         help="measure only those engines of which lut_estimate.json has no counts")
     parser.add_argument("--refit", action="store_true", help="take the counts that lut_estimate.json holds")
@@ -200,23 +250,26 @@ def main():
                         "see this checkout")
     arguments = parser.parse_args()
     table = json.loads(LOGIC.read_text()) if LOGIC.is_file() else {}
-    for name in arguments.board or ENGINES:
-        board = get_board(name)
-        family = require_platform(board).place_and_route
+    everything = (*ENGINES, *CORES)
+    for name in [*(arguments.board or ()), *(arguments.part or ())] or everything:
+        board = board_of(name)
+        family = board.part.measured_as
+        assert family
         if arguments.refit:
             engines = table[family]["engines"]
         else:
-            known = table[family]["engines"] if arguments.missing else ()
+            known = table.get(family, {"engines": ()})["engines"] if arguments.missing else ()
             with workers(arguments.scheduler) as each:
-                engines = each.map(partial(measure, board, known), ENGINES[name], partial(progress, name))
+                engines = each.map(partial(measure, board, known), ENGINES.get(name, CORE_ENGINES),
+                                   partial(progress, name))
         for engine in engines:
             engine.pop("off", None)
         table[family] = {"each": fit(engines), "engines": engines}
         for engine in engines:
-            sums = [[sum(part[i] for part in engine[key].values()) for i in range(len(KINDS))]
+            sums = [[sum(part[i] for part in engine[key].values()) for i in range(2)]
                     for key in ("counted", "off")]
             told = ", ".join(f"{counted:,} {kind} counted, {off / counted:+.1%} estimated"
-                             for kind, counted, off in zip(KINDS, *sums, strict=True))
+                             for kind, counted, off in zip(board.part.logic_kinds, *sums, strict=True))
             print(f"{name}: {engine['engine']['rows']} x {engine['engine']['columns']} of {engine['model']}: {told}")
         LOGIC.write_text(json.dumps(table, indent=1) + "\n")
 

@@ -90,7 +90,7 @@ def add_model_arguments(parser, *, any_board: bool = False, without: str = "comp
                         help=f"one of {', '.join(BOARDS)}, or a file of your own, my_board.py"
                         f"{f' (default: {without})' * any_board}")
     parser.add_argument("--part", metavar="NAME", help="of the board generic: its FPGA, such as XC7A35T, whose "
-                        "multipliers and memory blocks are counted then (default: any)")
+                        "multipliers, memory blocks and logic are limits then (default: any)")
     parser.add_argument("--simplify", action=argparse.BooleanOptionalAction, default=True,
                         help="leave out channels that never change the answer, unless the network were slower without "
                         "them (default: yes)")

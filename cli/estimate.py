@@ -51,7 +51,7 @@ def _one(arguments) -> int:
         with step("Looking for widths and image sizes that fit"):
             smaller = largest(schedule, board)
     report = {
-        "model": str(arguments.model), "board": board.name, "fits": result.ok,
+        "model": str(arguments.model), "board": board.name, "part": board.part.name, "fits": result.ok,
         "used": result.used, "available": result.available,
         "estimated": [kind for kind in KINDS if kind in result.used],
         "smaller": [{"width": item.width, "image": item.image, "macs": item.macs, "parameters": item.parameters}

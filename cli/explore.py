@@ -57,7 +57,11 @@ def add_arguments(parser) -> None:
 
 def run(arguments) -> int:
     """Search, build if that is asked for, print."""
-    board, forms, given = asked_board(arguments), read_forms(arguments), chosen(arguments)
+    board = asked_board(arguments)
+    if board.name == "generic" and board.part.logic is None:
+        raise NetworkError("generic has no limits to look for engines within: give its --part, such as XC7A35T, or "
+                           "name a board that has")
+    forms, given = read_forms(arguments), chosen(arguments)
     if arguments.scheduler and not arguments.build:
         raise NetworkError("--scheduler is for what --build does: give --build too, or leave --scheduler out")
     if arguments.build:
@@ -81,8 +85,11 @@ def run(arguments) -> int:
     default = Point.of(network, usual, board, formats)
     clock = clock_of(board, arguments.clock)
     entry_of = partial(_entry, usual=usual, clock=clock)
-    entries = [{**entry_of(point), "default": point.config == default.config} for point in front]
-    beside = None if any(entry["default"] for entry in entries) else {**entry_of(default), "default": True}
+    # The generic board has no engine of its own.
+    own = board.name != "generic"
+    entries = [{**entry_of(point), "default": own and point.config == default.config} for point in front]
+    beside = {**entry_of(default), "default": True} if own and not any(
+        entry["default"] for entry in entries) else None
     shown = _spread(entries, arguments.points)
     if beside and not arguments.build:
         shown = sorted([*shown, beside], key=lambda entry: -entry["in_memory_cycles"])
@@ -93,7 +100,8 @@ def run(arguments) -> int:
         _build_all(arguments, board, forms, shown, [configs[entry["options"]] for entry in shown])
         seconds = round(time.monotonic() - begun, 1)
     if arguments.json:
-        print(json.dumps({"model": str(arguments.model), "board": board.name, "clock_mhz": clock.mhz,
+        print(json.dumps({"model": str(arguments.model), "board": board.name, "part": board.part.name,
+                          "clock_mhz": clock.mhz,
                           "clock": clock.told, "available": default.fit.available, "front": entries,
                           "default": beside, "build_seconds": seconds}))
         return 0

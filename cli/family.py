@@ -9,7 +9,7 @@ it rounds to without the classifier."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import product
 from typing import Any, cast
@@ -35,9 +35,9 @@ from tepal.quant import (
 from tepal.scheduler import Threads, Workers
 from tepal.sim import CycleModel
 
-from .arguments import mhz
+from .arguments import SMALL, mhz
 from .console import bar, out
-from .scheduling import clock_for
+from .scheduling import clock_for, with_part
 from .spreading import add_scheduler_argument, asked_workers
 
 __all__ = ["ALPHAS", "FAMILIES", "KIN", "PAPER", "RESOLUTIONS", "Family", "Row", "add_arguments", "run"]
@@ -139,6 +139,9 @@ def add_arguments(parser) -> None:
     grid.add_argument("--channels", type=int, metavar="N", help="channels of the image (default: 3)")
     parser.add_argument("--board", action="append", metavar="B",
                         help="a board to count cycles on; may be repeated (default: ulx3s-85f and icebreaker)")
+    parser.add_argument("--part", action="append", metavar="NAME",
+                        help="of the board generic: its FPGA, such as XC7A35T; may be repeated. Networks run on an "
+                        "array of 4 x 8 there or, if there is no room for that, on one multiplier")
     parser.add_argument("--clock", type=mhz, metavar="MHZ",
                         help="clock for frames per second (default: the one recorded for each board, or else "
                         f"{ASSUMED:g})")
@@ -147,7 +150,7 @@ def add_arguments(parser) -> None:
 
 def run(arguments) -> int:
     """Count, schedule, print."""
-    boards = _boards(arguments.board)
+    boards = _boards(arguments.board, arguments.part or ())
     rows = _rows(arguments)
     with asked_workers(arguments) as workers:
         report = {"paper": FAMILIES[arguments.family].paper, **_report(rows, boards, arguments.clock, workers)}
@@ -188,13 +191,30 @@ def _rows(arguments) -> tuple[Row, ...]:
                                                   arguments.resolution or family.resolutions))
 
 
-def _boards(names: Sequence[str] | None) -> list[Board]:
-    """The boards of these names (None: one of each kind), each once."""
+def _boards(names: Sequence[str] | None, parts: Sequence[str]) -> list[Board]:
+    """The boards of these names (None: one of each kind), each once; the generic one once with each of ``parts``."""
+    if parts and "generic" not in (names or ()):
+        with_part(names[0] if names else None, parts[0])
     if names is None:
         return [BOARDS[name] for name in DEFAULT]
-    if "generic" in names:
-        raise NetworkError("the generic board has no engine of its own: name another one")
-    return [get_board(name) for name in dict.fromkeys(names)]
+    if "generic" in names and not parts:
+        raise NetworkError("the generic board has no engine of its own: name another one, or give its --part")
+    boards: dict[str, Board] = {}
+    for name in names:
+        for board in map(_with_engines, parts) if name == "generic" else [get_board(name)]:
+            boards.setdefault(_told(board), board)
+    return [*boards.values()]
+
+
+def _with_engines(part: str) -> Board:
+    """The generic board with a part, and with the smallest engine beside the one that it is given elsewhere."""
+    board = with_part("generic", part)
+    return replace(board, others=(replace(board.config, **SMALL),))
+
+
+def _told(board: Board) -> str:
+    """What a board is called among others: there may be several generic ones."""
+    return board.part.name if board.name == "generic" else board.name
 
 
 def _figure(count: int, printed: str | None, **others: int) -> dict:
@@ -226,7 +246,7 @@ def _speeds(network: Network, boards: Iterable[Board], asked: float | None) -> d
         model, needs = CycleModel(schedule, board.beat_cycles), fit(schedule, board)
         clock = _or_assumed(clock_for(schedule, board, asked))
         room = room_for_weights(board)
-        result[board.name] = {
+        result[_told(board)] = {
             "cycles": model.cycles, "in_memory_cycles": model.in_memory_cycles,
             "last_byte_cycles": model.last_byte_cycles, "interval_cycles": model.interval_cycles,
             "clock_mhz": clock.mhz, "clock": clock.told, "frames_per_second": clock.rate(model.interval_cycles),
@@ -261,7 +281,7 @@ def _report(rows: Sequence[Row], boards: Sequence[Board], asked: float | None,
             "macs": _figure(network.macs, row.macs, **_without_classifier(network)),
             "parameters": _figure(network.weights, row.parameters, trained=network.parameters),
             "boards": speeds[network]})
-    clocks = {board.name: _or_assumed(clock_of(board, asked)) for board in boards}
+    clocks = {_told(board): _or_assumed(clock_of(board, asked)) for board in boards}
     return {"rows": entries,
             "clocks": {name: {"clock_mhz": clock.mhz, "clock": clock.told} for name, clock in clocks.items()}}
 
@@ -318,7 +338,7 @@ def _speed_table(report: dict, board: Board) -> Table:
     for row in report["rows"]:
         if row["network"] is not None and all(row["network"] != other["network"] for other in rows):
             rows.append(row)
-    speeds = [row["boards"][board.name] for row in rows]
+    speeds = [row["boards"][_told(board)] for row in rows]
     clocks = {speed["clock_mhz"]: speed["clock"] for speed in speeds}
     waits = any(_from_outside(speed) for speed in speeds)
     table = Table(Column("network", no_wrap=True), _number("cycles"),

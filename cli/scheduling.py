@@ -22,7 +22,7 @@ from .arguments import chosen
 from .console import err, step
 
 __all__ = ["asked_board", "clock_for", "load", "may_come_from_outside", "on_board", "read_forms",
-           "require_weights_on_chip"]
+           "require_weights_on_chip", "with_part"]
 
 BoardsEngine = Callable[[Board, Network, Formats], EngineConfig]
 
@@ -38,13 +38,16 @@ def read_forms(arguments) -> Forms:
 
 def asked_board(arguments) -> Board:
     """The board that the command line names, with the part that it names; NetworkError if there is none such."""
-    if arguments.part is None:
-        return get_board(arguments.board)
-    if arguments.board is None:
+    return get_board(arguments.board) if arguments.part is None else with_part(arguments.board, arguments.part)
+
+
+def with_part(board: str | None, part: str) -> Board:
+    """The board ``generic``, which ``board`` must name, as one with this part; else NetworkError."""
+    if board is None:
         raise NetworkError("--part goes with --board generic: say so")
-    if arguments.board != "generic":
-        raise NetworkError(f"--part goes with --board generic: {arguments.board} has a part of its own")
-    return replace(get_board(arguments.board), part=get_part(arguments.part))
+    if board != "generic":
+        raise NetworkError(f"--part goes with --board generic: {board} has a part of its own")
+    return replace(get_board(board), part=get_part(part))
 
 
 def load(arguments, engine: BoardsEngine | None = None) -> tuple[Board, Schedule]:

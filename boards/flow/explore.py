@@ -19,7 +19,7 @@ from tepal.sim import CycleModel
 
 from .bounds import OPTIONS, Engines, least_blocks, least_cycles, unrolled
 from .fit import Fit, capacity, default_engine, fit
-from .lut_estimate import estimate, features
+from .lut_estimate import KINDS, estimate, features
 from .smaller import advice, largest
 
 __all__ = ["CLOSE", "Point", "candidates", "explore", "options"]
@@ -53,7 +53,7 @@ class Point:
     @property
     def logic(self) -> int:
         """LUTs, estimated."""
-        return self.fit.used["LUT4"]
+        return next(self.fit.used[kind] for kind in KINDS if kind in self.fit.used)
 
 
 def options(config: EngineConfig, usual: EngineConfig) -> str:
@@ -132,8 +132,10 @@ def explore(network: Network, board: Board, formats: Formats | None = None, *,
     bases = [*dict.fromkeys(replace(base, activation_words=None, input_rows=None) for base in bases)]
     schedule = Schedule(network, bases[0], formats)
     known = fit(schedule, board)
-    if "LUT4" not in known.used:
-        raise NetworkError(f"the logic that engines take has not been measured for {board.name}: name another board")
+    lut, _ = board.part.logic_kinds
+    if lut not in known.used:
+        raise NetworkError(f"the logic that engines take of {board.part.name} has not been measured: name another "
+                           "board")
     room = capacity(board.part)
     if 8 * network.parameters > room:
         raise NetworkError(f"no engine makes the network fit {board.name}: its weights alone are "
@@ -151,13 +153,13 @@ def explore(network: Network, board: Board, formats: Formats | None = None, *,
         # Multipliers of logic stand beside shared ones alone.
         for packing in range(2 if base.logic_columns else 1, packed + 1):
             engines = candidates(replace(base, rows=packing, packing=packing), formats, most)
-            logic = estimate(board, features(engines, formats))["LUT4"]
+            logic = estimate(board, features(engines, formats))[lut]
             memories = least_blocks(engines, formats, board)
             few = np.logical_and.reduce([memories[kind] <= limit for kind, limit in kinds.items()])
             pool.append(np.stack(np.broadcast_arrays(np.where(few, logic, np.inf), least_cycles(engines, formats),
                                                      number, *(getattr(engines, name) for name in OPTIONS))))
     table = np.concatenate(pool, axis=1)
-    possible = table[0] <= min(board.part.logic, limits.get("LUT4", np.inf))
+    possible = table[0] <= min(board.part.logic, limits.get(lut, np.inf))
     for name, value in (fixed or {}).items():
         possible &= table[3 + OPTIONS.index(name)] == value
     table = table[:, possible]

@@ -82,7 +82,7 @@ def fit(schedule: Schedule, board: Board) -> Fit:
         kind, count = blocks(board, use)
         used[kind] += count
     for kind, count in logic(schedule, board).items():
-        used[kind], available[kind] = count, board.part.logic
+        used[kind], available[kind] = count, board.part.logic_kinds[kind]
     return Fit(used, available)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tepal.boards.board import Board
-from tepal.boards.parts.part import Family
+from tepal.boards.parts.part import Core, Family
 from tepal.hdl import Formats, MemoryUse, Schedule
 from tepal.hdl.accelerator import MemoryNames
 from tepal.hdl.memories.block import memory_features
@@ -31,15 +31,18 @@ from .timing import part_of
 
 __all__ = ["KINDS", "LOGIC", "MARGIN", "count", "estimate", "features", "logic", "table"]
 
-KINDS = ("LUT4", "FF")
-"""What is estimated.  On an iCE40 a flip-flop that no LUT feeds takes a LUT's place, and counts as one."""
+KINDS = ("LUT4", "LUT", "ALM", "FF")
+"""What is estimated: of each part its logic, under the name that it has there
+(:attr:`~tepal.boards.parts.part.Part.logic_kinds`), and its flip-flops.  On an iCE40 a flip-flop that no LUT feeds
+takes a LUT's place, and counts as one."""
 
 MARGIN = 0.1
 """By how much an estimate may lie above what a part has before a design is refused.  All engines that were measured
 lie within it."""
 
 LOGIC = Path(__file__).with_name("lut_estimate.json")
-"""The coefficients, by family."""
+"""The coefficients, by family: of whole boards by the tool that places and routes for them, of generated cores alone by
+the command of yosys that synthesises them.  Either are of logic and of flip-flops."""
 
 _REST = "all else"
 """Sequencer, feeder, streamer, and the way to the host."""
@@ -83,34 +86,35 @@ def features(config: Any, formats: Formats, layout: InputLayout | None = None,
 
 @cache
 def table() -> dict[str, dict]:
-    """The family's place-and-route tool to what was fitted; see ``benchmarks/calibrate.py``."""
+    """:attr:`~tepal.boards.parts.part.Part.measured_as` to what was fitted; see ``benchmarks/calibrate.py``."""
     return json.loads(LOGIC.read_text(encoding="utf-8"))
 
 
 def estimate(board: Board, counts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """:data:`KINDS` to how many the parts take that ``counts`` holds; nothing where the board's family, or a feature,
-    was never measured."""
-    family = board.part.family and table().get(board.part.family.place_and_route)
+    """Which of :data:`KINDS` the board's part has to how many the parts take that ``counts`` holds; nothing where the
+    part's family, or a feature, was never measured."""
+    family = table().get(board.part.measured_as or "")
     if not family:
         return {}
     each = family["each"]
     if any(feature not in each.get(part, {}) for part, found in counts.items() for feature in found):
         return {}
     return {kind: sum(count * each[part][feature][i] for part, found in counts.items()
-                      for feature, count in found.items()) for i, kind in enumerate(KINDS)}
+                      for feature, count in found.items()) for i, kind in enumerate(board.part.logic_kinds)}
 
 
 def logic(schedule: Schedule, board: Board) -> dict[str, int]:
-    """:data:`KINDS` to how many ``schedule``'s design takes on ``board``, estimated; empty where nothing is known."""
+    """Which of :data:`KINDS` the board's part has to how many ``schedule``'s design takes of it, estimated; empty where
+    nothing is known."""
     found = estimate(board, features(schedule.config, schedule.formats, schedule.layout, schedule.memories))
     return {kind: round(count) for kind, count in found.items()}
 
 
-def count(netlist: dict, family: Family) -> dict[str, list[int]]:
-    """Part to :data:`KINDS`, in order, of a netlist's cells."""
-    found: dict[str, list[int]] = {}
+def count(netlist: dict, family: Family | Core) -> dict[str, list[float]]:
+    """Part to logic and flip-flops of a netlist's cells: of a whole board's design, or of a core alone."""
+    found: dict[str, list[float]] = {}
     for name, luts, flipflops in family.logic(netlist):
-        sums = found.setdefault(part_of(name) or _REST, [0, 0])
+        sums = found.setdefault(part_of(name, alone=isinstance(family, Core)) or _REST, [0, 0])
         sums[0] += luts
         sums[1] += flipflops
     return found

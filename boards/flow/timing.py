@@ -31,10 +31,10 @@ def _place(name: str) -> tuple[bool, list[str], str]:
     return bool(inside), [instance for instance in path.split(".") if instance], signal
 
 
-def part_of(name: str) -> str:
+def part_of(name: str, *, alone: bool = False) -> str:
     """The part of the LUT estimate that a cell's hierarchical name belongs to, as the units declare it; or "", if it
-    belongs to none."""
-    inside, path, _ = _place(name)
+    belongs to none.  ``alone``: the netlist is the accelerator's, with no board around it."""
+    inside, path, _ = _place(f"top.link.accelerator.{name}" if alone else name)
     parts = [instance.part for instance, _ in follow(Accelerator.NAMES, path) if instance.part] if inside else []
     return parts[-1] if parts else ""
 

@@ -4,11 +4,13 @@
 The generated Verilog names no vendor's cells: multipliers and memory blocks are inferred.  So two rows of an array
 share no multiplier here, and an iCE40's computes one product.  Memories that yosys puts into LUTs, the smallest and
 on Xilinx' parts ROMs that leave most of their blocks empty, are counted as blocks all the same: a design takes as many
-blocks as are counted, or fewer.  Logic is not estimated.
+blocks as are counted, or fewer.  Logic is estimated from netlists that yosys made of such Verilog, where its family was
+measured.
 
 What a part has is what its tools call available: nextpnr-nexus for Nexus, Vivado for Xilinx' parts, Quartus for
-Cyclone V (of the 557 M10K in a 5CSEBA6's data sheet it gives 553).  Parts of bundled boards are told of beside their
-families."""
+Cyclone V (of the 557 M10K in a 5CSEBA6's data sheet it gives 553).  Its logic is LUTs of four inputs; on Xilinx' parts
+those of six, and on Cyclone V adaptive logic modules, as :mod:`.cores` counts them.  Parts of bundled boards are told
+of beside their families."""
 
 from dataclasses import replace
 from difflib import get_close_matches
@@ -17,7 +19,8 @@ from types import MappingProxyType
 from tepal.quant import NetworkError
 
 from . import ecp5, gowin, ice40
-from .part import MemoryKind, Part
+from .cores import CYCLONE_V, ECP5, GOWIN, ICE40, NEXUS, XILINX_7
+from .part import Core, MemoryKind, Part
 
 __all__ = ["PARTS", "get_part"]
 
@@ -27,27 +30,30 @@ _M10K = ((8192, 1), (4096, 2), (2048, 5), (1024, 10), (512, 20), (256, 40))
 
 def _nexus(name: str, luts: int, multipliers: int, blocks: int) -> Part:
     """The large memories, LRAM, are left out: yosys does not use them by itself."""
-    return Part(name, "MULT18X18", multipliers, memories=(MemoryKind("EBR", blocks, _SHAPES),), logic=luts)
+    return Part(name, "MULT18X18", multipliers, memories=(MemoryKind("EBR", blocks, _SHAPES),), logic=luts,
+                core=NEXUS)
 
 
 def _xilinx(name: str, luts: int, multipliers: int, blocks: int) -> Part:
     """``blocks`` of 36 Kbit, each of which is two RAMB18."""
-    return Part(name, "DSP48E1", multipliers, memories=(MemoryKind("RAMB18", 2 * blocks, _SHAPES),), logic=luts)
+    return Part(name, "DSP48E1", multipliers, memories=(MemoryKind("RAMB18", 2 * blocks, _SHAPES),), logic=luts,
+                core=XILINX_7)
 
 
 def _cyclone(name: str, modules: int, multipliers: int, blocks: int) -> Part:
     """A DSP block multiplies three pairs of nine bits."""
-    return Part(name, "DSP block", multipliers, 3, (MemoryKind("M10K", blocks, _M10K),), modules)
+    return Part(name, "DSP block", multipliers, 3, (MemoryKind("M10K", blocks, _M10K),), modules,
+                core=CYCLONE_V)
 
 
-def _known(part: Part) -> Part:
-    """A part of a bundled board without what only the board's own designs make use of."""
-    return replace(part, family=None, packing=1, products=1, memories=part.memories[:1])
+def _known(core: Core, *parts: Part) -> list[Part]:
+    """Parts of bundled boards without what only the boards' own designs make use of."""
+    return [replace(part, family=None, packing=1, products=1, memories=part.memories[:1], core=core) for part in parts]
 
 
 PARTS = MappingProxyType({part.name: part for part in (
-    *map(_known, (ecp5.ECP5_12F, ecp5.ECP5_25F, ecp5.ECP5_45F, ecp5.ECP5_85F, ice40.ICE40UP5K, gowin.GW1NR_9C,
-                  gowin.GW2AR_18C)),
+    *_known(ECP5, ecp5.ECP5_12F, ecp5.ECP5_25F, ecp5.ECP5_45F, ecp5.ECP5_85F), *_known(ICE40, ice40.ICE40UP5K),
+    *_known(GOWIN, gowin.GW1NR_9C, gowin.GW2AR_18C),
     _nexus("LIFCL-17", 13_824, 24, 24), _nexus("LIFCL-40", 32_256, 56, 84), _nexus("LFD2NX-40", 32_256, 56, 84),
     _xilinx("XC7A35T", 20_800, 90, 50), _xilinx("XC7A100T", 63_400, 240, 135), _xilinx("XC7A200T", 134_600, 740, 365),
     _xilinx("XC7Z010", 17_600, 80, 60), _xilinx("XC7Z020", 53_200, 220, 140),

@@ -11,7 +11,7 @@ from typing import Any
 from amaranth.hdl import Elaboratable, Instance, Value
 from tepal.hdl import EngineConfig
 
-__all__ = ["Family", "MemoryKind", "Part", "Pin", "Pll"]
+__all__ = ["Core", "Family", "MemoryKind", "Part", "Pin", "Pll"]
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Family(ABC):
         the better for it."""
 
     @abstractmethod
-    def logic(self, netlist: dict) -> Iterator[tuple[str, int, int]]:
+    def logic(self, netlist: dict) -> Iterator[tuple[str, float, int]]:
         """(cell's name, LUTs that it will take, flip-flops) of a netlist of yosys."""
 
     @abstractmethod
@@ -111,6 +111,34 @@ class Family(ABC):
         nextpnr's utilisation and the number of cells of each type in the netlist."""
 
 
+class Core(ABC):
+    """How yosys makes a netlist of a generated core alone, without a board around it: :mod:`tepal.boards.parts.cores`.
+
+    Parameters
+    ----------
+    synthesis
+        yosys's command and its options.
+    before
+        What yosys does first, with a semicolon behind it.
+    lut
+        What the logic of a part is counted in.
+    registers
+        Flip-flops beside each of them.
+    """
+
+    def __init__(self, synthesis: str, lut: str = "LUT4", registers: float = 1, before: str = ""):
+        self.synthesis, self.lut, self.registers, self.before = synthesis, lut, registers, before
+
+    @property
+    def name(self) -> str:
+        """yosys's command."""
+        return self.synthesis.split()[0]
+
+    @abstractmethod
+    def logic(self, netlist: dict) -> Iterator[tuple[str, float, int]]:
+        """As :meth:`Family.logic`."""
+
+
 @dataclass(frozen=True)
 class Part:
     """An FPGA.
@@ -119,7 +147,8 @@ class Part:
     cycle one computes; ``packing`` rows of the array may share one.  ``widest`` is the bits of either factor of its
     widest multiplier, and how many of ``primitives`` that takes.  ``limit`` is the clock in MHz that its memories and
     multipliers allow: nextpnr does not check these.  A part without ``family`` can't be built for, one without
-    ``primitives`` has any number."""
+    ``primitives`` has any number.  ``core`` is how the logic of one that can't be built for was measured; ``logic`` is
+    how many it has of what that counts in, or of LUTs."""
 
     name: str
     multiplier: str = "multiplier"
@@ -131,3 +160,15 @@ class Part:
     family: Family | None = None
     packing: int = 1
     widest: tuple[int, int] = (18, 1)
+    core: Core | None = None
+
+    @property
+    def logic_kinds(self) -> dict[str, int | None]:
+        """What its logic is counted in, and its flip-flops, each with how many there are."""
+        lut, registers = (self.core.lut, self.core.registers) if self.core else ("LUT4", 1)
+        return {lut: self.logic, "FF": None if self.logic is None else int(self.logic * registers)}
+
+    @property
+    def measured_as(self) -> str | None:
+        """Under which name the logic that engines take of it was measured, if it was."""
+        return self.family.place_and_route if self.family else self.core.name if self.core else None

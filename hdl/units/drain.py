@@ -183,13 +183,15 @@ class Drain(wiring.Component):
     @staticmethod
     def features(engine: Any, fmt: RequantiserFormat | SerialFormat, passes: int) -> dict[str, Any]:
         """Features for the LUT estimate, for so many ``passes``; ``engine`` is a configuration, or has arrays in
-        place of its integers."""
+        place of its integers.  With a serial requantiser there are others: nothing is delayed behind that."""
         column_bits = fmt.accumulator + fmt.width
-        return {"bits to choose from": (engine.columns - engine.requantisers) * column_bits,
-                "bits of columns": engine.columns * fmt.width,
-                "bits of requantisers": engine.requantisers * column_bits,
-                "delayed results": engine.columns * (engine.requantisers - 1) // 2,
-                "blocks": passes, "fixed": 1}
+        found = {"bits to choose from": (engine.columns - engine.requantisers) * column_bits,
+                 "bits of columns": engine.columns * fmt.width,
+                 "bits of requantisers": engine.requantisers * column_bits,
+                 "delayed results": engine.columns * (engine.requantisers - 1) // 2,
+                 "blocks": passes, "fixed": 1}
+        serial = " beside a serial one" if isinstance(fmt, SerialFormat) else ""
+        return {f"{name}{serial}": count for name, count in found.items()}
 
     def __init__(self, config: EngineConfig, widths: Widths, fmt: RequantiserFormat | SerialFormat, words: list[int], *,
                  parameter_table: DescriptorTable, table: DescriptorTable,

@@ -54,8 +54,10 @@ class LaneParameters(wiring.Component):
 
     @staticmethod
     def features(engine: Any, fmt: RequantiserFormat | SerialFormat) -> dict[str, Any]:
-        """Features for the LUT estimate; ``engine`` is a configuration, or has arrays in place of its integers."""
-        return {"bits": engine.lanes * fmt.width, "fixed": 1}
+        """Features for the LUT estimate; ``engine`` is a configuration, or has arrays in place of its integers.  A
+        serial requantiser's parameters are no lane's own."""
+        serial = " of serial ones" if isinstance(fmt, SerialFormat) else ""
+        return {f"bits{serial}": engine.lanes * fmt.width, f"fixed{serial}": 1}
 
     def elaborate(self, platform):
         m = Module()

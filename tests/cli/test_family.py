@@ -293,6 +293,24 @@ def test_families(family, argv, network):
     assert speed["interval_cycles"] == CycleModel(schedule, board.beat_cycles).interval_cycles
 
 
+def test_parts():
+    """Each by its name: whether a network fits it, on the smallest engine where there is no room for a larger one."""
+    argv = ["--alpha", 0.25, "--resolution", 32, "--classes", 10, "--board", "generic", "--board", "icebreaker"]
+    parts = ["--part", "xc7a100t", "--part", "iCE40UP5K", "--part", "XC7A100T"]
+    code, text, err = run(*argv, *parts, "--json")
+    assert (code, err) == (0, "")
+    report = json.loads(text)
+    speeds = report["rows"][0]["boards"]
+    assert list(speeds) == list(report["clocks"]) == ["XC7A100T", "iCE40UP5K", "icebreaker"]
+    large, little = speeds["XC7A100T"], speeds["iCE40UP5K"]
+    assert (large["fits"], large["engine"]["rows"], large["engine"]["columns"]) == (True, 4, 8)
+    assert large["used"]["LUT"] < large["available"]["LUT"] == 63_400
+    assert (little["fits"], little["engine"]["rows"], little["engine"]["columns"]) == (False, 1, 1)
+    text = run(*argv, *parts)[1]
+    assert "generic (XC7A100T)" in text
+    assert re.search(r"0.25 MobileNet-32 .*no: .* of 30 SB_RAM40_4K", text)
+
+
 def test_families_as_text():
     code, text, err = run("--family", "ssd-v1", "--alpha", 0.25, "--resolution", 96, "--classes", 4, "--maps", 4,
                           "--board", "ulx3s-85f")
@@ -330,7 +348,12 @@ def test_grids_of_families(family, monkeypatch):
                                                    "resolution, or fewer maps"),
     (["--family", "v2", "--maps", "3"], "only detectors look at several maps: leave out --maps, or give one of ssd-v1"),
     (["--board", "icebraker"], "there is no board 'icebraker'; did you mean icebreaker"),
-    (["--board", "ulx3s-85f", "--board", "generic"], "the generic board has no engine of its own"),
+    (["--board", "ulx3s-85f", "--board", "generic"], "the generic board has no engine of its own: name another one, or "
+                                                     "give its --part"),
+    (["--part", "XC7A35T"], "--part goes with --board generic: say so"),
+    (["--board", "ulx3s-85f", "--part", "XC7A35T"],
+     "--part goes with --board generic: ulx3s-85f has a part of its own"),
+    (["--board", "generic", "--part", "XC7A36T"], "there is no part 'XC7A36T'; did you mean XC7A35T"),
 ])
 @pytest.mark.parametrize("form", [[], ["--json"]], ids=["text", "json"])
 def test_refused(argv, message, form):

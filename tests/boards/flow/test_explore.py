@@ -17,7 +17,7 @@ from tepal.boards.flow import routed
 from tepal.boards.flow.bounds import OPTIONS, Engines, least_blocks, least_cycles
 from tepal.boards.flow.explore import CLOSE, Point, candidates, explore, options
 from tepal.boards.flow.fit import Fit, blocks, default_engine, fit
-from tepal.boards.flow.lut_estimate import KINDS, MARGIN, estimate, features, logic, table
+from tepal.boards.flow.lut_estimate import MARGIN, estimate, features, logic, table
 from tepal.boards.registry import get_board
 from tepal.hdl import EngineConfig, Formats, Schedule
 from tepal.quant import MobileNet, Network, NetworkError, read_model
@@ -236,7 +236,7 @@ def test_estimates(family):
     """Every engine that was synthesised is estimated within the margin, each of its large parts too."""
     assert len(table()[family]["engines"]) >= 4
     for engine in table()[family]["engines"]:
-        for kind in range(len(KINDS)):
+        for kind in range(2):
             counted, off = (sum(part[kind] for part in engine[key].values()) for key in ("counted", "off"))
             assert abs(off) <= MARGIN * counted
 
@@ -305,8 +305,33 @@ def test_what_is_printed(run, tmp_path, monkeypatch):
     assert "50.00 MHz, which another one reached after routing" in lines[-1]
 
 
+def test_part(run):
+    """Within the limits of a part; no engine is the generic board's own, and the options make the same engine there."""
+    argv = [MODEL, "--board", "generic", "--part", "5CEBA4", "--json"]
+    code, out, err = run("explore", *argv, "--columns", 4, "--limit", "ALM=9000")
+    assert (code, err) == (0, "")
+    report = json.loads(out)
+    assert (report["part"], report["default"]) == ("5CEBA4", None)
+    assert report["available"] == {"DSP block": 66, "M10K": 308, "ALM": 18_480, "FF": 73_920}
+    assert not any(entry["default"] for entry in report["front"])
+    for entry in report["front"][0], report["front"][-1]:
+        told = json.loads(run("estimate", *argv, *shlex.split(entry["options"]))[1])
+        assert told["in_memory_cycles"] == entry["in_memory_cycles"]
+        assert told["used"] == entry["used"]
+        assert entry["used"]["ALM"] <= 9000
+
+
 @pytest.mark.parametrize(("argv", "sentence"), [
-    (["--board", "generic"], "generic has no limits to look for engines within: name a board that has"),
+    (["--board", "generic"], "generic has no limits to look for engines within: give its --part, such as XC7A35T, or "
+                             "name a board that has"),
+    (["--board", "generic", "--part", "XC7A36T"], "there is no part 'XC7A36T'; did you mean XC7A35T"),
+    (["--board", "ulx3s-85f", "--part", "XC7A35T"],
+     "--part goes with --board generic: ulx3s-85f has a part of its own"),
+    (["--board", "generic", "--part", "XC7A35T", "--limit", "LUT4=9000"],
+     "generic has no LUT4 to limit; it has DSP48E1, RAMB18, LUT, FF"),
+    (["--board", "generic", "--part", "GW2AR-18C"],
+     "the logic that engines take of GW2AR-18C has not been measured: name another board"),
+    (["--board", "generic", "--part", "XC7A35T", "--build"], "the board generic is no board to build for"),
     (["--board", "ulx3s-85f", "--limit", "LUT=3"], "ulx3s-85f has no LUT to limit; it has MULT18X18D, DP16KD, "),
     (["--board", "ulx3s-85f", "--limit", "LUT4=300"],
      "no engine with at most 300 LUT4 that ulx3s-85f has room for runs this network\n"),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is counted of a netlist: as nextpnr packs it, by the parts of the design."""
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -8,6 +9,9 @@ import pytest
 from models import require_model
 from tepal.boards.flow.fit import fit
 from tepal.boards.flow.lut_estimate import LOGIC, MARGIN, count, logic, table
+from tepal.boards.flow.tools import find
+from tepal.boards.parts.catalogue import get_part
+from tepal.boards.parts.cores import CYCLONE_V, NEXUS, XILINX_7
 from tepal.boards.registry import get_board
 from tepal.hdl import EngineConfig, Formats, Schedule
 from tepal.hdl.units.depthwise import DepthwiseEngine
@@ -15,6 +19,13 @@ from tepal.quant import Network, read_model, simplify
 from tepal.sim import CycleModel
 
 ROOT = Path(__file__).parents[3]
+
+spec = importlib.util.spec_from_file_location("calibrate", ROOT / "benchmarks/calibrate.py")
+assert spec
+assert spec.loader
+calibrate = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(calibrate)
+
 ARRAY = "top.link.accelerator.array.element_0_0"
 
 
@@ -53,6 +64,66 @@ def test_ice40():
         f"{ARRAY}.d_SB_CARRY_CO": ("SB_CARRY", {"I0": 2, "I1": 3, "CI": 8, "CO": 9}),
     }, ("O", "Q", "CO"))
     assert count(found, get_board("icebreaker").part.family) == {"systolic array": [2 + 2 + 1, 3]}
+
+
+def test_nexus():
+    """A wide function is of two LUTs, and so is a cell of a chain; names begin inside the accelerator."""
+    found = netlist({
+        "array.element_0_0.acc_CCU2_S0": ("CCU2", {"COUT": 1}),
+        "array.element_0_0.acc": ("FD1P3IX", {"Q": 2}),
+        "array.element_0_1.acc": ("FD1P3JX", {"Q": 3}),
+        "drain.x_WIDEFN9_Z": ("WIDEFN9", {"Z": 4}),
+        "drain.x_INV_Z": ("INV", {"Z": 5}),
+        "tags_DPR16X4": ("DPR16X4", {"DO": 6}),
+        "clk_IB_O": ("IB", {"O": 7}),
+    }, ("COUT", "Q", "Z", "DO", "O"))
+    assert count(found, NEXUS) == {"systolic array": [2, 2], "drain": [3, 0], "all else": [6, 0]}
+
+
+def test_xilinx():
+    """Shift registers and small memories are of LUTs.  Of a chain's four bits, three take a LUT here: one that is
+    counted for itself, and two through which a register's is passed; a constant takes none."""
+    found = netlist({
+        "array.element_0_0.s_LUT2_O": ("LUT2", {"O": 1}),
+        "array.element_0_0.a": ("FDRE", {"Q": 2}),
+        "array.element_0_0.b": ("FDSE", {"Q": 3}),
+        "drain.x_SRL16E_Q": ("SRL16E", {"Q": 4}),
+        "drain.x_RAM32M": ("RAM32M", {"DOA": 5}),
+        "drain.x_MUXF7_O": ("MUXF7", {"O": 6}),
+        "drain.x_LUT6_O": ("LUT6", {"O": 7}),
+    }, ("O", "Q", "DOA"))
+    found["cells"]["array.element_0_0.s_CARRY4"] = {
+        "type": "CARRY4", "connections": {"S": [1, 2, 3, "0"], "O": [8, 9, 10, 11]},
+        "port_directions": {"S": "input", "O": "output"}}
+    assert count(found, XILINX_7) == {"systolic array": [3, 2], "drain": [6, 0]}
+
+
+def test_cyclone():
+    """Modules: functions of up to four inputs in pairs, larger ones alone."""
+    found = netlist({
+        "array.element_0_0.s_ALUT": ("MISTRAL_ALUT_ARITH", {"SO": 1}),
+        "array.element_0_0.t_ALUT": ("MISTRAL_ALUT_ARITH", {"SO": 2}),
+        "array.element_0_0.s": ("MISTRAL_FF", {"Q": 3}),
+        "drain.a_ALUT": ("MISTRAL_ALUT4", {"Q": 4}),
+        "drain.b_ALUT": ("MISTRAL_ALUT5", {"Q": 5}),
+        "drain.c_ALUT": ("MISTRAL_ALUT6", {"Q": 6}),
+        "drain.d_MLAB": ("MISTRAL_MLAB", {"B1DATA": 7}),
+    }, ("SO", "Q", "B1DATA"))
+    assert count(found, CYCLONE_V) == {"systolic array": [1, 1], "drain": [3, 0]}
+
+
+@pytest.mark.synthesis
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in calibrate.CORES if get_part(name).measured_as in table()])
+def test_core(name, tmp_path):
+    """A generated core that was not measured is estimated within the margin of what yosys makes of it."""
+    board, part = calibrate.board_of(name), get_part(name)
+    network = calibrate.load(calibrate.DIGITS)
+    schedule = Schedule(network, EngineConfig(2, 4, 2, (1, 1), requantisers=2, requantiser_multiplier=part.widest[0]))
+    assert part.core
+    found = count(calibrate.core_netlist(schedule, board, part.core, find("yosys"), tmp_path), part.core)
+    assert list(logic(schedule, board).values()) == pytest.approx(
+        [sum(counted[kind] for counted in found.values()) for kind in range(2)], rel=MARGIN)
 
 
 def routed() -> dict[str, dict]:

@@ -9,8 +9,9 @@ import pytest
 from tepal.boards.flow.fit import blocks, fit
 from tepal.boards.flow.folder import write_files
 from tepal.boards.flow.generate import generate
+from tepal.boards.flow.lut_estimate import table
 from tepal.boards.flow.tools import find
-from tepal.boards.parts.catalogue import get_part
+from tepal.boards.parts.catalogue import PARTS, get_part
 from tepal.boards.registry import BOARDS
 from tepal.hdl import EngineConfig, Schedule
 from tepal.quant import Network, read_model
@@ -71,7 +72,35 @@ def test_part(run):
     code, out, _ = run("estimate", MODEL, "--board", "generic", "--part", "xc7a35t", "--small", "--json")
     report = json.loads(out)
     assert (code, report["fits"], report["used"]["DSP48E1"]) == (0, True, 1)
-    assert report["available"] == {"DSP48E1": 90, "RAMB18": 100}
+    assert report["available"] == {"DSP48E1": 90, "RAMB18": 100, "LUT": 20_800, "FF": 41_600}
+    assert report["estimated"] == ["LUT", "FF"]
+
+
+NOT_MEASURED = {"synth_ice40", "synth_gowin"}
+"""Of an iCE40, what is estimated is the logic of whole boards' designs alone."""
+
+
+@pytest.mark.parametrize("part", PARTS.values(), ids=PARTS)
+def test_logic_of_every_part(part):
+    """It is of a family whose cores were measured, and of all that limits engines it is known how many there are."""
+    assert (part.measured_as in NOT_MEASURED) == (part.measured_as not in table())
+    network = read_model(MODEL)
+    assert isinstance(network, Network)
+    needs = fit(Schedule(network, EngineConfig(1, 2, 2, (1, 1))), replace(BOARDS["generic"], part=part))
+    kinds = [part.multiplier, part.memories[0].name]
+    assert list(needs.used) == kinds + [*part.logic_kinds] * (part.measured_as not in NOT_MEASURED)
+    assert needs.used.keys() == needs.available.keys()
+    assert None not in needs.available.values()
+
+
+def test_too_little_logic(run):
+    """In the sentence that boards have for it."""
+    code, out, err = run("estimate", MODEL, "--board", "generic", "--part", "XC7Z010", "--rows", 2, "--columns", 16,
+                         "--lanes", 8, "--json")
+    report = json.loads(out)
+    assert (code, report["fits"]) == (2, False)
+    assert report["used"]["LUT"] > 1.1 * report["available"]["LUT"]
+    assert f"by estimate it needs {report['used']['LUT']:,} LUT, and XC7Z010 has 17,600; choose fewer --lanes" in err
 
 
 def test_same_verilog(run, tmp_path):
