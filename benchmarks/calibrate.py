@@ -63,10 +63,11 @@ ENGINES = {
         (LARGE_32, {"rows": 2, "columns": 16, "requantisers": 4}),
         (LARGE, {"rows": 4, "columns": 8, "lanes": 4, "requantisers": 4}),
         (SMALL, {"rows": 4, "columns": 4, "lanes": 2, "requantisers": 1, "packing": 2}),
-        (DIGITS, {"rows": 8, "columns": 8, "lanes": 4, "requantisers": 4, "input_bytes": 1, "packing": 2}),
-        (LARGE, {}),
+        (DIGITS, {"rows": 8, "columns": 8, "lanes": 4, "requantisers": 4, "input_bytes": 1, "packing": 2,
+                  "copy_lanes": 9}),
+        (LARGE, {"rows": 16, "requantisers": 8, "packing": 2}),
         (DIGITS, {"rows": 2, "columns": 8, "lanes": 4, "requantisers": 4, "input_bytes": 1, "packing": 2,
-                  "operands": 4}),
+                  "operands": 4, "copy_lanes": 9}),
         (SMALL, {"rows": 4, "columns": 4, "lanes": 2, "requantisers": 1, "packing": 2, "operands": 2,
                  "logic_columns": 2}),
         (SMALL, {"rows": 2, "columns": 4, "lanes": 2, "requantisers": 2, "operands": 4}),
@@ -75,11 +76,13 @@ ENGINES = {
         (DIGITS, {"rows": 2, "columns": 4, "lanes": 8, "requantisers": 1, "input_bytes": 1, "copy_lanes": 1,
                   "requantiser_multiplier": 18}),
         (DIGITS, {"rows": 2, "columns": 8, "lanes": 4, "requantisers": 8, "input_bytes": 1, "packing": 2,
-                  "operands": 4, "logic_columns": 2, "columns_abreast": 4, "requantiser_multiplier": 18}),
+                  "operands": 4, "logic_columns": 2, "columns_abreast": 4, "requantiser_multiplier": 18,
+                  "copy_lanes": 9}),
         (DIGITS + POOLED, {"rows": 3, "columns": 8, "lanes": 8, "requantisers": 8, "input_bytes": 1, "copy_lanes": 1}),
         (SMALL + POOLED, {"rows": 2, "columns": 4, "lanes": 2, "requantisers": 2, "input_bytes": 1, "copy_lanes": 1}),
         (DIGITS + RESIDUAL, {"rows": 3, "columns": 8, "requantisers": 8, "input_bytes": 1, "copy_lanes": 1}),
-        (DIGITS + RESIDUAL, {"rows": 2, "columns": 4, "lanes": 2, "requantisers": 2, "input_bytes": 1}),
+        (DIGITS + RESIDUAL, {"rows": 2, "columns": 4, "lanes": 2, "requantisers": 2, "input_bytes": 1,
+                             "copy_lanes": 9}),
     ),
     "icebreaker": (
         (SMALL, {}),
@@ -155,9 +158,10 @@ def engine_of(board: Board, network: Network, changes: dict) -> EngineConfig:
     if board.part.core:
         hard = min(changes.get("requantiser_multiplier", 0), board.part.widest[0])
         return EngineConfig(**changes | {"requantiser_multiplier": hard})
-    # Rows of a smaller array share no multipliers, if nothing else is said.  Frames wait for their whole image:
-    # to count rows that arrive takes little logic.
-    return replace(default_engine(board, network), input_rows=None, **({"packing": 1} | changes if changes else {}))
+    # Rows of a smaller array share no multipliers, if nothing else is said, and take one operand at a time.  Frames
+    # wait for their whole image: to count rows that arrive takes little logic.
+    usual = replace(default_engine(board, network), input_rows=None)
+    return replace(usual.plain, **{"packing": 1} | changes) if changes else usual
 
 
 def config_of(engine: dict) -> EngineConfig:
