@@ -17,7 +17,7 @@ from tepal.hdl.plan.timeline import last_pixels
 from tepal.hdl.units.elementwise import ElementwiseUnit
 from tepal.hdl.units.tile_buffer import TileBuffer
 
-from .fit import memory_kind
+from .fit import is_small, memory_kind
 
 __all__ = ["OPTIONS", "Engines", "least_blocks", "least_cycles", "unrolled"]
 
@@ -148,7 +148,8 @@ def least_blocks(engines: Engines | EngineConfig, formats: Formats, board: Board
     least = {kind.name: np.zeros_like(engines.lanes) for kind in board.part.memories}
     for role, count, depth, width in needs:
         kind = memory_kind(board, role)
-        least[kind.name] = least[kind.name] + count * blocks(kind, depth, width)
+        least[kind.name] = least[kind.name] + np.where(is_small(board, role, depth), 0,
+                                                       count * blocks(kind, depth, width))
     # How wide the words of the input memory are depends on the engine, so this counts bits alone.
     kind = memory_kind(board, "input")
     least[kind.name] = least[kind.name] + _ceil(8 * image_bytes, max(words * bits for words, bits in kind.shapes))

@@ -31,7 +31,7 @@ from tepal.hdl.units.column_parameters import ColumnParameters
 from tepal.quant import Network, NetworkError
 from tepal.sim import CycleModel
 
-from .fit import blocks, fit, for_weights, memory_kind, with_beat_for
+from .fit import blocks, fit, for_weights, link_memories, memory_kind, with_beat_for
 
 __all__ = ["room_for_weights", "with_weights_outside"]
 
@@ -97,8 +97,10 @@ def _deepest(kind: MemoryKind, count: int, widths: Sequence[int], most: int) -> 
 
 
 def _descriptors(passes: int) -> int:
-    """About as many blocks as the tables of so many passes take."""
-    return 4 + passes // 256 if passes > 64 else 0
+    """About as many blocks as the tables of so many passes take: a word for each pass in blocks of 512 or 1,024."""
+    if passes <= 64:
+        return 0
+    return 5 if passes <= 512 else 1 + 5 * -(-passes // 1024)
 
 
 class _Divisions:
@@ -195,6 +197,7 @@ class _Divisions:
         base, uses = self.base, self.uses
         layers = [each for each in base.stored if each.reduces]
         return self.used([
+            *link_memories(self.board),
             *(replace(use, logic=use.role == "output" and use.depth <= FEW_WORDS) for use in base.memories
               if use.role in ("output", "tile_buffer")),
             *(replace(use, depth=min(use.depth, 256)) for use in base.memories if use.role == "elementwise_tables"),

@@ -11,6 +11,7 @@ from operator import itemgetter
 from tepal.boards.board import Board
 from tepal.boards.parts.part import MemoryKind, Part
 from tepal.hdl import ConfigError, EngineConfig, Formats, MemoryUse, Schedule
+from tepal.hdl.link.framing import CobsEncoder
 from tepal.hdl.plan.descriptors import descriptor_memories
 from tepal.quant import Network, NetworkError
 from tepal.sim import CycleModel
@@ -18,7 +19,7 @@ from tepal.sim import CycleModel
 from .lut_estimate import KINDS, MARGIN, logic
 
 __all__ = ["Fit", "blocks", "capacity", "default_engine", "fit", "for_weights", "in_bands", "in_requantisers",
-           "memory_kind", "on_arrival", "scheduled", "with_beat_for"]
+           "is_small", "link_memories", "memory_kind", "on_arrival", "scheduled", "with_beat_for"]
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,24 @@ def memory_kind(board: Board, role: str) -> MemoryKind:
     return next((kind for kind in board.part.memories if kind.name == board.roles.get(role)), board.part.memories[0])
 
 
+def is_small(board: Board, role: str, depth):
+    """Whether synthesis makes no blocks of a memory of this role, of the few that may have hardly any words; ``depth``
+    may be an array."""
+    return (depth <= board.part.family.small_words) if role == "output" and board.part.family else False
+
+
+def link_memories(board: Board) -> list[MemoryUse]:
+    """What the way to the host has beside the accelerator's: bytes that wait behind the receiver, and a block of those
+    that are encoded."""
+    family = board.part.family
+    return [MemoryUse("link", 1, board.buffer, 8),
+            MemoryUse("link", 1, CobsEncoder.BLOCK, 8, logic=family.small_words > 0)] if family else []
+
+
 def blocks(board: Board, use: MemoryUse) -> tuple[str, int]:
     """Which kind of ``board``'s memory blocks a memory takes, and how many."""
     kind = memory_kind(board, use.role)
-    if use.logic:
+    if use.logic or is_small(board, use.role, use.depth):
         return kind.name, 0
     if kind.name == "SB_SPRAM256KA" and use.regions > 1:
         # One port: each region in blocks of its own.
@@ -78,7 +93,7 @@ def fit(schedule: Schedule, board: Board) -> Fit:
         used["memory bits"] = sum(use.count * use.depth * use.width for use in schedule.memories)
         available["memory bits"] = None
         return Fit(used, available)
-    for use in (*schedule.memories, *descriptor_memories(schedule)):
+    for use in (*schedule.memories, *descriptor_memories(schedule), *link_memories(board)):
         kind, count = blocks(board, use)
         used[kind] += count
     for kind, count in logic(schedule, board).items():

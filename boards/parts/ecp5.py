@@ -106,6 +106,8 @@ class _ECP5(Family):
     place_and_route, packer = "nextpnr-ecp5", "ecppack"
     output, reset, restart = ("DCCA", "CLKO"), False, RESTART
     constraints, routed, bitstream = "lpf", "config", "bit"
+    # A TRELLIS_DPR16X4's.
+    small_words = 16
 
     def plls(self, oscillator):
         return plls(oscillator)

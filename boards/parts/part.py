@@ -59,6 +59,8 @@ class Family(ABC):
     """Type, or types with ``|`` between them, and port of the cell that drives the clock of the domain ``sync``."""
     reset: bool
     """Whether ``sync`` has a reset."""
+    small_words: int = 0
+    """Words of a memory, at most, of which synthesis makes LUTs or flip-flops and not blocks."""
     restart: Pin | None = None
     """The resource that a board's button drives, which configures the part anew; None where the button is a reset."""
 

@@ -75,7 +75,8 @@ class CobsEncoder(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.block = block = Ram(8, self.BLOCK)
+        # Of LUTs where a part has memories of them: whole blocks are what large networks have too few of.
+        m.submodules.block = block = Ram(8, self.BLOCK, logic=True)
         count, place = Signal(8), Signal(8)
         last = Signal()  # the packet's last block
         whole = Signal()  # the block before was a full one, with no zero after it

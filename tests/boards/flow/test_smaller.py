@@ -10,7 +10,7 @@ import pytest
 from models import require_model
 from networks import fast, pointwise
 from tepal.boards.flow import smaller as module
-from tepal.boards.flow.fit import default_engine, fit, with_beat_for
+from tepal.boards.flow.fit import default_engine, fit, for_weights, with_beat_for
 from tepal.boards.flow.shortage import require_fit
 from tepal.boards.flow.smaller import advice, largest
 from tepal.boards.registry import BOARDS
@@ -33,9 +33,10 @@ LARGER = 2
 
 
 def fits(network: Network, board: str) -> bool:
-    """From nothing but the network: on the engine that it would get, with its maps stored whole."""
-    engine = default_engine(BOARDS[board], network)
-    return engine.activation_words is None and fit(Schedule(network, engine), BOARDS[board]).ok
+    """From nothing but the network: on one of the board's engines, with its maps stored whole."""
+    formats, engines = Formats(network), (BOARDS[board].config, *BOARDS[board].others)
+    return any(fit(Schedule(network, with_beat_for(network, for_weights(engine, formats)), formats), BOARDS[board]).ok
+               for engine in engines)
 
 
 def check(network: Network, board: str) -> list:
@@ -76,7 +77,8 @@ def test_largest_of_a_model(board):
 
 @pytest.mark.model
 def test_largest_of_a_model_of_uint8():
-    """Two weights that have a zero point do not share a multiplier: one for each product is what is tried then."""
+    """Two weights that have a zero point do not share a multiplier on all engines: one for each product is what is tried
+    then."""
     network, board = read_model(require_model("coral_v1_025_128_uint8") / "model.tflite"), BOARDS["ulx3s-85f"]
     assert isinstance(network, Network)
     assert Formats(network).matrix_weight_bits > 8
