@@ -77,8 +77,7 @@ def test_largest_of_a_model(board):
 
 @pytest.mark.model
 def test_largest_of_a_model_of_uint8():
-    """Two weights that have a zero point do not share a multiplier on all engines: one for each product is what is tried
-    then."""
+    """Two weights that have a zero point share no multiplier on some engines: one for each product is tried then."""
     network, board = read_model(require_model("coral_v1_025_128_uint8") / "model.tflite"), BOARDS["ulx3s-85f"]
     assert isinstance(network, Network)
     assert Formats(network).matrix_weight_bits > 8
