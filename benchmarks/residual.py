@@ -131,8 +131,9 @@ def page(results: dict) -> str:
 
 Three networks of nine blocks on CIFAR-10, {SIZE} x {SIZE} pixels, of such widths that all take as many cycles on
 `{results["board"]}`'s 16 x 16 array, within 3 %: MobileNetV1 as it is, the same with each block's input added to its
-output where both have one shape, and MobileNetV2's inverted residuals. All are trained by the same recipe, {EPOCHS} epochs,
-and from the same seeds; so few epochs tell how well each learns in that time, not where it ends. Accuracy is that over
+output where both have one shape, and MobileNetV2's inverted residuals. All are trained by the same recipe,
+{EPOCHS} epochs, and from the same seeds; so few epochs tell how well each learns in that time, not where it ends.
+Accuracy is that over
 the 10,000 test images, with the standard deviation over the seeds; int8 is the golden model's. Written by
 `benchmarks/residual.py`.
 
