@@ -58,16 +58,16 @@ def add_arguments(parser) -> None:
 def run(arguments) -> int:
     """Search, build if that is asked for, print."""
     board = asked_board(arguments)
-    if board.name == "generic" and board.part.logic is None:
-        raise NetworkError("generic has no limits to look for engines within: give its --part, such as XC7A35T, or "
-                           "name a board that has")
-    forms, given = read_forms(arguments), chosen(arguments)
     if arguments.scheduler and not arguments.build:
         raise NetworkError("--scheduler is for what --build does: give --build too, or leave --scheduler out")
     if arguments.build:
         family = require_platform(board)
         for tool in ("yosys", family.place_and_route, family.packer):
             find(tool)
+    if board.name == "generic" and board.part.logic is None:
+        raise NetworkError("generic has no limits to look for engines within: give its --part, such as XC7A35T, or "
+                           "name a board that has")
+    forms, given = read_forms(arguments), chosen(arguments)
     with step("Scheduling"):
         scheduled, told = on_board(arguments, board, forms, default_engine)
     if told and fit(scheduled, board).ok:

@@ -433,7 +433,7 @@ def quick_build(schedule, board, step=lambda text: contextlib.nullcontext()):
         if tell:
             tell("seed 1: packing")
     config, cycles = schedule.config, CycleModel(schedule).in_memory_cycles
-    if config.columns == 1:
+    if config.columns <= 4:
         raise ToolError(f"no room for {config.rows} rows")
     clock = 20.0 + config.columns
     return SimpleNamespace(report={
