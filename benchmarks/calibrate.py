@@ -35,9 +35,10 @@ from tepal.boards.flow.folder import write_files
 from tepal.boards.flow.generate import generate
 from tepal.boards.flow.lut_estimate import LOGIC, count, features
 from tepal.boards.flow.tools import Command, find
-from tepal.boards.parts.catalogue import get_part
 from tepal.boards.parts.part import Core
 from tepal.boards.registry import get_board
+from tepal.cli.arguments import SERIAL
+from tepal.cli.scheduling import with_part
 from tepal.hdl import TOP, EngineConfig, Schedule
 from tepal.quant import Convolution, Network, Requantise, read_model
 from tepal.quant.layer import NO_PADDING
@@ -100,8 +101,6 @@ ENGINES = {
 }
 """For each family one board, and engines in place of its own: between them, every feature varies."""
 
-SERIAL = {"requantisers": 1, "requantiser_cycles": 3, "lane_cycles": 4}
-
 CORES = ("LFD2NX-40", "XC7A35T", "5CEBA4", "LFE5U-85F", "iCE40UP5K", "GW2AR-18C")
 """A part of each family whose cores are synthesised alone."""
 
@@ -150,7 +149,7 @@ def residual(network: Network) -> Network:
 
 def board_of(name: str) -> Board:
     """The board of this name; that of a part's is the generic one with it."""
-    return replace(get_board("generic"), part=get_part(name)) if name in CORES else get_board(name)
+    return with_part("generic", name) if name in CORES else get_board(name)
 
 
 def engine_of(board: Board, network: Network, changes: dict) -> EngineConfig:

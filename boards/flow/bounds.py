@@ -12,7 +12,7 @@ from tepal.hdl import EngineConfig, Formats
 from tepal.hdl.plan.passes import Pass, unroll
 from tepal.hdl.plan.places import FeatureMap, Lifetime, colour, lifetimes, outputs, skip_lifetimes, skip_words
 from tepal.hdl.plan.schedule import may_unroll
-from tepal.hdl.plan.tiling import Latencies, Tiling, largest
+from tepal.hdl.plan.tiling import Latencies, Tiling, copied, largest
 from tepal.hdl.plan.timeline import last_pixels
 from tepal.hdl.units.elementwise import ElementwiseUnit
 from tepal.hdl.units.tile_buffer import TileBuffer
@@ -79,9 +79,7 @@ def least_cycles(engines: Engines, formats: Formats) -> np.ndarray:
         return tiling.to_last_tile + tiling.steps + tiling.column_groups * tiling.period
 
     def of_first(work: Pass) -> Tiling:
-        """The first pass, of which a schedule copies so many bytes at once as take no more cycles."""
-        row = work.window.input_shape[2]
-        return Tiling(work, Engines(engines, copy_lanes=_ceil(row, _ceil(row, engines.copy_lanes))), latency)
+        return Tiling(work, Engines(engines, copy_lanes=copied(work, engines.copy_lanes)), latency)
 
     first, others = of_first(formats.passes[0]), [Tiling(work, engines, latency) for work in formats.passes[1:]]
     # From each pass but the first to the next one, and to those that read its map.

@@ -68,8 +68,7 @@ class StreamedRom(wiring.Component):
         for beat in range(len(self.write_enable)):
             # A memory for each beat: none has more bits than there are.
             width = min(self.beat, self.width - beat * self.beat)
-            m.submodules[f"beat_{beat}"] = part = Ram(width, self.depth, registers=self.registers,
-                                                           logic=self.logic)
+            m.submodules[f"beat_{beat}"] = part = Ram(width, self.depth, registers=self.registers, logic=self.logic)
             write = Cat(self.write_enable[beat], self.write_address, self.write_data[:width])
             m.d.comb += [Cat(part.write_enable, part.write_address, part.write_data).eq(
                              self._relayed(m, write, self.late, f"write_{beat}")),

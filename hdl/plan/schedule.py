@@ -27,7 +27,7 @@ from .passes import Pass, unroll
 from .places import FeatureMap, outputs, place
 from .portions import ROLES, TABLES, LoadPlan, Words, load_plan
 from .slices import sliced
-from .tiling import Latencies, Tiling, parameter_beats, parameter_words
+from .tiling import Latencies, Tiling, copied, parameter_beats, parameter_words
 from .timeline import ScheduledPass, timeline
 from .widths import Formats, SumFormats
 
@@ -101,9 +101,7 @@ class Schedule:
         self.network, self.config = network, config
         self.formats = formats or Formats(network)
         self.layout, first = self._first_pass()
-        row = first.window.input_shape[2]
-        # A row of the first window in as many cycles, but no wider words than that takes.
-        self.config = replace(config, copy_lanes=-(-row // -(-row // config.copy_lanes)))
+        self.config = replace(config, copy_lanes=copied(first, config.copy_lanes))
         self.layout = split(in_ring(self.layout, config.input_rows), self.config.tile_lanes)
         self._check_input()
         self._check_weights()

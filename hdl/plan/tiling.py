@@ -33,7 +33,7 @@ from tepal.hdl.units.window import WindowGenerator
 
 from .passes import Pass
 
-__all__ = ["Latencies", "Tiling", "largest", "parameter_beats", "parameter_words", "period_bounds",
+__all__ = ["Latencies", "Tiling", "copied", "largest", "parameter_beats", "parameter_words", "period_bounds",
            "slot_bounds", "sum_cycles", "word_cycles"]
 
 
@@ -99,6 +99,13 @@ def parameter_beats(engine):
 
 
 # -- what the array takes in a cycle -----------------------------------------------------------------------
+
+
+def copied(work: Pass, most):
+    """Bytes of a row of the first pass's window that are copied at once: no more than take as few cycles as ``most``
+    do, which may be an array."""
+    row = work.window.input_shape[2]
+    return _ceil(row, _ceil(row, most))
 
 
 def _word_lanes(work: Pass, engine):

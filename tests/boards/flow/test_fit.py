@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which engine a network gets by default."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from models import require_model
@@ -13,6 +15,7 @@ from tepal.hdl import Formats, Schedule
 from tepal.quant import BOTTLENECKS, CIFAR_BLOCKS, MobileNet, MobileNetV2, read_model, simplify
 from tepal.sim import CycleModel
 
+ROOT = Path(__file__).parents[3]
 BOARD = BOARDS["ulx3s-85f"]
 
 
@@ -30,6 +33,16 @@ def test_default_engine(network, number, fits):
     engines = [BOARD.config, *BOARD.others]
     assert replace(default_engine(BOARD, network), input_rows=None, activation_words=None) == engines[number]
     assert [fit(Schedule(network, engine), BOARD).ok for engine in engines] == [*fits]
+
+
+@pytest.mark.parametrize("name", ["ulx3s-85f", "orangecrab-85f", "ecpix5-85f", "icebreaker", "upduino-v3"])
+def test_blocks_are_those_that_were_placed(run, name):
+    """What is counted of a part's first kind of blocks is what nextpnr counted of the same design, the link's blocks
+    among them; of boards whose smallest design has been built since it last changed."""
+    made = json.loads((ROOT / "benchmarks/boards.json").read_text())[name]
+    told = json.loads(run("estimate", ROOT / "examples/digits/digits.tflite", "--board", name, "--small", "--json")[1])
+    assert told["in_memory_cycles"] == made["in_memory_cycles"]
+    assert told["used"][BOARDS[name].part.memories[0].name] == made["used"]["bram"]
 
 
 def test_on_arrival():
