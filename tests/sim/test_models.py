@@ -62,7 +62,9 @@ def test_vector(tmp_path, compile_quickly):
     network, board = read_tflite(tmp_path / "model.tflite"), BOARDS["ulx3s-85f"]
     schedule = Schedule(network, default_engine(board, network))
     used = require_fit(schedule, board).used
-    assert used["DP16KD"] <= 181
+    # The array of 16 x 16 needs 186 of the 208 blocks, the link's among them, and 17,529 cycles.
+    assert used["DP16KD"] <= 191
+    assert CycleModel(schedule).in_memory_cycles <= 4_809
     folder = tmp_path / "core"
     write_files(generate(schedule, board), folder)
     images = np.random.default_rng(0).integers(-128, 128, (2, *network.input_shape), np.int8)
