@@ -10,6 +10,8 @@ from typing import Any
 from tepal.hdl import EngineConfig
 from tepal.hdl.memories.sdram import word_count, word_cycles
 from tepal.hdl.memories.sdram_timing import SdramChip, SdramTiming
+from tepal.quant import Network
+from tepal.quant.ops.depthwise import Depthwise
 
 from .parts.part import Part, Pin
 from .programmer import Programmer
@@ -90,6 +92,17 @@ class Board:
     programmer: Programmer | None = None
     buffer: int = 2048
     notes: str = ""
+
+    @property
+    def engines(self) -> tuple[EngineConfig, ...]:
+        """All that a network gets one of by default."""
+        return self.config, *self.others
+
+    def engines_for(self, network: Network) -> tuple[EngineConfig, ...]:
+        """Those of them that may be the best one for ``network``: lanes that take a tap at a time are too slow where
+        there are depthwise convolutions."""
+        depthwise = any(isinstance(layer, Depthwise) for layer in network.layers)
+        return tuple(engine for engine in self.engines if engine.taps > 1 or not depthwise) or self.engines
 
     @property
     def speed_grade(self) -> str | None:

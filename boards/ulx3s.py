@@ -14,7 +14,7 @@ from .programmer import open_fpga_loader
 __all__ = ["ULX3S_12F", "ULX3S_25F", "ULX3S_45F", "ULX3S_85F"]
 
 ULX3S_85F = Board(
-    "ulx3s-85f", ecp5.ECP5_85F, ecp5.ENGINE_85F, ecp5.LOADED_85F,
+    "ulx3s-85f", ecp5.ECP5_85F, ecp5.ENGINE_85F, (ecp5.DENSE_85F, *ecp5.LOADED_85F),
     platform=ULX3S_85F_Platform, oscillator=25_000_000, baud=3_000_000,
     lights={"ready": Pin("led", 7), "busy": Pin("led", 6), "error": Pin("led", 5),
             **{f"result{bit}": Pin("led", bit) for bit in range(4)}},
