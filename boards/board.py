@@ -64,7 +64,8 @@ class Board:
     """A board.
 
     ``config`` is the engine built for it by default, and ``others`` are those for networks that leave no room for it or
-    that are faster on them, the smallest last (:func:`tepal.boards.flow.fit.default_engine`).  ``roles`` names the kind
+    that are faster on them, the smallest last (:func:`tepal.boards.flow.fit.default_engine`); ``dense`` are those for
+    networks without depthwise convolutions.  ``roles`` names the kind
     of a memory by its role where it is not the first one of the part's.  The rest is for building: ``platform`` is
     Amaranth's (its resource ``uart`` is the line to the host, at ``baud`` bits a second), ``oscillator`` in Hz.
     ``lights`` tells which light shows ``ready``, ``busy``, ``error`` and ``result0`` to ``result3``; ``button`` begins
@@ -78,6 +79,7 @@ class Board:
     part: Part
     config: EngineConfig
     others: tuple[EngineConfig, ...] = ()
+    dense: tuple[EngineConfig, ...] = ()
     roles: Mapping[str, str] = field(default_factory=dict)
     platform: Any = None
     oscillator: int = 0
@@ -96,13 +98,13 @@ class Board:
     @property
     def engines(self) -> tuple[EngineConfig, ...]:
         """All that a network gets one of by default."""
-        return self.config, *self.others
+        return self.config, *self.dense, *self.others
 
     def engines_for(self, network: Network) -> tuple[EngineConfig, ...]:
-        """Those of them that may be the best one for ``network``: lanes that take a tap at a time are too slow where
-        there are depthwise convolutions."""
-        depthwise = any(isinstance(layer, Depthwise) for layer in network.layers)
-        return tuple(engine for engine in self.engines if engine.taps > 1 or not depthwise) or self.engines
+        """Those of them that may be the best one for ``network``."""
+        if any(isinstance(layer, Depthwise) for layer in network.layers):
+            return self.config, *self.others
+        return self.engines
 
     @property
     def speed_grade(self) -> str | None:

@@ -37,13 +37,12 @@ def test_default_engine(network, number, fits):
 
 def test_engine_without_depthwise_convolutions():
     """Sixteen channels of a window are copied at once: where nothing is depthwise, that takes fewer cycles."""
-    dense = [engine for engine in BOARD.engines if engine.taps == 1]
     network = ResNet().network()
     chosen = default_engine(BOARD, network)
-    assert replace(chosen, input_rows=None, copy_lanes=1) in [replace(engine, copy_lanes=1) for engine in dense]
+    assert replace(chosen, input_rows=None, copy_lanes=1) in [replace(engine, copy_lanes=1) for engine in BOARD.dense]
     cycles = [CycleModel(Schedule(network, engine)).in_memory_cycles for engine in (chosen, BOARD.config)]
     assert cycles[0] < 0.75 * cycles[1]
-    assert not {*dense} & {*BOARD.engines_for(MobileNet(0.25, 32).network())}
+    assert not {*BOARD.dense} & {*BOARD.engines_for(MobileNet(0.25, 32).network())}
 
 
 @pytest.mark.parametrize("name", ["ulx3s-85f", "orangecrab-85f", "ecpix5-85f", "icebreaker", "upduino-v3"])
