@@ -1,72 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Common parts: which there are, and that what is counted of them is what yosys infers, or a little more."""
+"""Common parts: which there are, and what is counted of them; ``test_lut_estimate.py`` holds that against yosys."""
 
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tepal.boards.flow.fit import blocks, fit
-from tepal.boards.flow.folder import write_files
-from tepal.boards.flow.generate import generate
+from tepal.boards.flow.fit import fit
 from tepal.boards.flow.lut_estimate import table
-from tepal.boards.flow.tools import find
-from tepal.boards.parts.catalogue import PARTS, get_part
+from tepal.boards.parts.catalogue import PARTS
 from tepal.boards.registry import BOARDS
 from tepal.hdl import EngineConfig, Schedule
 from tepal.quant import Network, read_model
 
 MODEL = Path(__file__).parents[3] / "examples/digits/digits.tflite"
-
-SYNTHESIS = {
-    "LIFCL-40": ("synth_nexus -top tepal -run begin:map_ffram", {"PDPSC16K": 1, "PDP16K": 1, "DP16K": 1},
-                 {"MULT18X18": 1}),
-    "XC7A35T": ("synth_xilinx -top tepal -flatten -run begin:map_ffram", {"RAMB18E1": 1, "RAMB36E1": 2},
-                {"DSP48E1": 1}),
-    "5CEBA4": ("synth_intel_alm -family cyclonev -top tepal -run begin:map_lutram", {"MISTRAL_M10K": 1},
-               {"MISTRAL_MUL9X9": 1, "MISTRAL_MUL18X18": 1})}
-"""A part of each family: what maps multipliers and memory blocks, and how many of either its cells are."""
-
-ROM_COST, BLOCK_COST = 1 / 64, 129
-"""What yosys reckons for a bit of a ROM in LUTs and for a RAMB18: it takes the cheaper."""
-
-
-def in_luts(board, schedule) -> int:
-    """Blocks that are counted for memories which yosys puts into LUTs: for the output memory, which is tiny, and on
-    Xilinx' parts for ROMs that leave most of their blocks empty."""
-    found = 0
-    for use in schedule.memories:
-        _, count = blocks(board, use)
-        rom = use.role.endswith(("_weights", "_parameters"))
-        if use.role == "output" or (board.part.name.startswith("XC7") and rom
-                                    and use.depth * use.width * ROM_COST < BLOCK_COST * count):
-            found += count
-    return found
-
-
-@pytest.mark.synthesis
-@pytest.mark.slow
-@pytest.mark.parametrize("name", SYNTHESIS)
-def test_inferred(name, tmp_path):
-    engine = EngineConfig(2, 4, 2, (1, 1), requantisers=2, requantiser_multiplier=18)
-    script, memories, multipliers = SYNTHESIS[name]
-    network = read_model(MODEL)
-    assert isinstance(network, Network)
-    schedule = Schedule(network, engine)
-    write_files(generate(schedule, BOARDS["generic"]), tmp_path / "made")
-    find("yosys").run(["-q", "-p", f"read_verilog tepal.v; hierarchy -check -top tepal; {script}; "
-                       "tee -q -o stat.json stat -json -top tepal"], tmp_path / "made")
-    cells = json.loads((tmp_path / "made/stat.json").read_text())["design"]["num_cells_by_type"]
-
-    part = get_part(name)
-    board = replace(BOARDS["generic"], part=part)
-    used = fit(schedule, board).used
-    inferred = sum(cells.get(cell, 0) * count for cell, count in memories.items())
-    found = sum(cells.get(cell, 0) * count for cell, count in multipliers.items())
-    assert found == engine.multipliers + engine.hard_requantisers
-    assert used[part.multiplier] == -(-engine.multipliers // part.products) + engine.hard_requantisers
-    assert 0 < inferred == used[part.memories[0].name] - in_luts(board, schedule)
-
 
 def test_part(run):
     code, out, _ = run("estimate", MODEL, "--board", "generic", "--part", "xc7a35t", "--small", "--json")
