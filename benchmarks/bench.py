@@ -460,7 +460,7 @@ def boards() -> str:
     for board in BOARDS.values():
         engines = [f"{config.shape} array, {config.lanes} lane{'s' * (config.lanes > 1)} of "
                    f"{prod(config.window)} tap{'s' * (prod(config.window) > 1)}"
-                   for config in (board.config, *board.others)]
+                   for config in board.engines]
         line = "; or ".join(engines), f"{board.baud:,} baud"
         rows.append([f"`{board.name}`", board.fpga, *(line if board.part.family else ("what you say", "none"))])
     return table(["board", "FPGA", "engine", "line to the host"], rows)

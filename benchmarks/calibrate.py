@@ -84,6 +84,13 @@ ENGINES = {
         (DIGITS + RESIDUAL, {"rows": 3, "columns": 8, "requantisers": 8, "input_bytes": 1, "copy_lanes": 1}),
         (DIGITS + RESIDUAL, {"rows": 2, "columns": 4, "lanes": 2, "requantisers": 2, "input_bytes": 1,
                              "copy_lanes": 9}),
+        # Serial requantisers, of all and of the lanes alone.
+        (SMALL, {"rows": 2, "columns": 4, "lanes": 1, "input_bytes": 1, "copy_lanes": 1, **SERIAL}),
+        (LARGE_24, {"rows": 3, "columns": 4, "lanes": 4, "window": (1, 2), "input_bytes": 2, "copy_lanes": 1,
+                    **SERIAL}),
+        (DIGITS, {"rows": 2, "columns": 8, "lanes": 16, "window": (1, 1), "requantisers": 8, "lane_cycles": 4,
+                  "input_bytes": 1, "packing": 2, "operands": 4, "columns_abreast": 4, "requantiser_multiplier": 18,
+                  "copy_lanes": 9}),
     ),
     "icebreaker": (
         (SMALL, {}),

@@ -26,6 +26,7 @@ from tepal.boards.flow.build import build
 from tepal.boards.flow.fit import default_engine, fit
 from tepal.boards.flow.folder import write_files
 from tepal.boards.flow.generate import generate
+from tepal.boards.parts.ecp5 import LOADED_85F
 from tepal.boards.registry import get_board
 from tepal.hdl import Schedule
 from tepal.quant import CIFAR_BLOCKS, MobileNet
@@ -36,7 +37,7 @@ RESULTS, FIGURE = ROOT / "benchmarks/growth.json", ROOT / "docs/growth.svg"
 
 BOARD = get_board("ulx3s-85f")
 ALPHAS = (0.25, 0.5, 0.75, 1.0)
-BASE = BOARD.others[0]
+BASE = LOADED_85F[0]
 """Of the board's engines one that takes one operand of each sum at a time."""
 
 OWN = (BASE.rows, BASE.columns, BASE.packing)

@@ -24,6 +24,7 @@ from statistics import mean, stdev
 
 import numpy as np
 from tepal.boards.flow.fit import default_engine
+from tepal.boards.parts.ecp5 import LOADED_85F
 from tepal.boards.registry import get_board
 from tepal.hdl import Schedule
 from tepal.quant import Architecture, MobileNet, MobileNetV2, Network, quantize
@@ -35,7 +36,7 @@ FORMS = ("float", "int8")
 RESULTS, TABLE, FIGURE = ROOT / "benchmarks/residual.json", ROOT / "docs/residual.md", ROOT / "docs/residual.svg"
 
 BOARD = get_board("ulx3s-85f")
-ENGINE = BOARD.others[0]
+ENGINE = LOADED_85F[0]
 """One of its engines, an array of 16 x 16: the networks were made for equal cycles on it."""
 
 SIZE = 24

@@ -10,6 +10,8 @@ from typing import Any
 from tepal.hdl import EngineConfig
 from tepal.hdl.memories.sdram import word_count, word_cycles
 from tepal.hdl.memories.sdram_timing import SdramChip, SdramTiming
+from tepal.quant import Network
+from tepal.quant.ops.depthwise import Depthwise
 
 from .parts.part import Part, Pin
 from .programmer import Programmer
@@ -62,7 +64,8 @@ class Board:
     """A board.
 
     ``config`` is the engine built for it by default, and ``others`` are those for networks that leave no room for it or
-    that are faster on them, the smallest last (:func:`tepal.boards.flow.fit.default_engine`).  ``roles`` names the kind
+    that are faster on them, the smallest last (:func:`tepal.boards.flow.fit.default_engine`); ``dense`` are those for
+    networks without depthwise convolutions.  ``roles`` names the kind
     of a memory by its role where it is not the first one of the part's.  The rest is for building: ``platform`` is
     Amaranth's (its resource ``uart`` is the line to the host, at ``baud`` bits a second), ``oscillator`` in Hz.
     ``lights`` tells which light shows ``ready``, ``busy``, ``error`` and ``result0`` to ``result3``; ``button`` begins
@@ -76,6 +79,7 @@ class Board:
     part: Part
     config: EngineConfig
     others: tuple[EngineConfig, ...] = ()
+    dense: tuple[EngineConfig, ...] = ()
     roles: Mapping[str, str] = field(default_factory=dict)
     platform: Any = None
     oscillator: int = 0
@@ -90,6 +94,17 @@ class Board:
     programmer: Programmer | None = None
     buffer: int = 2048
     notes: str = ""
+
+    @property
+    def engines(self) -> tuple[EngineConfig, ...]:
+        """All that a network gets one of by default."""
+        return self.config, *self.dense, *self.others
+
+    def engines_for(self, network: Network) -> tuple[EngineConfig, ...]:
+        """Those of them that may be the best one for ``network``."""
+        if any(isinstance(layer, Depthwise) for layer in network.layers):
+            return self.config, *self.others
+        return self.engines
 
     @property
     def speed_grade(self) -> str | None:

@@ -14,7 +14,7 @@ from .programmer import open_fpga_loader
 __all__ = ["ULX3S_12F", "ULX3S_25F", "ULX3S_45F", "ULX3S_85F"]
 
 ULX3S_85F = Board(
-    "ulx3s-85f", ecp5.ECP5_85F, ecp5.ENGINE_85F, ecp5.LOADED_85F,
+    "ulx3s-85f", ecp5.ECP5_85F, ecp5.ENGINE_85F, ecp5.LOADED_85F, (ecp5.DENSE_85F,),
     platform=ULX3S_85F_Platform, oscillator=25_000_000, baud=3_000_000,
     lights={"ready": Pin("led", 7), "busy": Pin("led", 6), "error": Pin("led", 5),
             **{f"result{bit}": Pin("led", bit) for bit in range(4)}},
@@ -27,10 +27,10 @@ ULX3S_85F = Board(
     programmer=open_fpga_loader("ulx3s", keep=["--write-flash"]))
 
 ULX3S_45F = replace(ULX3S_85F, name="ulx3s-45f", part=ecp5.ECP5_45F, platform=ULX3S_45F_Platform,
-                    config=ecp5.ENGINE_45F, others=())
+                    config=ecp5.ENGINE_45F, others=(), dense=())
 
 ULX3S_25F = replace(ULX3S_85F, name="ulx3s-25f", part=ecp5.ECP5_25F, platform=ULX3S_25F_Platform,
-                    config=ecp5.ENGINE_25F, others=())
+                    config=ecp5.ENGINE_25F, others=(), dense=())
 
 ULX3S_12F = replace(ULX3S_25F, name="ulx3s-12f", part=ecp5.ECP5_12F, platform=ULX3S_12F_Platform,
                     config=ecp5.ENGINE_12F)

@@ -192,7 +192,7 @@ def _compare(arguments) -> int:
             entry = _unscheduled(board, None)
             try:
                 beat = board.beat_cycles if arguments.weight_words else 1
-                alike = board.part, board.config, board.others, beat, *sorted(board.roles.items())
+                alike = board.part, board.engines, beat, *sorted(board.roles.items())
                 if alike not in made:
                     schedule, told = on_board(arguments, board, forms)
                     made[alike] = schedule, told, _entry(schedule, board), CycleModel(schedule, beat)

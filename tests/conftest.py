@@ -74,7 +74,7 @@ def pytest_xdist_make_scheduler(config, log):
 @pytest.fixture(scope="session")
 def quick_compiler():
     """Environment in which simulators of a few thousand cycles are built: optimising takes longer than it saves."""
-    return {"MAKEFLAGS": "OPT_FAST=-O0 VM_USER_CFLAGS=-O0"}
+    return {"MAKEFLAGS": "OPT_FAST=-O0 OPT_SLOW=-O0 VM_USER_CFLAGS=-O0"}
 
 
 @pytest.fixture

@@ -109,7 +109,7 @@ def distinct() -> list[str]:
     """The first board of those that differ by no engine, and by nothing that one is chosen by."""
     found: dict[tuple, str] = {}
     for name, board in BOARDS.items():
-        found.setdefault((board.config, board.others, board.part.memories, board.part.logic), name)
+        found.setdefault((board.engines, board.part.memories, board.part.logic), name)
     return list(found.values())
 
 

@@ -59,7 +59,7 @@ def with_weights_outside(network: Network, formats: Formats, board: Board,
     room = room_for_weights(board) - _OVERHEAD
     if engines is None:
         engines = [_frugal(for_weights(with_beat_for(network, config), formats))
-                   for config in (board.config, *board.others)]
+                   for config in board.engines_for(network)]
     if not board.part.memories or network.parameters > room:
         return None
     divisions = [_Divisions(network, formats, board, config) for config in engines

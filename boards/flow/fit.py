@@ -206,7 +206,7 @@ def default_engine(board: Board, network: Network, formats: Formats | None = Non
     smallest one; its input stream follows the image (:func:`with_beat_for`), whose rows are computed as they arrive
     (:func:`on_arrival`).  To make one fit, passes run in bands, or the input memory holds some rows of the image
     (:func:`in_bands`).  ``formats`` are the network's, if there are any already."""
-    configs = [with_beat_for(network, config) for config in (board.config, *board.others)]
+    configs = [with_beat_for(network, config) for config in board.engines_for(network)]
     if len(configs) == 1 and configs[0].packing == 1 and not _may_run_in_bands(board, configs[0]):
         return configs[0]
     formats = formats or Formats(network)

@@ -37,7 +37,7 @@ def _engines(config: EngineConfig, board: Board) -> tuple[EngineConfig, ...]:
     def core(engine: EngineConfig) -> EngineConfig:
         return replace(engine, input_bytes=1, copy_lanes=1, activation_words=None, input_rows=None)
 
-    own = (board.config, *board.others)
+    own = board.engines
     return own if core(config) in map(core, own) else (
         replace(config, activation_words=None, input_rows=None),)
 
@@ -96,7 +96,7 @@ def largest(schedule: Schedule, board: Board) -> list[Scaled]:
 def largest_of(network: Network, board: Board) -> list[Scaled]:
     """The same of a network that has not been scheduled, on the board's own engines."""
     formats = Formats(network)
-    return _largest(network, board, [for_weights(engine, formats) for engine in (board.config, *board.others)], None)
+    return _largest(network, board, [for_weights(engine, formats) for engine in board.engines], None)
 
 
 def _largest(network: Network, board: Board, engines: Sequence[EngineConfig], lender: Formats | None) -> list[Scaled]:

@@ -86,7 +86,7 @@ def _least(board: Board, config: EngineConfig, formats: Formats) -> int:
     def options(engine: EngineConfig) -> tuple[int, ...]:
         return tuple(getattr(engine, name) for name in names)
 
-    own = {options(for_weights(engine, formats)) for engine in (board.config, *board.others)}
+    own = {options(for_weights(engine, formats)) for engine in board.engines_for(formats.network)}
     if options(config) in own:
         # Nothing was asked for.
         engines = [*own]

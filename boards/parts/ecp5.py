@@ -24,8 +24,8 @@ from .ecp5_netlist import (
 )
 from .part import Family, MemoryKind, Part, Pin, Pll
 
-__all__ = ["ECP5_5G_45F", "ECP5_5G_85F", "ECP5_12F", "ECP5_25F", "ECP5_45F", "ECP5_85F", "ENGINE_12F", "ENGINE_25F",
-           "ENGINE_45F", "ENGINE_85F", "LOADED_85F", "ECP5Clocks", "parameters", "plls"]
+__all__ = ["DENSE_85F", "ECP5_5G_45F", "ECP5_5G_85F", "ECP5_12F", "ECP5_25F", "ECP5_45F", "ECP5_85F", "ENGINE_12F",
+           "ENGINE_25F", "ENGINE_45F", "ENGINE_85F", "LOADED_85F", "ECP5Clocks", "parameters", "plls"]
 
 # ECP5 and ECP5-5G Family Data Sheet (FPGA-DS-02012), sysCLOCK PLL Timing.
 _INPUT = (8 * MHZ, 400 * MHZ)
@@ -215,6 +215,9 @@ ECP5_5G_45F = replace(ECP5_45F, name="LFE5UM5G-45F")
 ENGINE_85F = EngineConfig(rows=4, columns=16, lanes=8, window=(3, 3), requantisers=16, input_bytes=4, spread=1,
                           packing=2, copy_lanes=15, operands=4, columns_abreast=4, requantiser_multiplier=18)
 """An engine for 156 multipliers and 84,000 LUTs."""
+
+DENSE_85F = replace(ENGINE_85F, lanes=16, window=(1, 1), lane_cycles=4)
+"""One for networks without depthwise convolutions: the windows of all others are copied sixteen channels at a time."""
 
 _NARROW_85F = EngineConfig(rows=9, columns=16, lanes=8, window=(3, 3), requantisers=8, input_bytes=4, spread=2,
                            copy_lanes=9)

@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.model, pytest.mark.rtl, pytest.mark.slow]
 @pytest.mark.parametrize(("model", "board", "frames", "stalled", "goal"), [
     ("mlperf_vww_int8", "ulx3s-85f", 2, 1, 75_000),
     ("mlperf_kws_int8", "icebreaker", 2, 1, 180_000),
-    ("mlperf_resnet8_int8", "ulx3s-85f", 2, 1, 70_700),
+    ("mlperf_resnet8_int8", "ulx3s-85f", 2, 1, 50_800),
     ("tinymaix_mnist_dw_int8", "ulx3s-85f", 4, 2, 6_000),
 ])
 def test_model(model, board, frames, stalled, goal, tmp_path, compile_for):
@@ -62,8 +62,7 @@ def test_vector(tmp_path, compile_quickly):
     network, board = read_tflite(tmp_path / "model.tflite"), BOARDS["ulx3s-85f"]
     schedule = Schedule(network, default_engine(board, network))
     used = require_fit(schedule, board).used
-    # The array of 16 x 16 needs 186 of the 208 blocks, the link's among them, and 17,529 cycles.
-    assert used["DP16KD"] <= 191
+    assert used["DP16KD"] <= 181
     assert CycleModel(schedule).in_memory_cycles <= 4_809
     folder = tmp_path / "core"
     write_files(generate(schedule, board), folder)

@@ -12,7 +12,7 @@ from tepal.boards.flow import fit as module
 from tepal.boards.flow.fit import default_engine, fit, in_bands, on_arrival, with_beat_for
 from tepal.boards.registry import BOARDS
 from tepal.hdl import Formats, Schedule
-from tepal.quant import BOTTLENECKS, CIFAR_BLOCKS, MobileNet, MobileNetV2, read_model, simplify
+from tepal.quant import BOTTLENECKS, CIFAR_BLOCKS, MobileNet, MobileNetV2, ResNet, read_model, simplify
 from tepal.sim import CycleModel
 
 ROOT = Path(__file__).parents[3]
@@ -30,9 +30,19 @@ BOARD = BOARDS["ulx3s-85f"]
 def test_default_engine(network, number, fits):
     """The one that takes the fewest cycles of those that there is room for, or else the smallest."""
     network = network.network()
-    engines = [BOARD.config, *BOARD.others]
+    engines = BOARD.engines_for(network)
     assert replace(default_engine(BOARD, network), input_rows=None, activation_words=None) == engines[number]
     assert [fit(Schedule(network, engine), BOARD).ok for engine in engines] == [*fits]
+
+
+def test_engine_without_depthwise_convolutions():
+    """Sixteen channels of a window are copied at once: where nothing is depthwise, that takes fewer cycles."""
+    network = ResNet().network()
+    chosen = default_engine(BOARD, network)
+    assert replace(chosen, input_rows=None, copy_lanes=1) in [replace(engine, copy_lanes=1) for engine in BOARD.dense]
+    cycles = [CycleModel(Schedule(network, engine)).in_memory_cycles for engine in (chosen, BOARD.config)]
+    assert cycles[0] < 0.75 * cycles[1]
+    assert not {*BOARD.dense} & {*BOARD.engines_for(MobileNet(0.25, 32).network())}
 
 
 @pytest.mark.parametrize("name", ["ulx3s-85f", "orangecrab-85f", "ecpix5-85f", "icebreaker", "upduino-v3"])

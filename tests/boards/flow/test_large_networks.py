@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from networks import fast
 from tepal.boards.flow.fit import blocks, with_beat_for
+from tepal.boards.parts.ecp5 import LOADED_85F
 from tepal.boards.registry import get_board
 from tepal.hdl import Schedule
 from tepal.hdl.plan.descriptors import descriptor_memories
@@ -23,7 +24,7 @@ BOARD = get_board("ulx3s-85f")
 def test_fits(architecture, activations, weights, most, cycles, megabytes):
     """Cycles are those of an ideal memory."""
     network = architecture.network()
-    config = replace(BOARD.others[0], activation_words=activations, weight_words=weights, input_rows=8)
+    config = replace(LOADED_85F[0], activation_words=activations, weight_words=weights, input_rows=8)
     schedule = Schedule(network, with_beat_for(network, config))
     counted = [blocks(BOARD, use) for use in (*schedule.memories, *descriptor_memories(schedule))]
     assert {kind for kind, _ in counted} == {"DP16KD"}

@@ -34,7 +34,7 @@ LARGER = 2
 
 def fits(network: Network, board: str) -> bool:
     """From nothing but the network: on one of the board's engines, with its maps stored whole."""
-    formats, engines = Formats(network), (BOARDS[board].config, *BOARDS[board].others)
+    formats, engines = Formats(network), BOARDS[board].engines
     return any(fit(Schedule(network, with_beat_for(network, for_weights(engine, formats)), formats), BOARDS[board]).ok
                for engine in engines)
 
@@ -145,7 +145,7 @@ def test_what_is_ruled_out_could_not_fit(model):
     """Weights and the largest map that mixes channels are in the memories of every engine, whole."""
     network = model.network()
     for board in BOARDS.values():
-        for config in (board.config, *board.others):
+        for config in board.engines:
             for variant in islice(smaller(network), 0, None, 40):
                 schedule = Schedule(variant.network(), with_beat_for(variant.network(), config))
                 bits = sum(use.count * use.depth * use.width for use in schedule.memories)

@@ -94,7 +94,7 @@ def test_the_host_schedules_the_device_s_own_engine(model):
     network = read_model(Path(__file__).parents[3] / "examples" / model)
     formats, changed = Formats(network), 0
     width, channels = network.input_shape[1:]
-    for config in {config for board in BOARDS.values() for config in (board.config, *board.others)}:
+    for config in {config for board in BOARDS.values() for config in board.engines}:
         config = replace(config, input_bytes=gcd(config.input_bytes, width * channels))
         device = Schedule(network, config, formats)
         engine = Traced.unpack(Traced(1, device.config, b"").pack()).engine
