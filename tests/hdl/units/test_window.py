@@ -98,7 +98,7 @@ def test_window(seed, pipelined):
         return np.frombuffer(int(word).to_bytes(count, "little"), np.int8).tolist()
 
     rows = trace(m, CYCLES, drive, [generator.copied, *generator.taps])
-    latency = WindowGenerator.latency(pipelined)
+    latency = WindowGenerator.latency(config)
     for cycle in range(CYCLES - latency):
         copy, *taps = rows[cycle + latency]
         wanted = copied(cycle)
