@@ -62,7 +62,8 @@ class ScatteredRam(wiring.Component):
     def __init__(self, width: int, depth: int, granularity: int | None = None, registers: int = 0):
         self.width, self.depth, self.granularity, self.registers = width, depth, granularity or width, registers
         super().__init__({
-            "write_address": In(bits_for(depth)), "write_data": In(width), "write_enable": In(width // self.granularity),
+            "write_address": In(bits_for(depth)), "write_data": In(width),
+            "write_enable": In(width // self.granularity),
             "read_address": In(bits_for(depth)), "read_data": Out(width)})
 
     def elaborate(self, platform):
