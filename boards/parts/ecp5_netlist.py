@@ -136,7 +136,8 @@ def place_memories(module: dict, config: EngineConfig, sites: Sites) -> int:
     for instances, wish in wishes.items():
         memories = defaultdict(list)
         for name in blocks:
-            if found := pattern(*instances).search(name):
+            # The first wish that is a block's own holds.
+            if "BEL" not in module["cells"][name]["attributes"] and (found := pattern(*instances).search(name)):
                 # A word's pieces lie one beside the other, as its blocks do.
                 memory, _, index = name.rpartition(".")
                 piece = _PIECE.search(name)

@@ -160,7 +160,7 @@ def test_memories_of_weights_from_outside():
               for operand in range(2)]
     skip = [f"drain.elementwise.skip_memory.slice_{half}.U$0.words.0.0" for half in range(2)]
     module = memories(reversed([*beats, *tables, *skip]))
-    assert place_memories(module, config, SITES) == 10
+    assert place_memories(module, config, _SITES[ECP5_85F.name]) == 10
     assert sorted(beats, key=lambda name: site(module, name)) == beats
     own = [[site(module, name)[0] for name in tables[2 * lane:2 * lane + 2]] for lane in range(2)]
     assert max(own[0]) < min(own[1])
