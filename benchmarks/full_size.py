@@ -5,12 +5,14 @@ simulated Verilog beside the model of the memory; keeps what was found, and writ
     python benchmarks/full_size.py MODEL.tflite                 # a network whose file there is
     python benchmarks/full_size.py BODY.tflite+HEAD.tflite      # one that is published as two files
     python benchmarks/full_size.py v1-0.5-160 v2-0.35-160       # architectures, with random weights
+    python benchmarks/full_size.py --build FOLDER body.tflite+head.tflite  # place and route instead
     python benchmarks/full_size.py --as NAME --routed REPORT    # the clock of a network that has been simulated
     python benchmarks/full_size.py --tables                     # only write the tables again
 
 ``--frames N`` pictures of ``--pictures FOLDER`` go through each, by turns; ``--as NAME`` is what the table calls it,
 and ``--engine rows=9,packing=1`` the engine in place of the one that Tepal finds.  ``REPORT`` is the ``report.json``
-that ``tepal build`` writes, of the same network on the same engine.
+that ``tepal build`` writes, of the same network on the same engine; ``--build`` writes what ``tepal build`` does, and
+takes two files, too.
 """
 
 import argparse
@@ -27,13 +29,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from tepal.boards.flow import yosys
+from tepal.boards.flow.build import REPORT, build
 from tepal.boards.flow.external_memory import with_weights_outside
 from tepal.boards.flow.fit import default_engine, fit
 from tepal.boards.flow.folder import write_files
 from tepal.boards.flow.shortage import require_fit
 from tepal.boards.flow.variant import Forms, choose
 from tepal.boards.registry import get_board
-from tepal.hdl import export_component
+from tepal.hdl import Schedule, export_component
 from tepal.hdl.streamed import SdramAccelerator
 from tepal.quant import MobileNet, MobileNetV2, Network, read_model
 from tepal.sim import Build, CycleModel, simulate
@@ -68,18 +71,24 @@ def engine_of(text: str) -> dict[str, int]:
     return {name: int(number) for name, _, number in (each.partition("=") for each in text.split(","))}
 
 
-def measure(network: Network, images: np.ndarray, given: dict[str, int]) -> dict:
-    """What the simulation says, on an engine of which so much is ``given``; ends the script if the network does not
-    fit."""
+def schedule_of(network: Network, given: dict[str, int]) -> Schedule:
+    """On an engine of which so much is ``given``, with weights from outside; ends the script if it does not fit, or
+    needs none."""
     board = get_board(BOARD)
     schedule, _ = choose(Forms(network), board, lambda *asked: replace(default_engine(board, *asked), **given))
     if not fit(schedule, board).ok and not given:
         outside = with_weights_outside(schedule.network, schedule.formats, board)
         schedule = outside or schedule
     require_fit(schedule, board)
-    assert board.memory
     if schedule.loads is None:
-        sys.exit("all weights fit on the chip: take tepal simulate")
+        sys.exit("all weights fit on the chip: take tepal simulate, or tepal build")
+    return schedule
+
+
+def measure(schedule: Schedule, images: np.ndarray) -> dict:
+    """What the simulation says."""
+    board = get_board(BOARD)
+    assert board.memory
     with tempfile.TemporaryDirectory() as folder:
         timing = board.memory.timing
         write_files(export_component(SdramAccelerator(schedule, timing), yosys.to_verilog).files(), Path(folder),
@@ -194,10 +203,19 @@ def main():
     parser.add_argument("--frames", type=int, default=2, metavar="N", help="how many (default: 2)")
     parser.add_argument("--engine", type=engine_of, default={}, metavar="NAME=N,NAME=N",
                         help="an engine in place of the one that is found")
+    parser.add_argument("--build", type=Path, metavar="FOLDER",
+                        help="place and route one network into this folder, and simulate nothing")
     parser.add_argument("--routed", type=Path, metavar="REPORT",
                         help="report.json of tepal build, of the network that --as names")
     parser.add_argument("--tables", action="store_true", help="only write the tables")
     arguments = parser.parse_args()
+    if arguments.build:
+        if len(arguments.networks) != 1:
+            parser.error("--build takes one network")
+        result = build(schedule_of(network_of(arguments.networks[0]), arguments.engine), get_board(BOARD))
+        write_files(result.files, arguments.build)
+        print(result.files[REPORT])
+        sys.exit(not result.passed)
     if arguments.routed:
         results = read_results()
         if arguments.name not in results:
@@ -213,7 +231,8 @@ def main():
         network = network_of(given)
         name = arguments.name or (given if given.startswith("v") else network.name)
         files = "+".join(Path(file).name for file in given.split("+"))
-        found = measure(network, pictures(arguments.pictures, network.input_shape, arguments.frames), arguments.engine)
+        found = measure(schedule_of(network, arguments.engine),
+                        pictures(arguments.pictures, network.input_shape, arguments.frames))
         engine = ",".join(f"{name}={number}" for name, number in arguments.engine.items())
         found["command"] = shlex.join(["python", "benchmarks/full_size.py", files,
                                        *(["--as", name] if arguments.name else []),

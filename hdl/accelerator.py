@@ -10,7 +10,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from tepal.hdl.memories.block import Ram, ReplayRom, Rom
 from tepal.hdl.memories.single_port import LoadedRom, RegionRam
-from tepal.hdl.memories.streamed import BEAT, StreamedRom
+from tepal.hdl.memories.streamed import BEAT, ScatteredRam, StreamedRom
 from tepal.hdl.plan import rom_contents
 from tepal.hdl.plan.descriptors import (
     drain_descriptors,
@@ -152,7 +152,7 @@ class Accelerator(wiring.Component):
                             tables)
         if streamed:
             loader = self._load_weights(m, sequencer, drain, streamed, tables)
-            m.d.comb += begun.eq(delay(m, loader.begun, self._registers, name="weights_written"))
+            m.d.comb += begun.eq(delay(m, loader.begun, self._late, name="weights_written"))
             if isinstance(platform, VerilogExport):
                 m.submodules.weight_tap = Instance("tepal_weight_tap", i_clk=ClockSignal(), i_complete=loader.complete)
         if self.debug:
@@ -166,6 +166,11 @@ class Accelerator(wiring.Component):
         """Registers at the outputs of memories, and for what goes along with their words."""
         return int(self.config.pipelined)
 
+    @property
+    def _late(self) -> int:
+        """Cycles by which what comes from outside is written later: two on the way to memories all over the part."""
+        return 2 * self._registers
+
     def _memories(self, m: Module):
         """Memories of the input, activations and results, and what goes between the outer two and the streams."""
         schedule, config, registers = self.schedule, self.config, self._registers
@@ -177,7 +182,8 @@ class Accelerator(wiring.Component):
                                len(schedule.region_depths))
                      for _ in range(config.taps)]
         else:
-            banks = [Ram(word, schedule.bank_depth, part, registers) for _ in range(config.taps)]
+            kind = ScatteredRam if config.scattered else Ram
+            banks = [kind(word, schedule.bank_depth, part, registers) for _ in range(config.taps)]
         for i, bank in enumerate(banks):
             m.submodules[MemoryNames.BANK(*divmod(i, config.window[1]))] = bank
         streamer = m.submodules[OutputStreamer.NAME()] = OutputStreamer(
@@ -250,7 +256,8 @@ class Accelerator(wiring.Component):
             *(getattr(window, name).eq(getattr(sequencer, name))
               for name in ("y", "x", "group", "from_input", "pitch", "step", "height", "width", "zero_point",
                            *(["bank_turn"] if self.config.written_words > 1 else []))),
-            input_memory.read_address.eq(window.input_address), window.input_data.eq(input_memory.read_data),
+            input_memory.read_address.eq(delay(m, window.input_address, ScatteredRam.LATENCY * self.config.scattered,
+                                               name="input_address")), window.input_data.eq(input_memory.read_data),
         ]
         for i, bank in enumerate(banks):
             m.d.comb += [bank.read_address.eq(window.bank_address[i]), window.bank_data[i].eq(bank.read_data)]
@@ -265,10 +272,11 @@ class Accelerator(wiring.Component):
             if role == TABLES:
                 # Of these there are many: :meth:`_streamed_tables`.
                 continue
-            relays = self._registers if role.endswith("weights") else 0
+            # The address of the columns' parameters goes to few blocks.
+            relays = self._registers if role != "matrix_parameters" else 0
             # The requantisers' parameters always have a register.
             registers = 1 if role.endswith("parameters") else self._registers
-            found[role] = StreamedRom(width, depth, registers, relays, late=self._registers,
+            found[role] = StreamedRom(width, depth, registers, relays, late=self._late,
                                       beat=self.schedule.beat_bits[number], logic=self.schedule.in_logic(role))
         return found
 
@@ -277,14 +285,14 @@ class Accelerator(wiring.Component):
         loads, fmt, lanes = self.schedule.loads, self.schedule.elementwise_format, self.config.requantisers
         if loads is None or fmt is None:
             return []
-        return [[StreamedRom(width, loads.depths[ROLES.index(TABLES)], self._registers, late=self._registers)
+        return [[StreamedRom(width, loads.depths[ROLES.index(TABLES)], self._registers, late=self._late)
                  for _ in range(lanes)] for width in fmt.widths]
 
     def _load_weights(self, m: Module, sequencer: Sequencer, drain: Drain, streamed: dict[str, StreamedRom],
                       tables: list[list[StreamedRom]]) -> WeightLoader:
         """The weight loader, which writes what is ``streamed`` and the ``tables``, and lets passes begin.
 
-        All are written a cycle or two later, through registers of their own.  Nothing of what a pass waits for is read
+        All are written some cycles later, through registers of their own.  Nothing of what a pass waits for is read
         before the pass takes its first step, :meth:`Sequencer.latency` cycles after it is there."""
         loads = self.schedule.loads
         assert loads is not None
@@ -369,7 +377,7 @@ class Accelerator(wiring.Component):
         tile = m.submodules[TileBuffer.NAME()] = TileBuffer(config, schedule.tile_row_words)
         feeder = m.submodules[Feeder.NAME()] = Feeder(config, self.widths, feeder_descriptors(schedule))
         step_place = Cat(sequencer.part, sequencer.word, sequencer.pixel, sequencer.number, sequencer.tile_end)
-        entry = TileBuffer.entry(config.pipelined)
+        entry = TileBuffer.entry(config)
         at_copy, at_result = schedule.latency.window, schedule.latency.reduce - entry
         copied = delay(m, sequencer.valid & ~sequencer.reduce, at_copy, name="copied")
         spacing = min([prod(b.chunks) for b in schedule.passes if b.reduces], default=1)

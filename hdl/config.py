@@ -247,6 +247,12 @@ class EngineConfig:
         return column // self.columns_abreast
 
     @property
+    def scattered(self) -> bool:
+        """Whether memories lie all over the part, as where weights come from outside: what goes to and from them has
+        registers on the way."""
+        return self.pipelined and self.weight_words is not None
+
+    @property
     def hard_requantisers(self) -> int:
         """Requantisers that have a hardware multiplier each, of the array and of the lanes."""
         pipelined = self.requantisers * (self.requantiser_cycles == 1) + self.lanes * (self.lane_cycles == 1)

@@ -5,6 +5,7 @@ yosys leaves the registers behind memories outside, though each block has one of
 4 ns, and connects the carry out of each adder, for which nextpnr lengthens it; and nextpnr, left alone, scatters a
 systolic array's multipliers and memories, which it then can't move much."""
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from tepal.hdl import EngineConfig
 from tepal.hdl.accelerator import MemoryNames
 from tepal.hdl.units.descriptor_table import DescriptorTable
 from tepal.hdl.units.drain import Drain
+from tepal.hdl.units.elementwise import ElementwiseUnit
 from tepal.hdl.units.instance_name import pattern
 from tepal.hdl.units.lane_requantisers import LaneRequantisers
 from tepal.hdl.units.multiplier import DOT, MULTIPLIER
@@ -46,6 +48,11 @@ class Sites:
         """(x, y) of each place of a memory block, by nextpnr's name."""
         return {f"X{x + 2 * number}/Y{y}/EBR{number}": (x + 2 * number, y)
                 for y in self.memories for x in self.columns for number in range(4)}
+
+
+_PIECE = re.compile(r"\.(?:beat|slice)_(\d+)\.")
+"""Of a :class:`~tepal.hdl.memories.streamed.StreamedRom` or a
+:class:`~tepal.hdl.memories.streamed.ScatteredRam`."""
 
 
 def place_multipliers(module: dict, config: EngineConfig, sites: Sites) -> int:
@@ -114,6 +121,11 @@ def place_memories(module: dict, config: EngineConfig, sites: Sites) -> int:
         (MemoryNames.BANK,): lambda _, across: (across, last),
         (MemoryNames.DEPTHWISE_WEIGHTS,): lambda _, across: (across, behind),
         (LaneRequantisers.PARAMETERS,): lambda _, across: (across, behind),
+        # What comes from outside is far from its loader anyhow, so that lanes' tables may lie in their strips too.
+        **({(Drain.NAME, ElementwiseUnit.NAME, ElementwiseUnit.TABLE):
+            lambda numbers, _: (left + (right - left) * (2 * int(numbers[1]) + 1) / (2 * config.requantisers), behind),
+            (Drain.NAME, ElementwiseUnit.NAME, ElementwiseUnit.SKIP): lambda _, across: (across, behind)}
+           if config.weight_words is not None else {}),
         # What is not split by lanes or columns lies together: one word of it is read, or one address goes to all.
         (Drain.NAME,): lambda _, across: ((left + right) / 2, behind),
         (MemoryNames.INPUT,):
@@ -126,13 +138,18 @@ def place_memories(module: dict, config: EngineConfig, sites: Sites) -> int:
     for instances, wish in wishes.items():
         memories = defaultdict(list)
         for name in blocks:
-            if found := pattern(*instances).search(name):
-                memories[found.groups(), name.rpartition(".")[0]].append(name)
-        for (numbers, _), names in sorted(memories.items()):
-            for index, name in enumerate(sorted(names, key=lambda name: int(name.rpartition(".")[2]))):
+            # The first wish that is a block's own holds.
+            if "BEL" not in module["cells"][name]["attributes"] and (found := pattern(*instances).search(name)):
+                # A word's pieces lie one beside the other, as its blocks do.
+                memory, _, index = name.rpartition(".")
+                piece = _PIECE.search(name)
+                memories[found.groups(), "" if piece else memory].append(
+                    (int(piece[1]) if piece else 0, int(index), name))
+        for (numbers, _), found in sorted(memories.items()):
+            for index, (_, _, name) in enumerate(sorted(found)):
                 if not free:
                     return placed
-                x, y = wish(numbers, left + (right - left) * (2 * index + 1) / (2 * len(names)))
+                x, y = wish(numbers, left + (right - left) * (2 * index + 1) / (2 * len(found)))
                 place = min(free, key=lambda place: abs(free[place][0] - x) + abs(free[place][1] - y))
                 module["cells"][name]["attributes"]["BEL"] = place
                 del free[place]

@@ -8,7 +8,7 @@ from tepal.hdl.primitives import Relay, bits_for
 
 from .block import Ram
 
-__all__ = ["BEAT", "NARROW_BEAT", "StreamedRom", "beats_of", "narrow_beat"]
+__all__ = ["BEAT", "NARROW_BEAT", "ScatteredRam", "StreamedRom", "beats_of", "narrow_beat"]
 
 BEAT = 64
 """Bits of a beat of the stream.  A word is a whole number of beats, the lowest bits first."""
@@ -26,6 +26,61 @@ def narrow_beat(width: int) -> int:
     """Bits that count of the beats of few words of ``width`` bits: as few as make for fewer memory blocks."""
     blocks = width // BEAT * beats_of(BEAT, NARROW_BEAT) + beats_of(width % BEAT, NARROW_BEAT)
     return NARROW_BEAT if beats_of(width, NARROW_BEAT) < blocks else BEAT
+
+
+def _relayed(m: Module, word, cycles: int, name: str):
+    """``word`` as it was so many cycles ago: memories of all its readers lie all over the part."""
+    for number in range(cycles):
+        m.submodules[f"{name}_{number}"] = relay = Relay(len(word))
+        m.d.comb += relay.word.eq(word)
+        word = relay.late
+    return word
+
+
+class ScatteredRam(wiring.Component):
+    """A :class:`~tepal.hdl.memories.block.Ram` whose blocks lie all over the part.
+
+    Its words are cut into slices, each of which is told what to read and write by registers of its own, a cycle later.
+
+    Parameters
+    ----------
+    width, depth, granularity, registers
+        As of a Ram.
+
+    Members
+    -------
+    write_address, write_data, write_enable, read_address, read_data
+        As a Ram has them.
+    """
+
+    SLICE = 32
+    """Bits of a slice, where words are a multiple of it: half the width of usual words, which takes as many blocks."""
+
+    LATENCY = 1
+    """Cycles by which all is later than in a Ram."""
+
+    def __init__(self, width: int, depth: int, granularity: int | None = None, registers: int = 0):
+        self.width, self.depth, self.granularity, self.registers = width, depth, granularity or width, registers
+        super().__init__({
+            "write_address": In(bits_for(depth)), "write_data": In(width),
+            "write_enable": In(width // self.granularity),
+            "read_address": In(bits_for(depth)), "read_data": Out(width)})
+
+    def elaborate(self, platform):
+        m = Module()
+        width = self.SLICE if self.width % self.SLICE == 0 else self.width
+        granularity = min(width, self.granularity)
+        data = []
+        for number, first in enumerate(range(0, self.width, width)):
+            m.submodules[f"slice_{number}"] = part = Ram(width, self.depth, granularity, self.registers)
+            enable = self.write_enable[first // self.granularity:][:len(part.write_enable)]
+            write = Cat(enable, self.write_address, self.write_data[first:first + width])
+            m.d.comb += [Cat(part.write_enable, part.write_address, part.write_data).eq(
+                             _relayed(m, write, self.LATENCY, f"write_{number}")),
+                         part.read_address.eq(_relayed(m, self.read_address, self.LATENCY, f"read_{number}"))]
+            data.append(part.read_data)
+        m.d.comb += self.read_data.eq(Cat(data))
+        return m
 
 
 class StreamedRom(wiring.Component):
@@ -71,17 +126,8 @@ class StreamedRom(wiring.Component):
             m.submodules[f"beat_{beat}"] = part = Ram(width, self.depth, registers=self.registers, logic=self.logic)
             write = Cat(self.write_enable[beat], self.write_address, self.write_data[:width])
             m.d.comb += [Cat(part.write_enable, part.write_address, part.write_data).eq(
-                             self._relayed(m, write, self.late, f"write_{beat}")),
-                         part.read_address.eq(self._relayed(m, self.address, self.relays, f"read_{beat}"))]
+                             _relayed(m, write, self.late, f"write_{beat}")),
+                         part.read_address.eq(_relayed(m, self.address, self.relays, f"read_{beat}"))]
             parts.append(part.read_data)
         m.d.comb += self.data.eq(Cat(parts))
         return m
-
-    @staticmethod
-    def _relayed(m: Module, word, cycles: int, name: str):
-        """``word`` as it was so many cycles ago: memories of all beats lie all over the part."""
-        for number in range(cycles):
-            m.submodules[f"{name}_{number}"] = relay = Relay(len(word))
-            m.d.comb += relay.word.eq(word)
-            word = relay.late
-        return word

@@ -68,15 +68,16 @@ class Latencies:
     def of(cls, config: EngineConfig, lane_format: RequantiserFormat | SerialFormat,
            column_format: RequantiserFormat | SerialFormat,
            elementwise_format: ElementwiseFormat | None = None) -> "Latencies":
-        pipelined, entry = config.pipelined, TileBuffer.entry(config.pipelined)
-        window = WindowGenerator.latency(pipelined)
+        pipelined, entry = config.pipelined, TileBuffer.entry(config)
+        window = WindowGenerator.latency(config)
         lanes_sum = window + DepthwiseEngine.latency(config.taps, config.joined_rows)
         drain = (TileBuffer.latency(pipelined) + 1
                  + SystolicArray.latency(config)
                  + Drain.latency(config, column_format, elementwise_format))
         skip = 0 if elementwise_format is None else (
-            ElementwiseUnit.latency(elementwise_format, pipelined) + Drain.write(pipelined))
-        # The address leaves the window generator's registers, and the memory takes it.
+            ElementwiseUnit.latency(elementwise_format, pipelined, config.scattered) + Drain.write(pipelined))
+        # The address leaves the window generator's registers, and the memory takes it.  Where memories are scattered
+        # that is a cycle later, and so is each write.
         return cls(read=1 + pipelined, window=window, copy=window + entry, sum=lanes_sum,
                    reduce=lanes_sum + LaneRequantisers.latency(config.lanes, lane_format) + entry, drain=drain,
                    skip=skip)

@@ -175,7 +175,7 @@ class Drain(wiring.Component):
     def latency(cls, config: EngineConfig, fmt: RequantiserFormat | SerialFormat,
                 elementwise: ElementwiseFormat | None = None) -> int:
         """Cycles from the one in which the array shows a column group's first sum to the write of its first chunk."""
-        further = ElementwiseUnit.latency(elementwise, config.pipelined) if elementwise else 0
+        further = ElementwiseUnit.latency(elementwise, config.pipelined, config.scattered) if elementwise else 0
         select = ColumnParameters.LATENCY - cls.ahead(config) + SELECT if isinstance(fmt, RequantiserFormat) else 0
         return (config.lag((config.requantisers - 1) * config.turns) + select + fmt.latency + further
                 + cls.write(config.pipelined))
@@ -202,11 +202,10 @@ class Drain(wiring.Component):
         self.parts = parts = max(1, config.lanes // config.requantisers)
         # Passes that write outputs: the frame's last result is the last one's.
         self.several = sum(row["to_output"] for row in table.rows) > 1
-        self.spread = config.pipelined and config.weight_words is not None
-        self.own = self.spread or config.written_words > 1
+        self.own = config.scattered or config.written_words > 1
         # There what moves the walks goes far, too: it comes from registers, a cycle after it is decided, and all is
         # counted so much earlier.
-        self.late = int(self.spread and isinstance(fmt, RequantiserFormat))
+        self.late = int(config.scattered and isinstance(fmt, RequantiserFormat))
         super().__init__({
             "captured": In(1), "bottom": In(signed(fmt.accumulator)).array(config.columns),
             **({"ending": In(1)} if config.columns_abreast > 1 else {}),
@@ -413,7 +412,7 @@ class Drain(wiring.Component):
                      unit.mode.eq(write.pop("mode")), unit.table_0.eq(write.pop("first_table"))]
         if fmt.operands > 1:
             m.d.comb += [unit.table_1.eq(write.pop("second_table")), unit.read_address.eq(write.pop("other_word"))]
-        late = ElementwiseUnit.latency(fmt, pipelined)
+        late = ElementwiseUnit.latency(fmt, pipelined, self.config.scattered)
         now = delay(m, now, late, name="elementwise_writing")
         _unpack(write, delay(m, Cat(*write.values()), late, name="elementwise_write"))
         if fmt.operands > 1:
@@ -472,7 +471,7 @@ class Drain(wiring.Component):
         for memory in range(last + 1) if self.own else ():
             # Banks of a column take the same word; the output memory takes all, in the place of one more column.
             column = memory % self.config.window[1] if memory < last else self.config.window[1]
-            if self.spread or column not in shared:
+            if self.config.scattered or column not in shared:
                 own = self._word_of(write, results, column)
                 m.submodules[self.WRITER(memory)] = shared[column] = writer = Relay(len(own))
                 m.d.comb += writer.word.eq(own)

@@ -10,7 +10,7 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from tepal.hdl.memories.block import Ram, Rom
-from tepal.hdl.memories.streamed import BEAT
+from tepal.hdl.memories.streamed import BEAT, ScatteredRam
 from tepal.hdl.primitives import Relay, bits_for, delay
 
 from .instance_name import InstanceName
@@ -119,10 +119,11 @@ class ElementwiseUnit(wiring.Component):
         })
 
     @staticmethod
-    def latency(fmt: ElementwiseFormat, pipelined: bool) -> int:
+    def latency(fmt: ElementwiseFormat, pipelined: bool, scattered: bool = False) -> int:
         """Cycles from a result to what is made of it; one to read the skip memory and one to read tables, each with
-        its register, one for the sum and one for the clamp."""
-        return fmt.operands * (1 + pipelined) + 2
+        its register, one for the sum and one for the clamp.  Where memories are ``scattered``, the way to the skip
+        memory takes one more, and that from there to tables."""
+        return fmt.operands * (1 + pipelined) + 2 + (ScatteredRam.LATENCY + 1 if scattered and fmt.operands > 1 else 0)
 
     @staticmethod
     def features(engine: Any, fmt: ElementwiseFormat) -> dict[str, Any]:
@@ -134,20 +135,28 @@ class ElementwiseUnit(wiring.Component):
         fmt, registers = self.format, int(self.pipelined)
         values, tables, at = [[result.as_unsigned() for result in self.results]], [self.table_0], 0
         if fmt.operands > 1:
-            m.submodules[self.SKIP()] = skip = Ram(8 * self.lanes, fmt.skip_words, registers=registers)
+            kind = ScatteredRam if self.spread else Ram
+            m.submodules[self.SKIP()] = skip = kind(8 * self.lanes, fmt.skip_words, registers=registers)
             m.d.comb += [skip.read_address.eq(self.read_address), skip.write_enable.eq(self.write_enable),
                          skip.write_address.eq(self.write_address), skip.write_data.eq(self.write_data)]
-            at = 1 + registers
+            at = 1 + registers + (ScatteredRam.LATENCY + 1) * self.spread
             values = [[delay(m, value, at, name=f"result_{lane}") for lane, value in enumerate(values[0])],
-                      [skip.read_data.word_select(lane, 8) for lane in range(self.lanes)]]
-            tables = [delay(m, table, at, name=f"table_{i}") for i, table in enumerate((self.table_0, self.table_1))]
+                      [delay(m, skip.read_data.word_select(lane, 8), int(self.spread), name=f"added_{lane}")
+                       for lane in range(self.lanes)]]
+            tables = [delay(m, table, at - self.spread, name=f"table_{i}")
+                      for i, table in enumerate((self.table_0, self.table_1))]
         bounds = self._bounds(m, at + 1 + registers + 1)
         for lane in range(self.lanes):
             least, most = bounds[lane]
             total = Const(0, 1)
             for operand in range(fmt.operands):
                 m.submodules[self.TABLE(operand, lane)] = rom = self.roms[operand][lane]
-                m.d.comb += rom.address.eq(Cat(values[operand][lane], tables[operand]))
+                table = tables[operand]
+                if self.spread and fmt.operands > 1:
+                    m.submodules[f"number_{operand}_{lane}"] = relay = Relay(len(table))
+                    m.d.comb += relay.word.eq(table)
+                    table = relay.late
+                m.d.comb += rom.address.eq(Cat(values[operand][lane], table))
                 total = total + rom.data.as_signed()
             kept = Signal(signed(max(8, len(total) - fmt.shift)), name=f"sum_{lane}", reset_less=True)
             clamped = Signal(signed(8), name=f"clamped_{lane}", reset_less=True)

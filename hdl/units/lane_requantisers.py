@@ -39,7 +39,7 @@ class LaneParameters(wiring.Component):
     LANE = InstanceName("lane_{}")
 
     ACTIVE = 2
-    """Cycles from ``take`` to the parameters."""
+    """Cycles from ``take`` to the parameters; one more for each of the ``rom``'s relays."""
 
     LATENCY = 1 + ReplayRom.latency(1)
     """Least cycles between two ``take``, beyond those in which words are fetched."""
@@ -48,6 +48,7 @@ class LaneParameters(wiring.Component):
                  rom=None):
         self.format, self.lanes, self.per_beat, self.jumps = fmt, lanes, per_beat, jumps
         self.rom = ReplayRom("depthwise_parameters", fmt.width * per_beat, words, registers=1, rom=rom, jumps=jumps)
+        self.relays = rom.relays if rom else 0
         super().__init__({"take": In(1), "rewind": In(1), "commit": In(1), "restart": In(1),
                           "active": Out(fmt.layout).array(lanes),
                           **({"base": In(len(self.rom.base))} if jumps else {}), **({"there": In(1)} if rom else {})})
@@ -70,10 +71,13 @@ class LaneParameters(wiring.Component):
         with m.If((beat != beats) & self.there if "there" in self.signature.members else beat != beats):
             m.d.comb += [rom.advance.eq(beat != beats - 1), asked.eq(1 << beat)]
             m.d.sync += beat.eq(beat + 1)
-        arrived = [delay(m, asked[i], ReplayRom.latency(1), name=f"arrived_{i}") for i in range(beats)]
+        # Lanes far away have what tells them of a word in registers of their own, a cycle later.
+        arrived = [delay(m, asked[i], ReplayRom.latency(1, self.relays) - self.relays, name=f"arrived_{i}")
+                   for i in range(beats)]
+        taken = delay(m, self.take, self.relays, name="taken")
         for lane in range(self.lanes):
-            m.submodules[self.LANE(lane)] = unit = _Shadowed(width)
-            m.d.comb += [unit.arrived.eq(arrived[lane // self.per_beat]), unit.take.eq(self.take),
+            m.submodules[self.LANE(lane)] = unit = _Shadowed(width, self.relays)
+            m.d.comb += [unit.arrived.eq(arrived[lane // self.per_beat]), unit.take.eq(taken),
                          unit.word.eq(rom.data.word_select(lane % self.per_beat, width)),
                          self.active[lane].eq(unit.active)]
         take = delay(m, self.take, 1, name="take")
@@ -87,17 +91,19 @@ class LaneParameters(wiring.Component):
 
 
 class _Shadowed(wiring.Component):
-    """A word that waits, and the one in use, which it replaces in the second cycle after ``take``.
+    """A word that waits from ``late`` cycles after it has ``arrived``, and the one in use, which it replaces in the
+    second cycle after ``take``.
 
     Lanes lie all over the part: each takes its word by a register of its own."""
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, late: int = 0):
+        self.late = late
         super().__init__({"arrived": In(1), "word": In(width), "take": In(1), "active": Out(width)})
 
     def elaborate(self, platform):
         m = Module()
         shadow = Signal.like(self.word, name="shadow", reset_less=True)
-        with m.If(self.arrived):
+        with m.If(delay(m, self.arrived, self.late, name="arrived")):
             m.d.sync += shadow.eq(self.word)
         with m.If(delay(m, self.take, 1, name="take")):
             m.d.sync += self.active.eq(shadow)
@@ -154,7 +160,7 @@ class LaneRequantisers:
                                                                       jumps=jumps, rom=self.rom)
         if self.rom:
             m.d.comb += parameters.there.eq(self.there)
-        ahead = self.at_sum - LaneParameters.ACTIVE
+        ahead = self.at_sum - LaneParameters.ACTIVE - parameters.relays
         replay = delay(m, Cat(sequencer.rewind, sequencer.commit, sequencer.restart,
                               sequencer.next_parameters if jumps else ()), ahead, name="group_replay")
         m.d.comb += [parameters.take.eq(delay(m, sequencer.group_start, ahead, name="group_start")),

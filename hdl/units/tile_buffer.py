@@ -72,9 +72,9 @@ class TileBuffer(wiring.Component):
         return 2 + 2 * pipelined
 
     @staticmethod
-    def entry(pipelined: bool) -> int:
+    def entry(config: EngineConfig) -> int:
         """Cycles before ``write`` in which a word gets near, and is chosen."""
-        return 2 * pipelined
+        return 2 * config.pipelined + config.scattered
 
     @staticmethod
     def features(engine: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from tepal.hdl.config import EngineConfig
+from tepal.hdl.memories.streamed import ScatteredRam
 from tepal.hdl.primitives import bits_for, delay
 
 from .arithmetic import modular_sum
@@ -61,7 +62,7 @@ class WindowGenerator(wiring.Component):
         Of the feature map.
     bank_address, bank_data, input_address, input_data
         To the memories' read ports; data comes two cycles after the address, or one in an engine
-        that is not pipelined.
+        that is not pipelined; and :attr:`ScatteredRam.LATENCY` later where the engine is scattered.
     taps : Out(8 * lanes) per tap
         Row-major.
     copied : Out(8 * config.tile_lanes)
@@ -88,9 +89,9 @@ class WindowGenerator(wiring.Component):
         })
 
     @staticmethod
-    def latency(pipelined: bool) -> int:
+    def latency(config: EngineConfig) -> int:
         """Cycles from a position to its window."""
-        return 6 if pipelined else 3
+        return (6 if config.pipelined else 3) + ScatteredRam.LATENCY * config.scattered
 
     @staticmethod
     def features(engine: Any) -> dict[str, Any]:
@@ -104,7 +105,8 @@ class WindowGenerator(wiring.Component):
 
         # In brackets: the cycles without ``pipelined``, where only the second of each two steps ends in a register.
         deep = int(self.config.pipelined)
-        late = 2 + 2 * deep
+        slow = ScatteredRam.LATENCY * self.config.scattered
+        late = 2 + 2 * deep + slow
 
         def register(name, value):
             signal = Signal(value.shape(), name=name, reset_less=True)
@@ -147,7 +149,7 @@ class WindowGenerator(wiring.Component):
         m.d.sync += self.input_address.eq(input_row + column_address[0])
 
         # Cycles 3 and 4 (2): the memories.  Cycle 5 (3): rows into place.
-        y_remainder = delay(m, y_remainder, 1 + deep, name="y_remainder")
+        y_remainder = delay(m, y_remainder, 1 + deep + slow, name="y_remainder")
         x_remainder = delay(m, first_column, late - 1, name="x_remainder")
         input_data = self.input_data
         if whole_pixels:

@@ -171,6 +171,22 @@ def test_memories():
     assert "BEL" not in module["cells"]["top.accelerator.encoder.block.U$0.words.0.0"]["attributes"]
 
 
+def test_memories_of_weights_from_outside():
+    """Beats of a word lie side by side like its blocks; a lane's tables, and its bits of the skip memory, in its
+    strip."""
+    config = EngineConfig(4, 4, 2, weight_words=8)
+    beats = [f"matrix_weights.rom.beat_{beat}.U$0.words.0.{index}" for beat in range(2) for index in range(2)]
+    tables = [f"drain.elementwise.table_{operand}_{lane}.beat_0.U$0.words.0.0" for lane in range(2)
+              for operand in range(2)]
+    skip = [f"drain.elementwise.skip_memory.slice_{half}.U$0.words.0.0" for half in range(2)]
+    module = memories(reversed([*beats, *tables, *skip]))
+    assert place_memories(module, config, _SITES[ECP5_85F.name]) == 10
+    assert sorted(beats, key=lambda name: site(module, name)) == beats
+    own = [[site(module, name)[0] for name in tables[2 * lane:2 * lane + 2]] for lane in range(2)]
+    assert max(own[0]) < min(own[1])
+    assert site(module, skip[0])[0] < site(module, skip[1])[0]
+
+
 def test_tables_of_descriptors_are_left_alone():
     """Also within a unit whose other memories have their places."""
     module = memories(["drain.rom.rom.part_0.0.0", "drain.drain_descriptors.part_0.0.0"])

@@ -7,7 +7,7 @@ from amaranth.sim import Simulator
 from tepal.boards.flow.tools import find
 from tepal.hdl.memories.block import Rom
 from tepal.hdl.memories.streamed import BEAT as WHOLE
-from tepal.hdl.memories.streamed import NARROW_BEAT, StreamedRom, beats_of, narrow_beat
+from tepal.hdl.memories.streamed import NARROW_BEAT, ScatteredRam, StreamedRom, beats_of, narrow_beat
 
 WIDTH, DEPTH, BEAT = 40, 8, 16
 
@@ -48,6 +48,41 @@ def test_written_and_read(registers, relays, late):
             assert ctx.get(rom.data) == sum(value << BEAT * beat for beat, value in enumerate(given))
 
     simulator = Simulator(rom)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+
+
+@pytest.mark.parametrize("granularity", [16, 32, 64])
+def test_scattered(granularity):
+    """Slices of a word take what is written to them and read of them a cycle later than a memory in one piece."""
+    ram = ScatteredRam(64, DEPTH, granularity, registers=1)
+    parts = len(ram.write_enable)
+
+    async def bench(ctx):
+        wanted = [0] * DEPTH
+        for word in range(DEPTH):
+            for part in range(parts):
+                value = 0x0123_4567_89ab_cdef * (word + 1) + part & (1 << 64) - 1
+                mask = (1 << granularity) - 1 << part * granularity
+                wanted[word] = wanted[word] & ~mask | value & mask
+                ctx.set(ram.write_address, word)
+                ctx.set(ram.write_data, value)
+                ctx.set(ram.write_enable, 1 << part)
+                await ctx.tick()
+        ctx.set(ram.write_enable, 0)
+        # The last word is in the memory a cycle later, and then its way begins.
+        ctx.set(ram.read_address, DEPTH - 1)
+        await ctx.tick().repeat(2 + ram.LATENCY)
+        assert ctx.get(ram.read_data) == wanted[-1]
+        for word in range(DEPTH):
+            ctx.set(ram.read_address, word)
+            await ctx.tick().repeat(1 + ram.LATENCY)
+            assert ctx.get(ram.read_data) == wanted[word - 1]
+            await ctx.tick()
+            assert ctx.get(ram.read_data) == wanted[word]
+
+    simulator = Simulator(ram)
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
     simulator.run()

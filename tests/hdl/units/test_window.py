@@ -7,6 +7,7 @@ from amaranth import Module, unsigned
 from amaranth.lib.memory import Memory
 from stepping import trace
 from tepal.hdl import EngineConfig
+from tepal.hdl.memories.streamed import ScatteredRam
 from tepal.hdl.plan.places import FeatureMap
 from tepal.hdl.primitives import bits_for, delay
 from tepal.hdl.units.input_layout import InputLayout
@@ -24,9 +25,9 @@ def words(pixels: np.ndarray, lanes: int) -> list[int]:
     return [int.from_bytes(word.tobytes(), "little") for word in filled.reshape(-1, lanes)]
 
 
-@pytest.mark.parametrize("pipelined", [True, False])
+@pytest.mark.parametrize(("pipelined", "scattered"), [(True, False), (False, False), (True, True)])
 @pytest.mark.parametrize("seed", range(10))
-def test_window(seed, pipelined):
+def test_window(seed, pipelined, scattered):
     rng = np.random.default_rng(seed)
     window = tuple(int(n) for n in rng.integers(1, 4, 2))
     lanes, channels = int(rng.integers(1, 5)), int(rng.integers(1, 8))
@@ -38,7 +39,9 @@ def test_window(seed, pipelined):
     activations, inputs = rng.integers(-128, 128, (2, height, width, channels), np.int8)
 
     depth = image.base + image.depth
-    config = EngineConfig(1, 1, lanes, window, copy_lanes=copy_lanes, pipelined=pipelined)
+    config = EngineConfig(1, 1, lanes, window, copy_lanes=copy_lanes, pipelined=pipelined,
+                          weight_words=1 if scattered else None)
+    late = pipelined + ScatteredRam.LATENCY * scattered
     widths = Widths(coordinate=6, address=0, column=bits_for(max(image.pitch, wide.pitch)), bank=bits_for(depth),
                     target=0, tile_word=0, weight=0)
     # Windows of a pixel each: the input memory holds the image as it is.
@@ -54,12 +57,12 @@ def test_window(seed, pipelined):
         m.submodules[f"bank_{bank}"] = memory = Memory(shape=unsigned(8 * lanes), depth=depth, init=contents)
         port = memory.read_port()
         m.d.comb += [port.addr.eq(generator.bank_address[bank]),
-                     generator.bank_data[bank].eq(delay(m, port.data, int(pipelined), name=f"late_{bank}"))]
+                     generator.bank_data[bank].eq(delay(m, port.data, late, name=f"late_{bank}"))]
     m.submodules.inputs = memory = Memory(shape=unsigned(8 * channels), depth=wide.depth,
                                           init=words(inputs.reshape(-1, channels), channels))
     port = memory.read_port()
     m.d.comb += [port.addr.eq(generator.input_address),
-                 generator.input_data.eq(delay(m, port.data, int(pipelined), name="late"))]
+                 generator.input_data.eq(delay(m, port.data, late, name="late"))]
 
     # Whole runs from the input and from the banks: the block's constants do not change from step to step.
     places = np.stack([rng.integers(-9, height + 9, CYCLES), rng.integers(-9, width + 9, CYCLES),
@@ -98,7 +101,7 @@ def test_window(seed, pipelined):
         return np.frombuffer(int(word).to_bytes(count, "little"), np.int8).tolist()
 
     rows = trace(m, CYCLES, drive, [generator.copied, *generator.taps])
-    latency = WindowGenerator.latency(pipelined)
+    latency = WindowGenerator.latency(config)
     for cycle in range(CYCLES - latency):
         copy, *taps = rows[cycle + latency]
         wanted = copied(cycle)
