@@ -2,8 +2,7 @@
 """What is done to an ECP5's netlist between synthesis and place and route.
 
 yosys leaves the registers behind memories outside, though each block has one of its own that is faster by some
-4 ns, and connects the carry out of each adder, for which nextpnr lengthens it; and nextpnr, left alone, scatters a
-systolic array's multipliers and memories, which it then can't move much."""
+4 ns, and connects the carry out of each adder, for which nextpnr lengthens it; and nextpnr, left alone, scatters a systolic array's multipliers and memories, which it then can't move much."""
 
 import re
 from collections import Counter, defaultdict
@@ -21,8 +20,7 @@ from tepal.hdl.units.multiplier import DOT, MULTIPLIER
 from tepal.hdl.units.systolic import SystolicArray
 from tepal.hdl.units.tile_buffer import TileBuffer
 
-__all__ = ["UNCONNECTED", "Sites", "absorb_output_registers", "drop_unread_carries", "place_memories",
-           "place_multipliers"]
+__all__ = ["UNCONNECTED", "Sites", "absorb_output_registers", "drop_unread_carries", "place_memories", "place_multipliers"]
 
 
 @dataclass(frozen=True)

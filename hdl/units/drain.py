@@ -260,15 +260,12 @@ class Drain(wiring.Component):
         for index in range(count_of):
             phase = delay(m, phase, lags[index] - lags[index - 1], name=f"phase_{index}") if index else phase
             m.submodules[self.REQUANTISER(index)] = unit = Requantiser(fmt)
-            own = range(index * step, index * step + step)
-            if alone:
-                m.d.comb += [unit.acc.eq(delay(m, self.bottom[index], late + SELECT, name=f"sum_{index}")),
-                             unit.parameters.eq(Value.cast(parameters[index]))]
-            else:
-                m.d.comb += [unit.acc.eq(delay(m, Array([self.bottom[c] for c in own])[phase], late + SELECT,
-                                               name=f"sum_{index}")),
-                             unit.parameters.eq(delay(m, Array([Value.cast(parameters[c]) for c in own])[
-                                 delay(m, phase, late, name=f"word_phase_{index}")], SELECT, name=f"word_{index}"))]
+            own = slice(index * step, index * step + step)
+            sums, words = self.bottom[own], [Value.cast(word) for word in parameters[own]]
+            now = sums[0] if alone else Array(sums)[phase]
+            word = words[0] if alone else Array(words)[delay(m, phase, late, name=f"word_phase_{index}")]
+            m.d.comb += [unit.acc.eq(delay(m, now, late + SELECT, name=f"sum_{index}")),
+                         unit.parameters.eq(delay(m, word, SELECT - alone, name=f"word_{index}"))]
             results.append(delay(m, unit.result, lags[-1] - lags[index], name=f"result_{index}"))
         # The capture again, when its results are there.
         return results, delay(m, first, late + SELECT + fmt.latency + lags[-1] - self.EARLY - self.late, name="start")

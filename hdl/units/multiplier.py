@@ -338,12 +338,9 @@ class PackedDot(wiring.Component):
             m.d.comb += [factor.eq(Cat(low, C(0, 2), high)), multiplier.a.eq(factor), multiplier.b.eq(self.b[number])]
             packed.append(multiplier.product)
             # Two bits of one factor make a row, as far as it counts; of the factor's sign there are as many as count.
-            # A register holds the sum of two rows.  Operands come from afar, from registers that all columns abreast
-            # have in common: with time for it, rows have registers of their own for them, as multipliers do.
-            early = self._early
-            own = delay(m, self.b[number], early, name=f"b_{number}")
-            wide = Cat(own, own[-1].replicate(max(0, bits - second)), C(0, 1))
-            factor_high = Cat(delay(m, high, early, name=f"high_{number}"), C(0, 1)).as_signed()
+            # A register holds the sum of two rows.
+            wide = Cat(self.b[number], self.b[number][-1].replicate(max(0, bits - second)), C(0, 1))
+            factor_high = Cat(high, C(0, 1)).as_signed()
             for place in range(0, bits, 4):
                 value = row_pair(m, platform, factor_high, wide[place:place + 2], bits - place)
                 if place + 2 < bits:
@@ -364,15 +361,10 @@ class PackedDot(wiring.Component):
                      self.product[1].eq(higher)]
         return m
 
-    @property
-    def _early(self) -> int:
-        """Registers between the operands and the rows."""
-        return min(1, self.spread)
-
     def _modulo(self, m: Module, rows: list, bits: int):
         """The higher sum modulo 2 ** ``bits``, of the ``rows`` of a cycle ago, when all that is packed is added."""
         level, left = [row << place if place else row for row, place in rows], Multiplier.LATENCY - 1 + self.spread
-        left += Dot.levels(self.operands) - self._early
+        left += Dot.levels(self.operands)
         # As many at a time as it takes to be there in time: two, with registers between multipliers and accumulators.
         size = next(size for size in count(2) if size ** left >= len(level))
         while len(level) > 1:

@@ -16,7 +16,7 @@ from tepal.hdl import Accelerator, EngineConfig, Schedule
 from tepal.hdl.units.instance_name import InstanceName, follow
 
 ENGINES = {
-    "ulx3s-85f": EngineConfig(4, 4, 4, (1, 2), requantisers=4, packing=2, logic_columns=1, columns_abreast=2,
+    "ulx3s-85f": EngineConfig(4, 4, 4, (1, 2), requantisers=2, packing=2, logic_columns=1, columns_abreast=2,
                               requantiser_multiplier=18),
     "ulx3s-45f": EngineConfig(4, 4, 2, (1, 2), requantisers=4),
     "ulx3s-12f": EngineConfig(4, 4, 4, (1, 2), requantisers=2, weight_words=12, input_rows=2, operands=2),
