@@ -343,8 +343,7 @@ class Accelerator(wiring.Component):
         config, registers, at_window = self.config, self._registers, self.schedule.latency.window
         kinds, bits = self.schedule.formats.reduction_kinds, self.schedule.depthwise_weight_bits
         engine = m.submodules[DepthwiseEngine.NAME()] = DepthwiseEngine(
-            config.lanes, config.taps, self.schedule.depthwise_accumulator, kinds, bits,
-            joined=config.joined_rows)
+            config.lanes, config.taps, self.schedule.depthwise_accumulator, kinds, bits)
         # Large arrays leave no room for all lanes' weights beside each other.
         slices = config.lanes if config.columns_abreast > 1 else 1
         weights = m.submodules[MemoryNames.DEPTHWISE_WEIGHTS()] = streamed or Rom(

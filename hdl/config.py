@@ -269,12 +269,6 @@ class EngineConfig:
         return (column + 1) * self.logic_columns // self.columns != column * self.logic_columns // self.columns
 
     @property
-    def joined_rows(self) -> bool:
-        """Whether every two rows of a product in logic are added in the cycle that makes them: flip-flops are what
-        arrays of several operands run out of first."""
-        return self.operands > 1
-
-    @property
     def together(self) -> int:
         """Rows of the array that take their operands in the same cycle."""
         return self.packing if self.pipelined else self.rows

@@ -14,14 +14,7 @@ from amaranth.lib.cdc import ResetSynchronizer
 from tepal.hdl import EngineConfig
 
 from .clocks import MHZ, within
-from .ecp5_netlist import (
-    UNCONNECTED,
-    Sites,
-    absorb_output_registers,
-    drop_unread_carries,
-    place_memories,
-    place_multipliers,
-)
+from .ecp5_netlist import Sites, absorb_output_registers, place_memories, place_multipliers
 from .part import Family, MemoryKind, Part, Pin, Pll
 
 __all__ = ["DENSE_85F", "ECP5_5G_45F", "ECP5_5G_85F", "ECP5_12F", "ECP5_25F", "ECP5_45F", "ECP5_85F", "ENGINE_12F",
@@ -134,7 +127,6 @@ class _ECP5(Family):
 
     def finish(self, module, platform, config):
         absorb_output_registers(module)
-        drop_unread_carries(module)
         if place_multipliers(module, config, _SITES[platform.device]):
             place_memories(module, config, _SITES[platform.device])
 
@@ -151,7 +143,7 @@ class _ECP5(Family):
             if kind == "CCU2C":
                 # nextpnr lengthens a chain by a cell where something enters it, and where something may leave it.
                 luts += 2 * (net(cell, "CIN") not in left)
-                luts += 2 * (net(cell, "COUT") not in (None, UNCONNECTED) and net(cell, "COUT") not in entered)
+                luts += 2 * (net(cell, "COUT") is not None and net(cell, "COUT") not in entered)
             if luts or kind == "TRELLIS_FF":
                 yield name, luts, int(kind == "TRELLIS_FF")
 
@@ -212,7 +204,7 @@ ECP5_12F = replace(ECP5_25F, name="LFE5U-12F", memories=(MemoryKind("DP16KD", 32
 ECP5_5G_85F = replace(ECP5_85F, name="LFE5UM5G-85F")
 ECP5_5G_45F = replace(ECP5_45F, name="LFE5UM5G-45F")
 
-ENGINE_85F = EngineConfig(rows=4, columns=16, lanes=8, window=(3, 3), requantisers=16, input_bytes=4, spread=1,
+ENGINE_85F = EngineConfig(rows=4, columns=16, lanes=8, window=(3, 3), requantisers=16, input_bytes=4, spread=2,
                           packing=2, copy_lanes=15, operands=4, columns_abreast=4, requantiser_multiplier=18)
 """An engine for 156 multipliers and 84,000 LUTs."""
 

@@ -70,7 +70,7 @@ class Latencies:
            elementwise_format: ElementwiseFormat | None = None) -> "Latencies":
         pipelined, entry = config.pipelined, TileBuffer.entry(config)
         window = WindowGenerator.latency(config)
-        lanes_sum = window + DepthwiseEngine.latency(config.taps, config.joined_rows)
+        lanes_sum = window + DepthwiseEngine.latency(config.taps)
         drain = (TileBuffer.latency(pipelined) + 1
                  + SystolicArray.latency(config)
                  + Drain.latency(config, column_format, elementwise_format))

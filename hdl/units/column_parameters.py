@@ -41,9 +41,6 @@ class ColumnParameters:
         Columns of the array, and those that are given their words in the same cycle.
     rom
         Where they are, if not in a ROM of their own: with one register.
-    late
-        Words come a cycle later, by one more register on the way, where columns that take the same part of what the ROM
-        gives lie all over the part.
     """
 
     LATENCY = ReplayRom.latency(1) + 2
@@ -55,13 +52,12 @@ class ColumnParameters:
 
     ROM = InstanceName("rom", part="memories")
     RELAY = InstanceName("copy_{}")
-    BRANCH = InstanceName("branch_{}")
     WORD = InstanceName("parameters_{}", "array's requantiser parameters")
 
     def __init__(self, table: DescriptorTable, fmt: RequantiserFormat, words: list[int], columns: int, abreast: int = 1,
-                 rom=None, *, late: bool = False):
+                 rom=None):
         self.table, self.format, self.words, self.rom = table, fmt, words, rom
-        self.columns, self.abreast, self.late = columns, abreast, late
+        self.columns, self.abreast = columns, abreast
 
     @staticmethod
     def loading(engine):
@@ -118,8 +114,8 @@ class ColumnParameters:
         m.d.comb += [rom.advance.eq(delay(m, advance, 1, name="advance")),
                      Cat(rom.rewind, rom.commit, rom.restart, rom.base if rom.jumps else ()).eq(
                          delay(m, moves, 1, name="moves"))]
-        parameters, copies, branches = [], {}, {}
-        arrives = delay(m, load, self.LATENCY + self.late, name="load")
+        parameters, copies = [], {}
+        arrives = delay(m, load, self.LATENCY, name="load")
         for index in range(self.columns):
             turn, part = divmod(index, self.abreast)
             if index and part == 0:
@@ -127,11 +123,8 @@ class ColumnParameters:
             if turn % self.NEIGHBOURS == 0:
                 m.submodules[self.RELAY(index)] = copies[part] = copy = Relay(self.format.width)
                 m.d.comb += copy.word.eq(rom.data.word_select(part, self.format.width))
-            if self.late and turn % (self.NEIGHBOURS // 2) == 0:
-                m.submodules[self.BRANCH(index)] = branches[part] = branch = Relay(self.format.width)
-                m.d.comb += branch.word.eq(copies[part].late)
             word = Signal(self.format.layout, name=self.WORD(index), reset_less=True)
             with m.If(arrives):
-                m.d.sync += word.eq((branches if self.late else copies)[part].late)
+                m.d.sync += word.eq(copies[part].late)
             parameters.append(word)
         return parameters

@@ -46,8 +46,6 @@ class DepthwiseEngine(wiring.Component):
         What it must be able to make; nothing is built for others.
     weight
         Width of a weight in bits.
-    joined
-        Its multipliers save flip-flops, and a cycle (:class:`~tepal.hdl.units.arithmetic.LogicMultiplier`).
 
     Members
     -------
@@ -63,9 +61,9 @@ class DepthwiseEngine(wiring.Component):
     NAME = InstanceName("depthwise", "depthwise engine", "depthwise engine")
 
     def __init__(self, lanes: int, taps: int, accumulator: int,
-                 kinds: Sequence[ReductionKind] = (ReductionKind.SUM,), weight: int = 8, *, joined: bool = False):
+                 kinds: Sequence[ReductionKind] = (ReductionKind.SUM,), weight: int = 8):
         self.lanes, self.taps, self.accumulator, self.kinds = lanes, taps, accumulator, kinds
-        self.weight, self.joined = weight, joined
+        self.weight = weight
         super().__init__({
             "windows": In(8 * lanes).array(taps), "weights": In(weight * lanes).array(taps),
             "first": In(1),
@@ -74,9 +72,9 @@ class DepthwiseEngine(wiring.Component):
         })
 
     @staticmethod
-    def latency(taps: int, joined: bool = False) -> int:
+    def latency(taps: int) -> int:
         """Cycles from a window to its sum: multiplier, adder tree, accumulator."""
-        return LogicMultiplier.latency(8, joined) + (taps - 1).bit_length() + 1
+        return LogicMultiplier.latency(8) + (taps - 1).bit_length() + 1
 
     @staticmethod
     def features(engine: Any, accumulator: int, kinds: Sequence[ReductionKind]) -> dict[str, Any]:
@@ -88,8 +86,8 @@ class DepthwiseEngine(wiring.Component):
         """For each level of the tree, and the accumulator behind it, whether it takes the larger of two values."""
         if len(self.kinds) == 1:
             return [C(1, 1)] * (1 + (self.taps - 1).bit_length())
-        compares = [delay(m, self.kind == self.kinds.index(ReductionKind.MAXIMUM),
-                          LogicMultiplier.latency(8, self.joined), name="compare")]
+        compares = [delay(m, self.kind == self.kinds.index(ReductionKind.MAXIMUM), LogicMultiplier.latency(8),
+                          name="compare")]
         for level in range((self.taps - 1).bit_length()):
             compares.append(delay(m, compares[-1], 1, name=f"compare_{level}"))
         return compares
@@ -115,14 +113,13 @@ class DepthwiseEngine(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        keep = delay(m, ~self.first, self.latency(self.taps, self.joined) - 1, name="keep")
+        keep = delay(m, ~self.first, self.latency(self.taps) - 1, name="keep")
         compares = self._compares(m) if ReductionKind.MAXIMUM in self.kinds else []
         for lane in range(self.lanes):
             byte = slice(8 * lane, 8 * lane + 8)
             products = []
             for tap in range(self.taps):
-                m.submodules[f"multiplier_{lane}_{tap}"] = multiplier = LogicMultiplier(
-                    self.weight, 8, joined=self.joined)
+                m.submodules[f"multiplier_{lane}_{tap}"] = multiplier = LogicMultiplier(self.weight, 8)
                 m.d.comb += [multiplier.a.eq(self.weights[tap].word_select(lane, self.weight)),
                              multiplier.b.eq(self.windows[tap][byte] ^ ACTIVATION_OFFSET)]
                 products.append(multiplier.product)

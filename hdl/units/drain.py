@@ -150,7 +150,7 @@ class Drain(wiring.Component):
     ENABLER = InstanceName("enabler_{}")
     NAME = InstanceName("drain", "drain", "drain", (
         REQUANTISER, SERIAL, PORT, WRITER, ENABLER, ElementwiseUnit.NAME, ColumnParameters.ROM, ColumnParameters.RELAY,
-        ColumnParameters.BRANCH, ColumnParameters.WORD))
+        ColumnParameters.WORD))
 
     EARLY = 2
     """Cycles before a write in which a pipelined requantiser's side begins to make its address."""
@@ -244,11 +244,8 @@ class Drain(wiring.Component):
         late, fetches = ColumnParameters.LATENCY - ahead, self.captured
         if ahead:
             fetches = delay(m, self.ending, ProcessingElement.latency(self.config) - ahead, name="fetches")
-        # Where a requantiser serves a single column, its parameters are the column's.  The cycle in which others select
-        # theirs goes into the way there, which is long where neighbours have parameters of their own.
-        alone = step == 1 and self.config.columns_abreast > 1
         parameters = ColumnParameters(self.parameter_table, fmt, self.words, self.config.columns,
-                                      self.config.columns_abreast, self.rom, late=alone).add_to(m, fetches)
+                                      self.config.columns_abreast, self.rom).add_to(m, fetches)
         # Requantiser 0 meets its columns in turn from the cycle after the capture; the others when their first columns
         # show their sums.
         first = delay(m, self.captured, 1, name="first")
@@ -260,12 +257,11 @@ class Drain(wiring.Component):
         for index in range(count_of):
             phase = delay(m, phase, lags[index] - lags[index - 1], name=f"phase_{index}") if index else phase
             m.submodules[self.REQUANTISER(index)] = unit = Requantiser(fmt)
-            own = slice(index * step, index * step + step)
-            sums, words = self.bottom[own], [Value.cast(word) for word in parameters[own]]
-            now = sums[0] if alone else Array(sums)[phase]
-            word = words[0] if alone else Array(words)[delay(m, phase, late, name=f"word_phase_{index}")]
-            m.d.comb += [unit.acc.eq(delay(m, now, late + SELECT, name=f"sum_{index}")),
-                         unit.parameters.eq(delay(m, word, SELECT - alone, name=f"word_{index}"))]
+            own = range(index * step, index * step + step)
+            m.d.comb += [unit.acc.eq(delay(m, Array([self.bottom[c] for c in own])[phase], late + SELECT,
+                                           name=f"sum_{index}")),
+                         unit.parameters.eq(delay(m, Array([Value.cast(parameters[c]) for c in own])[
+                             delay(m, phase, late, name=f"word_phase_{index}")], SELECT, name=f"word_{index}"))]
             results.append(delay(m, unit.result, lags[-1] - lags[index], name=f"result_{index}"))
         # The capture again, when its results are there.
         return results, delay(m, first, late + SELECT + fmt.latency + lags[-1] - self.EARLY - self.late, name="start")

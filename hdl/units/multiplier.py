@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.vendor import SiliconBluePlatform
 from tepal.hdl.primitives import delay, is_ecp5
 
-from .arithmetic import LogicMultiplier, row_pair
+from .arithmetic import LogicMultiplier
 from .instance_name import InstanceName
 
 __all__ = ["DOT", "MULTIPLIER", "NAMES", "Dot", "LogicPair", "Multiplier", "MultiplierPair", "PackedDot",
@@ -143,21 +143,17 @@ class PackedMultiplier(wiring.Component):
 
 
 class LogicPair(wiring.Component):
-    """What a :class:`PackedMultiplier` makes, as late, of logic; with ``joined`` rows :attr:`SOONER` than that
-    (:class:`~tepal.hdl.units.arithmetic.LogicMultiplier`)."""
+    """What a :class:`PackedMultiplier` makes, as late, of logic."""
 
-    SOONER = LogicMultiplier.latency(8) - LogicMultiplier.latency(8, joined=True)
-    """Cycles by which products of joined rows are there sooner."""
-
-    def __init__(self, spread: int = 0, *, joined: bool = False):
-        self.spread, self.joined = spread, joined
+    def __init__(self, spread: int = 0):
+        self.spread = spread
         super().__init__({"a": In(signed(8)).array(2), "b": In(signed(8)), "product": Out(signed(16)).array(2)})
 
     def elaborate(self, platform):
         m = Module()
         assert LogicMultiplier.latency(8) == PackedMultiplier.LATENCY
         for number in range(2):
-            m.submodules[f"half_{number}"] = half = LogicMultiplier(8, 8, joined=self.joined)
+            m.submodules[f"half_{number}"] = half = LogicMultiplier(8, 8)
             m.d.comb += [half.a.eq(self.b), half.b.eq(self.a[number].as_unsigned() ^ PackedMultiplier.OFFSET),
                          self.product[number].eq(delay(m, half.product, self.spread, name=f"product_{number}"))]
         return m
@@ -303,8 +299,7 @@ class PackedDot(wiring.Component):
     Parameters
     ----------
     spread
-        Registers on top of those that there are anyhow: the first one lies inside the multipliers, others behind the
-        sum of what they give, which has fewer bits.
+        As in :class:`Multiplier`.
     operands
         Products of a sum.
     b
@@ -332,24 +327,18 @@ class PackedDot(wiring.Component):
         packed, rows = [], []
         for number in range(self.operands):
             low, high = (value.as_unsigned() ^ PackedMultiplier.OFFSET for value in self.a[number])
-            m.submodules[MULTIPLIER(number)] = multiplier = Multiplier(min(1, self.spread), unsigned(18),
-                                                                       signed(second))
+            m.submodules[MULTIPLIER(number)] = multiplier = Multiplier(self.spread, unsigned(18), signed(second))
             factor = Signal(18, name=f"factor_{number}")
             m.d.comb += [factor.eq(Cat(low, C(0, 2), high)), multiplier.a.eq(factor), multiplier.b.eq(self.b[number])]
             packed.append(multiplier.product)
             # Two bits of one factor make a row, as far as it counts; of the factor's sign there are as many as count.
-            # A register holds the sum of two rows.
-            wide = Cat(self.b[number], self.b[number][-1].replicate(max(0, bits - second)), C(0, 1))
-            factor_high = Cat(high, C(0, 1)).as_signed()
-            for place in range(0, bits, 4):
-                value = row_pair(m, platform, factor_high, wide[place:place + 2], bits - place)
-                if place + 2 < bits:
-                    other = row_pair(m, platform, factor_high, wide[place + 2:place + 4], bits - place - 2)
-                    value = Cat(value[:2], value[2:] + other)
+            wide = Cat(self.b[number], self.b[number][-1].replicate(max(0, bits - second)))
+            for place in range(0, bits, 2):
                 row = Signal(bits - place, name=f"row_{number}_{place}", reset_less=True)
-                m.d.sync += row.eq(value)
+                m.d.sync += row.eq(Mux(wide[place], high, 0) + (Mux(wide[place + 1] if place + 1 < bits else 0, high, 0)
+                                                                << 1))
                 rows.append((row, place))
-        total = delay(m, _tree(m, packed, name="packed"), max(0, self.spread - 1), name="packed_sum")
+        total = _tree(m, packed, name="packed")
         modulo = self._modulo(m, rows, bits)
         # What the lower sum added to the higher one: the difference modulo its bits, which has a sign.
         above, alone = total[10:], delay(m, total[:10], 1, name="alone")
@@ -440,5 +429,4 @@ def _dot(spread: int, packing: int, operands: int, width: int, logic: bool) -> D
     if packing == 1:
         return Dot(lambda: Multiplier(spread, b=signed(width)), operands, b=width)
     # Logic is near what takes its sums, and these are fewer bits than products: registers stand behind them.
-    return (Dot(lambda: LogicPair(joined=True), operands, packing, spread=spread + LogicPair.SOONER) if logic else
-            PackedDot(spread, operands, width))
+    return Dot(LogicPair, operands, packing, spread=spread) if logic else PackedDot(spread, operands, width)

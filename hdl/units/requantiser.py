@@ -154,9 +154,9 @@ class Requantiser(wiring.Component):
     @staticmethod
     def _sum_latency(fmt: RequantiserFormat) -> int:
         """Cycles from ``acc`` to the sum of product and offset."""
-        if not fmt.hard:
-            return 1 + (-(-fmt.multiplier // 2)).bit_length()
-        return max(1 + sum(-(-bits // 4) for bits in fmt.below).bit_length(), _HARD) + 1
+        low, factor = fmt.below if fmt.hard else (0, fmt.multiplier)
+        logic = 1 + (-(-factor // 2) + -(-low // 2)).bit_length()
+        return max(logic, _HARD) + 1 if fmt.hard else logic
 
     @staticmethod
     def features(used: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
@@ -220,9 +220,8 @@ class Requantiser(wiring.Component):
         """(product and offset, cycles later)."""
         fmt, acc, multiplier = self.format, self.acc, self.parameters.multiplier
         cycles = self._sum_latency(fmt)
-        # Beside a hardware multiplier there is time to join rows.
         low, factor = fmt.below if fmt.hard else (0, fmt.multiplier)
-        rows = LogicMultiplier.rows(m, platform, acc, multiplier[:factor], joined=fmt.hard > 0)
+        rows = LogicMultiplier.rows(m, platform, acc, multiplier[:factor])
         offset = delay(m, self.parameters.offset, 1, name="offset")
         if not fmt.hard:
             return pipelined_sum(m, [(offset, 0), *rows], name="total")[0], cycles
@@ -232,7 +231,7 @@ class Requantiser(wiring.Component):
                                                         cycles - 1 - WideMultiplier.LATENCY)
         m.d.comb += [hard.a.eq(acc[low:]), hard.b.eq(high)]
         rows += [(row, factor + place)
-                 for row, place in LogicMultiplier.rows(m, platform, high, acc[:low], name="low_row", joined=True)]
+                 for row, place in LogicMultiplier.rows(m, platform, high, acc[:low], name="low_row")]
         rest, levels = pipelined_sum(m, [(offset, 0), *rows], name="rest")
         rest = delay(m, rest, cycles - 2 - levels, name="rest")
         total, _ = pipelined_sum(m, [(rest.as_signed(), 0), (hard.product, low + factor)], name="total")

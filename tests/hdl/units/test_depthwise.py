@@ -14,9 +14,8 @@ def packed(values: np.ndarray) -> int:
     return int.from_bytes(values.astype(np.int8).tobytes(), "little")
 
 
-@pytest.mark.parametrize(("lanes", "taps", "joined"), [
-    (1, 1, False), (3, 2, False), (2, 6, False), (2, 9, False), (2, 9, True)])
-def test_depthwise(lanes, taps, joined):
+@pytest.mark.parametrize(("lanes", "taps"), [(1, 1), (3, 2), (2, 6), (2, 9)])
+def test_depthwise(lanes, taps):
     rng = np.random.default_rng(taps)
     windows, weights = rng.integers(-128, 128, (2, CYCLES, taps, lanes))
     windows[:2], weights[:2] = -128, -128
@@ -27,7 +26,7 @@ def test_depthwise(lanes, taps, joined):
     for cycle in range(CYCLES):
         expected[cycle] = products[cycle] + (0 if first[cycle] else expected[cycle - 1])
 
-    engine = DepthwiseEngine(lanes, taps, int(abs(expected).max()).bit_length() + 1, joined=joined)
+    engine = DepthwiseEngine(lanes, taps, int(abs(expected).max()).bit_length() + 1)
     check(engine, first, windows, weights, expected)
 
 
@@ -47,7 +46,7 @@ def test_maximum(lanes, taps, kinds):
         before = np.zeros(lanes, int) if first[cycle] else expected[cycle - 1]
         expected[cycle] = (np.maximum(products[cycle].max(axis=0), before) if largest[cycle]
                            else products[cycle].sum(axis=0) + before)
-    engine = DepthwiseEngine(lanes, taps, int(abs(expected).max()).bit_length() + 1, kinds, joined=taps == 6)
+    engine = DepthwiseEngine(lanes, taps, int(abs(expected).max()).bit_length() + 1, kinds)
     check(engine, first, windows, weights, expected, largest if len(kinds) > 1 else None)
 
 
@@ -59,5 +58,5 @@ def check(engine, first, windows, weights, expected, largest=None):
         *((engine.windows[tap], packed(windows[cycle, tap])) for tap in range(taps)),
         *((engine.weights[tap], packed(weights[cycle, tap])) for tap in range(taps)),
     ], list(engine.acc))
-    latency = DepthwiseEngine.latency(taps, engine.joined)
+    latency = DepthwiseEngine.latency(taps)
     assert (np.array(rows[latency:]) == expected[:CYCLES - latency]).all()
