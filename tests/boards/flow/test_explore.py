@@ -329,7 +329,7 @@ def test_part(run):
      "--part goes with --board generic: ulx3s-85f has a part of its own"),
     (["--board", "generic", "--part", "XC7A35T", "--limit", "LUT4=9000"],
      "generic has no LUT4 to limit; it has DSP48E1, RAMB18, LUT, FF"),
-    (["--board", "generic", "--part", "GW2AR-18C"],
+    (["--board", "tangnano20k"],
      "the logic that engines take of GW2AR-18C has not been measured: name another board"),
     (["--board", "generic", "--part", "XC7A35T", "--build"], "the board generic is no board to build for"),
     (["--board", "ulx3s-85f", "--limit", "LUT=3"], "ulx3s-85f has no LUT to limit; it has MULT18X18D, DP16KD, "),
