@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Compiles each file that Verilator has written or brings along once per command line and contents: its runtime is the
 # same for every design, and several tests simulate the same designs.  Which name an output gets makes no difference,
-# so that the headers which a design precompiles for its fast and for its slow files are compiled once.
+# so that the headers which a design precompiles for its fast and for its slow files are compiled once.  Files
+# include others of their design: all but the runtime's count with whatever lies where they are compiled.
 command='' output='' source='' previous=''
 for word; do
     case "$previous $word" in
@@ -15,8 +16,8 @@ for word; do
 done
 output=${output:-$(basename "$source" .cpp).o}
 kept="$TEPAL_OBJECTS/$({ echo "$command"; case "$source" in
-*/*) ;;
-*) cat "$source" ./*.h ;;
+*/verilated*.cpp) ;;
+*) cat "$source" ./*.cpp ./*.h ;;
 esac; } | md5sum | cut -c1-32)"
 exec 9>"$kept.lock"
 flock 9
