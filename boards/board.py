@@ -65,8 +65,8 @@ class Board:
 
     ``config`` is the engine built for it by default, and ``others`` are those for networks that leave no room for it or
     that are faster on them, the smallest last (:func:`tepal.boards.flow.fit.default_engine`); ``dense`` are those for
-    networks without depthwise convolutions.  ``roles`` names the kind
-    of a memory by its role where it is not the first one of the part's.  The rest is for building: ``platform`` is
+    networks without depthwise convolutions.  ``roles`` names the kind of a memory by its role where it is not the first
+    one of the part's.  The rest is for building: ``platform`` is
     Amaranth's (its resource ``uart`` is the line to the host, at ``baud`` bits a second), ``oscillator`` in Hz.
     ``lights`` tells which light shows ``ready``, ``busy``, ``error`` and ``result0`` to ``result3``; ``button`` begins
     anew; ``high`` are pins to hold high.  ``target`` is the clock in MHz to ask of the tools, a little above what is

@@ -127,6 +127,7 @@ CELLS = {
 """A part of each family: how many of its memory blocks and of its multipliers yosys's cells are."""
 
 NO_MEMORY_IN_LUTS = {"iCE40UP5K"}
+"""Parts whose LUTs can't be memories, however small."""
 
 
 @pytest.mark.synthesis
