@@ -38,7 +38,7 @@ from tepal.hdl.units.weight_loader import WeightLoader
 from tepal.hdl.units.window import WindowGenerator
 
 from .answer import BEGUN_FRAME, FRAME
-from .primitives import VerilogExport, delay, delay_events
+from .primitives import VerilogExport, delay, delay_events, relayed
 
 __all__ = ["LOAD", "WEIGHTS", "Accelerator", "MemoryNames", "written_layout"]
 
@@ -168,8 +168,9 @@ class Accelerator(wiring.Component):
 
     @property
     def _late(self) -> int:
-        """Cycles by which what comes from outside is written later: two on the way to memories all over the part."""
-        return 2 * self._registers
+        """Cycles by which what comes from outside is written later, on the way to memories all over the part: one in
+        registers of all memories of a kind, two in those of a memory."""
+        return 3 * self._registers
 
     def _memories(self, m: Module):
         """Memories of the input, activations and results, and what goes between the outer two and the streams."""
@@ -276,7 +277,7 @@ class Accelerator(wiring.Component):
             relays = self._registers if role != "matrix_parameters" else 0
             # The requantisers' parameters always have a register.
             registers = 1 if role.endswith("parameters") else self._registers
-            found[role] = StreamedRom(width, depth, registers, relays, late=self._late,
+            found[role] = StreamedRom(width, depth, registers, relays, late=self._late - self._registers,
                                       beat=self.schedule.beat_bits[number], logic=self.schedule.in_logic(role))
         return found
 
@@ -285,7 +286,8 @@ class Accelerator(wiring.Component):
         loads, fmt, lanes = self.schedule.loads, self.schedule.elementwise_format, self.config.requantisers
         if loads is None or fmt is None:
             return []
-        return [[StreamedRom(width, loads.depths[ROLES.index(TABLES)], self._registers, late=self._late)
+        return [[StreamedRom(width, loads.depths[ROLES.index(TABLES)], self._registers,
+                             late=self._late - self._registers)
                  for _ in range(lanes)] for width in fmt.widths]
 
     def _load_weights(self, m: Module, sequencer: Sequencer, drain: Drain, streamed: dict[str, StreamedRom],
@@ -304,29 +306,21 @@ class Accelerator(wiring.Component):
             self.s_axis_weights_tready.eq(loader.ready), loader.ended.eq(drain.end),
             loader.claim.eq(sequencer.weights_claim), sequencer.weights_there.eq(loader.there),
         ]
-        for number, rom in enumerate(streamed.values()):
-            if number not in self.schedule.weight_offsets:
-                m.d.comb += [rom.write_address.eq(loader.address), rom.write_data.eq(loader.written),
-                             rom.write_enable.eq(getattr(loader, f"enable_{number}"))]
-        if self.schedule.weight_offsets:
-            self._load_bytes(m, loader, streamed)
+        for number, (role, rom) in enumerate(streamed.items()):
+            enable, address = getattr(loader, f"enable_{number}"), loader.address[:len(rom.write_address)]
+            m.d.comb += Cat(rom.write_enable, rom.write_address, rom.write_data).eq(relayed(
+                m, Cat(enable, address, self._written(loader, number, rom)), self._registers, name=f"written_{role}"))
         if tables:
             self._load_tables(m, loader, tables)
         return loader
 
-    def _load_bytes(self, m: Module, loader: WeightLoader, streamed: dict[str, StreamedRom]) -> None:
-        """Weights that are wider than a byte, and come as bytes: less what was added to them, a cycle later than
-        others."""
-        registers, schedule = self._registers, self.schedule
-        address = delay(m, loader.address, registers, name="byte_address")
-        weights = [delay(m, loader.written.word_select(number, 8) - loader.offset, registers, name=f"byte_{number}")
-                   for number in range(BEAT // 8)]
-        for number, rom in enumerate(streamed.values()):
-            if number in schedule.weight_offsets:
-                enables = [delay(m, beat, registers, name=f"byte_enable_{number}_{place}")
-                           for place, beat in enumerate(getattr(loader, f"enable_{number}"))]
-                m.d.comb += [rom.write_address.eq(address), rom.write_enable.eq(Cat(enables)),
-                             rom.write_data.eq(Cat(weight[:schedule.weight_bits[number]] for weight in weights))]
+    def _written(self, loader: WeightLoader, role: int, rom: StreamedRom):
+        """What is written into a memory of this role: the loader's word, or, of weights that are wider than a byte and
+        come as bytes, these less what was added to them."""
+        if role not in self.schedule.weight_offsets:
+            return loader.written[:len(rom.write_data)]
+        return Cat((loader.written.word_select(number, 8) - loader.offset)[:self.schedule.weight_bits[role]]
+                   for number in range(BEAT // 8))
 
     def _load_tables(self, m: Module, loader: WeightLoader, tables: list[list[StreamedRom]]) -> None:
         """All lanes' ``tables`` are written at once."""
@@ -334,9 +328,11 @@ class Accelerator(wiring.Component):
         assert fmt is not None
         for begin, roms in zip(fmt.begins, tables, strict=True):
             beat, bit = divmod(begin, BEAT)
+            address = loader.address[:len(roms[0].write_address)]
+            write = relayed(m, Cat(enable[beat], address, loader.written[bit:]), self._registers,
+                            name=f"written_table_{begin}")
             for rom in roms:
-                m.d.comb += [rom.write_address.eq(loader.address), rom.write_data.eq(loader.written[bit:]),
-                             rom.write_enable.eq(enable[beat])]
+                m.d.comb += Cat(rom.write_enable, rom.write_address, rom.write_data).eq(write)
 
     def _depthwise(self, m: Module, sequencer: Sequencer, window: WindowGenerator, streamed) -> DepthwiseEngine:
         """The depthwise engine, which sees every window, and its weights."""

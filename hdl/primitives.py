@@ -6,7 +6,7 @@ from amaranth import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["Relay", "VerilogExport", "bits_for", "choices", "delay", "delay_events", "is_ecp5", "stream_of"]
+__all__ = ["Relay", "VerilogExport", "bits_for", "choices", "delay", "delay_events", "is_ecp5", "relayed", "stream_of"]
 
 
 class VerilogExport:
@@ -78,3 +78,13 @@ class Relay(wiring.Component):
         m = Module()
         m.d.comb += self.late.eq(delay(m, self.word, 1, name="late"))
         return m
+
+
+def relayed(m: Module, word, cycles: int, *, name: str):
+    """``word`` as it was so many clock cycles ago, through registers that it shares with nothing: for readers of a part
+    of the chip, when others read the same word elsewhere."""
+    for number in range(cycles):
+        m.submodules[f"{name}_{number}"] = relay = Relay(len(word))
+        m.d.comb += relay.word.eq(word)
+        word = relay.late
+    return word

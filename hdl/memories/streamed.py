@@ -4,7 +4,7 @@
 from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-from tepal.hdl.primitives import Relay, bits_for
+from tepal.hdl.primitives import bits_for, relayed
 
 from .block import Ram
 
@@ -26,15 +26,6 @@ def narrow_beat(width: int) -> int:
     """Bits that count of the beats of few words of ``width`` bits: as few as make for fewer memory blocks."""
     blocks = width // BEAT * beats_of(BEAT, NARROW_BEAT) + beats_of(width % BEAT, NARROW_BEAT)
     return NARROW_BEAT if beats_of(width, NARROW_BEAT) < blocks else BEAT
-
-
-def _relayed(m: Module, word, cycles: int, name: str):
-    """``word`` as it was so many cycles ago: memories of all its readers lie all over the part."""
-    for number in range(cycles):
-        m.submodules[f"{name}_{number}"] = relay = Relay(len(word))
-        m.d.comb += relay.word.eq(word)
-        word = relay.late
-    return word
 
 
 class ScatteredRam(wiring.Component):
@@ -76,8 +67,8 @@ class ScatteredRam(wiring.Component):
             enable = self.write_enable[first // self.granularity:][:len(part.write_enable)]
             write = Cat(enable, self.write_address, self.write_data[first:first + width])
             m.d.comb += [Cat(part.write_enable, part.write_address, part.write_data).eq(
-                             _relayed(m, write, self.LATENCY, f"write_{number}")),
-                         part.read_address.eq(_relayed(m, self.read_address, self.LATENCY, f"read_{number}"))]
+                             relayed(m, write, self.LATENCY, name=f"write_{number}")),
+                         part.read_address.eq(relayed(m, self.read_address, self.LATENCY, name=f"read_{number}"))]
             data.append(part.read_data)
         m.d.comb += self.read_data.eq(Cat(data))
         return m
@@ -93,7 +84,8 @@ class StreamedRom(wiring.Component):
     registers, relays
         Cycles from address to data are one and these.
     late
-        Cycles by which a word is written later, through registers of each beat's own memory.
+        Cycles by which a word is written later: through registers that :attr:`NEIGHBOURS` beats share, and in the last
+        of these cycles through registers of each beat's own memory.
     beat
         Bits that come in a beat.
     logic
@@ -106,6 +98,9 @@ class StreamedRom(wiring.Component):
     write_address, write_data, write_enable
         Which beats of which word are written.
     """
+
+    NEIGHBOURS = 4
+    """Beats whose memories lie near each other, so that the same registers lead to all of them."""
 
     def __init__(self, width: int, depth: int, registers: int = 0, relays: int = 0, *, late: int = 0,
                  beat: int = BEAT, logic: bool = False):
@@ -120,14 +115,18 @@ class StreamedRom(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         parts = []
-        for beat in range(len(self.write_enable)):
-            # A memory for each beat: none has more bits than there are.
-            width = min(self.beat, self.width - beat * self.beat)
-            m.submodules[f"beat_{beat}"] = part = Ram(width, self.depth, registers=self.registers, logic=self.logic)
-            write = Cat(self.write_enable[beat], self.write_address, self.write_data[:width])
-            m.d.comb += [Cat(part.write_enable, part.write_address, part.write_data).eq(
-                             _relayed(m, write, self.late, f"write_{beat}")),
-                         part.read_address.eq(_relayed(m, self.address, self.relays, f"read_{beat}"))]
-            parts.append(part.read_data)
+        for first in range(0, len(self.write_enable), self.NEIGHBOURS):
+            enables = self.write_enable[first:first + self.NEIGHBOURS]
+            near = relayed(m, Cat(self.write_address, self.write_data, enables), self.late - 1, name=f"near_{first}")
+            word, enables = near[:-len(enables)], near[-len(enables):]
+            for beat, enable in enumerate(enables, first):
+                # A memory for each beat: none has more bits than there are.
+                width = min(self.beat, self.width - beat * self.beat)
+                m.submodules[f"beat_{beat}"] = part = Ram(width, self.depth, registers=self.registers, logic=self.logic)
+                write = Cat(enable, word[:len(self.write_address) + width])
+                m.d.comb += [Cat(part.write_enable, part.write_address, part.write_data).eq(
+                                 relayed(m, write, min(self.late, 1), name=f"write_{beat}")),
+                             part.read_address.eq(relayed(m, self.address, self.relays, name=f"read_{beat}"))]
+                parts.append(part.read_data)
         m.d.comb += self.data.eq(Cat(parts))
         return m

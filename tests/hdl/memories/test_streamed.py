@@ -12,7 +12,7 @@ from tepal.hdl.memories.streamed import NARROW_BEAT, ScatteredRam, StreamedRom, 
 WIDTH, DEPTH, BEAT = 40, 8, 16
 
 
-@pytest.mark.parametrize("late", [0, 1, 2])
+@pytest.mark.parametrize("late", [0, 1, 2, 3])
 @pytest.mark.parametrize(("registers", "relays"), [(0, 0), (1, 0), (1, 1), (0, 2)])
 def test_written_and_read(registers, relays, late):
     """A word of three beats, the last one narrower, while another one is read."""
