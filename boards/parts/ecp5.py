@@ -14,7 +14,14 @@ from amaranth.lib.cdc import ResetSynchronizer
 from tepal.hdl import EngineConfig
 
 from .clocks import MHZ, within
-from .ecp5_netlist import Sites, absorb_output_registers, place_memories, place_multipliers
+from .ecp5_netlist import (
+    UNCONNECTED,
+    Sites,
+    absorb_output_registers,
+    drop_unread_carries,
+    place_memories,
+    place_multipliers,
+)
 from .part import Family, MemoryKind, Part, Pin, Pll
 
 __all__ = ["DENSE_85F", "ECP5_5G_45F", "ECP5_5G_85F", "ECP5_12F", "ECP5_25F", "ECP5_45F", "ECP5_85F", "ENGINE_12F",
@@ -127,6 +134,9 @@ class _ECP5(Family):
 
     def finish(self, module, platform, config):
         absorb_output_registers(module)
+        if config.logic_columns:
+            # Only such engines fill a part.
+            drop_unread_carries(module)
         if place_multipliers(module, config, _SITES[platform.device]):
             place_memories(module, config, _SITES[platform.device])
 
@@ -143,7 +153,7 @@ class _ECP5(Family):
             if kind == "CCU2C":
                 # nextpnr lengthens a chain by a cell where something enters it, and where something may leave it.
                 luts += 2 * (net(cell, "CIN") not in left)
-                luts += 2 * (net(cell, "COUT") is not None and net(cell, "COUT") not in entered)
+                luts += 2 * (net(cell, "COUT") not in (None, UNCONNECTED) and net(cell, "COUT") not in entered)
             if luts or kind == "TRELLIS_FF":
                 yield name, luts, int(kind == "TRELLIS_FF")
 

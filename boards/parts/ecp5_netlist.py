@@ -2,7 +2,8 @@
 """What is done to an ECP5's netlist between synthesis and place and route.
 
 yosys leaves the registers behind memories outside, though each block has one of its own that is faster by some
-4 ns; and nextpnr, left alone, scatters a systolic array's multipliers and memories, which it then can't move much."""
+4 ns, and connects the carry out of every adder, for which nextpnr lengthens it; and nextpnr, left alone, scatters a
+systolic array's multipliers and memories, which it then can't move much."""
 
 import re
 from collections import Counter, defaultdict
@@ -20,7 +21,8 @@ from tepal.hdl.units.multiplier import DOT, MULTIPLIER
 from tepal.hdl.units.systolic import SystolicArray
 from tepal.hdl.units.tile_buffer import TileBuffer
 
-__all__ = ["Sites", "absorb_output_registers", "place_memories", "place_multipliers"]
+__all__ = ["UNCONNECTED", "Sites", "absorb_output_registers", "drop_unread_carries", "place_memories",
+           "place_multipliers"]
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,9 @@ def place_memories(module: dict, config: EngineConfig, sites: Sites) -> int:
     return placed
 
 
+UNCONNECTED = "x"
+"""What a port is connected to that is connected to nothing."""
+
 _OUTPUTS = [f"DO{port}{bit}" for port in "AB" for bit in range(18)]
 
 
@@ -190,6 +195,21 @@ def absorb_output_registers(module: dict) -> int:
         cell["parameters"] |= {"REGMODE_A": "OUTREG", "REGMODE_B": "OUTREG"}
         absorbed += 1
     return absorbed
+
+
+def drop_unread_carries(module: dict) -> int:
+    """Disconnect the carries out of chains that nobody reads: nextpnr lengthens a chain by a cell for one that goes
+    anywhere.
+
+    ``module`` is a module of a netlist of yosys, and changed.  Returns how many were dropped."""
+    cells = module["cells"].values()
+    read = {bit for port in module["ports"].values() for bit in port["bits"]}
+    read |= {bit for cell in cells for port, bits in cell["connections"].items()
+             if cell["port_directions"][port] == "input" for bit in bits}
+    unread = [cell for cell in cells if cell["type"] == "CCU2C" and cell["connections"]["COUT"][0] not in read]
+    for cell in unread:
+        cell["connections"]["COUT"] = [UNCONNECTED]
+    return len(unread)
 
 
 def _is_plain(register: dict) -> bool:

@@ -63,6 +63,16 @@ def modular_sum(m: Module, a, b, modulus: int, *, name: str):
     return total, wrapped
 
 
+def _joined(terms):
+    """One term, or the sum of two, as a term."""
+    value, low = terms[0]
+    if len(terms) > 1:
+        # What lies below the higher term's lowest bit needs no adder.
+        other, high = terms[1]
+        value = Cat(value[:high - low], (value >> (high - low)) + other).as_signed()
+    return value, low
+
+
 def pipelined_sum(m: Module, terms, *, name: str):
     """Sum of signed values, each shifted left, by a tree of registered adders: (signal, latency in cycles).
 
@@ -71,11 +81,7 @@ def pipelined_sum(m: Module, terms, *, name: str):
     while len(terms) > 1:
         sums = []
         for i in range(0, len(terms), 2):
-            value, low = terms[i]
-            if i + 1 < len(terms):
-                # What lies below the higher term's lowest bit needs no adder.
-                other, high = terms[i + 1]
-                value = Cat(value[:high - low], (value >> (high - low)) + other).as_signed()
+            value, low = _joined(terms[i:i + 2])
             register = Signal(value.shape(), name=f"{name}_l{latency}_{i // 2}", reset_less=True)
             m.d.sync += register.eq(value)
             sums.append((register, low))
@@ -89,32 +95,44 @@ class LogicMultiplier(wiring.Component):
 
     A part's multipliers belong to the systolic array; tools would spend them on any other product too.  Two bits
     of ``b`` make a row, a carry chain; the rows are added by a tree.  A row and its sum with another would be two carry
-    chains in a cycle, so rows have registers of their own.
+    chains in a cycle, so rows have registers of their own, unless they are ``joined``.
+
+    Parameters
+    ----------
+    a, b
+        Bits of the factors.
+    joined
+        Add every two rows in the cycle that makes them, where flip-flops are scarce: a register of both has no more
+        bits than one of either.
 
     Members
     -------
     a : In(signed(a)), b : In(b)
     product : Out(signed(a + b))
-        ``latency(b)`` cycles later.
+        ``latency(b, joined)`` cycles later.
     """
 
-    def __init__(self, a: int, b: int):
+    def __init__(self, a: int, b: int, *, joined: bool = False):
+        self.joined = joined
         super().__init__({"a": In(signed(a)), "b": In(b), "product": Out(signed(a + b))})
 
     @staticmethod
-    def rows(m: Module, platform, a, b, name: str = "row"):
+    def rows(m: Module, platform, a, b, name: str = "row", *, joined: bool = False):
         """Partial products of the cycle before, as :func:`pipelined_sum` takes them."""
-        return [(delay(m, _row_pair(m, platform, a, Cat(b[low:low + 2], C(0, 1))[:2]), 1, name=f"{name}_{low}"), low)
-                for low in range(0, len(b), 2)]
+        rows = [(_row_pair(m, platform, a, Cat(b[low:low + 2], C(0, 1))[:2]), low) for low in range(0, len(b), 2)]
+        if joined:
+            pairs = [_joined(rows[at:at + 2]) for at in range(0, len(rows), 2)]
+            rows = [(value[:len(a) + 4].as_signed(), low) for value, low in pairs]
+        return [(delay(m, value, 1, name=f"{name}_{low}"), low) for value, low in rows]
 
     @staticmethod
-    def latency(b: int) -> int:
+    def latency(b: int, joined: bool = False) -> int:
         """Cycles from the operands to the product: registers of its own, for operands come from afar, rows, tree."""
-        return 2 + (-(-b // 2) - 1).bit_length()
+        return 2 + (-(-b // (4 if joined else 2)) - 1).bit_length()
 
     def elaborate(self, platform):
         m = Module()
         a, b = (delay(m, value, 1, name=name) for name, value in (("a", self.a), ("b", self.b)))
-        total, _ = pipelined_sum(m, self.rows(m, platform, a.as_signed(), b), name="product")
+        total, _ = pipelined_sum(m, self.rows(m, platform, a.as_signed(), b, joined=self.joined), name="product")
         m.d.comb += self.product.eq(total)
         return m

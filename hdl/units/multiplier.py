@@ -143,7 +143,10 @@ class PackedMultiplier(wiring.Component):
 
 
 class LogicPair(wiring.Component):
-    """What a :class:`PackedMultiplier` makes, as late, of logic."""
+    """What a :class:`PackedMultiplier` makes, of logic, and :attr:`SOONER`."""
+
+    SOONER = PackedMultiplier.LATENCY - LogicMultiplier.latency(8, joined=True)
+    """Cycles by which products are there before those of a PackedMultiplier of the same ``spread``."""
 
     def __init__(self, spread: int = 0):
         self.spread = spread
@@ -151,9 +154,8 @@ class LogicPair(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        assert LogicMultiplier.latency(8) == PackedMultiplier.LATENCY
         for number in range(2):
-            m.submodules[f"half_{number}"] = half = LogicMultiplier(8, 8)
+            m.submodules[f"half_{number}"] = half = LogicMultiplier(8, 8, joined=True)
             m.d.comb += [half.a.eq(self.b), half.b.eq(self.a[number].as_unsigned() ^ PackedMultiplier.OFFSET),
                          self.product[number].eq(delay(m, half.product, self.spread, name=f"product_{number}"))]
         return m
@@ -408,7 +410,7 @@ def products(m: Module, platform, factors, spread: int = 0, packing: int = 1, op
     for index, (a, b) in enumerate(factors if not pairs else ()):
         name = LOGIC if packing > 1 and logic(index) else MULTIPLIER
         m.submodules[name(index)] = unit = (
-            LogicPair(spread) if name is LOGIC else
+            LogicPair(spread + LogicPair.SOONER) if name is LOGIC else
             PackedMultiplier(spread) if packing > 1 else Multiplier(spread, b=signed(len(b))))
         m.d.comb += unit.b.eq(b)
         if packing > 1:
@@ -429,4 +431,5 @@ def _dot(spread: int, packing: int, operands: int, width: int, logic: bool) -> D
     if packing == 1:
         return Dot(lambda: Multiplier(spread, b=signed(width)), operands, b=width)
     # Logic is near what takes its sums, and these are fewer bits than products: registers stand behind them.
-    return Dot(LogicPair, operands, packing, spread=spread) if logic else PackedDot(spread, operands, width)
+    return (Dot(LogicPair, operands, packing, spread=spread + LogicPair.SOONER) if logic else
+            PackedDot(spread, operands, width))

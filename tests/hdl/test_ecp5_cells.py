@@ -47,16 +47,16 @@ def accumulated(width, operand):
     return Twins(ways, {"a": signed(width), "keep": 1, "b": signed(operand)})
 
 
-def multiplied(a, b):
+def multiplied(a, b, *, joined=False):
     def ways(m, platform, twins, name):
-        return Cat(value for value, _ in LogicMultiplier.rows(m, platform, twins.a, twins.b))
+        return Cat(value for value, _ in LogicMultiplier.rows(m, platform, twins.a, twins.b, joined=joined))
 
     return Twins(ways, {"a": signed(a), "b": b})
 
 
 @pytest.mark.parametrize("twins", [accumulated(21, 16), accumulated(18, 18), accumulated(17, 16), multiplied(8, 8),
-                                   multiplied(21, 5), multiplied(18, 4)],
-                         ids=["21+16", "18+18", "17+16", "8x8", "21x5", "18x4"])
+                                   multiplied(21, 5), multiplied(18, 4), multiplied(8, 8, joined=True)],
+                         ids=["21+16", "18+18", "17+16", "8x8", "21x5", "18x4", "8x8 joined"])
 def test_equal(twins, tmp_path):
     assert proved(twins, tmp_path)
 

@@ -39,15 +39,16 @@ def test_pipelined_sum(terms):
     assert [value for value, in rows[latency:]] == list((values[:CYCLES - latency] << np.arange(terms)).sum(axis=1))
 
 
+@pytest.mark.parametrize("joined", [False, True])
 @pytest.mark.parametrize(("a", "b"), [(8, 8), (5, 7), (1, 1), (21, 2), (3, 11)])
-def test_logic_multiplier(a, b):
+def test_logic_multiplier(a, b, joined):
     rng = np.random.default_rng(a * b)
     values = np.stack([rng.integers(-1 << a - 1, 1 << a - 1, CYCLES), rng.integers(0, 1 << b, CYCLES)], axis=1)
     values[:3] = [(-1 << a - 1, (1 << b) - 1), ((1 << a - 1) - 1, (1 << b) - 1), (-1 << a - 1, 0)]
-    multiplier = LogicMultiplier(a, b)
+    multiplier = LogicMultiplier(a, b, joined=joined)
     rows = trace(multiplier, CYCLES, lambda cycle: zip((multiplier.a, multiplier.b), values[cycle], strict=True),
                  [multiplier.product])
-    latency = LogicMultiplier.latency(b)
+    latency = LogicMultiplier.latency(b, joined)
     assert [value for value, in rows[latency:]] == list(values[:CYCLES - latency].prod(axis=1))
 
 

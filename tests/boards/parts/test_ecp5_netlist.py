@@ -5,7 +5,14 @@ import copy
 
 import pytest
 from tepal.boards.parts.ecp5 import _SITES, ECP5_5G_85F, ECP5_25F, ECP5_45F, ECP5_85F, ENGINE_85F
-from tepal.boards.parts.ecp5_netlist import Sites, absorb_output_registers, place_memories, place_multipliers
+from tepal.boards.parts.ecp5_netlist import (
+    UNCONNECTED,
+    Sites,
+    absorb_output_registers,
+    drop_unread_carries,
+    place_memories,
+    place_multipliers,
+)
 from tepal.hdl import EngineConfig
 
 CLOCK, OTHER = 2, 3
@@ -68,6 +75,19 @@ def test_read_twice():
     module = design()
     module["ports"]["tap"] = {"bits": [11]}
     assert absorb_output_registers(module) == 0
+
+
+def test_unread_carries():
+    """Of a chain of two cells the last one's; not that of one which a port or a LUT reads."""
+    def add(carry, leaving):
+        return cell("CCU2C", {"CIN": carry}, {"S0": 100 + leaving, "COUT": leaving})
+
+    module = {"ports": {"out": {"bits": [30]}}, "cells": {
+        "low": add("0", 10), "high": add(10, 11), "to_port": add("0", 30), "to_logic": add("0", 40),
+        "inverter": cell("LUT4", {"A": 40}, {"Z": 41})}}
+    assert drop_unread_carries(module) == 1
+    carries = [item["connections"]["COUT"] for item in module["cells"].values() if item["type"] == "CCU2C"]
+    assert carries == [[10], [UNCONNECTED], [30], [40]]
 
 
 def multipliers(numbers, within="multiplier_{}"):

@@ -31,7 +31,7 @@ def packed(spread, operands, bits):
 
 
 def logic(spread, operands, bits):
-    return Dot(lambda: LogicPair(spread), operands, 2)
+    return Dot(LogicPair, operands, 2, spread=spread + LogicPair.SOONER)
 
 
 def alone(spread, operands, bits):
