@@ -166,12 +166,13 @@ class ElementwiseUnit(wiring.Component):
         return m
 
     def _bounds(self, m: Module, late: int) -> list:
-        """Each lane's minimum and maximum, so many cycles after the ``mode``.  Where tables come from outside, lanes
-        lie all over the part, and each has the bounds in registers of its own."""
-        mode = delay(m, self.mode, late - self.spread, name="mode")
+        """Each lane's minimum and maximum, so many cycles after the ``mode``.  Where there are several modes and the
+        clock is to be fast, each lane has the bounds in registers of its own, for lanes lie far from each other."""
+        own = self.pipelined and len(self.format.modes) > 1
+        mode = delay(m, self.mode, late - own, name="mode")
         bounds = [Array([Const(bound, signed(8)) for bound in bounds])[mode]
                   for bounds in zip(*self.format.modes, strict=True)]
-        if not self.spread:
+        if not own:
             return [bounds] * self.lanes
         found = []
         for lane in range(self.lanes):
