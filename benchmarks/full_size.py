@@ -5,8 +5,10 @@ simulated Verilog beside the model of the memory; keeps what was found, and writ
     python benchmarks/full_size.py MODEL.tflite                 # a network whose file there is
     python benchmarks/full_size.py BODY.tflite+HEAD.tflite      # one that is published as two files
     python benchmarks/full_size.py v1-0.5-160 v2-0.35-160       # architectures, with random weights
+    python benchmarks/full_size.py ssd-0.25-300-21              # a detector of so many classes, likewise
     python benchmarks/full_size.py --build FOLDER body.tflite+head.tflite  # place and route instead
     python benchmarks/full_size.py --as NAME --routed REPORT    # the clock of a network that has been simulated
+    python benchmarks/full_size.py --scheduled                  # what the cycle model says of the paper's networks
     python benchmarks/full_size.py --tables                     # only write the tables again
 
 ``--frames N`` pictures of ``--pictures FOLDER`` go through each, by turns; ``--as NAME`` is what the table calls it,
@@ -38,19 +40,26 @@ from tepal.boards.flow.variant import Forms, choose
 from tepal.boards.registry import get_board
 from tepal.hdl import Schedule, export_component
 from tepal.hdl.streamed import SdramAccelerator
-from tepal.quant import MobileNet, MobileNetV2, Network, read_model
+from tepal.quant import SSD, MobileNet, MobileNetV2, Network, read_model
 from tepal.sim import Build, CycleModel, simulate
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, PAGE = ROOT / "benchmarks/full_size.json", ROOT / "docs/full_size.md"
+SCHEDULED = ROOT / "benchmarks/full_size_scheduled.json"
+PAPER = ("v1-1.0-224", "v1-0.75-224", "v1-0.5-224", "v1-0.25-224", "v1-1.0-192", "v1-1.0-160", "v1-1.0-128",
+         "v1-0.5-160", "v2-0.35-96", "v2-0.35-160", "v2-1.0-224", "ssd-0.25-300-21")
+"""Networks that need weights from outside, of the papers' families."""
 BOARD = "ulx3s-85f"
 FAMILY = {"v1": MobileNet, "v2": MobileNetV2}
 
 
 def network_of(given: str) -> Network:
-    """Of a file, of two, or of an architecture: ``v1`` or ``v2``, its width and its pixels."""
+    """Of a file, of two, or of an architecture: ``v1`` or ``v2``, its width and its pixels, or ``ssd``, those of its
+    MobileNetV1 and its classes."""
     if made := re.fullmatch(r"(v[12])-([0-9.]+)-(\d+)", given):
         return FAMILY[made[1]](float(made[2]), int(made[3])).network()
+    if made := re.fullmatch(r"ssd-([0-9.]+)-(\d+)-(\d+)", given):
+        return SSD(MobileNet(float(made[1]), int(made[2])), int(made[3])).network()
     networks = [read_model(Path(file)) for file in given.split("+")]
     assert all(isinstance(network, Network) for network in networks), "quantise it first"
     return networks[0] if len(networks) == 1 else networks[0].followed_by(networks[1])
@@ -83,6 +92,16 @@ def schedule_of(network: Network, given: dict[str, int]) -> Schedule:
     if schedule.loads is None:
         sys.exit("all weights fit on the chip: take tepal simulate, or tepal build")
     return schedule
+
+
+def scheduled(given: str) -> dict:
+    """What the cycle model says of an architecture, its weights coming as the board's SDRAM sends them."""
+    board, schedule = get_board(BOARD), schedule_of(network_of(given), {})
+    model = CycleModel(schedule, board.beat_cycles)
+    assert board.memory
+    return {"engine": schedule.config.told(), "used": fit(schedule, board).used, "weight_bytes": schedule.weight_bytes,
+            "interval_cycles": model.interval_cycles, "waiting": sum(model.waits().values()),
+            "clock_mhz": board.memory.fastest}
 
 
 def measure(schedule: Schedule, images: np.ndarray) -> dict:
@@ -158,7 +177,29 @@ after routing, the PLL's fastest setting that is 2 % below it, and the simulated
 """
 
 
-def page(results: dict) -> str:
+def scheduled_page(found: dict[str, dict]) -> str:
+    """What the cycle model says of networks that were not simulated whole."""
+    rows = []
+    for name, told in found.items():
+        cycles = told["interval_cycles"]
+        rows.append([name, shape(told["engine"]), str(told["used"]["DP16KD"]), f"{told['weight_bytes'] / 1e6:.2f}",
+                     f"{cycles:,}", f"{told['waiting'] / cycles:.0%}", f"{told['clock_mhz'] * 1e6 / cycles:.1f}"])
+    header = ["network", "array", "DP16KD of 208", "MB of weights a frame", "cycles from frame to frame",
+              "waiting for weights", "frames/s at 100 MHz"]
+    return f"""
+## By the cycle model
+
+The networks of the papers whose weights do not fit on the chip, on the engines that Tepal finds, with weights that come
+as evenly as the SDRAM sends them: scheduled in seconds, neither simulated whole nor placed and routed.
+
+{table(header, rows)}
+
+The paper's network without separable convolutions has 29 MB of weights, for which the flash memory has no room. A
+detector of 91 classes for 300 x 300 pixels has 182 KB of results, for which there are too few memory blocks.
+"""
+
+
+def page(results: dict, modelled: dict[str, dict]) -> str:
     """The text of ``docs/full_size.md``."""
     rows = []
     for name, found in results.items():
@@ -181,18 +222,19 @@ engine and SDRAM controller beside a model of the chip that ends the simulation 
 that every layer writes is compared with the golden model, and each event with the cycle that the cycle model has for
 it, given when weights came. Frames a second are the simulated cycles from frame to frame at 100 MHz, the fastest clock
 that the SDRAM is read at; whether a design reaches it is for place and route to say. `v1` and `v2` are architectures
-with random weights.
+with random weights, and `ssd` is a detector on MobileNetV1: its width, its pixels, and its classes with the background.
 
 {table(header, rows)}
-{routed_page(results)}
+{routed_page(results)}{scheduled_page(modelled)}
 By these commands, with the models where they lie:
 
+    python benchmarks/full_size.py --scheduled
 {commands}
 """
 
 
-def read_results() -> dict:
-    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+def read_results(file: Path = RESULTS) -> dict:
+    return json.loads(file.read_text()) if file.exists() else {}
 
 
 def main():
@@ -207,6 +249,7 @@ def main():
                         help="place and route one network into this folder, and simulate nothing")
     parser.add_argument("--routed", type=Path, metavar="REPORT",
                         help="report.json of tepal build, of the network that --as names")
+    parser.add_argument("--scheduled", action="store_true", help="schedule the papers' networks, and simulate nothing")
     parser.add_argument("--tables", action="store_true", help="only write the tables")
     arguments = parser.parse_args()
     if arguments.build:
@@ -216,7 +259,9 @@ def main():
         write_files(result.files, arguments.build)
         print(result.files[REPORT])
         sys.exit(not result.passed)
-    if arguments.routed:
+    if arguments.scheduled:
+        SCHEDULED.write_text(json.dumps({name: scheduled(name) for name in PAPER}, indent=1) + "\n")
+    elif arguments.routed:
         results = read_results()
         if arguments.name not in results:
             parser.error(f"--as must be one of those that were simulated: {', '.join(results)}")
@@ -227,9 +272,9 @@ def main():
         parser.error("which networks, and --pictures? (--tables writes the table alone)")
     if arguments.name and not arguments.routed and len(arguments.networks) != 1:
         parser.error("--as names one network")
-    for given in [] if arguments.tables or arguments.routed else arguments.networks:
+    for given in [] if arguments.tables or arguments.scheduled or arguments.routed else arguments.networks:
         network = network_of(given)
-        name = arguments.name or (given if given.startswith("v") else network.name)
+        name = arguments.name or (given if given.startswith(("v", "ssd-")) else network.name)
         files = "+".join(Path(file).name for file in given.split("+"))
         found = measure(schedule_of(network, arguments.engine),
                         pictures(arguments.pictures, network.input_shape, arguments.frames))
@@ -241,7 +286,7 @@ def main():
         print(json.dumps({name: found}))
         # Read again: another run may have been writing meanwhile.
         RESULTS.write_text(json.dumps(read_results() | {name: found}, indent=1) + "\n")
-    PAGE.write_text(page(read_results()))
+    PAGE.write_text(page(read_results(), read_results(SCHEDULED)))
 
 
 if __name__ == "__main__":

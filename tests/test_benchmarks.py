@@ -35,7 +35,8 @@ def test_pages():
     """The committed pages are those that the committed figures make."""
     assert bench.PAGE.read_text() == bench.page(json.loads(bench.RESULTS.read_text()))
     assert boards.PAGE.read_text() == boards.page(boards.read_results())
-    assert full_size.PAGE.read_text() == full_size.page(full_size.read_results())
+    assert full_size.PAGE.read_text() == full_size.page(
+        full_size.read_results(), full_size.read_results(full_size.SCHEDULED))
     assert growth.FIGURE.with_suffix(".md").read_text() == growth.page(json.loads(growth.RESULTS.read_text()))
     assert published.PAGE.read_text() == published.page(json.loads(published.RESULTS.read_text()))
     assert scale.PAGE.read_text() == scale.page(scale.PAGE.read_text(), json.loads(scale.RESULTS.read_text()))
