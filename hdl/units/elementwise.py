@@ -168,11 +168,12 @@ class ElementwiseUnit(wiring.Component):
     def _bounds(self, m: Module, late: int) -> list:
         """Each lane's minimum and maximum, so many cycles after the ``mode``.  Where there are several modes and the
         clock is to be fast, each lane has the bounds in registers of its own, for lanes lie far from each other."""
-        own = self.pipelined and len(self.format.modes) > 1
-        mode = delay(m, self.mode, late - own, name="mode")
-        bounds = [Array([Const(bound, signed(8)) for bound in bounds])[mode]
-                  for bounds in zip(*self.format.modes, strict=True)]
-        if not own:
+        modes = [[Const(bound, signed(8)) for bound in bounds] for bounds in self.format.modes]
+        if len(modes) == 1:
+            return modes * self.lanes
+        mode = delay(m, self.mode, late - self.pipelined, name="mode")
+        bounds = [Array(each)[mode] for each in zip(*modes, strict=True)]
+        if not self.pipelined:
             return [bounds] * self.lanes
         found = []
         for lane in range(self.lanes):
