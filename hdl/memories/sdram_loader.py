@@ -5,7 +5,7 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from tepal.hdl.config import ConfigError
-from tepal.hdl.primitives import stream_of
+from tepal.hdl.primitives import delay, stream_of
 
 from .flash import CRC
 from .sdram import Access, word_count
@@ -95,15 +95,20 @@ class SdramLoader(wiring.Component):
         count, every = len(self.weights) // _BYTES, word_count(self.timing)
         asked = self.access.payload
 
+        # The source may lie at another end of the part.
+        came = {name: delay(m, getattr(self, name), 1, name=name)
+                for name in ("load_tdata", "load_tvalid", "load_tfirst", "loaded")}
+        data, valid, first, complete = came.values()
+
         # Sixteen bits at a time become a word, which waits for the memory while the next one comes.
         gathered, word, part = Signal(48), Signal(64), Signal(2)
         loading, waiting, anew = Signal(), Signal(), Signal()
-        with m.If(loading & self.load_tvalid):
-            m.d.sync += [gathered.eq(Cat(gathered[16:], self.load_tdata)), part.eq(Mux(self.load_tfirst, 1, part + 1))]
-            with m.If(self.load_tfirst):
+        with m.If(loading & valid):
+            m.d.sync += [gathered.eq(Cat(gathered[16:], data)), part.eq(Mux(first, 1, part + 1))]
+            with m.If(first):
                 m.d.sync += anew.eq(1)
             with m.Elif(part == 3):
-                m.d.sync += [word.eq(Cat(gathered, self.load_tdata)), waiting.eq(1)]
+                m.d.sync += [word.eq(Cat(gathered, data)), waiting.eq(1)]
 
         m.submodules.checker = crc = CRC(data_width=8).create()
         place, shifted, byte = Signal(range(every + 1)), Signal(64), Signal(range(_BYTES))
@@ -120,8 +125,8 @@ class SdramLoader(wiring.Component):
         with m.Else():
             m.d.comb += pattern.eq(Cat(*[own, other] * 32))
 
-        def ask(write: int, first, words):
-            m.d.comb += [self.access.valid.eq(1), asked.write.eq(write), asked.address.eq(first), asked.words.eq(words)]
+        def ask(write: int, begin, words):
+            m.d.comb += [self.access.valid.eq(1), asked.write.eq(write), asked.address.eq(begin), asked.words.eq(words)]
 
         with m.FSM(name="state"):
             with m.State("LOAD"):
@@ -130,7 +135,7 @@ class SdramLoader(wiring.Component):
                     m.d.sync += [place.eq(0), anew.eq(0)]
                 with m.Elif(waiting & (place != count)):
                     m.next = "ASK TO WRITE"
-                with m.Elif((place == count) & self.loaded):
+                with m.Elif((place == count) & complete):
                     m.next = "ASK TO CHECK"
                 with m.Elif(self.test & (place == 0) & (part == 0) & ~waiting):
                     m.d.sync += [self.tested.eq(0), self.test_failed.eq(0), inverted.eq(0)]
