@@ -257,11 +257,13 @@ class Drain(wiring.Component):
         for index in range(count_of):
             phase = delay(m, phase, lags[index] - lags[index - 1], name=f"phase_{index}") if index else phase
             m.submodules[self.REQUANTISER(index)] = unit = Requantiser(fmt)
-            own = range(index * step, index * step + step)
-            m.d.comb += [unit.acc.eq(delay(m, Array([self.bottom[c] for c in own])[phase], late + SELECT,
-                                           name=f"sum_{index}")),
-                         unit.parameters.eq(delay(m, Array([Value.cast(parameters[c]) for c in own])[
-                             delay(m, phase, late, name=f"word_phase_{index}")], SELECT, name=f"word_{index}"))]
+            own = slice(index * step, index * step + step)
+            sums, words = self.bottom[own], [Value.cast(word) for word in parameters[own]]
+            # Among one there is no choice: tools would make one of whatever the phase is.
+            now = Array(sums)[phase] if step > 1 else sums[0]
+            word = Array(words)[delay(m, phase, late, name=f"word_phase_{index}")] if step > 1 else words[0]
+            m.d.comb += [unit.acc.eq(delay(m, now, late + SELECT, name=f"sum_{index}")),
+                         unit.parameters.eq(delay(m, word, SELECT, name=f"word_{index}"))]
             results.append(delay(m, unit.result, lags[-1] - lags[index], name=f"result_{index}"))
         # The capture again, when its results are there.
         return results, delay(m, first, late + SELECT + fmt.latency + lags[-1] - self.EARLY - self.late, name="start")
