@@ -123,7 +123,7 @@ class Accelerator(wiring.Component):
         InputLoader.NAME, MemoryNames.INPUT, MemoryNames.BANK, OutputStreamer.NAME, MemoryNames.OUTPUT, Sequencer.NAME,
         WindowGenerator.NAME, DepthwiseEngine.NAME, MemoryNames.DEPTHWISE_WEIGHTS, *LaneRequantisers.NAMES,
         TileBuffer.NAME, Feeder.NAME, SystolicArray.NAME, MemoryNames.MATRIX_WEIGHTS, Drain.NAME, InputRows.NAME,
-        WeightLoader.NAME)
+        WeightLoader.NAME, InstanceName("written_{}_0"), InstanceName("table_{}_0"))
     """Names of its instances."""
 
     def __init__(self, schedule: Schedule, *, debug: bool = False, closes: bool = True):
@@ -306,10 +306,10 @@ class Accelerator(wiring.Component):
             self.s_axis_weights_tready.eq(loader.ready), loader.ended.eq(drain.end),
             loader.claim.eq(sequencer.weights_claim), sequencer.weights_there.eq(loader.there),
         ]
-        for number, (role, rom) in enumerate(streamed.items()):
+        for number, rom in enumerate(streamed.values()):
             enable, address = getattr(loader, f"enable_{number}"), loader.address[:len(rom.write_address)]
             m.d.comb += Cat(rom.write_enable, rom.write_address, rom.write_data).eq(relayed(
-                m, Cat(enable, address, self._written(loader, number, rom)), self._registers, name=f"written_{role}"))
+                m, Cat(enable, address, self._written(loader, number, rom)), self._registers, name=f"written_{number}"))
         if tables:
             self._load_tables(m, loader, tables)
         return loader
@@ -330,7 +330,7 @@ class Accelerator(wiring.Component):
             beat, bit = divmod(begin, BEAT)
             address = loader.address[:len(roms[0].write_address)]
             write = relayed(m, Cat(enable[beat], address, loader.written[bit:]), self._registers,
-                            name=f"written_table_{begin}")
+                            name=f"table_{begin}")
             for rom in roms:
                 m.d.comb += Cat(rom.write_enable, rom.write_address, rom.write_data).eq(write)
 
