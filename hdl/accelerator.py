@@ -119,11 +119,12 @@ class Accelerator(wiring.Component):
         :func:`tepal.hdl.plan.weight_stream.weight_stream`.
     """
 
+    WRITTEN = InstanceName("written_{}_0")
     NAMES = (
         InputLoader.NAME, MemoryNames.INPUT, MemoryNames.BANK, OutputStreamer.NAME, MemoryNames.OUTPUT, Sequencer.NAME,
         WindowGenerator.NAME, DepthwiseEngine.NAME, MemoryNames.DEPTHWISE_WEIGHTS, *LaneRequantisers.NAMES,
         TileBuffer.NAME, Feeder.NAME, SystolicArray.NAME, MemoryNames.MATRIX_WEIGHTS, Drain.NAME, InputRows.NAME,
-        WeightLoader.NAME, InstanceName("written_{}_0"), InstanceName("table_{}_0"))
+        WeightLoader.NAME, WRITTEN)
     """Names of its instances."""
 
     def __init__(self, schedule: Schedule, *, debug: bool = False, closes: bool = True):
@@ -326,11 +327,11 @@ class Accelerator(wiring.Component):
         """All lanes' ``tables`` are written at once."""
         fmt, enable = self.schedule.elementwise_format, getattr(loader, f"enable_{ROLES.index(TABLES)}")
         assert fmt is not None
-        for begin, roms in zip(fmt.begins, tables, strict=True):
+        for number, (begin, roms) in enumerate(zip(fmt.begins, tables, strict=True), ROLES.index(TABLES)):
             beat, bit = divmod(begin, BEAT)
             address = loader.address[:len(roms[0].write_address)]
             write = relayed(m, Cat(enable[beat], address, loader.written[bit:]), self._registers,
-                            name=f"table_{begin}")
+                            name=f"written_{number}")
             for rom in roms:
                 m.d.comb += Cat(rom.write_enable, rom.write_address, rom.write_data).eq(write)
 

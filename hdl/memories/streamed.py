@@ -89,7 +89,8 @@ class StreamedRom(wiring.Component):
     beat
         Bits that come in a beat.
     logic
-        As of a :class:`~tepal.hdl.memories.block.Ram`.
+        As of a :class:`~tepal.hdl.memories.block.Ram`.  What such a memory is made of lies all over the part: one of
+        the ``registers`` holds each beat's address then, in place of its data.
 
     Members
     -------
@@ -114,7 +115,7 @@ class StreamedRom(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        parts = []
+        parts, own = [], int(self.logic and self.registers > 0)
         for first in range(0, len(self.write_enable), self.NEIGHBOURS):
             enables = self.write_enable[first:first + self.NEIGHBOURS]
             near = relayed(m, Cat(self.write_address, self.write_data, enables), self.late - 1, name=f"near_{first}")
@@ -122,11 +123,12 @@ class StreamedRom(wiring.Component):
             for beat, enable in enumerate(enables, first):
                 # A memory for each beat: none has more bits than there are.
                 width = min(self.beat, self.width - beat * self.beat)
-                m.submodules[f"beat_{beat}"] = part = Ram(width, self.depth, registers=self.registers, logic=self.logic)
+                m.submodules[f"beat_{beat}"] = part = Ram(width, self.depth, registers=self.registers - own,
+                                                             logic=self.logic)
                 write = Cat(enable, word[:len(self.write_address) + width])
                 m.d.comb += [Cat(part.write_enable, part.write_address, part.write_data).eq(
                                  relayed(m, write, min(self.late, 1), name=f"write_{beat}")),
-                             part.read_address.eq(relayed(m, self.address, self.relays, name=f"read_{beat}"))]
+                             part.read_address.eq(relayed(m, self.address, self.relays + own, name=f"read_{beat}"))]
                 parts.append(part.read_data)
         m.d.comb += self.data.eq(Cat(parts))
         return m
