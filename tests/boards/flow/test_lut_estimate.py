@@ -159,6 +159,10 @@ def routed() -> dict[str, dict]:
         row["build"][figure] == row["simulate"][figure] for figure in ("in_memory_cycles", "last_byte_cycles"))}
 
 
+NOT_MEASURED = {"resnet8"}
+"""Designs whose engines have units that were never measured on such a part: nothing is estimated of them."""
+
+
 @pytest.mark.parametrize("name", routed())
 def test_routed(name):
     """A design that was placed and routed is estimated within the margin, and is not refused."""
@@ -173,9 +177,12 @@ def test_routed(name):
     schedule = Schedule(network, EngineConfig(**engine | {"window": tuple(engine["window"])}))
     assert CycleModel(schedule).in_memory_cycles == row["build"]["in_memory_cycles"]
     found = logic(schedule, board)
+    assert fit(schedule, board).ok
+    assert (not found) == (name in NOT_MEASURED)
+    if not found:
+        return
     assert found["LUT4"] == pytest.approx(used["lut"], rel=MARGIN)
     assert found["FF"] == pytest.approx(used["ff"], rel=MARGIN)
-    assert fit(schedule, board).ok
 
 
 def test_blocks_tell_apart():
