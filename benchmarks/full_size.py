@@ -47,7 +47,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS, PAGE = ROOT / "benchmarks/full_size.json", ROOT / "docs/full_size.md"
 SCHEDULED = ROOT / "benchmarks/full_size_scheduled.json"
 PAPER = ("v1-1.0-224", "v1-0.75-224", "v1-0.5-224", "v1-0.25-224", "v1-1.0-192", "v1-1.0-160", "v1-1.0-128",
-         "v1-0.5-160", "v2-0.35-96", "v2-0.35-160", "v2-1.0-224", "ssd-0.25-300-21")
+         "v1-0.5-160", "v1-0.25-128", "v2-0.35-96", "v2-0.35-160", "v2-1.0-224", "ssd-0.25-300-21")
 """Networks that need weights from outside, of the papers' families."""
 BOARD = "ulx3s-85f"
 FAMILY = {"v1": MobileNet, "v2": MobileNetV2}
