@@ -76,6 +76,9 @@ def _one(arguments) -> int:
             table.add_row(f"{kind} (estimated)" if kind in report["estimated"] else kind, f"{used:,}",
                           f"{limit:,}" if limit else "any", share_bar(used / limit) if limit else "")
         out.print(table)
+        if board.part.logic and not report["estimated"]:
+            out.print(f"LUTs and flip-flops are not estimated: no such engine was measured on a {board.part.name}, and "
+                      "only tepal build tells whether they suffice.")
         rows_, columns_ = config.window
         out.print(f"Engine: {config.shape} array, {config.lanes} depthwise lanes of {rows_} x "
                   f"{columns_} taps, {config.requantisers} requantisers, {config.input_bytes}-byte input beats.")

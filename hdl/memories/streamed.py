@@ -120,12 +120,12 @@ class StreamedRom(wiring.Component):
             enables = self.write_enable[first:first + self.NEIGHBOURS]
             near = relayed(m, Cat(self.write_address, self.write_data, enables), self.late - 1, name=f"near_{first}")
             word, enables = near[:-len(enables)], near[-len(enables):]
-            for beat, enable in enumerate(enables, first):
+            for beat in range(first, first + len(enables)):
                 # A memory for each beat: none has more bits than there are.
                 width = min(self.beat, self.width - beat * self.beat)
                 m.submodules[f"beat_{beat}"] = part = Ram(width, self.depth, registers=self.registers - own,
                                                              logic=self.logic)
-                write = Cat(enable, word[:len(self.write_address) + width])
+                write = Cat(enables[beat - first], word[:len(self.write_address) + width])
                 m.d.comb += [Cat(part.write_enable, part.write_address, part.write_data).eq(
                                  relayed(m, write, min(self.late, 1), name=f"write_{beat}")),
                              part.read_address.eq(relayed(m, self.address, self.relays + own, name=f"read_{beat}"))]

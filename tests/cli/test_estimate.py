@@ -153,6 +153,14 @@ def test_time_on_one_board(run):
 
 
 @pytest.mark.model
+@pytest.mark.parametrize(("board", "told"), [("tangnano9k", True), ("ulx3s-12f", False)])
+def test_logic_that_is_not_estimated(run, board, told):
+    """It is said of a part that has only so much of it."""
+    code, out, _ = run("estimate", ROOT / "examples/digits/digits.tflite", "--board", board)
+    assert code == 0
+    assert ("LUTs and flip-flops are not estimated" in out) == told
+
+
 def test_what_would_fit_is_reported(run):
     """As numbers too, with ``--board``."""
     model = require_model("mlperf_vww_int8") / "model.tflite"
