@@ -178,7 +178,7 @@ after routing, the PLL's fastest setting that is 2 % below it, and the simulated
 
 
 def scheduled_page(found: dict[str, dict]) -> str:
-    """What the cycle model says of networks that were not simulated whole."""
+    """What the cycle model says of the papers' networks, simulated or not."""
     rows = []
     for name, told in found.items():
         cycles = told["interval_cycles"]
@@ -190,7 +190,7 @@ def scheduled_page(found: dict[str, dict]) -> str:
 ## By the cycle model
 
 The networks of the papers whose weights do not fit on the chip, on the engines that Tepal finds, with weights that come
-as evenly as the SDRAM sends them: scheduled in seconds, neither simulated whole nor placed and routed.
+as evenly as the SDRAM sends them: scheduled in seconds. Those in the first table were simulated whole, too.
 
 {table(header, rows)}
 

@@ -135,7 +135,7 @@ class _ECP5(Family):
     def finish(self, module, platform, config):
         absorb_output_registers(module)
         if config.logic_columns:
-            # Only such engines fill a part.
+            # Such engines fill a part; the logic of others is estimated with the cells that carries take.
             drop_unread_carries(module)
         if place_multipliers(module, config, _SITES[platform.device]):
             place_memories(module, config, _SITES[platform.device])
